@@ -1,0 +1,116 @@
+"""The bundled models as tasks: ``classifier()``, ``captioner()`` and ``vqa()``. They work without any download."""
+
+from collections.abc import Sequence
+from functools import partial
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vlcam.contracts import InputError
+from vlcam.neurons import NeuronNames
+from vlcam.preprocess import Preprocess
+from vlcam.scenes.data import CAPTION_VOCABULARY, QUESTION_LENGTH, QUESTION_VOCABULARY
+from vlcam.scenes.models import SceneCaptioner, SceneVQA
+from vlcam.scenes.questions import ANSWERS
+from vlcam.scenes.record import PAIRS, PIXELS
+from vlcam.scenes.words import Vocabulary
+from vlcam.scenes.zoo import MEAN, STD, Which, beam_search, greedy, load
+from vlcam.tasks.captioning import Captioning
+from vlcam.tasks.classification import Classification
+from vlcam.tasks.vqa import VQA
+
+LAYER = "features"
+PAIR_LABELS = tuple(f"{colour} {shape}" for colour, shape in PAIRS)
+_PREPROCESS = Preprocess(size=(PIXELS, PIXELS), mode="resize", mean=MEAN, std=STD)
+
+
+def names(which: Which) -> NeuronNames | None:
+    """The packaged names of a bundled model's last conv channels."""
+    path = resources.files("vlcam.scenes").joinpath("weights", f"{which}-neurons.json")
+    return NeuronNames.from_json(Path(str(path))) if path.is_file() else None
+
+
+def classifier(model: nn.Module | None = None) -> Classification:
+    """Which colour-shape pairs are in the picture? Multi-label."""
+    return Classification(
+        load("classifier") if model is None else model,
+        labels=PAIR_LABELS,
+        preprocess=_PREPROCESS,
+        layer=LAYER,
+        name="scenes-classifier",
+        activation="sigmoid",
+        names=names("classifier") if model is None else None,
+    )
+
+
+class _Words:
+    """The caption vocabulary as the captioning task wants it."""
+
+    def encode(self, text: str) -> Sequence[int]:
+        return CAPTION_VOCABULARY.encode(text.lower())
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return " ".join(CAPTION_VOCABULARY.decode(ids))
+
+
+def captioner(model: nn.Module | None = None, *, beams: int = 1) -> Captioning:
+    """Describes the picture; ``beams`` > 1 searches with that many beams instead of greedily."""
+    if beams < 1:
+        raise InputError(f"beams must be at least 1, got {beams}")
+    return Captioning(
+        load("captioner") if model is None else model,
+        tokens=_Words(),
+        preprocess=_PREPROCESS,
+        encode=_encode,
+        generate=partial(_generate, beams=beams),
+        logits=_word_logits,
+        layer=LAYER,
+        name="scenes-captioner",
+        names=names("captioner") if model is None else None,
+    )
+
+
+def _encode(model: nn.Module, images: Any) -> Tensor:
+    assert isinstance(model, SceneCaptioner)
+    return model.encode(images)
+
+
+def _generate(model: nn.Module, photo: Tensor, *, beams: int) -> Sequence[int]:
+    assert isinstance(model, SceneCaptioner)
+    words = greedy(model, photo)[0] if beams == 1 else beam_search(model, photo, beams)
+    return CAPTION_VOCABULARY.encode(words)
+
+
+def _word_logits(model: nn.Module, photo: Tensor, ids: Sequence[int]) -> Tensor:
+    assert isinstance(model, SceneCaptioner)
+    before = torch.tensor([[Vocabulary.START, *ids[:-1]]], device=photo.device)
+    return model.decode(photo, before)[0]
+
+
+def vqa(model: nn.Module | None = None) -> VQA:
+    """Answers questions of the scenes' grammar, such as "what colour is the star"."""
+    return VQA(
+        load("vqa") if model is None else model,
+        answers=ANSWERS,
+        preprocess=_PREPROCESS,
+        read=_read,
+        logits=_answer_logits,
+        layer=LAYER,
+        name="scenes-vqa",
+        names=names("vqa") if model is None else None,
+    )
+
+
+def _read(question: str) -> Tensor:
+    words = question.lower().replace("?", " ").split()
+    if len(words) > QUESTION_LENGTH:
+        raise InputError(f"the question has {len(words)} words; the bundled model reads at most {QUESTION_LENGTH}: shorten it")
+    return torch.tensor([QUESTION_VOCABULARY.encode(words)])
+
+
+def _answer_logits(model: nn.Module, images: Any, question: Tensor) -> Tensor:
+    assert isinstance(model, SceneVQA)
+    return model(images, question)  # type: ignore[no-any-return]

@@ -1,0 +1,123 @@
+"""Captioning as a task: the log-probability of each word, given the image and the words before it, is a target.
+
+By linearity the whole caption's target is the sum of the words' (arXiv 1610.02391, section 8.1).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import exp
+from typing import Any, ClassVar, Protocol, final
+
+import torch
+from PIL.Image import Image
+from torch import Tensor, nn
+
+from vlcam.contracts import Geometry, InputError, Names, Prepared, Request, Spoken, Target, TargetError
+from vlcam.labels import contrast_target
+from vlcam.plumbing import to_model
+from vlcam.words import Word, group
+
+
+class Tokens(Protocol):
+    """Text to token ids and back, without start and end tokens."""
+
+    def encode(self, text: str) -> Sequence[int]: ...  # noqa: D102
+    def decode(self, ids: Sequence[int]) -> str: ...  # noqa: D102
+
+
+@final
+@dataclass(frozen=True)
+class Captioning:
+    """A captioner and how to talk to it.
+
+    - ``encode(model, inputs)``: what the photo becomes before words come in (anything); it runs once.
+    - ``generate(model, encoded) -> ids``: the model's own caption, greedy or beam, without start and end tokens.
+    - ``logits(model, encoded, ids) -> (len(ids), vocabulary)``: teacher forcing; row ``t`` scores the word at position ``t`` given the
+      photo and ``ids[:t]``.
+
+    With all three, the photo passes through the CNN once: the caption is decoded from, scored on and explained by the same
+    features.
+    """
+
+    kind: ClassVar[str] = "captioning"
+
+    model: nn.Module
+    tokens: Tokens
+    preprocess: Callable[[Image], tuple[Any, Geometry]]
+    encode: Callable[[nn.Module, Any], Any]
+    generate: Callable[[nn.Module, Any], Sequence[int]]
+    logits: Callable[[nn.Module, Any, Sequence[int]], Tensor]
+    layer: str | nn.Module | None = None
+    name: str = "captioner"
+    names: Names | None = None
+
+    def prepare(self, photo: Image, request: Request) -> Prepared:
+        """Check the caption, and make the input."""
+        if request.question is not None or request.labels:
+            raise InputError("a captioner takes no question and no classes; give a caption, or none for the model's own")
+        if request.caption is not None:
+            self._ids(request.caption)
+        inputs, geometry = self.preprocess(photo)
+        return Prepared(to_model(inputs, self.model), geometry)
+
+    def run(self, prepared: Prepared, request: Request) -> Spoken:
+        """One forward of the image; log-probabilities of all words, of the whole caption, and of contrasts."""
+        encoded = self.encode(self.model, prepared.inputs)
+        if request.caption is None:
+            with torch.no_grad():
+                ids = tuple(int(token) for token in self.generate(self.model, encoded))
+            if not ids:
+                raise InputError("the model's own caption is empty for this image; give a caption to explain")
+        else:
+            ids = self._ids(request.caption)
+        logs = self._log_probabilities(encoded, ids)
+        spoken = logs.gather(1, torch.tensor(ids, device=logs.device)[:, None])[:, 0]
+        text, words = group(ids, self.tokens.decode)
+        shown = [word for word in words if word.tokens and not word.is_punctuation]
+        scores = [spoken[list(word.tokens)].sum() for word in shown]
+        targets = [
+            _target(word.text, "word", float(score.detach()), tuple(ids[t] for t in word.tokens), word.span)
+            for word, score in zip(shown, scores, strict=True)
+        ]
+        scores.append(spoken.sum())
+        targets.append(_target(text, "caption", float(scores[-1].detach()), ids, (0, len(text))))
+        for this, that in request.contrasts:
+            score, target = self._contrast(encoded, ids, shown, logs, this, that)
+            scores.append(score)
+            targets.append(target)
+        return Spoken(torch.stack(scores), tuple(targets), text)
+
+    def _ids(self, caption: str) -> tuple[int, ...]:
+        if not caption.strip():
+            raise InputError("the caption to explain is empty; give at least one word, or no caption for the model's own")
+        return tuple(int(token) for token in self.tokens.encode(caption))
+
+    def _log_probabilities(self, encoded: Any, ids: Sequence[int]) -> Tensor:
+        logits = self.logits(self.model, encoded, ids)
+        if logits.ndim != 2 or len(logits) != len(ids):
+            raise InputError(f"logits(...) must return ({len(ids)}, vocabulary) for {len(ids)} tokens, it returned {tuple(logits.shape)}")
+        return logits.float().log_softmax(-1) if logits.dtype in (torch.float16, torch.bfloat16) else logits.log_softmax(-1)
+
+    def _contrast(
+        self, encoded: Any, ids: Sequence[int], words: Sequence[Word], logs: Tensor, this: str, that: str
+    ) -> tuple[Tensor, Target]:
+        """``log p(this) - log p(that)`` at the first place where the caption says ``this``, after the same words."""
+        word = next((word for word in words if word.text == this), None)
+        if word is None:
+            said = " ".join(one.text for one in words)
+            raise TargetError(f"{this!r} is not a word of the caption, so it can't be contrasted; the caption is {said!r}")
+        instead = self._ids(that)
+        first = word.tokens[0]
+        own = torch.stack([logs[place, ids[place]] for place in word.tokens]).sum()
+        if len(instead) == 1:
+            other = logs[first, instead[0]]
+        else:
+            changed = (*ids[:first], *instead)
+            again = self._log_probabilities(encoded, changed)
+            other = torch.stack([again[first + n, token] for n, token in enumerate(instead)]).sum()
+        score = own - other
+        return score, contrast_target(this, that, float(score.detach()), (*(ids[place] for place in word.tokens), *instead))
+
+
+def _target(label: str, kind: Any, score: float, ids: tuple[int, ...], span: tuple[int, int]) -> Target:
+    return Target(label=label, kind=kind, score=score, probability=exp(min(score, 0.0)), token_ids=ids, span=span)

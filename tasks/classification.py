@@ -1,0 +1,75 @@
+"""Classification as a task: each class logit is a target.
+
+Targets are logits before softmax or sigmoid (Grad-CAM, arXiv 1610.02391, section 3).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, final
+
+import torch
+from PIL.Image import Image
+from torch import Tensor, nn
+
+from vlcam.contracts import Geometry, InputError, Names, Prepared, Request, Spoken, TargetError
+from vlcam.labels import choose, contrast, position
+from vlcam.plumbing import logits_of, to_model
+
+Preprocessing = Callable[[Image], tuple[Any, Geometry]]
+
+
+@final
+@dataclass(frozen=True)
+class Classification:
+    """A classifier and how to talk to it.
+
+    ``preprocess`` turns a photo into the model's input and the geometry (:class:`vlcam.Preprocess` does). ``activation`` says what
+    turns logits into probabilities: ``softmax`` (one class), ``sigmoid`` (multi-label, or a single logit) or ``none``. A model
+    with a single logit takes one label (that class, and "not" it), or two: the negative class, then the positive one.
+    ``logits(model, inputs)`` may be given where ``model(inputs)`` does not simply return ``(1, classes)`` logits.
+    """
+
+    kind: ClassVar[str] = "classification"
+
+    model: nn.Module
+    labels: Sequence[str]
+    preprocess: Preprocessing
+    layer: str | nn.Module | None = None
+    name: str = "classifier"
+    activation: Literal["softmax", "sigmoid", "none"] = "softmax"
+    logits: Callable[[nn.Module, Any], Tensor] | None = None
+    names: Names | None = None
+
+    def prepare(self, photo: Image, request: Request) -> Prepared:
+        """Check the classes asked for, and make the input."""
+        if request.caption is not None or request.question is not None:
+            raise InputError("a classifier takes neither a caption nor a question; ask for classes instead")
+        for label in (*request.labels, *(one for pair in request.contrasts for one in pair)):
+            position(label, self._sides(), "class")
+        inputs, geometry = self.preprocess(photo)
+        return Prepared(to_model(inputs, self.model), geometry)
+
+    def run(self, prepared: Prepared, request: Request) -> Spoken:
+        """One forward; the logits of the classes asked for, or of the ``top_k`` most probable."""
+        output = logits_of(self.model(prepared.inputs)) if self.logits is None else self.logits(self.model, prepared.inputs)
+        logits = output.reshape(-1)
+        labels = self._sides()
+        if len(logits) == 1 and len(labels) == 2:
+            logits = torch.cat([-logits, logits])
+            probabilities = logits.detach().float().sigmoid()
+        elif self.activation == "none":
+            probabilities = None
+        else:
+            plain = logits.detach().float()
+            probabilities = plain.softmax(-1) if self.activation == "softmax" else plain.sigmoid()
+        chosen = choose(logits, probabilities, labels, request.labels, request.top_k, "class")
+        contrasts = contrast(logits, labels, request.contrasts, "class")
+        scores = [logits[index] for index, _ in chosen] + [score for score, _ in contrasts]
+        best = labels[int(logits.detach().argmax())]
+        return Spoken(torch.stack(scores), (*(target for _, target in chosen), *(target for _, target in contrasts)), best)
+
+    def _sides(self) -> Sequence[str]:
+        if not self.labels:
+            raise TargetError("this classifier was given no labels; give one for each of its logits, in order")
+        return (f"not {self.labels[0]}", self.labels[0]) if len(self.labels) == 1 else self.labels
+

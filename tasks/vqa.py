@@ -1,0 +1,63 @@
+"""Visual question answering as a task: the score of each answer in a closed list is a target.
+
+Targets are answer logits, as in the paper's VQA experiments (arXiv 1610.02391, section 8.2).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, final
+
+import torch
+from PIL.Image import Image
+from torch import Tensor, nn
+
+from vlcam.contracts import Geometry, InputError, Names, Prepared, Request, Spoken
+from vlcam.labels import choose, contrast, position
+from vlcam.plumbing import to_model
+
+
+@final
+@dataclass(frozen=True)
+class VQA:
+    """A model that answers questions from a list of answers, and how to talk to it.
+
+    ``read(question)`` makes the question's input (token ids, say) and raises InputError for words that the model doesn't know.
+    ``logits(model, inputs, question)`` returns ``(1, answers)`` or ``(answers,)``. ``activation`` is how the model was trained:
+    ``softmax`` over the answers, or a ``sigmoid`` each (then probabilities don't sum to one).
+    """
+
+    kind: ClassVar[str] = "vqa"
+
+    model: nn.Module
+    answers: Sequence[str]
+    preprocess: Callable[[Image], tuple[Any, Geometry]]
+    read: Callable[[str], Any]
+    logits: Callable[[nn.Module, Any, Any], Tensor]
+    layer: str | nn.Module | None = None
+    name: str = "vqa"
+    activation: Literal["softmax", "sigmoid"] = "softmax"
+    names: Names | None = None
+
+    def prepare(self, photo: Image, request: Request) -> Prepared:
+        """Check the question and the answers asked for, and make the inputs."""
+        if request.question is None or not request.question.strip():
+            raise InputError("no question was given; visual question answering needs one, such as 'what colour is the star'")
+        if request.caption is not None:
+            raise InputError("a question-answering model takes no caption; ask for answers instead")
+        for answer in (*request.labels, *(one for pair in request.contrasts for one in pair)):
+            position(answer, self.answers, "answer")
+        question = to_model(self.read(request.question), self.model)
+        inputs, geometry = self.preprocess(photo)
+        return Prepared((to_model(inputs, self.model), question), geometry)
+
+    def run(self, prepared: Prepared, request: Request) -> Spoken:
+        """One forward; the logits of the answers asked for, or of the ``top_k`` best."""
+        inputs, question = prepared.inputs
+        logits = self.logits(self.model, inputs, question).reshape(-1)
+        plain = logits.detach().float()
+        probabilities = plain.softmax(-1) if self.activation == "softmax" else plain.sigmoid()
+        chosen = choose(logits, probabilities, self.answers, request.labels, request.top_k, "answer")
+        contrasts = contrast(logits, self.answers, request.contrasts, "answer")
+        scores = [logits[index] for index, _ in chosen] + [score for score, _ in contrasts]
+        best = self.answers[int(plain.argmax())]
+        return Spoken(torch.stack(scores), (*(target for _, target in chosen), *(target for _, target in contrasts)), best)

@@ -1,0 +1,233 @@
+"""Sampled scenes and their drawing: rules of the layout, agreement of picture, masks and boxes."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from itertools import combinations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from vlcam.scenes.backdrop import backdrop
+from vlcam.scenes.draw import boxes, image, masks
+from vlcam.scenes.record import (
+    BACKGROUNDS,
+    COLOURS,
+    PIXELS,
+    SHAPES,
+    SIZES,
+    SPLITS,
+    TEXTURES,
+    UNSEEN_PAIRS,
+    Scene,
+    Split,
+    Thing,
+)
+from vlcam.scenes.sample import PALETTE, make
+from vlcam.scenes.shapes import DISTANCES, EXTENTS, full_mask
+
+
+def _scenes(n: int, split: Split = "test") -> list[Scene]:
+    return [make(seed, split) for seed in range(n)]
+
+
+def _hue(colour: Iterable[float]) -> NDArray[np.float64]:
+    """The colour without brightness and greyness."""
+    values = np.array(tuple(colour), dtype=np.float64)
+    pure: NDArray[np.float64] = (values - values.min()) / max(float(np.ptp(values)), 1e-6)
+    return pure
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_same_seed_same_bytes(split: Split) -> None:
+    assert make(7, split) == make(7, split)
+    assert image(make(7, split), 64).tobytes() == image(make(7, split), 64).tobytes()
+    assert make(np.int64(7), split) == make(7, split)  # type: ignore[arg-type]
+
+
+def test_splits_and_seeds_differ() -> None:
+    scenes = [make(seed, split) for split in SPLITS for seed in range(50)]
+    assert len({scene.things for scene in scenes}) == len(scenes)
+    assert len({scene.background_seed for scene in scenes}) == len(scenes)
+
+
+def test_large_seed() -> None:
+    assert make(2**70).seed == 2**70
+
+
+@pytest.mark.parametrize("size", [1, 7, 48, PIXELS, 131])
+def test_types_and_shapes(size: int) -> None:
+    scene = make(3)
+    n = len(scene.things)
+    picture, mask, box = scene.image(size), scene.masks(size), scene.boxes(size)
+    assert picture.shape == (size, size, 3) and picture.dtype == np.uint8
+    assert mask.shape == (n, size, size) and mask.dtype == np.bool_
+    assert box.shape == (n, 4) and box.dtype == np.int64
+
+
+def test_default_size() -> None:
+    scene = make(5)
+    assert image(scene).shape == (PIXELS, PIXELS, 3)
+    np.testing.assert_array_equal(image(scene), scene.image(PIXELS))
+
+
+def test_masks_are_disjoint_and_the_front_thing_wins() -> None:
+    for scene in _scenes(40):
+        found = masks(scene)
+        assert found.sum(axis=0).max() == 1
+        order = np.zeros((PIXELS, PIXELS), dtype=np.int64)
+        for i, thing in enumerate(scene.things):
+            order[full_mask(thing, PIXELS)] = i + 1
+        np.testing.assert_array_equal(order, (found * np.arange(1, len(found) + 1)[:, None, None]).sum(axis=0))
+
+
+def test_boxes_are_tight() -> None:
+    for scene in _scenes(40):
+        for mask, (x0, y0, x1, y1) in zip(masks(scene), boxes(scene), strict=True):
+            inside = mask[y0:y1, x0:x1]
+            assert inside.sum() == mask.sum() > 0
+            assert inside[0].any() and inside[-1].any() and inside[:, 0].any() and inside[:, -1].any()
+
+
+def test_box_of_a_thing_without_pixels_is_zero() -> None:
+    scene = make(0)
+    found = boxes(scene, 1)
+    for mask, box in zip(masks(scene, 1), found, strict=True):
+        assert mask.any() or not box.any()
+
+
+def test_layout_rules() -> None:
+    overlapping = 0
+    for scene in _scenes(200):
+        assert 2 <= len(scene.things) <= 4
+        full = [full_mask(thing, PIXELS) for thing in scene.things]
+        for a, b in combinations(full, 2):
+            assert (a & b).sum() <= 0.25 * min(a.sum(), b.sum())
+        overlapping += any((a & b).sum() > 0.04 * min(a.sum(), b.sum()) for a, b in combinations(full, 2))
+        for whole, visible in zip(full, masks(scene), strict=True):
+            assert visible.sum() >= 0.75 * whole.sum()
+            assert not (whole[0].any() or whole[-1].any() or whole[:, 0].any() or whole[:, -1].any())
+    assert 20 <= overlapping <= 80
+
+
+def test_attributes_are_the_contracts() -> None:
+    scenes = _scenes(200)
+    things = [thing for scene in scenes for thing in scene.things]
+    assert {scene.background for scene in scenes} == set(BACKGROUNDS)
+    assert {thing.shape for thing in things} == set(SHAPES)
+    assert {thing.colour for thing in things} == set(COLOURS)
+    assert {thing.size for thing in things} == set(SIZES)
+    assert {thing.texture for thing in things} == set(TEXTURES)
+    assert min(t.radius for t in things if t.size == "large") > 1.4 * max(t.radius for t in things if t.size == "small")
+    assert any(len({thing.colour for thing in scene.things}) < len(scene.things) for scene in scenes)
+    assert any(len({thing.pair for thing in scene.things}) < len(scene.things) for scene in scenes)
+
+
+def test_large_covers_more_than_small_whatever_the_shape() -> None:
+    things = [thing for scene in _scenes(60) for thing in scene.things]
+    areas = {size: [int(full_mask(t, PIXELS).sum()) for t in things if t.size == size] for size in SIZES}
+    assert min(areas["large"]) > 1.7 * max(areas["small"])
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_unseen_pairs_are_kept_apart(split: Split) -> None:
+    for scene in _scenes(300, split):
+        assert any(thing.pair in UNSEEN_PAIRS for thing in scene.things) == (split == "unseen")
+
+
+def test_colours_look_like_their_names() -> None:
+    for scene in _scenes(120):
+        picture = image(scene)
+        for thing, mask in zip(scene.things, masks(scene), strict=True):
+            median = _hue(np.median(picture[mask] / 255.0, axis=0))
+            gaps = {name: float(np.abs(median - _hue(colour)).sum()) for name, colour in PALETTE.items()}
+            assert min(gaps, key=gaps.__getitem__) == thing.colour, (scene.seed, thing)
+
+
+def test_stripes_show() -> None:
+    """Saturation varies much more over striped things than over plain ones."""
+    spread: dict[str, list[float]] = {"plain": [], "striped": []}
+    for scene in _scenes(80):
+        picture = image(scene).astype(np.float64)
+        for thing, mask in zip(scene.things, masks(scene), strict=True):
+            pixels = picture[mask]
+            grey = pixels.min(axis=1) / pixels.max(axis=1)
+            spread[thing.texture].append(float(np.quantile(grey, 0.9) - np.quantile(grey, 0.2)))
+    assert np.quantile(spread["striped"], 0.02) > np.quantile(spread["plain"], 0.98)
+
+
+def test_mask_agrees_with_picture() -> None:
+    """Away from outlines a picture with and without its last thing differs inside the mask."""
+    for scene in _scenes(20):
+        last = scene.things[-1]
+        bare = replace(scene, things=scene.things[:-1])
+        change = np.abs(image(scene).astype(np.int64) - image(bare)).max(axis=2)
+        mask = masks(scene)[-1]
+        assert (change[mask] > 12).mean() > 0.9, (scene.seed, last)
+        y, x = np.nonzero(change > 12)
+        reach = last.radius * (EXTENTS[last.shape] + 0.7) * PIXELS + 1  # as far as the shadow goes
+        assert np.hypot(x + 0.5 - last.x * PIXELS, y + 0.5 - last.y * PIXELS).max() < reach
+
+
+def test_same_look_at_other_sizes() -> None:
+    for scene in _scenes(12):
+        small, large = image(scene, 96).astype(np.float64), image(scene, 192).astype(np.float64)
+        halved = large.reshape(96, 2, 96, 2, 3).mean(axis=(1, 3))
+        assert np.abs(small - halved).mean() < 3.5
+        pooled = masks(scene, 192).reshape(-1, 96, 2, 96, 2).mean(axis=(2, 4))
+        assert (np.abs(pooled - masks(scene, 96)) > 0.75).mean() < 0.002
+
+
+@pytest.mark.parametrize("kind", BACKGROUNDS)
+def test_backgrounds_are_quiet_and_pale(kind: str) -> None:
+    brightness = []
+    for seed in range(8):
+        ground = backdrop(kind, seed, 1.5, 64)
+        assert ground.shape == (64, 64, 3) and ground.dtype == np.float32
+        assert np.quantile(ground.std(axis=(0, 1)), 0.5) < 0.12
+        assert float(np.median(1.0 - ground.min(axis=2) / ground.max(axis=2))) < 0.45
+        brightness.append(float(ground.mean()))
+    assert max(brightness) - min(brightness) > 0.05
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_distances_are_distances(shape: str) -> None:
+    line = np.linspace(-1.6, 1.6, 321, dtype=np.float32)
+    x, y = np.meshgrid(line, -line)
+    found = DISTANCES[shape](x, y)
+    assert found.dtype == np.float32
+    slope = np.hypot(*np.gradient(found.astype(np.float64), 0.01))
+    assert np.quantile(slope, 0.999) < 1.01 and np.median(slope) > 0.98
+    area = float((found <= 0).mean()) * 3.21**2
+    assert 2.2 < area < 2.6
+    assert np.hypot(x, y)[found <= 0].max() < EXTENTS[shape]
+
+
+def test_shapes_stand_upright() -> None:
+    def rows(shape: str) -> NDArray[np.int64]:
+        thing = Thing(shape, "red", "large", "plain", 0.5, 0.5, 0.3, 0.0, 0.0, PALETTE["red"])
+        counts: NDArray[np.int64] = full_mask(thing, 60).sum(axis=1)
+        return counts
+
+    triangle, heart = rows("triangle"), rows("heart")
+    assert triangle[:30].sum() < triangle[30:].sum()
+    assert heart[:30].sum() > heart[30:].sum()
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, "3", None, True])
+def test_bad_seed(seed: object) -> None:
+    with pytest.raises(ValueError, match=r"seed is .*: expected a whole number of 0 or more; pass") as caught:
+        make(seed)  # type: ignore[arg-type]
+    assert repr(seed) in str(caught.value)
+
+
+def test_bad_split() -> None:
+    with pytest.raises(ValueError, match=r"unknown split 'dev': expected one of train, val, test, unseen; pass"):
+        make(0, "dev")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("size", [0, -4, 2.0, "96", True])
+def test_bad_size(size: object) -> None:
+    for draw in (image, masks, boxes):
+        with pytest.raises(ValueError, match=r"size is .*: expected a whole number of pixels, 1 or more; pass"):
+            draw(make(0), size)  # type: ignore[arg-type]

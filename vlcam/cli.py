@@ -1,0 +1,216 @@
+"""The command line. Nothing heavy is imported before a command runs, so ``vlcam --help`` is quick.
+
+Exit codes: 0 done; 1 something could not be done (in a list of images the others are finished); 2 the command was not understood or
+an option names something that doesn't exist; 130 interrupted.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="vlcam",
+    help="Which parts of the image, and which named neurons, made the model say this?",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+scenes_app = typer.Typer(help="The bundled world: generated pictures with exact ground truth, and its models.", no_args_is_help=True)
+app.add_typer(scenes_app, name="scenes")
+
+Images = Annotated[list[str], typer.Argument(help="Image files, or scene:SEED for a generated picture.", show_default=False)]
+LayerOption = Annotated[str | None, typer.Option("--layer", help="The layer to explain, by dotted name.")]
+MethodOption = Annotated[str, typer.Option("--method", help="gradcam, counterfactual, hirescam, layercam, gradcam++ or xgradcam.")]
+OutOption = Annotated[Path | None, typer.Option("--out", help="Folder for report.html, pictures and saved explanations.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a summary.")]
+ContrastOption = Annotated[
+    list[str] | None, typer.Option("--contrast", help="THIS:THAT explains this rather than that; may be given several times.")
+]
+TopOption = Annotated[int, typer.Option("--top", min=1, help="How many the model names by itself.")]
+RankingOption = Annotated[str, typer.Option("--ranking", help="Neurons by contribution in this image, or as in the paper by alpha.")]
+
+
+def main() -> None:
+    """Run the command line; errors that vlcam knows become one line on stderr."""
+    try:
+        app(standalone_mode=False)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:  # sorted into usage, known and unknown below
+        sys.exit(_report(error))
+
+
+def _report(error: Exception) -> int:
+    import click
+
+    if isinstance(error, click.exceptions.Exit):
+        return error.exit_code
+    if isinstance(error, click.exceptions.Abort):
+        return 130
+    if isinstance(error, click.ClickException):
+        error.show()
+        return error.exit_code
+    from vlcam.contracts import VlcamError
+
+    if isinstance(error, VlcamError):
+        line = " ".join(str(error.args[0] if error.args else error).split())
+        print(f"vlcam: {''.join(c if c.isprintable() else '?' for c in line)}", file=sys.stderr)
+        return getattr(error, "exit_code", 2)
+    if isinstance(error, BrokenPipeError):
+        return 1
+    raise error
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from vlcam import __version__
+
+        print(f"vlcam {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    """Which parts of the image, and which named neurons, made the model say this?"""
+
+
+@app.command()
+def demo(out: Annotated[Path, typer.Option("--out", help="Folder for report.html.")] = Path("vlcam-demo")) -> None:
+    """Explain captions, answers and classes of a few generated pictures, and write a page to look at."""
+    from vlcam.commands import run_demo
+
+    run_demo(out)
+
+
+@app.command()
+def classify(
+    images: Images,
+    classes: Annotated[list[str] | None, typer.Option("--class", help="A class to explain; may be given several times.")] = None,
+    contrast: ContrastOption = None,
+    top: TopOption = 3,
+    layer: LayerOption = None,
+    method: MethodOption = "gradcam",
+    ranking: RankingOption = "contribution",
+    out: OutOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Explain the classes that the bundled classifier sees."""
+    from vlcam.commands import Wanted, run_task
+
+    wanted = Wanted(tuple(classes or ()), None, None, tuple(contrast or ()), top, layer, method, ranking)
+    run_task("classification", images, wanted, out=out, as_json=as_json)
+
+
+@app.command()
+def caption(
+    images: Images,
+    text: Annotated[str | None, typer.Option("--caption", help="The caption to explain instead of the model's own.")] = None,
+    beams: Annotated[int, typer.Option("--beams", min=1, help="Search for the model's own caption with that many beams.")] = 1,
+    contrast: ContrastOption = None,
+    layer: LayerOption = None,
+    method: MethodOption = "gradcam",
+    ranking: RankingOption = "contribution",
+    out: OutOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Explain each word of the bundled captioner's caption, or of one you give."""
+    from vlcam.commands import Wanted, run_task
+
+    wanted = Wanted((), text, None, tuple(contrast or ()), 1, layer, method, ranking, beams=beams)
+    run_task("captioning", images, wanted, out=out, as_json=as_json)
+
+
+@app.command()
+def vqa(
+    images: Images,
+    question: Annotated[str, typer.Option("--question", help='Such as "what colour is the star".', show_default=False)],
+    answers: Annotated[list[str] | None, typer.Option("--answer", help="An answer to explain; may be given several times.")] = None,
+    contrast: ContrastOption = None,
+    top: TopOption = 3,
+    layer: LayerOption = None,
+    method: MethodOption = "gradcam",
+    ranking: RankingOption = "contribution",
+    out: OutOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Explain the answers of the bundled question-answering model."""
+    from vlcam.commands import Wanted, run_task
+
+    wanted = Wanted(tuple(answers or ()), None, question, tuple(contrast or ()), top, layer, method, ranking)
+    run_task("vqa", images, wanted, out=out, as_json=as_json)
+
+
+@app.command()
+def neurons(
+    model: Annotated[str, typer.Argument(help="classifier, captioner or vqa.")] = "captioner",
+    unit: Annotated[int | None, typer.Option("--unit", help="Explain one channel, by number from 0.")] = None,
+    concept: Annotated[str | None, typer.Option("--concept", help="List the channels with this name.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the names of a bundled model's last conv channels, and explain them."""
+    from vlcam.commands import run_neurons
+
+    run_neurons(model, unit=unit, concept=concept, as_json=as_json)
+
+
+@scenes_app.command("export")
+def scenes_export(
+    folder: Annotated[Path, typer.Argument(help="A folder that doesn't exist yet, or an empty one.")],
+    split: Annotated[str, typer.Option("--split", help="train, val, test or unseen.")] = "test",
+    n: Annotated[int, typer.Option("--n", min=1, help="How many pictures.")] = 200,
+    size: Annotated[int, typer.Option("--size", min=32, max=2048, help="Side of a picture in pixels.")] = 96,
+) -> None:
+    """Write pictures, COCO instances, captions and questions."""
+    from vlcam.commands import run_export
+
+    run_export(folder, split, n, size)
+
+
+@scenes_app.command("train")
+def scenes_train(
+    folder: Annotated[Path, typer.Argument(help="Where drawn scenes, checkpoints, metrics and weights go.")],
+    scenes: Annotated[int, typer.Option("--scenes", min=64, help="How many pictures to draw and train on.")] = 80_000,
+    steps: Annotated[int, typer.Option("--steps", min=1, help="Training steps of 64 pictures.")] = 14_000,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of weights, order and augmentation.")] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")] = False,
+    device: Annotated[str | None, typer.Option("--device", help="cpu or cuda; by default a GPU if there is one.")] = None,
+) -> None:
+    """Train the bundled models anew (about 90 minutes on 2 cores)."""
+    from vlcam.commands import run_train
+
+    run_train(folder, scenes=scenes, steps=steps, seed=seed, resume=resume, device=device)
+
+
+@scenes_app.command("name")
+def scenes_name(
+    folder: Annotated[Path | None, typer.Option("--weights", help="Folder of the weights; by default the packaged ones.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Where the JSON files go; by default beside the weights.")] = None,
+    n: Annotated[int, typer.Option("--n", min=50, help="How many validation scenes to look at.")] = 1000,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the permutations.")] = 0,
+) -> None:
+    """Name the last conv channels of the bundled models by Network Dissection."""
+    from vlcam.commands import run_name
+
+    run_name(folder, out, n=n, seed=seed)
+
+
+@scenes_app.command("evaluate")
+def scenes_evaluate(
+    folder: Annotated[Path | None, typer.Option("--weights", help="Folder of the weights; by default the packaged ones.")] = None,
+    n: Annotated[int, typer.Option("--n", min=10, help="Scenes per split for the quality table.")] = 2000,
+    grounding: Annotated[int, typer.Option("--grounding", min=0, help="Scenes per split for the pointing game.")] = 500,
+    method: MethodOption = "gradcam",
+    as_json: JsonOption = False,
+) -> None:
+    """Measure the models' quality and how well the heatmaps point, on test scenes and on unseen pairs."""
+    from vlcam.commands import run_evaluate
+
+    run_evaluate(folder, n=n, grounded=grounding, method=method, as_json=as_json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+"""What the pieces promise each other: targets, tasks and methods.
+
+The engine, the methods and the tasks meet only through the types of this module.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, final, runtime_checkable
+
+from jaxtyping import Float
+from PIL.Image import Image
+from torch import Tensor, nn
+
+Activations = Float[Tensor, "one_or_targets channels rows columns"]
+Gradients = Float[Tensor, "targets channels rows columns"]
+Maps = Float[Tensor, "targets rows columns"]
+
+Kind = Literal["class", "word", "caption", "answer", "contrast"]
+
+
+class VlcamError(Exception):
+    """Base of the errors that vlcam raises about its input; the text says what was given, what was expected and what to do."""
+
+
+class InputError(VlcamError, ValueError):
+    """A photo, text, option or file that can't be used."""
+
+
+class TargetError(VlcamError, LookupError):
+    """A class, word or answer that the model doesn't know, or targets that don't fit the batch."""
+
+
+class LayerError(VlcamError, LookupError):
+    """A layer that doesn't exist, has no grid, or doesn't lead to the target."""
+
+
+@final
+@dataclass(frozen=True)
+class Geometry:
+    """Where a model's input lies on the photo: an axis-aligned affine map, kept exactly.
+
+    A point ``(x, y)`` of the photo (pixel ``i`` covers ``[i, i + 1)``) lies at ``(x * scale[0] + offset[0], y * scale[1] + offset[1])``
+    of the model's input. Sizes are ``(width, height)`` in pixels. What to do with it is in :mod:`vlcam.geometry`.
+    """
+
+    photo_size: tuple[int, int]
+    input_size: tuple[int, int]
+    scale: tuple[float, float]
+    offset: tuple[float, float]
+
+
+@final
+@dataclass(frozen=True)
+class Target:
+    """One thing the model said (or might have said): a class, a word of a caption, a whole caption, an answer, a contrast.
+
+    ``score`` is the differentiated scalar (logit or log-probability); ``probability`` is what the model gives it, if it has one.
+    ``span`` is the half-open character range in the explanation's text that the target stands for.
+    """
+
+    label: str
+    kind: Kind
+    score: float = float("nan")
+    probability: float | None = None
+    token_ids: tuple[int, ...] = ()
+    span: tuple[int, int] | None = None
+
+
+@final
+@dataclass(frozen=True)
+class Request:
+    """What a person asks of a task. Empty fields let the model speak for itself.
+
+    ``labels``: classes or answers to explain; ``caption``: the caption to explain instead of the model's own; ``question``: for
+    VQA; ``top_k``: how many classes or answers the model names by itself; ``contrasts``: pairs (this, rather than that).
+    """
+
+    labels: tuple[str | int, ...] = ()
+    caption: str | None = None
+    question: str | None = None
+    top_k: int = 3
+    contrasts: tuple[tuple[str, str], ...] = ()
+
+
+@final
+@dataclass(frozen=True)
+class Prepared:
+    """A photo (and text) made ready for one model: whatever ``Task.run`` needs, and where the model's input lies on the photo."""
+
+    inputs: Any
+    geometry: Geometry
+
+
+@final
+@dataclass(frozen=True)
+class Spoken:
+    """What the model said in its one differentiable run.
+
+    ``scores`` are ``(targets,)`` differentiable scalars in the order of ``targets``. ``text`` is what the spans of the targets
+    refer to: the caption, the answer, or the top class.
+    """
+
+    scores: Float[Tensor, " targets"]
+    targets: Sequence[Target]
+    text: str
+
+
+class Names(Protocol):
+    """Names of the channels of one layer, able to say in words what a target rests on (see :mod:`vlcam.neurons`)."""
+
+    @property
+    def layer(self) -> str: ...  # noqa: D102
+
+    def describe(self, target: Target, alpha: Tensor, contributions: Tensor, activity: Tensor, *, ranking: str) -> Any:
+        """The :class:`vlcam.explanation.NeuronText` of one target; the tensors are ``(channels,)``."""
+        ...
+
+
+@runtime_checkable
+class Task(Protocol):
+    """One model, seen as something that speaks about photos.
+
+    ``kind`` is ``classification``, ``captioning`` or ``vqa``; ``name`` identifies the model in results. ``layer`` is the layer to
+    explain: a dotted name, a module, or None to let vlcam find the last spatial layer. ``names`` are the names of that layer's
+    channels, if it has any.
+    """
+
+    @property
+    def kind(self) -> str: ...  # noqa: D102
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def model(self) -> nn.Module: ...  # noqa: D102
+    @property
+    def layer(self) -> str | nn.Module | None: ...  # noqa: D102
+    @property
+    def names(self) -> Names | None: ...  # noqa: D102
+
+    def prepare(self, photo: Image, request: Request) -> Prepared:
+        """Check the request and make the inputs. Raises InputError or TargetError for what the model can't take."""
+        ...
+
+    def run(self, prepared: Prepared, request: Request) -> Spoken:
+        """Run the model once, differentiably. Called inside :func:`vlcam.engine.record`."""
+        ...
+
+
+@final
+@dataclass(frozen=True)
+class Method:
+    """A way to turn activations and gradients into maps.
+
+    ``function(activations, gradients)`` returns *signed* raw maps ``(targets, rows, columns)``: no normalising, no resizing, and
+    not the final ReLU, which the caller applies when ``relu`` is true and signed maps were not asked for.
+    """
+
+    name: str
+    function: Callable[[Activations, Gradients], Maps]
+    title: str
+    paper: str
+    equation: str
+    relu: bool = True

@@ -1,0 +1,99 @@
+"""The one path from an image to an Explanation."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from torch import nn
+
+from vlcam.attribution import maps_from
+from vlcam.contracts import InputError, Names, Request, Task
+from vlcam.engine import record
+from vlcam.explanation import Explanation, NeuronText
+from vlcam.methods import method as find_method
+from vlcam.photo import open_photo
+
+RANKINGS = ("contribution", "paper")
+
+
+def explain(
+    task: Task,
+    image: Any,
+    *,
+    targets: str | int | Sequence[str | int] = (),
+    caption: str | None = None,
+    question: str | None = None,
+    contrast: Sequence[tuple[str, str]] = (),
+    top_k: int = 3,
+    method: str = "gradcam",
+    layer: str | nn.Module | None = None,
+    names: Names | None = None,
+    ranking: str = "contribution",
+    name: str | None = None,
+) -> Explanation:
+    """Explain what a model says about an image: all targets from one forward pass.
+
+    Args:
+        task: the model and how to talk to it, such as :class:`vlcam.tasks.captioning.Captioning`.
+        image: a path, a PIL image, an array ``(height, width, 3)`` or a tensor ``(3, height, width)``.
+        targets: classes or answers to explain, by label or number; by default the ``top_k`` that the model says itself.
+        caption: the caption to explain; by default the model's own.
+        question: the question, for VQA.
+        contrast: pairs "this rather than that" of classes, answers, or a word of the caption and another word.
+        top_k: how many classes or answers the model names by itself.
+        method: a name from ``vlcam.METHODS``.
+        layer: the layer to explain; by default the task's, or else the last spatial layer that leads to the targets.
+        names: names of the layer's channels; by default the task's.
+        ranking: how channels are ranked for the text: ``contribution`` (in this image) or ``paper`` (by alpha).
+        name: what to call the photo; by default its file name.
+
+    Raises:
+        InputError: the image, the text or an option can't be used.
+        TargetError: the model doesn't know a class, word or answer.
+        LayerError: the layer doesn't exist, or doesn't lead to the targets.
+    """
+    if ranking not in RANKINGS:
+        raise InputError(f"ranking {ranking!r} was given; expected one of {', '.join(RANKINGS)}")
+    chosen = find_method(method)
+    request = Request(
+        labels=(targets,) if isinstance(targets, (str, int)) else tuple(targets),
+        caption=caption,
+        question=question,
+        top_k=top_k,
+        contrasts=tuple((this, that) for this, that in contrast),
+    )
+    picture, photo = open_photo(image, name=name)
+    prepared = task.prepare(picture, request)
+    with record(task.model, task.layer if layer is None else layer) as recording:
+        spoken = task.run(prepared, request)
+    found = maps_from(spoken.scores, recording, chosen)
+    explanation = Explanation(
+        task=task.kind,
+        model=task.name,
+        layer=found.layer,
+        method=chosen.name,
+        relu=chosen.relu,
+        text=spoken.text,
+        question=question,
+        photo=photo,
+        geometry=prepared.geometry,
+        targets=tuple(spoken.targets),
+        maps=found.maps,
+        alpha=found.alpha,
+        contributions=found.contributions,
+        activity=found.activity,
+    )
+    known = task.names if names is None else names
+    return explanation if known is None else replace(explanation, neurons=describe(explanation, known, ranking=ranking))
+
+
+def describe(explanation: Explanation, names: Names, *, ranking: str = "contribution") -> tuple[NeuronText, ...] | None:
+    """The named-neuron text of every target; None if the names are those of another layer than the one explained."""
+    if names.layer != explanation.layer:
+        return None
+    return tuple(
+        names.describe(target, alpha, contributions, explanation.activity, ranking=ranking)
+        for target, alpha, contributions in zip(
+            explanation.targets, explanation.alpha, explanation.contributions, strict=True
+        )
+    )

@@ -1,0 +1,223 @@
+"""The result of explaining one photo: frozen, self-contained records. Saving and loading is in ``vlcam.storage``."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, final
+
+import numpy as np
+from jaxtyping import Float, UInt8
+import torch
+from torch import Tensor
+
+from vlcam.contracts import Geometry, Target, TargetError
+from vlcam.geometry import to_photo
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Flag = Literal["ok", "zero", "negative", "nonfinite"]
+
+
+@final
+@dataclass(frozen=True)
+class Photo:
+    """The photo's identity and what is needed to show it.
+
+    ``pixels`` are RGB ``(height, width, 3)`` after EXIF orientation; large photos are kept at reduced size, ``width`` and
+    ``height`` are those of the original. ``sha256`` is over the original decoded pixels.
+    """
+
+    name: str
+    width: int
+    height: int
+    sha256: str
+    pixels: UInt8[np.ndarray, "height width 3"]
+
+
+@final
+@dataclass(frozen=True)
+class Evidence:
+    """One channel's part in a target.
+
+    ``alpha`` is the mean gradient (Grad-CAM eq. 1), ``contribution`` is ``alpha * sum(A)`` in this image, ``share`` its part of all
+    positive (or, if negative, of all negative) contributions, ``active`` whether the channel fires in this image.
+    """
+
+    unit: int
+    name: str | None
+    alpha: float
+    contribution: float
+    share: float
+    active: bool
+    iou: float | None = None
+
+
+@final
+@dataclass(frozen=True)
+class NeuronText:
+    """The named-neuron explanation of one target: a sentence, the channels it rests on and how much of the evidence is named."""
+
+    sentence: str
+    top: tuple[Evidence, ...]
+    bottom: tuple[Evidence, ...]
+    coverage: float
+    ranking: Literal["contribution", "paper"] = "contribution"
+
+
+@final
+@dataclass(frozen=True)
+class Explanation:
+    """Everything that was explained about one photo, from one forward pass.
+
+    Raw tensors, with T targets, C channels and an h x w grid:
+
+    - ``maps`` ``(T, h, w)``: signed raw maps before the method's final ReLU, in the target's own units;
+    - ``alpha`` ``(T, C)``: mean gradients; ``contributions`` ``(T, C)``: ``alpha * sum(A)``;
+    - ``activity`` ``(C,)``: each channel's maximum over the grid in this photo.
+    """
+
+    task: str
+    model: str
+    layer: str
+    method: str
+    relu: bool
+    text: str
+    question: str | None
+    photo: Photo
+    geometry: Geometry
+    targets: tuple[Target, ...]
+    maps: Float[Tensor, "targets rows columns"]
+    alpha: Float[Tensor, "targets channels"]
+    contributions: Float[Tensor, "targets channels"]
+    activity: Float[Tensor, " channels"]
+    neurons: tuple[NeuronText, ...] | None = None
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __iter__(self) -> Iterator["TargetView"]:
+        return (TargetView(self, index) for index in range(len(self.targets)))
+
+    def __getitem__(self, key: int | str | tuple[str, int]) -> "TargetView":
+        """A target by position, by label, or by ``(label, n)`` for the n-th target (from 0) with that label.
+
+        A label that occurs twice (a repeated word) needs the last form, so that one is never taken for the other.
+        """
+        return TargetView(self, _position(self, key))
+
+    def figure(self, **options: object) -> "Image":
+        """A picture of the photo with every target's heatmap (see :func:`vlcam.render.figure`)."""
+        from vlcam.render import figure
+
+        return figure(self, **options)  # type: ignore[arg-type]
+
+    def html(self) -> str:
+        """The interactive page, one self-contained HTML document."""
+        from vlcam.render import page
+
+        return page([self])
+
+    def _repr_html_(self) -> str:
+        from vlcam.render import notebook
+
+        return notebook(self)
+
+    def save(self, path: str | Path) -> Path:
+        """Write to a safetensors file with a JSON header (see :mod:`vlcam.storage`)."""
+        from vlcam.storage import save
+
+        return save(self, path)
+
+    @staticmethod
+    def load(path: str | Path) -> "Explanation":
+        """Read back what :meth:`save` wrote."""
+        from vlcam.storage import load
+
+        return load(path)
+
+
+@final
+@dataclass(frozen=True)
+class TargetView:
+    """One target of an explanation with its row of every tensor."""
+
+    explanation: Explanation
+    index: int
+
+    @property
+    def target(self) -> Target:
+        """The target itself: label, kind, score, probability."""
+        return self.explanation.targets[self.index]
+
+    @property
+    def label(self) -> str:
+        """The target's label."""
+        return self.target.label
+
+    @property
+    def signed_map(self) -> Float[Tensor, "rows columns"]:
+        """The raw map with its signs, at grid resolution, in the target's own units."""
+        return self.explanation.maps[self.index]
+
+    @property
+    def map(self) -> Float[Tensor, "rows columns"]:
+        """The raw map as the method defines it (for Grad-CAM after the final ReLU), at grid resolution, never normalised."""
+        signed = self.signed_map
+        return signed.clamp_min(0) if self.explanation.relu else signed
+
+    @property
+    def flag(self) -> Flag:
+        """``ok``; or why the map shows nothing: ``zero`` (no evidence), ``negative`` (only evidence against), ``nonfinite``."""
+        return map_flag(self.signed_map, relu=self.explanation.relu)
+
+    @property
+    def alpha(self) -> Float[Tensor, " channels"]:
+        """Mean gradient of every channel (Grad-CAM eq. 1)."""
+        return self.explanation.alpha[self.index]
+
+    @property
+    def contributions(self) -> Float[Tensor, " channels"]:
+        """``alpha * sum(A)`` of every channel."""
+        return self.explanation.contributions[self.index]
+
+    @property
+    def neurons(self) -> NeuronText | None:
+        """The named neurons behind the target, if the layer has names."""
+        return None if self.explanation.neurons is None else self.explanation.neurons[self.index]
+
+    def heatmap(self) -> Float[Tensor, "height width"]:
+        """The map on the original photo's pixels: bilinear, half-pixel centres; NaN where the model did not see the photo."""
+        return to_photo(self.map[None], self.explanation.geometry)[0]
+
+
+def map_flag(signed: Float[Tensor, "rows columns"], *, relu: bool) -> Flag:
+    """Say whether a raw map shows anything (see :attr:`TargetView.flag`)."""
+    if not bool(torch.isfinite(signed).all()):
+        return "nonfinite"
+    if not bool((signed != 0).any()):
+        return "zero"
+    if relu and not bool((signed > 0).any()):
+        return "negative"
+    return "ok"
+
+
+def _position(explanation: Explanation, key: int | str | tuple[str, int]) -> int:
+    labels = [target.label for target in explanation.targets]
+    if isinstance(key, int):
+        if not -len(labels) <= key < len(labels):
+            raise TargetError(f"target {key} was asked for; there are {len(labels)}: {', '.join(labels)}")
+        return key % len(labels)
+    label, occurrence = (key, None) if isinstance(key, str) else key
+    found = [index for index, have in enumerate(labels) if have == label]
+    if not found:
+        raise TargetError(f"no target {label!r} in this explanation; it has: {', '.join(labels)}")
+    if occurrence is None:
+        if len(found) > 1:
+            raise TargetError(
+                f"{label!r} occurs {len(found)} times; ask for ({label!r}, 0) to ({label!r}, {len(found) - 1}), or by position"
+            )
+        return found[0]
+    if not 0 <= occurrence < len(found):
+        raise TargetError(f"{label!r} occurs {len(found)} time(s), so ({label!r}, {occurrence}) doesn't exist; count from 0")
+    return found[occurrence]

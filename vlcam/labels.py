@@ -1,0 +1,81 @@
+"""Finding classes and answers by name: exact, or an error that names the nearest ones."""
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+from torch import Tensor
+
+from vlcam.contracts import Target, TargetError
+
+
+def nearest(name: str, known: Sequence[str], n: int = 3) -> str:
+    """The ``n`` known names most like ``name``, as a readable list."""
+    near = get_close_matches(name.lower(), [one.lower() for one in known], n=n, cutoff=0.3)
+    original = {one.lower(): one for one in known}
+    return ", ".join(repr(original[one]) for one in near) or ", ".join(repr(one) for one in known[:n])
+
+
+def position(wanted: str | int, labels: Sequence[str], what: str) -> int:
+    """Where ``wanted`` (a label or an index) stands in ``labels``; ``what`` is "class" or "answer", for the error."""
+    if isinstance(wanted, int):
+        if not 0 <= wanted < len(labels):
+            raise TargetError(f"{what} {wanted} was asked for; the model has {len(labels)}, numbered from 0 to {len(labels) - 1}")
+        return wanted
+    found = [index for index, label in enumerate(labels) if label == wanted]
+    if not found:
+        found = [index for index, label in enumerate(labels) if label.lower() == wanted.strip().lower()]
+    if not found:
+        raise TargetError(f"the model has no {what} {wanted!r}; the nearest it has: {nearest(wanted, labels)}")
+    if len(found) > 1:
+        raise TargetError(f"{len(found)} {what}es are called {wanted!r}; give its number instead, one of {found}")
+    return found[0]
+
+
+def choose(
+    logits: Tensor, probabilities: Tensor | None, labels: Sequence[str], wanted: Sequence[str | int], top_k: int, what: str
+) -> list[tuple[int, Target]]:
+    """The wanted labels, or else the ``top_k`` with the highest logits, each with its index and its target record.
+
+    ``logits`` and ``probabilities`` are ``(labels,)``.
+    """
+    if len(labels) != len(logits):
+        raise TargetError(
+            f"the model gives {len(logits)} scores but {len(labels)} labels were given; give one label for each score, in order"
+        )
+    if wanted:
+        indices = [position(one, labels, what) for one in wanted]
+    else:
+        if top_k < 1:
+            raise TargetError(f"top_k must be at least 1, got {top_k}")
+        indices = logits.detach().topk(min(top_k, len(labels))).indices.tolist()
+    kind = "answer" if what == "answer" else "class"
+    return [
+        (
+            index,
+            Target(
+                label=labels[index],
+                kind=kind,  # type: ignore[arg-type]
+                score=float(logits[index].detach()),
+                probability=None if probabilities is None else float(probabilities[index].detach()),
+                token_ids=(index,),
+            ),
+        )
+        for index in indices
+    ]
+
+
+def contrast(
+    logits: Tensor, labels: Sequence[str], pairs: Sequence[tuple[str, str]], what: str
+) -> list[tuple[Tensor, Target]]:
+    """Score differences ``logits[a] - logits[b]``, "a rather than b", with their target records."""
+    out = []
+    for this, that in pairs:
+        one, other = position(this, labels, what), position(that, labels, what)
+        score = logits[one] - logits[other]
+        out.append((score, contrast_target(labels[one], labels[other], float(score.detach()), (one, other))))
+    return out
+
+
+def contrast_target(this: str, that: str, score: float, ids: tuple[int, ...] = ()) -> Target:
+    """The record of "this rather than that"."""
+    return Target(label=f"{this} rather than {that}", kind="contrast", score=score, token_ids=ids)

@@ -1,0 +1,40 @@
+"""Between a task and its model: inputs moved to where the model is, logits found in what it returns."""
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from vlcam.contracts import InputError
+
+
+def to_model(inputs: Any, model: nn.Module) -> Any:
+    """Every tensor in ``inputs`` (also inside tuples, lists and dicts) on the model's device.
+
+    Floating tensors take the dtype of the model's first floating parameter; anything that is no tensor stays as it is.
+    """
+    like = next((parameter for parameter in model.parameters() if parameter.is_floating_point()), None)
+    if like is None:
+        return inputs
+    if isinstance(inputs, Tensor):
+        return inputs.to(like.device, like.dtype) if inputs.is_floating_point() else inputs.to(like.device)
+    if isinstance(inputs, dict):
+        return {key: to_model(value, model) for key, value in inputs.items()}
+    if isinstance(inputs, (tuple, list)) and type(inputs) in (tuple, list):
+        return type(inputs)(to_model(value, model) for value in inputs)
+    return inputs
+
+
+def logits_of(output: Any) -> Tensor:
+    """The logits in a model's output: the tensor itself, ``output.logits``, or the first item of a tuple, list or dict."""
+    if isinstance(output, Tensor):
+        return output
+    logits = getattr(output, "logits", None)
+    if isinstance(logits, Tensor):
+        return logits
+    items = list(output.values()) if isinstance(output, dict) else list(output) if isinstance(output, (tuple, list)) else []
+    if items and isinstance(items[0], Tensor):
+        return items[0]
+    raise InputError(
+        f"the model returned a {type(output).__name__} in which no logits were found; "
+        "give logits=..., a function (model, inputs) that returns a (1, classes) tensor"
+    )

@@ -1,0 +1,85 @@
+"""Colour tables: 256 x 3 bytes each, from low to high; data in ``colours.json``, so that no plotting library is needed.
+
+``inferno``, ``viridis`` and ``cividis`` rise evenly in lightness, so they survive greyscale print and colour-blind eyes; ``coolwarm`` is the
+diverging table for signed maps (blue: against, red: for). Jet and turbo are left out on purpose: their lightness goes up and down, which
+draws borders where the map has none.
+"""
+
+from functools import cache
+from importlib.resources import files
+import json
+
+from jaxtyping import Float, UInt8
+import numpy as np
+
+from vlcam.contracts import InputError
+
+SEQUENTIAL = ("inferno", "viridis", "cividis")
+DIVERGING = ("coolwarm",)
+
+
+@cache
+def _tables() -> dict[str, UInt8[np.ndarray, "256 3"]]:
+    data = json.loads(files("vlcam.render").joinpath("colours.json").read_text(encoding="ascii"))
+    tables = {name: np.frombuffer(bytes.fromhex(text), dtype=np.uint8).reshape(256, 3) for name, text in data.items()}
+    return {name: tables[name] for name in (*SEQUENTIAL, *DIVERGING)}
+
+
+def table(name: str) -> UInt8[np.ndarray, "256 3"]:
+    """The colours of a table, from low to high (read-only).
+
+    >>> table("inferno")[0].tolist()
+    [0, 0, 4]
+    """
+    tables = _tables()
+    if name not in tables:
+        raise InputError(f"no colour table {name!r}; there are: {', '.join(tables)}")
+    return tables[name]
+
+
+def is_diverging(name: str) -> bool:
+    """Whether a table has a neutral middle and so stands for signed values."""
+    table(name)
+    return name in DIVERGING
+
+
+def default_colours(*, relu: bool) -> str:
+    """The table for a method: ``inferno`` for maps that show only evidence for, ``coolwarm`` for signed ones."""
+    return SEQUENTIAL[0] if relu else DIVERGING[0]
+
+
+def relative(
+    heat: Float[np.ndarray, "height width"], scale: float, *, signed: bool = False
+) -> Float[np.ndarray, "height width"]:
+    """The values as parts of ``scale``: 0 to 1, or -1 to 1 if ``signed``; 0 where there is no number, or nothing to show.
+
+    >>> relative(np.array([[-1.0, 1.0, 4.0]]), 2.0).tolist()
+    [[0.0, 0.5, 1.0]]
+    """
+    if not (np.isfinite(scale) and scale > 0):
+        return np.zeros(heat.shape)
+    with np.errstate(over="ignore"):
+        parts = np.clip(heat.astype(np.float64) / scale, -1.0 if signed else 0.0, 1.0)
+    return np.where(np.isnan(parts), 0.0, parts)
+
+
+def colourise(
+    heat: Float[np.ndarray, "height width"], *, scale: float | None = None, colours: str = "inferno"
+) -> UInt8[np.ndarray, "height width 3"]:
+    """The values as colours, without the photo. ``scale`` is the value of the last colour (default: the largest in ``heat``)."""
+    signed = is_diverging(colours)
+    parts = relative(heat, peak(heat, signed=signed) if scale is None else scale, signed=signed)
+    return table(colours)[index(parts, signed=signed)]
+
+
+def index(parts: Float[np.ndarray, "height width"], *, signed: bool) -> UInt8[np.ndarray, "height width"]:
+    """Rows of a colour table for values from :func:`relative`."""
+    return np.rint((parts + 1) * 127.5 if signed else parts * 255).astype(np.uint8)
+
+
+def peak(heat: Float[np.ndarray, "height width"], *, signed: bool = False) -> float:
+    """The largest finite value (if ``signed``, the largest size), never below 0; 0 if there is none."""
+    finite = heat[np.isfinite(heat)]
+    if not finite.size:
+        return 0.0
+    return float(max(0.0, np.abs(finite).max() if signed else finite.max()))

@@ -1,0 +1,144 @@
+"""An explanation as the small JSON document that the page draws from: every number and text of the page is decided here."""
+
+import base64
+from io import BytesIO
+import math
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from vlcam.contracts import Target
+from vlcam.explanation import Evidence, Explanation, NeuronText, Photo, TargetView
+from vlcam.render.colour import default_colours, table
+from vlcam.render.reading import KIND, NOTICE, NOTICE_LONG, number, peak, percent, place, seen, shared_peaks
+
+_LONGEST_SIDE = 960
+_STEPS = 32767
+_EVIDENCE = 5
+TASKS = {"classification": "Classification", "captioning": "Caption", "vqa": "Visual question answering"}
+
+
+def document(explanation: Explanation) -> dict[str, Any]:
+    """Everything the page shows about one explanation; plain JSON types, no number that JSON doesn't have."""
+    geometry = explanation.geometry
+    peaks = shared_peaks(explanation)
+    return {
+        "task": TASKS.get(explanation.task, explanation.task),
+        "question": explanation.question,
+        "text": explanation.text,
+        "pieces": _pieces(explanation),
+        "photo": {
+            "name": explanation.photo.name,
+            "size": [explanation.photo.width, explanation.photo.height],
+            "sha256": explanation.photo.sha256,
+            "uri": photo_uri(explanation.photo),
+        },
+        "seen": [round(part, 6) for part in seen(geometry)],
+        # Photo (0 to 1) -> model's input (0 to 1): u = x * scale + offset, for each axis.
+        "toInput": [
+            [geometry.scale[axis] * geometry.photo_size[axis] / geometry.input_size[axis] for axis in (0, 1)],
+            [geometry.offset[axis] / geometry.input_size[axis] for axis in (0, 1)],
+        ],
+        "grid": [int(explanation.maps.shape[1]), int(explanation.maps.shape[2])],
+        "signed": not explanation.relu,
+        "colours": default_colours(relu=explanation.relu),
+        "targets": [_target(view, peaks[view.target.kind]) for view in explanation],
+        "facts": {"model": explanation.model, "layer": explanation.layer, "method": explanation.method},
+    }
+
+
+def colours_uri(name: str) -> str:
+    """A colour table's 768 bytes in base64."""
+    return base64.b64encode(table(name).tobytes()).decode("ascii")
+
+
+def photo_uri(photo: Photo) -> str:
+    """The photo as a data URI: PNG if that is about as small as JPEG (drawings), else JPEG of quality 90."""
+    picture = Image.fromarray(np.ascontiguousarray(photo.pixels))
+    picture.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE), Image.Resampling.LANCZOS)
+    png, jpeg = BytesIO(), BytesIO()
+    picture.save(png, "PNG", optimize=True)
+    picture.save(jpeg, "JPEG", quality=90, subsampling=0, optimize=True)
+    kind, data = ("png", png) if png.tell() <= 1.25 * jpeg.tell() else ("jpeg", jpeg)
+    return f"data:image/{kind};base64,{base64.b64encode(data.getvalue()).decode('ascii')}"
+
+
+def _target(view: TargetView, shared: float) -> dict[str, Any]:
+    target = view.target
+    return {
+        "label": target.label,
+        "kind": target.kind,
+        "kindText": KIND.get(target.kind, target.kind),
+        "score": number(target.score),
+        "scoreName": _score_name(target),
+        "probability": _finite(target.probability),
+        "percent": percent(target.probability),
+        "flag": view.flag,
+        "notice": NOTICE[view.flag],
+        "noticeLong": NOTICE_LONG[view.flag],
+        "place": place(view),
+        "peak": peak(view),
+        "shared": shared,
+        "map": _quantised(view) if view.flag == "ok" else None,
+        "neurons": None if view.neurons is None else _neurons(view.neurons),
+    }
+
+
+def _quantised(view: TargetView) -> str:
+    """The map as little-endian int16 parts of its own peak, in base64: an error of at most 1.6e-5 of the peak."""
+    parts = view.map.double().cpu().numpy() / peak(view)
+    return base64.b64encode(np.rint(parts * _STEPS).astype("<i2").tobytes()).decode("ascii")
+
+
+def _pieces(explanation: Explanation) -> list[str | int]:
+    """The text cut at the spans of its word targets: plain text, and the numbers of the targets that stand between."""
+    if explanation.task != "captioning":
+        return []
+    words = [(view.target.span, view.index) for view in explanation if view.target.kind == "word"]
+    placed = sorted((span, index) for span, index in words if span is not None)
+    pieces: list[str | int] = []
+    end = 0
+    for (start, stop), index in placed:
+        if start > end:
+            pieces.append(explanation.text[end:start])
+        pieces.append(index)
+        end = max(end, stop)
+    if placed:
+        pieces.append(explanation.text[end:])
+    pieces.extend(index for span, index in words if span is None)
+    return [piece for piece in pieces if piece != ""]
+
+
+def _neurons(text: NeuronText) -> dict[str, Any]:
+    return {
+        "sentence": text.sentence,
+        "top": [_evidence(evidence) for evidence in text.top[:_EVIDENCE]],
+        "bottom": [_evidence(evidence) for evidence in text.bottom[:_EVIDENCE]],
+        "coverage": percent(text.coverage),
+        "ranking": text.ranking,
+    }
+
+
+def _evidence(evidence: Evidence) -> dict[str, Any]:
+    value = evidence.alpha if evidence.contribution == 0 else evidence.contribution
+    share = _finite(abs(evidence.share)) or 0.0
+    return {
+        "unit": evidence.unit,
+        "name": evidence.name,
+        "iou": "" if evidence.iou is None else f"{evidence.iou:.2f}",
+        "share": min(share, 1.0),
+        "shareText": ("−" if value < 0 else "+") + (percent(share) or "0\u00a0%"),
+        "against": value < 0,
+        "active": evidence.active,
+    }
+
+
+def _score_name(target: Target) -> str:
+    if target.kind == "contrast":
+        return "difference"
+    return "log-probability" if target.kind in ("word", "caption") else "score"
+
+
+def _finite(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else float(value)

@@ -1,0 +1,119 @@
+"""An explanation in words and plain numbers, shared by figures and pages: notices, scales, where a map lies, how numbers are written."""
+
+from dataclasses import replace
+import math
+
+import numpy as np
+
+from vlcam.contracts import Geometry, Kind
+from vlcam.explanation import Explanation, Flag, TargetView
+
+NOTICE: dict[Flag, str] = {
+    "ok": "",
+    "zero": "no evidence",
+    "negative": "only evidence against",
+    "nonfinite": "not a number: no map",
+}
+NOTICE_LONG: dict[Flag, str] = {
+    "ok": "",
+    "zero": "No evidence: the map is zero everywhere, so the photo is shown as it is.",
+    "negative": "Only evidence against: nothing in the photo speaks for this, so the photo is shown as it is.",
+    "nonfinite": "The map holds values that are not numbers, so it is not drawn.",
+}
+KIND: dict[Kind, str] = {"class": "class", "word": "word", "caption": "whole caption", "answer": "answer", "contrast": "contrast"}
+_ROWS = ("upper", "middle", "lower")
+_COLUMNS = ("left", "middle", "right")
+_SPREAD = 0.24
+"""Of the photo's side: a map as wide as this (an even one has 0.29) in both directions has no place."""
+
+
+def peak(view: TargetView) -> float:
+    """The largest value of a target's map (its size, if signed), 0 if the map shows nothing."""
+    return float(view.map.abs().max()) if view.flag == "ok" else 0.0
+
+
+def shared_peaks(explanation: Explanation) -> dict[Kind, float]:
+    """The largest value among all targets of a kind: the one scale of their maps.
+
+    Kinds are kept apart because their scores are not of one size: a whole caption's score is the sum of all its words', and on its
+    scale every word would look empty.
+    """
+    peaks: dict[Kind, float] = {}
+    for view in explanation:
+        peaks[view.target.kind] = max(peaks.get(view.target.kind, 0.0), peak(view))
+    return peaks
+
+
+def at_size(geometry: Geometry, width: int, height: int) -> Geometry:
+    """The same geometry for a copy of the photo at another size."""
+    across, down = geometry.photo_size[0] / width, geometry.photo_size[1] / height
+    return replace(geometry, photo_size=(width, height), scale=(geometry.scale[0] * across, geometry.scale[1] * down))
+
+
+def seen(geometry: Geometry) -> tuple[float, float, float, float]:
+    """The part of the photo that the model saw: left, top, right, bottom as parts (0 to 1) of the photo's sides."""
+    edges: list[tuple[float, float]] = []
+    for axis in (0, 1):
+        at = (-geometry.offset[axis], geometry.input_size[axis] - geometry.offset[axis])
+        low, high = sorted(place / geometry.scale[axis] / geometry.photo_size[axis] for place in at)
+        edges.append((min(max(low, 0.0), 1.0), min(max(high, 0.0), 1.0)))
+    (left, right), (top, bottom) = edges
+    return left, top, right, bottom
+
+
+def place(view: TargetView) -> str:
+    """Where on the photo the centre of a map's positive part lies, in words: ``upper left``, ``centre``, ``spread out``, or nothing."""
+    if view.flag != "ok":
+        return ""
+    weights = view.map.clamp_min(0).double().cpu().numpy()
+    if not weights.sum() > 0:
+        return ""
+    weights /= weights.sum()
+    geometry = view.explanation.geometry
+    centres: list[float] = []
+    spreads: list[float] = []
+    for axis in (0, 1):
+        cells = weights.shape[1 - axis]
+        on_input = (np.arange(cells) + 0.5) * geometry.input_size[axis] / cells
+        on_photo = (on_input - geometry.offset[axis]) / geometry.scale[axis] / geometry.photo_size[axis]
+        part = weights.sum(axis=axis)
+        centre = float((part * on_photo).sum())
+        centres.append(centre)
+        spreads.append(math.sqrt(float((part * (on_photo - centre) ** 2).sum())))
+    if min(spreads) > _SPREAD:
+        return "spread out"
+    row, column = (min(max(int(centre * 3), 0), 2) for centre in (centres[1], centres[0]))
+    if (row, column) == (1, 1):
+        return "centre"
+    if row == 1:
+        return _COLUMNS[column]
+    if column == 1:
+        return ("top", "", "bottom")[row]
+    return f"{_ROWS[row]} {_COLUMNS[column]}"
+
+
+def number(value: float) -> str:
+    """A number with three significant digits: ``0.0123``, ``4.1e-07``, ``not a number``.
+
+    >>> number(12.345), number(0.0), number(-4.13e-7)
+    ('12.3', '0', '−4.13e−07')
+    """
+    if math.isnan(value):
+        return "not a number"
+    return f"{value:.3g}".replace("-", "−")
+
+
+def percent(probability: float | None) -> str:
+    """A probability as a person writes it; never 0 % or 100 % unless it is exactly so.
+
+    >>> percent(0.834), percent(0.0004), percent(0.99996), percent(None)
+    ('83\xa0%', '<0.1\xa0%', '>99.9\xa0%', '')
+    """
+    if probability is None or not math.isfinite(probability):
+        return ""
+    hundred = probability * 100
+    if 0 < hundred < 0.1:
+        return "<0.1\u00a0%"
+    if 99.9 < hundred < 100:
+        return ">99.9\u00a0%"
+    return f"{hundred:.1f}\u00a0%" if hundred < 9.95 or 99 < hundred < 100 else f"{hundred:.0f}\u00a0%"

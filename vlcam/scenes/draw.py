@@ -1,0 +1,136 @@
+"""Drawing a scene with NumPy alone: shaded, softly lit things with drop shadows on a quiet background.
+
+The outline of every thing is a signed distance function, so that picture and masks agree and look the same at any size.
+"""
+
+import math
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vlcam.scenes.backdrop import backdrop
+from vlcam.scenes.record import PIXELS, Scene, Thing
+from vlcam.scenes.shapes import Floats, centres, distance, full_mask, window
+
+STRIPE_PERIOD: Final = 0.080
+"""Width of one dark and one pale stripe together, as a fraction of the picture's side."""
+
+_PALE_SHARE: Final = 0.40
+_CREAM: Final = (1.0, 0.97, 0.90)
+_LIGHT_HEIGHT: Final = 0.74  # z of the unit vector to the light
+_SHADOW_SHIFT: Final = 0.34  # of the radius
+_SHADOW_BLUR: Final = 0.30  # of the radius
+_SHADOW_DEPTH: Final = 0.48
+_ON_THINGS: Final = 0.5  # how strongly shadows fall on things, against the background: colours must stay plain
+
+
+def image(scene: Scene, size: int = PIXELS) -> NDArray[np.uint8]:
+    """The picture of a scene, ``(size, size, 3)``, RGB."""
+    _check(size)
+    picture = backdrop(scene.background, scene.background_seed, scene.light, size)
+    ground = np.ones((size, size), dtype=np.float32)
+    for thing in scene.things:
+        _draw(picture, ground, thing, scene.light, size)
+    np.clip(picture, 0.0, 1.0, out=picture)
+    picture *= 255.0
+    picture += 0.5
+    return picture.astype(np.uint8)
+
+
+def masks(scene: Scene, size: int = PIXELS) -> NDArray[np.bool_]:
+    """The visible part of each thing, ``(things, size, size)``: the front-most thing that covers the pixel's centre."""
+    _check(size)
+    visible = np.zeros((len(scene.things), size, size), dtype=np.bool_)
+    taken = np.zeros((size, size), dtype=np.bool_)
+    for i in range(len(scene.things) - 1, -1, -1):
+        mask = full_mask(scene.things[i], size)
+        visible[i] = mask & ~taken
+        taken |= mask
+    return visible
+
+
+def boxes(scene: Scene, size: int = PIXELS) -> NDArray[np.int64]:
+    """The tight box around each visible mask, ``(things, 4)``: x0, y0, x1, y1 (exclusive); all 0: no pixel."""
+    found = np.zeros((len(scene.things), 4), dtype=np.int64)
+    for i, mask in enumerate(masks(scene, size)):
+        columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
+        if len(columns):
+            found[i] = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
+    return found
+
+
+def _check(size: int) -> None:
+    if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1:
+        raise ValueError(
+            f"size is {size!r}: expected a whole number of pixels, 1 or more; pass for example size={PIXELS}"
+        )
+
+
+def _smooth(t: Floats) -> Floats:
+    """Smoothstep of values that are clipped to 0..1."""
+    t = np.clip(t, 0.0, 1.0)
+    return t * t * (3.0 - 2.0 * t)
+
+
+def _draw(picture: Floats, ground: Floats, thing: Thing, light: float, size: int) -> None:
+    """Lay a thing's shadow and then the thing itself over the picture; ``ground`` says how strongly shadows show."""
+    radius = thing.radius
+    towards = (math.cos(light), -math.sin(light))  # in the picture's plane, y down
+    rows, columns = window(thing, size, radius * (_SHADOW_SHIFT + _SHADOW_BLUR))
+    line = centres(size)
+    ys, xs = line[rows], line[columns]
+    away = radius * _SHADOW_SHIFT
+    cast = distance(thing, ys + away * towards[1], xs + away * towards[0])
+    blur = radius * _SHADOW_BLUR
+    shadow = _SHADOW_DEPTH * _smooth((blur - cast) / (2.0 * blur))
+    depth = distance(thing, ys, xs)
+    contact = 0.28 * _smooth(1.0 - depth / (0.22 * radius))
+    patch = picture[rows, columns]
+    patch *= (1.0 - ground[rows, columns] * (shadow + contact - shadow * contact))[:, :, None]
+
+    rows, columns = window(thing, size, 1.0 / size)
+    ys, xs = line[rows], line[columns]
+    depth = distance(thing, ys, xs)
+    cover = np.clip(0.5 - depth * size, 0.0, 1.0)
+    shade, gloss = _light(depth, thing, towards, size)
+    stripes = _stripes(thing, ys, xs, size) if thing.texture == "striped" else None
+    patch = picture[rows, columns]
+    keep = 1.0 - cover
+    np.minimum(ground[rows, columns], _ON_THINGS + (1.0 - _ON_THINGS) * keep, out=ground[rows, columns])
+    for i in range(3):
+        colour: Floats | float = thing.tint[i]
+        if stripes is not None:
+            colour = thing.tint[i] + (_CREAM[i] - thing.tint[i]) * stripes
+        body = colour * shade
+        body += (1.0 - body) * gloss
+        patch[:, :, i] = patch[:, :, i] * keep + np.minimum(body, 1.0) * cover
+
+
+def _light(depth: Floats, thing: Thing, towards: tuple[float, float], size: int) -> tuple[Floats, Floats]:
+    """Brightness (about 1) and highlight (0..1) of a pillow: flat on top, rounded towards the outline."""
+    bevel = 0.55 * thing.radius
+    inside = np.clip(1.0 + depth / bevel, 0.0, 1.0)  # 1 at the outline, 0 on the flat top
+    down, across = np.gradient(depth, 1.0 / size) if size > 1 else (np.zeros_like(depth), np.zeros_like(depth))
+    tilt = 0.86 * inside
+    up = np.sqrt(1.0 - tilt * tilt)
+    flat = math.sqrt(1.0 - _LIGHT_HEIGHT**2)
+    facing = tilt * (across * towards[0] + down * towards[1])
+    lambert = flat * facing + _LIGHT_HEIGHT * up
+    half = math.sqrt(2.0 + 2.0 * _LIGHT_HEIGHT)
+    mirror = np.maximum((flat * facing + (_LIGHT_HEIGHT + 1.0) * up) / half, 0.0)
+    for _ in range(5):  # to the power of 32
+        mirror = mirror * mirror
+    rim = _smooth(1.0 + depth / (0.13 * thing.radius))
+    shade = (0.63 + 0.50 * lambert) * (1.0 - 0.16 * rim)
+    return shade, 0.42 * mirror
+
+
+def _stripes(thing: Thing, ys: Floats, xs: Floats, size: int) -> Floats:
+    """How pale the thing is at each pixel, 0..1: soft-edged bars through its centre."""
+    turn = 2.0 * math.pi / STRIPE_PERIOD
+    across = (xs - thing.x) * (turn * math.cos(thing.stripe_angle))
+    down = (ys - thing.y) * (turn * math.sin(thing.stripe_angle))
+    wave = -np.cos(across[None, :] + down[:, None])  # the thing's own colour runs through its centre
+    steep = STRIPE_PERIOD * size / (2.0 * math.pi)
+    return np.clip(0.5 + (wave - math.cos(math.pi * _PALE_SHARE)) * steep, 0.0, 1.0)

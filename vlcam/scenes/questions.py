@@ -1,0 +1,316 @@
+"""Questions about a scene of the bundled world, each kind worded in one way, and their exact answers.
+
+======== ======================================================= ===================================================
+kind     wording                                                 answer
+======== ======================================================= ===================================================
+colour   what colour is the [size] [texture] shape               a colour
+shape    what shape is the [size] [texture] colour thing         a shape
+size     what size is the [colour] shape                         small, large
+texture  what texture is the [colour] shape                      plain, striped
+exists   is there a|an [size] [texture] colour shape             yes, no
+count    how many colour things|shapes|striped things are there  0 to 4
+left     which is further left the A or the B                    the shape that is; A, B = [colour] shape, two shapes
+above    which is higher the A or the B                          the same
+same     what is the same colour as the [colour] shape           the shape of the one other thing of that colour
+======== ======================================================= ===================================================
+
+A description after "the" has to fit exactly one thing of the scene.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import combinations
+from typing import TypeVar, final
+
+from vlcam.scenes.grammar import PLURALS, SINGULARS, Bags, Reader, article, bags_of, fitting, generator
+from vlcam.scenes.record import COLOURS, PAIRS, SHAPES, SIZES, TEXTURES, UNSEEN_PAIRS, Question, Scene
+
+QUESTION_KINDS = ("colour", "shape", "size", "texture", "exists", "count", "left", "above", "same")
+OFFSET = 0.10
+"""Least offset, as a fraction of the picture's side, between two things that a generated question compares."""
+MOST = 4
+"""The largest count that a question is answered with."""
+
+_OPENINGS = {
+    "colour": ("what", "colour", "is", "the"),
+    "shape": ("what", "shape", "is", "the"),
+    "size": ("what", "size", "is", "the"),
+    "texture": ("what", "texture", "is", "the"),
+    "exists": ("is", "there"),
+    "count": ("how", "many"),
+    "left": ("which", "is", "further", "left", "the"),
+    "above": ("which", "is", "higher", "the"),
+    "same": ("what", "is", "the", "same", "colour", "as", "the"),
+}
+QUESTION_WORDS: tuple[str, ...] = tuple(
+    sorted(
+        {"a", "an", "thing", "things", "are", "or"}.union(
+            SIZES, TEXTURES, COLOURS, SHAPES, SINGULARS, *_OPENINGS.values()
+        )
+    )
+)
+"""Every word that a question can have, sorted."""
+ANSWERS: tuple[str, ...] = (*COLOURS, *SHAPES, *SIZES, *TEXTURES, "no", "yes", *(str(n) for n in range(MOST + 1)))
+"""Every answer."""
+GRAMMAR = (
+    "'what colour is the [size] [texture] SHAPE', 'what shape is the [size] [texture] COLOUR thing', "
+    "'what size is the [colour] SHAPE', 'what texture is the [colour] SHAPE', "
+    "'is there a|an [size] [texture] COLOUR SHAPE', "
+    "'how many COLOUR things|SHAPES|striped things are there', 'which is further left the A or the B', "
+    "'which is higher the A or the B', 'what is the same colour as the A' with A, B = [colour] SHAPE, sizes "
+    + "|".join(SIZES) + ", textures " + "|".join(TEXTURES)
+    + ", colours " + "|".join(COLOURS) + ", shapes " + "|".join(SHAPES)
+)  # fmt: skip
+
+
+def answer(scene: Scene, question: str) -> Question:
+    """Any question of the grammar, answered for the scene with the things that decide it.
+
+    ValueError for a text outside the grammar, for a description that fits no thing or several, and where
+    there is no answer: two things exactly level, no or several other things of the same colour, a count above 4.
+    """
+    return _answer(scene, bags_of(scene), question)
+
+
+def questions(scene: Scene, n: int = 8, *, seed: int = 0) -> tuple[Question, ...]:
+    """``n`` different questions with their answers (fewer if the scene runs out), the same for the same scene and seed.
+
+    Every kind that the scene allows is asked once, in random order, then again. "exists" is answered yes and no equally
+    often; most "no" differ from a thing in one word, and outside the ``unseen`` split none is about an unseen pair.
+    """
+    if n < 0:
+        raise ValueError(f"n must be 0 or more, not {n}")
+    if not scene.things:
+        return ()
+    author = _Author(scene, generator(scene, seed, 1))
+    asked: dict[str, None] = {}
+    kinds = list(QUESTION_KINDS)
+    while kinds and len(asked) < n:
+        for kind in author.shuffled(kinds):
+            if len(asked) == n:
+                break
+            text = author.ask(kind, asked)
+            if text:
+                asked[text] = None
+            else:
+                kinds.remove(kind)
+    return tuple(_answer(scene, author.bags, text) for text in asked)
+
+
+# --- answering --------------------------------------------------------------------------------------------------------
+
+
+def _answer(scene: Scene, bags: Bags, text: str) -> Question:
+    things = scene.things
+    reader = Reader("question", text, GRAMMAR)
+    kind = _opening(reader)
+
+    def the(*words: str) -> int:
+        fits = fitting(bags, words)
+        if len(fits) != 1:
+            what = " ".join(words) if kind != "shape" else " ".join((*words, "thing"))
+            raise ValueError(
+                f"question {text!r}: {len(fits) or 'no'} things of the scene fit 'the {what}'; it has to be exactly one"
+            )
+        return fits[0]
+
+    if kind in ("colour", "shape", "exists"):
+        head = reader.must("a", "an") if kind == "exists" else ""
+        words = _some(reader.maybe(*SIZES), reader.maybe(*TEXTURES))
+        if kind != "colour":
+            words += (reader.must(*COLOURS),)
+        words += (reader.must(*(("thing",) if kind == "shape" else SHAPES)),)
+        reader.end()
+        if kind == "exists":
+            if head != article(words[0]):
+                reader.at = 2
+                reader.fail(f"{article(words[0])!r} before {words[0]!r}")
+            fits = fitting(bags, words)
+            return Question(kind, text, "yes" if fits else "no", fits, fits)
+        one = the(*(words[:-1] if kind == "shape" else words))
+        return Question(kind, text, things[one].colour if kind == "colour" else things[one].shape, (one,), (one,))
+    if kind == "count":
+        word = reader.must(*COLOURS, "striped", *SINGULARS)
+        if word not in SINGULARS:
+            reader.must("things")
+        reader.must("are")
+        reader.must("there")
+        reader.end()
+        fits = fitting(bags, (SINGULARS.get(word, word),))
+        if len(fits) > MOST:
+            raise ValueError(f"question {text!r}: {len(fits)} things of the scene count; the answers end at {MOST}")
+        return Question(kind, text, str(len(fits)), fits, fits)
+    first_words = _some(reader.maybe(*COLOURS), reader.must(*SHAPES))
+    if kind in ("left", "above"):
+        reader.must("or")
+        reader.must("the")
+        others = (shape for shape in SHAPES if shape != first_words[-1])
+        second_words = _some(reader.maybe(*COLOURS), reader.must(*others))
+        reader.end()
+        first, second = the(*first_words), the(*second_words)
+        a, b = (things[i].x if kind == "left" else things[i].y for i in (first, second))
+        if a == b:
+            raise ValueError(f"question {text!r}: the two things are exactly level")
+        best = first if a < b else second
+        return Question(kind, text, things[best].shape, (best,), (min(first, second), max(first, second)))
+    reader.end()
+    one = the(*first_words)
+    if kind == "same":
+        alike = [i for i in fitting(bags, (things[one].colour,)) if i != one]
+        if len(alike) != 1:
+            raise ValueError(
+                f"question {text!r}: {len(alike) or 'no'} other things of the scene are {things[one].colour}; "
+                "it has to be exactly one"
+            )
+        return Question(kind, text, things[alike[0]].shape, (alike[0],), (min(one, *alike), max(one, *alike)))
+    return Question(kind, text, things[one].size if kind == "size" else things[one].texture, (one,), (one,))
+
+
+def _some(*words: str) -> tuple[str, ...]:
+    return tuple(word for word in words if word)
+
+
+def _opening(reader: Reader) -> str:
+    """The kind of the question, read off its first words."""
+    words = reader.words
+    for kind, opening in _OPENINGS.items():
+        if words[: len(opening)] == opening:
+            reader.at = len(opening)
+            return kind
+    openings = list(_OPENINGS.values())
+    while reader.at < len(words) and any(words[: reader.at + 1] == opening[: reader.at + 1] for opening in openings):
+        reader.at += 1
+    follow = {opening[reader.at] for opening in openings if opening[: reader.at] == words[: reader.at]}
+    reader.fail(" or ".join(repr(word) for word in sorted(follow)))
+
+
+# --- asking -----------------------------------------------------------------------------------------------------------
+
+
+_T = TypeVar("_T")
+
+
+@final
+class _Author:
+    """Draws questions about one scene; ``_name`` methods give the text of one question of that kind, or ""."""
+
+    def __init__(self, scene: Scene, draw: Callable[[], float]) -> None:
+        self.things, self.bags, self.draw = scene.things, bags_of(scene), draw
+        self.barred = () if scene.split == "unseen" else UNSEEN_PAIRS
+        self._eligible: dict[str, list[tuple[str, ...]]] = {}
+
+    def ask(self, kind: str, asked: dict[str, None]) -> str:
+        """A question of this kind that has not been asked, "" if none was found."""
+        none = self.draw() < (0.5 if kind == "exists" else 0.15)  # the answer is to be "no" or "0"
+        for attempt in range(16):
+            if attempt == 8:
+                none = not none
+            if kind in ("exists", "count"):
+                text = self._exists(none) if kind == "exists" else self._count(none)
+            else:
+                text = self._about(kind)
+            if not text:
+                break
+            if text not in asked:
+                return text
+        return ""
+
+    def pick(self, options: Sequence[_T]) -> _T:
+        """One of the options."""
+        return options[int(self.draw() * len(options))]
+
+    def shuffled(self, options: Sequence[str]) -> list[str]:
+        """The options in random order."""
+        rest = list(options)
+        return [rest.pop(int(self.draw() * len(rest))) for _ in options]
+
+    def _least(self, index: int, noun: str, choices: Sequence[str]) -> tuple[str, ...] | None:
+        """The fewest of the choices that tell a thing from all others together with the noun; None if all do not."""
+        if fitting(self.bags, (noun,)) == (index,):
+            return ()
+        single = [word for word in choices if fitting(self.bags, (word, noun)) == (index,)]
+        if single:
+            return (self.pick(single),)
+        return tuple(choices) if fitting(self.bags, (*choices, noun)) == (index,) else None
+
+    def _about(self, kind: str) -> str:
+        if kind not in self._eligible:
+            self._eligible[kind] = self._pairs(kind) if kind in ("left", "above") else self._singles(kind)
+        if not self._eligible[kind]:
+            return ""
+        words = self.pick(self._eligible[kind])
+        opening = " ".join(_OPENINGS[kind])
+        if kind in ("left", "above"):
+            first, second = words if self.draw() < 0.5 else words[::-1]
+            return f"{opening} {first} or the {second}"
+        thing = self.things[int(words[0])]
+        extras = (thing.size, thing.texture) if kind in ("colour", "shape") else (thing.colour,)
+        used = [word for word in extras if word in words[1:] or self.draw() < 0.2]
+        noun = f"{thing.colour} thing" if kind == "shape" else thing.shape
+        return " ".join((opening, *used, noun))
+
+    def _singles(self, kind: str) -> list[tuple[str, ...]]:
+        """The things that can be asked about: index and the words that are needed."""
+        found = []
+        for i, thing in enumerate(self.things):
+            noun = thing.colour if kind == "shape" else thing.shape
+            choices = (thing.size, thing.texture) if kind in ("colour", "shape") else (thing.colour,)
+            needed = self._least(i, noun, choices)
+            if needed is not None and (kind != "same" or len(fitting(self.bags, (thing.colour,))) == 2):
+                found.append((str(i), *needed))
+        return found
+
+    def _pairs(self, kind: str) -> list[tuple[str, ...]]:
+        """The two descriptions of each pair of things that can be compared."""
+        names: dict[int, str] = {}
+        for i, thing in enumerate(self.things):
+            needed = self._least(i, thing.shape, (thing.colour,))
+            if needed is not None:
+                names[i] = " ".join((*needed, thing.shape))
+        found: list[tuple[str, ...]] = []
+        for i, j in combinations(names, 2):
+            a, b = self.things[i], self.things[j]
+            if a.shape != b.shape and abs(a.x - b.x if kind == "left" else a.y - b.y) >= OFFSET:
+                found.append((names[i], names[j]))
+        return found
+
+    def _exists(self, none: bool) -> str:
+        thing = self.pick(self.things)
+        size, texture = False, False
+        if self.draw() >= 0.8:
+            which = self.draw()
+            size, texture = which < 0.6, which >= 0.4
+        words = [*((thing.size,) if size else ()), *((thing.texture,) if texture else ()), thing.colour, thing.shape]
+        if none:
+            words = self._absent(words)
+        return f"is there {article(words[0])} {' '.join(words)}" if words else ""
+
+    def _absent(self, words: Sequence[str]) -> list[str]:
+        """Words that fit no thing: mostly these words with one of them swapped."""
+        if self.draw() < 0.85:
+            for at in self.shuffled([str(at) for at in range(len(words))]):
+                group = next(group for group in (SIZES, TEXTURES, COLOURS, SHAPES) if words[int(at)] in group)
+                options = [self._swapped(words, int(at), word) for word in group if word != words[int(at)]]
+                options = [option for option in options if self._may_deny(option)]
+                if options:
+                    return self.pick(options)
+        options = [[*words[:-2], *pair] for pair in PAIRS]
+        options = [option for option in options if self._may_deny(option)]
+        return self.pick(options) if options else []
+
+    @staticmethod
+    def _swapped(words: Sequence[str], at: int, word: str) -> list[str]:
+        return [*words[:at], word, *words[at + 1 :]]
+
+    def _may_deny(self, words: Sequence[str]) -> bool:
+        return (words[-2], words[-1]) not in self.barred and not fitting(self.bags, words)
+
+    def _count(self, none: bool) -> str:
+        levels: dict[int, list[str]] = {}
+        for word in (*COLOURS, *SHAPES, "striped"):
+            levels.setdefault(sum(word in bag for bag in self.bags), []).append(word)
+        level = 0
+        if not none:
+            many = [count for count in levels if 2 <= count <= MOST]
+            level = self.pick(many) if many and self.draw() < 0.75 else 1
+        word = self.pick(levels.get(level) or levels.get(1) or levels[0])
+        return f"how many {PLURALS.get(word, word + ' things')} are there"

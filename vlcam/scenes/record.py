@@ -1,0 +1,137 @@
+"""The records of the bundled world: what is in a picture, and what is said about it.
+
+A :class:`Scene` is the exact ground truth. Coordinates are fractions of the picture's side, x to the right and y down, so a
+scene can be drawn at any size. The order of ``things`` is the drawing order: later things lie in front of earlier ones.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+SHAPES = ("circle", "square", "triangle", "star", "cross", "heart")
+COLOURS = ("red", "orange", "yellow", "green", "blue", "purple")
+SIZES = ("small", "large")
+TEXTURES = ("plain", "striped")
+BACKGROUNDS = ("linen", "wood", "stone", "sand", "tiles")
+PAIRS = tuple((colour, shape) for colour in COLOURS for shape in SHAPES)
+UNSEEN_PAIRS = (("blue", "star"), ("green", "heart"), ("yellow", "cross"), ("purple", "triangle"))
+"""Colour-shape pairs that occur in the ``unseen`` split only."""
+
+PIXELS = 96
+"""Side of a picture as the bundled models see it, in pixels."""
+
+Split = Literal["train", "val", "test", "unseen"]
+SPLITS: tuple[Split, ...] = ("train", "val", "test", "unseen")
+
+
+@final
+@dataclass(frozen=True)
+class Thing:
+    """One object of a scene.
+
+    ``x`` and ``y`` are the centre and ``radius`` the half extent, as fractions of the picture's side; ``angle`` turns the shape
+    and ``stripe_angle`` its stripes, in radians.
+    """
+
+    shape: str
+    colour: str
+    size: str
+    texture: str
+    x: float
+    y: float
+    radius: float
+    angle: float
+    stripe_angle: float
+    tint: tuple[float, float, float]  # the base colour after a small jitter, sRGB in 0..1
+
+    @property
+    def pair(self) -> tuple[str, str]:
+        """Colour and shape."""
+        return (self.colour, self.shape)
+
+    @property
+    def words(self) -> tuple[str, str, str, str]:
+        """Size, texture, colour and shape: the four attribute words that are true of the thing."""
+        return (self.size, self.texture, self.colour, self.shape)
+
+
+@final
+@dataclass(frozen=True)
+class Caption:
+    """A caption and, for each word, the indices of the things that it is about (empty: none)."""
+
+    words: tuple[str, ...]
+    about: tuple[tuple[int, ...], ...]
+
+    @property
+    def text(self) -> str:
+        """The words joined by blanks."""
+        return " ".join(self.words)
+
+
+@final
+@dataclass(frozen=True)
+class Question:
+    """A question, its answer and the things that decide it.
+
+    ``unique`` holds the thing (rarely things) that the answer is read off, ``involved`` every thing that the question needs:
+    the two ground truths of CLEVR-XAI (Arras, Osman and Samek 2022). A question whose answer is "no" or "0" has both empty.
+    """
+
+    kind: str
+    text: str
+    answer: str
+    unique: tuple[int, ...]
+    involved: tuple[int, ...]
+
+
+@final
+@dataclass(frozen=True)
+class Scene:
+    """One generated picture with its exact ground truth. Made by :func:`vlcam.scenes.make`."""
+
+    split: Split
+    seed: int
+    things: tuple[Thing, ...]
+    background: str
+    background_seed: int
+    light: float  # direction that the light comes from, radians, 0 = from the right, pi/2 = from the top
+
+    def image(self, size: int = PIXELS) -> NDArray[np.uint8]:
+        """The picture, ``(size, size, 3)``, RGB."""
+        from vlcam.scenes.draw import image
+
+        return image(self, size)
+
+    def masks(self, size: int = PIXELS) -> NDArray[np.bool_]:
+        """The visible part of each thing, ``(things, size, size)``; a pixel belongs to the thing in front that covers its centre."""
+        from vlcam.scenes.draw import masks
+
+        return masks(self, size)
+
+    def boxes(self, size: int = PIXELS) -> NDArray[np.int64]:
+        """The tight box around each visible mask, ``(things, 4)``: x0, y0, x1, y1 in pixels, the last two exclusive."""
+        from vlcam.scenes.draw import boxes
+
+        return boxes(self, size)
+
+    def captions(self, n: int = 5, *, seed: int = 0) -> tuple[Caption, ...]:
+        """``n`` different true captions (fewer if the scene has fewer), the same for the same seed."""
+        from vlcam.scenes.captions import captions
+
+        return captions(self, n, seed=seed)
+
+    def questions(self, n: int = 8, *, seed: int = 0) -> tuple[Question, ...]:
+        """``n`` different questions with their answers (fewer if the scene has fewer), the same for the same seed."""
+        from vlcam.scenes.questions import questions
+
+        return questions(self, n, seed=seed)
+
+    def true_words(self, caption: str | Sequence[str]) -> tuple[bool, ...]:
+        """Whether each word of a caption is true of this scene (see :func:`vlcam.scenes.captions.true_words`)."""
+        from vlcam.scenes.captions import true_words
+
+        return true_words(self, caption)
