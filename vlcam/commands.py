@@ -239,7 +239,7 @@ def run_name(folder: Path | None, out: Path | None, *, n: int, seed: int) -> Non
 
 def run_evaluate(folder: Path | None, *, n: int, grounded: int, method: str, as_json: bool) -> None:
     """Measure quality and grounding."""
-    from vlcam.scenes.card import measure
+    from vlcam.measure import measure
 
     find_method(method)
     with _progress("measuring") as report:

@@ -104,7 +104,7 @@ def number(value: float) -> str:
 
 
 def percent(probability: float | None) -> str:
-    """A probability as a person writes it; never 0 % or 100 % unless it is exactly so.
+    r"""A probability as a person writes it; never 0 % or 100 % unless it is exactly so.
 
     >>> percent(0.834), percent(0.0004), percent(0.99996), percent(None)
     ('83\xa0%', '<0.1\xa0%', '>99.9\xa0%', '')

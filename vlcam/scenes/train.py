@@ -122,6 +122,24 @@ def make_batch(arrays: Arrays, rows: NDArray[np.int64], rng: np.random.Generator
     }
 
 
+def recalibrate(features: nn.Sequential, arrays: Arrays, device: torch.device, *, scenes: int = 2560) -> None:
+    """Measure the batch-norm statistics anew for averaged weights, on the first training scenes; leaves everything in eval mode.
+
+    Averaged weights have statistics of their own: those of the run they are averaged from don't fit (Izmailov et al. 2018, 3.2).
+    """
+    norms = [layer for layer in features if isinstance(layer, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain average over the batches
+    features.train()
+    with torch.no_grad():
+        for start in range(0, min(scenes, len(arrays)), 128):
+            features(to_input(torch.from_numpy(np.array(arrays.images[start : start + 128])).to(device)))
+    features.eval()
+    for norm in norms:
+        norm.momentum = 0.1
+
+
 def _order(plan: Plan, start: int) -> Iterator[tuple[int, NDArray[np.int64], np.random.Generator]]:
     """Rows and randomness of each step from ``start`` on: a pure function of the plan, so a resumed run goes on as it was."""
     per_epoch = plan.scenes // plan.batch
@@ -186,8 +204,7 @@ def train(
         averaged = average.module
         assert isinstance(averaged, Family)
         averaged.eval()
-        for buffer, source in zip(averaged.buffers(), family.buffers()):
-            buffer.copy_(source)
+        recalibrate(averaged.classifier.features, arrays, place)
         write_weights(out, {"classifier": averaged.classifier, "captioner": averaged.captioner, "vqa": averaged.vqa})
         numbers = quality(averaged.classifier, averaged.captioner, averaged.vqa, val, "val")
         line = {"step": step, "seconds": round(time.monotonic() - began), **numbers}
@@ -196,7 +213,7 @@ def train(
 
     began = time.monotonic()
     running: dict[str, float] = {}
-    step = first
+    done = first
     for step, rows, rng in _order(plan, first):
         family.train()
         for group in optimiser.param_groups:
@@ -219,7 +236,8 @@ def train(
                 running[name] = 0.9 * running.get(name, new) + 0.1 * new
             if report is not None:
                 report(step, plan.steps, running)
-        if (step + 1) % check_every == 0 and step + 1 < plan.steps:
-            checkpoint(step + 1)
-    checkpoint(step + 1)
+        done = step + 1
+        if done % check_every == 0 and done < plan.steps:
+            checkpoint(done)
+    checkpoint(done)
     return out
