@@ -71,7 +71,9 @@ else:
 
     def __getattr__(name: str) -> object:
         if name not in _HOMES:
-            raise AttributeError(f"module 'vlcam' has no attribute {name!r}; its names are {', '.join(__all__)}", name=name)
+            raise AttributeError(
+                f"module 'vlcam' has no attribute {name!r}; its names are {', '.join(__all__)}", name=name
+            )
         home = _HOMES[name]
         value = import_module(f"vlcam.{name}") if home is None else getattr(import_module(f"vlcam.{home}"), name)
         globals()[name] = value

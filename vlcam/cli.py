@@ -4,7 +4,10 @@ Exit codes: 0 done; 1 something could not be done (in a list of images the other
 an option names something that doesn't exist; 130 interrupted.
 """
 
+import os
 import sys
+from collections.abc import Sequence
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated
 
@@ -17,50 +20,78 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-scenes_app = typer.Typer(help="The bundled world: generated pictures with exact ground truth, and its models.", no_args_is_help=True)
+scenes_app = typer.Typer(
+    help="The bundled world: generated pictures with exact ground truth, and its models.", no_args_is_help=True
+)
 app.add_typer(scenes_app, name="scenes")
 
-Images = Annotated[list[str], typer.Argument(help="Image files, or scene:SEED for a generated picture.", show_default=False)]
+Images = Annotated[
+    list[str], typer.Argument(help="Image files, or scene:SEED for a generated picture.", show_default=False)
+]
 LayerOption = Annotated[str | None, typer.Option("--layer", help="The layer to explain, by dotted name.")]
-MethodOption = Annotated[str, typer.Option("--method", help="gradcam, counterfactual, hirescam, layercam, gradcam++ or xgradcam.")]
-OutOption = Annotated[Path | None, typer.Option("--out", help="Folder for report.html, pictures and saved explanations.")]
+MethodOption = Annotated[
+    str, typer.Option("--method", help="gradcam, counterfactual, hirescam, layercam, gradcam++ or xgradcam.")
+]
+OutOption = Annotated[
+    Path | None, typer.Option("--out", help="Folder for report.html, pictures and saved explanations.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a summary.")]
 ContrastOption = Annotated[
-    list[str] | None, typer.Option("--contrast", help="THIS:THAT explains this rather than that; may be given several times.")
+    list[str] | None,
+    typer.Option("--contrast", help="THIS:THAT explains this rather than that; may be given several times."),
 ]
 TopOption = Annotated[int, typer.Option("--top", min=1, help="How many the model names by itself.")]
-RankingOption = Annotated[str, typer.Option("--ranking", help="Neurons by contribution in this image, or as in the paper by alpha.")]
+RankingOption = Annotated[
+    str, typer.Option("--ranking", help="Neurons by contribution in this image, or as in the paper by alpha.")
+]
 
 
-def main() -> None:
-    """Run the command line; errors that vlcam knows become one line on stderr."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code. Errors that vlcam knows, and those of usage, become one line on stderr."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that lacks a character shows ?
     try:
-        app(standalone_mode=False)
+        code = app(arguments, prog_name="vlcam", standalone_mode=False)
+        sys.stdout.flush()
     except KeyboardInterrupt:
-        sys.exit(130)
+        return 130
+    except BrokenPipeError:  # whoever read the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except Exception as error:  # sorted into usage, known and unknown below
-        sys.exit(_report(error))
+        return _report(error)
+    return code if isinstance(code, int) else 0
 
 
 def _report(error: Exception) -> int:
-    import click
-
-    if isinstance(error, click.exceptions.Exit):
-        return error.exit_code
-    if isinstance(error, click.exceptions.Abort):
+    """Say what went wrong and return the exit code; an error that nobody foresaw goes on, with its traceback."""
+    if isinstance(error, typer.Abort):
         return 130
-    if isinstance(error, click.ClickException):
-        error.show()
-        return error.exit_code
+    if hasattr(error, "format_message"):  # a usage error of typer, which has kept the class in several places
+        context = getattr(error, "ctx", None)
+        if type(error).__name__ == "NoArgsIsHelpError":
+            print(error.format_message(), file=sys.stderr)
+        else:
+            see = f" (see {context.command_path} --help)" if context is not None else ""
+            _complain(error.format_message().rstrip(".") + see)
+        return int(getattr(error, "exit_code", 2))
     from vlcam.contracts import VlcamError
 
     if isinstance(error, VlcamError):
-        line = " ".join(str(error.args[0] if error.args else error).split())
-        print(f"vlcam: {''.join(c if c.isprintable() else '?' for c in line)}", file=sys.stderr)
-        return getattr(error, "exit_code", 2)
-    if isinstance(error, BrokenPipeError):
+        _complain(str(error.args[0]) if error.args else type(error).__name__)
+        return 2
+    if isinstance(error, OSError):  # the disk is full, a folder was taken away
+        _complain(f"{error.filename or 'the system'}: {error.strerror or error}")
         return 1
     raise error
+
+
+def _complain(text: str) -> None:
+    """One line on stderr, without anything that a terminal would obey."""
+    from vlcam.console import complain
+
+    complain(text)
 
 
 def _version(wanted: bool) -> None:
@@ -73,7 +104,9 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _root(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     """Which parts of the image, and which named neurons, made the model say this?"""
 
@@ -81,7 +114,7 @@ def _root(
 @app.command()
 def demo(out: Annotated[Path, typer.Option("--out", help="Folder for report.html.")] = Path("vlcam-demo")) -> None:
     """Explain captions, answers and classes of a few generated pictures, and write a page to look at."""
-    from vlcam.commands import run_demo
+    from vlcam.demo import run_demo
 
     run_demo(out)
 
@@ -89,7 +122,9 @@ def demo(out: Annotated[Path, typer.Option("--out", help="Folder for report.html
 @app.command()
 def classify(
     images: Images,
-    classes: Annotated[list[str] | None, typer.Option("--class", help="A class to explain; may be given several times.")] = None,
+    classes: Annotated[
+        list[str] | None, typer.Option("--class", help="A class to explain; may be given several times.")
+    ] = None,
     contrast: ContrastOption = None,
     top: TopOption = 3,
     layer: LayerOption = None,
@@ -97,38 +132,53 @@ def classify(
     ranking: RankingOption = "contribution",
     out: OutOption = None,
     as_json: JsonOption = False,
-) -> None:
+) -> int:
     """Explain the classes that the bundled classifier sees."""
     from vlcam.commands import Wanted, run_task
 
-    wanted = Wanted(tuple(classes or ()), None, None, tuple(contrast or ()), top, layer, method, ranking)
-    run_task("classification", images, wanted, out=out, as_json=as_json)
+    wanted = Wanted(
+        targets=tuple(classes or ()),
+        contrast=tuple(contrast or ()),
+        top=top,
+        layer=layer,
+        method=method,
+        ranking=ranking,
+    )
+    return run_task("classification", images, wanted, out=out, as_json=as_json)
 
 
 @app.command()
 def caption(
     images: Images,
-    text: Annotated[str | None, typer.Option("--caption", help="The caption to explain instead of the model's own.")] = None,
-    beams: Annotated[int, typer.Option("--beams", min=1, help="Search for the model's own caption with that many beams.")] = 1,
+    text: Annotated[
+        str | None, typer.Option("--caption", help="The caption to explain instead of the model's own.")
+    ] = None,
+    beams: Annotated[
+        int, typer.Option("--beams", min=1, max=64, help="Search for the model's own caption with that many beams.")
+    ] = 1,
     contrast: ContrastOption = None,
     layer: LayerOption = None,
     method: MethodOption = "gradcam",
     ranking: RankingOption = "contribution",
     out: OutOption = None,
     as_json: JsonOption = False,
-) -> None:
+) -> int:
     """Explain each word of the bundled captioner's caption, or of one you give."""
     from vlcam.commands import Wanted, run_task
 
-    wanted = Wanted((), text, None, tuple(contrast or ()), 1, layer, method, ranking, beams=beams)
-    run_task("captioning", images, wanted, out=out, as_json=as_json)
+    wanted = Wanted(
+        caption=text, contrast=tuple(contrast or ()), layer=layer, method=method, ranking=ranking, beams=beams
+    )
+    return run_task("captioning", images, wanted, out=out, as_json=as_json)
 
 
 @app.command()
 def vqa(
     images: Images,
     question: Annotated[str, typer.Option("--question", help='Such as "what colour is the star".', show_default=False)],
-    answers: Annotated[list[str] | None, typer.Option("--answer", help="An answer to explain; may be given several times.")] = None,
+    answers: Annotated[
+        list[str] | None, typer.Option("--answer", help="An answer to explain; may be given several times.")
+    ] = None,
     contrast: ContrastOption = None,
     top: TopOption = 3,
     layer: LayerOption = None,
@@ -136,12 +186,20 @@ def vqa(
     ranking: RankingOption = "contribution",
     out: OutOption = None,
     as_json: JsonOption = False,
-) -> None:
+) -> int:
     """Explain the answers of the bundled question-answering model."""
     from vlcam.commands import Wanted, run_task
 
-    wanted = Wanted(tuple(answers or ()), None, question, tuple(contrast or ()), top, layer, method, ranking)
-    run_task("vqa", images, wanted, out=out, as_json=as_json)
+    wanted = Wanted(
+        targets=tuple(answers or ()),
+        question=question,
+        contrast=tuple(contrast or ()),
+        top=top,
+        layer=layer,
+        method=method,
+        ranking=ranking,
+    )
+    return run_task("vqa", images, wanted, out=out, as_json=as_json)
 
 
 @app.command()
@@ -165,7 +223,7 @@ def scenes_export(
     size: Annotated[int, typer.Option("--size", min=32, max=2048, help="Side of a picture in pixels.")] = 96,
 ) -> None:
     """Write pictures, COCO instances, captions and questions."""
-    from vlcam.commands import run_export
+    from vlcam.upkeep import run_export
 
     run_export(folder, split, n, size)
 
@@ -177,40 +235,48 @@ def scenes_train(
     steps: Annotated[int, typer.Option("--steps", min=1, help="Training steps of 64 pictures.")] = 14_000,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of weights, order and augmentation.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")] = False,
-    device: Annotated[str | None, typer.Option("--device", help="cpu or cuda; by default a GPU if there is one.")] = None,
+    device: Annotated[
+        str | None, typer.Option("--device", help="cpu or cuda; by default a GPU if there is one.")
+    ] = None,
 ) -> None:
     """Train the bundled models anew (about 90 minutes on 2 cores)."""
-    from vlcam.commands import run_train
+    from vlcam.upkeep import run_train
 
     run_train(folder, scenes=scenes, steps=steps, seed=seed, resume=resume, device=device)
 
 
 @scenes_app.command("name")
 def scenes_name(
-    folder: Annotated[Path | None, typer.Option("--weights", help="Folder of the weights; by default the packaged ones.")] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Where the JSON files go; by default beside the weights.")] = None,
+    folder: Annotated[
+        Path | None, typer.Option("--weights", help="Folder of the weights; by default the packaged ones.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Where the JSON files go; by default beside the weights.")
+    ] = None,
     n: Annotated[int, typer.Option("--n", min=50, help="How many validation scenes to look at.")] = 1000,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the permutations.")] = 0,
 ) -> None:
     """Name the last conv channels of the bundled models by Network Dissection."""
-    from vlcam.commands import run_name
+    from vlcam.upkeep import run_name
 
     run_name(folder, out, n=n, seed=seed)
 
 
 @scenes_app.command("evaluate")
 def scenes_evaluate(
-    folder: Annotated[Path | None, typer.Option("--weights", help="Folder of the weights; by default the packaged ones.")] = None,
+    folder: Annotated[
+        Path | None, typer.Option("--weights", help="Folder of the weights; by default the packaged ones.")
+    ] = None,
     n: Annotated[int, typer.Option("--n", min=10, help="Scenes per split for the quality table.")] = 2000,
     grounding: Annotated[int, typer.Option("--grounding", min=0, help="Scenes per split for the pointing game.")] = 500,
     method: MethodOption = "gradcam",
     as_json: JsonOption = False,
 ) -> None:
     """Measure the models' quality and how well the heatmaps point, on test scenes and on unseen pairs."""
-    from vlcam.commands import run_evaluate
+    from vlcam.upkeep import run_evaluate
 
     run_evaluate(folder, n=n, grounded=grounding, method=method, as_json=as_json)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,16 +1,16 @@
 """Colour tables: 256 x 3 bytes each, from low to high; data in ``colours.json``, so that no plotting library is needed.
 
-``inferno``, ``viridis`` and ``cividis`` rise evenly in lightness, so they survive greyscale print and colour-blind eyes; ``coolwarm`` is the
-diverging table for signed maps (blue: against, red: for). Jet and turbo are left out on purpose: their lightness goes up and down, which
-draws borders where the map has none.
+``inferno``, ``viridis`` and ``cividis`` rise evenly in lightness, so they survive greyscale print and colour-blind eyes;
+``coolwarm`` is the diverging table for signed maps (blue: against, red: for). Jet and turbo are left out on purpose: their
+lightness goes up and down, which draws borders where the map has none.
 """
 
+import json
 from functools import cache
 from importlib.resources import files
-import json
 
-from jaxtyping import Float, UInt8
 import numpy as np
+from jaxtyping import Float, UInt8
 
 from vlcam.contracts import InputError
 
@@ -60,7 +60,8 @@ def relative(
         return np.zeros(heat.shape)
     with np.errstate(over="ignore"):
         parts = np.clip(heat.astype(np.float64) / scale, -1.0 if signed else 0.0, 1.0)
-    return np.where(np.isnan(parts), 0.0, parts)
+    numbers: Float[np.ndarray, "height width"] = np.where(np.isnan(parts), 0.0, parts)
+    return numbers
 
 
 def colourise(
@@ -69,12 +70,14 @@ def colourise(
     """The values as colours, without the photo. ``scale`` is the value of the last colour (default: the largest in ``heat``)."""
     signed = is_diverging(colours)
     parts = relative(heat, peak(heat, signed=signed) if scale is None else scale, signed=signed)
-    return table(colours)[index(parts, signed=signed)]
+    picture: UInt8[np.ndarray, "height width 3"] = table(colours)[index(parts, signed=signed)]
+    return picture
 
 
 def index(parts: Float[np.ndarray, "height width"], *, signed: bool) -> UInt8[np.ndarray, "height width"]:
     """Rows of a colour table for values from :func:`relative`."""
-    return np.rint((parts + 1) * 127.5 if signed else parts * 255).astype(np.uint8)
+    rows: UInt8[np.ndarray, "height width"] = np.rint((parts + 1) * 127.5 if signed else parts * 255).astype(np.uint8)
+    return rows
 
 
 def peak(heat: Float[np.ndarray, "height width"], *, signed: bool = False) -> float:

@@ -1,8 +1,8 @@
 """An explanation as the small JSON document that the page draws from: every number and text of the page is decided here."""
 
 import base64
-from io import BytesIO
 import math
+from io import BytesIO
 from typing import Any
 
 import numpy as np

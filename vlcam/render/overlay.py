@@ -1,28 +1,31 @@
 """A heatmap on a photo: arrays in, array out.
 
-Opacity follows the value, so the photo stays itself where the map is low, and a strong colour means a strong value and nothing else. The
-blend is never rescaled by its own maximum: on a black photo a low map stays black.
+Opacity follows the value, so the photo stays itself where the map is low, and a strong colour means a strong value and nothing
+else. The blend is never rescaled by its own maximum: on a black photo a low map stays black.
 """
 
-from jaxtyping import Float, UInt8
 import numpy as np
+from jaxtyping import Bool, Float, UInt8
 
 from vlcam.contracts import InputError
 from vlcam.render.colour import index, is_diverging, peak, relative, table
 
 OPACITY = 0.9
-FULL = 0.7
-"""From this part of the scale on, the heat has its full opacity; below, opacity is in proportion to the value."""
+FULL = 0.8
+"""From this part of the scale on, the heat has its full opacity."""
+RISE = 1.5
+"""How opacity rises below that: a little late, so that the dark end of a colour table doesn't stain a bright photo."""
 
 
 def alpha(parts: Float[np.ndarray, "height width"]) -> Float[np.ndarray, "height width"]:
-    """How much of the photo a value covers, before opacity: 0 at 0, in proportion to its size, 1 from ``FULL`` on."""
-    return np.minimum(np.abs(parts) / FULL, 1.0)
+    """How much of the photo a value covers, before opacity: 0 at 0, more with its size, 1 from ``FULL`` on."""
+    risen: Float[np.ndarray, "height width"] = np.minimum(np.abs(parts) / FULL, 1.0) ** RISE
+    return risen
 
 
 def overlay(
     photo: UInt8[np.ndarray, "height width 3"],
-    heat: Float[np.ndarray, "height width"],
+    heat: Float[np.ndarray, "heat_height heat_width"],
     *,
     scale: float | None = None,
     colours: str = "inferno",
@@ -30,9 +33,9 @@ def overlay(
 ) -> UInt8[np.ndarray, "height width 3"]:
     """Lay a raw heatmap over its photo.
 
-    ``scale`` is the raw value of the strongest colour: give the same one to every map of a photo to make them comparable (default: the
-    largest value of this map). Values at or below zero leave the photo as it is, unless ``colours`` is a diverging table. NaN marks
-    pixels that the model didn't see; they are dimmed and hatched.
+    ``scale`` is the raw value of the strongest colour: give the same one to every map of a photo to make them comparable
+    (default: the largest value of this map). Values at or below zero leave the photo as it is, unless ``colours`` is a diverging
+    table. NaN marks pixels that the model didn't see; they are dimmed and hatched.
     """
     if photo.shape[:2] != heat.shape:
         raise InputError(
@@ -48,17 +51,45 @@ def overlay(
     unseen = np.isnan(heat)
     if unseen.any():
         mixed[unseen] = _hatched(photo)[unseen]
-    return np.rint(mixed).astype(np.uint8)
+    return _bytes(mixed)
 
 
-def outline(heat: Float[np.ndarray, "height width"], level: float, *, thickness: int = 1) -> UInt8[np.ndarray, "height width"]:
-    """Where a map crosses ``level``: 1 on the inner border of the region above it, for reading a figure without its colours."""
+def ring(
+    picture: UInt8[np.ndarray, "height width 3"],
+    heat: Float[np.ndarray, "height width"],
+    level: float,
+    *,
+    thickness: int = 1,
+    strength: float = 1.0,
+) -> UInt8[np.ndarray, "height width 3"]:
+    """The picture with a white line, dark on its outside, around the part of a map above ``level``: legible without colours.
+
+    ``strength`` (0 to 1) fades the line; no line is drawn where the map ends because the model saw no more of the photo.
+    """
     above = np.nan_to_num(heat, nan=-np.inf) >= level
-    inner = above
+    below = ~above & ~np.isnan(heat)
+    near_above, near_below = above, below
     for _ in range(thickness):
-        padded = np.pad(inner, 1, mode="edge")
-        inner = padded[1:-1, 1:-1] & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
-    return (above & ~inner).astype(np.uint8)
+        near_above, near_below = _grown(near_above), _grown(near_below)
+    drawn = picture.astype(np.float64)
+    drawn[below & near_above] *= 1 - 0.5 * strength
+    line = above & near_below
+    drawn[line] += (255 - drawn[line]) * strength
+    return _bytes(drawn)
+
+
+def _bytes(picture: Float[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "height width 3"]:
+    rounded: UInt8[np.ndarray, "height width 3"] = np.rint(picture).astype(np.uint8)
+    return rounded
+
+
+def _grown(region: Bool[np.ndarray, "height width"]) -> Bool[np.ndarray, "height width"]:
+    """A region and its neighbours above, below, left and right."""
+    padded = np.pad(region, 1, mode="edge")
+    grown: Bool[np.ndarray, "height width"] = (
+        padded[1:-1, 1:-1] | padded[:-2, 1:-1] | padded[2:, 1:-1] | padded[1:-1, :-2] | padded[1:-1, 2:]
+    )
+    return grown
 
 
 def _hatched(photo: UInt8[np.ndarray, "height width 3"]) -> Float[np.ndarray, "height width 3"]:

@@ -1,7 +1,7 @@
-"""An explanation in words and plain numbers, shared by figures and pages: notices, scales, where a map lies, how numbers are written."""
+"""An explanation in words and plain numbers, for figures and pages: notices, scales, where a map lies, how numbers are written."""
 
-from dataclasses import replace
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -20,7 +20,13 @@ NOTICE_LONG: dict[Flag, str] = {
     "negative": "Only evidence against: nothing in the photo speaks for this, so the photo is shown as it is.",
     "nonfinite": "The map holds values that are not numbers, so it is not drawn.",
 }
-KIND: dict[Kind, str] = {"class": "class", "word": "word", "caption": "whole caption", "answer": "answer", "contrast": "contrast"}
+KIND: dict[Kind, str] = {
+    "class": "class",
+    "word": "word",
+    "caption": "whole caption",
+    "answer": "answer",
+    "contrast": "contrast",
+}
 _ROWS = ("upper", "middle", "lower")
 _COLUMNS = ("left", "middle", "right")
 _SPREAD = 0.24
@@ -62,7 +68,7 @@ def seen(geometry: Geometry) -> tuple[float, float, float, float]:
 
 
 def place(view: TargetView) -> str:
-    """Where on the photo the centre of a map's positive part lies, in words: ``upper left``, ``centre``, ``spread out``, or nothing."""
+    """Where on the photo the centre of a map's positive part lies: ``upper left``, ``centre``, ``spread out``, or nothing."""
     if view.flag != "ok":
         return ""
     weights = view.map.clamp_min(0).double().cpu().numpy()

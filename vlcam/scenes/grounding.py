@@ -1,6 +1,7 @@
 """Does the heatmap of each word and answer point at the thing it is about? Scored on scenes with exact masks.
 
 The pointing game without tolerance, inside the visible mask. Only words that are true of the scene, and right answers, are scored.
+For an answer that is the things it turns on (``Question.decides``); "read off" counts only the thing that the answer names.
 Each row stands beside what no explanation at all would get: the thing's share of the picture, the picture's centre, a random map,
 the same model untrained; and beside the best that a map of this resolution can do.
 """
@@ -117,11 +118,13 @@ def _answers(
         if full.text != question.answer:
             continue
         blind = explain(untrained, image, question=question.text, targets=question.answer, method=method)
-        mask = _union(masks, question.unique)
-        row = _row(full, 0, mask, rng, blind)
-        row["contrast"] = _hit(full[1].map, full.geometry, mask)
-        yield "answers", row
-        yield f"answers: {question.kind}", row
+        for title, things in (("answers", question.decides), ("answers, read off", question.unique)):
+            mask = _union(masks, things)
+            row = _row(full, 0, mask, rng, blind)
+            row["contrast"] = _hit(full[1].map, full.geometry, mask)
+            yield title, row
+            if title == "answers":
+                yield f"answers: {question.kind}", row
 
 
 def _rivals(answer: str) -> list[str]:

@@ -87,6 +87,11 @@ class Question:
     unique: tuple[int, ...]
     involved: tuple[int, ...]
 
+    @property
+    def decides(self) -> tuple[int, ...]:
+        """The things that the answer turns on: both of a comparison (moving either changes it), else ``unique``."""
+        return self.involved if self.kind in ("left", "above") else self.unique
+
 
 @final
 @dataclass(frozen=True)

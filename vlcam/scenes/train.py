@@ -4,7 +4,8 @@ Each step takes a batch of drawn scenes with two captions and four questions eac
 cross-entropy over colour-shape pairs, the captioner's cross-entropy per word and the VQA model's cross-entropy over answers. In
 the first half of the run a fourth, fading loss asks a 1 x 1 convolution on the last conv layer which shape, colour, size and
 texture each of its cells shows: with it the trunk learns to see about three times sooner. It is gone in the second half, and
-the layer it trains is thrown away. The models shipped are exponential moving averages of the weights.
+the layer it trains is thrown away. A fifth asks each channel of the last conv layer to fire seldom (lifetime sparseness, Treves and
+Rolls 1991): channels then stand for one kind of thing and stay silent elsewhere. The models shipped are exponential moving averages of the weights.
 
 A run is seeded and can be stopped and resumed; ``train.jsonl`` in its folder holds the metrics.
 """
@@ -40,12 +41,13 @@ _KIND_WEIGHTS = np.array([{"same": 3.0, "left": 1.6, "above": 1.6, "count": 1.6}
 class Plan:
     """The settings of a run. ``steps`` may be changed when a run is resumed; everything else must stay."""
 
-    scenes: int = 120_000
-    steps: int = 14_000
+    scenes: int = 80_000
+    steps: int = 9_000
     batch: int = 64
     peak: float = 2e-3
     decay: float = 0.02
     average: float = 0.998
+    sparse: float = 3.0
     seed: int = 0
 
     def rate(self, step: int) -> float:
@@ -53,6 +55,10 @@ class Plan:
         warm = min(1.0, (step + 1) / 300)
         cool = min(1.0, (self.steps - step) / (0.5 * self.steps))
         return self.peak * warm * cool
+
+    def sparse_weight(self, step: int) -> float:
+        """Weight of the sparseness loss: from 0 to ``sparse`` over the first 1000 steps."""
+        return self.sparse * min(1.0, step / 1000)
 
     def cell_weight(self, step: int) -> float:
         """Weight of the loss per cell: from 1 to 0 over the first half."""
@@ -73,7 +79,7 @@ class Family(nn.Module):
         self.cells = nn.Conv2d(CHANNELS, sum(CELL_KINDS), 1)
 
     def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The four losses of a batch, each a scalar."""
+        """The five losses of a batch, each a scalar."""
         seen = self.classifier.features(batch["images"])
         pairs = self.classifier.classifier(self.classifier.head(seen)).float()
         photo = self.captioner.head(seen)
@@ -83,6 +89,8 @@ class Family(nn.Module):
         photo = self.vqa.head(seen)
         each = len(batch["questions"]) // len(photo)
         answers = self.vqa.answer(photo.repeat_interleave(each, 0), self.vqa.read(batch["questions"])).float()
+        fired = seen.float()
+        sparse = fired.mean((0, 2, 3)).square() / (fired.square().mean((0, 2, 3)) + 1e-6)
         cells = self.cells(seen).float().split(CELL_KINDS, dim=1)
         return {
             "pairs": F.binary_cross_entropy_with_logits(pairs, batch["pairs"]) * 10,
@@ -91,6 +99,7 @@ class Family(nn.Module):
             "cells": torch.stack(
                 [F.cross_entropy(part, batch["cells"][:, row], ignore_index=IGNORED) for row, part in enumerate(cells)]
             ).mean(),
+            "sparse": sparse.mean(),
         }
 
 
@@ -220,7 +229,8 @@ def train(
             group["lr"] = plan.rate(step)
         with torch.autocast(place.type, torch.bfloat16):
             losses = family.losses(make_batch(arrays, rows, rng, place))
-            total = losses["pairs"] + losses["words"] + losses["answers"] + plan.cell_weight(step) * losses["cells"]
+            total = losses["pairs"] + losses["words"] + losses["answers"]
+            total = total + plan.cell_weight(step) * losses["cells"] + plan.sparse_weight(step) * losses["sparse"]
         optimiser.zero_grad(set_to_none=True)
         # Training is the one place where parameters want their .grad filled.
         torch.autograd.backward(total)

@@ -4,7 +4,8 @@
   const data = JSON.parse(document.getElementById("data").textContent);
   const look = { opacity: 0.9, shared: true, contour: true };
   const WIDE = 480; // the longer side of a heatmap's canvas; the maps are smooth, the browser enlarges them
-  const FULL = 0.7; // from this part of the scale on, the heat has its full opacity
+  // How much of the photo a part of the scale covers, as in vlcam/render/overlay.py.
+  const cover = (part) => Math.min(Math.abs(part) / 0.8, 1) ** 1.5;
   const STEPS = 32767;
   const SVG = "http://www.w3.org/2000/svg";
 
@@ -36,7 +37,7 @@
     const low = new Int32Array(n), high = new Int32Array(n), weight = new Float64Array(n);
     for (let i = 0; i < n; i++) {
       const place = ((i + 0.5) / n) * scale + offset;
-      if (place < 0 || place > 1) { low[i] = -1; continue; }
+      if (place < -1e-9 || place > 1 + 1e-9) { low[i] = -1; continue; }
       const cell = clamp(place * cells - 0.5, 0, cells - 1);
       low[i] = Math.floor(cell);
       high[i] = Math.min(low[i] + 1, cells - 1);
@@ -99,7 +100,8 @@
       this.box = [420, (420 * height) / width];
       this.raster = width >= height ? [WIDE, Math.max(1, Math.round((WIDE * height) / width))] : [Math.max(1, Math.round((WIDE * width) / height)), WIDE];
       this.node = make("article", { class: "card", id: "photo-" + (position + 1), "aria-label": item.task + ": " + item.photo.name });
-      this.node.append(this.picture(), this.reading(), this.source());
+      this.node.addEventListener("keydown", (event) => { if (event.key === "Escape") this.pin(null); });
+      this.node.append(this.picture(), this.reading(position === 0), this.source());
       this.show(this.first());
     }
 
@@ -145,15 +147,20 @@
       return canvas;
     }
 
-    reading() {
+    reading(first) {
       const { item } = this;
       const said = make("div", { class: "said", role: "toolbar", "aria-label": "What the model said; arrow keys move, Enter pins, Escape lets go" });
       const targets = item.targets.map((target, i) => [target, i]);
       if (item.pieces.length) {
         const words = make("div", { class: "words", dir: "auto" });
         for (const piece of item.pieces) {
-          if (typeof piece === "number") words.append(this.button(piece, "word"));
-          else if (piece.trim()) words.append(make("span", { class: "between" }, piece));
+          // A comma stays on its word's line; other text between the words stands by itself.
+          if (typeof piece === "number") words.append(make("span", { class: "unit" }, this.button(piece, "word")));
+          else {
+            const [, mark, rest] = /^(\S*)\s*([^]*)$/.exec(piece);
+            if (mark && words.lastChild) words.lastChild.append(make("span", { class: "mark" }, mark));
+            if (rest.trim() || (mark && !words.lastChild)) words.append(make("span", { class: "between" }, words.lastChild ? rest.trim() : piece.trim()));
+          }
         }
         said.append(words);
       }
@@ -168,7 +175,8 @@
         "div", { class: "reading" },
         make("p", { class: "eyebrow" }, make("b", {}, item.task), " · " + item.photo.name),
         item.question === null ? null : make("h2", { class: "question", dir: "auto" }, item.question),
-        said, this.status, this.neurons, this.table(),
+        said, this.status,
+        first ? make("p", { class: "hint" }, "Point at a word or row to see its map; click to keep it, Escape to let go. Arrow keys move.") : null,        this.neurons, this.table(),
       );
     }
 
@@ -177,13 +185,14 @@
       const flagged = target.flag !== "ok";
       const node = make("button", { type: "button", class: kind + (flagged ? " flagged" : ""), "aria-pressed": "false", tabindex: "-1", "data-target": i });
       const label = kind === "chip" && target.kind === "caption" ? "Whole caption" : target.label;
-      node.append(make("span", { class: "name", dir: "auto" }, label));
+      const note = kind === "row" && flagged ? make("small", {}, target.notice) : null;
+      node.append(make("span", { class: "name", dir: "auto" }, label, note));
       if (kind !== "chip") {
         // Under a word: how strong its map is beside the others. In a list: the probability.
         const part = kind === "word" ? (target.shared > 0 ? target.peak / target.shared : 0) : target.probability ?? 0;
         const fill = make("span");
         fill.style.width = 100 * clamp(part, 0, 1) + "%";
-        node.append(make("span", { class: "meter", "aria-hidden": "true" }, kind === "word" && flagged ? null : fill));
+        node.append(make("span", { class: "meter", "aria-hidden": "true" }, fill));
       }
       if (target.percent || kind !== "chip") node.append(make("span", { class: "percent" }, target.percent));
       node.addEventListener("pointerenter", (event) => { if (event.pointerType !== "touch" && this.pinned === null) this.show(i); });
@@ -206,7 +215,6 @@
       const order = [...this.buttons.keys()];
       const now = order.findIndex((i) => this.buttons.get(i) === document.activeElement);
       const next = { ArrowRight: now + 1, ArrowDown: now + 1, ArrowLeft: now - 1, ArrowUp: now - 1, Home: 0, End: order.length - 1 }[event.key];
-      if (event.key === "Escape") this.pin(null);
       if (next === undefined || event.altKey || event.ctrlKey || event.metaKey) return;
       event.preventDefault();
       const i = order[(next + order.length) % order.length];
@@ -271,7 +279,7 @@
         pixels.data[4 * i] = colours[row];
         pixels.data[4 * i + 1] = colours[row + 1];
         pixels.data[4 * i + 2] = colours[row + 2];
-        pixels.data[4 * i + 3] = 255 * look.opacity * Math.min(Math.abs(part) / FULL, 1);
+        pixels.data[4 * i + 3] = 255 * look.opacity * cover(part);
       }
       context.putImageData(pixels, 0, 0);
       this.heat = heat;
@@ -279,8 +287,10 @@
       if (look.contour) {
         const [w, h] = [Math.ceil(width / 3), Math.ceil(height / 3)];
         const path = contour(onPhoto(item, values, w, h), w, h, target.peak / 2, ...this.box);
-        this.halo.setAttribute("d", path);
-        this.ring.setAttribute("d", path);
+        for (const line of [this.halo, this.ring]) {
+          line.setAttribute("d", path);
+          line.style.opacity = 0.2 + (0.8 * target.peak) / top; // a weak map gets a faint line
+        }
       }
       this.low.textContent = item.signed ? "−" + number(top) : "0";
       this.high.textContent = number(top);
@@ -334,7 +344,7 @@
         make(
           "table", { class: "evidence" },
           make("thead", {}, make("tr", {},
-            head("Unit", "unit"), head("Name", ""), head("Against · for", "bar"),
+            head("Unit", "unit"), head("Name", ""), make("th", { scope: "col", class: "bar" }, make("span", {}, "Against"), make("span", {}, "For")),
             head("Share", "figure", "Of all evidence for, or of all evidence against"), head("IoU", "iou", "How well the name fits the unit"))),
           make("tbody", {}, ...neurons.top.map(row)),
           make("tbody", {}, ...neurons.bottom.map(row)),

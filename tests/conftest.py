@@ -1,0 +1,56 @@
+"""What every test shares: no network, the same seeds, and a check that nothing global is left changed."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers is imported: no test may download anything
+os.environ["NO_COLOR"] = "1"
+
+
+def _torch_state() -> dict[str, object]:
+    import torch
+
+    return {
+        "grad mode": torch.is_grad_enabled(),
+        "inference mode": torch.is_inference_mode_enabled(),
+        "default dtype": torch.get_default_dtype(),
+        "cudnn": (torch.backends.cudnn.enabled, torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic),
+        "deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+@pytest.fixture(autouse=True)
+def _torch_as_before() -> Iterator[None]:
+    """Seed torch, and fail the test that leaves one of torch's global switches thrown."""
+    import torch
+
+    torch.manual_seed(0)
+    before = _torch_state()
+    yield
+    assert _torch_state() == before
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The checkout."""
+    return Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of a Chromium; the test is skipped on a machine that has none."""
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        if found := shutil.which(name):
+            return found
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        bundled = playwright.chromium.executable_path
+    if not Path(bundled).exists():
+        pytest.skip("no Chromium: install the package chromium, or run `playwright install chromium`")
+    return bundled

@@ -1,0 +1,219 @@
+"""Data, training, resuming, weights on disk, and the numbers that are measured on them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import vlcam.scenes.train as training
+from vlcam.contracts import InputError
+from vlcam.metrics import oracle_map, peak, pointing_hit
+from vlcam.scenes.captions import about
+from vlcam.scenes.data import CAPTION_VOCABULARY, QUESTION_VOCABULARY, Arrays, draw
+from vlcam.scenes.evaluate import average_precision, caption_truth, quality
+from vlcam.scenes.models import GRID, SceneCaptioner, SceneClassifier, SceneVQA
+from vlcam.scenes.questions import ANSWERS, QUESTION_KINDS, answer
+from vlcam.scenes.record import COLOURS, PAIRS, SHAPES
+from vlcam.scenes.sample import make
+from vlcam.scenes.train import Plan, train
+from vlcam.scenes.words import Vocabulary
+from vlcam.scenes.zoo import WHICH, beam_search, greedy, load, new, to_input, write_weights
+
+SCENES = 24
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("scenes")
+
+
+@pytest.fixture(scope="module")
+def arrays(folder: Path) -> Arrays:
+    return draw(folder / "val", "val", SCENES, workers=1)
+
+
+def test_arrays_hold_the_scenes(arrays: Arrays) -> None:
+    for seed in range(SCENES):
+        scene = make(seed, "val")
+        assert np.array_equal(arrays.images[seed], scene.image())
+        assert {pair for pair, there in zip(PAIRS, arrays.pairs[seed], strict=True) if there} == {t.pair for t in scene.things}
+        for row in arrays.captions[seed]:
+            assert row[0] == Vocabulary.START
+            assert all(scene.true_words(CAPTION_VOCABULARY.decode(row.tolist())))
+        for row, said, kind in zip(arrays.questions[seed], arrays.answers[seed], arrays.kinds[seed], strict=True):
+            if said >= 0:
+                found = answer(scene, " ".join(QUESTION_VOCABULARY.decode(row.tolist())))
+                assert (found.answer, found.kind) == (ANSWERS[said], QUESTION_KINDS[kind])
+
+
+def test_cells_say_what_is_there(arrays: Arrays) -> None:
+    side = 96 // GRID
+    for seed in range(SCENES):
+        scene = make(seed, "val")
+        masks = scene.masks()
+        shapes, colours = arrays.cells[seed][:2]
+        for index, thing in enumerate(scene.things):
+            covered = masks[index].reshape(GRID, side, GRID, side).all(axis=(1, 3))
+            assert (shapes[covered] == SHAPES.index(thing.shape)).all()
+            assert (colours[covered] == COLOURS.index(thing.colour)).all()
+        empty = ~masks.any(axis=0).reshape(GRID, side, GRID, side).any(axis=(1, 3))
+        assert (shapes[empty] == len(SHAPES)).all()
+
+
+def test_drawn_scenes_are_used_again(folder: Path, arrays: Arrays) -> None:
+    before = (folder / "val" / "images.npy").stat().st_mtime_ns
+    assert len(draw(folder / "val", "val", SCENES)) == SCENES
+    assert (folder / "val" / "images.npy").stat().st_mtime_ns == before
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> Plan:
+    monkeypatch.setattr(training, "VAL_SCENES", 8)
+    return Plan(scenes=16, steps=4, batch=4, seed=3)
+
+
+def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(tmp_path: Path, small: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    train(tmp_path / "whole", small, device="cpu", check_every=2)
+    real, done = training.make_batch, [0]
+
+    def stops(*given: Any) -> Any:
+        done[0] += 1
+        if done[0] == 4:
+            raise KeyboardInterrupt
+        return real(*given)
+
+    monkeypatch.setattr(training, "make_batch", stops)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "parts", small, device="cpu", check_every=2)
+    monkeypatch.setattr(training, "make_batch", real)
+    train(tmp_path / "parts", small, device="cpu", check_every=2, resume=True)
+    for which in WHICH:
+        whole = load_file(tmp_path / "whole" / f"{which}.safetensors")
+        parts = load_file(tmp_path / "parts" / f"{which}.safetensors")
+        assert whole.keys() == parts.keys()
+        for key in whole:
+            torch.testing.assert_close(parts[key], whole[key], atol=2e-3, rtol=2e-2)
+    lines = [json.loads(line) for line in (tmp_path / "parts" / "train.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [2, 4]
+    assert {"map", "words_true", "vqa"} <= lines[0].keys()
+
+    with pytest.raises(InputError, match="--resume"):
+        train(tmp_path / "whole", small, device="cpu")
+    with pytest.raises(InputError, match=r"other settings \(seed\)"):
+        train(tmp_path / "whole", Plan(scenes=16, steps=4, batch=4, seed=4), device="cpu", resume=True)
+
+
+def test_the_plan_warms_up_and_cools_down() -> None:
+    plan = Plan(steps=1000)
+    assert plan.rate(0) < plan.rate(299) == plan.peak == plan.rate(500)
+    assert plan.rate(999) == pytest.approx(plan.peak * 0.002)
+    assert (plan.cell_weight(0), plan.cell_weight(250), plan.cell_weight(500)) == (1.0, 0.5, 0.0)
+
+
+@pytest.fixture(scope="module")
+def untrained() -> tuple[SceneClassifier, SceneCaptioner, SceneVQA]:
+    torch.manual_seed(0)
+    one, two, three = (new(which) for which in WHICH)
+    assert isinstance(one, SceneClassifier) and isinstance(two, SceneCaptioner) and isinstance(three, SceneVQA)
+    return one, two, three
+
+
+def test_weights_go_to_disk_and_back(tmp_path: Path, untrained: tuple[Any, Any, Any]) -> None:
+    write_weights(tmp_path, dict(zip(WHICH, untrained, strict=True)))
+    for which, model in zip(WHICH, untrained, strict=True):
+        again = load(which, tmp_path)
+        assert not again.training
+        for key, value in again.state_dict().items():
+            torch.testing.assert_close(value, model.state_dict()[key], atol=1e-3, rtol=1e-3)
+
+
+def test_other_weights_than_the_recorded_are_refused(tmp_path: Path, untrained: tuple[Any, Any, Any]) -> None:
+    with pytest.raises(InputError, match=r"expected vqa\.safetensors"):
+        load("vqa", tmp_path)
+    write_weights(tmp_path, {"vqa": untrained[2]})
+    data = bytearray((tmp_path / "vqa.safetensors").read_bytes())
+    data[-1] ^= 1
+    (tmp_path / "vqa.safetensors").write_bytes(data)
+    with pytest.raises(InputError, match="sha256 differs"):
+        load("vqa", tmp_path)
+
+
+def test_greedy_takes_the_most_probable_word_and_beams_do_no_worse(untrained: tuple[Any, Any, Any]) -> None:
+    captioner = untrained[1]
+    photo = captioner.encode(to_input(torch.from_numpy(make(0).image())[None].clone())).detach()
+
+    def score(words: tuple[str, ...]) -> float:
+        ids = CAPTION_VOCABULARY.encode(words)
+        logs = captioner.decode(photo, torch.tensor([[Vocabulary.START, *ids[:-1]]]))[0].log_softmax(-1)
+        return float(logs[range(len(ids)), ids].mean().detach())
+
+    words = greedy(captioner, photo)[0]
+    ids = CAPTION_VOCABULARY.encode(words)
+    logits = captioner.decode(photo, torch.tensor([[Vocabulary.START, *ids[:-1]]]))[0]
+    assert tuple(logits.argmax(-1).tolist()) == ids
+    one, many = beam_search(captioner, photo, 1), beam_search(captioner, photo, 4)
+    assert score(many) >= score(one) - 1e-5
+
+
+def test_unknown_words_name_their_neighbours() -> None:
+    with pytest.raises(InputError, match="'rad'; nearest words it knows: red"):
+        CAPTION_VOCABULARY.encode("a rad star")
+
+
+def test_average_precision_by_hand() -> None:
+    scores, truth = np.array([4.0, 3.0, 2.0, 1.0]), np.array([False, True, False, True])
+    assert average_precision(scores, truth) == pytest.approx((1 / 2 + 2 / 4) / 2)
+    assert average_precision(scores, ~truth) == pytest.approx((1 / 1 + 2 / 3) / 2)
+    assert np.isnan(average_precision(scores, np.zeros(4, bool)))
+    assert average_precision(np.zeros(4), truth) == pytest.approx((1 / 3 + 2 / 4) / 2), "ties count against the model"
+
+
+def test_captions_are_checked_against_the_scene() -> None:
+    true = [make(seed).captions(1)[0].words for seed in range(10)]
+    assert caption_truth(true, "test")["words_true"] == 1.0
+    assert caption_truth(true, "test")["captions_true"] == 1.0
+    assert caption_truth(true, "test")["bleu4"] > 0.3
+    wrong = [("striped", "a", "star")] * 10
+    assert caption_truth(wrong, "test")["words_true"] == 0.0
+    assert caption_truth(wrong, "test")["captions_true"] == 0.0
+
+
+def test_quality_of_untrained_models_is_poor(arrays: Arrays, untrained: tuple[Any, Any, Any]) -> None:
+    numbers = quality(*untrained, arrays, "val")
+    assert numbers["map"] < 0.5
+    assert numbers["vqa"] < 0.4
+    assert numbers["captions_true"] < 0.2
+    assert set(numbers) == {"map", "words_true", "captions_true", "bleu4", "vqa", *(f"vqa_{kind}" for kind in QUESTION_KINDS)}
+
+
+def test_pointing() -> None:
+    heat = torch.zeros(8, 8)
+    heat[2, 5] = 1
+    mask = torch.zeros(8, 8, dtype=torch.bool)
+    mask[2, 5] = True
+    assert pointing_hit(heat, mask)
+    assert not pointing_hit(heat, ~mask)
+    for nothing in (torch.zeros(8, 8), -heat, torch.full((8, 8), torch.nan), heat * torch.inf):
+        assert peak(nothing) is None
+        assert not pointing_hit(nothing, torch.ones(8, 8, dtype=torch.bool))
+    with pytest.raises(ValueError, match="mask is empty"):
+        pointing_hit(heat, torch.zeros(8, 8, dtype=torch.bool))
+    unseen = heat.clone()
+    unseen[0] = torch.nan
+    assert peak(unseen) == (2, 5)
+
+
+def test_the_oracle_map_is_the_covered_share() -> None:
+    mask = torch.zeros(8, 8, dtype=torch.bool)
+    mask[:4, :2] = True
+    assert oracle_map(mask, (2, 2)).tolist() == [[0.5, 0.0], [0.0, 0.0]]
+
+
+def test_words_are_scored_on_what_they_are_about() -> None:
+    scene = make(3)
+    caption = scene.captions(1)[0]
+    assert about(scene, caption.words) == caption.about

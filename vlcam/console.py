@@ -1,0 +1,143 @@
+"""How the commands speak: styled on a terminal, plain text anywhere else and under NO_COLOR.
+
+Results go to stdout; notes, errors and progress go to stderr. Whatever is printed loses its control characters first, so that a
+file name, a question or a neuron's name can't give orders to the terminal. Nothing heavy is imported here.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from shutil import get_terminal_size
+from textwrap import wrap
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+Part = tuple[str, str]
+"""A text and how it looks on a terminal (a style of rich, or nothing)."""
+
+_LOGGED_EVERY = 0.05
+
+
+def clean(text: str) -> str:
+    r"""The text on one line, without anything that a terminal would obey; such characters become ``?``.
+
+    >>> print(clean("a\x1b[31mred\nstar"))
+    a?[31mred star
+    """
+    return "".join(character if character.isprintable() else "?" for character in " ".join(text.split()))
+
+
+def styled(stream: TextIO) -> bool:
+    """Whether colours and moving bars are welcome: a terminal, not a dumb one, and no NO_COLOR (https://no-color.org)."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def say(text: str) -> None:
+    """A note on stderr."""
+    print(clean(text), file=sys.stderr, flush=True)
+
+
+def complain(text: str) -> None:
+    """One line about an error, on stderr."""
+    say(f"vlcam: {text}")
+
+
+def data(text: str) -> None:
+    """A document for another program, on stdout as it is."""
+    print(text)
+
+
+def heading(text: str) -> None:
+    """The name of what follows."""
+    line([(text, "bold underline")])
+
+
+def line(parts: Sequence[Part] = ()) -> None:
+    """One line of results on stdout."""
+    clear = [(_printable(text), style) for text, style in parts]
+    if not styled(sys.stdout):
+        print("".join(text for text, _ in clear).rstrip())
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    Console(file=sys.stdout, highlight=False).print(Text.assemble(*clear), soft_wrap=True)
+
+
+def paragraph(text: str, indent: int) -> None:
+    """A text over several lines on a terminal, and on one line in a pipe."""
+    margin = " " * indent
+    if not styled(sys.stdout):
+        line([(margin + clean(text), "")])
+        return
+    width = min(max(get_terminal_size().columns, 40), 100)
+    for row in wrap(clean(text), width, initial_indent=margin, subsequent_indent=margin):
+        line([(row, "italic")])
+
+
+def table(head: Sequence[str], body: Sequence[Sequence[str]]) -> None:
+    """Rows under a head; the first column to the left, the others to the right."""
+    widths = [max(len(row[column]) for row in (head, *body)) for column in range(len(head))]
+    for number, row in enumerate((head, *body)):
+        cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        line([("  ".join(cells), "" if number else "bold")])
+    line()
+
+
+@contextmanager
+def bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar to call with (done, all); silent where stderr is no terminal."""
+    with _progress() as progress:
+        task = None if progress is None else progress.add_task(what, total=None)
+
+        def advance(done: int, total: int) -> None:
+            if progress is not None and task is not None:
+                progress.update(task, completed=done, total=total)
+
+        yield advance
+
+
+@contextmanager
+def training() -> Iterator[Callable[[int, int, Mapping[str, float]], None]]:
+    """A progress bar with numbers, to call with (step, steps, numbers); elsewhere than on a terminal a line every 5 %."""
+    with _progress() as progress:
+        task = None if progress is None else progress.add_task("drawing", total=None)
+        said = -1
+
+        def report(step: int, steps: int, numbers: Mapping[str, float]) -> None:
+            nonlocal said
+            drawing = "drawn" in numbers
+            done, every = (int(numbers["drawn"]), int(numbers["of"])) if drawing else (step, steps)
+            what = "drawing" if drawing else "training"
+            losses = "" if drawing else "  ".join(f"{name} {loss:.3f}" for name, loss in numbers.items())
+            if progress is not None and task is not None:
+                progress.update(task, completed=done, total=every, description=f"{what}  {losses}".rstrip())
+            part = int(done / max(every, 1) / _LOGGED_EVERY) + (0 if drawing else 1000)
+            if progress is None and part > said:
+                said = part
+                say(f"{what} {done}/{every}  {losses}")
+
+        yield report
+
+
+@contextmanager
+def _progress() -> Iterator["Progress | None"]:
+    if not styled(sys.stderr):
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        yield progress
+
+
+def _printable(text: str) -> str:
+    """As :func:`clean`, but blanks stay as they are."""
+    return "".join(
+        character if character.isprintable() else " " if character == "\u00a0" else "?" for character in text
+    )

@@ -1,0 +1,134 @@
+"""The words of neuron sentences: noun phrases for names, lists, percentages, and what was said about the target."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, final
+
+from vlcam.contracts import Target
+
+Key = tuple[str, str | None]
+"""A name and its category."""
+
+_PLURALS: Final[Mapping[str, str]] = {"cross": "crosses"}
+
+
+@final
+@dataclass(frozen=True)
+class Group:
+    """Channels of one name: ``key`` (name, category), ``units`` strongest first, ``weight`` their sum with its sign."""
+
+    key: Key
+    units: tuple[int, ...]
+    weight: float
+
+
+def phrase(name: str, category: str | None) -> str:
+    """A noun phrase for a concept; a name of an unknown category stays as it is.
+
+    >>> [phrase("red", "colour"), phrase("red star", "pair"), phrase("linen", "background"), phrase("upper left", "region")]
+    ['red things', 'red stars', 'a linen background', 'something in the upper left']
+    >>> phrase("book shelf", None)
+    'book shelf'
+    """
+    if category in ("colour", "size", "texture"):
+        return f"{name} things"
+    if category in ("shape", "pair", "object"):
+        head, _, last = name.rpartition(" ")
+        return f"{head} {_PLURALS.get(last, last + 's')}".strip()
+    if category == "background":
+        return f"{'an' if name[:1] in 'aeiou' else 'a'} {name} background"
+    if category == "region":
+        return f"something {place(name)}"
+    return name
+
+
+def place(name: str) -> str:
+    """Where a region is.
+
+    >>> place("upper left"), place("left"), place("top"), place("centre")
+    ('in the upper left', 'on the left', 'at the top', 'in the centre')
+    """
+    preposition = {"left": "on", "right": "on", "top": "at", "bottom": "at"}.get(name, "in")
+    return f"{preposition} the {name}"
+
+
+def percent(share: float) -> str:
+    """A share as whole per cent, with a true minus; small ones are not rounded to nothing, nor large ones to all.
+
+    >>> percent(0.314), percent(-0.06), percent(0.001), percent(0.999), percent(1.0)
+    ('31 %', '−6 %', '<1 %', '>99 %', '100 %')
+    """
+    size = abs(share)
+    if 0 < size < 0.005:
+        return "<1 %" if share > 0 else "−<1 %"
+    if 0.995 <= size < 1 - 1e-9:
+        return ">99 %" if share > 0 else "−>99 %"
+    return f"{'−' if share < 0 else ''}{size:.0%}".replace("%", " %")
+
+
+def join(phrases: Iterable[str], last: str = "and") -> str:
+    """A list in words.
+
+    >>> join(["stars", "crosses", "hearts"], "or")
+    'stars, crosses or hearts'
+    """
+    items = list(phrases)
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} {last} {items[-1]}" if items else ""
+
+
+def lead(target: Target) -> str:
+    """What the sentence is about. A class or answer that the model itself thinks unlikely was not predicted or answered.
+
+    >>> lead(Target("red star", "class", probability=0.91))
+    'Predicted red star (0.91).'
+    >>> lead(Target("zebra", "class", probability=0.02))
+    'The class "zebra" (p 0.02).'
+    """
+    p, label = target.probability, target.label
+    chance = "" if p is None else f" (p {p:.2f})"
+    said = p is None or p >= 0.5
+    if target.kind == "class" and said:
+        return f"Predicted {label}{chance.replace('p ', '')}."
+    if target.kind == "answer" and said:
+        return f'Answered "{label}"{chance.replace("p ", "")}.'
+    if target.kind == "contrast":
+        return f"{label[:1].upper()}{label[1:]}."
+    return f'The {target.kind} "{label}"{chance}.'
+
+
+def tell(
+    target: Target,
+    supports: Sequence[Group],
+    opposes: Sequence[Group],
+    missing: Sequence[Group],
+    helping: Sequence[Group],
+) -> list[str]:
+    """The sentences of the four cases; ``missing`` and ``helping`` are names of silent channels for and against the target."""
+    raised, lowered = "raised the score", "lowered the score"
+    if target.kind == "contrast":
+        raised, lowered = "spoken for it", "spoken for the other"
+    out = []
+    if supports:
+        out.append(f"Mainly because the network sees {_list(supports, ' of the evidence for it')}.")
+    else:
+        out.append("No named channel that speaks for it fires here.")
+    if helping:
+        out.append(f"No sign of {_absent(helping)}, which would have {lowered}.")
+    if opposes:
+        out.append(f"In spite of {_list(opposes, '')}.")
+    if missing:
+        out.append(f"{'Nor' if helping else 'No sign'} of {_absent(missing)}, which would have {raised}.")
+    return out
+
+
+def _list(groups: Sequence[Group], of_what: str) -> str:
+    """Names with their units and shares; what the shares are of is said once."""
+    parts = []
+    for n, group in enumerate(groups):
+        units = f"unit{'s' if len(group.units) > 1 else ''} {', '.join(map(str, group.units))}"
+        parts.append(f"{phrase(*group.key)} ({units}; {percent(group.weight)}{of_what if n == 0 else ''})")
+    return join(parts)
+
+
+def _absent(groups: Sequence[Group]) -> str:
+    return join((phrase(*group.key).replace("something", "anything", 1) for group in groups), "or")

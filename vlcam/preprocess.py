@@ -1,0 +1,117 @@
+"""How a photo becomes a model's input, with the geometry that leads back."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, final
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vlcam.contracts import Geometry, InputError
+from vlcam.geometry import letterbox, letterboxed, resized, resized_and_cropped, shorter_resized
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Mode = Literal["resize", "crop", "letterbox"]
+Resample = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
+
+_MODES = ("resize", "crop", "letterbox")
+_RESAMPLES = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
+_MOST_PIXELS = 200_000_000
+"""A photo of 1 x 50 000 pixels, its shorter side resized to 224, would fill the memory."""
+
+
+@final
+@dataclass(frozen=True)
+class Preprocess:
+    """Resize a photo, scale its values to 0..1 and normalise them, as torchvision does with PIL images.
+
+    ``size`` is the model's input, a side or ``(width, height)``. ``mode`` is ``resize`` (all of the photo, stretched), ``crop``
+    (the shorter side to ``resize_shorter``, then the middle; by default the longer side of ``size``) or ``letterbox`` (all of the
+    photo, not stretched, with bands). ``mean`` and ``std`` have one number per RGB channel, for values of 0..1. ``fill`` is the
+    RGB of bands, 0 to 255. Resizing is PIL's, so with antialias.
+
+    ``Preprocess(224, mode="crop", resize_shorter=256, ...)`` gives the very numbers of
+    ``Compose([Resize(256), CenterCrop(224), ToTensor(), Normalize(...)])``.
+    """
+
+    size: int | tuple[int, int]
+    mode: Mode = "resize"
+    resize_shorter: int | None = None
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    resample: Resample = "bilinear"
+    fill: tuple[int, int, int] = (0, 0, 0)
+
+    def __post_init__(self) -> None:
+        if min(self.input_size) < 1:
+            raise InputError(f"size={self.size} was given; expected a positive side or (width, height) in pixels")
+        if self.mode not in _MODES:
+            raise InputError(f"mode={self.mode!r} was given; expected one of {', '.join(_MODES)}")
+        if self.resample not in _RESAMPLES:
+            raise InputError(f"resample={self.resample!r} was given; expected one of {', '.join(_RESAMPLES)}")
+        if self.resize_shorter is not None and (self.mode != "crop" or self.resize_shorter < 1):
+            raise InputError(
+                f"resize_shorter={self.resize_shorter} was given with mode={self.mode!r}; it is a positive number of pixels, "
+                "and for mode='crop' only"
+            )
+        if len(self.mean) != 3 or len(self.std) != 3 or not all(one > 0 for one in self.std):
+            raise InputError(
+                f"mean={self.mean} and std={self.std} were given; expected three numbers each, those of std positive"
+            )
+        if not all(0 <= one <= 255 for one in self.fill):
+            raise InputError(f"fill={self.fill} was given; expected red, green and blue from 0 to 255")
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """``(width, height)`` of the model's input."""
+        return (self.size, self.size) if isinstance(self.size, int) else self.size
+
+    def geometry(self, photo_size: tuple[int, int]) -> Geometry:
+        """Where the input lies on a photo of a ``(width, height)``."""
+        if self.mode == "resize":
+            return resized(photo_size, self.input_size)
+        if self.mode == "letterbox":
+            return letterboxed(photo_size, self.input_size)
+        return resized_and_cropped(photo_size, self._shorter, self.input_size)
+
+    def __call__(self, image: "Image") -> tuple[Float[Tensor, "1 channels height width"], Geometry]:
+        """The input of one photo and where it lies on it.
+
+        The photo must be upright already: :func:`vlcam.photo.open_photo` applies the EXIF orientation.
+
+        Raises:
+            InputError: for a photo so long and narrow that resizing its shorter side would need more than 200 million pixels.
+        """
+        from PIL import Image as Images
+
+        from vlcam.photo import as_rgb
+
+        geometry = self.geometry(image.size)
+        new = self._resized(image.size)
+        if new[0] * new[1] > _MOST_PIXELS:
+            raise InputError(
+                f"a photo of {image.width} x {image.height} pixels was given, {new[0]} x {new[1]} after resizing its shorter side; "
+                "it is too long and narrow for mode='crop': cut it, or use mode='letterbox'"
+            )
+        small = as_rgb(image).resize(new, Images.Resampling[self.resample.upper()])
+        if self.mode != "resize":
+            canvas = Images.new("RGB", self.input_size, self.fill)
+            canvas.paste(small, (int(geometry.offset[0]), int(geometry.offset[1])))
+            small = canvas
+        values = torch.from_numpy(np.array(small)).permute(2, 0, 1).contiguous().to(torch.float32).div(255)
+        mean, std = (torch.tensor(one, dtype=torch.float32)[:, None, None] for one in (self.mean, self.std))
+        return values.sub(mean).div(std)[None], geometry
+
+    @property
+    def _shorter(self) -> int:
+        return max(self.input_size) if self.resize_shorter is None else self.resize_shorter
+
+    def _resized(self, photo_size: tuple[int, int]) -> tuple[int, int]:
+        if self.mode == "resize":
+            return self.input_size
+        if self.mode == "letterbox":
+            return letterbox(photo_size, self.input_size)
+        return shorter_resized(photo_size, self._shorter)

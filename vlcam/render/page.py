@@ -1,0 +1,76 @@
+"""The interactive page: one HTML file that loads nothing, works from ``file://`` and keeps every text a text.
+
+Safety in three layers: the JSON is escaped for its place in the page; the script builds every element and sets text as text
+only; and a content security policy allows exactly this script and this style (by hash) and pictures inside the file.
+"""
+
+import base64
+import hashlib
+import html
+import json
+from collections.abc import Sequence
+from importlib.resources import files
+from string import Template
+
+from vlcam import __version__
+from vlcam.contracts import InputError
+from vlcam.explanation import Explanation
+from vlcam.render.colour import default_colours
+from vlcam.render.data import colours_uri, document
+
+_FRAME_HEIGHT = 780
+
+
+def page(explanations: Sequence[Explanation], *, title: str = "vlcam report") -> str:
+    """Explanations as one self-contained HTML document. About 50 photos fit comfortably in one page; split longer lists.
+
+    Write it with ``Path("report.html").write_text(page(explanations), encoding="utf-8")``.
+    """
+    explanations = list(explanations)
+    if not explanations:
+        raise InputError("no explanations were given; a page needs at least one")
+    colours = sorted({default_colours(relu=explanation.relu) for explanation in explanations})
+    content = {
+        "colours": {name: colours_uri(name) for name in colours},
+        "explanations": [document(explanation) for explanation in explanations],
+    }
+    style, script = _part("page.css"), _part("page.js")
+    policy = (
+        f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    return Template(_part("page.html")).substitute(
+        policy=policy,
+        title=html.escape(title.encode("utf-8", "replace").decode("utf-8")),
+        version=html.escape(__version__),
+        style=style,
+        script=script,
+        data=embed(content),
+    )
+
+
+def notebook(explanation: Explanation) -> str:
+    """The page in a sandboxed frame, for a notebook's output: its script can't reach the notebook."""
+    text = html.escape(page([explanation], title=explanation.photo.name), quote=True)
+    return (
+        f'<iframe sandbox="allow-scripts" srcdoc="{text}" title="vlcam explanation" width="100%" height="{_FRAME_HEIGHT}" '
+        'style="border:0;border-radius:12px"></iframe>'
+    )
+
+
+def embed(content: object) -> str:
+    r"""JSON that is safe inside a script element: no character that HTML or an old JavaScript parser gives a meaning to.
+
+    >>> embed("</script>&\u2028")
+    '"\\u003c/script\\u003e\\u0026\\u2028"'
+    """
+    text = json.dumps(content, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _part(name: str) -> str:
+    return files("vlcam.render").joinpath("templates", name).read_text(encoding="utf-8").strip()
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")

@@ -1,0 +1,112 @@
+"""A model made ready to be explained, and given back bit for bit as it was."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+import sys
+
+import torch
+from torch import Tensor, nn
+
+
+@contextmanager
+def restored(model: nn.Module) -> Iterator[ExitStack]:
+    """Inside, ``model`` is in eval mode and frozen, and autograd is on; afterwards all is as before, also after an exception.
+
+    Given back are the training flag of every module, ``requires_grad`` of every parameter, the random number generators, the
+    grad and inference modes and the switches of cuDNN, multi-head attention and ``torch.compile``. What the caller adds to the
+    yielded stack (such as ``handle.remove``) is undone first.
+
+    Nothing in a frozen model asks for gradients, so autograd keeps nothing until somebody makes a leaf. Compiled modules run
+    uncompiled, so that hooks fire; ``DataParallel`` runs on its first device, so that the batch stays in order; recurrent layers on
+    CUDA run without cuDNN, which can't go backward in eval mode. Weights made under ``torch.inference_mode()``, which autograd
+    refuses, are replaced by copies for the time being.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        _keep_random_state(model, stack)
+        attention = torch.backends.mha.get_fastpath_enabled()
+        stack.callback(torch.backends.mha.set_fastpath_enabled, attention)
+        torch.backends.mha.set_fastpath_enabled(False)  # it skips the modules inside, so their hooks wouldn't fire
+        if "torch._dynamo" in sys.modules:  # no compiled code without it, and importing it is slow
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        modules = list(model.modules())
+        for module in modules:
+            if module.training:
+                stack.callback(setattr, module, "training", True)
+                module.training = False
+            if isinstance(module, nn.DataParallel):
+                stack.callback(setattr, module, "device_ids", module.device_ids)
+                module.device_ids = module.device_ids[:1]
+            if isinstance(module, nn.RNNBase) and any(weight.is_cuda for weight in module.parameters()):
+                _without_cudnn(module, stack)
+        _replace_inference_tensors(modules, stack)
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                stack.callback(parameter.requires_grad_, True)
+                parameter.requires_grad_(False)
+        with ExitStack() as inner:
+            yield inner
+
+
+def plain(value: Any) -> Any:
+    """``value`` with no autograd history in its tensors, also inside tuples, lists and dicts.
+
+    Tensors made under ``torch.inference_mode()`` become copies, since autograd can't use them; all others keep their memory.
+    """
+    if isinstance(value, Tensor):
+        if value.is_inference():
+            return value.clone()
+        return value.detach() if value.requires_grad else value
+    if type(value) in (tuple, list):
+        return type(value)(plain(item) for item in value)
+    if type(value) is dict:
+        return {key: plain(item) for key, item in value.items()}
+    return value
+
+
+def _keep_random_state(model: nn.Module, stack: ExitStack) -> None:
+    stack.callback(torch.set_rng_state, torch.get_rng_state())
+    for device in {parameter.device for parameter in model.parameters() if parameter.is_cuda}:
+        stack.callback(torch.cuda.set_rng_state, torch.cuda.get_rng_state(device), device)
+
+
+def _without_cudnn(module: nn.Module, stack: ExitStack) -> None:
+    """Switch cuDNN off while ``module`` runs; everything around it keeps cuDNN."""
+    before: list[bool] = []
+
+    def off(module: nn.Module, inputs: Any) -> None:
+        before.append(torch.backends.cudnn.enabled)
+        torch.backends.cudnn.enabled = False  # type: ignore[assignment]
+
+    def on(module: nn.Module, inputs: Any, output: Any) -> None:
+        if before:
+            torch.backends.cudnn.enabled = before.pop()  # type: ignore[assignment]
+
+    stack.callback(_set_cudnn, torch.backends.cudnn.enabled)
+    stack.callback(module.register_forward_pre_hook(off).remove)
+    stack.callback(module.register_forward_hook(on, always_call=True).remove)
+
+
+def _set_cudnn(enabled: bool) -> None:
+    torch.backends.cudnn.enabled = enabled  # type: ignore[assignment]
+
+
+def _replace_inference_tensors(modules: list[nn.Module], stack: ExitStack) -> None:
+    copies: dict[int, Tensor] = {}
+
+    def copy_of(tensor: Tensor, make: Callable[[Tensor], Tensor]) -> Tensor:
+        if id(tensor) not in copies:  # tied weights stay tied
+            copies[id(tensor)] = make(tensor.detach().clone())
+        return copies[id(tensor)]
+
+    for module in modules:
+        for name, weight in list(module._parameters.items()):
+            if weight is not None and weight.is_inference():
+                stack.callback(setattr, module, name, weight)
+                setattr(module, name, copy_of(weight, lambda copy: nn.Parameter(copy, requires_grad=False)))
+        for name, buffer in list(module._buffers.items()):
+            if buffer is not None and buffer.is_inference():
+                stack.callback(setattr, module, name, buffer)
+                setattr(module, name, copy_of(buffer, lambda copy: copy))

@@ -1,0 +1,155 @@
+"""Results for a person to read: what a model said and why, what its units are called, how good it is."""
+
+from collections.abc import Mapping, Sequence
+from math import isfinite
+from typing import Any
+
+from vlcam.console import Part, clean, heading, line, paragraph, table
+from vlcam.explanation import Explanation, TargetView
+from vlcam.neurons import NeuronName, NeuronNames
+from vlcam.render.reading import NOTICE, percent, place
+
+SENTENCES = 2
+"""How many sentences about neurons a summary holds; the report has them all."""
+
+
+def show(explanation: Explanation, *, headed: bool = True, sentences: int = SENTENCES) -> None:
+    """What the model said, how sure it was, where the evidence for each part lies, and a sentence or two about neurons."""
+    if headed:
+        heading(explanation.photo.name)
+    if explanation.task == "captioning":
+        whole = next((view for view in explanation if view.target.kind == "caption"), None)
+        line([("  caption  ", "dim"), (explanation.text, "bold"), _probability(whole, "  ")])
+    elif explanation.question is not None:
+        line([("  question ", "dim"), (explanation.question, ""), ("  →  ", "dim"), (explanation.text, "bold")])
+    else:
+        line([("  class    ", "dim"), (explanation.text, "bold")])
+    shown = [view for view in explanation if view.target.kind != "caption"]
+    width = max((len(clean(view.label)) for view in shown), default=0)
+    for view in shown:
+        where = NOTICE[view.flag] or place(view)
+        label = clean(view.label).ljust(width)
+        line(
+            [
+                ("    ", ""),
+                (label, ""),
+                (f"{percent(view.target.probability):>8}", _shade(view)),
+                ("  ", ""),
+                (where, "cyan"),
+            ]
+        )
+    for sentence in _sentences(shown)[:sentences]:
+        paragraph(sentence, indent=4)
+    line()
+
+
+def show_names(names: NeuronNames, units: Sequence[NeuronName]) -> None:
+    """A line for each unit: its number, name, IoU and how high an IoU can be."""
+    line(
+        [
+            (f"{names.model}, layer {names.layer}: ", "bold"),
+            (f"{_named(names)}; {len(names.concepts)} different names", ""),
+        ]
+    )
+    width = max((len(clean(unit.name or unit.state)) for unit in units), default=0)
+    line([(f"  unit  {'name'.ljust(width)}  kind          IoU", "dim")])
+    for unit in units:
+        known = unit.name is not None
+        name = (clean(unit.name) if unit.name is not None else f"({unit.state})").ljust(width)
+        line(
+            [
+                (f"  {unit.unit:4d}  ", ""),
+                (name, "bold" if known else "dim"),
+                (f"  {clean(unit.category or '') if known else '':<12}", ""),
+                (f"{unit.iou:5.2f}" if known else "", ""),
+            ]
+        )
+
+
+def show_unit(names: NeuronNames, unit: NeuronName) -> None:
+    """All that is known about one unit, in words."""
+    line(
+        [
+            (f"{names.model}, layer {names.layer}, unit {unit.unit}: ", "bold"),
+            (unit.name or f"({unit.state})", "bold cyan"),
+        ]
+    )
+    if unit.state == "dead":
+        paragraph("It never fires on the probe pictures, so it stands for nothing.", indent=2)
+        return
+    if unit.name is None:
+        paragraph(f"It fires, but no name passed the tests; the best one reached an IoU of {unit.iou:.2f}.", indent=2)
+    else:
+        chance = "" if unit.p is None else f", and only {percent(unit.p)} of permuted units do as well"
+        paragraph(
+            f"Where it fires above {unit.threshold:.3g}, the picture shows {unit.name} "
+            f"({unit.category or 'no category'}) with an IoU of {unit.iou:.2f}; "
+            f"at most {unit.ceiling:.2f} is possible for areas of these sizes{chance}.",
+            indent=2,
+        )
+    if unit.alternatives:
+        paragraph(
+            "Next best: " + ", ".join(f"{name} ({iou:.2f})" for name, _, iou in unit.alternatives) + ".", indent=2
+        )
+    paragraph("Probe: " + ", ".join(f"{key} {value}" for key, value in names.probe.items()), indent=2)
+
+
+def show_measured(measured: Mapping[str, Any]) -> None:
+    """Tables of quality and of the pointing game, a column per split and a row per kind of target."""
+    splits: Mapping[str, Any] = measured["splits"]
+    quality = {split: found["quality"] for split, found in splits.items()}
+    rows = list(dict.fromkeys(name for numbers in quality.values() for name in numbers))
+    scenes = [f"{split} ({found['scenes']} scenes)" for split, found in splits.items()]
+    table(["quality", *scenes], [[row, *(_share(quality[split].get(row)) for split in splits)] for row in rows])
+    for split, found in splits.items():
+        kinds: Mapping[str, Mapping[str, Any]] = found["grounding"]
+        columns = list(
+            dict.fromkeys(name for numbers in kinds.values() for name in numbers if name not in ("n", "interval"))
+        )
+        body = [
+            [
+                kind,
+                str(numbers["n"]),
+                *(_share(numbers.get(one)) for one in columns),
+                _interval(numbers.get("interval")),
+            ]
+            for kind, numbers in kinds.items()
+        ]
+        title = f"pointing game, {measured['method']}, {split} ({found['grounded_scenes']} scenes)"
+        table([title, "n", *columns, "95 % of map"], body)
+
+
+def _share(value: object) -> str:
+    return f"{value:.3f}" if isinstance(value, int | float) and isfinite(value) else "-"
+
+
+def _interval(value: Sequence[float] | None) -> str:
+    return "-" if value is None else f"{value[0]:.3f}-{value[1]:.3f}"
+
+
+def _named(names: "NeuronNames") -> str:
+    named = sum(unit.state == "named" for unit in names.units)
+    return f"{named} of {len(names.units)} units named"
+
+
+def _probability(view: TargetView | None, before: str) -> Part:
+    found = "" if view is None else percent(view.target.probability)
+    return (f"{before}{found}" if found else "", "" if view is None else _shade(view))
+
+
+def _shade(view: TargetView) -> str:
+    probability = view.target.probability
+    if probability is None:
+        return ""
+    return "green" if probability >= 0.5 else "yellow" if probability >= 0.1 else "red"
+
+
+def _sentences(views: Sequence[TargetView]) -> list[str]:
+    """The neuron sentences of the targets with a map, the best covered by named neurons first; each once."""
+    told = [
+        (view.neurons.coverage, view.neurons.sentence)
+        for view in views
+        if view.neurons is not None and view.flag == "ok"
+    ]
+    ranked = sorted(told, key=lambda one: -one[0])
+    return list(dict.fromkeys(sentence for _, sentence in ranked))

@@ -1,0 +1,70 @@
+"""What ``vlcam scenes`` does: export, train, name and measure the bundled world. Imported when a command runs, never before."""
+
+from pathlib import Path
+
+from vlcam import console, summary
+from vlcam.commands import split_named
+from vlcam.contracts import InputError
+from vlcam.output import check_folder, dumps, make_folder, write_text
+from vlcam.scenes.zoo import WHICH, weights_folder
+
+
+def run_export(folder: Path, split: str, n: int, size: int) -> None:
+    """Write a data set."""
+    from vlcam.scenes.export import export
+
+    with console.bar("drawing") as advance:
+        export(folder, split_named(split), n, size=size, progress=advance)
+    console.say(f"Wrote {n} scenes of the {split} split to {folder}")
+
+
+def run_train(folder: Path, *, scenes: int, steps: int, seed: int, resume: bool, device: str | None) -> None:
+    """Train, with a progress bar."""
+    from vlcam.scenes.train import Plan, train
+
+    check_folder(folder)
+    _check_device(device)
+    with console.training() as report:
+        train(folder, Plan(scenes=scenes, steps=steps, seed=seed), resume=resume, device=device, report=report)
+    console.say(f"Wrote the weights to {folder}; metrics are in {folder / 'train.jsonl'}")
+
+
+def run_name(folder: Path | None, out: Path | None, *, n: int, seed: int) -> None:
+    """Dissect the bundled models and write the names."""
+    from vlcam.scenes.concepts import name_features
+
+    place = out or folder or weights_folder()
+    check_folder(place)
+    found = [(which, name_features(which, folder=folder, n=n, seed=seed)) for which in WHICH]
+    make_folder(place)
+    for which, names in found:
+        path = place / f"{which}-neurons.json"
+        write_text(path, names.to_json() + "\n")
+        console.say(f"{which}: {names.coverage:.0%} of {len(names.units)} units named; wrote {path}")
+
+
+def run_evaluate(folder: Path | None, *, n: int, grounded: int, method: str, as_json: bool) -> None:
+    """Measure quality and grounding."""
+    from vlcam.measure import measure
+    from vlcam.methods import method as find_method
+
+    find_method(method)
+    with console.bar("measuring") as advance:
+        measured = measure(folder, n=n, grounded=grounded, method=method, progress=advance)
+    if as_json:
+        console.data(dumps(measured))
+    else:
+        summary.show_measured(measured)
+
+
+def _check_device(name: str | None) -> None:
+    import torch
+
+    if name is None:
+        return
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise InputError(
+            f"device {name!r} was given, which this machine doesn't have; expected cpu, or cuda with a GPU"
+        ) from error
