@@ -107,7 +107,9 @@ def vqa(model: nn.Module | None = None) -> VQA:
 def _read(question: str) -> Tensor:
     words = question.lower().replace("?", " ").split()
     if len(words) > QUESTION_LENGTH:
-        raise InputError(f"the question has {len(words)} words; the bundled model reads at most {QUESTION_LENGTH}: shorten it")
+        raise InputError(
+            f"the question has {len(words)} words; the bundled model reads at most {QUESTION_LENGTH}: shorten it"
+        )
     return torch.tensor([QUESTION_VOCABULARY.encode(words)])
 
 

@@ -6,7 +6,7 @@ By linearity the whole caption's target is the sum of the words' (arXiv 1610.023
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import exp
-from typing import Any, ClassVar, Protocol, final
+from typing import Any, ClassVar, Protocol, final, runtime_checkable
 
 import torch
 from PIL.Image import Image
@@ -18,6 +18,7 @@ from vlcam.plumbing import to_model
 from vlcam.words import Word, group
 
 
+@runtime_checkable
 class Tokens(Protocol):
     """Text to token ids and back, without start and end tokens."""
 
@@ -54,7 +55,9 @@ class Captioning:
     def prepare(self, photo: Image, request: Request) -> Prepared:
         """Check the caption, and make the input."""
         if request.question is not None or request.labels:
-            raise InputError("a captioner takes no question and no classes; give a caption, or none for the model's own")
+            raise InputError(
+                "a captioner takes no question and no classes; give a caption, or none for the model's own"
+            )
         if request.caption is not None:
             self._ids(request.caption)
         inputs, geometry = self.preprocess(photo)
@@ -89,14 +92,22 @@ class Captioning:
 
     def _ids(self, caption: str) -> tuple[int, ...]:
         if not caption.strip():
-            raise InputError("the caption to explain is empty; give at least one word, or no caption for the model's own")
+            raise InputError(
+                "the caption to explain is empty; give at least one word, or no caption for the model's own"
+            )
         return tuple(int(token) for token in self.tokens.encode(caption))
 
     def _log_probabilities(self, encoded: Any, ids: Sequence[int]) -> Tensor:
         logits = self.logits(self.model, encoded, ids)
         if logits.ndim != 2 or len(logits) != len(ids):
-            raise InputError(f"logits(...) must return ({len(ids)}, vocabulary) for {len(ids)} tokens, it returned {tuple(logits.shape)}")
-        return logits.float().log_softmax(-1) if logits.dtype in (torch.float16, torch.bfloat16) else logits.log_softmax(-1)
+            raise InputError(
+                f"logits(...) must return ({len(ids)}, vocabulary) for {len(ids)} tokens, it returned {tuple(logits.shape)}"
+            )
+        return (
+            logits.float().log_softmax(-1)
+            if logits.dtype in (torch.float16, torch.bfloat16)
+            else logits.log_softmax(-1)
+        )
 
     def _contrast(
         self, encoded: Any, ids: Sequence[int], words: Sequence[Word], logs: Tensor, this: str, that: str
@@ -105,7 +116,9 @@ class Captioning:
         word = next((word for word in words if word.text == this), None)
         if word is None:
             said = " ".join(one.text for one in words)
-            raise TargetError(f"{this!r} is not a word of the caption, so it can't be contrasted; the caption is {said!r}")
+            raise TargetError(
+                f"{this!r} is not a word of the caption, so it can't be contrasted; the caption is {said!r}"
+            )
         instead = self._ids(that)
         first = word.tokens[0]
         own = torch.stack([logs[place, ids[place]] for place in word.tokens]).sum()
@@ -116,7 +129,9 @@ class Captioning:
             again = self._log_probabilities(encoded, changed)
             other = torch.stack([again[first + n, token] for n, token in enumerate(instead)]).sum()
         score = own - other
-        return score, contrast_target(this, that, float(score.detach()), (*(ids[place] for place in word.tokens), *instead))
+        return score, contrast_target(
+            this, that, float(score.detach()), (*(ids[place] for place in word.tokens), *instead)
+        )
 
 
 def _target(label: str, kind: Any, score: float, ids: tuple[int, ...], span: tuple[int, int]) -> Target:

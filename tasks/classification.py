@@ -51,7 +51,9 @@ class Classification:
 
     def run(self, prepared: Prepared, request: Request) -> Spoken:
         """One forward; the logits of the classes asked for, or of the ``top_k`` most probable."""
-        output = logits_of(self.model(prepared.inputs)) if self.logits is None else self.logits(self.model, prepared.inputs)
+        output = (
+            logits_of(self.model(prepared.inputs)) if self.logits is None else self.logits(self.model, prepared.inputs)
+        )
         logits = output.reshape(-1)
         labels = self._sides()
         if len(logits) == 1 and len(labels) == 2:
@@ -66,10 +68,11 @@ class Classification:
         contrasts = contrast(logits, labels, request.contrasts, "class")
         scores = [logits[index] for index, _ in chosen] + [score for score, _ in contrasts]
         best = labels[int(logits.detach().argmax())]
-        return Spoken(torch.stack(scores), (*(target for _, target in chosen), *(target for _, target in contrasts)), best)
+        return Spoken(
+            torch.stack(scores), (*(target for _, target in chosen), *(target for _, target in contrasts)), best
+        )
 
     def _sides(self) -> Sequence[str]:
         if not self.labels:
             raise TargetError("this classifier was given no labels; give one for each of its logits, in order")
         return (f"not {self.labels[0]}", self.labels[0]) if len(self.labels) == 1 else self.labels
-

@@ -41,7 +41,9 @@ class VQA:
     def prepare(self, photo: Image, request: Request) -> Prepared:
         """Check the question and the answers asked for, and make the inputs."""
         if request.question is None or not request.question.strip():
-            raise InputError("no question was given; visual question answering needs one, such as 'what colour is the star'")
+            raise InputError(
+                "no question was given; visual question answering needs one, such as 'what colour is the star'"
+            )
         if request.caption is not None:
             raise InputError("a question-answering model takes no caption; ask for answers instead")
         for answer in (*request.labels, *(one for pair in request.contrasts for one in pair)):
@@ -60,4 +62,6 @@ class VQA:
         contrasts = contrast(logits, self.answers, request.contrasts, "answer")
         scores = [logits[index] for index, _ in chosen] + [score for score, _ in contrasts]
         best = self.answers[int(plain.argmax())]
-        return Spoken(torch.stack(scores), (*(target for _, target in chosen), *(target for _, target in contrasts)), best)
+        return Spoken(
+            torch.stack(scores), (*(target for _, target in chosen), *(target for _, target in contrasts)), best
+        )

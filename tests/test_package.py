@@ -173,9 +173,10 @@ import sys
 sys.argv = {argv!r}
 from vlcam.cli import main
 try:
-    main()
+    code = main()
 except SystemExit as end:
-    assert not end.code, end.code
+    code = end.code
+assert not code, code
 """
 
 

@@ -40,7 +40,9 @@ def test_arrays_hold_the_scenes(arrays: Arrays) -> None:
     for seed in range(SCENES):
         scene = make(seed, "val")
         assert np.array_equal(arrays.images[seed], scene.image())
-        assert {pair for pair, there in zip(PAIRS, arrays.pairs[seed], strict=True) if there} == {t.pair for t in scene.things}
+        assert {pair for pair, there in zip(PAIRS, arrays.pairs[seed], strict=True) if there} == {
+            t.pair for t in scene.things
+        }
         for row in arrays.captions[seed]:
             assert row[0] == Vocabulary.START
             assert all(scene.true_words(CAPTION_VOCABULARY.decode(row.tolist())))
@@ -76,7 +78,9 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Plan:
     return Plan(scenes=16, steps=4, batch=4, seed=3)
 
 
-def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(tmp_path: Path, small: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(
+    tmp_path: Path, small: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
     train(tmp_path / "whole", small, device="cpu", check_every=2)
     real, done = training.make_batch, [0]
 
@@ -187,7 +191,14 @@ def test_quality_of_untrained_models_is_poor(arrays: Arrays, untrained: tuple[An
     assert numbers["map"] < 0.5
     assert numbers["vqa"] < 0.4
     assert numbers["captions_true"] < 0.2
-    assert set(numbers) == {"map", "words_true", "captions_true", "bleu4", "vqa", *(f"vqa_{kind}" for kind in QUESTION_KINDS)}
+    assert set(numbers) == {
+        "map",
+        "words_true",
+        "captions_true",
+        "bleu4",
+        "vqa",
+        *(f"vqa_{kind}" for kind in QUESTION_KINDS),
+    }
 
 
 def test_pointing() -> None:

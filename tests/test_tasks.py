@@ -118,7 +118,7 @@ def test_classes_are_logits_of_the_one_forward(classifier: Classification) -> No
     assert isinstance(classifier.model, TinyCNN)
     assert classifier.model.runs == 1
     images, _ = PREPROCESS(_pil())
-    logits = classifier.model(images)[0]
+    logits = classifier.model(images)[0].detach()
     assert [target.label for target in explanation.targets] == ["boxer", "tiger"]
     assert explanation["boxer"].target.score == pytest.approx(float(logits[2]), rel=1e-5)
     assert explanation["tiger"].target.probability == pytest.approx(float(logits.softmax(-1)[0]), rel=1e-5)
@@ -163,7 +163,9 @@ def test_labels_must_fit_the_logits(classifier: Classification) -> None:
 
 def test_a_single_logit_has_two_sides() -> None:
     torch.manual_seed(0)
-    task = Classification(TinyCNN(1).eval(), labels=["cat", "dog"], preprocess=PREPROCESS, layer="features", activation="sigmoid")
+    task = Classification(
+        TinyCNN(1).eval(), labels=["cat", "dog"], preprocess=PREPROCESS, layer="features", activation="sigmoid"
+    )
     explanation = vlcam.explain(task, PHOTO, targets=["cat", "dog"])
     cat, dog = explanation
     assert cat.target.score == pytest.approx(-dog.target.score)
@@ -171,7 +173,10 @@ def test_a_single_logit_has_two_sides() -> None:
     assert cat.target.probability + dog.target.probability == pytest.approx(1)
     torch.testing.assert_close(cat.signed_map, -dog.signed_map)
     named = replace(task, labels=["dog"])
-    assert [target.label for target in vlcam.explain(named, PHOTO, top_k=2).targets] in (["dog", "not dog"], ["not dog", "dog"])
+    assert [target.label for target in vlcam.explain(named, PHOTO, top_k=2).targets] in (
+        ["dog", "not dog"],
+        ["not dog", "dog"],
+    )
 
 
 def test_multi_label_probabilities_do_not_sum_to_one(classifier: Classification) -> None:
@@ -195,7 +200,9 @@ class Wrapped(nn.Module):
 
 
 @pytest.mark.parametrize(
-    "wrap", [Output, lambda x: (x, None), lambda x: {"logits": x}, lambda x: [x]], ids=["object", "tuple", "dict", "list"]
+    "wrap",
+    [Output, lambda x: (x, None), lambda x: {"logits": x}, lambda x: [x]],
+    ids=["object", "tuple", "dict", "list"],
 )
 def test_outputs_that_are_no_tensors(classifier: Classification, wrap: Any) -> None:
     plain = vlcam.explain(classifier, PHOTO, targets=1)
@@ -256,7 +263,9 @@ def test_sub_words_are_summed(captioner: Captioning) -> None:
     parts = vlcam.explain(split, PHOTO, caption="a doggy and a cat")
     summed = parts["dog"].signed_map + parts["gy"].signed_map
     torch.testing.assert_close(explanation["doggy"].signed_map, summed, atol=1e-6, rtol=1e-4)
-    assert explanation["doggy"].target.score == pytest.approx(parts["dog"].target.score + parts["gy"].target.score, rel=1e-5)
+    assert explanation["doggy"].target.score == pytest.approx(
+        parts["dog"].target.score + parts["gy"].target.score, rel=1e-5
+    )
 
 
 class _Spaced:
@@ -273,7 +282,9 @@ def test_word_contrast(captioner: Captioning) -> None:
     other = vlcam.explain(captioner, PHOTO, caption="a blue dog")
     contrast = explanation["red rather than blue"]
     assert contrast.target.kind == "contrast"
-    assert contrast.target.score == pytest.approx(explanation["red"].target.score - other["blue"].target.score, abs=1e-5)
+    assert contrast.target.score == pytest.approx(
+        explanation["red"].target.score - other["blue"].target.score, abs=1e-5
+    )
     torch.testing.assert_close(
         contrast.signed_map, explanation["red"].signed_map - other["blue"].signed_map, atol=1e-6, rtol=1e-4
     )
@@ -336,7 +347,9 @@ def test_answers(vqa: VQA) -> None:
         ({"question": "what", "top_k": 0}, vlcam.TargetError, "top_k must be at least 1"),
     ],
 )
-def test_questions_that_cannot_be_explained(vqa: VQA, options: dict[str, Any], error: type[Exception], text: str) -> None:
+def test_questions_that_cannot_be_explained(
+    vqa: VQA, options: dict[str, Any], error: type[Exception], text: str
+) -> None:
     with pytest.raises(error, match=text):
         vlcam.explain(vqa, PHOTO, **options)
 

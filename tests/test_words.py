@@ -19,7 +19,9 @@ def _train(kind: str) -> Tokenizer:
         tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
         tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
         tokenizer.decoder = decoders.WordPiece(cleanup=False)
-        trainer: trainers.Trainer = trainers.WordPieceTrainer(vocab_size=90, special_tokens=["[UNK]"], show_progress=False)
+        trainer: trainers.Trainer = trainers.WordPieceTrainer(
+            vocab_size=90, special_tokens=["[UNK]"], show_progress=False
+        )
     elif kind == "bpe":
         tokenizer = Tokenizer(models.BPE())
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -30,7 +32,9 @@ def _train(kind: str) -> Tokenizer:
         tokenizer = Tokenizer(models.Unigram())
         tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
         tokenizer.decoder = decoders.Metaspace()
-        trainer = trainers.UnigramTrainer(vocab_size=80, show_progress=False, unk_token="<unk>", special_tokens=["<unk>"])
+        trainer = trainers.UnigramTrainer(
+            vocab_size=80, show_progress=False, unk_token="<unk>", special_tokens=["<unk>"]
+        )
     tokenizer.train_from_iterator(CORPUS, trainer)
     return tokenizer
 

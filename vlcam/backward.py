@@ -36,7 +36,13 @@ def gradients(
         chunk = max(1, CHUNK_BYTES // max(1, leaf.numel() * leaf.element_size()))
     with torch.inference_mode(False):
         seeds = torch.eye(count, dtype=scores.dtype, device=scores.device)
-        seeds = seeds[0, 0] if scores.ndim == 0 else seeds[:, None, :].expand(count, scores.shape[0], count) if scores.ndim == 2 else seeds
+        seeds = (
+            seeds[0, 0]
+            if scores.ndim == 0
+            else seeds[:, None, :].expand(count, scores.shape[0], count)
+            if scores.ndim == 2
+            else seeds
+        )
         seeds = seeds.reshape(count, *scores.shape)
         if count == 0:
             return leaf.new_zeros((0, *leaf.shape))
@@ -90,4 +96,7 @@ def live(scores: Tensor, tensors: Sequence[Tensor], *, without: Tensor | None = 
         if node not in seen:
             seen.add(node)
             left += [after for after, _ in node.next_functions if after is not None]
-    return [tensor.requires_grad and tensor is not without and torch.autograd.graph.get_gradient_edge(tensor).node in seen for tensor in tensors]
+    return [
+        tensor.requires_grad and tensor is not without and torch.autograd.graph.get_gradient_edge(tensor).node in seen
+        for tensor in tensors
+    ]

@@ -96,5 +96,7 @@ def card(measured: Mapping[str, Any], plan: Mapping[str, Any]) -> str:
         "`contrast map` explains the word or answer rather than a random other one of its kind.\n",
     ]
     for split in measured["splits"]:
-        parts.append(f"### {split} ({measured['splits'][split]['grounded_scenes']:,} scenes)\n\n{grounding_table(measured, split)}\n")
+        parts.append(
+            f"### {split} ({measured['splits'][split]['grounded_scenes']:,} scenes)\n\n{grounding_table(measured, split)}\n"
+        )
     return "\n".join(parts).rstrip() + "\n" + _LIMITS

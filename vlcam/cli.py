@@ -94,12 +94,13 @@ def _complain(text: str) -> None:
     complain(text)
 
 
-def _version(wanted: bool) -> None:
+def _version(wanted: bool) -> bool:
     if wanted:
         from vlcam import __version__
 
         print(f"vlcam {__version__}")
         raise typer.Exit
+    return wanted
 
 
 @app.callback()
@@ -232,7 +233,7 @@ def scenes_export(
 def scenes_train(
     folder: Annotated[Path, typer.Argument(help="Where drawn scenes, checkpoints, metrics and weights go.")],
     scenes: Annotated[int, typer.Option("--scenes", min=64, help="How many pictures to draw and train on.")] = 80_000,
-    steps: Annotated[int, typer.Option("--steps", min=1, help="Training steps of 64 pictures.")] = 14_000,
+    steps: Annotated[int, typer.Option("--steps", min=1, help="Training steps of 64 pictures.")] = 9_000,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of weights, order and augmentation.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")] = False,
     device: Annotated[
@@ -270,12 +271,16 @@ def scenes_evaluate(
     n: Annotated[int, typer.Option("--n", min=10, help="Scenes per split for the quality table.")] = 2000,
     grounding: Annotated[int, typer.Option("--grounding", min=0, help="Scenes per split for the pointing game.")] = 500,
     method: MethodOption = "gradcam",
+    card: Annotated[
+        Path | None,
+        typer.Option("--card", help="Folder for MODEL_CARD.md and card.json; needs plan.json of the training."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure the models' quality and how well the heatmaps point, on test scenes and on unseen pairs."""
     from vlcam.upkeep import run_evaluate
 
-    run_evaluate(folder, n=n, grounded=grounding, method=method, as_json=as_json)
+    run_evaluate(folder, n=n, grounded=grounding, method=method, card_folder=card, as_json=as_json)
 
 
 if __name__ == "__main__":

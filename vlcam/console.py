@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from shutil import get_terminal_size
 from textwrap import wrap
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -19,6 +19,13 @@ Part = tuple[str, str]
 """A text and how it looks on a terminal (a style of rich, or nothing)."""
 
 _LOGGED_EVERY = 0.05
+
+
+@runtime_checkable
+class Stream(Protocol):
+    """What may be a terminal."""
+
+    def isatty(self) -> bool: ...  # noqa: D102
 
 
 def clean(text: str) -> str:
@@ -30,7 +37,7 @@ def clean(text: str) -> str:
     return "".join(character if character.isprintable() else "?" for character in " ".join(text.split()))
 
 
-def styled(stream: TextIO) -> bool:
+def styled(stream: Stream) -> bool:
     """Whether colours and moving bars are welcome: a terminal, not a dumb one, and no NO_COLOR (https://no-color.org)."""
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 

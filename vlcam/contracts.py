@@ -105,6 +105,7 @@ class Spoken:
     text: str
 
 
+@runtime_checkable
 class Names(Protocol):
     """Names of the channels of one layer, able to say in words what a target rests on (see :mod:`vlcam.neurons`)."""
 

@@ -135,7 +135,9 @@ class Recording:
             if self._remember is not None and (model := self._remember[0]()) is not None:
                 _chosen.pop(model, None)
             tried = ", ".join(f"{name} {shape}" for name, shape in self.calls[-8:])
-            raise LayerError(f"none of the spatial layers that were found leads to the scores ({tried}); name the layer to explain")
+            raise LayerError(
+                f"none of the spatial layers that were found leads to the scores ({tried}); name the layer to explain"
+            )
         tap = _before_classes(scores, _cuts(scores, leading))
         twins = [other for other in leading if other.names[-1] == tap.names[-1]]
         if len(twins) > 1:
@@ -205,7 +207,7 @@ def _one_layer(recording: Recording) -> Callable[[nn.Module, Any, Any], Any]:
 
 def _watch_all(recording: Recording, model: nn.Module, stack: ExitStack) -> None:
     """Hook every module: from the first spatial output on (or from the layer chosen last time) keep all spatial outputs."""
-    skipped: list[ref[Tensor]] = []
+    skipped: list[tuple[ref[Tensor], int]] = []
     runs: dict[str, int] = {}
     start: list[tuple[str, int] | None] = []
 
@@ -218,13 +220,13 @@ def _watch_all(recording: Recording, model: nn.Module, stack: ExitStack) -> None
             if found is None or not is_map(found):
                 return None
             last = recording._taps[-1] if recording._taps else None
-            if last is not None and found is last.returned():
+            if last is not None and found is last.returned() and found._version == 0:  # not relu_(x) of that x
                 if name and not passes:
                     last.names.append(name)
                     last.call = runs[name]
                 return None
-            if passes or (skipped and found is skipped[0]()):
-                skipped[:] = [ref(found)]
+            if passes or (skipped and (found is skipped[0][0]() and found._version == skipped[0][1])):
+                skipped[:] = [(ref(found), found._version)]
                 return None
             if not start:
                 key = (name, *found.shape[1:])
@@ -272,8 +274,24 @@ def _cuts(scores: Tensor, taps: list[_Tap]) -> list[_Tap]:
     return taps
 
 
+def _cuts(scores: Tensor, taps: list[_Tap]) -> list[_Tap]:
+    """The taps that everything the scores take from earlier taps flows through: whole blocks, not one of their branches.
+
+    A model that takes features from several depths has such taps only near its input, if any; then all taps are returned.
+    """
+    finest = 2 * taps[-1].kept.shape[2], 2 * taps[-1].kept.shape[3]
+    for last in range(len(taps) - 1, -1, -1):
+        around = live(scores, [tap.kept for tap in taps[:last]], without=taps[last].kept)
+        if not any(around):
+            rows, columns = taps[last].kept.shape[2:]
+            return taps[: last + 1] if rows <= finest[0] and columns <= finest[1] else taps
+    return taps
+
+
 def _before_classes(scores: Tensor, taps: list[_Tap]) -> _Tap:
     """The last tap, unless its channels are the classes: a class score depends on just one of its channels (two, for a contrast)."""
+    if len(taps) == 1:
+        return taps[0]
     classes: int | None = None
     for tap in reversed(taps):
         channels = tap.kept.shape[1]

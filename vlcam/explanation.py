@@ -219,5 +219,7 @@ def _position(explanation: Explanation, key: int | str | tuple[str, int]) -> int
             )
         return found[0]
     if not 0 <= occurrence < len(found):
-        raise TargetError(f"{label!r} occurs {len(found)} time(s), so ({label!r}, {occurrence}) doesn't exist; count from 0")
+        raise TargetError(
+            f"{label!r} occurs {len(found)} time(s), so ({label!r}, {occurrence}) doesn't exist; count from 0"
+        )
     return found[occurrence]

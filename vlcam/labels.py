@@ -19,7 +19,9 @@ def position(wanted: str | int, labels: Sequence[str], what: str) -> int:
     """Where ``wanted`` (a label or an index) stands in ``labels``; ``what`` is "class" or "answer", for the error."""
     if isinstance(wanted, int):
         if not 0 <= wanted < len(labels):
-            raise TargetError(f"{what} {wanted} was asked for; the model has {len(labels)}, numbered from 0 to {len(labels) - 1}")
+            raise TargetError(
+                f"{what} {wanted} was asked for; the model has {len(labels)}, numbered from 0 to {len(labels) - 1}"
+            )
         return wanted
     found = [index for index, label in enumerate(labels) if label == wanted]
     if not found:
@@ -32,7 +34,12 @@ def position(wanted: str | int, labels: Sequence[str], what: str) -> int:
 
 
 def choose(
-    logits: Tensor, probabilities: Tensor | None, labels: Sequence[str], wanted: Sequence[str | int], top_k: int, what: str
+    logits: Tensor,
+    probabilities: Tensor | None,
+    labels: Sequence[str],
+    wanted: Sequence[str | int],
+    top_k: int,
+    what: str,
 ) -> list[tuple[int, Target]]:
     """The wanted labels, or else the ``top_k`` with the highest logits, each with its index and its target record.
 

@@ -1,4 +1,4 @@
-"""All the numbers of the bundled models' card, measured in one go: quality and grounding, on test scenes and on unseen pairs."""
+"""All the numbers of the bundled models' card: quality and grounding, on test scenes and on unseen pairs."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +17,8 @@ from vlcam.scenes.zoo import load, new
 from vlcam.tasks import bundled
 
 MEASURED_SPLITS: tuple[Split, ...] = ("test", "unseen")
+CHECK_SCENES = 60
+Progress = Callable[[int, int], Any]
 
 
 def untrained(seed: int = 0) -> tuple[SceneCaptioner, SceneVQA]:
@@ -26,24 +28,52 @@ def untrained(seed: int = 0) -> tuple[SceneCaptioner, SceneVQA]:
         return cast(SceneCaptioner, new("captioner")), cast(SceneVQA, new("vqa"))
 
 
+def measure_quality(
+    split: Split, n: int, *, folder: Path | None = None, progress: Progress | None = None
+) -> dict[str, float]:
+    """Quality of the models in ``folder`` (by default the packaged ones) on scenes ``0..n-1`` of a split."""
+    classifier = cast(SceneClassifier, load("classifier", folder))
+    captioner = cast(SceneCaptioner, load("captioner", folder))
+    vqa = cast(SceneVQA, load("vqa", folder))
+    with TemporaryDirectory() as scratch:
+        return quality(classifier, captioner, vqa, draw(Path(scratch), split, n, progress=progress), split)
+
+
+def measure_grounding(
+    split: Split, n: int, *, folder: Path | None = None, method: str = "gradcam", progress: Progress | None = None
+) -> dict[str, dict[str, Any]]:
+    """The pointing game on scenes ``0..n-1``: per kind of target its number, every column's mean, and the maps' 95 % interval."""
+    blind_captioner, blind_vqa = untrained()
+    tallies = grounding(
+        bundled.captioner(load("captioner", folder)),
+        bundled.vqa(load("vqa", folder)),
+        bundled.captioner(blind_captioner),
+        bundled.vqa(blind_vqa),
+        ANSWERS,
+        split=split,
+        n=n,
+        method=method,
+        progress=progress,
+    )
+    return {
+        kind: {"n": len(tally.rows), **tally.means(), "interval": tally.interval()} for kind, tally in tallies.items()
+    }
+
+
 def measure(
     folder: Path | None = None,
     *,
     n: int = 2000,
     grounded: int = 500,
     method: str = "gradcam",
-    progress: Callable[[int, int], Any] | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Measure the models in ``folder`` (by default the packaged ones).
+    """Everything on the card: per split ``quality`` on ``n`` scenes and ``grounding`` on ``grounded`` scenes.
 
-    Returns, per split: ``quality`` (see :func:`vlcam.scenes.evaluate.quality`) on ``n`` scenes and ``grounding`` on ``grounded``
-    scenes: per kind of target the number scored, the mean of every column, and a 95 % bootstrap interval of the maps'.
+    ``grounding_check`` is the pointing game on the first few test scenes, for a quick test that the weights still give it.
     """
-    classifier = cast(SceneClassifier, load("classifier", folder))
-    captioner = cast(SceneCaptioner, load("captioner", folder))
-    vqa = cast(SceneVQA, load("vqa", folder))
-    blind_captioner, blind_vqa = untrained()
-    total = len(MEASURED_SPLITS) * (n + grounded)
+    check = min(CHECK_SCENES, grounded)
+    total = len(MEASURED_SPLITS) * (n + grounded) + check
     done = 0
 
     def step(now: int, _: int) -> None:
@@ -52,27 +82,12 @@ def measure(
 
     out: dict[str, Any] = {"method": method, "splits": {}}
     for split in MEASURED_SPLITS:
-        with TemporaryDirectory() as scratch:
-            numbers = quality(classifier, captioner, vqa, draw(Path(scratch), split, n, progress=step), split)
+        numbers = measure_quality(split, n, folder=folder, progress=step)
         done += n
-        tallies = grounding(
-            bundled.captioner(captioner),
-            bundled.vqa(vqa),
-            bundled.captioner(blind_captioner),
-            bundled.vqa(blind_vqa),
-            ANSWERS,
-            split=split,
-            n=grounded,
-            method=method,
-            progress=step,
-        )
+        rows = measure_grounding(split, grounded, folder=folder, method=method, progress=step) if grounded else {}
         done += grounded
-        out["splits"][split] = {
-            "scenes": n,
-            "quality": numbers,
-            "grounded_scenes": grounded,
-            "grounding": {
-                kind: {"n": len(tally.rows), **tally.means(), "interval": tally.interval()} for kind, tally in tallies.items()
-            },
-        }
+        out["splits"][split] = {"scenes": n, "quality": numbers, "grounded_scenes": grounded, "grounding": rows}
+    if check:
+        rows = measure_grounding("test", check, folder=folder, method=method, progress=step)
+        out["grounding_check"] = {"scenes": check, "rows": rows}
     return out

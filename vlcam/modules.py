@@ -61,7 +61,11 @@ def find_module(model: nn.Module, layer: str | nn.Module) -> tuple[str, nn.Modul
     for prefix in _PREFIXES * 2:
         if wanted not in every:
             wanted = wanted.removeprefix(prefix)
-    wanted = wanted if wanted in every else ".".join(part for part in wanted.split(".") if part not in ("_orig_mod", "module"))
+    wanted = (
+        wanted
+        if wanted in every
+        else ".".join(part for part in wanted.split(".") if part not in ("_orig_mod", "module"))
+    )
     if wanted and wanted in every:
         return wanted, every[wanted]
     names = [name for name in every if name]

@@ -124,7 +124,7 @@ def to_json(
 
 def dumps(document: Any) -> str:
     """JSON in ASCII; a number that is not finite is null."""
-    return json.dumps(_finite(document), allow_nan=False)
+    return json.dumps(finite(document), allow_nan=False)
 
 
 def _result(explanation: Explanation) -> dict[str, Any]:
@@ -147,8 +147,8 @@ def _target(view: TargetView) -> dict[str, Any]:
     return {
         "label": target.label,
         "kind": target.kind,
-        "score": _finite(target.score),
-        "probability": _finite(target.probability),
+        "score": finite(target.score),
+        "probability": finite(target.probability),
         "span": None if target.span is None else list(target.span),
         "token_ids": list(target.token_ids),
         "flag": view.flag,
@@ -160,7 +160,7 @@ def _target(view: TargetView) -> dict[str, Any]:
 def _neurons(text: NeuronText) -> dict[str, Any]:
     return {
         "sentence": text.sentence,
-        "coverage": _finite(text.coverage),
+        "coverage": finite(text.coverage),
         "ranking": text.ranking,
         "top": [_evidence(one) for one in text.top],
         "bottom": [_evidence(one) for one in text.bottom],
@@ -171,22 +171,22 @@ def _evidence(one: Evidence) -> dict[str, Any]:
     return {
         "unit": one.unit,
         "name": one.name,
-        "alpha": _finite(one.alpha),
-        "contribution": _finite(one.contribution),
-        "share": _finite(one.share),
+        "alpha": finite(one.alpha),
+        "contribution": finite(one.contribution),
+        "share": finite(one.share),
         "active": one.active,
-        "iou": _finite(one.iou),
+        "iou": finite(one.iou),
     }
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """The value with numbers that are not finite, at any depth, as None."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {key: _finite(one) for key, one in value.items()}
+        return {key: finite(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(one) for one in value]
+        return [finite(one) for one in value]
     return value
 
 

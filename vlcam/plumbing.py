@@ -31,7 +31,9 @@ def logits_of(output: Any) -> Tensor:
     logits = getattr(output, "logits", None)
     if isinstance(logits, Tensor):
         return logits
-    items = list(output.values()) if isinstance(output, dict) else list(output) if isinstance(output, (tuple, list)) else []
+    items = (
+        list(output.values()) if isinstance(output, dict) else list(output) if isinstance(output, (tuple, list)) else []
+    )
     if items and isinstance(items[0], Tensor):
         return items[0]
     raise InputError(

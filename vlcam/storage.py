@@ -52,12 +52,7 @@ def save(explanation: Explanation, path: str | Path) -> Path:
             (such as maps and targets that differ in number).
     """
     target = Path(path)
-    if target.is_dir():
-        raise InputError(
-            f"{str(path)!r} is a folder; give a file in it, such as {str(target / 'result.safetensors')!r}"
-        )
-    if not target.parent.is_dir():
-        raise InputError(f"there is no folder {str(target.parent)!r} to save {target.name!r} in; make it first")
+    _check_place(target)
     data = _to_bytes(explanation)
     try:
         if len(data) > MAX_BYTES:
@@ -106,6 +101,18 @@ def load(path: str | Path) -> Explanation:
         return _parse(data)
     except _BadError as error:
         raise InputError(f"{shown} is not a whole explanation: {error}") from error
+
+
+def _check_place(target: Path) -> None:
+    try:
+        if target.is_dir():
+            raise InputError(
+                f"{str(target)!r} is a folder; give a file in it, such as {str(target / 'result.safetensors')!r}"
+            )
+        if not target.parent.is_dir():
+            raise InputError(f"there is no folder {str(target.parent)!r} to save {target.name!r} in; make it first")
+    except OSError as error:
+        raise InputError(f"{str(target)!r} can't be written: {_reason(error)}") from error
 
 
 def _to_bytes(explanation: Explanation) -> bytes:

@@ -1,11 +1,13 @@
 """What ``vlcam scenes`` does: export, train, name and measure the bundled world. Imported when a command runs, never before."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 from vlcam import console, summary
 from vlcam.commands import split_named
 from vlcam.contracts import InputError
-from vlcam.output import check_folder, dumps, make_folder, write_text
+from vlcam.output import check_folder, dumps, finite, make_folder, write_text
 from vlcam.scenes.zoo import WHICH, weights_folder
 
 
@@ -35,26 +37,53 @@ def run_name(folder: Path | None, out: Path | None, *, n: int, seed: int) -> Non
 
     place = out or folder or weights_folder()
     check_folder(place)
-    found = [(which, name_features(which, folder=folder, n=n, seed=seed)) for which in WHICH]
+    found = []
+    for which in WHICH:
+        with console.bar(f"naming the {which}'s units") as advance:
+            found.append(name_features(which, folder=folder, n=n, seed=seed, progress=advance))
     make_folder(place)
-    for which, names in found:
+    for which, names in zip(WHICH, found, strict=True):
         path = place / f"{which}-neurons.json"
         write_text(path, names.to_json() + "\n")
         console.say(f"{which}: {names.coverage:.0%} of {len(names.units)} units named; wrote {path}")
 
 
-def run_evaluate(folder: Path | None, *, n: int, grounded: int, method: str, as_json: bool) -> None:
-    """Measure quality and grounding."""
+def run_evaluate(
+    folder: Path | None, *, n: int, grounded: int, method: str, card_folder: Path | None, as_json: bool
+) -> None:
+    """Measure quality and grounding; write the model card and its numbers if a folder is given for them."""
+    from vlcam.card import card
     from vlcam.measure import measure
     from vlcam.methods import method as find_method
 
     find_method(method)
+    plan = None
+    if card_folder is not None:
+        check_folder(card_folder)
+        plan = _plan(weights_folder() if folder is None else folder)
     with console.bar("measuring") as advance:
         measured = measure(folder, n=n, grounded=grounded, method=method, progress=advance)
     if as_json:
         console.data(dumps(measured))
     else:
         summary.show_measured(measured)
+    if card_folder is not None and plan is not None:
+        make_folder(card_folder)
+        write_text(card_folder / "card.json", json.dumps(finite(measured), indent=1, allow_nan=False) + "\n")
+        write_text(card_folder / "MODEL_CARD.md", card(measured, plan))
+        console.say(f"Wrote {card_folder / 'MODEL_CARD.md'} and {card_folder / 'card.json'}")
+
+
+def _plan(folder: Path) -> dict[str, Any]:
+    try:
+        found = json.loads((folder / "plan.json").read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"no plan.json of a training run in {folder}; the card can't say how the models were trained"
+        ) from error
+    if not isinstance(found, dict):
+        raise InputError(f"{folder / 'plan.json'} holds no settings; expected what vlcam scenes train wrote there")
+    return found
 
 
 def _check_device(name: str | None) -> None:

@@ -24,7 +24,9 @@ def register(method: Method) -> Method:
     Raises InputError if the name is taken by another method.
     """
     if METHODS.setdefault(method.name, method) is not method:
-        raise InputError(f"there is a method {method.name!r} already ({METHODS[method.name].title}); give yours another name")
+        raise InputError(
+            f"there is a method {method.name!r} already ({METHODS[method.name].title}); give yours another name"
+        )
     return method
 
 

@@ -78,7 +78,9 @@ def _spread(activations: Tensor, gradients: Tensor) -> Tensor:
 
 BUILT_IN = (
     Method("gradcam", gradcam, "Grad-CAM", "Selvaraju et al. 2017, arXiv 1610.02391", "eq. 1, 2"),
-    Method("counterfactual", counterfactual, "Counterfactual Grad-CAM", "Selvaraju et al. 2017, arXiv 1610.02391", "eq. 3"),
+    Method(
+        "counterfactual", counterfactual, "Counterfactual Grad-CAM", "Selvaraju et al. 2017, arXiv 1610.02391", "eq. 3"
+    ),
     Method("hirescam", hirescam, "HiResCAM", "Draelos & Carin 2020, arXiv 2011.08891", "eq. 5"),
     Method("layercam", layercam, "LayerCAM", "Jiang et al. 2021, IEEE TIP 30", "eq. 6-8"),
     Method("gradcam++", gradcampp, "Grad-CAM++", "Chattopadhay et al. 2018, arXiv 1710.11063", "eq. 5, 19"),

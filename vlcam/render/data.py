@@ -14,6 +14,7 @@ from vlcam.render.colour import default_colours, table
 from vlcam.render.reading import KIND, NOTICE, NOTICE_LONG, number, peak, percent, place, seen, shared_peaks
 
 _LONGEST_SIDE = 960
+_SMALL = 256
 _STEPS = 32767
 _EVIDENCE = 5
 TASKS = {"classification": "Classification", "captioning": "Caption", "vqa": "Visual question answering"}
@@ -54,13 +55,16 @@ def colours_uri(name: str) -> str:
 
 
 def photo_uri(photo: Photo) -> str:
-    """The photo as a data URI: PNG if that is about as small as JPEG (drawings), else JPEG of quality 90."""
+    """The photo as a data URI: PNG for a small photo, which JPEG would blur visibly, else JPEG of quality 90."""
     picture = Image.fromarray(np.ascontiguousarray(photo.pixels))
     picture.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE), Image.Resampling.LANCZOS)
-    png, jpeg = BytesIO(), BytesIO()
-    picture.save(png, "PNG", optimize=True)
-    picture.save(jpeg, "JPEG", quality=90, subsampling=0, optimize=True)
-    kind, data = ("png", png) if png.tell() <= 1.25 * jpeg.tell() else ("jpeg", jpeg)
+    data = BytesIO()
+    if max(picture.size) <= _SMALL:
+        kind = "png"
+        picture.save(data, "PNG")
+    else:
+        kind = "jpeg"
+        picture.save(data, "JPEG", quality=90, subsampling=0)
     return f"data:image/{kind};base64,{base64.b64encode(data.getvalue()).decode('ascii')}"
 
 

@@ -78,7 +78,9 @@ def cell_labels(scene: Scene) -> NDArray[np.int8]:
     best = cover.argmax(axis=0)
     seen = cover.max(axis=0)
     out = np.full((4, CELLS, CELLS), IGNORED, np.int8)
-    for row, (values, name) in enumerate(zip((SHAPES, COLOURS, SIZES, TEXTURES), ("shape", "colour", "size", "texture"))):
+    for row, (values, name) in enumerate(
+        zip((SHAPES, COLOURS, SIZES, TEXTURES), ("shape", "colour", "size", "texture"))
+    ):
         codes = np.array([values.index(getattr(thing, name)) for thing in scene.things], np.int8)
         out[row][seen >= 0.35] = codes[best][seen >= 0.35]
         out[row][cover.sum(axis=0) < 0.1] = len(values)
@@ -112,7 +114,12 @@ def _draw(folder: Path, split: Split, start: int, stop: int) -> int:
 
 
 def draw(
-    folder: Path, split: Split, n: int, *, workers: int | None = None, progress: Callable[[int, int], None] | None = None
+    folder: Path,
+    split: Split,
+    n: int,
+    *,
+    workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Arrays:
     """Draw scenes ``0..n-1`` of a split into ``folder`` (or open what an earlier call drew there) and return them.
 

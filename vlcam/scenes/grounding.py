@@ -61,7 +61,11 @@ def _hit(grid_map: Float[Tensor, "rows columns"], geometry: Geometry, mask: Bool
 
 
 def _row(
-    explanation: Explanation, index: int, mask: Bool[Tensor, "height width"], rng: np.random.Generator, untrained: Explanation
+    explanation: Explanation,
+    index: int,
+    mask: Bool[Tensor, "height width"],
+    rng: np.random.Generator,
+    untrained: Explanation,
 ) -> dict[str, float]:
     geometry, grid = explanation.geometry, explanation.maps.shape[1:]
     noise = torch.from_numpy(rng.random(tuple(grid), np.float32))
@@ -85,7 +89,9 @@ def _swap(word: str, rng: np.random.Generator) -> str:
     return str(rng.choice([other for other in family if other != word]))
 
 
-def _words(scene: Scene, task: Task, untrained: Task, rng: np.random.Generator, method: str) -> Iterator[tuple[str, dict[str, float]]]:
+def _words(
+    scene: Scene, task: Task, untrained: Task, rng: np.random.Generator, method: str
+) -> Iterator[tuple[str, dict[str, float]]]:
     image, masks = scene.image(), scene.masks()
     first = explain(task, image, method=method)
     words = first.text.split()

@@ -23,7 +23,11 @@ def conv_features(channels: int = CHANNELS) -> nn.Sequential:
     """The convolutional part: convolutions with batch norm and ReLU, halved three times; the last ReLU is the tap."""
     stem = 32
     plan: tuple[int | str, ...] = ("pool", 64, 96, "pool", channels, channels)
-    layers: list[nn.Module] = [nn.Conv2d(3, stem, 5, stride=2, padding=2, bias=False), nn.BatchNorm2d(stem), nn.ReLU(inplace=True)]
+    layers: list[nn.Module] = [
+        nn.Conv2d(3, stem, 5, stride=2, padding=2, bias=False),
+        nn.BatchNorm2d(stem),
+        nn.ReLU(inplace=True),
+    ]
     have = stem
     for step in plan:
         if isinstance(step, str):
@@ -108,7 +112,9 @@ class SceneCaptioner(nn.Module):
 class SceneVQA(nn.Module):
     """LSTM question encoder; photo and question are fused by a product, as in the VQA model of the paper; scores per answer."""
 
-    def __init__(self, words: int, answers: int, *, channels: int = CHANNELS, hidden: int = HIDDEN, state: int = 256) -> None:
+    def __init__(
+        self, words: int, answers: int, *, channels: int = CHANNELS, hidden: int = HIDDEN, state: int = 256
+    ) -> None:
         super().__init__()
         self.features = conv_features(channels)
         self.head = conv_head(hidden, channels)

@@ -33,7 +33,9 @@ from vlcam.scenes.words import Vocabulary
 from vlcam.scenes.zoo import to_input, write_weights
 
 VAL_SCENES = 1000
-_KIND_WEIGHTS = np.array([{"same": 3.0, "left": 1.6, "above": 1.6, "count": 1.6}.get(kind, 1.0) for kind in QUESTION_KINDS])
+_KIND_WEIGHTS = np.array(
+    [{"same": 3.0, "left": 1.6, "above": 1.6, "count": 1.6}.get(kind, 1.0) for kind in QUESTION_KINDS]
+)
 
 
 @final
@@ -103,7 +105,9 @@ class Family(nn.Module):
         }
 
 
-def make_batch(arrays: Arrays, rows: NDArray[np.int64], rng: np.random.Generator, device: torch.device) -> dict[str, Tensor]:
+def make_batch(
+    arrays: Arrays, rows: NDArray[np.int64], rng: np.random.Generator, device: torch.device
+) -> dict[str, Tensor]:
     """One training batch: two captions and four questions a scene; pictures shifted by up to 3 pixels, exposure varied."""
     two = rng.integers(0, arrays.captions.shape[1], (len(rows), 2))
     captions = np.asarray(arrays.captions[rows[:, None], two]).reshape(-1, arrays.captions.shape[-1])
@@ -184,7 +188,9 @@ def train(
         before = json.loads(plan_file.read_text())
         changed = {k for k, v in asdict(plan).items() if k != "steps" and before.get(k) != v}
         if changed:
-            raise InputError(f"{out} holds a run with other settings ({', '.join(sorted(changed))}); start anew in another folder")
+            raise InputError(
+                f"{out} holds a run with other settings ({', '.join(sorted(changed))}); start anew in another folder"
+            )
     plan_file.write_text(json.dumps(asdict(plan), indent=1))
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     note = None if report is None else (lambda done, every: report(0, plan.steps, {"drawn": done, "of": every}))
@@ -207,7 +213,12 @@ def train(
 
     def checkpoint(step: int) -> None:
         part = state_file.with_suffix(".part")
-        state = {"family": family.state_dict(), "average": average.state_dict(), "optimiser": optimiser.state_dict(), "step": step}
+        state = {
+            "family": family.state_dict(),
+            "average": average.state_dict(),
+            "optimiser": optimiser.state_dict(),
+            "step": step,
+        }
         torch.save(state, part)
         part.replace(state_file)
         averaged = average.module

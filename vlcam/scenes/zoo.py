@@ -76,9 +76,13 @@ def load(which: Which, folder: Path | None = None) -> SceneClassifier | SceneCap
         data = path.read_bytes()
         wanted = json.loads((place / "sha256.json").read_text())[which]
     except (OSError, KeyError, ValueError) as error:
-        raise InputError(f"no weights of the bundled {which} in {place}: expected {which}.safetensors and sha256.json") from error
+        raise InputError(
+            f"no weights of the bundled {which} in {place}: expected {which}.safetensors and sha256.json"
+        ) from error
     if hashlib.sha256(data).hexdigest() != wanted:
-        raise InputError(f"{path} is not the file that was recorded (its sha256 differs); install vlcam again, or train again")
+        raise InputError(
+            f"{path} is not the file that was recorded (its sha256 differs); install vlcam again, or train again"
+        )
     tensors = {key: value.float() if value.is_floating_point() else value for key, value in load_tensors(data).items()}
     missing, unexpected = model.load_state_dict(tensors, strict=False)
     if unexpected or any(not key.endswith("num_batches_tracked") for key in missing):
@@ -86,9 +90,7 @@ def load(which: Which, folder: Path | None = None) -> SceneClassifier | SceneCap
     return model
 
 
-def greedy(
-    model: SceneCaptioner, photo: Float[Tensor, "batch hidden"], *, longest: int = 15
-) -> list[tuple[str, ...]]:
+def greedy(model: SceneCaptioner, photo: Float[Tensor, "batch hidden"], *, longest: int = 15) -> list[tuple[str, ...]]:
     """The most probable word at each step until the end token, for each photo vector."""
     with torch.no_grad():
         state = model.begin(photo)
@@ -101,7 +103,9 @@ def greedy(
     return [CAPTION_VOCABULARY.decode(row.tolist()) for row in torch.cat(out, 1)]
 
 
-def beam_search(model: SceneCaptioner, photo: Float[Tensor, "1 hidden"], beams: int, *, longest: int = 15) -> tuple[str, ...]:
+def beam_search(
+    model: SceneCaptioner, photo: Float[Tensor, "1 hidden"], beams: int, *, longest: int = 15
+) -> tuple[str, ...]:
     """The finished caption with the highest log-probability per token (end token counted) among ``beams`` kept at each step."""
     with torch.no_grad():
         state = model.begin(photo)
@@ -110,7 +114,9 @@ def beam_search(model: SceneCaptioner, photo: Float[Tensor, "1 hidden"], beams: 
         for _ in range(longest):
             last = torch.tensor([[ids[-1]] for _, ids in kept], device=photo.device)
             logits, state = model.step(photo.expand(len(kept), -1), last, state)
-            total = logits[:, -1].log_softmax(-1) + torch.tensor([score for score, _ in kept], device=photo.device)[:, None]
+            total = (
+                logits[:, -1].log_softmax(-1) + torch.tensor([score for score, _ in kept], device=photo.device)[:, None]
+            )
             best = total.flatten().topk(min(2 * beams, total.numel()))
             grown, parents = [], []
             for score, index in zip(best.values.tolist(), best.indices.tolist(), strict=True):

@@ -1,0 +1,87 @@
+"""A headless Chromium for tests of pages, if this machine has one."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+_FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+def chromium() -> str | None:
+    """The browser's path: the ``CHROMIUM`` environment variable, or what the path holds."""
+    return os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+def missing() -> str:
+    """Why there are no browser tests here; empty if there are."""
+    if chromium() is None:
+        return "no Chromium: set CHROMIUM or install it"
+    return "" if find_spec("playwright") else "no playwright package"
+
+
+@contextmanager
+def launched() -> Iterator["Browser"]:
+    """A running browser."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(), args=list(_FLAGS))
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+@dataclass
+class Record:
+    """What a page did besides showing itself."""
+
+    messages: list[str] = field(default_factory=list)
+    dialogs: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def opened(
+    browser: "Browser", path: Path, *, width: int = 1280, scheme: str = "light"
+) -> Iterator[tuple["Page", Record]]:
+    """A file in a fresh tab, with a record of its console, dialogs and requests (the file itself and data URIs left out)."""
+    context = browser.new_context(
+        viewport={"width": width, "height": 900},
+        color_scheme="dark" if scheme == "dark" else "light",
+        reduced_motion="reduce",
+    )
+    page = context.new_page()
+    record = Record()
+    page.on("console", lambda message: record.messages.append(message.text))
+    page.on("pageerror", lambda error: record.messages.append(str(error)))
+    page.on("request", lambda request: record.requests.append(request.url))
+
+    def dismiss(dialog: object) -> None:
+        record.dialogs.append(dialog.message)  # type: ignore[attr-defined]
+        dialog.dismiss()  # type: ignore[attr-defined]
+
+    page.on("dialog", dismiss)
+    address = path.as_uri()
+    page.goto(address)
+    record.requests = [url for url in record.requests if url != address and not url.startswith("data:")]
+    try:
+        yield page, record
+    finally:
+        context.close()

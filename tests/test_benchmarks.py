@@ -1,0 +1,20 @@
+"""The benchmarks run; how fast is for a quiet machine to say."""
+
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def test_the_speed_benchmark_runs(root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    threads = str(torch.get_num_threads())
+    monkeypatch.setattr(sys, "argv", ["speed.py", "--short", "--rounds", "1", "--threads", threads])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(root / "tests" / "benchmarks" / "speed.py"), run_name="__main__")
+    assert end.value.code == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if "bare" in line]
+    assert len(lines) == 3
+    assert all(" ms  vlcam " in line for line in lines)
