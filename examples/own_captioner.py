@@ -1,5 +1,7 @@
 """Your own CNN+LSTM captioner, explained word by word. The model here is untrained: put yours in its place."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -35,11 +37,11 @@ class Words:
     def encode(self, text: str) -> list[int]:
         return [WORDS.index(word) for word in text.split()]
 
-    def decode(self, ids: list[int]) -> str:
+    def decode(self, ids: Sequence[int]) -> str:
         return " ".join(WORDS[token] for token in ids)
 
 
-def logits(model: MyCaptioner, photo: Tensor, ids: list[int]) -> Tensor:
+def logits(model: MyCaptioner, photo: Tensor, ids: Sequence[int]) -> Tensor:
     """Row t scores the word at position t, given the photo and the words before it."""
     return model.decode(photo, torch.tensor([[0, *ids[:-1]]]))[0]
 
@@ -60,7 +62,7 @@ def main() -> None:
         MyCaptioner().eval(),
         tokens=Words(),
         preprocess=vlcam.Preprocess(size=(112, 112), mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
-        encode=lambda model, images: model.encode(images),
+        encode=MyCaptioner.encode,
         generate=generate,
         logits=logits,
         layer="cnn",

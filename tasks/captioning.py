@@ -45,9 +45,9 @@ class Captioning:
     model: nn.Module
     tokens: Tokens
     preprocess: Callable[[Image], tuple[Any, Geometry]]
-    encode: Callable[[nn.Module, Any], Any]
-    generate: Callable[[nn.Module, Any], Sequence[int]]
-    logits: Callable[[nn.Module, Any, Sequence[int]], Tensor]
+    encode: Callable[[Any, Any], Any]
+    generate: Callable[[Any, Any], Sequence[int]]
+    logits: Callable[[Any, Any, Sequence[int]], Tensor]
     layer: str | nn.Module | None = None
     name: str = "captioner"
     names: Names | None = None

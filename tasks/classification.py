@@ -37,7 +37,7 @@ class Classification:
     layer: str | nn.Module | None = None
     name: str = "classifier"
     activation: Literal["softmax", "sigmoid", "none"] = "softmax"
-    logits: Callable[[nn.Module, Any], Tensor] | None = None
+    logits: Callable[[Any, Any], Tensor] | None = None
     names: Names | None = None
 
     def prepare(self, photo: Image, request: Request) -> Prepared:

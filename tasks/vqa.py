@@ -32,7 +32,7 @@ class VQA:
     answers: Sequence[str]
     preprocess: Callable[[Image], tuple[Any, Geometry]]
     read: Callable[[str], Any]
-    logits: Callable[[nn.Module, Any, Any], Tensor]
+    logits: Callable[[Any, Any, Any], Tensor]
     layer: str | nn.Module | None = None
     name: str = "vqa"
     activation: Literal["softmax", "sigmoid"] = "softmax"

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from examples_of_explanations import PAYLOADS, blob, captioning, classification, hostile, vqa
+from tests.examples_of_explanations import PAYLOADS, blob, captioning, classification, hostile, vqa
 from torch import Tensor
 
 from vlcam import storage

@@ -149,6 +149,18 @@ def test_a_place_bias_is_no_content() -> None:
     assert seeing.name == "red"
 
 
+def test_regions_in_either_direction() -> None:
+    """Units that fire at the top and on the left are named so; one that fires anywhere is not."""
+    masks = np.zeros((60, 2, 8, 8), bool)
+    masks[:, 0, :2] = True
+    masks[:, 1, :, :2] = True
+    maps = torch.from_numpy(np.random.default_rng(0).random((60, 3, 8, 8))).float()
+    maps[:, :2] += torch.from_numpy(masks)
+    units = dissect([(maps, masks)], (("top", "region"), ("left", "region")), quantile=0.1, permutations=50)
+    assert named(units) == ["top", "left", None]
+    assert units[2].iou > MIN_IOU
+
+
 @pytest.mark.parametrize("images", [60, 150])
 def test_random_units_get_no_names(images: int) -> None:
     """Smooth random maps, 8 random concepts and a region: far fewer than one unit in ten is named, at any sample size.
@@ -421,8 +433,8 @@ def test_four_cases() -> None:
     text = say(names, [3.0, 1.0, -0.5, -2.0, 1.0, 0.5], [2.0, 2.0, 2.0, 0.0, 0.0, 2.0])
     assert text.sentence == (
         "Predicted red star (0.91). Mainly because the network sees red things (unit 0; 67 % of the evidence for it) and "
-        "stars (unit 1; 22 %). No sign of blue things, which would have lowered the score. In spite of a linen background "
-        "(unit 2; −100 %). Nor of large things, which would have raised the score. "
+        "stars (unit 1; 22 %). In spite of a linen background (unit 2; −100 %). "
+        "No sign of blue things, which would have lowered the score. Nor of large things, which would have raised the score. "
         "Named units cover 90 % of the evidence; 10 % is unnamed."
     )
     assert [one.unit for one in text.top] == [0, 1, 5]
@@ -455,7 +467,7 @@ def test_weak_channels_are_evidence_but_not_seen() -> None:
     text = say(layer(("red", "colour"), ("star", "shape")), [1.0, 1.0], [2.0, 1.0])  # stars fire just at the threshold
     assert text.coverage == 1.0
     assert "stars" in text.sentence and "sees red things (unit 0; 67 %" in text.sentence
-    assert "(33 % of it in channels that fire too weakly here to count as seen)" in text.sentence
+    assert "(33 % in channels that fire too weakly here to count as seen)" in text.sentence
 
 
 @pytest.mark.parametrize("keys", [(None, None), (("red", "colour"), None)])
@@ -578,7 +590,9 @@ def test_what_was_said(target: Target, start: str) -> None:
 def test_doubtful_names_are_marked() -> None:
     sure = NeuronName(0, "named", "red", "colour", 0.3, alternatives=(("star", "shape", 0.1),))
     unsure = NeuronName(1, "named", "heart", "shape", 0.3, alternatives=(("star", "shape", 0.29),))
-    text = say(NeuronNames("m", "l", None, {}, (sure, unsure)), [1.0, 1.0], [2.0, 2.0]).sentence
+    part = NeuronName(2, "named", "cross", "shape", 0.3, alternatives=(("red cross", "pair", 0.29),))
+    text = say(NeuronNames("m", "l", None, {}, (sure, unsure, part)), [1.0] * 3, [2.0] * 3).sentence
+    assert text.count("uncertain") == 1
     assert text.endswith('The name "heart" is uncertain (also: star).')
 
 

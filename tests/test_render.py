@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from examples_of_explanations import blob, captioning, classification, explanation, paint, photo, vqa
 from PIL import Image
 
+from tests.examples_of_explanations import blob, captioning, classification, explanation, paint, photo, vqa
 from vlcam.contracts import Geometry, InputError, Target
 from vlcam.render import colourise, figure, overlay
 from vlcam.render.colour import SEQUENTIAL, default_colours, is_diverging, relative, table

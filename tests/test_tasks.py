@@ -42,7 +42,7 @@ class TinyCaptioner(nn.Module):
         self.out = nn.Linear(16, len(WORDS))
 
     def decode(self, photo: Tensor, ids: Sequence[int]) -> Tensor:
-        before = self.embed(torch.tensor([[len(WORDS), *ids[:-1]]]))
+        before: Tensor = self.embed(torch.tensor([[len(WORDS), *ids[:-1]]]))
         states, _ = self.lstm(torch.cat([photo[:, None], before], dim=1))
         out: Tensor = self.out(states[0, 1:])
         return out

@@ -1,4 +1,4 @@
-"""From a model's run to maps: for one photo with many targets (:func:`maps_from`) and for any module and batch (:func:`attribute`)."""
+"""From a model's run to maps: one photo with many targets (:func:`maps_from`), any module and batch (:func:`attribute`)."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ def maps_from(
     leaf = recording.resolve(scores)
     if len(leaf) != 1:
         raise LayerError(
-            f"layer {recording.layer_name!r} ran on a batch of {len(leaf)}; one photo is explained at a time: run the model on that one"
+            f"layer {recording.layer_name!r} ran on a batch of {len(leaf)}, but one photo is explained at a time"
         )
     grid = grid or Grid()
     activations = grid.to_maps(leaf.detach())
@@ -66,9 +66,9 @@ def maps_from(
 class Attribution:
     """What a batch of B inputs' T targets rest on, at a layer of C channels and an h x w grid; on the model's device.
 
-    ``maps`` ``(B, T, h, w)`` are raw, in units of the score: after the method's ReLU unless signed ones were asked for; ``alpha``
-    ``(B, T, C)``; ``contributions`` ``(B, T, C)``; ``scores`` ``(B, T)``; ``targets`` are what was explained: for every input its T class
-    indices, tuples of indices, or names of functions.
+    ``maps`` ``(B, T, h, w)`` are raw, in units of the score: after the method's ReLU unless signed ones were asked for;
+    ``alpha`` ``(B, T, C)``; ``contributions`` ``(B, T, C)``; ``scores`` ``(B, T)``; ``targets`` are what was explained: for every
+    input its T class indices, tuples of indices, or names of functions.
     """
 
     layer: str
@@ -96,10 +96,10 @@ def attribute(
     Args:
         model: called as ``model(*inputs, **options)``; it is left as it was.
         *inputs: the model's inputs, on its device, batched along their first axis.
-        targets: what to explain. None: the top class of every input. A class index, or a tuple of indices into one input's output
-            such as ``(step, word)``: the same for every input. A list: one for every input, or for every input a list of equally many.
-            A tensor of class indices ``(B,)`` or ``(B, T)``. A function of the model's output (or a list of them) that returns
-            ``(B,)`` scores, or one scalar; for several targets ``(B, T)``, or ``(T,)`` with a batch of one.
+        targets: what to explain. None: the top class of every input. A class index, or a tuple of indices into one input's
+            output such as ``(step, word)``: the same for every input. A list: one for every input, or for every input a list of
+            equally many. A tensor of class indices ``(B,)`` or ``(B, T)``. A function of the model's output (or a list of them)
+            that returns ``(B,)`` scores, or one scalar; for several targets ``(B, T)``, or ``(T,)`` with a batch of one.
         layer: see :func:`vlcam.engine.record`; by default the last spatial layer.
         method: a name from ``vlcam.METHODS``, or a method.
         grid: how the layer's output is laid out; by default as a CNN's maps.
@@ -168,15 +168,20 @@ def _scores(output: Any, targets: Any) -> tuple[Tensor, Tensor, tuple[tuple[int 
     if all(map(callable, functions)):
         return _called(output, functions)
     logits = logits_of(output)
-    batch = len(logits)
     rows = _rows(logits, targets)
     if len({len(row) for row in rows}) > 1:
         raise TargetError(f"every input needs equally many targets; got {', '.join(str(len(row)) for row in rows)}")
     indices = [[_checked(index, logits.shape[1:]) for index in row] for row in rows]
     if not indices[0]:
         raise TargetError("no targets were given (an empty list); leave targets out for the top class")
-    scores = torch.stack([torch.stack([logits[number][index] for index in row]) for number, row in zip(range(batch), indices, strict=True)])
-    return scores, scores.sum(0), tuple(tuple(index[0] if len(index) == 1 else index for index in row) for row in indices)
+    scores = torch.stack(
+        [torch.stack([row[index] for index in wanted]) for row, wanted in zip(logits, indices, strict=True)]
+    )
+    return (
+        scores,
+        scores.sum(0),
+        tuple(tuple(index[0] if len(index) == 1 else index for index in row) for row in indices),
+    )
 
 
 def _rows(logits: Tensor, targets: Any) -> Sequence[Sequence[Index]]:
@@ -184,11 +189,12 @@ def _rows(logits: Tensor, targets: Any) -> Sequence[Sequence[Index]]:
     batch = len(logits)
     if targets is None:
         if logits.ndim != 2:
-            raise TargetError(f"the model's output is {tuple(logits.shape)}, not (batch, classes): say what to explain with targets=")
+            raise TargetError(f"the model's output is {tuple(logits.shape)}, not (batch, classes): give targets=")
         return [[int(index)] for index in logits.argmax(1)]
     if isinstance(targets, Tensor):
         if targets.ndim > 2 or targets.is_floating_point():
-            raise TargetError(f"targets {targets.dtype} {tuple(targets.shape)} were given; expected class indices (batch,) or (batch, T)")
+            given = f"{targets.dtype} {tuple(targets.shape)}"
+            raise TargetError(f"targets of {given} were given; expected class indices (batch,) or (batch, T)")
         targets = targets.tolist()
     if not isinstance(targets, list):
         return [[targets]] * batch
@@ -200,12 +206,15 @@ def _rows(logits: Tensor, targets: Any) -> Sequence[Sequence[Index]]:
 def _checked(index: Any, shape: Sequence[int]) -> tuple[int, ...]:
     parts = index if isinstance(index, tuple) else (index,)
     if not all(isinstance(part, int) and not isinstance(part, bool) for part in parts):
-        raise TargetError(f"target {index!r} was given; expected a class index, a tuple of indices, or a function of the output")
+        raise TargetError(
+            f"target {index!r} was given; expected a class index, a tuple of indices, or a function of the output"
+        )
+    given = f"target {index!r} was given, but the output for one input is {tuple(shape)}"
     if len(parts) != len(shape):
-        raise TargetError(f"target {index!r} was given, but the output for one input is {tuple(shape)}: expected {len(shape)} indices")
+        raise TargetError(f"{given}: expected {len(shape)} indices")
     for part, size in zip(parts, shape, strict=True):
         if not 0 <= part < size:
-            raise TargetError(f"target {index!r} was given, but the output for one input is {tuple(shape)}: expected 0 to {size - 1}")
+            raise TargetError(f"{given}: expected 0 to {size - 1}")
     return parts
 
 
@@ -214,16 +223,21 @@ def _called(output: Any, functions: Sequence[Score]) -> tuple[Tensor, Tensor, tu
         batch: int | None = len(logits_of(output))
     except InputError:  # an output that only the functions understand
         batch = None
-    columns, totals, names = [], [], []
+    columns, totals = [], []
+    names: list[str] = []
     for number, function in enumerate(functions):
         values = function(output)
         if not isinstance(values, Tensor) or values.ndim > 2:
             given = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
-            raise TargetError(f"target function {number} returned {given}; expected a tensor (batch,), (batch, T) or a scalar")
+            raise TargetError(
+                f"target function {number} returned {given}; expected a tensor (batch,), (batch, T) or a scalar"
+            )
         several = values.ndim == 1 and batch == 1
         table = values[None] if several else values[:, None] if values.ndim == 1 else values
         if table.ndim == 2 and batch is not None and len(table) != batch:
-            raise TargetError(f"target function {number} returned {tuple(values.shape)} for a batch of {batch}; expected (batch,)")
+            raise TargetError(
+                f"target function {number} returned {tuple(values.shape)} for a batch of {batch}; expected (batch,)"
+            )
         totals.append(table.sum(0) if table.ndim == 2 else table[None])
         columns.append(table)
         name = getattr(function, "__name__", type(function).__name__)

@@ -108,13 +108,13 @@ def bar(what: str) -> Iterator[Callable[[int, int], None]]:
 
 
 @contextmanager
-def training() -> Iterator[Callable[[int, int, Mapping[str, float]], None]]:
+def training() -> Iterator[Callable[[int, int, Mapping[str, int | float]], None]]:
     """A progress bar with numbers, to call with (step, steps, numbers); elsewhere than on a terminal a line every 5 %."""
     with _progress() as progress:
         task = None if progress is None else progress.add_task("drawing", total=None)
         said = -1
 
-        def report(step: int, steps: int, numbers: Mapping[str, float]) -> None:
+        def report(step: int, steps: int, numbers: Mapping[str, int | float]) -> None:
             nonlocal said
             drawing = "drawn" in numbers
             done, every = (int(numbers["drawn"]), int(numbers["of"])) if drawing else (step, steps)

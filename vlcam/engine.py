@@ -82,6 +82,8 @@ class Recording:
             LayerError: the layer never ran, or several of its calls lead to the scores and ``call`` wasn't given.
             TargetError: the scores have no autograd history at all.
         """
+        if not self._taps:
+            raise LayerError(self._nothing())
         check_differentiable(scores)
         self._resolved = self._pick(scores)
         return self._resolved.kept
@@ -124,7 +126,7 @@ class Recording:
         if len(left) > 1:
             calls = ", ".join(f"call {tap.call}: {tuple(tap.kept.shape)}" for tap in self._taps)
             raise LayerError(
-                f"layer {self._name!r} ran {len(self._taps)} times ({calls}); say which one to explain with call=0, call='last', ..."
+                f"layer {self._name!r} ran {len(self._taps)} times ({calls}); say which one to explain: call=0, call='last', ..."
             )
         return left[0]
 
@@ -139,8 +141,9 @@ class Recording:
                 f"none of the spatial layers that were found leads to the scores ({tried}); name the layer to explain"
             )
         tap = _before_classes(scores, _cuts(scores, leading))
-        twins = [other for other in leading if other.names[-1] == tap.names[-1]]
-        if len(twins) > 1:
+        earlier = [other for other in leading[: leading.index(tap)] if other.names[-1] == tap.names[-1]]
+        if any(live(scores, [other.kept for other in earlier], without=tap.kept)):  # side by side, not one after the other
+            twins = [*earlier, tap]
             calls = ", ".join(f"call {other.call}: {tuple(other.kept.shape)}" for other in twins)
             raise LayerError(
                 f"the last spatial layer {tap.names[-1]!r} ran {len(twins)} times ({calls}); "
@@ -274,22 +277,8 @@ def _cuts(scores: Tensor, taps: list[_Tap]) -> list[_Tap]:
     return taps
 
 
-def _cuts(scores: Tensor, taps: list[_Tap]) -> list[_Tap]:
-    """The taps that everything the scores take from earlier taps flows through: whole blocks, not one of their branches.
-
-    A model that takes features from several depths has such taps only near its input, if any; then all taps are returned.
-    """
-    finest = 2 * taps[-1].kept.shape[2], 2 * taps[-1].kept.shape[3]
-    for last in range(len(taps) - 1, -1, -1):
-        around = live(scores, [tap.kept for tap in taps[:last]], without=taps[last].kept)
-        if not any(around):
-            rows, columns = taps[last].kept.shape[2:]
-            return taps[: last + 1] if rows <= finest[0] and columns <= finest[1] else taps
-    return taps
-
-
 def _before_classes(scores: Tensor, taps: list[_Tap]) -> _Tap:
-    """The last tap, unless its channels are the classes: a class score depends on just one of its channels (two, for a contrast)."""
+    """The last tap, unless its channels are the classes: a class then depends on one of them (a contrast: two)."""
     if len(taps) == 1:
         return taps[0]
     classes: int | None = None

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Literal, final
 
-import torch
 from jaxtyping import Shaped
 from torch import Tensor, nn
 
@@ -40,7 +39,7 @@ def find(
 @final
 @dataclass(frozen=True)
 class Layer:
-    """One layer as it ran: its dotted name, its type, the shape of its (first) output, and the rows and columns of its maps, if any."""
+    """One layer as it ran: dotted name, type, shape of its (first) output, and the rows and columns of its maps, if any."""
 
     name: str
     type: str
@@ -60,7 +59,9 @@ def table(model: nn.Module, *inputs: Any, **options: Any) -> list[Layer]:
             found = first_tensor(output)
             if found is not None:
                 shape = tuple(found.shape)
-                layers.append(Layer(name, type(module).__name__, shape, (shape[2], shape[3]) if is_map(found) else None))
+                layers.append(
+                    Layer(name, type(module).__name__, shape, (shape[2], shape[3]) if is_map(found) else None)
+                )
 
         return hook
 
@@ -80,6 +81,7 @@ class Grid:
     ``BCHW`` are the maps of a CNN; ``BHWC`` have the channels last (Swin); ``BNC`` are tokens, ``prefix`` of them (class token,
     registers) before ``rows * columns`` in row-major order. Rows and columns needn't be equal.
 
+    >>> import torch
     >>> Grid("BNC", rows=2, columns=3, prefix=1).to_maps(torch.zeros(5, 7, 16)).shape
     torch.Size([5, 16, 2, 3])
     """
@@ -105,13 +107,14 @@ class Grid:
                     f"the layer's output is {shape}; a grid of {rows} x {columns} tokens after {self.prefix} others needs "
                     f"(batch, {self.prefix + rows * columns}, channels)"
                 )
-            return tensor[:, self.prefix :].transpose(1, 2).unflatten(2, (rows, columns))
+            tokens: Tensor = tensor[:, self.prefix :].transpose(1, 2).unflatten(2, (rows, columns))
+            return tokens
         if len(shape) != 4:
             raise LayerError(
                 f"the layer's output is {shape}, not {self.layout}; for tokens (batch, tokens, channels) give "
                 "grid=Grid('BNC', rows=..., columns=..., prefix=...), else name a layer that has rows and columns"
             )
-        maps = tensor if self.layout == "BCHW" else tensor.permute(0, 3, 1, 2)
+        maps: Tensor = tensor if self.layout == "BCHW" else tensor.permute(0, 3, 1, 2)
         if (self.rows or maps.shape[2], self.columns or maps.shape[3]) != tuple(maps.shape[2:]):
-            raise LayerError(f"the layer's output is {shape}; expected {self.rows} rows and {self.columns} columns as {self.layout}")
+            raise LayerError(f"the layer's output is {shape}; expected {self.rows} x {self.columns} as {self.layout}")
         return maps

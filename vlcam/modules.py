@@ -1,10 +1,10 @@
 """Modules by name, and the tensors inside what they return."""
 
+import copy
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from typing import Any
-import copy
 
 from torch import Tensor, nn
 
@@ -31,7 +31,7 @@ def named_modules(model: nn.Module) -> dict[str, nn.Module]:
     >>> list(named_modules(nn.DataParallel(nn.Sequential(nn.ReLU()))))
     ['', '0']
     """
-    return {name: module for name, module in _walk(model, "", set())}
+    return dict(_walk(model, "", set()))
 
 
 def _walk(module: nn.Module, name: str, seen: set[int] | None) -> Iterator[tuple[str, nn.Module]]:
@@ -79,8 +79,8 @@ def find_module(model: nn.Module, layer: str | nn.Module) -> tuple[str, nn.Modul
 def first_tensor(output: Any) -> Tensor | None:
     """The floating-point tensor in a module's output that holds its features; None if there is none.
 
-    The first that has positions (maps or tokens), or else the first at all, from any nesting of tuples, lists, dicts and dataclasses
-    (such as the outputs of transformers).
+    The first that has positions (maps or tokens), or else the first at all, from any nesting of tuples, lists, dicts and
+    dataclasses (such as the outputs of transformers).
     """
     found = [tensor for tensor in _tensors(output) if tensor.is_floating_point()]
     return next((tensor for tensor in found if has_positions(tensor)), found[0] if found else None)

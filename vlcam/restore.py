@@ -1,9 +1,9 @@
 """A model made ready to be explained, and given back bit for bit as it was."""
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
-import sys
 
 import torch
 from torch import Tensor, nn
@@ -78,11 +78,11 @@ def _without_cudnn(module: nn.Module, stack: ExitStack) -> None:
 
     def off(module: nn.Module, inputs: Any) -> None:
         before.append(torch.backends.cudnn.enabled)
-        torch.backends.cudnn.enabled = False  # type: ignore[assignment]
+        torch.backends.cudnn.enabled = False
 
     def on(module: nn.Module, inputs: Any, output: Any) -> None:
         if before:
-            torch.backends.cudnn.enabled = before.pop()  # type: ignore[assignment]
+            torch.backends.cudnn.enabled = before.pop()
 
     stack.callback(_set_cudnn, torch.backends.cudnn.enabled)
     stack.callback(module.register_forward_pre_hook(off).remove)
@@ -90,7 +90,7 @@ def _without_cudnn(module: nn.Module, stack: ExitStack) -> None:
 
 
 def _set_cudnn(enabled: bool) -> None:
-    torch.backends.cudnn.enabled = enabled  # type: ignore[assignment]
+    torch.backends.cudnn.enabled = enabled
 
 
 def _replace_inference_tensors(modules: list[nn.Module], stack: ExitStack) -> None:

@@ -1,5 +1,6 @@
 """Results for a person to read: what a model said and why, what its units are called, how good it is."""
 
+import re
 from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Any
@@ -38,7 +39,7 @@ def show(explanation: Explanation, *, headed: bool = True, sentences: int = SENT
                 (where, "cyan"),
             ]
         )
-    for sentence in _sentences(shown)[:sentences]:
+    for sentence in _told(shown, sentences):
         paragraph(sentence, indent=4)
     line()
 
@@ -144,12 +145,23 @@ def _shade(view: TargetView) -> str:
     return "green" if probability >= 0.5 else "yellow" if probability >= 0.1 else "red"
 
 
-def _sentences(views: Sequence[TargetView]) -> list[str]:
-    """The neuron sentences of the targets with a map, the best covered by named neurons first; each once."""
+def _told(views: Sequence[TargetView], most: int) -> list[str]:
+    """What the named neurons behind the first targets are, in short; of a caption's words the ones best covered by names."""
     told = [
         (view.neurons.coverage, view.neurons.sentence)
         for view in views
         if view.neurons is not None and view.flag == "ok"
     ]
-    ranked = sorted(told, key=lambda one: -one[0])
-    return list(dict.fromkeys(sentence for _, sentence in ranked))
+    if views and views[0].target.kind == "word":
+        told.sort(key=lambda one: -one[0])
+    return [short(sentence) for sentence in list(dict.fromkeys(sentence for _, sentence in told))[:most]]
+
+
+def short(text: str) -> str:
+    """The first two sentences of a neuron text, without the numbers of the units: what is said, and what it mainly rests on.
+
+    >>> short('Predicted star (0.91). Mainly because the network sees stars (units 3, 7; 31 %). In spite of red (unit 1; −6 %).')
+    'Predicted star (0.91). Mainly because the network sees stars (31 %).'
+    """
+    sentences = re.split(r"(?<=\.) (?=[A-Z])", text)
+    return re.sub(r"\(units? [\d, ]+; ", "(", " ".join(sentences[:2]))

@@ -1,8 +1,9 @@
 """The methods that need one run and one gradient per target.
 
-Notation: ``A[k, i, j]`` is channel k of the activations at row i and column j, ``G[k, i, j] = dy / dA[k, i, j]`` the gradient of the
-target's score y, and Z the number of places of the grid. Activations are ``(T or 1, C, H, W)`` and gradients ``(T, C, H, W)``. Maps
-``(T, H, W)`` are signed: the final ReLU is left to the caller. Numbers of less than 32 bits are computed with in float32.
+Notation: ``A[k, i, j]`` is channel k of the activations at row i and column j, ``G[k, i, j] = dy / dA[k, i, j]`` the gradient
+of the target's score y, and Z the number of places of the grid. Activations are ``(T or 1, C, H, W)`` and gradients
+``(T, C, H, W)``. Maps ``(T, H, W)`` are signed: the final ReLU is left to the caller. Numbers of less than 32 bits are computed
+with in float32.
 """
 
 import torch
@@ -45,8 +46,8 @@ def layercam(activations: Activations, gradients: Gradients) -> Maps:
 def gradcampp(activations: Activations, gradients: Gradients) -> Maps:
     """``sum_k w[k] A[k, i, j]`` with ``w[k] = sum_ij a[k, i, j] relu(G[k, i, j])``: Chattopadhay et al. 2018 (arXiv 1710.11063).
 
-    The score is taken as ``exp(y)``, for which the derivatives of any order are powers of G (if the layers after are piecewise linear,
-    which is the paper's assumption): ``a = G^2 / (2 G^2 + sum_ab A[k, a, b] G^3)`` (eq. 19; eq. 5 for w). The factor ``exp(y)`` of the
+    The score is taken as ``exp(y)``, whose derivatives of any order are powers of G if the layers after are piecewise linear
+    (the paper's assumption): ``a = G^2 / (2 G^2 + sum_ab A[k, a, b] G^3)`` (eq. 19; eq. 5 for w). The factor ``exp(y)`` of the
     weights, one number per target, is left out. Where the denominator is zero, ``a`` is zero.
     """
     activations, gradients = _wide(activations), _wide(gradients)
@@ -58,7 +59,7 @@ def gradcampp(activations: Activations, gradients: Gradients) -> Maps:
 
 
 def xgradcam(activations: Activations, gradients: Gradients) -> Maps:
-    """``sum_k w[k] A[k, i, j]`` with ``w[k] = sum_ij G[k, i, j] A[k, i, j] / sum_ij A[k, i, j]``: Fu et al. 2020 (arXiv 2008.02312), eq. 8.
+    """``sum_k w[k] A[k, i, j]``, ``w[k] = sum_ij G[k, i, j] A[k, i, j] / sum_ij A[k, i, j]``: Fu et al. 2020 (arXiv 2008.02312).
 
     A channel whose activations sum to zero has weight zero.
     """

@@ -1,9 +1,9 @@
 """From named channels to words: which channels a target rests on, ranked, and a sentence about them.
 
 Grad-CAM (arXiv 1610.02391), section 7, ranks the last conv layer's channels by ``alpha_k`` (eq. 1) and reports the names of
-the top 5 ("presence raises the score") and the bottom 5 ("absence raises it"). Where a network ends in pooling and one linear layer, alpha
-is the same for every image, and a channel may be in the top 5 without firing at all. So vlcam ranks by the contribution
-``c_k = alpha_k * sum_ij A^k_ij`` in this image, and tells four cases apart:
+the top 5 ("presence raises the score") and the bottom 5 ("absence raises it"). Where a network ends in pooling and one linear
+layer, alpha is the same for every image, and a channel may be in the top 5 without firing at all. So vlcam ranks by the
+contribution ``c_k = alpha_k * sum_ij A^k_ij`` in this image, and tells four cases apart:
 
 =========  ==================================  ==============================================
 ..         active: fires above its T_k         silent
@@ -139,10 +139,10 @@ def _in_image(
     opposes = _select(present, -1, top_k, _SMALLEST)
     parts = tell(target, supports, opposes, _select(absent, 1, top_k), _select(absent, -1, top_k))
     weak = sum(abs(one.contribution) for one in every if one.name is not None and not one.active) / total
-    hidden = f" ({percent(weak)} of it in channels that fire too weakly here to count as seen)" if weak >= 0.01 else ""
+    hidden = f" ({percent(weak)} in channels that fire too weakly here to count as seen)" if weak >= 0.01 else ""
     rest = f"; {percent(1.0 - coverage)} is unnamed" if coverage < 1.0 else ""
     parts.append(f"Named units cover {percent(coverage)} of the evidence{hidden}{rest}.")
-    parts.extend(_doubts(names, [*supports, *opposes]))
+    parts.extend(_doubts(names, supports))
     return " ".join(parts)
 
 
@@ -200,10 +200,12 @@ def _implied(present: Iterable[Group]) -> frozenset[str]:
 
 
 def _doubts(names: NeuronNames, groups: Iterable[Group]) -> list[str]:
-    """A remark for each told name whose strongest unit matches another concept nearly as well."""
+    """A remark for each told name whose strongest unit matches another concept (no part of it, nor a kind of it) nearly as well."""
     out: list[str] = []
     for group in groups:
         unit = names.units[group.units[0]]
-        if unit.alternatives and unit.alternatives[0][2] >= 0.9 * unit.iou > 0:
-            out.append(f'The name "{group.key[0]}" is uncertain (also: {unit.alternatives[0][0]}).')
+        for other, _, iou in unit.alternatives[:1]:
+            apart = not (_words(group) <= set(other.split()) or set(other.split()) <= _words(group))
+            if apart and iou >= 0.9 * unit.iou:
+                out.append(f'The name "{group.key[0]}" is uncertain (also: {other}).')
     return out

@@ -112,10 +112,10 @@ def tell(
         out.append(f"Mainly because the network sees {_list(supports, ' of the evidence for it')}.")
     else:
         out.append("No named channel that speaks for it fires here.")
-    if helping:
-        out.append(f"No sign of {_absent(helping)}, which would have {lowered}.")
     if opposes:
         out.append(f"In spite of {_list(opposes, '')}.")
+    if helping:
+        out.append(f"No sign of {_absent(helping)}, which would have {lowered}.")
     if missing:
         out.append(f"{'Nor' if helping else 'No sign'} of {_absent(missing)}, which would have {raised}.")
     return out

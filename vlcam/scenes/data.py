@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
 from typing import final
@@ -28,8 +29,11 @@ QUESTIONS_EACH = 12
 CELL_KINDS = (len(SHAPES) + 1, len(COLOURS) + 1, len(SIZES) + 1, len(TEXTURES) + 1)
 """Classes of each cell label, "no thing" last."""
 
+THINGS = tuple(product(SIZES, TEXTURES, COLOURS, SHAPES))
+"""All 144 kinds of things, as (size, texture, colour, shape)."""
+
 IGNORED = -1
-FORMAT = 1
+FORMAT = 2
 
 
 @final
@@ -37,13 +41,14 @@ FORMAT = 1
 class Arrays:
     """N scenes. Token rows are padded with 0; a missing question has answer -1.
 
-    ``images`` (N, 96, 96, 3); ``pairs`` (N, 36) 0/1; ``cells`` (N, 4, 12, 12) shape, colour, size and texture in each cell of the
+    ``images`` (N, 96, 96, 3); ``pairs`` (N, 36) and ``things`` (N, 144) 0/1; ``cells`` (N, 4, 12, 12) shape, colour, size and texture in each cell of the
     grid, -1 where a thing's edge makes it undecided; ``captions`` (N, 5, 16); ``questions`` (N, 12, 14); ``answers`` and ``kinds``
     (N, 12).
     """
 
     images: NDArray[np.uint8]
     pairs: NDArray[np.uint8]
+    things: NDArray[np.uint8]
     cells: NDArray[np.int8]
     captions: NDArray[np.int16]
     questions: NDArray[np.int16]
@@ -57,6 +62,7 @@ class Arrays:
 _SHAPES: dict[str, tuple[tuple[int, ...], type[np.generic]]] = {
     "images": ((PIXELS, PIXELS, 3), np.uint8),
     "pairs": ((len(PAIRS),), np.uint8),
+    "things": ((len(THINGS),), np.uint8),
     "cells": ((4, CELLS, CELLS), np.int8),
     "captions": ((CAPTIONS_EACH, CAPTION_LENGTH), np.int16),
     "questions": ((QUESTIONS_EACH, QUESTION_LENGTH), np.int16),
@@ -90,6 +96,8 @@ def cell_labels(scene: Scene) -> NDArray[np.int8]:
 def _fill(row: dict[str, NDArray[np.generic]], scene: Scene, captions: int, questions: int) -> None:
     row["images"][...] = scene.image()
     row["pairs"][...] = pair_labels(scene)
+    have = {thing.words for thing in scene.things}
+    row["things"][...] = [kind in have for kind in THINGS]
     row["cells"][...] = cell_labels(scene)
     said = scene.captions(captions)
     for place in range(captions):

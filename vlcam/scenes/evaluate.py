@@ -74,7 +74,9 @@ def caption_truth(said: Sequence[tuple[str, ...]], split: Split) -> dict[str, fl
     """
     from nltk.translate.bleu_score import SmoothingFunction, corpus_bleu
 
-    words, whole, references = [], [], []
+    words: list[bool] = []
+    whole: list[bool] = []
+    references: list[list[list[str]]] = []
     for seed, caption in enumerate(said):
         scene = make(seed, split)
         references.append([list(one.words) for one in scene.captions(8)])

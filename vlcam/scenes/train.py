@@ -5,7 +5,9 @@ cross-entropy over colour-shape pairs, the captioner's cross-entropy per word an
 the first half of the run a fourth, fading loss asks a 1 x 1 convolution on the last conv layer which shape, colour, size and
 texture each of its cells shows: with it the trunk learns to see about three times sooner. It is gone in the second half, and
 the layer it trains is thrown away. A fifth asks each channel of the last conv layer to fire seldom (lifetime sparseness, Treves and
-Rolls 1991): channels then stand for one kind of thing and stay silent elsewhere. The models shipped are exponential moving averages of the weights.
+Rolls 1991): channels then stand for one kind of thing and stay silent elsewhere. From step 3000 on a sixth asks a linear layer on the
+spatial mean of that layer which of the 144 combinations of size, texture, colour and shape are there: what belongs to one thing must
+then be bound in the channels, since the mean has no places. It is thrown away, too. The models shipped are exponential moving averages of the weights.
 
 A run is seeded and can be stopped and resumed; ``train.jsonl`` in its folder holds the metrics.
 """
@@ -25,7 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from vlcam.contracts import InputError
-from vlcam.scenes.data import CAPTION_VOCABULARY, CELL_KINDS, IGNORED, QUESTION_VOCABULARY, Arrays, draw
+from vlcam.scenes.data import CAPTION_VOCABULARY, CELL_KINDS, IGNORED, QUESTION_VOCABULARY, THINGS, Arrays, draw
 from vlcam.scenes.models import CHANNELS, SceneCaptioner, SceneClassifier, SceneVQA
 from vlcam.scenes.questions import ANSWERS, QUESTION_KINDS
 from vlcam.scenes.record import PAIRS
@@ -33,6 +35,7 @@ from vlcam.scenes.words import Vocabulary
 from vlcam.scenes.zoo import to_input, write_weights
 
 VAL_SCENES = 1000
+THINGS_FROM = 3000
 _KIND_WEIGHTS = np.array(
     [{"same": 3.0, "left": 1.6, "above": 1.6, "count": 1.6}.get(kind, 1.0) for kind in QUESTION_KINDS]
 )
@@ -58,6 +61,10 @@ class Plan:
         cool = min(1.0, (self.steps - step) / (0.5 * self.steps))
         return self.peak * warm * cool
 
+    def things_weight(self, step: int) -> float:
+        """Weight of the loss on whole things: nothing at first, then 1."""
+        return float(step >= THINGS_FROM)
+
     def sparse_weight(self, step: int) -> float:
         """Weight of the sparseness loss: from 0 to ``sparse`` over the first 1000 steps."""
         return self.sparse * min(1.0, step / 1000)
@@ -69,7 +76,7 @@ class Plan:
 
 @final
 class Family(nn.Module):
-    """The three models on one trunk, and the helper layer that is thrown away."""
+    """The three models on one trunk, and the helper layers that are thrown away."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -79,9 +86,10 @@ class Family(nn.Module):
         self.captioner.features = self.classifier.features
         self.vqa.features = self.classifier.features
         self.cells = nn.Conv2d(CHANNELS, sum(CELL_KINDS), 1)
+        self.things = nn.Linear(CHANNELS, len(THINGS))
 
     def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The five losses of a batch, each a scalar."""
+        """The six losses of a batch, each a scalar."""
         seen = self.classifier.features(batch["images"])
         pairs = self.classifier.classifier(self.classifier.head(seen)).float()
         photo = self.captioner.head(seen)
@@ -102,6 +110,7 @@ class Family(nn.Module):
                 [F.cross_entropy(part, batch["cells"][:, row], ignore_index=IGNORED) for row, part in enumerate(cells)]
             ).mean(),
             "sparse": sparse.mean(),
+            "things": F.binary_cross_entropy_with_logits(self.things(fired.mean((2, 3))).float(), batch["things"]) * 40,
         }
 
 
@@ -128,6 +137,7 @@ def make_batch(
     return {
         "images": images,
         "pairs": torch.from_numpy(np.array(arrays.pairs[rows])).float().to(device),
+        "things": torch.from_numpy(np.array(arrays.things[rows])).float().to(device),
         "cells": torch.from_numpy(np.array(arrays.cells[rows])).long().to(device),
         "captions": torch.from_numpy(captions[:, :longest]).long().to(device),
         "questions": torch.from_numpy(questions[:, :widest]).long().to(device),
@@ -242,6 +252,8 @@ def train(
             losses = family.losses(make_batch(arrays, rows, rng, place))
             total = losses["pairs"] + losses["words"] + losses["answers"]
             total = total + plan.cell_weight(step) * losses["cells"] + plan.sparse_weight(step) * losses["sparse"]
+            if weight := plan.things_weight(step):  # a loss times zero would still move Adam
+                total = total + weight * losses["things"]
         optimiser.zero_grad(set_to_none=True)
         # Training is the one place where parameters want their .grad filled.
         torch.autograd.backward(total)

@@ -118,7 +118,8 @@ def beam_search(
                 logits[:, -1].log_softmax(-1) + torch.tensor([score for score, _ in kept], device=photo.device)[:, None]
             )
             best = total.flatten().topk(min(2 * beams, total.numel()))
-            grown, parents = [], []
+            grown: list[tuple[float, tuple[int, ...]]] = []
+            parents: list[int] = []
             for score, index in zip(best.values.tolist(), best.indices.tolist(), strict=True):
                 parent, token = divmod(index, total.shape[1])
                 ids = (*kept[parent][1], token)

@@ -95,6 +95,8 @@
       this.item = item;
       this.buttons = new Map(); // target number -> button, in the order of the arrow keys
       this.pinned = null;
+      this.near = position < 2; // on the screen or close to it; a card far away is painted when it comes near
+      this.stale = false;
       this.values = item.targets.map((target) => (target.map ? decode(target) : null));
       const [width, height] = item.photo.size;
       this.box = [420, (420 * height) / width];
@@ -239,7 +241,7 @@
       }
       this.say(target);
       this.name(target.neurons);
-      this.draw();
+      this.refresh();
     }
 
     say(target) {
@@ -252,8 +254,14 @@
       this.status.textContent = text;
     }
 
+    refresh() {
+      if (this.near) this.draw();
+      else this.stale = true;
+    }
+
     /** Paint the shown target's map, its line and its colour bar. */
     draw() {
+      this.stale = false;
       const { item } = this;
       const target = item.targets[this.shown];
       const values = this.values[this.shown];
@@ -384,7 +392,7 @@
   const cards = data.explanations.map((item, i) => new Card(item, i));
   document.getElementById("cards").append(...cards.map((card) => card.node));
 
-  const redraw = () => cards.forEach((card) => card.draw());
+  const redraw = () => cards.forEach((card) => card.refresh());
   const bind = (id, event, change) => {
     const input = document.getElementById(id);
     const read = () => { change(input); redraw(); };
@@ -399,6 +407,17 @@
   bind("shared", "change", (input) => { look.shared = input.checked; });
   bind("contour", "change", (input) => { look.contour = input.checked; });
   redraw();
+
+  const ofNode = (node) => cards.find((card) => card.node === node);
+  const nearby = new IntersectionObserver((entries) => {
+    for (const entry of entries) {
+      const card = ofNode(entry.target);
+      card.near = entry.isIntersecting;
+      if (card.near && card.stale) card.draw();
+    }
+  }, { rootMargin: "400px 0px" });
+  cards.forEach((card) => nearby.observe(card.node));
+  addEventListener("beforeprint", () => cards.forEach((card) => card.stale && card.draw()));
 
   if (cards.length > 1) {
     const index = document.getElementById("index");
@@ -417,7 +436,7 @@
     index.hidden = false;
     const watch = new IntersectionObserver((entries) => {
       for (const entry of entries) {
-        const link = links[cards.findIndex((card) => card.node === entry.target)];
+        const link = links[cards.indexOf(ofNode(entry.target))];
         if (entry.isIntersecting) link.setAttribute("aria-current", "true");
         else link.removeAttribute("aria-current");
       }
