@@ -89,14 +89,17 @@ def check_differentiable(scores: Tensor) -> None:
 
 def live(scores: Tensor, tensors: Sequence[Tensor], *, without: Tensor | None = None) -> list[bool]:
     """For every tensor, whether ``scores`` depend on it (not by way of ``without``): a walk through the graph, no backward pass."""
-    seen = set() if without is None else {torch.autograd.graph.get_gradient_edge(without).node}
-    left = [] if scores.grad_fn is None else [scores.grad_fn]
-    while left:
-        node = left.pop()
-        if node not in seen:
-            seen.add(node)
-            left += [after for after, _ in node.next_functions if after is not None]
-    return [
-        tensor.requires_grad and tensor is not without and torch.autograd.graph.get_gradient_edge(tensor).node in seen
-        for tensor in tensors
-    ]
+    with torch.inference_mode(False):
+        seen = set() if without is None else {torch.autograd.graph.get_gradient_edge(without).node}
+        left = [] if scores.grad_fn is None else [scores.grad_fn]
+        while left:
+            node = left.pop()
+            if node not in seen:
+                seen.add(node)
+                left += [after for after, _ in node.next_functions if after is not None]
+        return [
+            tensor.requires_grad
+            and tensor is not without
+            and torch.autograd.graph.get_gradient_edge(tensor).node in seen
+            for tensor in tensors
+        ]

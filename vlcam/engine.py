@@ -142,7 +142,9 @@ class Recording:
             )
         tap = _before_classes(scores, _cuts(scores, leading))
         earlier = [other for other in leading[: leading.index(tap)] if other.names[-1] == tap.names[-1]]
-        if any(live(scores, [other.kept for other in earlier], without=tap.kept)):  # side by side, not one after the other
+        if any(
+            live(scores, [other.kept for other in earlier], without=tap.kept)
+        ):  # side by side, not one after the other
             twins = [*earlier, tap]
             calls = ", ".join(f"call {other.call}: {tuple(other.kept.shape)}" for other in twins)
             raise LayerError(
@@ -271,7 +273,7 @@ def _cuts(scores: Tensor, taps: list[_Tap]) -> list[_Tap]:
     finest = 2 * taps[-1].kept.shape[2], 2 * taps[-1].kept.shape[3]
     for last in range(len(taps) - 1, -1, -1):
         around = live(scores, [tap.kept for tap in taps[:last]], without=taps[last].kept)
-        if not any(around):
+        if not any(around) and not any(tap.kept.is_leaf for tap in taps[last + 1 :]):  # a later leaf: a second photo
             rows, columns = taps[last].kept.shape[2:]
             return taps[: last + 1] if rows <= finest[0] and columns <= finest[1] else taps
     return taps

@@ -8,7 +8,7 @@ from typing import Any
 from vlcam.console import Part, clean, heading, line, paragraph, table
 from vlcam.explanation import Explanation, TargetView
 from vlcam.neurons import NeuronName, NeuronNames
-from vlcam.render.reading import NOTICE, percent, place
+from vlcam.render.reading import NOTICE, peak, percent, place
 
 SENTENCES = 2
 """How many sentences about neurons a summary holds; the report has them all."""
@@ -34,7 +34,7 @@ def show(explanation: Explanation, *, headed: bool = True, sentences: int = SENT
             [
                 ("    ", ""),
                 (label, ""),
-                (f"{percent(view.target.probability):>8}", _shade(view)),
+                (f"  {percent(view.target.probability):>7}", _shade(view)),
                 ("  ", ""),
                 (where, "cyan"),
             ]
@@ -146,15 +146,12 @@ def _shade(view: TargetView) -> str:
 
 
 def _told(views: Sequence[TargetView], most: int) -> list[str]:
-    """What the named neurons behind the first targets are, in short; of a caption's words the ones best covered by names."""
-    told = [
-        (view.neurons.coverage, view.neurons.sentence)
-        for view in views
-        if view.neurons is not None and view.flag == "ok"
-    ]
-    if views and views[0].target.kind == "word":
-        told.sort(key=lambda one: -one[0])
-    return [short(sentence) for sentence in list(dict.fromkeys(sentence for _, sentence in told))[:most]]
+    """What the named neurons behind the first targets are, in short; of a caption's words, the ones with most evidence."""
+    told = [view for view in views if view.neurons is not None and view.flag == "ok"]
+    if told and told[0].target.kind == "word":
+        told.sort(key=peak, reverse=True)
+    sentences = dict.fromkeys(view.neurons.sentence for view in told if view.neurons is not None)
+    return [short(sentence) for sentence in list(sentences)[:most]]
 
 
 def short(text: str) -> str:
