@@ -268,7 +268,7 @@ class TestFigure:
 
     def test_own_scales_differ_from_the_shared_one(self) -> None:
         found = vqa()
-        assert figure(found, width=500).tobytes() != figure(found, shared=False, width=500).tobytes()
+        assert figure(found, width=500).tobytes() != figure(found, shared=True, width=500).tobytes()
 
     def test_flagged_maps_leave_the_photo(self) -> None:
         found = captioning()

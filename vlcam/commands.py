@@ -94,10 +94,10 @@ def open_image(source: str) -> tuple[str | Image.Image, str]:
         raise InputError(
             f"{source!r} was given; expected scene:SEED with a whole number, such as scene:7, or scene:unseen:7"
         )
-    return Image.fromarray(make(int(seed), split_named(split)).image(PICTURE)), source
+    return Image.fromarray(make(int(seed), _split(split)).image(PICTURE)), source
 
 
-def split_named(name: str) -> Split:
+def _split(name: str) -> Split:
     """The split with this name, or InputError."""
     found = next((split for split in SPLITS if split == name), None)
     if found is None:

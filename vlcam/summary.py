@@ -81,7 +81,7 @@ def show_unit(names: NeuronNames, unit: NeuronName) -> None:
     if unit.name is None:
         paragraph(f"It fires, but no name passed the tests; the best one reached an IoU of {unit.iou:.2f}.", indent=2)
     else:
-        chance = "" if unit.p is None else f", and only {percent(unit.p)} of permuted units do as well"
+        chance = "" if unit.p is None else f" (permutation test: p = {unit.p:.2g})"
         paragraph(
             f"Where it fires above {unit.threshold:.3g}, the picture shows {unit.name} "
             f"({unit.category or 'no category'}) with an IoU of {unit.iou:.2f}; "

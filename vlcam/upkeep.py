@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from vlcam import console, summary
-from vlcam.commands import split_named
 from vlcam.contracts import InputError
 from vlcam.output import check_folder, dumps, finite, make_folder, write_text
 from vlcam.scenes.zoo import WHICH, weights_folder
@@ -16,7 +15,7 @@ def run_export(folder: Path, split: str, n: int, size: int) -> None:
     from vlcam.scenes.export import export
 
     with console.bar("drawing") as advance:
-        export(folder, split_named(split), n, size=size, progress=advance)
+        export(folder, split, n, size=size, progress=advance)
     console.say(f"Wrote {n} scenes of the {split} split to {folder}")
 
 

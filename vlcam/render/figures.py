@@ -28,12 +28,16 @@ _PLURAL: dict[Kind, str] = {
 }
 
 
+FAINT = 20
+"""A map on its own scale whose maximum is that many times below the strongest is told to be so."""
+
+
 def figure(
     explanation: Explanation,
     *,
     targets: Sequence[int | str | tuple[str, int]] | None = None,
     columns: int | None = None,
-    shared: bool = True,
+    shared: bool = False,
     colours: str | None = None,
     contour: bool = True,
     width: int | None = None,
@@ -41,7 +45,7 @@ def figure(
     """The photo and its heatmaps as one picture.
 
     ``targets`` picks and orders them (default: all), by position, label, or ``(label, n)``. ``shared`` gives all targets of a
-    kind one scale; without it every map has its own, and its maximum is written under it. ``colours`` is a table of
+    kind one scale; without it every map has its own, with its maximum written under it, and how faint it is if it is. ``colours`` is a table of
     :mod:`vlcam.render.colour` (default: ``inferno``; ``coolwarm`` for a method with signed maps). ``contour`` draws a line at half
     of each map's maximum, which is legible without colours. ``width`` is that of the whole picture in pixels.
 
@@ -173,7 +177,10 @@ class _Sheet:
         pen.text((x, y + round(1.45 * self.small)), note, _MUTED, small, anchor="ls")
 
     def _note(self, view: TargetView) -> str:
-        return NOTICE[view.flag] or ("" if self.shared else "maximum " + number(peak(view)))
+        if view.flag != "ok" or self.shared:
+            return NOTICE[view.flag]
+        times = round(self.peaks[view.target.kind] / peak(view))
+        return f"maximum {number(peak(view))}" + (f", {times} times fainter than the strongest" if times >= FAINT else "")
 
     def _bars(self) -> list[tuple[str, str, str]]:
         """Each colour bar's name and the numbers at its ends."""

@@ -35,7 +35,7 @@ SMALLEST = 32
 
 
 def export(
-    folder: Path, split: Split, n: int, size: int = PIXELS, progress: Callable[[int, int], Any] | None = None
+    folder: Path, split: str, n: int, size: int = PIXELS, progress: Callable[[int, int], Any] | None = None
 ) -> Path:
     """Write the scenes ``0..n-1`` of a split into a folder that doesn't exist yet or is empty; returns the folder.
 
@@ -45,14 +45,15 @@ def export(
     Raises:
         InputError: an unknown split, a number or a size that makes no sense, or a folder that can't be filled.
     """
-    if split not in SPLITS:
+    known = next((one for one in SPLITS if one == split), None)
+    if known is None:
         raise InputError(f"split {split!r} was given; expected one of {', '.join(SPLITS)}")
     if n < 1:
         raise InputError(f"{n} scenes were asked for; expected 1 or more")
     if size < SMALLEST:
         raise InputError(f"a size of {size} pixels was given; expected {SMALLEST} or more")
     with _filled(folder) as scratch:
-        _write(scratch, split, n, size, progress)
+        _write(scratch, known, n, size, progress)
     return folder
 
 

@@ -2,7 +2,7 @@
 // Draws every card of the page from the JSON in #data. Text goes in by textContent only; nothing is ever parsed as HTML.
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
-  const look = { opacity: 0.9, shared: true, contour: true };
+  const look = { opacity: 0.9, shared: false, contour: true };
   const WIDE = 480; // the longer side of a heatmap's canvas; the maps are smooth, the browser enlarges them
   // How much of the photo a part of the scale covers, as in vlcam/render/overlay.py.
   const cover = (part) => Math.min(Math.abs(part) / 0.8, 1) ** 1.5;
@@ -307,7 +307,9 @@
 
     explainScale(target, value = null) {
       const kinds = { word: "all words", class: "all classes", answer: "all answers", contrast: "all contrasts" };
-      const range = !look.shared ? "Scale of this map alone" : kinds[target.kind] ? "One scale for " + kinds[target.kind] : "Scale of the whole caption";
+      const times = target.peak > 0 ? Math.round(target.shared / target.peak) : 0;
+      const faint = times >= 20 && kinds[target.kind] ? ", " + times + " times fainter than the strongest of " + kinds[target.kind] : "";
+      const range = !look.shared ? "Scale of this map alone" + faint : kinds[target.kind] ? "One scale for " + kinds[target.kind] : "Scale of the whole caption";
       this.what.textContent = value === null ? range + ", in raw units of the " + target.scoreName + "." : value;
     }
 
