@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests import reference
 from torch import Tensor
 
+from tests import reference
 from vlcam.contracts import InputError
 from vlcam.methods import METHODS, alpha, contributions, method, register
 
@@ -23,7 +23,9 @@ def _pair(targets: int = 3, channels: int = 4, rows: int = 2, columns: int = 5) 
 
 def _twin(name: str, activations: Tensor, gradients: Tensor) -> Tensor:
     twin = reference.METHODS[name]
-    return torch.tensor([twin(activations[0].tolist(), gradient.tolist()) for gradient in gradients], dtype=torch.float64)
+    return torch.tensor(
+        [twin(activations[0].tolist(), gradient.tolist()) for gradient in gradients], dtype=torch.float64
+    )
 
 
 @EACH
@@ -38,7 +40,9 @@ def test_weights_equal_their_textbook_twins() -> None:
     activations, gradients = _pair()
     for target, gradient in enumerate(gradients):
         stack = activations[0].tolist(), gradient.tolist()
-        torch.testing.assert_close(alpha(gradients)[target].tolist(), reference.alphas(stack[1]), rtol=1e-10, atol=1e-12)
+        torch.testing.assert_close(
+            alpha(gradients)[target].tolist(), reference.alphas(stack[1]), rtol=1e-10, atol=1e-12
+        )
         found = contributions(activations, gradients)[target].tolist()
         torch.testing.assert_close(found, reference.contributions(*stack), rtol=1e-10, atol=1e-12)
 
@@ -51,7 +55,11 @@ def test_contributions_add_up_to_the_map() -> None:
 
 def test_counterfactual_is_gradcam_of_the_negated_gradient() -> None:  # peers 8.3 #41
     activations, gradients = _pair()
-    assert METHODS["counterfactual"].function(activations, gradients).equal(METHODS["gradcam"].function(activations, -gradients))
+    assert (
+        METHODS["counterfactual"]
+        .function(activations, gradients)
+        .equal(METHODS["gradcam"].function(activations, -gradients))
+    )
 
 
 def test_gradcam_has_its_relu_on_the_sum_not_on_the_gradient() -> None:  # peers 8.4 #51
@@ -127,7 +135,9 @@ def test_inputs_are_left_alone(name: str) -> None:  # peers 8.4 #50: nothing is 
 
 def test_an_unknown_name_gets_the_closest() -> None:
     assert method("gradcam") is METHODS["gradcam"]
-    with pytest.raises(InputError, match=r"no method 'gradcam\+'; did you mean gradcam\+\+ or gradcam\? The methods are gradcam, "):
+    with pytest.raises(
+        InputError, match=r"no method 'gradcam\+'; did you mean gradcam\+\+ or gradcam\? The methods are gradcam, "
+    ):
         method("gradcam+")
     with pytest.raises(InputError, match="no method 'zzz'; The methods are gradcam, "):
         method("zzz")

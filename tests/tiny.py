@@ -116,7 +116,13 @@ def snapshot(model: nn.Module) -> dict[str, Any]:
             state[f"{name}/relu"] = id(module), module.inplace
     for name, parameter in model.named_parameters():
         grad = None if parameter.grad is None else (id(parameter.grad), parameter.grad.tolist())
-        state[f"{name}/parameter"] = id(parameter), parameter.requires_grad, parameter.tolist(), grad, parameter._version
+        state[f"{name}/parameter"] = (
+            id(parameter),
+            parameter.requires_grad,
+            parameter.tolist(),
+            grad,
+            parameter._version,
+        )
     for name, buffer in model.named_buffers():
         state[f"{name}/buffer"] = id(buffer), buffer.tolist(), buffer._version
     state["global"] = (

@@ -13,7 +13,16 @@ from torch import Tensor, nn
 from vlcam.backward import check_differentiable, live
 from vlcam.backward import gradients as gradients
 from vlcam.contracts import LayerError, VlcamError
-from vlcam.modules import find_module, first_tensor, has_positions, is_map, named_modules, rebuilt, unwrapped
+from vlcam.modules import (
+    find_module,
+    first_tensor,
+    has_positions,
+    is_map,
+    named_modules,
+    rebuilt,
+    tensors_in,
+    unwrapped,
+)
 from vlcam.restore import plain, restored
 
 Call: TypeAlias = int | Literal["first", "last"] | None
@@ -187,6 +196,7 @@ def record(model: nn.Module, layer: str | nn.Module | None = None, *, call: Call
             stack.callback(target.register_forward_hook(_one_layer(recording)).remove)
         else:
             _watch_all(recording, model, stack)
+        stack.callback(unwrapped(model).register_forward_hook(_witnessed).remove)
         try:
             yield recording
         except RuntimeError as error:
@@ -259,6 +269,27 @@ def _keep(recording: Recording, names: list[str], call: int, output: Any) -> Any
     torch.set_grad_enabled(True)  # for a layer inside the model's own `with torch.no_grad():`
     recording._taps.append(_Tap(names, call, kept, kept._version, ref(returned)))
     return rebuilt(output, found, returned)
+
+
+class _Witness(torch.autograd.Function):
+    """The identity, with an autograd history that leads nowhere."""
+
+    @staticmethod
+    def forward(ctx: Any, output: Tensor, witness: Tensor) -> Tensor:
+        return output.view_as(output)
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[None, None]:
+        return None, None
+
+
+def _witnessed(module: nn.Module, inputs: Any, output: Any) -> Any:
+    """Outputs that don't depend on the layer get a history, to be told from scores that lost theirs."""
+    with torch.inference_mode(False), torch.enable_grad():
+        for tensor in list(tensors_in(output)):
+            if tensor.is_floating_point() and not tensor.requires_grad and not tensor.is_inference():
+                output = rebuilt(output, tensor, _Witness.apply(tensor, torch.zeros((), requires_grad=True)))
+    return output
 
 
 def _leading_to(scores: Tensor, taps: list[_Tap]) -> list[_Tap]:

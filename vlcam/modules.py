@@ -82,22 +82,23 @@ def first_tensor(output: Any) -> Tensor | None:
     The first that has positions (maps or tokens), or else the first at all, from any nesting of tuples, lists, dicts and
     dataclasses (such as the outputs of transformers).
     """
-    found = [tensor for tensor in _tensors(output) if tensor.is_floating_point()]
+    found = [tensor for tensor in tensors_in(output) if tensor.is_floating_point()]
     return next((tensor for tensor in found if has_positions(tensor)), found[0] if found else None)
 
 
-def _tensors(value: Any) -> Iterator[Tensor]:
+def tensors_in(value: Any) -> Iterator[Tensor]:
+    """All tensors in any nesting of tuples, lists, dicts and dataclasses."""
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, (tuple, list)):
         for item in value:
-            yield from _tensors(item)
+            yield from tensors_in(item)
     elif isinstance(value, dict):
         for item in value.values():
-            yield from _tensors(item)
+            yield from tensors_in(item)
     elif is_dataclass(value) and not isinstance(value, type):
         for field in fields(value):
-            yield from _tensors(getattr(value, field.name, None))
+            yield from tensors_in(getattr(value, field.name, None))
 
 
 def has_positions(tensor: Tensor) -> bool:
@@ -114,7 +115,7 @@ def rebuilt(value: Any, old: Tensor, new: Tensor) -> Any:
     """A copy of a module's output, of the same type, with ``new`` in the places of ``old``."""
     if value is old:
         return new
-    if not any(tensor is old for tensor in _tensors(value)):
+    if not any(tensor is old for tensor in tensors_in(value)):
         return value
     if isinstance(value, tuple):
         items = [rebuilt(item, old, new) for item in value]

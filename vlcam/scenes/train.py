@@ -7,7 +7,8 @@ texture each of its cells shows: with it the trunk learns to see about three tim
 the layer it trains is thrown away. A fifth asks each channel of the last conv layer to fire seldom (lifetime sparseness, Treves and
 Rolls 1991): channels then stand for one kind of thing and stay silent elsewhere. From step 3000 on a sixth asks a linear layer on the
 spatial mean of that layer which of the 144 combinations of size, texture, colour and shape are there: what belongs to one thing must
-then be bound in the channels, since the mean has no places. It is thrown away, too. The models shipped are exponential moving averages of the weights.
+then be bound in the channels, since the mean has no places. From step 4000 on two more linear layers ask the same of the photo vectors
+of the captioner and of the VQA model. They are all thrown away. The models shipped are exponential moving averages of the weights.
 
 A run is seeded and can be stopped and resumed; ``train.jsonl`` in its folder holds the metrics.
 """
@@ -28,7 +29,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from vlcam.contracts import InputError
 from vlcam.scenes.data import CAPTION_VOCABULARY, CELL_KINDS, IGNORED, QUESTION_VOCABULARY, THINGS, Arrays, draw
-from vlcam.scenes.models import CHANNELS, SceneCaptioner, SceneClassifier, SceneVQA
+from vlcam.scenes.models import CHANNELS, HIDDEN, SceneCaptioner, SceneClassifier, SceneVQA
 from vlcam.scenes.questions import ANSWERS, QUESTION_KINDS
 from vlcam.scenes.record import PAIRS
 from vlcam.scenes.words import Vocabulary
@@ -36,6 +37,7 @@ from vlcam.scenes.zoo import to_input, write_weights
 
 VAL_SCENES = 1000
 THINGS_FROM = 3000
+PHOTO_THINGS_FROM = 4000
 _KIND_WEIGHTS = np.array(
     [{"same": 3.0, "left": 1.6, "above": 1.6, "count": 1.6}.get(kind, 1.0) for kind in QUESTION_KINDS]
 )
@@ -62,8 +64,12 @@ class Plan:
         return self.peak * warm * cool
 
     def things_weight(self, step: int) -> float:
-        """Weight of the loss on whole things: nothing at first, then 1."""
+        """Weight of the loss on whole things, asked of the last conv layer: nothing at first, then 1."""
         return float(step >= THINGS_FROM)
+
+    def photo_things_weight(self, step: int) -> float:
+        """Weight of the losses on whole things, asked of the photo vectors: nothing at first, then 1."""
+        return float(step >= PHOTO_THINGS_FROM)
 
     def sparse_weight(self, step: int) -> float:
         """Weight of the sparseness loss: from 0 to ``sparse`` over the first 1000 steps."""
@@ -87,16 +93,20 @@ class Family(nn.Module):
         self.vqa.features = self.classifier.features
         self.cells = nn.Conv2d(CHANNELS, sum(CELL_KINDS), 1)
         self.things = nn.Linear(CHANNELS, len(THINGS))
+        self.said_things = nn.Linear(HIDDEN, len(THINGS))
+        self.asked_things = nn.Linear(HIDDEN, len(THINGS))
 
     def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The six losses of a batch, each a scalar."""
+        """The seven losses of a batch, each a scalar."""
         seen = self.classifier.features(batch["images"])
         pairs = self.classifier.classifier(self.classifier.head(seen)).float()
         photo = self.captioner.head(seen)
+        vectors = [self.said_things(photo)]
         words = batch["captions"]  # (batch * captions, length)
         each = len(words) // len(photo)
         said = self.captioner.decode(photo.repeat_interleave(each, 0), words[:, :-1]).float()
         photo = self.vqa.head(seen)
+        vectors.append(self.asked_things(photo))
         each = len(batch["questions"]) // len(photo)
         answers = self.vqa.answer(photo.repeat_interleave(each, 0), self.vqa.read(batch["questions"])).float()
         fired = seen.float()
@@ -110,8 +120,14 @@ class Family(nn.Module):
                 [F.cross_entropy(part, batch["cells"][:, row], ignore_index=IGNORED) for row, part in enumerate(cells)]
             ).mean(),
             "sparse": sparse.mean(),
-            "things": F.binary_cross_entropy_with_logits(self.things(fired.mean((2, 3))).float(), batch["things"]) * 40,
+            "things": _presence(self.things(fired.mean((2, 3))), batch["things"]),
+            "photo things": _presence(torch.stack(vectors), batch["things"].expand(2, -1, -1)),
         }
+
+
+def _presence(logits: Tensor, there: Tensor) -> Tensor:
+    """Binary cross-entropy, on the scale of the other losses."""
+    return F.binary_cross_entropy_with_logits(logits.float(), there) * 40
 
 
 def make_batch(
@@ -252,8 +268,11 @@ def train(
             losses = family.losses(make_batch(arrays, rows, rng, place))
             total = losses["pairs"] + losses["words"] + losses["answers"]
             total = total + plan.cell_weight(step) * losses["cells"] + plan.sparse_weight(step) * losses["sparse"]
-            if weight := plan.things_weight(step):  # a loss times zero would still move Adam
-                total = total + weight * losses["things"]
+            # A loss times zero would still move Adam, so these are left out until they count.
+            if plan.things_weight(step):
+                total = total + losses["things"]
+            if plan.photo_things_weight(step):
+                total = total + 2 * losses["photo things"]
         optimiser.zero_grad(set_to_none=True)
         # Training is the one place where parameters want their .grad filled.
         torch.autograd.backward(total)
