@@ -13,7 +13,7 @@ from vlcam.engine import record
 from vlcam.layers import Grid
 from vlcam.methods import METHODS
 
-CLOSE = {"rtol": 1e-4, "atol": 1e-6}
+CLOSE: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-6}
 
 
 def cnn() -> Cnn:
@@ -37,6 +37,15 @@ def test_a_batch_equals_its_images_one_by_one(name: str) -> None:  # peers 8.3 #
                 torch.testing.assert_close(getattr(together, field)[row, column], getattr(alone, field)[0, 0], **CLOSE)
 
 
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_the_callers_grad_mode_does_not_matter(mode: Any) -> None:  # peers 8.1 #3, #4
+    model = cnn()
+    expected = attribute(model, photo(), targets=[[0, 1], [2, 3]]).maps
+    with mode():
+        found = attribute(model, photo(), targets=[[0, 1], [2, 3]])
+    assert found.maps.equal(expected) and not found.maps.is_inference() and not found.alpha.is_inference()
+
+
 def test_permuting_the_batch_permutes_the_maps() -> None:
     model, order = cnn(), torch.tensor([2, 0, 1])
     maps = attribute(model, photo(3), targets=1).maps
@@ -54,6 +63,7 @@ def test_the_default_is_every_rows_top_class(name: str) -> None:  # peers 8.3 #3
 
 def test_targets_in_all_their_forms() -> None:
     model = cnn()
+    targets: Any
     both = attribute(model, photo(), targets=[[1, 2], [1, 2]])
     for targets in (
         torch.tensor([[1, 2], [1, 2]]),
@@ -167,7 +177,7 @@ def test_a_remembered_layer_that_does_not_fit_is_looked_for_again() -> None:
 
 
 def test_tokens_with_a_grid() -> None:  # peers 8.5 #62
-    def forward(self: Any, pixels: Tensor) -> Tensor:
+    def forward(self: Any, pixels: Tensor) -> Any:
         tokens = self.patch(pixels).flatten(2).transpose(1, 2)
         return self.fc(self.norm(torch.cat([tokens.mean(1, keepdim=True), tokens], 1)).tanh().mean(1))
 
@@ -232,7 +242,8 @@ def test_no_model_or_image_library_is_imported() -> None:  # peers 8.7 #83
     import subprocess
     import sys
 
-    code = "import sys, vlcam.attribution as a; print(sorted({'matplotlib', 'sklearn', 'scipy', 'cv2', 'torchvision', 'transformers'} & set(sys.modules)))"
+    names = "{'matplotlib', 'sklearn', 'scipy', 'cv2', 'torchvision', 'transformers'}"
+    code = f"import sys, vlcam.attribution; print(sorted({names} & set(sys.modules)))"
     assert (
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
     )

@@ -47,7 +47,8 @@ def test_rnn_captioners(cell: Any, layer: str | None, training: bool) -> None:  
 
 
 def test_cudnn_is_off_for_the_rnn_only_and_on_again_after_an_exception() -> None:  # peers 8.7 #73
-    model, words, seen = Captioner().cuda(), torch.arange(4)[None].cuda(), {}
+    model, words = Captioner().cuda(), torch.arange(4)[None].cuda()
+    seen: dict[str, bool] = {}
     model.encoder.register_forward_hook(lambda *_: seen.update(cnn=torch.backends.cudnn.enabled))
     model.speak.register_forward_hook(lambda *_: seen.update(head=torch.backends.cudnn.enabled))
     model.cell.register_forward_pre_hook(lambda *_: seen.update(rnn=torch.backends.cudnn.enabled))

@@ -14,14 +14,17 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from tests.tiny import Captioner, Cnn, InPlaceAfter, Lambda, Residual, SideBranch, Twice, lively, snapshot
+from tests.tiny import Captioner, Cnn, InPlaceAfter, Lambda, Residual, SideBranch, Twice, compiled, lively, snapshot
 from vlcam import backward
 from vlcam.contracts import LayerError, TargetError, VlcamError
 from vlcam.engine import gradients, record
+from vlcam.modules import tensors_in
 
 
 def cnn() -> Cnn:
-    return lively(Cnn()).eval()
+    model = lively(Cnn())
+    model.eval()
+    return model
 
 
 def photo(batch: int = 2, rows: int = 12, columns: int = 16) -> Tensor:
@@ -46,7 +49,7 @@ def by_hand(model: Cnn, pixels: Tensor) -> tuple[Tensor, Tensor]:
     )
 
 
-def same(found: tuple[Tensor, ...], expected: tuple[Tensor, ...], **tolerance: float) -> None:
+def same(found: tuple[Tensor, ...], expected: tuple[Tensor, ...], **tolerance: Any) -> None:
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, **tolerance)
 
@@ -112,16 +115,21 @@ def test_weights_and_inputs_made_under_inference_mode(layer: str) -> None:  # pe
     assert all(weight.is_inference() for weight in model.parameters())
 
 
+def test_an_input_made_under_inference_mode_may_be_used_after_the_layer() -> None:
+    model = Lambda(lambda self, x, mask: (self.conv(x) * mask["mask"]).mean((2, 3)), conv=nn.Conv2d(3, 4, 3))
+    with torch.inference_mode():
+        mask = torch.rand(10, 14)
+    _, slopes = explain(model, photo(), {"mask": mask}, layer="conv")
+    torch.testing.assert_close(slopes[1, 0, 1], mask / mask.numel())
+
+
 def test_an_inference_tensor_that_autograd_cannot_use_is_named() -> None:
     model = cnn()
     with torch.inference_mode():
         mask = torch.rand(12)
-    with (
-        pytest.raises(VlcamError, match=r"made under torch.inference_mode\(\) was used after the layer"),
-        record(model, "block") as recording,
-    ):
-        model(photo())
-        (recording.leaf * mask[:, None, None]).sum()
+    model._modules["pool"] = Lambda(lambda self, x: (x * mask[:, None, None]).mean((2, 3)))
+    with pytest.raises(VlcamError, match=r"made under torch.inference_mode\(\) was used after the layer"):
+        explain(model, photo())
 
 
 def test_three_faults_have_three_messages() -> None:  # peers 8.1 #6
@@ -177,11 +185,22 @@ def test_a_transformer_runs_its_modules_and_not_the_fused_path() -> None:
         torch.testing.assert_close(scores, model(tokens)[:, :3])
 
 
+def test_a_transformer_with_padding_returns_no_nested_tensors() -> None:
+    encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 2)
+    model = Lambda(lambda self, x, padding: self.encoder(x, src_key_padding_mask=padding)[:, 0], encoder=encoder).eval()
+    padding = torch.tensor([[False] * 5, [False] * 3 + [True] * 2])
+    with record(model, "encoder.layers.0") as recording:
+        scores = model(torch.randn(2, 5, 8), padding)
+    assert recording.leaf.shape == (2, 5, 8) and gradients(scores, recording.leaf).abs().sum() > 0
+
+
 @pytest.mark.parametrize("inside", [torch.no_grad, torch.inference_mode])
 def test_a_model_with_its_own_no_grad_around_the_backbone(inside: Callable[[], Any]) -> None:
-    def forward(self: Any, pixels: Tensor) -> Tensor:
+    def forward(self: Any, pixels: Tensor) -> Any:
         with inside():
             features = self.backbone(pixels)
+            if inside is torch.no_grad:  # inference mode can't be lifted before its block ends
+                features = features.tanh()
         return self.fc(features.mean((2, 3)))
 
     model = Lambda(forward, backbone=nn.Conv2d(3, 4, 3), fc=nn.Linear(4, 5))
@@ -489,7 +508,7 @@ def test_two_photos_side_by_side_are_ambiguous() -> None:
 
 
 def test_the_call_is_chosen_by_shape_and_by_the_graph() -> None:  # models.md 7.10: the last norm of BLIP and Kosmos-2
-    def forward(self: Any, tokens: Tensor, pooled_first: bool) -> Tensor:
+    def forward(self: Any, tokens: Tensor, pooled_first: bool) -> Any:
         if pooled_first:
             self.norm(tokens[:, 0])
         sequence = self.norm(tokens)
@@ -521,6 +540,11 @@ def test_a_layer_that_never_runs() -> None:
         model.fc(torch.zeros(1, 12))
     with pytest.raises(LayerError, match="no layer of the model returned a feature map"):
         _ = recording.activations
+    with record(model) as recording:
+        scores = model(photo())
+    with pytest.raises(LayerError, match=r"isn't known yet: call resolve\(scores\) first, or name a layer"):
+        _ = recording.leaf
+    assert recording.resolve(scores) is recording.leaf and recording.layer_name == "block"
 
 
 class _Pair(NamedTuple):
@@ -545,7 +569,7 @@ def test_a_layer_may_return_a_container(kind: str) -> None:  # peers 8.3 #38, 8.
         return {"tuple": (other, maps), "list": [other, maps], "dict": {"pooled": other, "maps": maps}, "named": _Pair(3, maps),
                 "dataclass": _Output(maps), "nested": (1, {"deep": [None, maps]})}[kind]  # fmt: skip
 
-    def unwrap(value: Any) -> Tensor:
+    def unwrap(value: Any) -> Any:
         if kind == "model output":
             assert value["last_hidden_state"] is value[0]
             return value.last_hidden_state
@@ -554,7 +578,12 @@ def test_a_layer_may_return_a_container(kind: str) -> None:  # peers 8.3 #38, 8.
         return value.maps if kind in ("named", "dataclass") else value["maps"] if kind == "dict" else (
             value[1]["deep"][1] if kind == "nested" else value[1])  # fmt: skip
 
-    backbone = Lambda(lambda self, x: wrap(self.conv(x)), conv=nn.Conv2d(3, 4, 3))
+    def remember(self: Any, pixels: Tensor) -> Any:
+        self.own.append(wrap(self.conv(pixels)))
+        return self.own[-1]
+
+    backbone = Lambda(remember, conv=nn.Conv2d(3, 4, 3))
+    backbone.own = []  # type: ignore[assignment]
     types: list[type] = []
     model = Lambda(
         lambda self, x: self.fc(unwrap(self.backbone(x)).mean((2, 3))), backbone=backbone, fc=nn.Linear(4, 5)
@@ -563,6 +592,9 @@ def test_a_layer_may_return_a_container(kind: str) -> None:  # peers 8.3 #38, 8.
     expected = explain(model, photo(), layer="backbone.conv")
     same(explain(model, photo(), layer="backbone"), expected)
     assert len(set(types)) == 1
+    assert not any(
+        tensor.requires_grad for tensor in tensors_in(backbone.own[-1])
+    )  # what the module itself keeps isn't touched
 
 
 def test_a_layer_with_nothing_to_differentiate() -> None:
@@ -606,16 +638,16 @@ def test_channels_last() -> None:  # peers 8.5 #65
 def test_compiled_models(layer: str | None) -> None:  # peers 8.5 #66
     model = cnn()
     expected = explain(model, photo())
-    compiled = torch.compile(model, backend="eager")
+    fast = compiled(model)
     with torch.no_grad():
-        compiled(photo())
-    with unchanged(compiled):
-        same(explain(compiled, photo(), layer=model.block if layer == "module" else layer), expected)
-    with record(compiled, "_orig_mod.block") as recording:
-        compiled(photo())
+        fast(photo())
+    with unchanged(fast):
+        same(explain(fast, photo(), layer=model.block if layer == "module" else layer), expected)
+    with record(fast, "_orig_mod.block") as recording:
+        fast(photo())
     assert recording.layer_name == "block"
     with torch.no_grad():
-        torch.testing.assert_close(compiled(photo()), model(photo()))
+        torch.testing.assert_close(fast(photo()), model(photo()))
 
 
 @pytest.mark.parametrize("layer", ["block", "module.block", None])

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from tests.examples_of_explanations import PAYLOADS, blob, captioning, classification, hostile, vqa
 from torch import Tensor
 
+from tests.examples_of_explanations import PAYLOADS, blob, captioning, classification, hostile, vqa
 from vlcam import storage
 from vlcam.contracts import Geometry, InputError, Target, TargetError
 from vlcam.explanation import Evidence, Explanation, NeuronText, Photo, map_flag

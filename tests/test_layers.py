@@ -6,9 +6,9 @@ import pytest
 import torch
 import torchvision
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
-from tests.tiny import Captioner, Cnn, Lambda, SideBranch, Twice, snapshot
+from tests.tiny import Captioner, Cnn, Lambda, SideBranch, Twice, compiled, snapshot
 from vlcam.contracts import InputError, LayerError
 from vlcam.engine import _chosen, gradients, record
 from vlcam.layers import Grid, Layer, find, table
@@ -29,7 +29,8 @@ def choice(model: nn.Module, *inputs: Any, key: str | None = None) -> tuple[str,
 
 def test_find_by_name_and_by_module() -> None:
     model = Cnn()
-    assert find(model, "block.1.conv") == find(model, model.block[1].conv) == ("block.1.conv", model.block[1].conv)
+    conv = model.get_submodule("block.1.conv")
+    assert find(model, "block.1.conv") == find(model, conv) == ("block.1.conv", conv)
     assert find(model, model) == ("Cnn", model)
 
 
@@ -39,8 +40,8 @@ def test_find_in_wrapped_models(name: str) -> None:  # peers 8.5 #66, #67
     for wrapped in (
         model,
         nn.DataParallel(model),
-        torch.compile(model, backend="eager"),
-        torch.compile(nn.DataParallel(model), backend="eager"),
+        compiled(model),
+        compiled(nn.DataParallel(model)),
     ):
         assert find(wrapped, name) == ("block.1", model.block[1])
         assert find(wrapped, model.block[1]) == ("block.1", model.block[1])
@@ -49,7 +50,7 @@ def test_find_in_wrapped_models(name: str) -> None:  # peers 8.5 #66, #67
 
 def test_find_a_compiled_part() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
-    whole = Lambda(lambda self, x: self.part(x), part=torch.compile(model, backend="eager"))
+    whole = Lambda(lambda self, x: self.part(x), part=compiled(model))
     assert find(whole, "part.0") == find(whole, "part._orig_mod.0") == find(whole, model[0]) == ("part.0", model[0])
 
 
@@ -172,7 +173,7 @@ def test_dropout_after_the_layer_leaves_it_its_name() -> None:
 
 
 def test_whole_blocks_and_not_their_branches() -> None:
-    def join(self: Any, x: Tensor) -> Tensor:
+    def join(self: Any, x: Tensor) -> Any:
         x = self.stem(x).relu()
         return self.fc(torch.cat([self.left(x), self.right(x)], 1).mean((2, 3)))
 
@@ -181,7 +182,7 @@ def test_whole_blocks_and_not_their_branches() -> None:
 
 
 def test_features_from_several_depths_are_explained_at_the_last() -> None:
-    def pyramid(self: Any, x: Tensor) -> Tensor:
+    def pyramid(self: Any, x: Tensor) -> Any:
         fine = self.one(x).relu()
         coarse = self.three(self.two(fine).relu())
         return self.fc(torch.cat([fine.mean((2, 3)), coarse.mean((2, 3))], 1))
@@ -245,10 +246,12 @@ def test_grids_that_do_not_fit() -> None:
 
 
 def test_the_gradient_at_a_token_lies_in_its_cell() -> None:  # models.md 6
-    def forward(self: Any, pixels: Tensor) -> Tensor:
+    def forward(self: Any, pixels: Tensor) -> Any:
         tokens = self.patch(pixels).flatten(2).transpose(1, 2)
         return (
-            F.gelu(self.norm(torch.cat([tokens.mean(1, keepdim=True), tokens], 1))).sum((1, 2))[:, None].expand(-1, 2)
+            functional.gelu(self.norm(torch.cat([tokens.mean(1, keepdim=True), tokens], 1)))
+            .sum((1, 2))[:, None]
+            .expand(-1, 2)
         )
 
     model = Lambda(forward, patch=nn.Conv2d(3, 6, 4, 4, bias=False), norm=nn.LayerNorm(6, bias=False))

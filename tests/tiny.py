@@ -1,11 +1,13 @@
 """Tiny models for the tests of the engine: every trait that breaks naive Grad-CAM, at a size that runs in a millisecond."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
+
+M = TypeVar("M", bound=nn.Module)
 
 
 class Cnn(nn.Module):
@@ -20,7 +22,7 @@ class Cnn(nn.Module):
         self.fc = nn.Linear(channels, classes)
         self.forwards = 0
 
-    def forward(self, pixels: Tensor) -> Tensor:
+    def forward(self, pixels: Tensor) -> Any:
         self.forwards += 1
         features = self.block(self.stem(pixels))
         return self.fc(self.drop(self.pool(features).flatten(1)))
@@ -32,7 +34,7 @@ class Residual(nn.Module):
         self.conv, self.norm = nn.Conv2d(channels, channels, 3, 1, 1), nn.BatchNorm2d(channels)
         self.relu = nn.ReLU(inplace=True)
 
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(self, features: Tensor) -> Any:
         out = self.norm(self.conv(features))
         out += features
         return self.relu(out)
@@ -45,11 +47,11 @@ class InPlaceAfter(nn.Module):
         super().__init__()
         self.features, self.fc, self.inplace, self.view = nn.Conv2d(3, 8, 3, 1, 1), nn.Linear(8, 5), inplace, view
 
-    def forward(self, pixels: Tensor) -> Tensor:
+    def forward(self, pixels: Tensor) -> Any:
         features = self.features(pixels)
         if self.view:
             features.flatten(1)[:, :3].mul_(2)
-        return self.fc(F.relu(features, inplace=self.inplace).mean((2, 3)))
+        return self.fc(functional.relu(features, inplace=self.inplace).mean((2, 3)))
 
 
 class Captioner(nn.Module):
@@ -62,7 +64,7 @@ class Captioner(nn.Module):
         self.cell = cell(width, width, num_layers=2, dropout=0.5, batch_first=True)
         self.speak = nn.Linear(width, words)
 
-    def forward(self, photo: Tensor, words: Tensor) -> Tensor:
+    def forward(self, photo: Tensor, words: Tensor) -> Any:
         seen = self.see(self.encoder(photo).flatten(1))[:, None]
         states, _ = self.cell(torch.cat([seen, self.embed(words)], 1)[:, :-1])
         return self.speak(states)
@@ -76,7 +78,7 @@ class SideBranch(nn.Module):
         self.trunk, self.main, self.side = nn.Conv2d(3, 8, 3, 1, 1), nn.Conv2d(8, 9, 3, 1, 1), nn.Conv2d(8, 7, 3, 1, 1)
         self.fc, self.fc2 = nn.Linear(9, 5), nn.Linear(7, 5)
 
-    def forward(self, pixels: Tensor) -> dict[str, Tensor]:
+    def forward(self, pixels: Tensor) -> Any:
         trunk = self.trunk(pixels).relu()
         scores = self.fc(self.main(trunk).relu().mean((2, 3)))
         return {"logits": scores, "aux": self.fc2(self.side(trunk).mean((2, 3)))}
@@ -89,7 +91,7 @@ class Twice(nn.Module):
         super().__init__()
         self.conv, self.fc = nn.Conv2d(3, 3, 3, 1, 1), nn.Linear(3, 5)
 
-    def forward(self, pixels: Tensor) -> Tensor:
+    def forward(self, pixels: Tensor) -> Any:
         return self.fc(self.conv(self.conv(pixels).tanh()).tanh().mean((2, 3)))
 
 
@@ -100,8 +102,16 @@ class Lambda(nn.Module):
             self.add_module(name, module)
         self.function = function
 
+    def __getattr__(self, name: str) -> Any:
+        return super().__getattr__(name)
+
     def forward(self, *inputs: Any, **options: Any) -> Any:
         return self.function(self, *inputs, **options)
+
+
+def compiled(model: nn.Module) -> Any:
+    """As torch.compile gives it, without generated code."""
+    return torch.compile(model, backend="eager")
 
 
 def snapshot(model: nn.Module) -> dict[str, Any]:
@@ -134,7 +144,7 @@ def snapshot(model: nn.Module) -> dict[str, Any]:
     return state
 
 
-def lively(model: nn.Module) -> nn.Module:
+def lively(model: M) -> M:
     """Batch-norms with statistics, so that train and eval mode differ."""
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):

@@ -15,7 +15,6 @@ from vlcam.methods import alpha, contributions
 from vlcam.methods import method as find_method
 from vlcam.plumbing import logits_of
 
-Index: TypeAlias = int | tuple[int, ...]
 Score: TypeAlias = Callable[[Any], Tensor]
 
 
@@ -50,15 +49,16 @@ def maps_from(
             f"layer {recording.layer_name!r} ran on a batch of {len(leaf)}, but one photo is explained at a time"
         )
     grid = grid or Grid()
-    activations = grid.to_maps(leaf.detach())
-    slopes = grid.to_maps(gradients(scores, leaf)[:, 0])
-    return LayerMaps(
-        layer=recording.layer_name,
-        maps=method.function(activations, slopes),
-        alpha=alpha(slopes),
-        contributions=contributions(activations, slopes),
-        activity=_wide(activations).amax((2, 3))[0],
-    )
+    with torch.inference_mode(False), torch.no_grad():
+        activations = grid.to_maps(leaf.detach())
+        slopes = grid.to_maps(gradients(scores, leaf)[:, 0])
+        return LayerMaps(
+            layer=recording.layer_name,
+            maps=method.function(activations, slopes),
+            alpha=alpha(slopes),
+            contributions=contributions(activations, slopes),
+            activity=_wide(activations).amax((2, 3))[0],
+        )
 
 
 @final
@@ -148,18 +148,19 @@ def _attribute(
             f"layer {recording.layer_name!r} ran on a batch of {len(leaf)}, but there are scores for {len(scores)} inputs; "
             "name a layer that sees every input once"
         )
-    activations = grid.to_maps(leaf.detach())
-    slopes = [grid.to_maps(gradient) for gradient in gradients(totals, leaf)]
-    maps = torch.stack([method.function(activations, slope) for slope in slopes], 1)
-    return Attribution(
-        layer=recording.layer_name,
-        method=method.name,
-        maps=maps.relu() if method.relu and not signed else maps,
-        alpha=torch.stack([alpha(slope) for slope in slopes], 1),
-        contributions=torch.stack([contributions(activations, slope) for slope in slopes], 1),
-        scores=_wide(scores.detach()),
-        targets=explained,
-    )
+    with torch.inference_mode(False), torch.no_grad():
+        activations = grid.to_maps(leaf.detach())
+        slopes = [grid.to_maps(gradient) for gradient in gradients(totals, leaf)]
+        maps = torch.stack([method.function(activations, slope) for slope in slopes], 1)
+        return Attribution(
+            layer=recording.layer_name,
+            method=method.name,
+            maps=maps.relu() if method.relu and not signed else maps,
+            alpha=torch.stack([alpha(slope) for slope in slopes], 1),
+            contributions=torch.stack([contributions(activations, slope) for slope in slopes], 1),
+            scores=_wide(scores.detach()),
+            targets=explained,
+        )
 
 
 def _scores(output: Any, targets: Any) -> tuple[Tensor, Tensor, tuple[tuple[int | tuple[int, ...] | str, ...], ...]]:
@@ -184,7 +185,7 @@ def _scores(output: Any, targets: Any) -> tuple[Tensor, Tensor, tuple[tuple[int 
     )
 
 
-def _rows(logits: Tensor, targets: Any) -> Sequence[Sequence[Index]]:
+def _rows(logits: Tensor, targets: Any) -> Sequence[Sequence[Any]]:
     """For every input of the batch, its targets."""
     batch = len(logits)
     if targets is None:

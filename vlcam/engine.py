@@ -101,7 +101,11 @@ class Recording:
         if not self._taps:
             raise LayerError(self._nothing())
         if self._name is None:
-            tap = self._taps[-1] if scores is None else self._last_spatial(scores)
+            if scores is None:
+                raise LayerError(
+                    "which layer leads to the scores isn't known yet: call resolve(scores) first, or name a layer"
+                )
+            tap = self._last_spatial(scores)
         else:
             tap = self._one_call(scores)
         if tap.kept._version != tap.version:

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, final
 
 import numpy as np
-from jaxtyping import Float, UInt8
 import torch
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from vlcam.contracts import Geometry, Target, TargetError

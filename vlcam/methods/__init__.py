@@ -4,7 +4,7 @@
 'eq. 1, 2'
 >>> method("grad-cam")
 Traceback (most recent call last):
-vlcam.contracts.InputError: no method 'grad-cam'; did you mean gradcam? The methods are gradcam, counterfactual, hirescam, ...
+vlcam.contracts.InputError: no method 'grad-cam'; did you mean gradcam or xgradcam? ...
 """
 
 from difflib import get_close_matches

@@ -45,9 +45,9 @@ def figure(
     """The photo and its heatmaps as one picture.
 
     ``targets`` picks and orders them (default: all), by position, label, or ``(label, n)``. ``shared`` gives all targets of a
-    kind one scale; without it every map has its own, with its maximum written under it, and how faint it is if it is. ``colours`` is a table of
-    :mod:`vlcam.render.colour` (default: ``inferno``; ``coolwarm`` for a method with signed maps). ``contour`` draws a line at half
-    of each map's maximum, which is legible without colours. ``width`` is that of the whole picture in pixels.
+    kind one scale; without it every map has its own, with its maximum written under it and, if it is faint, how faint.
+    ``colours`` is a table of :mod:`vlcam.render.colour` (default: ``inferno``; ``coolwarm`` for signed maps). ``contour`` draws a
+    line at half of each map's maximum, which is legible without colours. ``width`` is that of the whole picture in pixels.
 
     A map that shows nothing is not drawn: the plain photo stands there and the reason under it.
     """

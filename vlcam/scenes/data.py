@@ -32,6 +32,8 @@ CELL_KINDS = (len(SHAPES) + 1, len(COLOURS) + 1, len(SIZES) + 1, len(TEXTURES) +
 THINGS = tuple(product(SIZES, TEXTURES, COLOURS, SHAPES))
 """All 144 kinds of things, as (size, texture, colour, shape)."""
 
+_VALUES = (SHAPES, COLOURS, SIZES, TEXTURES)
+
 IGNORED = -1
 FORMAT = 2
 
@@ -41,9 +43,9 @@ FORMAT = 2
 class Arrays:
     """N scenes. Token rows are padded with 0; a missing question has answer -1.
 
-    ``images`` (N, 96, 96, 3); ``pairs`` (N, 36) and ``things`` (N, 144) 0/1; ``cells`` (N, 4, 12, 12) shape, colour, size and texture in each cell of the
-    grid, -1 where a thing's edge makes it undecided; ``captions`` (N, 5, 16); ``questions`` (N, 12, 14); ``answers`` and ``kinds``
-    (N, 12).
+    ``images`` (N, 96, 96, 3); ``pairs`` (N, 36) and ``things`` (N, 144) 0/1; ``cells`` (N, 4, 12, 12) shape, colour, size and
+    texture in each cell of the grid, -1 where a thing's edge makes it undecided; ``captions`` (N, 5, 16); ``questions``
+    (N, 12, 14); ``answers`` and ``kinds`` (N, 12).
     """
 
     images: NDArray[np.uint8]
@@ -85,7 +87,7 @@ def cell_labels(scene: Scene) -> NDArray[np.int8]:
     seen = cover.max(axis=0)
     out = np.full((4, CELLS, CELLS), IGNORED, np.int8)
     for row, (values, name) in enumerate(
-        zip((SHAPES, COLOURS, SIZES, TEXTURES), ("shape", "colour", "size", "texture"))
+        zip(_VALUES, ("shape", "colour", "size", "texture"), strict=True)
     ):
         codes = np.array([values.index(getattr(thing, name)) for thing in scene.things], np.int8)
         out[row][seen >= 0.35] = codes[best][seen >= 0.35]

@@ -17,6 +17,7 @@ CHANNELS = 192
 GRID = 12
 POOLED = 4
 HIDDEN = 512
+FUSED = 1024
 
 
 def conv_features(channels: int = CHANNELS) -> nn.Sequential:
@@ -63,7 +64,10 @@ class SceneClassifier(nn.Module):
 
 @final
 class SceneCaptioner(nn.Module):
-    """The photo as one vector starts the LSTM and is read again at every step; there is no attention."""
+    """The photo as one vector starts the LSTM and is read again at every step; there is no attention.
+
+    The next word is read off the LSTM's state and its product with the photo vector (both widened), as an answer is off a question.
+    """
 
     def __init__(self, words: int, *, channels: int = CHANNELS, hidden: int = HIDDEN, state: int = 384) -> None:
         super().__init__()
@@ -72,7 +76,10 @@ class SceneCaptioner(nn.Module):
         self.start = nn.Linear(hidden, 2 * state)
         self.embed = nn.Embedding(words, 128)
         self.lstm = nn.LSTM(128 + hidden, state, batch_first=True)
-        self.out = nn.Linear(state, words)
+        self.ask = nn.Linear(state, FUSED)
+        self.look = nn.Linear(hidden, FUSED)
+        self.mix = nn.Sequential(nn.Linear(FUSED, hidden), nn.ReLU(inplace=True))
+        self.out = nn.Linear(state + hidden, words)
 
     def encode(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch hidden"]:
         """The photo as one vector."""
@@ -93,7 +100,8 @@ class SceneCaptioner(nn.Module):
         """Logits of the word after each given word, and the LSTM's new state."""
         seen = photo[:, None].expand(-1, words.shape[1], -1)
         out, state = self.lstm(torch.cat([self.embed(words), seen], dim=-1), state)
-        return self.out(out), state
+        fused = self.mix(self.ask(out).tanh() * self.look(photo)[:, None])
+        return self.out(torch.cat([out, fused], dim=-1)), state
 
     def decode(
         self, photo: Float[Tensor, "batch hidden"], words: Int[Tensor, "batch length"]
@@ -120,15 +128,16 @@ class SceneVQA(nn.Module):
         self.head = conv_head(hidden, channels)
         self.embed = nn.Embedding(words, 96, padding_idx=Vocabulary.PAD)
         self.lstm = nn.LSTM(96, state, batch_first=True)
-        self.question = nn.Linear(state, hidden)
-        self.mix = nn.Sequential(nn.Linear(hidden, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, answers))
+        self.question = nn.Linear(state, FUSED)
+        self.look = nn.Linear(hidden, FUSED)
+        self.mix = nn.Sequential(nn.Linear(FUSED, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, answers))
 
     def encode(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch hidden"]:
         """The photo as one vector."""
         out: Tensor = self.head(self.features(images))
         return out
 
-    def read(self, words: Int[Tensor, "batch length"]) -> Float[Tensor, "batch hidden"]:
+    def read(self, words: Int[Tensor, "batch length"]) -> Float[Tensor, "batch fused"]:
         """The question as one vector; questions are padded on the right with ``Vocabulary.PAD``."""
         states, _ = self.lstm(self.embed(words))
         last = (words != Vocabulary.PAD).sum(dim=1).clamp_min(1) - 1
@@ -136,10 +145,10 @@ class SceneVQA(nn.Module):
         return out
 
     def answer(
-        self, photo: Float[Tensor, "batch hidden"], question: Float[Tensor, "batch hidden"]
+        self, photo: Float[Tensor, "batch hidden"], question: Float[Tensor, "batch fused"]
     ) -> Float[Tensor, "batch answers"]:
         """Logits of the answers."""
-        out: Tensor = self.mix(photo * question)
+        out: Tensor = self.mix(self.look(photo) * question)
         return out
 
     def forward(

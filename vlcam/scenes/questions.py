@@ -169,7 +169,7 @@ def _some(*words: str) -> tuple[str, ...]:
     return tuple(word for word in words if word)
 
 
-def _opening(reader: Reader) -> str:
+def _opening(reader: Reader) -> str:  # noqa: RET503 - Reader.fail never returns
     """The kind of the question, read off its first words."""
     words = reader.words
     for kind, opening in _OPENINGS.items():
