@@ -49,7 +49,7 @@ def gradcam(activations: Stack, gradients: Stack) -> Plane:
 
 
 def counterfactual(activations: Stack, gradients: Stack) -> Plane:
-    """Selvaraju et al. 2017, eq. 3 in eq. 2: the gradients negated before they are averaged."""
+    """Selvaraju et al. 2017, on counterfactual explanations: the gradients negated before they are averaged."""
     return _weighted(alphas([[[-value for value in row] for row in channel] for channel in gradients]), activations)
 
 
@@ -74,7 +74,7 @@ def layercam(activations: Stack, gradients: Stack) -> Plane:
 
 
 def gradcampp(activations: Stack, gradients: Stack) -> Plane:
-    """Chattopadhay et al. 2018, eq. 19 and 5, for the score exp(y), the common factor exp(y) left out."""
+    """Chattopadhay et al. 2018, for the score exp(y), the common factor exp(y) left out."""
     weights = []
     for channel, slopes in zip(activations, gradients, strict=True):
         total = sum(sum(row) for row in channel)

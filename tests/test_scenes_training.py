@@ -1,6 +1,7 @@
 """Data, training, resuming, weights on disk, and the numbers that are measured on them."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ def test_drawn_scenes_are_used_again(folder: Path, arrays: Arrays) -> None:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> Plan:
     monkeypatch.setattr(training, "VAL_SCENES", 8)
-    return Plan(scenes=16, steps=4, batch=4, seed=3)
+    return Plan(scenes=16, steps=4, schedule=4, batch=4, head_steps=4, head_batch=8, seed=3)
 
 
 def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(
@@ -102,19 +103,20 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(
         for key in whole:
             torch.testing.assert_close(parts[key], whole[key], atol=2e-3, rtol=2e-2)
     lines = [json.loads(line) for line in (tmp_path / "parts" / "train.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == [2, 4]
+    assert [line["step"] for line in lines] == [2, 4, 6, 8]
     assert {"map", "words_true", "vqa"} <= lines[0].keys()
 
     with pytest.raises(InputError, match="--resume"):
         train(tmp_path / "whole", small, device="cpu")
     with pytest.raises(InputError, match=r"other settings \(seed\)"):
-        train(tmp_path / "whole", Plan(scenes=16, steps=4, batch=4, seed=4), device="cpu", resume=True)
+        train(tmp_path / "whole", replace(small, seed=4), device="cpu", resume=True)
 
 
 def test_the_plan_warms_up_and_cools_down() -> None:
-    plan = Plan(steps=1000)
+    plan = Plan(schedule=1000, head_steps=1000)
     assert plan.rate(0) < plan.rate(299) == plan.peak == plan.rate(500)
     assert plan.rate(999) == pytest.approx(plan.peak * 0.002)
+    assert plan.head_rate(0) < plan.head_rate(199) == plan.head_peak == plan.head_rate(400) > plan.head_rate(999) > 0
     assert (plan.cell_weight(0), plan.cell_weight(250), plan.cell_weight(500)) == (1.0, 0.5, 0.0)
 
 

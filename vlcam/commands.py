@@ -10,9 +10,8 @@ from PIL import Image
 
 from vlcam import __version__, console, summary
 from vlcam.contracts import InputError, LayerError, Request, Task, VlcamError
-from vlcam.explainer import RANKINGS, explain
+from vlcam.explainer import RANKINGS, check_layer, explain
 from vlcam.explanation import Explanation
-from vlcam.layers import find
 from vlcam.methods import method as find_method
 from vlcam.output import SCHEMA, check_folder, dumps, slug, staged, to_json, without_surrogates, write_text
 from vlcam.render import page
@@ -161,11 +160,11 @@ def _check(task: Task, wanted: Wanted) -> None:
     find_method(wanted.method)
     if wanted.ranking not in RANKINGS:
         raise InputError(f"ranking {wanted.ranking!r} was given; expected one of {', '.join(RANKINGS)}")
-    if wanted.layer is not None:
-        find(task.model, wanted.layer)
     blank = Image.new("RGB", (8, 8))
     request = Request(wanted.targets, wanted.caption, wanted.question, wanted.top, wanted.pairs())
-    task.prepare(blank, request)
+    prepared = task.prepare(blank, request)
+    if wanted.layer is not None:
+        check_layer(task, wanted.layer, prepared, request)
     if task.kind == "captioning":  # the words of a contrast have to be words that the model knows
         for word in (one for pair in wanted.pairs() for one in pair):
             task.prepare(blank, Request(caption=word))

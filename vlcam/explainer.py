@@ -6,10 +6,11 @@ from typing import Any
 
 from torch import nn
 
-from vlcam.attribution import maps_from
-from vlcam.contracts import InputError, Names, Request, Task
+from vlcam.attribution import LayerMaps, maps_from
+from vlcam.contracts import InputError, LayerError, Method, Names, Prepared, Request, Spoken, Task
 from vlcam.engine import record
 from vlcam.explanation import Explanation, NeuronText
+from vlcam.layers import find, traced
 from vlcam.methods import method as find_method
 from vlcam.photo import open_photo
 
@@ -64,9 +65,16 @@ def explain(
     )
     picture, photo = open_photo(image, name=name)
     prepared = task.prepare(picture, request)
-    with record(task.model, task.layer if layer is None else layer) as recording:
-        spoken = task.run(prepared, request)
-    found = maps_from(spoken.scores, recording, chosen)
+    wanted = task.layer if layer is None else layer
+    if isinstance(wanted, str):
+        check_layer(task, wanted, prepared, request)
+    try:
+        spoken, found = _run(task, prepared, request, wanted, chosen)
+    except LayerError:
+        if wanted is not None:
+            raise
+        # The layer chosen by itself in an earlier run didn't lead to these targets and is forgotten: choose anew.
+        spoken, found = _run(task, prepared, request, wanted, chosen)
     explanation = Explanation(
         task=task.kind,
         model=task.name,
@@ -85,6 +93,23 @@ def explain(
     )
     known = task.names if names is None else names
     return explanation if known is None else replace(explanation, neurons=describe(explanation, known, ranking=ranking))
+
+
+def _run(
+    task: Task, prepared: Prepared, request: Request, layer: str | nn.Module | None, method: Method
+) -> tuple[Spoken, LayerMaps]:
+    with record(task.model, layer) as recording:
+        spoken = task.run(prepared, request)
+    return spoken, maps_from(spoken.scores, recording, method)
+
+
+def check_layer(task: Task, layer: str, prepared: Prepared, request: Request) -> None:
+    """Raise LayerError for a layer that the task's model doesn't have, with the closest names and their output shapes."""
+    try:
+        find(task.model, layer)
+    except LayerError:
+        rows = traced(task.model, lambda: task.run(prepared, request))
+        find(task.model, layer, shapes={row.name: row.shape for row in rows})
 
 
 def describe(explanation: Explanation, names: Names, *, ranking: str = "contribution") -> tuple[NeuronText, ...] | None:

@@ -1,6 +1,6 @@
 """The layers of a model: found by name, listed with their shapes, and read as maps."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Literal, final
@@ -52,6 +52,11 @@ def table(model: nn.Module, *inputs: Any, **options: Any) -> list[Layer]:
 
     The model is left as it was.
     """
+    return traced(model, lambda: model(*plain(inputs), **plain(options)))
+
+
+def traced(model: nn.Module, run: Callable[[], Any]) -> list[Layer]:
+    """As :func:`table`, of whatever ``run()`` does with the model."""
     layers: list[Layer] = []
 
     def hook_for(name: str) -> Any:
@@ -69,7 +74,7 @@ def table(model: nn.Module, *inputs: Any, **options: Any) -> list[Layer]:
         for name, module in named_modules(model).items():
             if name:
                 stack.callback(module.register_forward_hook(hook_for(name)).remove)
-        model(*plain(inputs), **plain(options))
+        run()
     return layers
 
 

@@ -19,14 +19,17 @@ def run_export(folder: Path, split: str, n: int, size: int) -> None:
     console.say(f"Wrote {n} scenes of the {split} split to {folder}")
 
 
-def run_train(folder: Path, *, scenes: int, steps: int, seed: int, resume: bool, device: str | None) -> None:
+def run_train(
+    folder: Path, *, scenes: int, steps: int, head_steps: int, seed: int, resume: bool, device: str | None
+) -> None:
     """Train, with a progress bar."""
     from vlcam.scenes.train import Plan, train
 
     check_folder(folder)
     _check_device(device)
     with console.training() as report:
-        train(folder, Plan(scenes=scenes, steps=steps, seed=seed), resume=resume, device=device, report=report)
+        plan = Plan(scenes=scenes, steps=steps, head_steps=head_steps, seed=seed)
+        train(folder, plan, resume=resume, device=device, report=report)
     console.say(f"Wrote the weights to {folder}; metrics are in {folder / 'train.jsonl'}")
 
 

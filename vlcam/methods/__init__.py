@@ -1,7 +1,7 @@
 """Ways to turn activations and gradients into maps: pure functions in a registry.
 
 >>> method("gradcam").equation
-'eq. 1, 2'
+'eq. 1 and 2: relu(sum_k mean(G_k) A_k)'
 >>> method("grad-cam")
 Traceback (most recent call last):
 vlcam.contracts.InputError: no method 'grad-cam'; did you mean gradcam or xgradcam? ...

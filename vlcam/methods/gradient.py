@@ -29,17 +29,17 @@ def gradcam(activations: Activations, gradients: Gradients) -> Maps:
 
 
 def counterfactual(activations: Activations, gradients: Gradients) -> Maps:
-    """``sum_k -alpha[k] A[k, i, j]``, what speaks against the target: Selvaraju et al. 2017, section 3.3, eq. 3."""
+    """``sum_k -alpha[k] A[k, i, j]``, what speaks against the target: Selvaraju et al. 2017, on counterfactual explanations."""
     return -gradcam(activations, gradients)
 
 
 def hirescam(activations: Activations, gradients: Gradients) -> Maps:
-    """``sum_k G[k, i, j] A[k, i, j]``: Draelos & Carin 2020 (arXiv 2011.08891), eq. 5 there."""
+    """``sum_k G[k, i, j] A[k, i, j]``: Draelos & Carin 2020 (arXiv 2011.08891)."""
     return (_wide(gradients) * _wide(activations)).sum(1)
 
 
 def layercam(activations: Activations, gradients: Gradients) -> Maps:
-    """``sum_k relu(G[k, i, j]) A[k, i, j]``: Jiang et al. 2021 (LayerCAM, IEEE TIP 30), eq. 6 to 8."""
+    """``sum_k relu(G[k, i, j]) A[k, i, j]``: Jiang et al. 2021 (LayerCAM, IEEE TIP 30)."""
     return (_wide(gradients).relu() * _wide(activations)).sum(1)
 
 
@@ -47,11 +47,11 @@ def gradcampp(activations: Activations, gradients: Gradients) -> Maps:
     """``sum_k w[k] A[k, i, j]`` with ``w[k] = sum_ij a[k, i, j] relu(G[k, i, j])``: Chattopadhay et al. 2018 (arXiv 1710.11063).
 
     The score is taken as ``exp(y)``, whose derivatives of any order are powers of G if the layers after are piecewise linear
-    (the paper's assumption): ``a = G^2 / (2 G^2 + sum_ab A[k, a, b] G^3)`` (eq. 19; eq. 5 for w). The factor ``exp(y)`` of the
+    (the paper's assumption): ``a = G^2 / (2 G^2 + sum_ab A[k, a, b] G^3)``. The factor ``exp(y)`` of the
     weights, one number per target, is left out. Where the denominator is zero, ``a`` is zero.
     """
     activations, gradients = _wide(activations), _wide(gradients)
-    # One power of G less above and below than in eq. 19, so that small gradients don't vanish in float32.
+    # One power of G less above and below than in the paper, so that small gradients don't vanish in float32.
     bottom = 2 + activations.sum((2, 3), keepdim=True) * gradients
     usable = (bottom != 0) & (gradients != 0)
     weights = torch.where(usable, 1 / torch.where(usable, bottom, 1), 0)
@@ -78,12 +78,18 @@ def _spread(activations: Tensor, gradients: Tensor) -> Tensor:
 
 
 BUILT_IN = (
-    Method("gradcam", gradcam, "Grad-CAM", "Selvaraju et al. 2017, arXiv 1610.02391", "eq. 1, 2"),
+    Method("gradcam", gradcam, "Grad-CAM", "Selvaraju et al. 2017, arXiv 1610.02391", "eq. 1 and 2: relu(sum_k mean(G_k) A_k)"),
     Method(
-        "counterfactual", counterfactual, "Counterfactual Grad-CAM", "Selvaraju et al. 2017, arXiv 1610.02391", "eq. 3"
+        "counterfactual", counterfactual, "Counterfactual Grad-CAM", "Selvaraju et al. 2017, arXiv 1610.02391", "relu(sum_k mean(-G_k) A_k)"
     ),
-    Method("hirescam", hirescam, "HiResCAM", "Draelos & Carin 2020, arXiv 2011.08891", "eq. 5"),
-    Method("layercam", layercam, "LayerCAM", "Jiang et al. 2021, IEEE TIP 30", "eq. 6-8"),
-    Method("gradcam++", gradcampp, "Grad-CAM++", "Chattopadhay et al. 2018, arXiv 1710.11063", "eq. 5, 19"),
-    Method("xgradcam", xgradcam, "XGrad-CAM", "Fu et al. 2020, arXiv 2008.02312", "eq. 8"),
+    Method("hirescam", hirescam, "HiResCAM", "Draelos & Carin 2020, arXiv 2011.08891", "relu(sum_k G_k A_k)"),
+    Method("layercam", layercam, "LayerCAM", "Jiang et al. 2021, IEEE TIP 30", "relu(sum_k relu(G_k) A_k)"),
+    Method(
+        "gradcam++",
+        gradcampp,
+        "Grad-CAM++",
+        "Chattopadhay et al. 2018, arXiv 1710.11063",
+        "relu(sum_k w_k A_k), w_k = sum(a_k relu(G_k)), a_k = G_k^2 / (2 G_k^2 + sum(A_k) G_k^3)",
+    ),
+    Method("xgradcam", xgradcam, "XGrad-CAM", "Fu et al. 2020, arXiv 2008.02312", "relu(sum_k w_k A_k), w_k = sum(G_k A_k) / sum(A_k)"),
 )

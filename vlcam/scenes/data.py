@@ -86,9 +86,7 @@ def cell_labels(scene: Scene) -> NDArray[np.int8]:
     best = cover.argmax(axis=0)
     seen = cover.max(axis=0)
     out = np.full((4, CELLS, CELLS), IGNORED, np.int8)
-    for row, (values, name) in enumerate(
-        zip(_VALUES, ("shape", "colour", "size", "texture"), strict=True)
-    ):
+    for row, (values, name) in enumerate(zip(_VALUES, ("shape", "colour", "size", "texture"), strict=True)):
         codes = np.array([values.index(getattr(thing, name)) for thing in scene.things], np.int8)
         out[row][seen >= 0.35] = codes[best][seen >= 0.35]
         out[row][cover.sum(axis=0) < 0.1] = len(values)

@@ -5,7 +5,8 @@ costs a fraction of a whole one and many more can be taken.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,13 +15,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from vlcam.scenes.data import IGNORED, Arrays
+from vlcam.scenes.family import Family, presence, texts
+from vlcam.scenes.plan import Plan
 from vlcam.scenes.words import Vocabulary
 from vlcam.scenes.zoo import to_input
 
-if TYPE_CHECKING:
-    from vlcam.scenes.train import Family, Plan
-
 CHUNK = 128
+
+
+def save_state(state: dict[str, Any], path: Path) -> None:
+    """Write a checkpoint so that either the old or the new one is there, whatever happens."""
+    part = path.with_suffix(".part")
+    torch.save(state, part)
+    part.replace(path)
 
 
 def pooled_features(
@@ -42,7 +49,7 @@ def pooled_features(
     return np.concatenate(rows)
 
 
-def head_losses(family: "Family", pooled: Tensor, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+def head_losses(family: Family, pooled: Tensor, batch: dict[str, Tensor]) -> dict[str, Tensor]:
     """The losses of everything that follows the pooled features ``(batch, channels * 16)``."""
     pairs = family.classifier.classifier(family.classifier.head[2:](pooled)).float()
     photo = family.captioner.head[2:](pooled)
@@ -53,52 +60,40 @@ def head_losses(family: "Family", pooled: Tensor, batch: dict[str, Tensor]) -> d
     things = torch.stack([family.said_things(photo), family.asked_things(asked)]).float()
     return {
         "pairs": F.binary_cross_entropy_with_logits(pairs, batch["pairs"]) * 10,
-        "words": F.cross_entropy(
-            said.flatten(0, 1), batch["captions"][:, 1:].flatten(), ignore_index=Vocabulary.PAD
-        ),
+        "words": F.cross_entropy(said.flatten(0, 1), batch["captions"][:, 1:].flatten(), ignore_index=Vocabulary.PAD),
         "answers": F.cross_entropy(answers, batch["answers"], ignore_index=IGNORED),
-        "photo things": F.binary_cross_entropy_with_logits(things, batch["things"].expand(2, -1, -1)) * 40,
+        "photo things": presence(things, batch["things"].expand(2, -1, -1)),
     }
 
 
 def _batch(
-    arrays: Arrays, rows: NDArray[np.int64], kinds: NDArray[np.float64], rng: np.random.Generator, device: torch.device
+    arrays: Arrays, rows: NDArray[np.int64], rng: np.random.Generator, device: torch.device
 ) -> dict[str, Tensor]:
-    one = rng.integers(0, arrays.captions.shape[1], len(rows))
-    captions = np.array(arrays.captions[rows, one])
-    keys = rng.random((len(rows), arrays.questions.shape[1])) ** (1 / kinds[np.asarray(arrays.kinds[rows])])
-    three = np.argsort(-keys, axis=1)[:, :3]
-    questions = np.array(arrays.questions[rows[:, None], three]).reshape(-1, arrays.questions.shape[-1])
-    answers = np.array(arrays.answers[rows[:, None], three]).reshape(-1)
-    longest = int((captions != Vocabulary.PAD).sum(1).max())
-    widest = max(1, int((questions != Vocabulary.PAD).sum(1).max()))
-
-    def numbers(values: NDArray[np.generic]) -> Tensor:
-        return torch.from_numpy(values.astype(np.int64)).to(device)
-
-    return {
-        "captions": numbers(captions[:, :longest]),
-        "questions": numbers(questions[:, :widest]),
-        "answers": numbers(answers),
-        "pairs": numbers(np.array(arrays.pairs[rows])).float(),
-        "things": numbers(np.array(arrays.things[rows])).float(),
-    }
+    captions, questions, answers = texts(arrays, rows, rng, captions=1, questions=3)
+    there = (torch.from_numpy(np.array(have[rows])).float() for have in (arrays.pairs, arrays.things))
+    given = dict(
+        zip(
+            ("captions", "questions", "answers", "pairs", "things"), (captions, questions, answers, *there), strict=True
+        )
+    )
+    return {name: tensor.to(device) for name, tensor in given.items()}
 
 
 def fit_heads(
-    family: "Family",
+    family: Family,
     arrays: Arrays,
-    plan: "Plan",
-    kinds: NDArray[np.float64],
+    plan: Plan,
     *,
+    state_file: Path,
     device: torch.device,
-    check: Callable[[int], None],
+    check: Callable[[int, Family], None],
     report: Callable[[int, int, dict[str, float]], None] | None = None,
     check_every: int = 1000,
 ) -> None:
     """Train the heads of ``family`` in place for ``plan.head_steps`` steps; its convolutions stay as they are.
 
-    ``check(step)`` is called now and then and at the end, with the family in eval mode.
+    ``check(step)`` is called now and then and at the end, with the family in eval mode, and the state is saved in ``state_file``;
+    if it is there, the run goes on from it.
     """
     pool = family.classifier.head[:2]
     both = [
@@ -111,17 +106,23 @@ def fit_heads(
         if ".features." not in name and not name.startswith(("cells.", "things."))
     ]
     optimiser = torch.optim.AdamW(trained, lr=plan.head_peak, weight_decay=plan.decay)
+    first = 0
+    if state_file.exists():
+        state = torch.load(state_file, map_location=device, weights_only=True)
+        family.load_state_dict(state["family"])
+        optimiser.load_state_dict(state["optimiser"])
+        first = int(state["step"])
     running: dict[str, float] = {}
-    for step in range(plan.head_steps):
+    for step in range(first, plan.head_steps):
         rng = np.random.Generator(np.random.PCG64([plan.seed, 4, step]))
         rows = rng.integers(0, len(arrays), plan.head_batch)
-        rate = plan.head_peak * min(1.0, (step + 1) / 200) * min(1.0, (plan.head_steps - step) / (0.6 * plan.head_steps))
         for group in optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = plan.head_rate(step)
         family.train()
+        family.classifier.features.eval()
         with torch.autocast(device.type, torch.bfloat16):
             pooled = torch.from_numpy(both[step % 2][rows]).to(device).float()
-            losses = head_losses(family, pooled, _batch(arrays, rows, kinds, rng, device))
+            losses = head_losses(family, pooled, _batch(arrays, rows, rng, device))
             total = losses["pairs"] + losses["words"] + losses["answers"] + 0.5 * losses["photo things"]
         optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(total)
@@ -135,6 +136,6 @@ def fit_heads(
                 report(step, plan.head_steps, running)
         if (step + 1) % check_every == 0 or step + 1 == plan.head_steps:
             family.eval()
-            check(step + 1)
-
-
+            state = {"family": family.state_dict(), "optimiser": optimiser.state_dict(), "step": step + 1}
+            save_state(state, state_file)
+            check(step + 1, family)

@@ -1,0 +1,57 @@
+"""The settings of a training run, and how they change along it."""
+
+from dataclasses import dataclass
+from typing import final
+
+THINGS_FROM = 3000
+PHOTO_THINGS_FROM = 4000
+
+
+@final
+@dataclass(frozen=True)
+class Plan:
+    """The settings of a run.
+
+    ``steps`` are taken of a learning-rate schedule made for ``schedule`` steps, then ``head_steps`` with the trunk fixed.
+    """
+
+    scenes: int = 80_000
+    steps: int = 6_000
+    schedule: int = 8_500
+    batch: int = 64
+    peak: float = 2e-3
+    decay: float = 0.02
+    average: float = 0.998
+    sparse: float = 3.0
+    head_steps: int = 4_000
+    head_batch: int = 256
+    head_peak: float = 1.5e-3
+    seed: int = 0
+
+    def rate(self, step: int) -> float:
+        """Learning rate: linear warm-up over 300 steps, flat, then falling over the schedule's last half."""
+        warm = min(1.0, (step + 1) / 300)
+        cool = min(1.0, (self.schedule - step) / (0.5 * self.schedule))
+        return self.peak * warm * cool
+
+    def head_rate(self, step: int) -> float:
+        """Learning rate with the trunk fixed: warm-up over 200 steps, flat, then a straight line to zero over the last 60 %."""
+        return (
+            self.head_peak * min(1.0, (step + 1) / 200) * min(1.0, (self.head_steps - step) / (0.6 * self.head_steps))
+        )
+
+    def things_weight(self, step: int) -> float:
+        """Weight of the loss on whole things, asked of the last conv layer: nothing at first, then 1."""
+        return float(step >= THINGS_FROM)
+
+    def photo_things_weight(self, step: int) -> float:
+        """Weight of the losses on whole things, asked of the photo vectors: nothing at first, then 1."""
+        return float(step >= PHOTO_THINGS_FROM)
+
+    def sparse_weight(self, step: int) -> float:
+        """Weight of the sparseness loss: from 0 to ``sparse`` over the first 1000 steps."""
+        return self.sparse * min(1.0, step / 1000)
+
+    def cell_weight(self, step: int) -> float:
+        """Weight of the loss per cell: from 1 to 0 over the first half."""
+        return max(0.0, 1.0 - step / (0.5 * self.schedule))
