@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 
-def test_the_speed_benchmark_runs(root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_speed_benchmark_runs(
+    root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     import torch
 
     threads = str(torch.get_num_threads())

@@ -42,7 +42,8 @@ def _hue(colour: Iterable[float]) -> NDArray[np.float64]:
 
 def unchecked(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function as users run it: without the type checks of the test run, which would catch a wrong type first."""
-    return unwrap(function)
+    plain: Callable[..., Any] = unwrap(function)
+    return plain
 
 
 @pytest.mark.parametrize("split", SPLITS)

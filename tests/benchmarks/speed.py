@@ -70,14 +70,18 @@ def classifier_case(title: str, model: nn.Module, layer: str, classes: int, at_m
         def torchcams() -> Any:
             with torchcam.GradCAM(model, layer) as cam:
                 scores = model(images)
-                return [cam([row[k] for row in wanted], scores, retain_graph=True, normalized=False) for k in range(classes)]
+                return [
+                    cam([row[k] for row in wanted], scores, retain_graph=True, normalized=False) for k in range(classes)
+                ]
 
         case.peers["torchcam"] = torchcams
     if captum := _peer("captum.attr"):
 
         def captums() -> Any:
             cam = captum.LayerGradCam(model, module)
-            return [cam.attribute(images, target=[row[k] for row in wanted], relu_attributions=True) for k in range(classes)]
+            return [
+                cam.attribute(images, target=[row[k] for row in wanted], relu_attributions=True) for k in range(classes)
+            ]
 
         case.peers["captum"] = captums
     return case
@@ -87,7 +91,12 @@ def blip_case(short: bool) -> Case:
     """All eleven words of a caption, from a captioner of BLIP-base's size with random weights."""
     from transformers import BlipConfig, BlipForConditionalGeneration
 
-    tiny: dict[str, Any] = {"num_hidden_layers": 2, "hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 2}
+    tiny: dict[str, Any] = {
+        "num_hidden_layers": 2,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_attention_heads": 2,
+    }
     size = 64 if short else 384
     config = BlipConfig(
         text_config={**(tiny if short else {}), "encoder_hidden_size": 32 if short else 768},
@@ -141,8 +150,12 @@ def cases(short: bool) -> list[Callable[[], Case]]:
 
     size = 64 if short else 224
 
-    def classifier(title: str, build: Callable[[], nn.Module], layer: str, classes: int, at_most: float) -> Callable[[], Case]:
-        return lambda: classifier_case(f"{title} {layer}, batch 4, {classes} classes", build(), layer, classes, at_most, size)
+    def classifier(
+        title: str, build: Callable[[], nn.Module], layer: str, classes: int, at_most: float
+    ) -> Callable[[], Case]:
+        return lambda: classifier_case(
+            f"{title} {layer}, batch 4, {classes} classes", build(), layer, classes, at_most, size
+        )
 
     small = [classifier("MobileNetV2", models.mobilenet_v2, "features.18", 5, 1.5)]
     large = [
@@ -205,7 +218,9 @@ def main(given: list[str]) -> int:
         found = measure(case, options.rounds)
         slow |= found["vlcam"] > case.at_most
         peers = "  ".join(f"{name} {found[name]:.2f}" for name in case.peers)
-        print(f"{case.title:52} bare {found['bare'] * 1e3:8.1f} ms  vlcam {found['vlcam']:.2f} (at most {case.at_most})  {peers}")
+        print(
+            f"{case.title:52} bare {found['bare'] * 1e3:8.1f} ms  vlcam {found['vlcam']:.2f} (at most {case.at_most})  {peers}"
+        )
         if options.memory:
             peaks = peak_memory(number, options.short, ["bare", "vlcam", *case.peers], options.threads)
             print(f"{'':52} peak memory in MiB: " + "  ".join(f"{name} {peak:.0f}" for name, peak in peaks.items()))

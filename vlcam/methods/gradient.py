@@ -78,9 +78,19 @@ def _spread(activations: Tensor, gradients: Tensor) -> Tensor:
 
 
 BUILT_IN = (
-    Method("gradcam", gradcam, "Grad-CAM", "Selvaraju et al. 2017, arXiv 1610.02391", "eq. 1 and 2: relu(sum_k mean(G_k) A_k)"),
     Method(
-        "counterfactual", counterfactual, "Counterfactual Grad-CAM", "Selvaraju et al. 2017, arXiv 1610.02391", "relu(sum_k mean(-G_k) A_k)"
+        "gradcam",
+        gradcam,
+        "Grad-CAM",
+        "Selvaraju et al. 2017, arXiv 1610.02391",
+        "eq. 1 and 2: relu(sum_k mean(G_k) A_k)",
+    ),
+    Method(
+        "counterfactual",
+        counterfactual,
+        "Counterfactual Grad-CAM",
+        "Selvaraju et al. 2017, arXiv 1610.02391",
+        "relu(sum_k mean(-G_k) A_k)",
     ),
     Method("hirescam", hirescam, "HiResCAM", "Draelos & Carin 2020, arXiv 2011.08891", "relu(sum_k G_k A_k)"),
     Method("layercam", layercam, "LayerCAM", "Jiang et al. 2021, IEEE TIP 30", "relu(sum_k relu(G_k) A_k)"),
@@ -91,5 +101,11 @@ BUILT_IN = (
         "Chattopadhay et al. 2018, arXiv 1710.11063",
         "relu(sum_k w_k A_k), w_k = sum(a_k relu(G_k)), a_k = G_k^2 / (2 G_k^2 + sum(A_k) G_k^3)",
     ),
-    Method("xgradcam", xgradcam, "XGrad-CAM", "Fu et al. 2020, arXiv 2008.02312", "relu(sum_k w_k A_k), w_k = sum(G_k A_k) / sum(A_k)"),
+    Method(
+        "xgradcam",
+        xgradcam,
+        "XGrad-CAM",
+        "Fu et al. 2020, arXiv 2008.02312",
+        "relu(sum_k w_k A_k), w_k = sum(G_k A_k) / sum(A_k)",
+    ),
 )

@@ -180,7 +180,9 @@ class _Sheet:
         if view.flag != "ok" or self.shared:
             return NOTICE[view.flag]
         times = round(self.peaks[view.target.kind] / peak(view))
-        return f"maximum {number(peak(view))}" + (f", {times} times fainter than the strongest" if times >= FAINT else "")
+        return f"maximum {number(peak(view))}" + (
+            f", {times} times fainter than the strongest" if times >= FAINT else ""
+        )
 
     def _bars(self) -> list[tuple[str, str, str]]:
         """Each colour bar's name and the numbers at its ends."""

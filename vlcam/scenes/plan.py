@@ -23,7 +23,7 @@ class Plan:
     decay: float = 0.02
     average: float = 0.998
     sparse: float = 3.0
-    head_steps: int = 4_000
+    head_steps: int = 6_000
     head_batch: int = 256
     head_peak: float = 1.5e-3
     seed: int = 0

@@ -31,7 +31,8 @@ from torch import nn
 
 from vlcam.contracts import InputError
 from vlcam.scenes.data import draw
-from vlcam.scenes.family import Family, make_batch, recalibrate
+from vlcam.scenes.family import Family, recalibrate
+from vlcam.scenes.family import make_batch as make_batch
 from vlcam.scenes.heads import fit_heads, save_state
 from vlcam.scenes.plan import Plan as Plan
 from vlcam.scenes.zoo import write_weights
