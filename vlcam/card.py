@@ -20,15 +20,16 @@ vector, and two fully connected layers (23 answers, softmax). The three share on
 
 ## Training
 `vlcam scenes train DIR --scenes {scenes} --steps {steps} --head-steps {head_steps} --seed {seed}`, about 90 minutes on two quiet
-cores: {scenes:,} generated training scenes; {steps:,} steps of {batch} pictures for the whole, then {head_steps:,} steps of {head_batch}
-pictures with the trunk fixed. Helper losses, whose layers are thrown away, ask the trunk which shape, colour, size and texture
-each cell of the last conv layer shows (from the exact masks; fading out), which kinds of things are in the picture, and each channel to fire seldom. So the
-trunk was told where things are: good localisation here says that the explanation is faithful to such a trunk, and is no evidence that a
-network finds places without being told. The trunk is a moving average, with batch-norm statistics measured anew.
+cores: {scenes:,} generated training scenes; {steps:,} steps of {batch} pictures for the whole, then {head_steps:,} steps of
+{head_batch} pictures with the trunk fixed. Helper losses, whose layers are thrown away, ask the trunk which shape, colour, size
+and texture each cell of the last conv layer shows (from the exact masks; fading out), which kinds of things are in the picture,
+and each channel to fire seldom. So the trunk was told where things are: good localisation here says that the explanation is
+faithful to such a trunk, and is no evidence that a network finds places without being told. The trunk is a moving average, with
+batch-norm statistics measured anew.
 
 The shipped files come from one such run of which parts were added on the way: in the first stage the captioner and the VQA model did
 not have the layers around the product yet (they were trained from scratch in the second stage), and the fading of the per-cell helper
-followed schedules of 7,500 to 9,000 steps; the second stage took 4,000 steps, and 1,500 more of the captioner alone. A run of the command
+followed schedules of 7,500 to 9,000 steps; the second stage took 4,000 steps, and 1,000 more of the captioner alone. A run of the command
 above differs from it in that.
 
 ## Data
