@@ -17,7 +17,7 @@ from vlcam.scenes.zoo import load, new
 from vlcam.tasks import bundled
 
 MEASURED_SPLITS: tuple[Split, ...] = ("test", "unseen")
-CHECK_SCENES = 60
+CHECK_SCENES = 24
 Progress = Callable[[int, int], Any]
 
 

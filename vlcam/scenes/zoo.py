@@ -130,7 +130,7 @@ def beam_search(
                     parents.append(parent)
             kept = grown
             state = (state[0][:, parents], state[1][:, parents])
-            if len(done) >= beams:
+            if not kept:
                 break
         finished = done or [(score / len(ids), ids) for score, ids in kept]
     return CAPTION_VOCABULARY.decode(max(finished)[1])
