@@ -60,7 +60,7 @@ def boxes(scene: Scene, size: int = PIXELS) -> NDArray[np.int64]:
     return found
 
 
-def _check(size: int) -> None:
+def _check(size: object) -> None:
     if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1:
         raise ValueError(
             f"size is {size!r}: expected a whole number of pixels, 1 or more; pass for example size={PIXELS}"
