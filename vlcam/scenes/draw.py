@@ -52,6 +52,7 @@ def masks(scene: Scene, size: int = PIXELS) -> NDArray[np.bool_]:
 
 def boxes(scene: Scene, size: int = PIXELS) -> NDArray[np.int64]:
     """The tight box around each visible mask, ``(things, 4)``: x0, y0, x1, y1 (exclusive); all 0: no pixel."""
+    _check(size)
     found = np.zeros((len(scene.things), 4), dtype=np.int64)
     for i, mask in enumerate(masks(scene, size)):
         columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
