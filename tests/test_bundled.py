@@ -11,8 +11,8 @@ from vlcam.measure import measure_grounding, measure_quality
 from vlcam.scenes.zoo import WHICH, load, weights_folder
 
 BARS = {"map": 0.98, "words_true": 0.97, "captions_true": 0.88, "vqa": 0.97}
-GROUNDING_BARS = {"colour words": 0.40, "shape words": 0.35, "answers": 0.60}
-"""Caption words are meant to reach 0.50; these weights don't, and the card and the README say what they do reach."""
+GROUNDING_BARS = {"colour words": 0.50, "shape words": 0.50, "answers": 0.60}
+MISSED = pytest.mark.xfail(strict=True, reason="these weights reach 0.35; the card and the README say so")
 
 
 @pytest.fixture(scope="module")
@@ -54,10 +54,17 @@ def test_the_weights_give_the_cards_grounding(measured: dict[str, Any]) -> None:
             assert found[kind][column] == pytest.approx(row[column], abs=0.05), (kind, column)
 
 
-@pytest.mark.parametrize(("kind", "bar"), GROUNDING_BARS.items())
+@pytest.mark.parametrize(
+    ("kind", "bar"),
+    [pytest.param(kind, bar, marks=[MISSED] if kind == "shape words" else []) for kind, bar in GROUNDING_BARS.items()],
+)
 def test_heatmaps_point_at_what_words_are_about(measured: dict[str, Any], kind: str, bar: float) -> None:
+    assert measured["splits"]["test"]["grounding"][kind]["map"] >= bar
+
+
+@pytest.mark.parametrize("kind", GROUNDING_BARS)
+def test_heatmaps_point_far_better_than_no_explanation_would(measured: dict[str, Any], kind: str) -> None:
     row = measured["splits"]["test"]["grounding"][kind]
-    assert row["map"] >= bar
     for baseline in ("area", "centre", "random", "untrained"):
-        assert row[baseline] < row["map"] - 0.1, baseline
+        assert row[baseline] < 0.5 * row["map"], baseline
     assert row["map"] <= row["ceiling"] <= 1
