@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from vlcam.contracts import Geometry, InputError, Names, Prepared, Request, Spoken, Target, TargetError
 from vlcam.labels import contrast_target
-from vlcam.plumbing import to_model
+from vlcam.plumbing import log_probability, to_model
 from vlcam.words import Word, group
 
 
@@ -73,8 +73,8 @@ class Captioning:
                 raise InputError("the model's own caption is empty for this image; give a caption to explain")
         else:
             ids = self._ids(request.caption)
-        logs = self._log_probabilities(encoded, ids)
-        spoken = logs.gather(1, torch.tensor(ids, device=logs.device)[:, None])[:, 0]
+        logits = self._logits(encoded, ids)
+        spoken = log_probability(logits, ids)
         text, words = group(ids, self.tokens.decode)
         shown = [word for word in words if word.tokens and not word.is_punctuation]
         scores = [spoken[list(word.tokens)].sum() for word in shown]
@@ -85,7 +85,7 @@ class Captioning:
         scores.append(spoken.sum())
         targets.append(_target(text, "caption", float(scores[-1].detach()), ids, (0, len(text))))
         for this, that in request.contrasts:
-            score, target = self._contrast(encoded, ids, shown, logs, this, that)
+            score, target = self._contrast(encoded, ids, shown, logits, spoken, this, that)
             scores.append(score)
             targets.append(target)
         return Spoken(torch.stack(scores), tuple(targets), text)
@@ -97,20 +97,23 @@ class Captioning:
             )
         return tuple(int(token) for token in self.tokens.encode(caption))
 
-    def _log_probabilities(self, encoded: Any, ids: Sequence[int]) -> Tensor:
+    def _logits(self, encoded: Any, ids: Sequence[int]) -> Tensor:
         logits = self.logits(self.model, encoded, ids)
         if logits.ndim != 2 or len(logits) != len(ids):
             raise InputError(
                 f"logits(...) must return ({len(ids)}, vocabulary) for {len(ids)} tokens, it returned {tuple(logits.shape)}"
             )
-        return (
-            logits.float().log_softmax(-1)
-            if logits.dtype in (torch.float16, torch.bfloat16)
-            else logits.log_softmax(-1)
-        )
+        return logits
 
     def _contrast(
-        self, encoded: Any, ids: Sequence[int], words: Sequence[Word], logs: Tensor, this: str, that: str
+        self,
+        encoded: Any,
+        ids: Sequence[int],
+        words: Sequence[Word],
+        logits: Tensor,
+        spoken: Tensor,
+        this: str,
+        that: str,
     ) -> tuple[Tensor, Target]:
         """``log p(this) - log p(that)`` at the first place where the caption says ``this``, after the same words."""
         word = next((word for word in words if word.text == this), None)
@@ -121,14 +124,8 @@ class Captioning:
             )
         instead = self._ids(that)
         first = word.tokens[0]
-        own = torch.stack([logs[place, ids[place]] for place in word.tokens]).sum()
-        if len(instead) == 1:
-            other = logs[first, instead[0]]
-        else:
-            changed = (*ids[:first], *instead)
-            again = self._log_probabilities(encoded, changed)
-            other = torch.stack([again[first + n, token] for n, token in enumerate(instead)]).sum()
-        score = own - other
+        rows = logits if len(instead) == 1 else self._logits(encoded, (*ids[:first], *instead))
+        score = spoken[list(word.tokens)].sum() - log_probability(rows[first : first + len(instead)], instead).sum()
         return score, contrast_target(
             this, that, float(score.detach()), (*(ids[place] for place in word.tokens), *instead)
         )

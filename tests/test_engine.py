@@ -21,6 +21,14 @@ from vlcam.engine import gradients, record
 from vlcam.modules import tensors_in
 
 
+def kernels() -> bool:
+    """Whether oneDNN's kernels are used."""
+    return bool(torch.backends.mkldnn.enabled)
+
+
+CPU_KERNELS = kernels()
+
+
 def cnn() -> Cnn:
     model = lively(Cnn())
     model.eval()
@@ -168,6 +176,31 @@ def test_words_of_a_captioner(cell: Any) -> None:  # peers 8.1 #8, 8.3 #39, 8.7 
     batched, loop = gradients(said, recording.leaf), gradients(said, recording.leaf, chunk=1)
     torch.testing.assert_close(batched, loop)
     assert len({tuple(gradient.flatten().tolist()) for gradient in batched}) == 6
+
+
+@pytest.mark.parametrize("cell", [nn.LSTM, nn.GRU])
+def test_recurrent_layers_go_backward_for_all_words_at_once(cell: Any) -> None:
+    model = Captioner(cell).eval()
+    words = torch.randint(20, (1, 6))
+    seen: dict[str, bool] = {}
+    with record(model, "encoder"):
+        for name in ("encoder", "cell", "speak"):
+            model.get_submodule(name).register_forward_pre_hook(lambda *_, name=name: seen.update({name: kernels()}))
+        said = model(photo(1, 16, 16), words).log_softmax(-1)[0, :, 3]
+    assert kernels() == CPU_KERNELS and seen == {"encoder": CPU_KERNELS, "cell": False, "speak": CPU_KERNELS}
+    names: set[Any] = set()
+    left: list[Any] = [said.grad_fn]
+    while left:
+        node = left.pop()
+        if node is not None and node not in names:
+            names.add(node)
+            left += [after for after, _ in node.next_functions]
+    assert not [node for node in names if "Rnn" in type(node).__name__]  # one node that can't be batched
+    with torch.no_grad():
+        torch.testing.assert_close(model(photo(1, 16, 16), words).log_softmax(-1)[0, :, 3], said.detach())
+    with pytest.raises(RuntimeError), record(model, "encoder"):
+        model.cell(torch.zeros(1, 2, 3))  # the wrong width
+    assert kernels() == CPU_KERNELS
 
 
 def test_a_transformer_runs_its_modules_and_not_the_fused_path() -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import vlcam
+from vlcam.plumbing import log_probability
 from vlcam.tasks.captioning import Captioning
 from vlcam.tasks.classification import Classification
 from vlcam.tasks.vqa import VQA
@@ -246,6 +247,33 @@ def test_words_are_log_probabilities_and_sum_to_the_caption(captioner: Captionin
     assert [target.score for target in explanation.targets[:-1]] == pytest.approx(expected, rel=1e-4)
     assert explanation.targets[-1].score == pytest.approx(sum(expected), rel=1e-4)
     torch.testing.assert_close(explanation.maps[:-1].sum(0), explanation.maps[-1], atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize("margin", [0.0, 5.0, 18.0, 40.0, 90.0])
+def test_certain_words_keep_the_whole_gradient(margin: float) -> None:
+    logits = torch.tensor([[margin, 0.0, -1.0, -2.5], [0.3, margin, 0.1, -torch.inf]]).requires_grad_()
+    exact = logits.detach().double().requires_grad_()
+    found, ids = log_probability(logits, (0, 1)), [0, 1]
+    (slope,) = torch.autograd.grad(found.sum(), logits)
+    # The textbook form in float64 is exact as long as 1 - p isn't rounded; beyond, its two halves are taken apart.
+    rivals = exact.clone()
+    rivals[range(2), ids] = -torch.inf
+    spread = rivals.softmax(-1)
+    p_rest = torch.sigmoid(rivals.logsumexp(-1) - exact[range(2), ids])
+    expected = -spread * p_rest[:, None]
+    expected[range(2), ids] = p_rest
+    torch.testing.assert_close(slope.double(), expected.detach(), rtol=1e-5, atol=0.0)
+    torch.testing.assert_close(found.double(), (-p_rest).log1p().detach(), rtol=1e-5, atol=0.0)
+    if margin < 10:
+        torch.testing.assert_close(found, logits.log_softmax(-1)[range(2), ids], rtol=1e-5, atol=1e-7)
+
+
+def test_a_word_without_rivals_has_a_gradient_of_zero() -> None:
+    logits = torch.tensor([[1.0, -torch.inf, -torch.inf]], requires_grad=True)
+    found = log_probability(logits, (0,))
+    (slope,) = torch.autograd.grad(found.sum(), logits)
+    assert float(found.detach()) == 0 and torch.equal(slope, torch.zeros(1, 3))
+    assert log_probability(logits.detach().half(), (0,)).dtype == torch.float32
 
 
 def test_a_repeated_word_has_two_maps(captioner: Captioning) -> None:

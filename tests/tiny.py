@@ -139,6 +139,7 @@ def snapshot(model: nn.Module) -> dict[str, Any]:
         torch.is_grad_enabled(),
         torch.is_inference_mode_enabled(),
         torch.backends.cudnn.enabled,
+        torch.backends.mkldnn.enabled,
         torch.backends.mha.get_fastpath_enabled(),
     )
     return state

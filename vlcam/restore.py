@@ -14,13 +14,13 @@ def restored(model: nn.Module) -> Iterator[ExitStack]:
     """Inside, ``model`` is in eval mode and frozen, and autograd is on; afterwards all is as before, also after an exception.
 
     Given back are the training flag of every module, ``requires_grad`` of every parameter, the random number generators, the
-    grad and inference modes and the switches of cuDNN, multi-head attention and ``torch.compile``. What the caller adds to the
+    grad and inference modes and the switches of cuDNN, oneDNN, multi-head attention and ``torch.compile``. What the caller adds to the
     yielded stack (such as ``handle.remove``) is undone first.
 
     Nothing in a frozen model asks for gradients, so autograd keeps nothing until somebody makes a leaf. Compiled modules run
-    uncompiled, so that hooks fire; ``DataParallel`` runs on its first device, so that the batch stays in order; recurrent layers on
-    CUDA run without cuDNN, which can't go backward in eval mode. Weights made under ``torch.inference_mode()``, which autograd
-    refuses, are replaced by copies for the time being.
+    uncompiled, so that hooks fire; ``DataParallel`` runs on its first device, so that the batch stays in order; recurrent layers
+    run step by step: cuDNN can't go backward through them in eval mode, and oneDNN not for many targets at once. Weights made
+    under ``torch.inference_mode()``, which autograd refuses, are replaced by copies for the time being.
     """
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
@@ -39,8 +39,8 @@ def restored(model: nn.Module) -> Iterator[ExitStack]:
             if isinstance(module, nn.DataParallel):
                 stack.callback(setattr, module, "device_ids", module.device_ids)
                 module.device_ids = module.device_ids[:1]
-            if isinstance(module, nn.RNNBase) and any(weight.is_cuda for weight in module.parameters()):
-                _without_cudnn(module, stack)
+            if isinstance(module, nn.RNNBase):
+                _step_by_step(module, stack)
         _replace_inference_tensors(modules, stack)
         for parameter in model.parameters():
             if parameter.requires_grad:
@@ -72,25 +72,22 @@ def _keep_random_state(model: nn.Module, stack: ExitStack) -> None:
         stack.callback(torch.cuda.set_rng_state, torch.cuda.get_rng_state(device), device)
 
 
-def _without_cudnn(module: nn.Module, stack: ExitStack) -> None:
-    """Switch cuDNN off while ``module`` runs; everything around it keeps cuDNN."""
+def _step_by_step(module: nn.RNNBase, stack: ExitStack) -> None:
+    """Let ``module`` run as plain operations, without cuDNN's or oneDNN's recurrent kernels; everything around it keeps them."""
+    switch: Any = torch.backends.cudnn if any(one.is_cuda for one in module.parameters()) else torch.backends.mkldnn
     before: list[bool] = []
 
     def off(module: nn.Module, inputs: Any) -> None:
-        before.append(torch.backends.cudnn.enabled)
-        torch.backends.cudnn.enabled = False
+        before.append(switch.enabled)
+        switch.enabled = False
 
     def on(module: nn.Module, inputs: Any, output: Any) -> None:
         if before:
-            torch.backends.cudnn.enabled = before.pop()
+            switch.enabled = before.pop()
 
-    stack.callback(_set_cudnn, torch.backends.cudnn.enabled)
+    stack.callback(setattr, switch, "enabled", switch.enabled)
     stack.callback(module.register_forward_pre_hook(off).remove)
     stack.callback(module.register_forward_hook(on, always_call=True).remove)
-
-
-def _set_cudnn(enabled: bool) -> None:
-    torch.backends.cudnn.enabled = enabled
 
 
 def _replace_inference_tensors(modules: list[nn.Module], stack: ExitStack) -> None:

@@ -125,9 +125,11 @@ def _in_image(
     names: NeuronNames, target: Target, every: Sequence[Evidence], coverage: float, total: float, top_k: int
 ) -> str:
     """The four cases, what they cover, and which names are doubtful."""
+    sums = {sign: sum(abs(one.contribution) for one in every if one.contribution * sign > 0) for sign in (1, -1)}
     present = [
-        _shared(group, every) for group in _merge(names, [(one, one.contribution) for one in every if one.active])
-    ]
+        replace(group, weight=group.weight / sums[1 if group.weight > 0 else -1]) if group.weight else group
+        for group in _merge(names, [(one, one.contribution) for one in every if one.active])
+    ]  # as shares of all positive (or all negative) contributions
     # what a silent channel would have done if it had fired at its threshold
     silent = _merge(
         names, [(one, one.alpha * max(names.units[one.unit].threshold, 1e-9)) for one in every if not one.active]
@@ -173,12 +175,6 @@ def _merge(names: NeuronNames, weighted: Iterable[tuple[Evidence, float]]) -> li
         for key, parts in found.items()
     ]
     return sorted(groups, key=lambda group: (-abs(group.weight), group.units))
-
-
-def _shared(group: Group, every: Sequence[Evidence]) -> Group:
-    """A sum of contributions as a share of all positive (or, if negative, of all negative) ones."""
-    total = sum(abs(one.contribution) for one in every if one.contribution * group.weight > 0)
-    return replace(group, weight=group.weight / total if total > 0 else 0.0)
 
 
 def _select(groups: Sequence[Group], sign: int, most: int, smallest: float = 0.0) -> list[Group]:

@@ -49,8 +49,12 @@ def pooled_features(
     return np.concatenate(rows)
 
 
-def head_losses(family: Family, pooled: Tensor, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The losses of everything that follows the pooled features ``(batch, channels * 16)``."""
+def head_losses(family: Family, pooled: Tensor, batch: dict[str, Tensor], *, smoothing: float) -> dict[str, Tensor]:
+    """The losses of everything that follows the pooled features ``(batch, channels * 16)``.
+
+    Words and answers are label-smoothed. A captioner that is as good as certain of a word (``p`` > 0.999) is flat around the photo,
+    and the gradient of its log-probability says little about what the word came from.
+    """
     pairs = family.classifier.classifier(family.classifier.head[2:](pooled)).float()
     photo = family.captioner.head[2:](pooled)
     said = family.captioner.decode(photo, batch["captions"][:, :-1]).float()
@@ -60,8 +64,13 @@ def head_losses(family: Family, pooled: Tensor, batch: dict[str, Tensor]) -> dic
     things = torch.stack([family.said_things(photo), family.asked_things(asked)]).float()
     return {
         "pairs": F.binary_cross_entropy_with_logits(pairs, batch["pairs"]) * 10,
-        "words": F.cross_entropy(said.flatten(0, 1), batch["captions"][:, 1:].flatten(), ignore_index=Vocabulary.PAD),
-        "answers": F.cross_entropy(answers, batch["answers"], ignore_index=IGNORED),
+        "words": F.cross_entropy(
+            said.flatten(0, 1),
+            batch["captions"][:, 1:].flatten(),
+            ignore_index=Vocabulary.PAD,
+            label_smoothing=smoothing,
+        ),
+        "answers": F.cross_entropy(answers, batch["answers"], ignore_index=IGNORED, label_smoothing=smoothing),
         "photo things": presence(things, batch["things"].expand(2, -1, -1)),
     }
 
@@ -122,7 +131,7 @@ def fit_heads(
         family.classifier.features.eval()
         with torch.autocast(device.type, torch.bfloat16):
             pooled = torch.from_numpy(both[step % 2][rows]).to(device).float()
-            losses = head_losses(family, pooled, _batch(arrays, rows, rng, device))
+            losses = head_losses(family, pooled, _batch(arrays, rows, rng, device), smoothing=plan.smoothing)
             total = losses["pairs"] + losses["words"] + losses["answers"] + 0.5 * losses["photo things"]
         optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(total)

@@ -12,7 +12,8 @@ PHOTO_THINGS_FROM = 4000
 class Plan:
     """The settings of a run.
 
-    ``steps`` are taken of a learning-rate schedule made for ``schedule`` steps, then ``head_steps`` with the trunk fixed.
+    ``steps`` are taken of a learning-rate schedule made for ``schedule`` steps, then ``head_steps`` with the trunk fixed, whose
+    words and answers are label-smoothed by ``smoothing`` (Szegedy et al. 2016, section 7).
     """
 
     scenes: int = 80_000
@@ -26,6 +27,7 @@ class Plan:
     head_steps: int = 6_000
     head_batch: int = 256
     head_peak: float = 1.5e-3
+    smoothing: float = 0.1
     seed: int = 0
 
     def rate(self, step: int) -> float:

@@ -95,10 +95,12 @@ def greedy(model: SceneCaptioner, photo: Float[Tensor, "batch hidden"], *, longe
     with torch.no_grad():
         state = model.begin(photo)
         word = torch.full((len(photo), 1), CAPTION_VOCABULARY.START, device=photo.device)
-        out = []
-        for _ in range(longest):
+        ended = torch.zeros_like(word, dtype=torch.bool)
+        out: list[Tensor] = []
+        while len(out) < longest and not bool(ended.all()):
             logits, state = model.step(photo, word, state)
             word = logits[:, -1].argmax(-1, keepdim=True)
+            ended |= word == CAPTION_VOCABULARY.END
             out.append(word)
     return [CAPTION_VOCABULARY.decode(row.tolist()) for row in torch.cat(out, 1)]
 
