@@ -46,7 +46,8 @@ def gradients(
         seeds = seeds.reshape(count, *scores.shape)
         if count == 0:
             return leaf.new_zeros((0, *leaf.shape))
-        return torch.cat([_backward(scores, leaf, part) for part in seeds.split(chunk)])
+        parts = [_backward(scores, leaf, part) for part in seeds.split(chunk)]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def _backward(scores: Tensor, leaf: Tensor, seeds: Tensor) -> Tensor:

@@ -21,16 +21,11 @@ vector, and two fully connected layers (23 answers, softmax). The three share on
 ## Training
 `vlcam scenes train DIR --scenes {scenes} --steps {steps} --head-steps {head_steps} --seed {seed}`, about 90 minutes on two quiet
 cores: {scenes:,} generated training scenes; {steps:,} steps of {batch} pictures for the whole, then {head_steps:,} steps of
-{head_batch} pictures with the trunk fixed. Helper losses, whose layers are thrown away, ask the trunk which shape, colour, size
+{head_batch} pictures with the trunk fixed and the words and answers label-smoothed by {smoothing}. Helper losses, whose layers are thrown away, ask the trunk which shape, colour, size
 and texture each cell of the last conv layer shows (from the exact masks; fading out), which kinds of things are in the picture,
 and each channel to fire seldom. So the trunk was told where things are: good localisation here says that the explanation is
 faithful to such a trunk, and is no evidence that a network finds places without being told. The trunk is a moving average, with
 batch-norm statistics measured anew.
-
-The shipped files come from one such run of which parts were added on the way: in the first stage the captioner and the VQA model did
-not have the layers around the product yet (they were trained from scratch in the second stage), and the fading of the per-cell helper
-followed schedules of 7,500 to 9,000 steps; the second stage took 4,000 steps, and 1,000 more of the captioner alone. A run of the command
-above differs from it in that.
 
 ## Data
 Training, validation and test scenes come from different random streams and can't overlap. The pairs {unseen} occur in the `unseen` split
@@ -39,6 +34,8 @@ only.
 
 _LIMITS = """
 ## Limits
+- Probabilities of words and answers stop at about 0.9, as label smoothing wants it: take 0.9 for certain. It is there for the maps:
+  without it the captioner was certain of most shapes (p > 0.999), flat around the picture, and its maps pointed elsewhere.
 - Generated pictures only: on photographs the models say something, and it means nothing.
 - Closed vocabularies: 33 caption words, 44 question words, 23 answers; questions outside the grammar are answered at random.
 - On pairs never seen in training the quality drops as the table shows: the classifier has no way to learn those pairs.
