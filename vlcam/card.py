@@ -21,11 +21,11 @@ vector, and two fully connected layers (23 answers, softmax). The three share on
 ## Training
 `vlcam scenes train DIR --scenes {scenes} --steps {steps} --head-steps {head_steps} --seed {seed}`, about 90 minutes on two quiet
 cores: {scenes:,} generated training scenes; {steps:,} steps of {batch} pictures for the whole, then {head_steps:,} steps of
-{head_batch} pictures with the trunk fixed and the words and answers label-smoothed by {smoothing}. Helper losses, whose layers are thrown away, ask the trunk which shape, colour, size
-and texture each cell of the last conv layer shows (from the exact masks; fading out), which kinds of things are in the picture,
-and each channel to fire seldom. So the trunk was told where things are: good localisation here says that the explanation is
-faithful to such a trunk, and is no evidence that a network finds places without being told. The trunk is a moving average, with
-batch-norm statistics measured anew.
+{head_batch} pictures with the trunk fixed and the words and answers label-smoothed by {smoothing}. Helper losses, whose layers are
+thrown away, ask the trunk which shape, colour, size and texture each cell of the last conv layer shows (from the exact masks; fading
+out), which kinds of things are in the picture, and each channel to fire seldom. So the trunk was told where things are: good
+localisation here says that the explanation is faithful to such a trunk, and is no evidence that a network finds places without being
+told. The trunk is a moving average, with batch-norm statistics measured anew.
 
 ## Data
 Training, validation and test scenes come from different random streams and can't overlap. The pairs {unseen} occur in the `unseen` split
