@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 from functools import partial
-from importlib import resources
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,7 +15,7 @@ from vlcam.scenes.models import SceneCaptioner, SceneVQA
 from vlcam.scenes.questions import ANSWERS
 from vlcam.scenes.record import PAIRS, PIXELS
 from vlcam.scenes.words import Vocabulary
-from vlcam.scenes.zoo import MEAN, STD, Which, beam_search, greedy, load
+from vlcam.scenes.zoo import MEAN, STD, Which, beam_search, greedy, load, recorded_sums, weights_folder
 from vlcam.tasks.captioning import Captioning
 from vlcam.tasks.classification import Classification
 from vlcam.tasks.vqa import VQA
@@ -29,9 +27,16 @@ _PREPROCESS = Preprocess(size=(PIXELS, PIXELS), mode="resize", mean=MEAN, std=ST
 
 
 def names(which: Which) -> NeuronNames | None:
-    """The packaged names of a bundled model's last conv channels."""
-    path = resources.files("vlcam.scenes").joinpath("weights", f"{which}-neurons.json")
-    return NeuronNames.from_json(Path(str(path))) if path.is_file() else None
+    """The packaged names of a bundled model's last conv channels. Raises InputError if they are those of other weights."""
+    path = weights_folder() / f"{which}-neurons.json"
+    if not path.is_file():
+        return None
+    found = NeuronNames.from_json(path)
+    if found.weights_sha256 != recorded_sums(weights_folder()).get(which):
+        raise InputError(
+            f"{path} names the channels of other weights than those beside it; make it anew: vlcam scenes name"
+        )
+    return found
 
 
 def classifier(model: nn.Module | None = None) -> Classification:

@@ -432,7 +432,7 @@ def test_four_cases() -> None:
     )
     text = say(names, [3.0, 1.0, -0.5, -2.0, 1.0, 0.5], [2.0, 2.0, 2.0, 0.0, 0.0, 2.0])
     assert text.sentence == (
-        "Predicted red star (0.91). Mainly because the network sees red things (unit 0; 67 % of the evidence for it) and "
+        "Predicted red star (0.91). Mainly because the network sees signs of red things (unit 0; 67 % of the evidence for it) and "
         "stars (unit 1; 22 %). In spite of a linen background (unit 2; −100 %). "
         "No sign of blue things, which would have lowered the score. Nor of large things, which would have raised the score. "
         "Named units cover 90 % of the evidence; 10 % is unnamed."
@@ -466,7 +466,7 @@ def test_merged_shares() -> None:
 def test_weak_channels_are_evidence_but_not_seen() -> None:
     text = say(layer(("red", "colour"), ("star", "shape")), [1.0, 1.0], [2.0, 1.0])  # stars fire just at the threshold
     assert text.coverage == 1.0
-    assert "stars" in text.sentence and "sees red things (unit 0; 67 %" in text.sentence
+    assert "stars" in text.sentence and "sees signs of red things (unit 0; 67 %" in text.sentence
     assert "(33 % in channels that fire too weakly here to count as seen)" in text.sentence
 
 
@@ -582,7 +582,7 @@ def test_wrong_number_of_channels() -> None:
 def test_what_was_said(target: Target, start: str) -> None:
     names = layer(("red", "colour"), ("blue", "colour"))
     text = say(names, [1.0, -1.0], [2.0, 0.0], target).sentence
-    assert text.startswith(start + "Mainly because the network sees red things")
+    assert text.startswith(start + "Mainly because the network sees signs of red things")
     effect = "spoken for the other" if target.kind == "contrast" else "lowered the score"
     assert f"No sign of blue things, which would have {effect}." in text
 

@@ -13,11 +13,11 @@ from vlcam.scenes.grounding import grounding
 from vlcam.scenes.models import SceneCaptioner, SceneClassifier, SceneVQA
 from vlcam.scenes.questions import ANSWERS
 from vlcam.scenes.record import Split
-from vlcam.scenes.zoo import load, new
+from vlcam.scenes.zoo import load, new, recorded_sums, weights_folder
 from vlcam.tasks import bundled
 
 MEASURED_SPLITS: tuple[Split, ...] = ("test", "unseen")
-CHECK_SCENES = 24
+CHECK_SCENES = 60
 Progress = Callable[[int, int], Any]
 
 
@@ -70,7 +70,8 @@ def measure(
 ) -> dict[str, Any]:
     """Everything on the card: per split ``quality`` on ``n`` scenes and ``grounding`` on ``grounded`` scenes.
 
-    ``grounding_check`` is the pointing game on the first few test scenes, for a quick test that the weights still give it.
+    ``weights_sha256`` says of which weights. ``grounding_check`` is the pointing game on the first few test scenes, for a quick
+    test that the weights still give it.
     """
     check = min(CHECK_SCENES, grounded)
     total = len(MEASURED_SPLITS) * (n + grounded) + check
@@ -80,7 +81,8 @@ def measure(
         if progress is not None:
             progress(done + now, total)
 
-    out: dict[str, Any] = {"method": method, "splits": {}}
+    sums = recorded_sums(weights_folder() if folder is None else folder)
+    out: dict[str, Any] = {"method": method, "weights_sha256": sums, "splits": {}}
     for split in MEASURED_SPLITS:
         numbers = measure_quality(split, n, folder=folder, progress=step)
         done += n

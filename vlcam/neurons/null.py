@@ -6,7 +6,9 @@ Each of R draws breaks the tie between what a unit sees and what is there, count
 - one that varies from picture to picture: the pictures' masks are permuted against their activations, the same way for all
   units. Where a unit tends to fire, how smooth its maps are, and where things tend to lie (in the centre) stay as they are;
 - one that is the same in all pictures (a region, "upper left") would not notice that. Instead each picture's activations are
-  shifted around the edges by a random step. How much and how clustered a unit fires stays, where it fires does not.
+  shifted around the edges by a random step. How much and how clustered a unit fires stays, where it fires does not. This null is
+  too narrow: maps that are scaled up fire more often at the edge, where they aren't interpolated, than within, and shifting
+  evens that out. A small p for a region says little; it is the least IoU (``min_iou``) that keeps noise from being named.
 
 p-values: a unit's null values are standardised by their own mean and deviation and pooled over the layer, ``p = (1 + #{null >=
 observed}) / (R * units + 1)``: with R = 200 draws alone no p is below 1/201, and Benjamini-Hochberg over 512 units could name none

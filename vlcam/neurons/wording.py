@@ -103,13 +103,16 @@ def tell(
     missing: Sequence[Group],
     helping: Sequence[Group],
 ) -> list[str]:
-    """The sentences of the four cases; ``missing`` and ``helping`` are names of silent channels for and against the target."""
+    """The sentences of the four cases; ``missing`` and ``helping`` are names of silent channels for and against the target.
+
+    "Signs of", since a channel that is named after red stars fires for much that resembles them, too.
+    """
     raised, lowered = "raised the score", "lowered the score"
     if target.kind == "contrast":
         raised, lowered = "spoken for it", "spoken for the other"
     out = []
     if supports:
-        out.append(f"Mainly because the network sees {_list(supports, ' of the evidence for it')}.")
+        out.append(f"Mainly because the network sees signs of {_list(supports, ' of the evidence for it')}.")
     else:
         out.append("No named channel that speaks for it fires here.")
     if opposes:

@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 from numpy.random import PCG64, Generator
+from numpy.typing import NDArray
 
 from vlcam.scenes.shapes import Floats, centres
 
@@ -14,27 +15,39 @@ TAU: Final = 2.0 * math.pi
 
 
 @lru_cache(maxsize=128)
-def _weights(size: int, cells: int) -> Floats:
-    """Cubic B-spline weights that take ``cells + 3`` lattice values to ``size`` pixel centres."""
+def _taps(size: int, cells: int) -> tuple[NDArray[np.int64], Floats]:
+    """For each of ``size`` pixel centres: the first of the four lattice values around it, and their cubic B-spline weights."""
     place = (np.arange(size) + 0.5) / size * cells
-    offset = np.abs(place[:, None] + 1.0 - np.arange(cells + 3)[None, :])
+    first = np.minimum(place.astype(np.int64), cells - 1)
+    offset = np.abs(place[None] + 1.0 - first[None] - np.arange(4)[:, None])
     inner = 2.0 / 3.0 - offset**2 + offset**3 / 2.0
     outer = np.maximum(2.0 - offset, 0.0) ** 3 / 6.0
-    return np.where(offset < 1.0, inner, outer).astype(np.float32)
+    return first, np.where(offset < 1.0, inner, outer).astype(np.float32)
 
 
 def noise(rng: Generator, size: int, rows: int, columns: int) -> Floats:
-    """Smooth noise about 0 (mostly within +-0.3) with this many cells down and across."""
+    """Smooth noise about 0 (mostly within +-0.3) with this many cells down and across.
+
+    Sums in a fixed order, not a matrix product, whose rounding depends on the processor: a picture is the same everywhere.
+    """
     lattice = rng.random((rows + 3, columns + 3), dtype=np.float32) - np.float32(0.5)
-    field: Floats = _weights(size, rows) @ lattice @ _weights(size, columns).T
-    return field
+    for cells in (rows, columns):  # down, then (turned) across
+        first, weights = _taps(size, cells)
+        parts = [lattice[first + tap] * weights[tap][:, None] for tap in range(4)]
+        lattice = ((parts[0] + parts[1]) + (parts[2] + parts[3])).T
+    return lattice
+
+
+def wave(of: Callable[[NDArray[np.float64]], NDArray[np.float64]], angle: Floats) -> Floats:
+    """``sin`` or ``cos`` of a float32 field, by way of float64: numpy's own for float32 differ between processors."""
+    return of(angle.astype(np.float64)).astype(np.float32)
 
 
 def _linen(rng: Generator, size: int) -> Floats:
     line = centres(size)
     threads = float(rng.uniform(19.0, 24.0))
-    wave = np.cos(TAU * threads * line)
-    weave = 0.045 * wave[:, None] * wave[None, :]
+    bars = wave(np.cos, TAU * threads * line)
+    weave = 0.045 * bars[:, None] * bars[None, :]
     slubs = 0.16 * noise(rng, size, 44, 5) + 0.16 * noise(rng, size, 5, 44)
     field: Floats = weave + slubs + 0.12 * noise(rng, size, 3, 3)
     return field
@@ -50,7 +63,7 @@ def _wood(rng: Generator, size: int) -> Floats:
     seam = np.abs(at - np.round(at)) * (1.0 / planks)
     tone = tone - 0.20 * np.clip(1.0 - seam / 0.009, 0.0, 1.0)
     warp = (line * float(rng.uniform(5.0, 8.0)) + shift)[:, None] + 2.4 * noise(rng, size, 7, 2)
-    grain = 0.045 * np.sin(TAU * warp) + 0.26 * noise(rng, size, 64, 4)
+    grain = 0.045 * wave(np.sin, TAU * warp) + 0.26 * noise(rng, size, 64, 4)
     field: Floats = grain + tone[:, None]
     return field.T if rng.random() < 0.5 else field
 
@@ -68,7 +81,7 @@ def _sand(rng: Generator, size: int) -> Floats:
     line = centres(size)
     turn = float(rng.uniform(0.0, math.pi))
     across = (line * math.cos(turn))[None, :] + (line * math.sin(turn))[:, None]
-    ripple = np.sin(TAU * (6.0 * across + 1.8 * noise(rng, size, 4, 4)))
+    ripple = wave(np.sin, TAU * (6.0 * across + 1.8 * noise(rng, size, 4, 4)))
     grains = noise(rng, size, 72, 72)
     field: Floats = (
         0.022 * ripple + 0.26 * grains + 0.5 * np.minimum(grains + 0.16, 0.0) + 0.12 * noise(rng, size, 3, 3)

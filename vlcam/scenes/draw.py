@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vlcam.scenes.backdrop import backdrop
+from vlcam.scenes.backdrop import backdrop, wave
 from vlcam.scenes.record import PIXELS, Scene, Thing
 from vlcam.scenes.shapes import Floats, centres, distance, full_mask, window
 
@@ -132,6 +132,7 @@ def _stripes(thing: Thing, ys: Floats, xs: Floats, size: int) -> Floats:
     turn = 2.0 * math.pi / STRIPE_PERIOD
     across = (xs - thing.x) * (turn * math.cos(thing.stripe_angle))
     down = (ys - thing.y) * (turn * math.sin(thing.stripe_angle))
-    wave = -np.cos(across[None, :] + down[:, None])  # the thing's own colour runs through its centre
+    bars = -wave(np.cos, across[None, :] + down[:, None])  # the thing's own colour runs through its centre
     steep = STRIPE_PERIOD * size / (2.0 * math.pi)
-    return np.clip(0.5 + (wave - math.cos(math.pi * _PALE_SHARE)) * steep, 0.0, 1.0)
+    pale: Floats = np.clip(0.5 + (bars - math.cos(math.pi * _PALE_SHARE)) * steep, 0.0, 1.0)
+    return pale

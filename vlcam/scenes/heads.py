@@ -121,6 +121,9 @@ def fit_heads(
         family.load_state_dict(state["family"])
         optimiser.load_state_dict(state["optimiser"])
         first = int(state["step"])
+    if first >= plan.head_steps:  # stopped between its last checkpoint and writing the weights
+        family.eval()
+        check(first, family)
     running: dict[str, float] = {}
     for step in range(first, plan.head_steps):
         rng = np.random.Generator(np.random.PCG64([plan.seed, 4, step]))

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import final
 
+AVERAGE_FROM = 100
+"""The step from which on the trunk's weights are averaged."""
 THINGS_FROM = 3000
 PHOTO_THINGS_FROM = 4000
 

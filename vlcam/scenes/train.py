@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,6 +35,7 @@ from vlcam.scenes.data import draw
 from vlcam.scenes.family import Family, recalibrate
 from vlcam.scenes.family import make_batch as make_batch
 from vlcam.scenes.heads import fit_heads, save_state
+from vlcam.scenes.plan import AVERAGE_FROM
 from vlcam.scenes.plan import Plan as Plan
 from vlcam.scenes.zoo import write_weights
 
@@ -52,6 +54,17 @@ def _order(plan: Plan, start: int) -> Iterator[tuple[int, NDArray[np.int64], np.
         yield step, rows[place : place + plan.batch], np.random.Generator(np.random.PCG64([plan.seed, 2, step]))
 
 
+def _logged(out: Path) -> list[dict[str, Any]]:
+    """The lines of the run's log."""
+    file = out / "train.jsonl"
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def _spent(out: Path) -> float:
+    """The seconds that a stopped run had taken when it logged last."""
+    return float(max((line["seconds"] for line in _logged(out)), default=0.0))
+
+
 def train(
     out: Path,
     plan: Plan,
@@ -63,13 +76,15 @@ def train(
 ) -> Path:
     """Train and write ``classifier|captioner|vqa.safetensors`` into ``out``; returns ``out``.
 
-    ``report(step, steps, numbers)`` is called every 20 steps. Raises InputError for a folder that holds another run.
+    ``report(step, steps, numbers)`` is called every 20 steps. A run that stopped goes on from its last checkpoint with ``resume``
+    and ends as if it had not been stopped; ``seconds`` in the log leave out what was lost and done again. Raises InputError for a
+    folder that holds another run.
     """
     from vlcam.scenes.evaluate import quality
 
     out.mkdir(parents=True, exist_ok=True)
     state_file, plan_file = out / "state.pt", out / "plan.json"
-    if state_file.exists() and not resume:
+    if not resume and any((out / name).exists() for name in ("state.pt", "heads.pt", "train.jsonl")):
         raise InputError(f"{out} holds a training run; give --resume to go on with it, or another folder")
     if resume and plan_file.exists():
         before = json.loads(plan_file.read_text())
@@ -91,13 +106,13 @@ def train(
         family, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(plan.average), use_buffers=False
     )
     optimiser = torch.optim.AdamW(family.parameters(), lr=plan.peak, weight_decay=plan.decay)
-    first = 0
+    first, spent = 0, 0.0
     if resume and state_file.exists():
         state = torch.load(state_file, map_location=place, weights_only=True)
         family.load_state_dict(state["family"])
         average.load_state_dict(state["average"])
         optimiser.load_state_dict(state["optimiser"])
-        first = int(state["step"])
+        first, spent = int(state["step"]), _spent(out)
 
     def checkpoint(step: int) -> None:
         save_state(
@@ -120,8 +135,10 @@ def train(
 
     def log(step: int, models: Family) -> None:
         write_weights(out, {"classifier": models.classifier, "captioner": models.captioner, "vqa": models.vqa})
+        if step in (line["step"] for line in _logged(out)):
+            return
         numbers = quality(models.classifier, models.captioner, models.vqa, val, "val")
-        line = {"step": step, "seconds": round(time.monotonic() - began), **numbers}
+        line = {"step": step, "seconds": round(spent + time.monotonic() - began), **numbers}
         with (out / "train.jsonl").open("a") as lines:
             lines.write(json.dumps(line) + "\n")
 
@@ -146,7 +163,7 @@ def train(
         torch.autograd.backward(total)
         nn.utils.clip_grad_norm_(family.parameters(), 2.0)
         optimiser.step()
-        if step >= 100:
+        if step >= AVERAGE_FROM:
             average.update_parameters(family)
         if step % 20 == 0:
             for name, loss in losses.items():

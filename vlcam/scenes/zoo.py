@@ -64,6 +64,12 @@ def write_weights(folder: Path, models: Mapping[str, nn.Module]) -> None:
     (folder / "sha256.json").write_text(json.dumps(sums, indent=1) + "\n")
 
 
+def recorded_sums(folder: Path) -> dict[str, str]:
+    """The sha256 of each weights file, as ``sha256.json`` has them."""
+    found: dict[str, str] = json.loads((folder / "sha256.json").read_text())
+    return found
+
+
 def load(which: Which, folder: Path | None = None) -> SceneClassifier | SceneCaptioner | SceneVQA:
     """A trained model in eval mode, in float32, from the package or from a folder that ``vlcam scenes train`` wrote.
 
@@ -74,7 +80,7 @@ def load(which: Which, folder: Path | None = None) -> SceneClassifier | SceneCap
     path = place / f"{which}.safetensors"
     try:
         data = path.read_bytes()
-        wanted = json.loads((place / "sha256.json").read_text())[which]
+        wanted = recorded_sums(place)[which]
     except (OSError, KeyError, ValueError) as error:
         raise InputError(
             f"no weights of the bundled {which} in {place}: expected {which}.safetensors and sha256.json"
