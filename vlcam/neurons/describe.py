@@ -8,7 +8,7 @@ contribution ``c_k = alpha_k * sum_ij A^k_ij`` in this image, and tells four cas
 =========  ==================================  ==============================================
 ..         active: fires above its T_k         silent
 =========  ==================================  ==============================================
-for        supports: "signs of red things"       missing support: would have raised the score
+for        supports: "signs of red things"     missing support: would have raised the score
 against    opposes: "in spite of stars"        absence helps: would have lowered the score
 =========  ==================================  ==============================================
 
