@@ -757,3 +757,15 @@ def test_no_round_trip_through_numpy_and_no_global_mode(monkeypatch: pytest.Monk
         monkeypatch.setattr(Tensor, name, lambda *_, name=name: pytest.fail(f"Tensor.{name} was called"))
     with nullcontext():
         explain(model, photo())
+
+
+def test_a_module_that_also_returns_what_it_made_of_its_map_does_not_lend_its_name() -> None:
+    body = Lambda(lambda self, x: {"maps": (y := self.conv(x)), "pooled": y.mean((2, 3))}, conv=nn.Conv2d(3, 4, 3))
+    model = Lambda(lambda self, x: self.head(self.body(x)["pooled"]), body=body, head=nn.Linear(4, 2)).eval()
+    with record(model) as recording:
+        scores = model(photo())
+    leaf = recording.resolve(scores[0, :1])
+    assert recording.layer_name == "body.conv"
+    again, slopes = explain(model, photo(), layer=recording.layer_name)
+    torch.testing.assert_close(again, leaf.detach())
+    assert slopes.abs().sum() > 0

@@ -240,7 +240,8 @@ def _watch_all(recording: Recording, model: nn.Module, stack: ExitStack) -> None
                 return None
             last = recording._taps[-1] if recording._taps else None
             if last is not None and found is last.returned() and found._version == 0:  # not relu_(x) of that x
-                if name and not passes:
+                # Not a container in which something else was made from it: the scores may come from that.
+                if name and not passes and len(list(tensors_in(output))) == 1:
                     last.names.append(name)
                     last.call = runs[name]
                 return None
