@@ -56,7 +56,10 @@ class _Words:
     """The caption vocabulary as the captioning task wants it."""
 
     def encode(self, text: str) -> Sequence[int]:
-        return CAPTION_VOCABULARY.encode(text.lower())
+        ids = CAPTION_VOCABULARY.encode(_plain(text))
+        if not ids:
+            raise InputError(f"the caption {text!r} has no words; give one such as 'a red star above a blue circle'")
+        return ids
 
     def decode(self, ids: Sequence[int]) -> str:
         return " ".join(CAPTION_VOCABULARY.decode(ids))
@@ -111,12 +114,19 @@ def vqa(model: nn.Module | None = None) -> VQA:
 
 
 def _read(question: str) -> Tensor:
-    words = question.lower().replace("?", " ").split()
+    words = _plain(question)
+    if not words:
+        raise InputError(f"the question {question!r} has no words; ask one such as 'what colour is the star'")
     if len(words) > QUESTION_LENGTH:
         raise InputError(
             f"the question has {len(words)} words; the bundled model reads at most {QUESTION_LENGTH}: shorten it"
         )
-    return torch.tensor([QUESTION_VOCABULARY.encode(words)])
+    return torch.tensor([QUESTION_VOCABULARY.encode(words)], dtype=torch.long)
+
+
+def _plain(text: str) -> list[str]:
+    """The words in lower case, without the punctuation around them."""
+    return [word for part in text.lower().split() if (word := part.strip(".,;:!?\"'()"))]
 
 
 def _answer_logits(model: nn.Module, images: Any, question: Tensor) -> Tensor:

@@ -77,7 +77,7 @@ def test_drawn_scenes_are_used_again(folder: Path, arrays: Arrays) -> None:
 def small(monkeypatch: pytest.MonkeyPatch) -> Plan:
     monkeypatch.setattr(training, "VAL_SCENES", 8)
     monkeypatch.setattr(training, "AVERAGE_FROM", 0)  # so that the first steps show in the weights
-    return Plan(scenes=16, steps=4, schedule=4, batch=4, head_steps=4, head_batch=8, seed=3)
+    return Plan(scenes=16, steps=4, schedule=4, batch=4, head_steps=4, caption_steps=2, head_batch=8, seed=3)
 
 
 def _steps(folder: Path) -> list[int]:
@@ -103,14 +103,14 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(
     written = write_weights
 
     def stops_at_the_end(*given: Any) -> None:
-        if (tmp_path / "parts" / "heads.pt").exists() and len(_steps(tmp_path / "parts")) == 3:
+        if (tmp_path / "parts" / "heads.pt").exists() and len(_steps(tmp_path / "parts")) == 4:
             raise KeyboardInterrupt
         written(*given)
 
     monkeypatch.setattr(training, "write_weights", stops_at_the_end)
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path / "parts", small, device="cpu", check_every=2, resume=True)
-    assert _steps(tmp_path / "parts") == [2, 4, 6]
+    assert _steps(tmp_path / "parts") == [2, 4, 6, 8]
     monkeypatch.setattr(training, "write_weights", written)
     train(tmp_path / "parts", small, device="cpu", check_every=2, resume=True)
     for which in WHICH:
@@ -120,7 +120,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(
         for key in whole:
             torch.testing.assert_close(parts[key], whole[key], atol=0, rtol=0)
     lines = [json.loads(line) for line in (tmp_path / "parts" / "train.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == [2, 4, 6, 8]
+    assert [line["step"] for line in lines] == [2, 4, 6, 8, 10]
     assert {"map", "words_true", "vqa"} <= lines[0].keys()
     assert sorted(line["seconds"] for line in lines) == [line["seconds"] for line in lines]
 
@@ -134,10 +134,12 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(
 
 
 def test_the_plan_warms_up_and_cools_down() -> None:
-    plan = Plan(schedule=1000, head_steps=1000)
+    plan = Plan(schedule=1000, head_steps=1000, caption_steps=1000)
     assert plan.rate(0) < plan.rate(299) == plan.peak == plan.rate(500)
     assert plan.rate(999) == pytest.approx(plan.peak * 0.002)
     assert plan.head_rate(0) < plan.head_rate(199) == plan.head_peak == plan.head_rate(400) > plan.head_rate(999) > 0
+    assert plan.caption_rate(0) < plan.caption_rate(99) == plan.caption_peak == plan.caption_rate(200)
+    assert plan.caption_peak > plan.caption_rate(999) > 0
     assert (plan.cell_weight(0), plan.cell_weight(250), plan.cell_weight(500)) == (1.0, 0.5, 0.0)
 
 

@@ -19,13 +19,14 @@ read off its state and the product of state and photo vector. The VQA model has 
 vector, and two fully connected layers (23 answers, softmax). The three share one trunk and are shipped as three files, in 16-bit floats.
 
 ## Training
-`vlcam scenes train DIR --scenes {scenes} --steps {steps} --head-steps {head_steps} --seed {seed}`, about 90 minutes on two quiet
-cores: {scenes:,} generated training scenes; {steps:,} steps of {batch} pictures for the whole, then {head_steps:,} steps of
-{head_batch} pictures with the trunk fixed and the words and answers label-smoothed by {smoothing}. Helper losses, whose layers are
-thrown away, ask the trunk which shape, colour, size and texture each cell of the last conv layer shows (from the exact masks; fading
-out), which kinds of things are in the picture, and each channel to fire seldom. So the trunk was told where things are: good
-localisation here says that the explanation is faithful to such a trunk, and is no evidence that a network finds places without being
-told. The trunk is a moving average, with batch-norm statistics measured anew.
+`vlcam scenes train DIR --scenes {scenes} --steps {steps} --head-steps {head_steps} --caption-steps {caption_steps} --seed {seed}`, about
+100 minutes on two quiet cores: {scenes:,} generated training scenes; {steps:,} steps of {batch} pictures for the whole, then
+{head_steps:,} steps of {head_batch} pictures with the trunk fixed, and {caption_steps:,} of the captioner's head alone, in both of which
+words and answers are label-smoothed by {smoothing}. Helper losses, whose layers are thrown away, ask the trunk which shape, colour,
+size and texture each cell of the last conv layer shows (from the exact masks; fading out), which kinds of things are in the picture,
+and each channel to fire seldom. So the trunk was told where things are: good localisation here says that the explanation is
+faithful to such a trunk, and is no evidence that a network finds places without being told. The trunk is a moving average, with
+batch-norm statistics measured anew.
 
 ## Data
 Training, validation and test scenes come from different random streams and can't overlap. The pairs {unseen} occur in the `unseen` split

@@ -49,6 +49,10 @@ class Wanted:
             this, _, that = (part.strip() for part in one.partition(":"))
             if not (this and that):
                 raise InputError(f"--contrast {one!r} was given; expected THIS:THAT, such as red:blue")
+            if this == that:
+                raise InputError(
+                    f"--contrast {one!r} was given; a contrast needs two different things, such as red:blue"
+                )
             out.append((this, that))
         return tuple(out)
 
@@ -112,13 +116,17 @@ def write_results(out: Path, explanations: Sequence[Explanation], *, title: str 
     files = []
     with staged(out) as folder:
         for number, explanation in enumerate(explanations):
-            name = f"{number:03d}-{slug(explanation.photo.name)}"
+            name = f"{number:03d}-{slug(_without_suffix(explanation.photo.name))}"
             explanation.figure().save(folder / f"{name}.png")
             explanation.save(folder / f"{name}.safetensors")
             files.append({"figure": str(out / f"{name}.png"), "explanation": str(out / f"{name}.safetensors")})
         write_text(folder / "report.html", page(explanations, title=title))
     console.say(f"Wrote {out / 'report.html'}")
     return files
+
+
+def _without_suffix(name: str) -> str:
+    return Path(name).stem if Path(name).suffix.lower() in Image.registered_extensions() else name
 
 
 def run_neurons(model: str, *, unit: int | None, concept: str | None, as_json: bool) -> None:
@@ -137,8 +145,8 @@ def run_neurons(model: str, *, unit: int | None, concept: str | None, as_json: b
     if concept is not None:
         chosen = tuple(one for one in chosen if one.name == concept)
         if not chosen:
-            who = "no unit" if unit is None else f"unit {unit} is not the one that"
-            raise InputError(f"{who} is named {concept!r}; names in use: {', '.join(names.concepts) or 'none'}")
+            who = "no unit is" if unit is None else f"unit {unit} is not"
+            raise InputError(f"{who} named {concept!r}; names in use: {', '.join(names.concepts) or 'none'}")
     if as_json:
         about = {"model": names.model, "layer": names.layer, "weights_sha256": names.weights_sha256}
         head = {"schema": SCHEMA, "vlcam": __version__, **about, "probe": dict(names.probe), "coverage": names.coverage}

@@ -9,7 +9,7 @@ from jaxtyping import Shaped
 from torch import Tensor, nn
 
 from vlcam.contracts import InputError, LayerError
-from vlcam.modules import find_module, first_tensor, is_map, named_modules
+from vlcam.modules import find_module, first_tensor, is_map, named_modules, unwrapped
 from vlcam.restore import plain, restored
 
 
@@ -31,9 +31,12 @@ def find(
     except LayerError as error:
         if shapes is None or not isinstance(layer, str):
             raise
-        close = get_close_matches(layer, shapes, n=5, cutoff=0.4) or list(shapes)[-5:]
-        listed = ", ".join(f"{name} {shapes[name]}" for name in close)
-        raise LayerError(f"{error}; output shapes: {listed}") from error
+        close = get_close_matches(layer, shapes, n=5, cutoff=0.4)
+        listed = ", ".join(f"{name} {shapes[name]}" for name in close or list(shapes)[-5:])
+        raise LayerError(
+            f"the model ({type(unwrapped(model)).__name__}) has no layer {layer!r}; "
+            f"{'the closest names' if close else 'its last layers'}, with the shapes of their outputs, are {listed}"
+        ) from error
 
 
 @final

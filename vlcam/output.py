@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 from vlcam import __version__
@@ -37,6 +38,12 @@ def check_folder(out: Path) -> None:
             raise InputError(
                 f"can't write into {str(out)!r}: no permission to write to {str(below)!r}; give another folder"
             )
+        if (out / "report.html").is_dir():
+            raise InputError(
+                f"can't write into {str(out)!r}: {str(out / 'report.html')!r} is a folder; give another folder with --out"
+            )
+    except InputError:
+        raise
     except (OSError, ValueError) as error:  # a name that the system doesn't take: too long, or with a zero in it
         raise InputError(f"can't write into {str(out)!r}: {_why(error)}; give another folder") from error
 
@@ -59,7 +66,11 @@ def staged(out: Path) -> Iterator[Path]:
     scratch = Path(tempfile.mkdtemp(prefix=".vlcam-", dir=out))
     try:
         yield scratch
-        for file in sorted(scratch.iterdir()):
+        files = sorted(scratch.iterdir())
+        taken = next((out / file.name for file in files if (out / file.name).is_dir()), None)
+        if taken is not None:
+            raise InputError(f"can't write {str(taken)!r}: it is a folder; give another folder with --out")
+        for file in files:
             file.replace(out / file.name)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -72,12 +83,10 @@ def staged(out: Path) -> Iterator[Path]:
 
 def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 file at once: readers see the old file or the new one, never a part."""
-    handle, name = tempfile.mkstemp(prefix=".vlcam-", dir=path.parent)
-    part = Path(name)
+    part = path.with_name(f".vlcam-{token_hex(8)}")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+        with part.open("x", encoding="utf-8", newline="\n") as file:
             file.write(text)
-        part.chmod(0o644)
         part.replace(path)
     except BaseException:
         part.unlink(missing_ok=True)

@@ -201,7 +201,7 @@ def _check_pixels(shown: str, size: tuple[int, int], max_pixels: int) -> None:
     if width * height > max_pixels:
         raise InputError(
             f"{shown} has {width} x {height} = {width * height:,} pixels; expected at most {max_pixels:,}: "
-            "make it smaller, or raise max_pixels"
+            "make it smaller, or (in Python) raise max_pixels"
         )
 
 

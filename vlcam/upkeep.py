@@ -20,7 +20,15 @@ def run_export(folder: Path, split: str, n: int, size: int) -> None:
 
 
 def run_train(
-    folder: Path, *, scenes: int, steps: int, head_steps: int, seed: int, resume: bool, device: str | None
+    folder: Path,
+    *,
+    scenes: int,
+    steps: int,
+    head_steps: int,
+    caption_steps: int,
+    seed: int,
+    resume: bool,
+    device: str | None,
 ) -> None:
     """Train, with a progress bar."""
     from vlcam.scenes.train import Plan, train
@@ -28,7 +36,7 @@ def run_train(
     check_folder(folder)
     _check_device(device)
     with console.training() as report:
-        plan = Plan(scenes=scenes, steps=steps, head_steps=head_steps, seed=seed)
+        plan = Plan(scenes=scenes, steps=steps, head_steps=head_steps, caption_steps=caption_steps, seed=seed)
         train(folder, plan, resume=resume, device=device, report=report)
     console.say(f"Wrote the weights to {folder}; metrics are in {folder / 'train.jsonl'}")
 

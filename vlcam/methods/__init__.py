@@ -32,11 +32,11 @@ def register(method: Method) -> Method:
 
 def method(name: str) -> Method:
     """The method of that name. Raises InputError with the closest names if there is none."""
-    if name in METHODS:
-        return METHODS[name]
+    if name.strip().lower() in METHODS:
+        return METHODS[name.strip().lower()]
     close = get_close_matches(name, METHODS, n=2, cutoff=0.5)
-    hint = f"did you mean {' or '.join(close)}? " if close else ""
-    raise InputError(f"no method {name!r}; {hint}The methods are {', '.join(METHODS)}")
+    hint = f"did you mean {' or '.join(close)}? (" if close else "("
+    raise InputError(f"no method {name!r}; {hint}the methods are {', '.join(METHODS)})")
 
 
 for _method in _gradient.BUILT_IN:

@@ -76,6 +76,15 @@ def join(phrases: Iterable[str], last: str = "and") -> str:
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} {last} {items[-1]}" if items else ""
 
 
+def chance_of(p: float) -> str:
+    """A probability with two decimals; one that isn't 0 or 1 is not rounded to that.
+
+    >>> chance_of(0.914), chance_of(0.9999), chance_of(1e-9)
+    ('0.91', '>0.99', '<0.01')
+    """
+    return ">0.99" if 0.995 <= p < 1 else "<0.01" if 0 < p < 0.005 else f"{p:.2f}"
+
+
 def lead(target: Target) -> str:
     """What the sentence is about. A class or answer that the model itself thinks unlikely was not predicted or answered.
 
@@ -85,7 +94,7 @@ def lead(target: Target) -> str:
     'The class "zebra" (p 0.02).'
     """
     p, label = target.probability, target.label
-    chance = "" if p is None else f" (p {p:.2f})"
+    chance = "" if p is None else f" (p {chance_of(p)})"
     said = p is None or p >= 0.5
     if target.kind == "class" and said:
         return f"Predicted {label}{chance.replace('p ', '')}."

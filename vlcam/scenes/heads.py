@@ -49,36 +49,38 @@ def pooled_features(
     return np.concatenate(rows)
 
 
-def head_losses(family: Family, pooled: Tensor, batch: dict[str, Tensor], *, smoothing: float) -> dict[str, Tensor]:
-    """The losses of everything that follows the pooled features ``(batch, channels * 16)``.
+def caption_loss(family: Family, photo: Tensor, captions: Tensor, *, smoothing: float) -> Tensor:
+    """The captioner's loss per word, from photo vectors and some captions of each.
 
-    Words and answers are label-smoothed. A captioner that is as good as certain of a word (``p`` > 0.999) is flat around the photo,
+    It is label-smoothed. A captioner that is as good as certain of a word (``p`` > 0.999) is flat around the photo,
     and the gradient of its log-probability says little about what the word came from.
     """
+    each = len(captions) // len(photo)
+    said = family.captioner.decode(photo.repeat_interleave(each, 0), captions[:, :-1]).float()
+    wanted = captions[:, 1:].flatten()
+    return F.cross_entropy(said.flatten(0, 1), wanted, ignore_index=Vocabulary.PAD, label_smoothing=smoothing)
+
+
+def head_losses(family: Family, pooled: Tensor, batch: dict[str, Tensor], *, smoothing: float) -> dict[str, Tensor]:
+    """The losses of everything that follows the pooled features ``(batch, channels * 16)``; words and answers are label-smoothed."""
     pairs = family.classifier.classifier(family.classifier.head[2:](pooled)).float()
     photo = family.captioner.head[2:](pooled)
-    said = family.captioner.decode(photo, batch["captions"][:, :-1]).float()
     asked = family.vqa.head[2:](pooled)
     each = len(batch["questions"]) // len(asked)
     answers = family.vqa.answer(asked.repeat_interleave(each, 0), family.vqa.read(batch["questions"])).float()
     things = torch.stack([family.said_things(photo), family.asked_things(asked)]).float()
     return {
         "pairs": F.binary_cross_entropy_with_logits(pairs, batch["pairs"]) * 10,
-        "words": F.cross_entropy(
-            said.flatten(0, 1),
-            batch["captions"][:, 1:].flatten(),
-            ignore_index=Vocabulary.PAD,
-            label_smoothing=smoothing,
-        ),
+        "words": caption_loss(family, photo, batch["captions"], smoothing=smoothing),
         "answers": F.cross_entropy(answers, batch["answers"], ignore_index=IGNORED, label_smoothing=smoothing),
         "photo things": presence(things, batch["things"].expand(2, -1, -1)),
     }
 
 
 def _batch(
-    arrays: Arrays, rows: NDArray[np.int64], rng: np.random.Generator, device: torch.device
+    arrays: Arrays, rows: NDArray[np.int64], rng: np.random.Generator, device: torch.device, *, captions_each: int
 ) -> dict[str, Tensor]:
-    captions, questions, answers = texts(arrays, rows, rng, captions=1, questions=3)
+    captions, questions, answers = texts(arrays, rows, rng, captions=captions_each, questions=3)
     there = (torch.from_numpy(np.array(have[rows])).float() for have in (arrays.pairs, arrays.things))
     given = dict(
         zip(
@@ -99,7 +101,9 @@ def fit_heads(
     report: Callable[[int, int, dict[str, float]], None] | None = None,
     check_every: int = 1000,
 ) -> None:
-    """Train the heads of ``family`` in place for ``plan.head_steps`` steps; its convolutions stay as they are.
+    """Train the heads of ``family`` in place for ``plan.head_steps`` steps, then the captioner's alone for ``plan.caption_steps``.
+
+    The convolutions stay as they are.
 
     ``check(step)`` is called now and then and at the end, with the family in eval mode, and the state is saved in ``state_file``;
     if it is there, the run goes on from it.
@@ -121,21 +125,30 @@ def fit_heads(
         family.load_state_dict(state["family"])
         optimiser.load_state_dict(state["optimiser"])
         first = int(state["step"])
-    if first >= plan.head_steps:  # stopped between its last checkpoint and writing the weights
+    last = plan.head_steps + plan.caption_steps
+    if first >= last:  # stopped between its last checkpoint and writing the weights
         family.eval()
         check(first, family)
     running: dict[str, float] = {}
-    for step in range(first, plan.head_steps):
+    for step in range(first, last):
         rng = np.random.Generator(np.random.PCG64([plan.seed, 4, step]))
         rows = rng.integers(0, len(arrays), plan.head_batch)
         for group in optimiser.param_groups:
-            group["lr"] = plan.head_rate(step)
+            group["lr"] = plan.head_rate(step) if step < plan.head_steps else plan.caption_rate(step - plan.head_steps)
         family.train()
         family.classifier.features.eval()
         with torch.autocast(device.type, torch.bfloat16):
             pooled = torch.from_numpy(both[step % 2][rows]).to(device).float()
-            losses = head_losses(family, pooled, _batch(arrays, rows, rng, device), smoothing=plan.smoothing)
-            total = losses["pairs"] + losses["words"] + losses["answers"] + 0.5 * losses["photo things"]
+            if step < plan.head_steps:
+                batch = _batch(arrays, rows, rng, device, captions_each=1)
+                losses = head_losses(family, pooled, batch, smoothing=plan.smoothing)
+                total = losses["pairs"] + losses["words"] + losses["answers"] + 0.5 * losses["photo things"]
+            else:
+                batch = _batch(arrays, rows, rng, device, captions_each=2)
+                total = caption_loss(
+                    family, family.captioner.head[2:](pooled), batch["captions"], smoothing=plan.smoothing
+                )
+                losses = {"words": total}
         optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(total)
         nn.utils.clip_grad_norm_(trained, 2.0)
@@ -145,8 +158,8 @@ def fit_heads(
                 new = float(loss.detach())
                 running[name] = 0.9 * running.get(name, new) + 0.1 * new
             if report is not None:
-                report(step, plan.head_steps, running)
-        if (step + 1) % check_every == 0 or step + 1 == plan.head_steps:
+                report(step, last, running)
+        if (step + 1) % check_every == 0 or step + 1 == last:
             family.eval()
             state = {"family": family.state_dict(), "optimiser": optimiser.state_dict(), "step": step + 1}
             save_state(state, state_file)

@@ -14,8 +14,9 @@ PHOTO_THINGS_FROM = 4000
 class Plan:
     """The settings of a run.
 
-    ``steps`` are taken of a learning-rate schedule made for ``schedule`` steps, then ``head_steps`` with the trunk fixed, whose
-    words and answers are label-smoothed by ``smoothing`` (Szegedy et al. 2016, section 7).
+    ``steps`` are taken of a learning-rate schedule made for ``schedule`` steps, then ``head_steps`` with the trunk fixed, then
+    ``caption_steps`` of the captioner's head alone, as whole captions come last to be right. With the trunk fixed, words and answers
+    are label-smoothed by ``smoothing`` (Szegedy et al. 2016, section 7).
     """
 
     scenes: int = 80_000
@@ -29,6 +30,8 @@ class Plan:
     head_steps: int = 6_000
     head_batch: int = 256
     head_peak: float = 1.5e-3
+    caption_steps: int = 1_000
+    caption_peak: float = 1e-3
     smoothing: float = 0.1
     seed: int = 0
 
@@ -43,6 +46,11 @@ class Plan:
         return (
             self.head_peak * min(1.0, (step + 1) / 200) * min(1.0, (self.head_steps - step) / (0.6 * self.head_steps))
         )
+
+    def caption_rate(self, step: int) -> float:
+        """Learning rate of the captioner's head alone: warm-up over 100 steps, then a straight line to zero over the last 80 %."""
+        left = min(1.0, (self.caption_steps - step) / (0.8 * self.caption_steps))
+        return self.caption_peak * min(1.0, (step + 1) / 100) * left
 
     def things_weight(self, step: int) -> float:
         """Weight of the loss on whole things, asked of the last conv layer: nothing at first, then 1."""

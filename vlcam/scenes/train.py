@@ -95,7 +95,7 @@ def train(
             )
     plan_file.write_text(json.dumps(asdict(plan), indent=1))
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    total_steps = plan.steps + plan.head_steps
+    total_steps = plan.steps + plan.head_steps + plan.caption_steps
     note = None if report is None else (lambda done, every: report(0, total_steps, {"drawn": done, "of": every}))
     arrays = draw(out / "train", "train", plan.scenes, progress=note)
     val = draw(out / "val", "val", VAL_SCENES)

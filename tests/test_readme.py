@@ -1,0 +1,56 @@
+"""What the README shows works as it stands there."""
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from vlcam.cli import main
+from vlcam.scenes.sample import make
+
+
+def blocks(root: Path, language: str) -> list[str]:
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", (root / "README.md").read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    return [text for found, text in fenced if found == language]
+
+
+@pytest.fixture
+def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from PIL import Image
+
+    monkeypatch.chdir(tmp_path)
+    for name in ("photo.jpg", "a.png", "b.png"):
+        Image.fromarray(make(7).image(192)).save(name)
+
+
+@pytest.mark.usefixtures("photos")
+def test_the_first_python_block(root: Path, tmp_path: Path) -> None:
+    first = blocks(root, "python")[0]
+    space: dict[str, Any] = {}
+    exec(compile(first, "README.md", "exec"), space)
+    assert "<html" in (tmp_path / "report.html").read_text("utf-8")
+    assert (tmp_path / "caption.safetensors").exists()
+    assert space["answer"].targets and space["classes"].targets
+
+
+@pytest.mark.usefixtures("photos")
+def test_the_batch_block(root: Path) -> None:
+    (block,) = [one for one in blocks(root, "python") if "vlcam.attribute(" in one]
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 10)).eval()
+    import vlcam
+
+    space: dict[str, Any] = {"vlcam": vlcam, "model": model, "images": torch.rand(2, 3, 12, 12)}
+    exec(compile(block, "README.md", "exec"), space)
+    assert space["result"].maps.shape[:2] == (2, 2)
+
+
+@pytest.mark.usefixtures("photos")
+def test_the_commands(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [line for block in blocks(root, "") for line in block.splitlines() if line.startswith("vlcam ")]
+    assert len(lines) >= 4
+    for line in lines:
+        assert main(shlex.split(line)[1:]) == 0, (line, capsys.readouterr().err)
