@@ -13,6 +13,7 @@ from PIL.Image import Image
 from torch import Tensor, nn
 
 from vlcam.contracts import Geometry, InputError, Names, Prepared, Request, Spoken, Target, TargetError
+from vlcam.engine import unrecorded
 from vlcam.labels import contrast_target
 from vlcam.plumbing import log_probability, to_model
 from vlcam.words import Word, group
@@ -67,7 +68,7 @@ class Captioning:
         """One forward of the image; log-probabilities of all words, of the whole caption, and of contrasts."""
         encoded = self.encode(self.model, prepared.inputs)
         if request.caption is None:
-            with torch.no_grad():
+            with unrecorded():
                 ids = tuple(int(token) for token in self.generate(self.model, encoded))
             if not ids:
                 raise InputError("the model's own caption is empty for this image; give a caption to explain")
@@ -85,7 +86,7 @@ class Captioning:
         scores.append(spoken.sum())
         targets.append(_target(text, "caption", float(scores[-1].detach()), ids, (0, len(text))))
         for this, that in request.contrasts:
-            score, target = self._contrast(encoded, ids, shown, logits, spoken, this, that)
+            score, target = self._contrast(encoded, ids, text, shown, logits, spoken, this, that)
             scores.append(score)
             targets.append(target)
         return Spoken(torch.stack(scores), tuple(targets), text)
@@ -108,7 +109,8 @@ class Captioning:
     def _contrast(
         self,
         encoded: Any,
-        ids: Sequence[int],
+        ids: tuple[int, ...],
+        text: str,
         words: Sequence[Word],
         logits: Tensor,
         spoken: Tensor,
@@ -116,19 +118,32 @@ class Captioning:
         that: str,
     ) -> tuple[Tensor, Target]:
         """``log p(this) - log p(that)`` at the first place where the caption says ``this``, after the same words."""
-        word = next((word for word in words if word.text == this), None)
-        if word is None:
-            said = " ".join(one.text for one in words)
+        same = [word for word in words if word.text == this] or [w for w in words if w.text.lower() == this.lower()]
+        said = " ".join(one.text for one in words)
+        if not same:
             raise TargetError(
                 f"{this!r} is not a word of the caption, so it can't be contrasted; the caption is {said!r}"
             )
-        instead = self._ids(that)
+        if not that.strip():
+            raise TargetError(f"{this!r} can't be contrasted with nothing; give another word")
+        word = same[0]
+        instead = self._instead(ids, text, word, that)
         first = word.tokens[0]
         rows = logits if len(instead) == 1 else self._logits(encoded, (*ids[:first], *instead))
         score = spoken[list(word.tokens)].sum() - log_probability(rows[first : first + len(instead)], instead).sum()
         return score, contrast_target(
             this, that, float(score.detach()), (*(ids[place] for place in word.tokens), *instead)
         )
+
+    def _instead(self, ids: tuple[int, ...], text: str, word: Word, that: str) -> tuple[int, ...]:
+        """The tokens of ``that`` in the word's place: tokenizers write a word otherwise within a text than on its own."""
+        start, end = word.span
+        changed = self._ids(text[:start] + that + text[end:])
+        first, after = word.tokens[0], ids[word.tokens[-1] + 1 :]
+        middle = changed[first : len(changed) - len(after)]
+        if middle and (*ids[:first], *middle, *after) == changed:
+            return middle
+        return self._ids(that)
 
 
 def _target(label: str, kind: Any, score: float, ids: tuple[int, ...], span: tuple[int, int]) -> Target:

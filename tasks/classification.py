@@ -25,7 +25,7 @@ class Classification:
 
     ``preprocess`` turns a photo into the model's input and the geometry (:class:`vlcam.Preprocess` does). ``activation`` says what
     turns logits into probabilities: ``softmax`` (one class), ``sigmoid`` (multi-label, or a single logit) or ``none``. A model
-    with a single logit takes one label (that class, and "not" it), or two: the negative class, then the positive one.
+    with a single logit takes one label (that class, then "not" it), or two: the negative class, then the positive one.
     ``logits(model, inputs)`` may be given where ``model(inputs)`` does not simply return ``(1, classes)`` logits.
     """
 
@@ -39,6 +39,10 @@ class Classification:
     activation: Literal["softmax", "sigmoid", "none"] = "softmax"
     logits: Callable[[Any, Any], Tensor] | None = None
     names: Names | None = None
+
+    def __post_init__(self) -> None:
+        if self.activation not in ("softmax", "sigmoid", "none"):
+            raise InputError(f"activation={self.activation!r} was given; expected softmax, sigmoid or none")
 
     def prepare(self, photo: Image, request: Request) -> Prepared:
         """Check the classes asked for, and make the input."""
@@ -55,9 +59,10 @@ class Classification:
             logits_of(self.model(prepared.inputs)) if self.logits is None else self.logits(self.model, prepared.inputs)
         )
         logits = output.reshape(-1)
-        labels = self._sides()
-        if len(logits) == 1 and len(labels) == 2:
-            logits = torch.cat([-logits, logits])
+        labels: Sequence[str] = self.labels
+        if len(logits) == 1 and len(self._sides()) == 2:
+            labels = self._sides()
+            logits = torch.cat([logits, -logits] if len(self.labels) == 1 else [-logits, logits])
             probabilities = logits.detach().float().sigmoid()
         elif self.activation == "none":
             probabilities = None
@@ -75,4 +80,4 @@ class Classification:
     def _sides(self) -> Sequence[str]:
         if not self.labels:
             raise TargetError("this classifier was given no labels; give one for each of its logits, in order")
-        return (f"not {self.labels[0]}", self.labels[0]) if len(self.labels) == 1 else self.labels
+        return (self.labels[0], f"not {self.labels[0]}") if len(self.labels) == 1 else self.labels

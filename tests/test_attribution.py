@@ -157,9 +157,7 @@ def test_a_nan_stays_in_its_own_map() -> None:  # peers 8.4 #44
 def test_a_layer_by_name_by_module_and_a_wrong_one() -> None:
     model = cnn()
     assert attribute(model, photo(), layer=model.block).maps.equal(attribute(model, photo(), layer="block").maps)
-    with pytest.raises(
-        LayerError, match=r"no layer 'block.2'; the closest names are .*; output shapes: .*block.1 \(2, 12, 6, 8\)"
-    ):
+    with pytest.raises(LayerError, match=r"no layer 'block.2'; the closest names, .*, are block.1 \(2, 12, 6, 8\)"):
         attribute(model, photo(), layer="block.2")
     with pytest.raises(LayerError, match=r"output is \(2, 5\), not BCHW"):
         attribute(model, photo(), layer="fc")

@@ -73,7 +73,9 @@ def test_a_wrong_name_gets_the_closest() -> None:
     with pytest.raises(LayerError, match=r"has no layer 'zzzzzz'; its layers are stem, stem.0, "):
         find(Cnn(), "zzzzzz")
     shapes = {row.name: row.shape for row in table(Cnn(), torch.randn(1, 3, 8, 8))}
-    with pytest.raises(LayerError, match=r"closest names are block, .*; output shapes: .*block \(1, 12, 4, 4\)"):
+    with pytest.raises(
+        LayerError, match=r"closest names, with the shapes of their outputs, are block \(1, 12, 4, 4\), "
+    ):
         find(Cnn(), "blokc", shapes=shapes)
     with pytest.raises(LayerError, match=r"the ReLU that was given as layer is no part of the model \(Cnn\)"):
         find(Cnn(), nn.ReLU())
@@ -125,11 +127,7 @@ def test_side_branches_are_ignored_and_heads_have_their_own_layer() -> None:
     assert choice(model, torch.randn(1, 3, 8, 8), key="logits") == ("main", (1, 9, 8, 8))
     assert choice(model, torch.randn(1, 3, 8, 8), key="logits") == ("main", (1, 9, 8, 8))
     assert choice(model, torch.randn(1, 3, 8, 8), key="aux") == ("side", (1, 7, 8, 8))
-    with pytest.raises(
-        LayerError, match=r"none of the spatial layers .* leads to the scores \(side \(1, 7, 8, 8\)\); name the layer"
-    ):
-        choice(model, torch.randn(1, 3, 8, 8), key="logits")  # the remembered layer doesn't fit ...
-    assert choice(model, torch.randn(1, 3, 8, 8), key="logits") == ("main", (1, 9, 8, 8))  # ... and is forgotten
+    assert choice(model, torch.randn(1, 3, 8, 8), key="logits") == ("main", (1, 9, 8, 8))  # whatever came before
 
 
 @pytest.mark.parametrize(

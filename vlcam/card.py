@@ -28,6 +28,11 @@ and each channel to fire seldom. So the trunk was told where things are: good lo
 faithful to such a trunk, and is no evidence that a network finds places without being told. The trunk is a moving average, with
 batch-norm statistics measured anew.
 
+The shipped files are not those of one such run, which gave 0.979 of the words, 0.855 of whole captions and 0.986 of the answers right
+on 1,000 validation scenes; they come from an earlier form of the command. In its first stage the captioner and the VQA model did not
+have the layers around the product yet, and the fading of the per-cell helper followed schedules of 7,500 to 9,000 steps; the second
+stage took 4,000 steps without label smoothing, from heads made anew; the third took 1,000 steps without and 600 with it.
+
 ## Data
 Training, validation and test scenes come from different random streams and can't overlap. The pairs {unseen} occur in the `unseen` split
 only.
@@ -35,8 +40,8 @@ only.
 
 _LIMITS = """
 ## Limits
-- Probabilities of words and answers stop at about 0.9, as label smoothing wants it: take 0.9 for certain. It is there for the maps:
-  without it the captioner was certain of most shapes (p > 0.999), flat around the picture, and its maps pointed elsewhere.
+- Probabilities of words stop at about 0.9, as label smoothing wants it: take 0.9 for certain. It is there for the maps: without it
+  the captioner was certain of most shapes (p > 0.999), flat around the picture, and its maps pointed elsewhere.
 - Generated pictures only: on photographs the models say something, and it means nothing.
 - Closed vocabularies: 33 caption words, 44 question words, 23 answers; questions outside the grammar are answered at random.
 - On pairs never seen in training the quality drops as the table shows: the classifier has no way to learn those pairs.

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, final
 from weakref import WeakKeyDictionary, ref
@@ -34,6 +35,7 @@ _NOT_CHOSEN = (
     nn.modules.pooling._AdaptiveMaxPoolNd, nn.modules.pooling._AdaptiveAvgPoolNd, nn.modules.dropout._DropoutNd,
     nn.Linear,
 )  # fmt: skip
+_paused: ContextVar[bool] = ContextVar("vlcam_paused", default=False)
 # Where tracing may start: (shape at the first spatial layer) -> (layer, call) chosen earlier for this model.
 _chosen: WeakKeyDictionary[nn.Module, dict[tuple[Any, ...], tuple[str, int]]] = WeakKeyDictionary()
 
@@ -63,6 +65,7 @@ class Recording:
         self._resolved: _Tap | None = None
         self._remember: tuple[ref[nn.Module], tuple[Any, ...]] | None = None
         self._ran = 0
+        self._outputs: list[Tensor] = []
 
     @property
     def leaf(self) -> Tensor:
@@ -92,6 +95,7 @@ class Recording:
             TargetError: the scores have no autograd history at all.
         """
         if not self._taps:
+            self._forget()
             raise LayerError(self._nothing())
         check_differentiable(scores)
         self._resolved = self._pick(scores)
@@ -114,6 +118,11 @@ class Recording:
                 "explain the layer that overwrites it instead"
             )
         return tap
+
+    def _forget(self) -> None:
+        """The layer chosen in an earlier run is not the one now."""
+        if self._remember is not None and (model := self._remember[0]()) is not None:
+            _chosen.pop(model, None)
 
     def _nothing(self) -> str:
         if self._name is None:
@@ -147,8 +156,7 @@ class Recording:
         """The last candidate that leads to the scores and isn't itself a map of the classes."""
         leading = _leading_to(scores, self._taps)
         if not leading:
-            if self._remember is not None and (model := self._remember[0]()) is not None:
-                _chosen.pop(model, None)
+            self._forget()
             tried = ", ".join(f"{name} {shape}" for name, shape in self.calls[-8:])
             raise LayerError(
                 f"none of the spatial layers that were found leads to the scores ({tried}); name the layer to explain"
@@ -164,9 +172,14 @@ class Recording:
                 f"the last spatial layer {tap.names[-1]!r} ran {len(twins)} times ({calls}); "
                 f"give layer={tap.names[-1]!r} and call=0, call='last', ..."
             )
-        if self._remember is not None and (model := self._remember[0]()) is not None:
+        if self._remember is not None and (model := self._remember[0]()) is not None and self._is_the_only_way(tap):
             _chosen.setdefault(model, {})[self._remember[1]] = (tap.names[-1], tap.call)
         return tap
+
+    def _is_the_only_way(self, tap: _Tap) -> bool:
+        """Whether all that the model returned comes by way of ``tap``, so that the choice holds for any other scores, too."""
+        earlier = [other.kept for other in self._taps[: self._taps.index(tap)]]
+        return bool(self._outputs) and not any(any(live(one, earlier, without=tap.kept)) for one in self._outputs)
 
 
 @contextmanager
@@ -189,18 +202,26 @@ def record(model: nn.Module, layer: str | nn.Module | None = None, *, call: Call
     Raises:
         LayerError: there is no such layer.
     """
+    if isinstance(call, str) and call not in ("first", "last"):
+        raise LayerError(f"call={call!r} was given; expected 'first', 'last', an index, or None")
     name, target = find_module(model, layer) if layer is not None else (None, None)
     recording = Recording(name, call)
     with restored(model) as stack:
         entry = unwrapped(model).register_forward_pre_hook(
-            lambda module, args, kwargs: (plain(args), plain(kwargs)), with_kwargs=True, prepend=True
+            lambda module, args, kwargs: (
+                # Once the layer ran, an input may come from it: a model whose parts are called one by one.
+                plain(args, history=bool(recording._taps)),
+                plain(kwargs, history=bool(recording._taps)),
+            ),
+            with_kwargs=True,
+            prepend=True,
         )
         stack.callback(entry.remove)
         if target is not None:
             stack.callback(target.register_forward_hook(_one_layer(recording)).remove)
         else:
             _watch_all(recording, model, stack)
-        stack.callback(unwrapped(model).register_forward_hook(_witnessed).remove)
+        stack.callback(unwrapped(model).register_forward_hook(_returned(recording)).remove)
         try:
             yield recording
         except RuntimeError as error:
@@ -212,8 +233,22 @@ def record(model: nn.Module, layer: str | nn.Module | None = None, *, call: Call
             ) from error
 
 
+@contextmanager
+def unrecorded() -> Iterator[None]:
+    """Inside, models run without autograd, and what they run is no part of a recording: searching for a caption, say."""
+    before = _paused.get()
+    _paused.set(True)
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        _paused.set(before)
+
+
 def _one_layer(recording: Recording) -> Callable[[nn.Module, Any, Any], Any]:
     def hook(module: nn.Module, inputs: Any, output: Any) -> Any:
+        if _paused.get():
+            return None
         number, call = recording._ran, recording._call
         recording._ran += 1
         wanted = 0 if call == "first" else call
@@ -234,6 +269,8 @@ def _watch_all(recording: Recording, model: nn.Module, stack: ExitStack) -> None
         passes = isinstance(module, _NOT_CHOSEN) or type(module) is nn.LayerNorm
 
         def hook(module: nn.Module, inputs: Any, output: Any) -> Any:
+            if _paused.get():
+                return None
             runs[name] = runs.get(name, -1) + 1
             found = first_tensor(output)
             if found is None or not is_map(found):
@@ -288,7 +325,17 @@ class _Witness(torch.autograd.Function):
         return None, None
 
 
-def _witnessed(module: nn.Module, inputs: Any, output: Any) -> Any:
+def _returned(recording: Recording) -> Callable[[nn.Module, Any, Any], Any]:
+    def hook(module: nn.Module, inputs: Any, output: Any) -> Any:
+        if _paused.get():
+            return None
+        recording._outputs += [tensor for tensor in tensors_in(output) if tensor.requires_grad]
+        return _witnessed(output)
+
+    return hook
+
+
+def _witnessed(output: Any) -> Any:
     """Outputs that don't depend on the layer get a history, to be told from scores that lost theirs."""
     with torch.inference_mode(False), torch.enable_grad():
         for tensor in list(tensors_in(output)):

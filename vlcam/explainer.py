@@ -2,17 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from operator import index
 from typing import Any
 
-from torch import nn
+import numpy as np
+import torch
+from torch import Tensor, nn
 
 from vlcam.attribution import LayerMaps, maps_from
-from vlcam.contracts import InputError, LayerError, Method, Names, Prepared, Request, Spoken, Task
+from vlcam.contracts import InputError, LayerError, Method, Names, Prepared, Request, Spoken, TargetError, Task
 from vlcam.engine import record
 from vlcam.explanation import Explanation, NeuronText
 from vlcam.layers import find, traced
 from vlcam.methods import method as find_method
 from vlcam.photo import open_photo
+from vlcam.restore import plain
 
 RANKINGS = ("contribution", "paper")
 
@@ -21,12 +25,12 @@ def explain(
     task: Task,
     image: Any,
     *,
-    targets: str | int | Sequence[str | int] = (),
+    targets: Any = (),
     caption: str | None = None,
     question: str | None = None,
-    contrast: Sequence[tuple[str, str]] = (),
+    contrast: Sequence[tuple[str, str]] | tuple[str, str] = (),
     top_k: int = 3,
-    method: str = "gradcam",
+    method: str | Method = "gradcam",
     layer: str | nn.Module | None = None,
     names: Names | None = None,
     ranking: str = "contribution",
@@ -42,7 +46,7 @@ def explain(
         question: the question, for VQA.
         contrast: pairs "this rather than that" of classes, answers, or a word of the caption and another word.
         top_k: how many classes or answers the model names by itself.
-        method: a name from ``vlcam.METHODS``.
+        method: a name from ``vlcam.METHODS``, or a method.
         layer: the layer to explain; by default the task's, or else the last spatial layer that leads to the targets.
         names: names of the layer's channels; by default the task's.
         ranking: how channels are ranked for the text: ``contribution`` (in this image) or ``paper`` (by alpha).
@@ -53,18 +57,22 @@ def explain(
         TargetError: the model doesn't know a class, word or answer.
         LayerError: the layer doesn't exist, or doesn't lead to the targets.
     """
+    if question is not None and not isinstance(question, str):
+        raise InputError(f"question={question!r} was given; expected a text")
     if ranking not in RANKINGS:
         raise InputError(f"ranking {ranking!r} was given; expected one of {', '.join(RANKINGS)}")
-    chosen = find_method(method)
+    chosen = method if isinstance(method, Method) else find_method(method)
     request = Request(
-        labels=(targets,) if isinstance(targets, (str, int)) else tuple(targets),
+        labels=_labels(targets),
         caption=caption,
         question=question,
         top_k=top_k,
-        contrasts=tuple((this, that) for this, that in contrast),
+        contrasts=_pairs(contrast),
     )
     picture, photo = open_photo(image, name=name)
-    prepared = task.prepare(picture, request)
+    with torch.inference_mode(False):  # autograd can't use what is made in it
+        prepared = task.prepare(picture, request)
+    prepared = replace(prepared, inputs=plain(prepared.inputs))
     wanted = task.layer if layer is None else layer
     if isinstance(wanted, str):
         check_layer(task, wanted, prepared, request)
@@ -93,6 +101,26 @@ def explain(
     )
     known = task.names if names is None else names
     return explanation if known is None else replace(explanation, neurons=describe(explanation, known, ranking=ranking))
+
+
+def _labels(targets: Any) -> tuple[str | int, ...]:
+    """Classes or answers, one or several, as a tuple."""
+    if targets is None:
+        return ()
+    given = targets.tolist() if isinstance(targets, (Tensor, np.ndarray)) else targets
+    several = [given] if isinstance(given, str) or hasattr(given, "__index__") else given
+    try:
+        return tuple(one if isinstance(one, str) else index(one) for one in several)
+    except TypeError as error:
+        raise TargetError(f"targets={targets!r} was given; expected labels or whole numbers") from error
+
+
+def _pairs(contrast: Any) -> tuple[tuple[str, str], ...]:
+    """Contrasts as pairs; a single pair may stand on its own."""
+    pairs = [contrast] if len(contrast) == 2 and all(isinstance(one, str) for one in contrast) else contrast
+    if any(isinstance(pair, str) or len(pair) != 2 for pair in pairs):
+        raise InputError(f"contrast={contrast!r} was given; expected pairs (this, rather than that)")
+    return tuple((this, that) for this, that in pairs)
 
 
 def _run(

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from operator import index
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, final
+from typing import TYPE_CHECKING, Literal, SupportsIndex, final
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ Flag = Literal["ok", "zero", "negative", "nonfinite"]
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Photo:
     """The photo's identity and what is needed to show it.
 
@@ -66,7 +67,7 @@ class NeuronText:
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Explanation:
     """Everything that was explained about one photo, from one forward pass.
 
@@ -99,7 +100,7 @@ class Explanation:
     def __iter__(self) -> Iterator["TargetView"]:
         return (TargetView(self, index) for index in range(len(self.targets)))
 
-    def __getitem__(self, key: int | str | tuple[str, int]) -> "TargetView":
+    def __getitem__(self, key: SupportsIndex | str | tuple[str, int]) -> "TargetView":
         """A target by position, by label, or by ``(label, n)`` for the n-th target (from 0) with that label.
 
         A label that occurs twice (a repeated word) needs the last form, so that one is never taken for the other.
@@ -202,12 +203,13 @@ def map_flag(signed: Float[Tensor, "rows columns"], *, relu: bool) -> Flag:
     return "ok"
 
 
-def _position(explanation: Explanation, key: int | str | tuple[str, int]) -> int:
+def _position(explanation: Explanation, key: SupportsIndex | str | tuple[str, int]) -> int:
     labels = [target.label for target in explanation.targets]
-    if isinstance(key, int):
-        if not -len(labels) <= key < len(labels):
-            raise TargetError(f"target {key} was asked for; there are {len(labels)}: {', '.join(labels)}")
-        return key % len(labels)
+    if isinstance(key, SupportsIndex):
+        place = index(key)
+        if not -len(labels) <= place < len(labels):
+            raise TargetError(f"target {place} was asked for; there are {len(labels)}: {', '.join(labels)}")
+        return place % len(labels)
     label, occurrence = (key, None) if isinstance(key, str) else key
     found = [index for index, have in enumerate(labels) if have == label]
     if not found:

@@ -7,6 +7,8 @@ from torch import Tensor
 
 from vlcam.contracts import Target, TargetError
 
+_PLURALS = {"class": "classes"}
+
 
 def nearest(name: str, known: Sequence[str], n: int = 3) -> str:
     """The ``n`` known names most like ``name``, as a readable list."""
@@ -29,7 +31,9 @@ def position(wanted: str | int, labels: Sequence[str], what: str) -> int:
     if not found:
         raise TargetError(f"the model has no {what} {wanted!r}; the nearest it has: {nearest(wanted, labels)}")
     if len(found) > 1:
-        raise TargetError(f"{len(found)} {what}es are called {wanted!r}; give its number instead, one of {found}")
+        raise TargetError(
+            f"{len(found)} {_PLURALS.get(what, what + 's')} are called {wanted!r}; give its number instead, one of {found}"
+        )
     return found[0]
 
 

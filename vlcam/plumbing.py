@@ -29,17 +29,19 @@ def to_model(inputs: Any, model: nn.Module) -> Any:
 
 
 def logits_of(output: Any) -> Tensor:
-    """The logits in a model's output: the tensor itself, ``output.logits``, or the first item of a tuple, list or dict."""
+    """The logits in a model's output: the tensor itself, ``output.logits`` or ``output["logits"]``, or else the first item.
+
+    Of a tuple, list or dict the first tensor with a batch counts, so a loss before the logits is passed over.
+    """
     if isinstance(output, Tensor):
         return output
-    logits = getattr(output, "logits", None)
-    if isinstance(logits, Tensor):
-        return logits
-    items = (
-        list(output.values()) if isinstance(output, dict) else list(output) if isinstance(output, (tuple, list)) else []
-    )
-    if items and isinstance(items[0], Tensor):
-        return items[0]
+    named = output.get("logits") if isinstance(output, dict) else getattr(output, "logits", None)
+    if isinstance(named, Tensor):
+        return named
+    items = output.values() if isinstance(output, dict) else output if isinstance(output, (tuple, list)) else ()
+    first = next((item for item in items if isinstance(item, Tensor) and item.ndim), None)
+    if first is not None:
+        return first
     raise InputError(
         f"the model returned a {type(output).__name__} in which no logits were found; "
         "give logits=..., a function (model, inputs) that returns a (1, classes) tensor"

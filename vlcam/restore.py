@@ -3,18 +3,23 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from threading import RLock
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+_ONE_AT_A_TIME = RLock()
+"""The switches are the process's and the hooks the model's, so threads take turns."""
 
 
 @contextmanager
 def restored(model: nn.Module) -> Iterator[ExitStack]:
     """Inside, ``model`` is in eval mode and frozen, and autograd is on; afterwards all is as before, also after an exception.
 
-    Given back are the training flag of every module, ``requires_grad`` of every parameter, the random number generators, the
-    grad and inference modes and the switches of cuDNN, oneDNN, multi-head attention and ``torch.compile``. What the caller adds to the
+    Given back are the training flag of every module, ``requires_grad`` of every parameter, the buffers, the random number
+    generators, the grad and inference modes and the switches of cuDNN, oneDNN, multi-head attention and ``torch.compile``. What
+    the caller adds to the
     yielded stack (such as ``handle.remove``) is undone first.
 
     Nothing in a frozen model asks for gradients, so autograd keeps nothing until somebody makes a leaf. Compiled modules run
@@ -22,7 +27,7 @@ def restored(model: nn.Module) -> Iterator[ExitStack]:
     run step by step: cuDNN can't go backward through them in eval mode, and oneDNN not for many targets at once. Weights made
     under ``torch.inference_mode()``, which autograd refuses, are replaced by copies for the time being.
     """
-    with ExitStack() as stack:
+    with _ONE_AT_A_TIME, ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
         _keep_random_state(model, stack)
@@ -42,6 +47,7 @@ def restored(model: nn.Module) -> Iterator[ExitStack]:
             if isinstance(module, nn.RNNBase):
                 _step_by_step(module, stack)
         _replace_inference_tensors(modules, stack)
+        _keep_buffers(modules, stack)
         for parameter in model.parameters():
             if parameter.requires_grad:
                 stack.callback(parameter.requires_grad_, True)
@@ -50,19 +56,19 @@ def restored(model: nn.Module) -> Iterator[ExitStack]:
             yield inner
 
 
-def plain(value: Any) -> Any:
-    """``value`` with no autograd history in its tensors, also inside tuples, lists and dicts.
+def plain(value: Any, *, history: bool = False) -> Any:
+    """``value`` with no autograd history in its tensors (unless ``history`` is kept), also inside tuples, lists and dicts.
 
     Tensors made under ``torch.inference_mode()`` become copies, since autograd can't use them; all others keep their memory.
     """
     if isinstance(value, Tensor):
         if value.is_inference():
             return value.clone()
-        return value.detach() if value.requires_grad else value
+        return value.detach() if value.requires_grad and not history else value
     if type(value) in (tuple, list):
-        return type(value)(plain(item) for item in value)
+        return type(value)(plain(item, history=history) for item in value)
     if type(value) is dict:
-        return {key: plain(item) for key, item in value.items()}
+        return {key: plain(item, history=history) for key, item in value.items()}
     return value
 
 
@@ -88,6 +94,26 @@ def _step_by_step(module: nn.RNNBase, stack: ExitStack) -> None:
     stack.callback(setattr, switch, "enabled", switch.enabled)
     stack.callback(module.register_forward_pre_hook(off).remove)
     stack.callback(module.register_forward_hook(on, always_call=True).remove)
+
+
+def _keep_buffers(modules: list[nn.Module], stack: ExitStack) -> None:
+    """Give back buffers that the forward writes to even in eval mode (a counter, say), or replaces."""
+    kept = [
+        (module, name, buffer, buffer._version, buffer.detach().clone())
+        for module in modules
+        for name, buffer in module._buffers.items()
+        if buffer is not None
+    ]
+
+    def give_back() -> None:
+        with torch.no_grad():
+            for module, name, buffer, version, copy in kept:
+                if buffer._version != version:
+                    buffer.copy_(copy)
+                if module._buffers.get(name) is not buffer:
+                    module._buffers[name] = buffer
+
+    stack.callback(give_back)
 
 
 def _replace_inference_tensors(modules: list[nn.Module], stack: ExitStack) -> None:
