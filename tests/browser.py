@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,16 +24,26 @@ _FLAGS = (
 )
 
 
+@cache
 def chromium() -> str | None:
-    """The browser's path: the ``CHROMIUM`` environment variable, or what the path holds."""
-    return os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    """The browser's path: the ``CHROMIUM`` environment variable, what the path holds, or playwright's own."""
+    found = (shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"))
+    if path := os.environ.get("CHROMIUM") or next(filter(None, found), None):
+        return path
+    if find_spec("playwright") is None:
+        return None
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        bundled = playwright.chromium.executable_path
+    return bundled if Path(bundled).exists() else None
 
 
 def missing() -> str:
     """Why there are no browser tests here; empty if there are."""
-    if chromium() is None:
-        return "no Chromium: set CHROMIUM or install it"
-    return "" if find_spec("playwright") else "no playwright package"
+    if find_spec("playwright") is None:
+        return "no playwright package"
+    return "" if chromium() else "no Chromium: install it, run `playwright install chromium`, or set CHROMIUM"
 
 
 @contextmanager
@@ -59,11 +70,11 @@ class Record:
 
 @contextmanager
 def opened(
-    browser: "Browser", path: Path, *, width: int = 1280, scheme: str = "light"
+    browser: "Browser", path: Path, *, width: int = 1280, height: int = 900, scheme: str = "light"
 ) -> Iterator[tuple["Page", Record]]:
     """A file in a fresh tab, with a record of its console, dialogs and requests (the file itself and data URIs left out)."""
     context = browser.new_context(
-        viewport={"width": width, "height": 900},
+        viewport={"width": width, "height": height},
         color_scheme="dark" if scheme == "dark" else "light",
         reduced_motion="reduce",
     )

@@ -1,7 +1,6 @@
 """What every test shares: no network, the same seeds, and a check that nothing global is left changed."""
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,18 +39,3 @@ def _torch_as_before() -> Iterator[None]:
 def root() -> Path:
     """The checkout."""
     return Path(__file__).resolve().parents[1]
-
-
-@pytest.fixture(scope="session")
-def chromium() -> str:
-    """The path of a Chromium; the test is skipped on a machine that has none."""
-    for name in ("chromium", "chromium-browser", "google-chrome"):
-        if found := shutil.which(name):
-            return found
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        bundled = playwright.chromium.executable_path
-    if not Path(bundled).exists():
-        pytest.skip("no Chromium: install the package chromium, or run `playwright install chromium`")
-    return bundled

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -176,6 +177,27 @@ class TestText:
             attributes for _, attributes in Elements(page([vqa()])).found if attributes.get("id") == "opacity"
         )
         assert slider["value"] == str(round(100 * OPACITY))
+
+    def test_one_explanation_gives_the_page_its_name(self) -> None:
+        assert Elements(page([captioning()])).texts["title"] == ["meadow.jpg: Caption"]
+        assert Elements(page([captioning(), vqa()])).texts["title"] == ["vlcam"]
+        assert Elements(page([captioning()], title="mine")).texts["title"] == ["mine"]
+
+    def test_the_footer_follows_the_method(self) -> None:
+        usual, against = classification(), replace(classification(), method="counterfactual")
+        side = "layer held evidence {} the word"
+        assert side.format("for") in page([usual])
+        assert side.format("against") not in page([usual])
+        assert side.format("against") in page([against])
+        assert side.format("for") not in page([against])
+        assert "Where the method is counterfactual, it is the other way round" in page([usual, against])
+
+    def test_every_percentage_stays_on_a_line_and_cards_may_break_in_print(self) -> None:
+        style = Elements(page([captioning()])).texts["style"][0]
+        printed = style[style.index("@media print {") :]
+        assert "print-color-adjust: exact" in printed
+        assert not re.search(r"\.card \{[^}]*break-inside", printed)
+        assert re.search(r"\.percent[^{]*\{[^}]*white-space: nowrap", style)
 
     def test_no_explanations_is_an_error(self) -> None:
         with pytest.raises(InputError, match="needs at least one"):

@@ -15,14 +15,19 @@ from PIL import Image
 from tests import browser as headless
 from tests.examples_of_explanations import (
     PAYLOADS,
+    blob,
     captioning,
     classification,
     cropped,
+    explanation,
     hostile,
+    photo,
+    stretched,
     vqa,
 )
+from vlcam.contracts import Target
 from vlcam.explanation import Explanation
-from vlcam.render import notebook, page
+from vlcam.render import notebook, overlay, page
 from vlcam.render.overlay import OPACITY
 
 if TYPE_CHECKING:
@@ -43,10 +48,10 @@ def show(chromium: "Browser", tmp_path: Path) -> Iterator[Any]:
     records: list[headless.Record] = []
     tabs: list[Any] = []
 
-    def opener(*explanations: Explanation, title: str = "report", width: int = 1280) -> "Page":
+    def opener(*explanations: Explanation, title: str = "report", width: int = 1280, height: int = 900) -> "Page":
         path = tmp_path / f"page{len(tabs)}.html"
         path.write_text(page(explanations, title=title), encoding="utf-8")
-        tab = headless.opened(chromium, path, width=width)
+        tab = headless.opened(chromium, path, width=width, height=height)
         tabs.append(tab)
         found: Page
         found, record = tab.__enter__()
@@ -60,9 +65,9 @@ def show(chromium: "Browser", tmp_path: Path) -> Iterator[Any]:
         assert record == headless.Record()
 
 
-def pixels(tab: "Page") -> np.ndarray:
-    """The first card's heatmap: the canvas's RGBA."""
-    uri = tab.evaluate("document.querySelector('.stage canvas').toDataURL()")
+def pixels(tab: "Page", canvas: str = ".stage canvas") -> np.ndarray:
+    """The first card's heatmap (or another canvas) as RGBA."""
+    uri = tab.evaluate("canvas => document.querySelector(canvas).toDataURL()", canvas)
     return np.asarray(Image.open(BytesIO(base64.b64decode(uri.partition(",")[2]))).convert("RGBA"))
 
 
@@ -72,6 +77,16 @@ def word(tab: "Page", index: int) -> Any:
 
 def shown(tab: "Page") -> int:
     return int(str(tab.locator("#photo-1 button.shown").get_attribute("data-target")))
+
+
+def contrast(one: str, other: str) -> float:
+    """The contrast of two CSS colours, as WCAG counts it."""
+    lights = []
+    for text in (one, other):
+        part = np.array(re.findall(r"[\d.]+", text)[:3], float) / 255
+        linear = np.where(part <= 0.04045, part / 12.92, ((part + 0.055) / 1.055) ** 2.4)
+        lights.append(float(linear @ np.array([0.2126, 0.7152, 0.0722])))
+    return (max(lights) + 0.05) / (min(lights) + 0.05)
 
 
 class TestBrowser:
@@ -121,6 +136,102 @@ class TestBrowser:
         word(tab, 9).click()
         word(tab, 9).click()
         assert word(tab, 9).get_attribute("aria-pressed") == "false"
+
+    def test_keys_work_wherever_the_focus_is(self, show: Any) -> None:
+        tab = show(captioning(), vqa())
+        word(tab, 1).click()
+        tab.evaluate("document.activeElement.blur()")
+        tab.keyboard.press("ArrowRight")
+        assert shown(tab) == 2
+        tab.evaluate("document.activeElement.blur()")
+        tab.keyboard.press("Escape")
+        assert tab.locator("[aria-pressed='true']").count() == 0
+        tab.evaluate("document.activeElement.blur()")
+        tab.locator("#photo-2 .stage").hover()
+        tab.keyboard.press("ArrowRight")
+        assert tab.locator("#photo-2 button.shown").get_attribute("data-target") == "1"
+        assert shown(tab) == 2
+        tab.locator("#opacity").focus()
+        tab.keyboard.press("ArrowLeft")
+        assert tab.locator("#photo-2 button.shown").get_attribute("data-target") == "1"
+
+    @pytest.mark.parametrize("gone", [False, True])
+    def test_the_footer_follows_the_switch(self, show: Any, gone: bool) -> None:
+        tab = show(captioning())
+        if gone:
+            tab.locator("#shared").check()
+        text = tab.locator("footer").inner_text()
+        assert ("share one scale" in text) == gone
+        assert ("on its own scale" in text) == (not gone)
+
+    def test_a_counterfactual_is_said_to_be_against(self, show: Any) -> None:
+        tab = show(replace(captioning(), method="counterfactual"))
+        assert "Evidence against" in tab.locator("#photo-1 .what").inner_text()
+        word(tab, 4).hover()
+        assert "Only evidence for" in tab.locator("#photo-1 .notice").inner_text()
+
+    def test_the_colour_bar_shows_the_colours_as_drawn(self, show: Any) -> None:
+        tab = show(captioning())
+        grey = np.full((1, 256, 3), 128, np.uint8)
+        bar = pixels(tab, ".ramp canvas")[..., :3].astype(int)
+        assert np.abs(bar - overlay(grey, np.linspace(0, 1, 256)[None])).max() <= 1
+        tab.locator("#opacity").focus()
+        tab.keyboard.press("Home")
+        assert (pixels(tab, ".ramp canvas")[..., :3] == 128).all()
+
+    @pytest.mark.parametrize(("width", "height"), [(540, 1200), (1, 600), (600, 1), (100, 3000)])
+    def test_thin_photos_fit_the_window(self, show: Any, width: int, height: int) -> None:
+        picture = photo(pixels=np.full((height, width, 3), 90, np.uint8))
+        found = explanation(
+            "classification", [Target("x", "class", 1.0, 0.5)], [blob(0.5, 0.5)], text="x", picture=picture
+        )
+        tab = show(found, vqa())
+        stage, bar = (tab.locator(f"#photo-1 {part}").bounding_box() for part in (".stage", ".what"))
+        assert stage["height"] <= 640
+        assert min(stage["width"], stage["height"]) >= 20
+        assert bar["y"] + bar["height"] <= 900
+        if width == 540:
+            assert stage["width"] / stage["height"] == pytest.approx(0.45, abs=0.01)
+
+    @pytest.mark.parametrize("tall", [False, True])
+    def test_on_a_phone_the_picture_stays(self, show: Any, tall: bool) -> None:
+        found = captioning()
+        if tall:
+            pixels = np.full((1200, 540, 3), 90, np.uint8)
+            found = replace(found, photo=photo(pixels=pixels), geometry=stretched(540, 1200))
+        tab = show(found, width=390, height=844)
+        tab.locator("#photo-1 summary").scroll_into_view_if_needed()
+        tab.mouse.wheel(0, 300)
+        tab.wait_for_timeout(200)
+        box = tab.locator("#photo-1 .picture").bounding_box()
+        assert box["y"] == pytest.approx(0, abs=1)
+        assert box["height"] <= 0.44 * 844
+
+    def test_print(self, show: Any) -> None:
+        tab = show(captioning(), vqa())
+        tab.emulate_media(media="print")
+        style = "([part, name]) => getComputedStyle(document.querySelector(part))[name]"
+        for part in (".meter span", ".lever span", ".stage", ".ramp"):
+            assert tab.evaluate(style, [part, "printColorAdjust"]) == "exact"
+        assert tab.evaluate(style, ["nav", "display"]) == "none"
+        assert tab.evaluate(style, [".card", "breakInside"]) == "auto"
+        assert tab.evaluate(style, [".picture", "breakInside"]) == "avoid"
+        assert tab.evaluate(style, [".evidence tr", "breakInside"]) == "avoid"
+
+    def test_the_shown_word_is_legible(self, show: Any) -> None:
+        tab = show(captioning())
+        for scheme in ("light", "dark"):
+            tab.emulate_media(color_scheme=scheme)
+            tab.mouse.move(0, 0)
+            tab.wait_for_timeout(250)
+            style = "([part, name]) => getComputedStyle(document.querySelector('button.shown' + part))[name]"
+            ink, ground = (tab.evaluate(style, part) for part in ([" .name", "color"], ["", "backgroundColor"]))
+            assert contrast(ink, ground) >= 4.5
+
+    def test_headings_have_no_gaps(self, show: Any) -> None:
+        tab = show(captioning(), vqa(), classification())
+        levels = tab.evaluate("[...document.querySelectorAll('h1, h2, h3')].map(one => Number(one.tagName[1]))")
+        assert levels == [1, 2, 3, 2, 3, 2, 3, 2]
 
     def test_words_that_look_alike_are_two(self, show: Any) -> None:
         tab = show(captioning())
@@ -233,9 +344,19 @@ class TestBrowser:
         tab = show(captioning(), vqa(), classification())
         links = tab.locator("nav a")
         assert links.count() == 3
+        assert [link.get_attribute("aria-label") for link in links.all()] == [
+            "meadow.jpg: Caption", "meadow.jpg: What colour is the barn?", "meadow.jpg: Classification",
+        ]  # fmt: skip
         links.nth(2).click()
         assert tab.evaluate("document.querySelector('#photo-3').getBoundingClientRect().top") < 400
         assert tab.evaluate("document.activeElement.closest('article').id") == "photo-3"
+
+    def test_a_thumbnail_leaves_what_is_shown(self, show: Any) -> None:
+        tab = show(vqa(), captioning())
+        strongest = tab.locator("#photo-2 button.shown").get_attribute("data-target")
+        tab.locator("nav a").nth(1).click()
+        assert tab.locator("#photo-2 button.shown").get_attribute("data-target") == strongest == "6"
+        assert tab.evaluate("document.activeElement.dataset.target") == "6"
 
     def test_a_card_far_down_is_painted_when_it_comes_near(self, show: Any) -> None:
         tab = show(*[captioning()] * 8)

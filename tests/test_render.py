@@ -1,11 +1,13 @@
 """Colours, overlays and figures."""
 
+import tracemalloc
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import ImageDraw
 
 from tests.examples_of_explanations import blob, captioning, classification, explanation, paint, photo, vqa
 from vlcam.contracts import Geometry, InputError, Target
@@ -13,7 +15,19 @@ from vlcam.render import colourise, figure, overlay
 from vlcam.render.colour import SEQUENTIAL, default_colours, is_diverging, relative, table
 from vlcam.render.lettering import Lettering
 from vlcam.render.overlay import ring
-from vlcam.render.reading import at_size, number, peak, percent, place, seen, shared_peaks
+from vlcam.render.reading import (
+    at_size,
+    fainter,
+    notice,
+    notice_long,
+    number,
+    peak,
+    percent,
+    place,
+    seen,
+    shared_peaks,
+    times,
+)
 
 
 def lightness(colours: np.ndarray) -> np.ndarray:
@@ -161,6 +175,32 @@ class TestReading:
         found = explanation("classification", targets, [blob(*spot, 0.08) for spot in spots], text="")
         assert [place(view) for view in found] == list(spots.values())
 
+    def test_two_spots_have_the_place_of_the_stronger_one(self) -> None:
+        targets = [Target(name, "class") for name in ("right", "left", "corner")]
+        maps = [
+            blob(0.1, 0.5, 0.08, 0.9) + blob(0.9, 0.5, 0.08, 1.0),
+            blob(0.1, 0.5, 0.08, 1.0) + blob(0.9, 0.5, 0.08, 0.95),
+            sum((blob(x, y, 0.08, 0.9) for x in (0.1, 0.9) for y in (0.1, 0.9)), start=blob(0.9, 0.1, 0.08, 0.1)),
+        ]
+        found = explanation("classification", targets, maps, text="")
+        assert [place(view) for view in found] == ["right", "left", "upper right"]
+
+    def test_against_is_the_other_way_round(self) -> None:
+        found = replace(classification(), method="counterfactual")
+        found = replace(found, maps=torch.stack([-found.maps[1], *found.maps[1:]]))
+        assert notice(found[0]) == "only evidence for"
+        assert notice_long(found[0]).startswith("Only evidence for: nothing in the photo speaks against")
+        assert notice(found[1]) == notice_long(found[1]) == ""
+        assert notice(replace(found, method="gradcam")[0]) == "only evidence against"
+
+    def test_how_much_fainter(self) -> None:
+        found = classification()
+        assert fainter(found[1], 19 * peak(found[1])) == 0
+        assert fainter(found[1], 21 * peak(found[1])) == pytest.approx(21)
+        assert [times(x) for x in (20.4, 9999.0, 10000.0, 3112442379.0, 1e80)] == [
+            "20", "9999", "1 × 10⁴", "3 × 10⁹", "1 × 10⁸⁰",
+        ]  # fmt: skip
+
     def test_a_place_is_on_the_photo_not_on_the_input(self) -> None:
         # The model saw the left half only; the right edge of its input is the middle of the photo.
         half = Geometry((640, 448), (224, 224), (224 / 320, 0.5), (0.0, 0.0))
@@ -281,10 +321,58 @@ class TestFigure:
             assert np.abs(first - second).max() < 12
 
     def test_odd_photos(self) -> None:
-        for size in ((4, 300), (300, 4), (1, 1)):
+        for size in ((4, 300), (300, 4), (1, 1), (1, 600), (600, 1)):
             picture = photo(pixels=np.full((size[1], size[0], 3), 90, np.uint8))
             found = explanation("classification", [Target("x", "class")], [blob(0.5, 0.5)], text="x", picture=picture)
-            assert isinstance(figure(found, width=150, columns=2), Image.Image)
+            assert figure(found, width=300, columns=2).height < 2 * 150 + 150
+
+    @pytest.mark.parametrize(
+        ("width", "height", "wide", "tall"), [(1, 600, 40, 640), (600, 1, 320, 20), (100, 400, 160, 640)]
+    )
+    def test_thin_photos_fit_a_box_and_stay_visible(self, width: int, height: int, wide: int, tall: int) -> None:
+        picture = photo(pixels=np.full((height, width, 3), 90, np.uint8))
+        found = explanation("classification", [Target("x", "class")], [blob(0.5, 0.5)], text="x", picture=picture)
+        sheet = np.asarray(figure(found))
+        grey = (sheet[:, : 26 + 320] == 90).all(axis=2)
+        assert (grey.sum(axis=0) >= tall).sum() == wide
+        assert (grey.sum(axis=1) >= wide).sum() == tall
+
+    def test_memory_does_not_follow_the_photo(self) -> None:
+        picture = photo(pixels=np.full((6000, 100, 3), 90, np.uint8))
+        targets = [Target(name, "class") for name in "abc"]
+        found = explanation("classification", targets, [blob(0.5, 0.5)] * 3, text="a", picture=picture)
+        tracemalloc.start()
+        try:
+            figure(found)
+            assert tracemalloc.get_traced_memory()[1] < 50e6
+        finally:
+            tracemalloc.stop()
+
+    @pytest.mark.parametrize("ratio", [23.0, 3112442379.0])
+    @pytest.mark.parametrize("width", [150, 400, 1100])
+    def test_the_warning_about_a_faint_map_is_never_cut(
+        self, ratio: float, width: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        written: list[str] = []
+        draw = ImageDraw.ImageDraw.text
+
+        def text(pen: Any, at: Any, text: str, *rest: Any, **more: Any) -> None:
+            written.append(text)
+            draw(pen, at, text, *rest, **more)
+
+        monkeypatch.setattr(ImageDraw.ImageDraw, "text", text)
+        targets = [Target("strong", "class"), Target("weak", "class")]
+        found = explanation("classification", targets, [blob(0.5, 0.5), blob(0.5, 0.5) / ratio], text="")
+        figure(found, width=width, columns=3)
+        assert [one for one in written if "faint" in one and "…" not in one]
+
+    def test_what_the_colours_of_a_counterfactual_mean(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        written: list[str] = []
+        monkeypatch.setattr(ImageDraw.ImageDraw, "text", lambda pen, at, text, *rest, **more: written.append(text))
+        figure(replace(classification(), method="counterfactual"))
+        assert "evidence against" in written
+        figure(replace(classification(), method="counterfactual"), shared=True)
+        assert "against: classes" in written
 
     def test_a_photo_kept_at_reduced_size(self) -> None:
         found = classification()

@@ -8,7 +8,7 @@ from typing import Any
 from vlcam.console import Part, clean, heading, line, paragraph, table
 from vlcam.explanation import Explanation, TargetView
 from vlcam.neurons import NeuronName, NeuronNames
-from vlcam.render.reading import NOTICE, peak, percent, place
+from vlcam.render.reading import notice, peak, percent, place
 
 SENTENCES = 2
 """How many sentences about neurons a summary holds; the report has them all."""
@@ -28,7 +28,7 @@ def show(explanation: Explanation, *, headed: bool = True, sentences: int = SENT
     shown = [view for view in explanation if view.target.kind != "caption"]
     width = max((len(clean(view.label)) for view in shown), default=0)
     for view in shown:
-        where = NOTICE[view.flag] or place(view)
+        where = notice(view) or place(view)
         label = clean(view.label).ljust(width)
         line(
             [

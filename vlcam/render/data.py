@@ -11,7 +11,21 @@ from PIL import Image
 from vlcam.contracts import Target
 from vlcam.explanation import Evidence, Explanation, NeuronText, Photo, TargetView
 from vlcam.render.colour import default_colours, table
-from vlcam.render.reading import KIND, NOTICE, NOTICE_LONG, number, peak, percent, place, seen, shared_peaks
+from vlcam.render.reading import (
+    KIND,
+    drawn_ratio,
+    fainter,
+    notice,
+    notice_long,
+    number,
+    peak,
+    percent,
+    place,
+    seen,
+    shared_peaks,
+    shows_against,
+    times,
+)
 
 _LONGEST_SIDE = 960
 _SMALL = 256
@@ -32,6 +46,7 @@ def document(explanation: Explanation) -> dict[str, Any]:
         "photo": {
             "name": explanation.photo.name,
             "size": [explanation.photo.width, explanation.photo.height],
+            "ratio": round(drawn_ratio(explanation.photo.width, explanation.photo.height), 6),
             "sha256": explanation.photo.sha256,
             "uri": photo_uri(explanation.photo),
         },
@@ -43,6 +58,7 @@ def document(explanation: Explanation) -> dict[str, Any]:
         ],
         "grid": [int(explanation.maps.shape[1]), int(explanation.maps.shape[2])],
         "signed": not explanation.relu,
+        "against": shows_against(explanation),
         "colours": default_colours(relu=explanation.relu),
         "targets": [_target(view, peaks[view.target.kind]) for view in explanation],
         "facts": {"model": explanation.model, "layer": explanation.layer, "method": explanation.method},
@@ -79,11 +95,12 @@ def _target(view: TargetView, shared: float) -> dict[str, Any]:
         "probability": _finite(target.probability),
         "percent": percent(target.probability),
         "flag": view.flag,
-        "notice": NOTICE[view.flag],
-        "noticeLong": NOTICE_LONG[view.flag],
+        "notice": notice(view),
+        "noticeLong": notice_long(view),
         "place": place(view),
         "peak": peak(view),
         "shared": shared,
+        "fainter": times(ratio) if (ratio := fainter(view, shared)) else "",
         "map": _quantised(view) if view.flag == "ok" else None,
         "neurons": None if view.neurons is None else _neurons(view.neurons),
     }

@@ -10,14 +10,30 @@ from PIL import Image, ImageDraw
 from vlcam.contracts import InputError, Kind
 from vlcam.explanation import Explanation, TargetView
 from vlcam.geometry import to_photo
-from vlcam.render.colour import default_colours, is_diverging, table
+from vlcam.render.colour import default_colours, is_diverging
 from vlcam.render.lettering import Lettering
 from vlcam.render.overlay import overlay, ring
-from vlcam.render.reading import NOTICE, at_size, number, peak, percent, shared_peaks
+from vlcam.render.reading import (
+    at_size,
+    drawn_ratio,
+    fainter,
+    notice,
+    number,
+    peak,
+    percent,
+    shared_peaks,
+    shows_against,
+)
+from vlcam.render.reading import times as in_letters
 
 _PANEL = 320
 _MOST_COLUMNS = 5
+_TALLEST = 2.0
+"""Height of the tallest panel by its width; a taller photo is drawn narrower."""
 _FINER = 2
+_FINE_ENOUGH = 1_000_000
+"""A panel of more pixels isn't drawn finer than needed: its lines are smooth enough, and memory is limited."""
+_GREY = 128
 _INK, _MUTED, _PAPER = (28, 27, 25), (112, 109, 103), (255, 255, 255)
 _PLURAL: dict[Kind, str] = {
     "class": "classes",
@@ -26,10 +42,6 @@ _PLURAL: dict[Kind, str] = {
     "answer": "answers",
     "contrast": "contrasts",
 }
-
-
-FAINT = 20
-"""A map on its own scale whose maximum is that many times below the strongest is told to be so."""
 
 
 def figure(
@@ -49,7 +61,8 @@ def figure(
     ``colours`` is a table of :mod:`vlcam.render.colour` (default: ``inferno``; ``coolwarm`` for signed maps). ``contour`` draws a
     line at half of each map's maximum, which is legible without colours. ``width`` is that of the whole picture in pixels.
 
-    A map that shows nothing is not drawn: the plain photo stands there and the reason under it.
+    A map that shows nothing is not drawn: the plain photo stands there and the reason under it. A photo more than twice as tall
+    as wide is drawn narrower than its panel, and one of a few pixels' width or height a little thicker than it is.
     """
     views = [explanation[key] for key in (range(len(explanation)) if targets is None else targets)]
     colours = default_colours(relu=explanation.relu) if colours is None else colours
@@ -96,10 +109,16 @@ class _Sheet:
         self.width = columns * self.panel + (columns - 1) * self.gap + 2 * self.margin if width is None else width
         self.margin = (self.width - columns * self.panel - (columns - 1) * self.gap) // 2
         photo = explanation.photo
-        self.tall = max(1, round(self.panel * photo.height / photo.width))
+        ratio = drawn_ratio(photo.width, photo.height)
+        self.tall = max(1, round(min(self.panel / ratio, _TALLEST * self.panel)))
+        self.wide = max(1, min(self.panel, round(self.tall * ratio)))
+        self.finer = _FINER if self.tall * self.wide <= _FINE_ENOUGH else 1
+        size = (self.wide * self.finer, self.tall * self.finer)
+        self.photo = Image.fromarray(np.ascontiguousarray(photo.pixels)).resize(size, Image.Resampling.LANCZOS)
         self.text, self.small = max(9, round(0.056 * self.panel)), max(8, round(0.044 * self.panel))
         self.peaks = shared_peaks(explanation)
         texts = [explanation.text, explanation.question or "", explanation.model, explanation.layer, explanation.method]
+        texts += [in_letters(fainter(view, self.peaks[view.target.kind])) for view in views]
         self.letters = Lettering([*texts, *(view.label for view in views)])
 
     def draw(self) -> Image.Image:
@@ -133,9 +152,9 @@ class _Sheet:
         return sheet
 
     def _row_height(self, row: Sequence[TargetView | None]) -> int:
-        """A row of panels with its legends and the gap below; a second line only where one of them has a note."""
-        notes = any(view is not None and self._note(view) for view in row)
-        return self.tall + round(1.5 * self.text) + (round(1.35 * self.small) if notes else 0) + self.gap
+        """A row of panels with its legends and the gap below; further lines only where one of them has notes."""
+        notes = max((len(self._notes(view)) for view in row if view is not None), default=0)
+        return self.tall + round(1.5 * self.text) + round(1.35 * self.small * notes) + self.gap
 
     def _heading(self) -> list[str]:
         found = self.explanation
@@ -144,23 +163,20 @@ class _Sheet:
 
     def _panel(self, view: TargetView | None) -> Image.Image:
         """The photo with a map, drawn finer than needed and reduced, so that lines are smooth."""
-        size = (self.panel * _FINER, self.tall * _FINER)
-        photo = Image.fromarray(np.ascontiguousarray(self.explanation.photo.pixels)).resize(
-            size, Image.Resampling.LANCZOS
-        )
+        size = (self.wide, self.tall)
         if view is None:
-            return photo.resize((self.panel, self.tall), Image.Resampling.LANCZOS)
+            return self.photo.resize(size, Image.Resampling.LANCZOS)
         drawn = view.flag == "ok"
         values = view.map if drawn else view.map.new_zeros(view.map.shape)
-        heat = to_photo(values[None], at_size(view.explanation.geometry, *size))[0].double().cpu().numpy()
+        heat = to_photo(values[None], at_size(view.explanation.geometry, *self.photo.size))[0].float().cpu().numpy()
         own = peak(view)
         scale = self.peaks[view.target.kind] if self.shared else own
-        mixed = overlay(np.asarray(photo), heat, scale=scale, colours=self.colours)
+        mixed = overlay(np.asarray(self.photo), heat, scale=scale, colours=self.colours)
         if drawn and self.contour:
             # A weak map gets a faint line: a strong one would say more than its colours do.
-            thickness, strength = max(1, round(self.panel / 200)), 0.2 + 0.8 * own / scale
+            thickness, strength = max(1, round(self.panel * self.finer / 400)), 0.2 + 0.8 * own / scale
             mixed = ring(mixed, np.abs(heat), own / 2, thickness=thickness, strength=strength)
-        return Image.fromarray(mixed).resize((self.panel, self.tall), Image.Resampling.BOX)
+        return Image.fromarray(mixed).resize(size, Image.Resampling.BOX)
 
     def _legend(self, pen: ImageDraw.ImageDraw, view: TargetView | None, x: int, y: int) -> None:
         """Label and probability, and under them a notice or the map's own maximum."""
@@ -173,16 +189,29 @@ class _Sheet:
         label = "whole caption" if view.target.kind == "caption" else view.label
         room = self.panel - (font.getlength(right) + 0.6 * self.text if right else 0)
         pen.text((x, y), self.letters.fit(label, self.text, room), _INK, font, anchor="ls")
-        note = self.letters.fit(self._note(view), self.small, self.panel)
-        pen.text((x, y + round(1.45 * self.small)), note, _MUTED, small, anchor="ls")
+        for n, note in enumerate(self._notes(view)):
+            pen.text((x, y + round((1.45 + 1.3 * n) * self.small)), note, _MUTED, small, anchor="ls")
 
-    def _note(self, view: TargetView) -> str:
-        if view.flag != "ok" or self.shared:
-            return NOTICE[view.flag]
-        times = round(self.peaks[view.target.kind] / peak(view))
-        return f"maximum {number(peak(view))}" + (
-            f", {times} times fainter than the strongest" if times >= FAINT else ""
-        )
+    def _notes(self, view: TargetView) -> list[str]:
+        """The lines under a label: why there is no map, or its own maximum and how faint that is."""
+        if view.flag != "ok":
+            return [self.letters.fit(notice(view), self.small, self.panel)]
+        if self.shared:
+            return []
+        most = number(peak(view))
+        lines = [self._fitting(f"maximum {most}", f"max. {most}", most)]
+        if ratio := fainter(view, self.peaks[view.target.kind]):
+            times = in_letters(ratio)
+            if self.letters.plain(times) != times:  # a font without superscripts would say "109" for a billion
+                times = f"{ratio:.0e}".replace("e+0", "e").replace("e+", "e")
+            lines.append(self._fitting(f"{times} times fainter than the strongest", f"{times} times fainter", "faint"))
+        return lines
+
+    def _fitting(self, *texts: str) -> str:
+        """The first text that fits under a panel, in letters that the font has; the last one is cut if it must be."""
+        font = self.letters.font(self.small)
+        fits = (text for text in texts if font.getlength(self.letters.plain(text)) <= self.panel)
+        return self.letters.fit(next(fits, texts[-1]), self.small, self.panel)
 
     def _bars(self) -> list[tuple[str, str, str]]:
         """Each colour bar's name and the numbers at its ends."""
@@ -190,11 +219,14 @@ class _Sheet:
         if not drawn:
             return []
         signed = is_diverging(self.colours)
+        against = shows_against(self.explanation)
         if not self.shared:
-            return [("each map on its own scale", "−maximum" if signed else "0", "maximum")]
+            name = "evidence against" if against else "each on its own scale"
+            return [(name, "−maximum" if signed else "0", "maximum")]
         kinds = list(dict.fromkeys(view.target.kind for view in drawn))
         ends = [(number(-self.peaks[kind]) if signed else "0", number(self.peaks[kind])) for kind in kinds]
-        return [(_PLURAL[kind], low, high) for kind, (low, high) in zip(kinds, ends, strict=True)]
+        about = "against: " if against else ""
+        return [(about + _PLURAL[kind], low, high) for kind, (low, high) in zip(kinds, ends, strict=True)]
 
     def _bar_height(self) -> int:
         return round(0.045 * self.panel) + round(3.4 * self.small)
@@ -205,9 +237,10 @@ class _Sheet:
         font, thick = self.letters.font(self.small), max(4, round(0.03 * self.panel))
         room = (self.width - 2 * self.margin - (len(bars) - 1) * self.gap) / len(bars)
         long = min(self.panel, int(room))
-        ramp = Image.fromarray(np.ascontiguousarray(table(self.colours)[None])).resize(
-            (long, thick), Image.Resampling.BILINEAR
-        )
+        values = np.linspace(-1.0 if is_diverging(self.colours) else 0.0, 1.0, 256)[None]
+        # The colours as drawn, over a mid-grey photo.
+        drawn = overlay(np.full((1, 256, 3), _GREY, np.uint8), values, scale=1.0, colours=self.colours)
+        ramp = Image.fromarray(drawn).resize((long, thick), Image.Resampling.BILINEAR)
         for n, (name, low, high) in enumerate(bars):
             x = self.margin + n * (long + self.gap)
             sheet.paste(ramp, (x, y))

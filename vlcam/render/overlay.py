@@ -45,7 +45,7 @@ def overlay(
     if not 0 <= opacity <= 1:
         raise InputError(f"opacity {opacity} was given; it must lie between 0 and 1")
     signed = is_diverging(colours)
-    parts = relative(heat, peak(heat, signed=signed) if scale is None else scale, signed=signed)
+    parts = relative(heat, peak(heat, signed=signed) if scale is None else scale, signed=signed).astype(np.float32)
     cover = (opacity * alpha(parts))[..., None]
     mixed = photo * (1 - cover) + table(colours)[index(parts, signed=signed)] * cover
     unseen = np.isnan(heat)
@@ -70,8 +70,8 @@ def ring(
     below = ~above & ~np.isnan(heat)
     near_above, near_below = above, below
     for _ in range(thickness):
-        near_above, near_below = _grown(near_above), _grown(near_below)
-    drawn = picture.astype(np.float64)
+        near_above, near_below = grown(near_above), grown(near_below)
+    drawn = picture.astype(np.float32)
     drawn[below & near_above] *= 1 - 0.5 * strength
     line = above & near_below
     drawn[line] += (255 - drawn[line]) * strength
@@ -83,7 +83,7 @@ def _bytes(picture: Float[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "h
     return rounded
 
 
-def _grown(region: Bool[np.ndarray, "height width"]) -> Bool[np.ndarray, "height width"]:
+def grown(region: Bool[np.ndarray, "height width"]) -> Bool[np.ndarray, "height width"]:
     """A region and its neighbours above, below, left and right."""
     padded = np.pad(region, 1, mode="edge")
     grown: Bool[np.ndarray, "height width"] = (
@@ -95,7 +95,7 @@ def _grown(region: Bool[np.ndarray, "height width"]) -> Bool[np.ndarray, "height
 def _hatched(photo: UInt8[np.ndarray, "height width 3"]) -> Float[np.ndarray, "height width 3"]:
     """The photo drained of colour and pulled to grey, under thin diagonal lines."""
     height, width = photo.shape[:2]
-    grey = photo.mean(axis=2, keepdims=True)
+    grey = photo.mean(axis=2, keepdims=True, dtype=np.float32)
     dimmed = np.repeat(0.35 * grey + 0.65 * 128, 3, axis=2)
     step = max(6, round(max(height, width) / 48))
     diagonal = (np.arange(height)[:, None] + np.arange(width)[None, :]) % step

@@ -17,23 +17,36 @@ from vlcam.contracts import InputError
 from vlcam.explanation import Explanation
 from vlcam.render.colour import default_colours
 from vlcam.render.data import colours_uri, document
+from vlcam.render.reading import shows_against
 
 _FRAME_HEIGHT = 780
+_TITLE = "vlcam"
+_MEANING = (
+    "Colour marks where the explained layer held evidence {side} the word, class or answer. "
+    "The stronger the colour, the more evidence; where there is none, you see the photo."
+)
+_MEANING_BOTH = (
+    "Where the method is {methods}, it is the other way round: colour marks evidence against the word, class or answer."
+)
 
 
-def page(explanations: Sequence[Explanation], *, title: str = "vlcam report") -> str:
+def page(explanations: Sequence[Explanation], *, title: str = _TITLE) -> str:
     """Explanations as one self-contained HTML document. About 50 photos fit comfortably in one page; split longer lists.
 
-    Write it with ``Path("report.html").write_text(page(explanations), encoding="utf-8")``.
+    Write it with ``Path("report.html").write_text(page(explanations), encoding="utf-8")``. With the default title, a page of one
+    explanation is named after it.
     """
     explanations = list(explanations)
     if not explanations:
         raise InputError("no explanations were given; a page needs at least one")
     colours = sorted({default_colours(relu=explanation.relu) for explanation in explanations})
+    documents = [document(explanation) for explanation in explanations]
     content = {
         "colours": {name: colours_uri(name) for name in colours},
-        "explanations": [document(explanation) for explanation in explanations],
+        "explanations": documents,
     }
+    if title == _TITLE and len(explanations) == 1:
+        title = f"{explanations[0].photo.name}: {documents[0]['task']}"
     style, script = _part("page.css"), _part("page.js")
     policy = (
         f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; img-src data:; "
@@ -43,6 +56,7 @@ def page(explanations: Sequence[Explanation], *, title: str = "vlcam report") ->
         policy=policy,
         title=html.escape(title.encode("utf-8", "replace").decode("utf-8")),
         version=html.escape(__version__),
+        meaning="</li>\n    <li>".join(html.escape(line) for line in meaning(explanations)),
         style=style,
         script=script,
         data=embed(content),
@@ -56,6 +70,16 @@ def notebook(explanation: Explanation) -> str:
         f'<iframe sandbox="allow-scripts" srcdoc="{text}" title="vlcam explanation" width="100%" height="{_FRAME_HEIGHT}" '
         'style="border:0;border-radius:12px"></iframe>'
     )
+
+
+def meaning(explanations: Sequence[Explanation]) -> list[str]:
+    """What colour stands for on a page of these explanations, in a sentence or two."""
+    against = sorted({one.method for one in explanations if shows_against(one)})
+    if not against:
+        return [_MEANING.format(side="for")]
+    if all(shows_against(one) for one in explanations):
+        return [_MEANING.format(side="against")]
+    return [_MEANING.format(side="for"), _MEANING_BOTH.format(methods=" or ".join(against))]
 
 
 def embed(content: object) -> str:

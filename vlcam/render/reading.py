@@ -4,9 +4,17 @@ import math
 from dataclasses import replace
 
 import numpy as np
+from jaxtyping import Bool, Float
 
 from vlcam.contracts import Geometry, Kind
 from vlcam.explanation import Explanation, Flag, TargetView
+from vlcam.render.overlay import grown
+
+AGAINST = frozenset({"counterfactual"})
+"""The methods whose maps show evidence against a target, so that everything said about them is the other way round."""
+
+FAINT = 20
+"""A map on its own scale whose maximum is that many times below the strongest is told to be so."""
 
 NOTICE: dict[Flag, str] = {
     "ok": "",
@@ -20,6 +28,8 @@ NOTICE_LONG: dict[Flag, str] = {
     "negative": "Only evidence against: nothing in the photo speaks for this, so the photo is shown as it is.",
     "nonfinite": "The map holds values that are not numbers, so it is not drawn.",
 }
+_NOTICE_AGAINST = "only evidence for"
+_NOTICE_AGAINST_LONG = "Only evidence for: nothing in the photo speaks against this, so the photo is shown as it is."
 KIND: dict[Kind, str] = {
     "class": "class",
     "word": "word",
@@ -30,7 +40,53 @@ KIND: dict[Kind, str] = {
 _ROWS = ("upper", "middle", "lower")
 _COLUMNS = ("left", "middle", "right")
 _SPREAD = 0.24
-"""Of the photo's side: a map as wide as this (an even one has 0.29) in both directions has no place."""
+"""Of the photo's side: a hot part as wide as this (an even map has 0.29) in both directions has no place."""
+_NARROWEST = 1 / 16
+_SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def shows_against(explanation: Explanation) -> bool:
+    """Whether the maps show evidence against their targets instead of for them."""
+    return explanation.method in AGAINST
+
+
+def notice(view: TargetView) -> str:
+    """Why a target's map shows nothing, in a few words; empty if it shows something."""
+    reversed_ = view.flag == "negative" and shows_against(view.explanation)
+    return _NOTICE_AGAINST if reversed_ else NOTICE[view.flag]
+
+
+def notice_long(view: TargetView) -> str:
+    """The same in a sentence."""
+    reversed_ = view.flag == "negative" and shows_against(view.explanation)
+    return _NOTICE_AGAINST_LONG if reversed_ else NOTICE_LONG[view.flag]
+
+
+def drawn_ratio(width: int, height: int) -> float:
+    """Width by height of a photo as it is drawn: its own, but never so thin that nothing could be seen.
+
+    >>> drawn_ratio(300, 200), drawn_ratio(1, 600)
+    (1.5, 0.0625)
+    """
+    return min(max(width / height, _NARROWEST), 1 / _NARROWEST)
+
+
+def fainter(view: TargetView, strongest: float) -> float:
+    """How many times fainter a map is than the strongest of its kind; 0 if that isn't worth a warning."""
+    ratio = strongest / own if (own := peak(view)) else 0.0
+    return ratio if ratio >= FAINT else 0.0
+
+
+def times(ratio: float) -> str:
+    """A large factor in few letters.
+
+    >>> times(23.4), times(3112442379.0)
+    ('23', '3 × 10⁹')
+    """
+    if ratio < 9999.5:
+        return f"{ratio:.0f}"
+    digit, power = f"{ratio:.0e}".split("e")
+    return f"{digit} × 10{str(int(power)).translate(_SUPERSCRIPTS)}"
 
 
 def peak(view: TargetView) -> float:
@@ -68,12 +124,17 @@ def seen(geometry: Geometry) -> tuple[float, float, float, float]:
 
 
 def place(view: TargetView) -> str:
-    """Where on the photo the centre of a map's positive part lies: ``upper left``, ``centre``, ``spread out``, or nothing."""
+    """Where on the photo a map is strongest: ``upper left``, ``centre``, ``spread out``, or nothing.
+
+    This is the middle of the connected part around the maximum that lies above half of it: a second, separate hot part
+    doesn't pull it to a place between the two where there is nothing.
+    """
     if view.flag != "ok":
         return ""
     weights = view.map.clamp_min(0).double().cpu().numpy()
-    if not weights.sum() > 0:
+    if not weights.max() > 0:
         return ""
+    weights = np.where(_hot(weights), weights / weights.max(), 0.0)
     weights /= weights.sum()
     geometry = view.explanation.geometry
     centres: list[float] = []
@@ -96,6 +157,16 @@ def place(view: TargetView) -> str:
     if column == 1:
         return ("top", "", "bottom")[row]
     return f"{_ROWS[row]} {_COLUMNS[column]}"
+
+
+def _hot(weights: Float[np.ndarray, "rows columns"]) -> Bool[np.ndarray, "rows columns"]:
+    """The connected cells around the maximum that hold at least half of it."""
+    half: Bool[np.ndarray, "rows columns"] = weights >= weights.max() / 2
+    region: Bool[np.ndarray, "rows columns"] = np.zeros_like(half)
+    region.flat[weights.argmax()] = True
+    while (wider := grown(region) & half).sum() > region.sum():
+        region = wider
+    return region
 
 
 def number(value: float) -> str:

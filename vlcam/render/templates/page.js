@@ -90,6 +90,7 @@
   };
 
   // ---- one photo -----------------------------------------------------------------------------------------------
+  let active = null; // the card last pointed at or focused: the arrow keys are its own
   class Card {
     constructor(item, position) {
       this.item = item;
@@ -98,11 +99,11 @@
       this.near = position < 2; // on the screen or close to it; a card far away is painted when it comes near
       this.stale = false;
       this.values = item.targets.map((target) => (target.map ? decode(target) : null));
-      const [width, height] = item.photo.size;
-      this.box = [420, (420 * height) / width];
-      this.raster = width >= height ? [WIDE, Math.max(1, Math.round((WIDE * height) / width))] : [Math.max(1, Math.round((WIDE * width) / height)), WIDE];
+      const { ratio } = item.photo; // as drawn: never so thin that nothing could be seen
+      this.box = [420, 420 / ratio];
+      this.raster = ratio >= 1 ? [WIDE, Math.round(WIDE / ratio)] : [Math.round(WIDE * ratio), WIDE];
       this.node = make("article", { class: "card", id: "photo-" + (position + 1), "aria-label": item.task + ": " + item.photo.name });
-      this.node.addEventListener("keydown", (event) => { if (event.key === "Escape") this.pin(null); });
+      for (const event of ["pointerenter", "focusin"]) this.node.addEventListener(event, () => { active = this; });
       this.node.append(this.picture(), this.reading(position === 0), this.source());
       this.show(this.first());
     }
@@ -124,29 +125,30 @@
       svg.append(this.halo, this.ring);
       const photo = make("img", { src: item.photo.uri, alt: "Photo: " + item.photo.name, decoding: "async" });
       this.stage = make("div", { class: "stage" }, photo, this.canvas, svg);
-      this.stage.style.aspectRatio = item.photo.size.join(" / ");
+      this.stage.style.setProperty("--ratio", item.photo.ratio);
       this.stage.addEventListener("pointermove", (event) => this.point(event));
       this.stage.addEventListener("pointerleave", () => this.point(null));
       this.low = make("span");
       this.high = make("span");
       this.here = make("i", { hidden: true });
       this.what = make("span", { class: "what" });
-      this.scale = make("div", { class: "scale" }, this.low, make("div", { class: "ramp" }, this.ramp(), this.here), this.high, this.what);
+      this.ramp = make("canvas", { width: 256, height: 1 });
+      this.scale = make("div", { class: "scale" }, this.low, make("div", { class: "ramp" }, this.ramp, this.here), this.high, this.what);
       this.notice = make("p", { class: "notice", hidden: true });
       return make("div", { class: "picture" }, this.stage, this.scale, this.notice);
     }
 
-    /** The colour bar: the table's colours as they look on a mid-grey photo at full opacity. */
-    ramp() {
-      const canvas = make("canvas", { width: 256, height: 1 });
-      const context = canvas.getContext("2d");
+    /** The colour bar: the colours as they look on a mid-grey photo. */
+    drawRamp() {
+      const context = this.ramp.getContext("2d");
       const pixels = context.createImageData(256, 1);
       const colours = tables[this.item.colours];
       for (let i = 0; i < 256; i++) {
-        pixels.data.set([colours[3 * i], colours[3 * i + 1], colours[3 * i + 2], 255], 4 * i);
+        const opacity = look.opacity * cover(this.item.signed ? i / 127.5 - 1 : i / 255);
+        for (let j = 0; j < 3; j++) pixels.data[4 * i + j] = Math.round(128 + (colours[3 * i + j] - 128) * opacity);
+        pixels.data[4 * i + 3] = 255;
       }
       context.putImageData(pixels, 0, 0);
-      return canvas;
     }
 
     reading(first) {
@@ -175,10 +177,11 @@
       this.neurons = make("section", { class: "neurons", hidden: true });
       return make(
         "div", { class: "reading" },
-        make("p", { class: "eyebrow" }, make("b", {}, item.task), " · " + item.photo.name),
+        make(item.question === null ? "h2" : "p", { class: "eyebrow" }, make("b", {}, item.task), " · " + item.photo.name),
         item.question === null ? null : make("h2", { class: "question", dir: "auto" }, item.question),
         said, this.status,
-        first ? make("p", { class: "hint" }, "Point at a word or row to see its map; click to keep it, Escape to let go. Arrow keys move.") : null,        this.neurons, this.table(),
+        first ? make("p", { class: "hint" }, "Point at a word or row to see its map; click to keep it, Escape to let go. Arrow keys move.") : null,
+        this.neurons, this.table(),
       );
     }
 
@@ -199,7 +202,10 @@
       if (target.percent || kind !== "chip") node.append(make("span", { class: "percent" }, target.percent));
       node.addEventListener("pointerenter", (event) => { if (event.pointerType !== "touch" && this.pinned === null) this.show(i); });
       node.addEventListener("focus", () => { if (this.pinned === null) this.show(i); });
-      node.addEventListener("click", () => this.pin(this.pinned === i ? null : i));
+      node.addEventListener("click", () => {
+        this.pin(this.pinned === i ? null : i);
+        node.focus({ preventScroll: true }); // Safari doesn't
+      });
       this.buttons.set(i, node);
       return node;
     }
@@ -215,7 +221,7 @@
 
     key(event) {
       const order = [...this.buttons.keys()];
-      const now = order.findIndex((i) => this.buttons.get(i) === document.activeElement);
+      const now = order.indexOf(this.shown);
       const next = { ArrowRight: now + 1, ArrowDown: now + 1, ArrowLeft: now - 1, ArrowUp: now - 1, Home: 0, End: order.length - 1 }[event.key];
       if (next === undefined || event.altKey || event.ctrlKey || event.metaKey) return;
       event.preventDefault();
@@ -250,7 +256,7 @@
       if (target.score !== "not a number") parts.push(target.scoreName + " " + target.score);
       let text = "“" + target.label + "”" + (parts.length ? ": " + parts.join(", ") : "") + ".";
       if (target.notice) text += " " + target.notice[0].toUpperCase() + target.notice.slice(1) + ".";
-      else text += (target.place ? " Centre of the map: " + target.place + "." : "") + " Maximum " + number(target.peak) + ".";
+      else text += " Maximum " + number(target.peak) + (target.place ? ", " + target.place : "") + ".";
       this.status.textContent = text;
     }
 
@@ -300,6 +306,7 @@
           line.style.opacity = 0.2 + (0.8 * target.peak) / top; // a weak map gets a faint line
         }
       }
+      this.drawRamp();
       this.low.textContent = item.signed ? "−" + number(top) : "0";
       this.high.textContent = number(top);
       this.explainScale(target);
@@ -307,10 +314,10 @@
 
     explainScale(target, value = null) {
       const kinds = { word: "all words", class: "all classes", answer: "all answers", contrast: "all contrasts" };
-      const times = target.peak > 0 ? Math.round(target.shared / target.peak) : 0;
-      const faint = times >= 20 && kinds[target.kind] ? ", " + times + " times fainter than the strongest of " + kinds[target.kind] : "";
+      const faint = target.fainter && kinds[target.kind] ? ", " + target.fainter + " times fainter than the strongest of " + kinds[target.kind] : "";
       const range = !look.shared ? "Scale of this map alone" + faint : kinds[target.kind] ? "One scale for " + kinds[target.kind] : "Scale of the whole caption";
-      this.what.textContent = value === null ? range + ", in raw units of the " + target.scoreName + "." : value;
+      const side = this.item.against ? "Evidence against. " : "";
+      this.what.textContent = side + (value === null ? range + ", in raw units of the " + target.scoreName + "." : value);
     }
 
     /** The value under the pointer, on the colour bar. */
@@ -364,7 +371,7 @@
 
     /** Everything again without pictures. */
     table() {
-      const names = ["Target", "Kind", "Score", "Probability", "Map maximum", "Centre of the map"];
+      const names = ["Target", "Kind", "Score", "Probability", "Map maximum", "Strongest at"];
       const rows = this.item.targets.map((target) => make(
         "tr", {},
         make("th", { scope: "row", dir: "auto" }, target.label),
@@ -406,9 +413,20 @@
     look.opacity = input.value / 100;
     document.getElementById("opacity-text").textContent = input.value + "\u00a0%";
   });
-  bind("shared", "change", (input) => { look.shared = input.checked; });
+  bind("shared", "change", (input) => {
+    look.shared = input.checked;
+    document.getElementById("own").hidden = look.shared;
+    document.getElementById("one").hidden = !look.shared;
+  });
   bind("contour", "change", (input) => { look.contour = input.checked; });
   redraw();
+
+  active = cards[0];
+  addEventListener("keydown", (event) => {
+    if (event.key === "Escape") (active.pinned === null ? cards : [active]).forEach((card) => card.pin(null));
+    // Elsewhere the arrow keys have a meaning of their own.
+    else if (/^Arrow(Left|Right)$/.test(event.key) && !event.target.closest("input, nav, .said, .scroll")) active.key(event);
+  });
 
   const ofNode = (node) => cards.find((card) => card.node === node);
   const nearby = new IntersectionObserver((entries) => {
@@ -425,12 +443,12 @@
     const index = document.getElementById("index");
     const calm = matchMedia("(prefers-reduced-motion: reduce)");
     const links = cards.map((card) => {
-      const name = card.item.photo.name;
-      const link = make("a", { href: "#" + card.node.id, title: name }, make("img", { src: card.item.photo.uri, alt: name }));
+      const name = card.item.photo.name + ": " + (card.item.question ?? card.item.task);
+      const link = make("a", { href: "#" + card.node.id, title: name, "aria-label": name }, make("img", { src: card.item.photo.uri, alt: "" }));
       link.addEventListener("click", (event) => {
         event.preventDefault();
         card.node.scrollIntoView({ behavior: calm.matches ? "auto" : "smooth" });
-        card.buttons.values().next().value?.focus({ preventScroll: true });
+        card.buttons.get(card.shown)?.focus({ preventScroll: true });
       });
       return link;
     });
