@@ -6,14 +6,14 @@ from pathlib import Path
 import vlcam
 from vlcam.tasks import bundled
 
-SEED = 45
+SEED = 12
 
 
 def main(path: Path) -> None:
     photo = vlcam.scenes.make(SEED).image(384)
     explanation = vlcam.explain(bundled.captioner(), photo, name=f"scene:{SEED}")
     shown = [index for index, target in enumerate(explanation.targets) if target.label not in ("a", "an", "of")][:-1]
-    explanation.figure(targets=shown, columns=4, width=1200).save(path)
+    explanation.figure(targets=shown, columns=3, width=960).save(path)
     print(f"{explanation.text}: wrote {path}")
 
 

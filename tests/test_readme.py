@@ -24,7 +24,7 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.chdir(tmp_path)
     for name in ("photo.jpg", "a.png", "b.png"):
-        Image.fromarray(make(7).image(192)).save(name)
+        Image.fromarray(make(12).image(192)).save(name)
 
 
 @pytest.mark.usefixtures("photos")

@@ -14,9 +14,9 @@ from vlcam.scenes.sample import make
 from vlcam.tasks import bundled
 
 ASKED: dict[int, tuple[str, ...]] = {
-    45: ("what colour is the star", "which is higher the green square or the circle"),
-    10: ("what is the same colour as the triangle", "how many striped things are there"),
-    37: ("what shape is the blue thing", "which is further left the cross or the triangle"),
+    12: ("what colour is the star", "which is higher the red square or the circle"),
+    101: ("what is the same colour as the triangle", "how many striped things are there"),
+    81: ("what shape is the red thing", "which is further left the orange cross or the square"),
 }
 """Test scenes, by seed, and what to ask about them: overlaps, stripes, both sizes, three of the backgrounds."""
 

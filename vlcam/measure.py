@@ -81,8 +81,7 @@ def measure(
         if progress is not None:
             progress(done + now, total)
 
-    sums = recorded_sums(weights_folder() if folder is None else folder)
-    out: dict[str, Any] = {"method": method, "weights_sha256": sums, "splits": {}}
+    out: dict[str, Any] = {"method": method, "splits": {}}
     for split in MEASURED_SPLITS:
         numbers = measure_quality(split, n, folder=folder, progress=step)
         done += n
@@ -92,4 +91,5 @@ def measure(
     if check:
         rows = measure_grounding("test", check, folder=folder, method=method, progress=step)
         out["grounding_check"] = {"scenes": check, "rows": rows}
+    out["weights_sha256"] = recorded_sums(weights_folder() if folder is None else folder)
     return out
