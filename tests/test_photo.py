@@ -289,7 +289,9 @@ def test_the_limit_holds_for_every_source() -> None:
     values = pixels(20, 10)
     for source in (values, Image.fromarray(values), torch.from_numpy(values).permute(2, 0, 1)):
         refused(
-            source, "20 x 10 = 200 pixels; expected at most 199: make it smaller, or raise max_pixels", max_pixels=199
+            source,
+            "20 x 10 = 200 pixels; expected at most 199: make it smaller, or .in Python. raise max_pixels",
+            max_pixels=199,
         )
         assert open_photo(source, max_pixels=200)[0].size == (20, 10)
 
