@@ -17,6 +17,7 @@ def test_the_speed_benchmark_runs(
     with pytest.raises(SystemExit) as end:
         runpy.run_path(str(root / "tests" / "benchmarks" / "speed.py"), run_name="__main__")
     assert end.value.code == 0
-    lines = [line for line in capsys.readouterr().out.splitlines() if "bare" in line]
-    assert len(lines) == 3
-    assert all(" ms  vlcam " in line for line in lines)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 6
+    assert all(" ms  vlcam " in line for line in lines[::2])
+    assert all("peak memory in MiB: bare " in line and "  vlcam " in line for line in lines[1::2])
