@@ -11,7 +11,7 @@ import torch
 from PIL.Image import Image
 from torch import Tensor, nn
 
-from vlcam.contracts import Geometry, InputError, Names, Prepared, Request, Spoken, TargetError
+from vlcam.contracts import Geometry, InputError, Layout, Names, Prepared, Request, Spoken, TargetError
 from vlcam.labels import choose, contrast, position
 from vlcam.plumbing import logits_of, to_model
 
@@ -26,7 +26,8 @@ class Classification:
     ``preprocess`` turns a photo into the model's input and the geometry (:class:`vlcam.Preprocess` does). ``activation`` says what
     turns logits into probabilities: ``softmax`` (one class), ``sigmoid`` (multi-label, or a single logit) or ``none``. A model
     with a single logit takes one label (that class, then "not" it), or two: the negative class, then the positive one.
-    ``logits(model, inputs)`` may be given where ``model(inputs)`` does not simply return ``(1, classes)`` logits.
+    ``logits(model, inputs)`` may be given where ``model(inputs)`` does not simply return ``(1, classes)`` logits. ``layout`` says
+    how the layer's output lies on the input, for layers whose output isn't that of a CNN.
     """
 
     kind: ClassVar[str] = "classification"
@@ -39,6 +40,7 @@ class Classification:
     activation: Literal["softmax", "sigmoid", "none"] = "softmax"
     logits: Callable[[Any, Any], Tensor] | None = None
     names: Names | None = None
+    layout: Layout | None = None
 
     def __post_init__(self) -> None:
         if self.activation not in ("softmax", "sigmoid", "none"):
@@ -74,7 +76,10 @@ class Classification:
         scores = [logits[index] for index, _ in chosen] + [score for score, _ in contrasts]
         best = labels[int(logits.detach().argmax())]
         return Spoken(
-            torch.stack(scores), (*(target for _, target in chosen), *(target for _, target in contrasts)), best
+            torch.stack(scores),
+            (*(target for _, target in chosen), *(target for _, target in contrasts)),
+            best,
+            self.layout,
         )
 
     def _sides(self) -> Sequence[str]:

@@ -28,6 +28,7 @@ __all__ = [
     "attribute",
     "explain",
     "gradients",
+    "load",
     "record",
     "scenes",
     "tasks",
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from vlcam.methods import METHODS as METHODS
     from vlcam.neurons import NeuronNames as NeuronNames
     from vlcam.preprocess import Preprocess as Preprocess
+    from vlcam.tasks.opening import load as load
 else:
     _HOMES = {
         **dict.fromkeys(("scenes", "tasks"), None),
@@ -67,6 +69,7 @@ else:
         "METHODS": "methods",
         "NeuronNames": "neurons",
         "Preprocess": "preprocess",
+        "load": "tasks.opening",
     }
 
     def __getattr__(name: str) -> object:

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vlcam.contracts import InputError, LayerError, Method, TargetError
+from vlcam.contracts import InputError, LayerError, Layout, Method, TargetError
 from vlcam.engine import Call, Recording, gradients, record
 from vlcam.layers import Grid, find, table
 from vlcam.methods import alpha, contributions
@@ -35,7 +35,7 @@ class LayerMaps:
 
 
 def maps_from(
-    scores: Float[Tensor, " targets"], recording: Recording, method: Method, grid: Grid | None = None
+    scores: Float[Tensor, " targets"], recording: Recording, method: Method, grid: Layout | None = None
 ) -> LayerMaps:
     """The maps of one photo's targets, from the recording of one run with a batch of one.
 
@@ -44,17 +44,22 @@ def maps_from(
         TargetError: the scores have no autograd history.
     """
     leaf = recording.resolve(scores)
-    if len(leaf) != 1:
-        raise LayerError(
-            f"layer {recording.layer_name!r} ran on a batch of {len(leaf)}, but one photo is explained at a time"
-        )
     grid = grid or Grid()
     with torch.inference_mode(False), torch.no_grad():
         activations = grid.to_maps(leaf.detach())
-        slopes = grid.to_maps(gradients(scores, leaf)[:, 0])
+        if len(activations) != 1:
+            raise LayerError(
+                f"layer {recording.layer_name!r} ran on a batch of {len(activations)}, but one photo is explained at a time"
+            )
+        found = gradients(scores, leaf)
+        slopes = (
+            grid.to_maps(found[:, 0])
+            if len(leaf) == 1 and found.ndim > 3
+            else torch.cat([grid.to_maps(one) for one in found])
+        )
         return LayerMaps(
             layer=recording.layer_name,
-            maps=method.function(activations, slopes),
+            maps=grid.place(method.function(activations, slopes)),
             alpha=alpha(slopes),
             contributions=contributions(activations, slopes),
             activity=_wide(activations).amax((2, 3))[0],

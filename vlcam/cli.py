@@ -41,6 +41,18 @@ ContrastOption = Annotated[
     typer.Option("--contrast", help="THIS:THAT explains this rather than that; may be given several times."),
 ]
 TopOption = Annotated[int, typer.Option("--top", min=1, help="How many the model names by itself.")]
+ModelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model", help="torchvision/NAME, timm/NAME, or a state dict (with --arch); by default the bundled one."
+    ),
+]
+ArchOption = Annotated[
+    str | None, typer.Option("--arch", help="What the state dict is the state of, such as torchvision/resnet50.")
+]
+DeviceOption = Annotated[
+    str | None, typer.Option("--device", help="Where to run it, such as cuda; by default the CPU.")
+]
 RankingOption = Annotated[
     str, typer.Option("--ranking", help="Neurons by contribution in this image, or as in the paper by alpha.")
 ]
@@ -134,10 +146,13 @@ def classify(
     layer: LayerOption = None,
     method: MethodOption = "gradcam",
     ranking: RankingOption = "contribution",
+    model: ModelOption = None,
+    arch: ArchOption = None,
+    device: DeviceOption = None,
     out: OutOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Explain the classes that the bundled classifier sees."""
+    """Explain the classes that a classifier sees: the bundled one, or any of torchvision and timm."""
     from vlcam.commands import Wanted, run_task
 
     wanted = Wanted(
@@ -147,6 +162,9 @@ def classify(
         layer=layer,
         method=method,
         ranking=ranking,
+        model=model,
+        arch=arch,
+        device=device,
     )
     return run_task("classification", images, wanted, out=out, as_json=as_json)
 

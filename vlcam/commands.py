@@ -19,18 +19,23 @@ from vlcam.scenes.record import SPLITS, Split
 from vlcam.scenes.sample import make
 from vlcam.scenes.zoo import WHICH
 from vlcam.tasks import bundled
+from vlcam.tasks.opening import load
 
 PICTURE = 384
 """Side of a generated picture that is shown to a person, in pixels; the models see it at 96."""
 
 TaskKind = Literal["classification", "captioning", "vqa"]
+_BUNDLED = {"classification": "scenes/classifier", "captioning": "scenes/captioner", "vqa": "scenes/vqa"}
 _LONGEST_SEED = 18  # digits
 
 
 @final
 @dataclass(frozen=True)
 class Wanted:
-    """The options of classify, caption and vqa. ``targets``: classes or answers; ``contrast``: texts THIS:THAT."""
+    """The options of classify, caption and vqa. ``targets``: classes or answers; ``contrast``: texts THIS:THAT.
+
+    ``model``, ``arch`` and ``device`` are those of :func:`vlcam.load`; by default the bundled model.
+    """
 
     targets: tuple[str, ...] = ()
     caption: str | None = None
@@ -41,6 +46,9 @@ class Wanted:
     method: str = "gradcam"
     ranking: str = "contribution"
     beams: int = 1
+    model: str | None = None
+    arch: str | None = None
+    device: str | None = None
 
     def pairs(self) -> tuple[tuple[str, str], ...]:
         """The contrasts as pairs."""
@@ -61,7 +69,7 @@ def run_task(kind: TaskKind, images: Sequence[str], wanted: Wanted, *, out: Path
     """Explain each image and return the exit code: 1 if some could not be explained; the others are finished."""
     if out is not None:
         check_folder(out)
-    task = _open_task(kind, wanted.beams)
+    task = _open_task(kind, wanted)
     _check(task, wanted)
     done: list[tuple[str, Explanation]] = []
     failed: list[tuple[str, str]] = []
@@ -157,9 +165,21 @@ def run_neurons(model: str, *, unit: int | None, concept: str | None, as_json: b
         summary.show_names(names, chosen)
 
 
-def _open_task(kind: TaskKind, beams: int) -> Task:
+def _open_task(kind: TaskKind, wanted: Wanted) -> Task:
+    if wanted.model is not None:
+        task = load(wanted.model, arch=wanted.arch, device=wanted.device)
+        if task.kind != kind:
+            raise InputError(f"{wanted.model} is a model for {task.kind}, not for {kind}")
+        return task
+    if wanted.arch is not None:
+        raise InputError(f"--arch {wanted.arch} goes with --model and the path of a state dict")
+    if wanted.device is not None:
+        return load(
+            f"scenes/{'classifier' if kind == 'classification' else 'captioner' if kind == 'captioning' else 'vqa'}",
+            device=wanted.device,
+        )
     if kind == "captioning":
-        return bundled.captioner(beams=beams)
+        return bundled.captioner(beams=wanted.beams)
     return bundled.classifier() if kind == "classification" else bundled.vqa()
 
 

@@ -91,18 +91,33 @@ class Prepared:
     geometry: Geometry
 
 
+@runtime_checkable
+class Layout(Protocol):
+    """How a layer's output lies on the model's input (see :class:`vlcam.layers.Grid` and :class:`vlcam.layers.Tokens`)."""
+
+    def to_maps(self, tensor: Tensor) -> Float[Tensor, "batch channels rows columns"]:
+        """The layer's output, or its gradient, with channels first. Raises LayerError if it is laid out differently."""
+        ...
+
+    def place(self, maps: Float[Tensor, "targets ..."]) -> Maps:
+        """Maps of what ``to_maps`` gave, with every cell where it lies on the model's input."""
+        ...
+
+
 @final
 @dataclass(frozen=True)
 class Spoken:
     """What the model said in its one differentiable run.
 
     ``scores`` are ``(targets,)`` differentiable scalars in the order of ``targets``. ``text`` is what the spans of the targets
-    refer to: the caption, the answer, or the top class.
+    refer to: the caption, the answer, or the top class. ``layout`` says how the layer's output lies on the model's input; by
+    default as the maps of a CNN.
     """
 
     scores: Float[Tensor, " targets"]
     targets: Sequence[Target]
     text: str
+    layout: Layout | None = None
 
 
 @runtime_checkable

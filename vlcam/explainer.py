@@ -17,6 +17,7 @@ from vlcam.layers import find, traced
 from vlcam.methods import method as find_method
 from vlcam.photo import open_photo
 from vlcam.restore import plain
+from vlcam.towers import layout_of
 
 RANKINGS = ("contribution", "paper")
 
@@ -128,7 +129,10 @@ def _run(
 ) -> tuple[Spoken, LayerMaps]:
     with record(task.model, layer) as recording:
         spoken = task.run(prepared, request)
-    return spoken, maps_from(spoken.scores, recording, method)
+    layout = spoken.layout
+    if layer is not task.layer:  # the task's layout is that of its own layer
+        layout = layout_of(recording.resolve(spoken.scores), prepared.geometry.input_size)
+    return spoken, maps_from(spoken.scores, recording, method, layout)
 
 
 def check_layer(task: Task, layer: str, prepared: Prepared, request: Request) -> None:

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Literal, final
 
-from jaxtyping import Shaped
+import torch
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
-from vlcam.contracts import InputError, LayerError
+from vlcam.contracts import InputError, LayerError, Maps
 from vlcam.modules import find_module, first_tensor, is_map, named_modules, unwrapped
 from vlcam.restore import plain, restored
 
@@ -126,3 +127,52 @@ class Grid:
         if (self.rows or maps.shape[2], self.columns or maps.shape[3]) != tuple(maps.shape[2:]):
             raise LayerError(f"the layer's output is {shape}; expected {self.rows} x {self.columns} as {self.layout}")
         return maps
+
+    def place(self, maps: Maps) -> Maps:
+        """The maps as they are: their cells lie row by row on the model's input."""
+        return maps
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Tokens:
+    """Tokens in any order, from one sequence or from several (the tiles of one photo), each with its place on the input.
+
+    ``cells`` ``(layers, rows, columns)`` holds, for every cell of the grid, the numbers of the tokens that lie over it: one in each
+    layer, -1 for none. Tokens are counted through all sequences, so token ``n`` of tile ``t`` is ``t * length + n``. A token over
+    several cells (of a thumbnail over fine tiles) spreads its value evenly, so that a map's sum stays what it was.
+
+    >>> import torch
+    >>> order = Tokens(torch.tensor([[[1, 0], [3, 2]]]))
+    >>> order.place(order.to_maps(torch.arange(4.0)[None, :, None])[:, 0]).tolist()
+    [[[1.0, 0.0], [3.0, 2.0]]]
+    """
+
+    cells: Int[Tensor, "layers rows columns"]
+
+    def to_maps(self, tensor: Shaped[Tensor, "..."]) -> Shaped[Tensor, "1 channels tokens 1"]:
+        """The tokens that lie somewhere, ``(..., tokens, channels)`` given. Raises LayerError for too few of them."""
+        if tensor.ndim < 2:
+            raise LayerError(f"the layer's output is {tuple(tensor.shape)}; expected (..., tokens, channels)")
+        flat = tensor.flatten(0, -2)
+        used = self._used(flat.device)
+        if len(used) == 0 or int(used[-1]) >= len(flat):
+            raise LayerError(
+                f"the layer's output is {tuple(tensor.shape)}, {len(flat)} tokens in all; the layout needs {int(self.cells.max()) + 1}"
+            )
+        chosen: Tensor = flat[used].t()[None, :, :, None]
+        return chosen
+
+    def place(self, maps: Float[Tensor, "targets tokens 1"]) -> Maps:
+        """``(targets, tokens, 1)`` onto ``(targets, rows, columns)``."""
+        used = self._used(maps.device)
+        cells = self.cells.to(maps.device)
+        at = torch.searchsorted(used, cells.clamp_min(0)).masked_fill(cells < 0, len(used))
+        covered = torch.bincount(at.flatten(), minlength=len(used) + 1)[: len(used)]
+        shared = torch.cat([maps[:, :, 0] / covered, maps.new_zeros(len(maps), 1)], 1)
+        placed: Tensor = shared[:, at].sum(1)
+        return placed
+
+    def _used(self, device: torch.device) -> Tensor:
+        found: Tensor = self.cells[self.cells >= 0].unique().to(device)
+        return found

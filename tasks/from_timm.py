@@ -1,0 +1,112 @@
+"""timm's classifiers as tasks: weights, class names and preprocessing from the model's own configuration.
+
+timm is an extra: ``pip install 'vlcam[timm]'``.
+"""
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from importlib import import_module
+from typing import Any
+
+import torch
+from torch import nn
+
+from vlcam.contracts import InputError
+from vlcam.labels import nearest
+from vlcam.plumbing import logits_of
+from vlcam.preprocess import Mode, Preprocess
+from vlcam.tasks.classification import Classification, Preprocessing
+from vlcam.tasks.states import classes_of, filled
+from vlcam.towers import propose
+
+
+def open_timm(
+    name: str,
+    *,
+    state: dict[str, Any] | None = None,
+    labels: Sequence[str] | None = None,
+    preprocess: Preprocessing | None = None,
+) -> Classification:
+    """One of timm's classifiers, such as ``convnext_tiny`` or ``vit_base_patch16_224.augreg_in21k``.
+
+    Args:
+        name: as ``timm.list_models()`` has it, with or without the tag of its weights.
+        state: a state dict to use instead of timm's weights; the number of classes is read from it.
+        labels: the class names; by default those that timm knows for the weights.
+        preprocess: by default that of the weights.
+
+    Raises:
+        InputError: timm isn't installed, no such model, weights that aren't on this machine and can't be downloaded, or a state
+            dict of another model.
+    """
+    timm = _timm()
+    if not timm.is_model(name.split(".")[0]):
+        raise InputError(f"timm has no model {name!r}; the nearest it has: {nearest(name, timm.list_models())}")
+    if state is None:
+        try:
+            model = timm.create_model(name, pretrained=True)
+        except Exception as error:  # timm, the hub's client and torch each have their own
+            raise InputError(
+                f"the weights of timm/{name} are not on this machine and can't be downloaded ({type(error).__name__}: "
+                f"{str(error).splitlines()[0] if str(error) else 'no reason given'}); fetch them on a machine with network "
+                f'(python -c "import timm; timm.create_model({name!r}, pretrained=True)") and copy its cache '
+                "(~/.cache/huggingface, or HF_HOME), or give a state dict and arch="
+            ) from error
+    else:
+        build = partial(timm.create_model, name, pretrained=False)
+        count = classes_of(state, build)
+        model = filled(build() if count is None else build(num_classes=count), state, f"timm/{name}")
+    return wrap_timm(model, name, labels=labels, preprocess=preprocess)
+
+
+def wrap_timm(
+    model: nn.Module, name: str, *, labels: Sequence[str] | None = None, preprocess: Preprocessing | None = None
+) -> Classification:
+    """A timm classifier in memory as a task. The layer to explain is found by a trial run on noise."""
+    data = _timm("timm.data").resolve_data_config({}, model=model)
+    _, height, width = data["input_size"]
+    noise = torch.randn(1, 3, height, width, generator=torch.Generator().manual_seed(0))
+    like = next(model.parameters())
+    best = propose(model, lambda: logits_of(model(noise.to(like.device, like.dtype))).max(), (width, height))[0]
+    return Classification(
+        model.eval(),
+        labels=tuple(labels or _labels(model)),
+        preprocess=preprocess or preprocessing(data),
+        layer=best.layer,
+        layout=best.layout,
+        name=f"timm/{name}",
+    )
+
+
+def preprocessing(data: dict[str, Any]) -> Preprocess:
+    """What timm's own transform for evaluation does, with the geometry that leads back to the photo."""
+    _, height, width = data["input_size"]
+    mode: Mode = "resize" if data["crop_mode"] == "squash" else "letterbox" if data["crop_mode"] == "border" else "crop"
+    return Preprocess(
+        size=(width, height),
+        mode=mode,
+        resize_shorter=math.floor(min(width, height) / data["crop_pct"]) if mode == "crop" else None,
+        mean=tuple(data["mean"]),
+        std=tuple(data["std"]),
+        resample=data["interpolation"] if data["interpolation"] != "random" else "bicubic",
+    )
+
+
+def _labels(model: Any) -> Sequence[str]:
+    data = _timm("timm.data")
+    own = (getattr(model, "pretrained_cfg", None) or {}).get("label_names")
+    if own and len(own) == model.num_classes:
+        return tuple(own)
+    subset = data.infer_imagenet_subset(model)
+    if subset is None:
+        return tuple(f"class {number}" for number in range(model.num_classes))
+    info = data.ImageNetInfo(subset)
+    return tuple(info.index_to_description(number) for number in range(model.num_classes))
+
+
+def _timm(module: str = "timm") -> Any:
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise InputError("timm is not installed; install it with: pip install 'vlcam[timm]'") from error

@@ -1,0 +1,139 @@
+"""torchvision's classifiers as tasks: weights, class names and preprocessing from the weights' own metadata."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import torch
+from torch import nn
+
+from vlcam.contracts import InputError, Layout
+from vlcam.labels import nearest
+from vlcam.layers import Grid
+from vlcam.preprocess import Preprocess
+from vlcam.tasks.classification import Classification, Preprocessing
+from vlcam.tasks.states import classes_of, filled
+
+
+def open_torchvision(
+    name: str,
+    *,
+    weights: str | None = None,
+    state: dict[str, Any] | None = None,
+    labels: Sequence[str] | None = None,
+    preprocess: Preprocessing | None = None,
+) -> Classification:
+    """One of torchvision's classifiers, such as ``resnet50``.
+
+    Args:
+        name: as ``torchvision.models.list_models()`` has it.
+        weights: which of its weights, such as ``IMAGENET1K_V1``; by default torchvision's best.
+        state: a state dict to use instead of torchvision's weights; the number of classes is read from it.
+        labels: the class names; by default those of the weights.
+        preprocess: by default that of the weights.
+
+    Raises:
+        InputError: no such classifier or weights, weights that aren't on this machine and can't be downloaded, or a state dict
+            of another model.
+    """
+    from torchvision.models import get_model
+
+    known = _weights(name, weights)
+    count = None
+    if state is not None:
+        build = partial(get_model, name, weights=None, **_quick(name))
+        count = classes_of(state, build) or len(known.meta["categories"])
+        model = filled(build(num_classes=count), state, f"torchvision/{name}")
+    else:
+        try:
+            model = get_model(name, weights=known)
+        except (URLError, OSError) as error:
+            raise InputError(_missing(name, known, error)) from error
+    categories = known.meta["categories"]
+    if labels is None:
+        if count not in (None, len(categories)):
+            raise InputError(
+                f"the state dict has {count} classes, and torchvision names only the {len(categories)} that its own weights know; "
+                "give labels=, one name for each class in order"
+            )
+        labels = categories
+    return wrap_torchvision(model, name, labels=labels, preprocess=preprocess or preprocessing(known))
+
+
+def wrap_torchvision(
+    model: nn.Module, name: str, *, labels: Sequence[str], preprocess: Preprocessing
+) -> Classification:
+    """A torchvision classifier in memory as a task."""
+    layer, layout = tap(model)
+    return Classification(
+        model.eval(),
+        labels=tuple(labels),
+        preprocess=preprocess,
+        layer=layer,
+        layout=layout,
+        name=f"torchvision/{name}",
+    )
+
+
+def tap(model: nn.Module) -> tuple[str | None, Layout | None]:
+    """The layer to explain and its layout; (None, None) leaves it to vlcam to find the last spatial layer, as in every CNN.
+
+    A vision transformer's classes are read off its class token, so at the output of its last block no other token has a
+    gradient; the input of that block's attention is the last place where all of them count.
+    """
+    from torchvision.models import VisionTransformer
+
+    if not isinstance(model, VisionTransformer):
+        return None, None
+    last = list(model.encoder.layers.named_children())[-1][0]
+    side = model.image_size // model.patch_size
+    return f"encoder.layers.{last}.ln_1", Grid("BNC", rows=side, columns=side, prefix=1)
+
+
+def preprocessing(weights: Any) -> Preprocess:
+    """The very numbers of ``weights.transforms()``, with the geometry that leads back to the photo."""
+    preset = weights.transforms()
+    return Preprocess(
+        size=preset.crop_size[0],
+        mode="crop",
+        resize_shorter=preset.resize_size[0],
+        mean=tuple(preset.mean),
+        std=tuple(preset.std),
+        resample=preset.interpolation.value,
+    )
+
+
+def _weights(name: str, wanted: str | None) -> Any:
+    """The weights enum's member; InputError for what is no classifier, or has no such weights."""
+    from torchvision import models
+
+    if name not in classifiers():
+        raise InputError(f"torchvision has no classifier {name!r}; the nearest it has: {nearest(name, classifiers())}")
+    every = models.get_model_weights(name)
+    if wanted is None:
+        return every.DEFAULT
+    if wanted not in every.__members__:
+        raise InputError(f"{name} has no weights {wanted!r}; it has {', '.join(every.__members__)}")
+    return every[wanted]
+
+
+def classifiers() -> list[str]:
+    """The names of torchvision's classifiers of single pictures."""
+    from torchvision import models
+
+    return [str(name) for name in models.list_models(module=models)]
+
+
+def _quick(name: str) -> dict[str, bool]:
+    """Options that leave out an initialisation of minutes, where weights follow anyway."""
+    return {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
+
+
+def _missing(name: str, weights: Any, error: BaseException) -> str:
+    file = Path(torch.hub.get_dir()) / "checkpoints" / str(weights.url).rsplit("/", 1)[-1]
+    return (
+        f"the weights {weights} of torchvision/{name} are not on this machine ({file}) and can't be downloaded from {weights.url} "
+        f"({error}); download that file elsewhere and put it there, or set TORCH_HOME to a folder that has it"
+    )

@@ -1,0 +1,91 @@
+"""State dicts: read from a file without running code, and put into a model or refused with a reason."""
+
+import pickle
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vlcam.contracts import InputError
+
+SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
+_WRAPPERS = ("state_dict", "model_state_dict", "model")
+_PREFIXES = ("module.", "_orig_mod.")
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """The tensors of a ``.safetensors`` file, or of a checkpoint of ``torch.save`` that holds nothing but plain data.
+
+    Checkpoints are read with ``weights_only=True``, so that no code in them runs. Wrappers (``{"state_dict": ...}``) and the
+    prefixes of parallel and compiled models are taken off.
+
+    Raises:
+        InputError: the file is missing, damaged, holds code, or holds no state dict.
+    """
+    if not path.is_file():
+        raise InputError(f"there is no file {path}; expected a state dict ({', '.join(SUFFIXES)})")
+    try:
+        loaded = _read(path)
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f"{path} holds more than tensors, and loading it could run code; save it again with "
+            "torch.save(model.state_dict(), path), or as safetensors"
+        ) from error
+    except Exception as error:  # torch and safetensors have many kinds of errors for damaged files
+        raise InputError(f"{path} can't be read as a state dict: {str(error).splitlines()[0]}") from error
+    for wrapper in _WRAPPERS:
+        if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapper), Mapping):
+            loaded = loaded[wrapper]
+    if not isinstance(loaded, Mapping) or not loaded or not all(isinstance(one, Tensor) for one in loaded.values()):
+        raise InputError(f"{path} holds no state dict; expected a mapping of parameter names to tensors")
+    return {_plain(str(name)): tensor for name, tensor in loaded.items()}
+
+
+def _read(path: Path) -> Any:
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return load_file(path)
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _plain(name: str) -> str:
+    for prefix in _PREFIXES:
+        name = name.removeprefix(prefix)
+    return name
+
+
+def classes_of(state: Mapping[str, Tensor], build: Callable[[], nn.Module]) -> int | None:
+    """How many classes the classifier of a state dict has: as many as the last parameter of a model of its kind.
+
+    ``build`` makes such a model; it is made without memory. None if the state dict has no such parameter.
+    """
+    with torch.device("meta"):
+        last = list(build().state_dict())[-1]
+    return len(state[last]) if last in state and state[last].ndim else None
+
+
+def filled(model: nn.Module, state: Mapping[str, Tensor], name: str) -> nn.Module:
+    """``model`` with the weights of ``state``. Raises InputError if they are those of another model."""
+    wrong = [
+        f"{key} is {tuple(state[key].shape)}, expected {tuple(have.shape)}"
+        for key, have in model.state_dict().items()
+        if key in state and state[key].shape != have.shape
+    ]
+    missing, unexpected = [], []
+    if not wrong:
+        missing, unexpected = model.load_state_dict(dict(state), strict=False)
+        missing = [key for key in missing if not key.endswith("num_batches_tracked") and "aux" not in key.lower()]
+        unexpected = [key for key in unexpected if "aux" not in key.lower()]
+    if wrong or missing or unexpected:
+        why = wrong[0] if wrong else f"it lacks {_some(missing)} and has {_some(unexpected)} too many"
+        raise InputError(f"the state dict is not that of {name}: {why}; give the arch= that it was trained as")
+    return model
+
+
+def _some(names: Sequence[str]) -> str:
+    if not names:
+        return "nothing"
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
