@@ -1,5 +1,6 @@
 """A model by name as a task: ``vlcam.load``."""
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import torch
 
 from vlcam.contracts import InputError, Task
 from vlcam.tasks import bundled
-from vlcam.tasks.classification import Classification, Preprocessing
+from vlcam.tasks.classification import Preprocessing
 from vlcam.tasks.states import SUFFIXES, read_state
 
 BUNDLED: dict[str, Callable[[], Task]] = {
@@ -16,7 +17,11 @@ BUNDLED: dict[str, Callable[[], Task]] = {
     "scenes/captioner": bundled.captioner,
     "scenes/vqa": bundled.vqa,
 }
-_KINDS = "torchvision/NAME, timm/NAME, the path of a state dict with arch=, or " + ", ".join(BUNDLED)
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_KINDS = (
+    "torchvision/NAME, timm/NAME, a folder or hub id (OWNER/NAME) of transformers, the path of a state dict with arch=, or "
+    + ", ".join(BUNDLED)
+)
 
 
 def load(
@@ -24,6 +29,7 @@ def load(
     *,
     arch: str | None = None,
     weights: str | None = None,
+    revision: str | None = None,
     labels: Sequence[str] | None = None,
     preprocess: Preprocessing | None = None,
     device: str | torch.device | None = None,
@@ -36,10 +42,11 @@ def load(
     'captioning'
 
     Args:
-        name: ``torchvision/resnet50``, ``timm/convnext_tiny``, the path of a state dict (then with ``arch``), or a bundled
-            model (``scenes/classifier``, ``scenes/captioner``, ``scenes/vqa``).
+        name: ``torchvision/resnet50``, ``timm/convnext_tiny``, the folder or hub id of an image classifier of transformers, the
+            path of a state dict (then with ``arch``), or a bundled model (``scenes/classifier``, ``scenes/captioner``, ``scenes/vqa``).
         arch: what a state dict is the state of: ``torchvision/NAME`` or ``timm/NAME``.
         weights: which of torchvision's weights, such as ``IMAGENET1K_V1``; by default its best.
+        revision: which branch, tag or commit of a hub model.
         labels: the class names in order; by default those of the weights.
         preprocess: by default that of the weights.
         device: where to put the model, such as ``cuda``; by default the CPU.
@@ -59,11 +66,11 @@ def load(
     elif text.endswith(SUFFIXES) or (isinstance(name, Path) and name.suffix):
         if arch is None:
             raise InputError(f"{text} is a state dict: say what of with arch=, such as arch='torchvision/resnet50'")
-        task = _open(arch, weights, read_state(Path(name)), labels, preprocess)
+        task = _open(arch, weights, read_state(Path(name)), labels, preprocess, None)
     else:
         if arch is not None:
             raise InputError(f"arch={arch!r} goes with the path of a state dict, but {text!r} is no such path")
-        task = _open(text, weights, None, labels, preprocess)
+        task = _open(text, weights, None, labels, preprocess, revision)
     if device is not None or dtype is not None:
         task.model.to(device=_device(device), dtype=dtype)
     return task
@@ -75,7 +82,8 @@ def _open(
     state: dict[str, Any] | None,
     labels: Sequence[str] | None,
     preprocess: Preprocessing | None,
-) -> Classification:
+    revision: str | None,
+) -> Task:
     home, _, model = name.partition("/")
     if home == "torchvision" and model:
         from vlcam.tasks.from_torchvision import open_torchvision
@@ -87,7 +95,15 @@ def _open(
         if weights is not None:
             raise InputError(f"timm's weights are part of the name: timm/{model}.{weights}")
         return open_timm(model, state=state, labels=labels, preprocess=preprocess)
-    raise InputError(f"there is no model {name!r}; expected {_KINDS}")
+    if weights is not None or state is not None:
+        raise InputError(
+            f"{name!r} is neither torchvision/NAME nor timm/NAME, the architectures that state dicts and weights= are for"
+        )
+    if not (Path(name).is_dir() or _HUB_ID.fullmatch(name)):
+        raise InputError(f"there is no model {name!r}; expected {_KINDS}")
+    from vlcam.tasks.from_transformers import open_transformers
+
+    return open_transformers(name, revision=revision, labels=labels, preprocess=preprocess)
 
 
 def _device(device: str | torch.device | None) -> torch.device | None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from vlcam.contracts import LayerError, Layout
 from vlcam.layers import Grid
-from vlcam.modules import first_tensor, named_modules, rebuilt
+from vlcam.modules import first_tensor, named_modules, rebuilt, tensors_in
 from vlcam.restore import restored
 
 MOST_PREFIX = 16
@@ -67,7 +67,7 @@ def propose(
             if found is None:
                 return None
             if seen and seen[-1].returned is found:  # what an outer module passes on
-                if name and not isinstance(module, _PARTS):
+                if name and not isinstance(module, _PARTS) and len(list(tensors_in(output))) == 1:
                     seen[-1].name, seen[-1].call = name, runs[name]
                 return None
             if isinstance(module, _PARTS) or not name.startswith(within) or layout_of(found, input_size) is None:

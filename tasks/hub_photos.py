@@ -1,0 +1,77 @@
+"""Image processors of transformers: what they make of a photo, and where that lies on it."""
+
+from dataclasses import dataclass
+from typing import Any, final
+
+from PIL.Image import Image
+
+from vlcam.contracts import Geometry, InputError
+from vlcam.geometry import resized, shorter_resized
+from vlcam.photo import as_rgb
+
+
+@final
+@dataclass(frozen=True)
+class HubPreprocess:
+    """A photo through an image processor of transformers, with the geometry that leads back."""
+
+    processor: Any
+
+    def __call__(self, image: Image) -> tuple[Any, Geometry]:
+        """``pixel_values`` ``(1, 3, height, width)`` and where they lie on the photo.
+
+        Raises:
+            InputError: the processor makes something else of a photo (tiles, patches), or places it in a way not known here.
+        """
+        pixels = self.processor(images=as_rgb(image), return_tensors="pt")["pixel_values"]
+        if pixels.ndim != 4 or len(pixels) != 1:
+            raise InputError(
+                f"{type(self.processor).__name__} makes {tuple(pixels.shape)} of a photo; expected (1, 3, height, width): "
+                "give preprocess=, a function that returns the input and its vlcam.Geometry"
+            )
+        return pixels, placed(self.processor, image.size, (pixels.shape[3], pixels.shape[2]))
+
+
+def placed(processor: Any, photo_size: tuple[int, int], input_size: tuple[int, int]) -> Geometry:
+    """Where an input of ``(width, height)`` lies on the photo, from the processor's settings.
+
+    Raises InputError for settings that are not known here.
+    """
+    size, crop = _sizes(getattr(processor, "size", None)), _sizes(getattr(processor, "crop_size", None))
+    shortest = size.get("shortest_edge")
+    if any(getattr(processor, name, False) for name in ("do_pad", "do_thumbnail", "do_align_long_axis")):
+        raise InputError(
+            f"{type(processor).__name__} turns or pads photos in a way not known here: give preprocess=, a function that returns "
+            "the input and its vlcam.Geometry"
+        )
+    if not getattr(processor, "do_resize", True):
+        shortest, size = min(photo_size), {}
+    percent = getattr(processor, "crop_pct", None)
+    if percent is not None and shortest is not None:
+        if shortest >= 384 and type(processor).__name__.startswith("ConvNext"):
+            return resized(photo_size, input_size)
+        return _cropped(photo_size, shorter_resized(photo_size, int(shortest / percent)), input_size)
+    if getattr(processor, "do_center_crop", False) and crop:
+        if "height" in size:
+            return _cropped(photo_size, (size["width"], size["height"]), input_size)
+        if type(processor).__name__.startswith("Levit") and shortest is not None:
+            shortest = int(256 / 224 * shortest)
+        return _cropped(photo_size, shorter_resized(photo_size, shortest or min(photo_size)), input_size)
+    return resized(photo_size, input_size)
+
+
+def _cropped(photo_size: tuple[int, int], middle: tuple[int, int], input_size: tuple[int, int]) -> Geometry:
+    """Resized to ``middle``, then the middle of that cut out, rounded as transformers does."""
+    (left, top) = (
+        float(-int((have - want) / 2)) if have >= want else float((want - have) // 2)
+        for have, want in zip(middle, input_size, strict=True)
+    )
+    scale = (middle[0] / photo_size[0], middle[1] / photo_size[1])
+    return Geometry(photo_size, input_size, scale, (left, top))
+
+
+def _sizes(size: Any) -> dict[str, int]:
+    if size is None:
+        return {}
+    items = size.items() if hasattr(size, "items") else vars(size).items()
+    return {str(name): int(value) for name, value in items if value is not None}

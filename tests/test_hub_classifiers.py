@@ -1,0 +1,168 @@
+"""Image classifiers of transformers: saved to a folder, opened again by its name, and explained whatever their tower."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from PIL import Image
+from torch import Tensor, nn
+
+import vlcam
+from vlcam.layers import Grid
+from vlcam.tasks.classification import Classification
+from vlcam.tasks.hub_photos import placed
+
+VIT: dict[str, Any] = {
+    "hidden_size": 32,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+    "image_size": 64,
+    "patch_size": 8,
+}
+STAGES: dict[str, Any] = {"hidden_sizes": [8, 16, 32, 64], "depths": [1, 1, 1, 1]}
+SWIN: dict[str, Any] = {
+    "embed_dim": 16,
+    "depths": [1, 1],
+    "num_heads": [2, 2],
+    "window_size": 4,
+    "image_size": 64,
+    "patch_size": 4,
+}
+FAMILIES = [
+    ("ResNet", {"embedding_size": 8, **STAGES}, "resnet.encoder", Grid("BCHW"), (2, 2)),
+    ("RegNet", {"embedding_size": 8, "groups_width": 8, **STAGES}, "regnet.encoder", Grid("BCHW"), (2, 2)),
+    ("ConvNextV2", STAGES, "convnextv2.encoder", Grid("BCHW"), (2, 2)),
+    ("PvtV2", {**STAGES, "hidden_sizes": [16, 32, 40, 64]}, "pvt_v2", Grid("BCHW"), (2, 2)),
+    ("Swin", SWIN, "swin.layernorm", Grid("BNC", 8, 8), (8, 8)),
+    ("Swinv2", SWIN, "swinv2.layernorm", Grid("BNC", 8, 8), (8, 8)),
+    ("ViT", VIT, "vit.layers.2.layernorm_before", Grid("BNC", 8, 8, 1), (8, 8)),
+    ("DeiT", VIT, "deit.layers.2.layernorm_before", Grid("BNC", 8, 8, 2), (8, 8)),
+    ("Beit", VIT, "beit.layers.2", Grid("BNC", 8, 8, 1), (8, 8)),
+    ("Dinov2", VIT, "dinov2.layernorm", Grid("BNC", 8, 8, 1), (8, 8)),
+    ("Dinov2WithRegisters", VIT, "dinov2_with_registers.layernorm", Grid("BNC", 8, 8, 5), (8, 8)),
+]
+
+
+def photo(width: int = 90, height: int = 60) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8))
+
+
+def alive(model: nn.Module) -> nn.Module:
+    for parameter in model.parameters():
+        if parameter.ndim > 1 and not parameter.any():
+            nn.init.normal_(parameter, std=0.02)
+    return model.eval()
+
+
+def saved(folder: Path, family: str, options: dict[str, Any]) -> nn.Module:
+    config = getattr(transformers, f"{family}Config")(**options, id2label={0: "cat", 1: "dog", 2: "red fox"})
+    model: nn.Module = alive(getattr(transformers, f"{family}ForImageClassification")(config))
+    model.save_pretrained(folder)  # type: ignore[operator]
+    transformers.ViTImageProcessor(size={"height": 64, "width": 64}).save_pretrained(folder)
+    return model
+
+
+def opened(folder: Path) -> Classification:
+    task = vlcam.load(folder)
+    assert isinstance(task, Classification)
+    return task
+
+
+@pytest.mark.parametrize(("family", "options", "layer", "layout", "grid"), FAMILIES, ids=[row[0] for row in FAMILIES])
+def test_families(
+    tmp_path: Path, family: str, options: dict[str, Any], layer: str, layout: Grid, grid: tuple[int, int]
+) -> None:
+    torch.manual_seed(0)
+    model: Any = saved(tmp_path, family, options)
+    task = opened(tmp_path)
+    assert (task.layer, task.layout, tuple(task.labels)) == (layer, layout, ("cat", "dog", "red fox"))
+    runs = []
+    task.model.register_forward_hook(lambda *_: runs.append(1))
+    explanation = vlcam.explain(task, photo(), targets=["dog", "cat"], contrast=[("dog", "cat")])
+    assert len(runs) == 1
+    assert tuple(explanation.maps.shape) == (3, *grid) and all(bool(one.any()) for one in explanation.maps)
+    torch.testing.assert_close(explanation.maps[0] - explanation.maps[1], explanation.maps[2], rtol=1e-3, atol=1e-6)
+    with torch.no_grad():
+        logits = model(task.preprocess(photo())[0]).logits[0]
+    assert explanation["dog"].target.score == pytest.approx(float(logits[1]), 1e-4)
+
+
+@pytest.mark.parametrize("row", [row for row in FAMILIES if row[3].layout == "BNC"], ids=lambda row: row[0])
+def test_a_token_is_most_sensitive_to_the_pixels_of_its_cell(tmp_path: Path, row: Any) -> None:
+    family, options, layer, layout, (rows, columns) = row
+    torch.manual_seed(0)
+    model = saved(tmp_path, family, options)
+    pixels = torch.randn(1, 3, 64, 64, requires_grad=True)
+    kept: list[Tensor] = []
+    handle = model.get_submodule(layer).register_forward_hook(
+        lambda _module, _inputs, output: kept.append(output if isinstance(output, Tensor) else output[0])
+    )
+    model(pixels)
+    handle.remove()
+    maps = layout.to_maps(kept[0])
+    hits = 0
+    cells = [(0, 0), (1, 5), (3, 2), (4, 7), (6, 1), (7, 7)]
+    for down, across in cells:
+        (slope,) = torch.autograd.grad(maps[0, :, down, across].square().sum(), pixels, retain_graph=True)
+        size = slope[0].abs().sum(0).unflatten(1, (columns, -1)).unflatten(0, (rows, -1)).sum((1, 3))
+        hits += int(size.argmax()) == down * columns + across
+    assert hits >= 4  # by chance 1 in 64 each; random attention may win here and there
+
+
+@pytest.mark.parametrize(
+    ("family", "options"),
+    [
+        ("ViT", {}),
+        ("CLIP", {}),
+        ("ConvNext", {}),
+        ("ConvNext", {"size": {"shortest_edge": 224}}),
+        ("MobileNetV2", {}),
+        ("Levit", {}),
+        ("PoolFormer", {}),
+        ("Bit", {}),
+    ],
+)
+@pytest.mark.parametrize("size", [(300, 200), (201, 333)])
+def test_where_processors_put_the_photo(family: str, options: dict[str, Any], size: tuple[int, int]) -> None:
+    """A photo of two ramps says for every pixel of the input where it was; the predicted place is within half a pixel."""
+    processor = getattr(transformers, f"{family}ImageProcessor")(**options)
+    width, height = size
+    ramps = np.meshgrid(np.linspace(0, 255, width), np.linspace(0, 255, height))
+    image = np.stack([*ramps, np.full((height, width), 255.0)], -1).round().astype(np.uint8)
+    pixels, black, white = (
+        processor(images=Image.fromarray(one), return_tensors="pt")["pixel_values"][0].double()
+        for one in (image, np.zeros_like(image), np.full_like(image, 255))
+    )
+    rows, columns = pixels.shape[1:]
+    found = placed(processor, size, (columns, rows))
+    light = (pixels - black) / (white - black)
+    for axis, (line, side) in enumerate([(light[0, rows // 2], width), (light[1, :, columns // 2], height)]):
+        inner = slice(len(line) // 8, -(len(line) // 8))
+        at = (line * (side - 1) + 0.5)[inner]
+        expected = (torch.arange(len(line)) + 0.5)[inner]
+        off = at * found.scale[axis] + found.offset[axis] - expected
+        assert float(off.mean().abs()) < 0.5, axis
+
+
+def test_processors_that_pad_are_refused() -> None:
+    processor = transformers.DonutImageProcessor()
+    with pytest.raises(vlcam.InputError, match="turns or pads photos in a way not known here: give preprocess="):
+        placed(processor, (300, 200), (64, 64))
+
+
+def test_what_cannot_be_opened(tmp_path: Path) -> None:
+    with pytest.raises(vlcam.InputError, match=r"nobody/nothing \(in .*then on the hub.*HF_HUB_OFFLINE=1"):
+        vlcam.load("nobody/nothing")
+    with pytest.raises(vlcam.InputError, match=r"found nothing it can open for the folder"):
+        vlcam.load(tmp_path)
+    transformers.BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1).save_pretrained(tmp_path)
+    with pytest.raises(vlcam.InputError, match=r"is a bert model .*image classifiers by name so far"):
+        vlcam.load(tmp_path)
+    saved(tmp_path, "ResNet", {"embedding_size": 8, **STAGES})
+    (tmp_path / "model.safetensors").write_bytes(b"cut")
+    with pytest.raises(vlcam.InputError, match="AutoModelForImageClassification found nothing it can open"):
+        vlcam.load(tmp_path)
