@@ -130,7 +130,7 @@ def _run(
     with record(task.model, layer) as recording:
         spoken = task.run(prepared, request)
     layout = spoken.layout
-    if layer is not task.layer:  # the task's layout is that of its own layer
+    if layer != task.layer:  # the task's layout is that of its own layer
         layout = layout_of(recording.resolve(spoken.scores), prepared.geometry.input_size)
     return spoken, maps_from(spoken.scores, recording, method, layout)
 
