@@ -12,7 +12,7 @@ import torch
 from PIL.Image import Image
 from torch import Tensor, nn
 
-from vlcam.contracts import Geometry, InputError, Names, Prepared, Request, Spoken, Target, TargetError
+from vlcam.contracts import Geometry, InputError, Layout, Names, Prepared, Request, Spoken, Target, TargetError
 from vlcam.engine import unrecorded
 from vlcam.labels import contrast_target
 from vlcam.plumbing import log_probability, to_model
@@ -38,7 +38,8 @@ class Captioning:
       photo and ``ids[:t]``.
 
     With all three, the photo passes through the CNN once: the caption is decoded from, scored on and explained by the same
-    features.
+    features. ``layout`` says how the layer's output lies on the input, if it isn't that of a CNN: one for all photos, or a function
+    of the input.
     """
 
     kind: ClassVar[str] = "captioning"
@@ -52,6 +53,7 @@ class Captioning:
     layer: str | nn.Module | None = None
     name: str = "captioner"
     names: Names | None = None
+    layout: Layout | Callable[[Any], Layout] | None = None
 
     def prepare(self, photo: Image, request: Request) -> Prepared:
         """Check the caption, and make the input."""
@@ -89,7 +91,10 @@ class Captioning:
             score, target = self._contrast(encoded, ids, text, shown, logits, spoken, this, that)
             scores.append(score)
             targets.append(target)
-        return Spoken(torch.stack(scores), tuple(targets), text)
+        layout = self.layout
+        if layout is not None and not isinstance(layout, Layout):
+            layout = layout(prepared.inputs)
+        return Spoken(torch.stack(scores), tuple(targets), text, layout)
 
     def _ids(self, caption: str) -> tuple[int, ...]:
         if not caption.strip():

@@ -76,10 +76,11 @@ def _fetched(auto: Any, name: str, revision: str | None, **options: Any) -> Any:
     try:
         return auto.from_pretrained(name, revision=revision or "main", trust_remote_code=False, **options)
     except Exception as error:  # the hub's client, transformers and safetensors each have their own
-        from huggingface_hub.constants import HF_HUB_CACHE
+        from transformers.utils import hub
 
+        cache = hub.constants.HF_HUB_CACHE  # type: ignore[attr-defined]
         lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-        where = f"the folder {name}" if Path(name).is_dir() else f"{name} (in {HF_HUB_CACHE}, then on the hub)"
+        where = f"the folder {name}" if Path(name).is_dir() else f"{name} (in {cache}, then on the hub)"
         raise InputError(
             f"{auto.__name__} found nothing it can open for {where}: {lines[0]} For a model of the hub, fetch it once on a machine "
             f"with network (hf download {name}) and copy the cache, or set HF_HOME to a folder that has it; with HF_HUB_OFFLINE=1 "

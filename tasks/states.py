@@ -1,6 +1,5 @@
 """State dicts: read from a file without running code, and put into a model or refused with a reason."""
 
-import pickle
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,12 +27,12 @@ def read_state(path: Path) -> dict[str, Tensor]:
         raise InputError(f"there is no file {path}; expected a state dict ({', '.join(SUFFIXES)})")
     try:
         loaded = _read(path)
-    except pickle.UnpicklingError as error:
-        raise InputError(
-            f"{path} holds more than tensors, and loading it could run code; save it again with "
-            "torch.save(model.state_dict(), path), or as safetensors"
-        ) from error
     except Exception as error:  # torch and safetensors have many kinds of errors for damaged files
+        if type(error).__name__ == "UnpicklingError":
+            raise InputError(
+                f"{path} holds more than tensors, and loading it could run code; save it again with "
+                "torch.save(model.state_dict(), path), or as safetensors"
+            ) from error
         raise InputError(f"{path} can't be read as a state dict: {str(error).splitlines()[0]}") from error
     for wrapper in _WRAPPERS:
         if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapper), Mapping):

@@ -16,6 +16,8 @@ Gradients = Float[Tensor, "targets channels rows columns"]
 Maps = Float[Tensor, "targets rows columns"]
 
 Kind = Literal["class", "word", "caption", "answer", "contrast"]
+Measure = Literal["logit", "log-probability", "similarity", "score"]
+Gain = Literal["blank", "blur"]
 
 
 class VlcamError(Exception):
@@ -55,7 +57,9 @@ class Target:
     """One thing the model said (or might have said): a class, a word of a caption, a whole caption, an answer, a contrast.
 
     ``score`` is the differentiated scalar (logit or log-probability); ``probability`` is what the model gives it, if it has one.
-    ``span`` is the half-open character range in the explanation's text that the target stands for.
+    ``span`` is the half-open character range in the explanation's text that the target stands for. ``measure`` says what the score
+    is. ``gain`` is the visual gain in nats: the log-probability with the image less that without it, if it was asked for.
+    ``reading`` has the signed importance of each word of the question, in the order of the explanation's ``question_words``.
     """
 
     label: str
@@ -64,6 +68,9 @@ class Target:
     probability: float | None = None
     token_ids: tuple[int, ...] = ()
     span: tuple[int, int] | None = None
+    measure: Measure = "score"
+    gain: float | None = None
+    reading: tuple[float, ...] = ()
 
 
 @final
@@ -72,7 +79,9 @@ class Request:
     """What a person asks of a task. Empty fields let the model speak for itself.
 
     ``labels``: classes or answers to explain; ``caption``: the caption to explain instead of the model's own; ``question``: for
-    VQA; ``top_k``: how many classes or answers the model names by itself; ``contrasts``: pairs (this, rather than that).
+    VQA; ``top_k``: how many classes or answers the model names by itself; ``contrasts``: pairs (this, rather than that);
+    ``prompt``: what a generative model is told before it speaks; ``measure``: what the scores of words are; ``ids``: the token ids
+    of the text to score, where they are known already (a text may be written with other tokens, too).
     """
 
     labels: tuple[str | int, ...] = ()
@@ -80,6 +89,9 @@ class Request:
     question: str | None = None
     top_k: int = 3
     contrasts: tuple[tuple[str, str], ...] = ()
+    prompt: str | None = None
+    measure: Literal["log-probability", "logit"] = "log-probability"
+    ids: tuple[int, ...] | None = None
 
 
 @final
@@ -106,18 +118,33 @@ class Layout(Protocol):
 
 @final
 @dataclass(frozen=True)
+class Asked:
+    """A question as the model read it: for its words, the character ranges and the positions of their tokens.
+
+    ``leaf`` ``(1, tokens, width)`` are the embeddings of its tokens, a tensor that the scores depend on.
+    """
+
+    leaf: Float[Tensor, "1 tokens width"]
+    words: tuple[tuple[tuple[int, int], tuple[int, ...]], ...]
+
+
+@final
+@dataclass(frozen=True)
 class Spoken:
     """What the model said in its one differentiable run.
 
     ``scores`` are ``(targets,)`` differentiable scalars in the order of ``targets``. ``text`` is what the spans of the targets
     refer to: the caption, the answer, or the top class. ``layout`` says how the layer's output lies on the model's input; by
-    default as the maps of a CNN.
+    default as the maps of a CNN. ``asked`` is the question, if its words are to be weighed; ``notes`` are sentences that belong to
+    the result, such as that the layer was guessed.
     """
 
     scores: Float[Tensor, " targets"]
     targets: Sequence[Target]
     text: str
     layout: Layout | None = None
+    asked: Asked | None = None
+    notes: tuple[str, ...] = ()
 
 
 @runtime_checkable

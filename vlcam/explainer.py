@@ -3,16 +3,29 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from operator import index
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from vlcam.attribution import LayerMaps, maps_from
-from vlcam.contracts import InputError, LayerError, Method, Names, Prepared, Request, Spoken, TargetError, Task
-from vlcam.engine import record
+from vlcam.contracts import (
+    Gain,
+    InputError,
+    LayerError,
+    Method,
+    Names,
+    Prepared,
+    Request,
+    Spoken,
+    Target,
+    TargetError,
+    Task,
+)
+from vlcam.engine import gradients, record
 from vlcam.explanation import Explanation, NeuronText
+from vlcam.gain import with_gain
 from vlcam.layers import find, traced
 from vlcam.methods import method as find_method
 from vlcam.photo import open_photo
@@ -35,6 +48,9 @@ def explain(
     layer: str | nn.Module | None = None,
     names: Names | None = None,
     ranking: str = "contribution",
+    prompt: str | None = None,
+    measure: Literal["log-probability", "logit"] = "log-probability",
+    gain: Gain | None = None,
     name: str | None = None,
 ) -> Explanation:
     """Explain what a model says about an image: all targets from one forward pass.
@@ -51,6 +67,11 @@ def explain(
         layer: the layer to explain; by default the task's, or else the last spatial layer that leads to the targets.
         names: names of the layer's channels; by default the task's.
         ranking: how channels are ranked for the text: ``contribution`` (in this image) or ``paper`` (by alpha).
+        prompt: what a generative model is told before it speaks, such as "a photo of"; by default what suits the model.
+        measure: what the scores of words are: ``log-probability``, or the raw ``logit``, for words so certain that the gradient
+            of the log-probability is nearly zero.
+        gain: also measure each word's visual gain, its log-probability with the image less that with a ``blank`` or a
+            ``blur``red one; this costs a second forward pass.
         name: what to call the photo; by default its file name.
 
     Raises:
@@ -62,6 +83,10 @@ def explain(
         raise InputError(f"question={question!r} was given; expected a text")
     if ranking not in RANKINGS:
         raise InputError(f"ranking {ranking!r} was given; expected one of {', '.join(RANKINGS)}")
+    if measure not in ("log-probability", "logit"):
+        raise InputError(f"measure={measure!r} was given; expected log-probability or logit")
+    if gain not in (None, "blank", "blur"):
+        raise InputError(f"gain={gain!r} was given; expected blank, blur or None")
     chosen = method if isinstance(method, Method) else find_method(method)
     request = Request(
         labels=_labels(targets),
@@ -69,6 +94,8 @@ def explain(
         question=question,
         top_k=top_k,
         contrasts=_pairs(contrast),
+        prompt=prompt,
+        measure=measure,
     )
     picture, photo = open_photo(image, name=name)
     with torch.inference_mode(False):  # autograd can't use what is made in it
@@ -94,12 +121,16 @@ def explain(
         question=question,
         photo=photo,
         geometry=prepared.geometry,
-        targets=tuple(spoken.targets),
+        targets=weighed(spoken),
         maps=found.maps,
         alpha=found.alpha,
         contributions=found.contributions,
         activity=found.activity,
+        question_words=tuple(span for span, _ in spoken.asked.words) if spoken.asked is not None else (),
+        notes=spoken.notes,
     )
+    if gain is not None:
+        explanation = with_gain(explanation, task, picture, request, gain)
     known = task.names if names is None else names
     return explanation if known is None else replace(explanation, neurons=describe(explanation, known, ranking=ranking))
 
@@ -133,6 +164,17 @@ def _run(
     if layer != task.layer:  # the task's layout is that of its own layer
         layout = layout_of(recording.resolve(spoken.scores), prepared.geometry.input_size)
     return spoken, maps_from(spoken.scores, recording, method, layout)
+
+
+def weighed(spoken: Spoken) -> tuple[Target, ...]:
+    """The targets, with the importance of each word of the question: gradient times embedding, summed over its tokens."""
+    if spoken.asked is None or not spoken.asked.words:
+        return tuple(spoken.targets)
+    leaf = spoken.asked.leaf
+    slopes = gradients(spoken.scores, leaf)
+    tokens = (slopes * leaf.detach()).float().sum(-1)[:, 0]
+    words = torch.stack([tokens[:, list(places)].sum(1) for _, places in spoken.asked.words], 1)
+    return tuple(replace(one, reading=tuple(row)) for one, row in zip(spoken.targets, words.tolist(), strict=True))
 
 
 def check_layer(task: Task, layer: str, prepared: Prepared, request: Request) -> None:

@@ -76,6 +76,9 @@ class Explanation:
     - ``maps`` ``(T, h, w)``: signed raw maps before the method's final ReLU, in the target's own units;
     - ``alpha`` ``(T, C)``: mean gradients; ``contributions`` ``(T, C)``: ``alpha * sum(A)``;
     - ``activity`` ``(C,)``: each channel's maximum over the grid in this photo.
+
+    ``question_words`` are the character ranges of the question's words that the targets' ``reading`` is about; ``notes`` are
+    sentences that belong to the result, such as that the layer was guessed.
     """
 
     task: str
@@ -93,6 +96,8 @@ class Explanation:
     contributions: Float[Tensor, "targets channels"]
     activity: Float[Tensor, " channels"]
     neurons: tuple[NeuronText, ...] | None = None
+    question_words: tuple[tuple[int, int], ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.targets)

@@ -26,14 +26,16 @@ from vlcam import __version__
 from vlcam.contracts import Geometry, InputError, Target
 from vlcam.explanation import Explanation, NeuronText, Photo
 
-SCHEMA = 1
+SCHEMA = 2
 """Goes up when a record of an explanation changes."""
 
 MAX_BYTES = 512 * 1024 * 1024
 """Larger files are neither written nor read; an explanation of 100 words takes a few megabytes."""
 
 _TENSORS = ("maps", "alpha", "contributions", "activity")
-_TEXTS = ("task", "model", "layer", "method", "relu", "text", "question", "geometry", "targets", "neurons")
+_TEXTS = (
+    "task", "model", "layer", "method", "relu", "text", "question", "geometry", "targets", "neurons", "question_words", "notes",
+)  # fmt: skip
 _NUMBERS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
@@ -280,6 +282,14 @@ def _check_records(explanation: Explanation) -> None:
         raise _BadError(f"it has {len(explanation)} targets and {len(explanation.neurons)} neuron texts")
     for target in explanation.targets:
         _check_span(target, len(explanation.text))
+        if target.reading and len(target.reading) != len(explanation.question_words):
+            raise _BadError(
+                f"target {target.label!r:.60} weighs {len(target.reading)} words of a question of "
+                f"{len(explanation.question_words)}"
+            )
+    for start, end in explanation.question_words:
+        if not 0 <= start <= end <= len(explanation.question or ""):
+            raise _BadError(f"the word at {(start, end)} is outside the question")
     for text in explanation.neurons or ():
         _check_units(text)
     _check_photo(explanation.photo, explanation.geometry)
