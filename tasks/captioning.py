@@ -1,4 +1,4 @@
-"""Captioning as a task: the log-probability of each word, given the image and the words before it, is a target.
+"""Captioning as a task: the log-probability (or logit) of each word, given the image and the words before it, is a target.
 
 By linearity the whole caption's target is the sum of the words' (arXiv 1610.02391, section 8.1).
 """
@@ -12,7 +12,19 @@ import torch
 from PIL.Image import Image
 from torch import Tensor, nn
 
-from vlcam.contracts import Geometry, InputError, Layout, Names, Prepared, Request, Spoken, Target, TargetError
+from vlcam.contracts import (
+    Geometry,
+    InputError,
+    Kind,
+    Layout,
+    Measure,
+    Names,
+    Prepared,
+    Request,
+    Spoken,
+    Target,
+    TargetError,
+)
 from vlcam.engine import unrecorded
 from vlcam.labels import contrast_target
 from vlcam.plumbing import log_probability, to_model
@@ -39,7 +51,7 @@ class Captioning:
 
     With all three, the photo passes through the CNN once: the caption is decoded from, scored on and explained by the same
     features. ``layout`` says how the layer's output lies on the input, if it isn't that of a CNN: one for all photos, or a function
-    of the input.
+    of the input. ``prompted(inputs, prompt)`` puts what a person wants said first into the inputs; without it a prompt is refused.
     """
 
     kind: ClassVar[str] = "captioning"
@@ -53,7 +65,9 @@ class Captioning:
     layer: str | nn.Module | None = None
     name: str = "captioner"
     names: Names | None = None
-    layout: Layout | Callable[[Any], Layout] | None = None
+    layout: Layout | Callable[[Any], Any] | None = None
+    prompted: Callable[[Any, str], Any] | None = None
+    notes: tuple[str, ...] = ()
 
     def prepare(self, photo: Image, request: Request) -> Prepared:
         """Check the caption, and make the input."""
@@ -61,40 +75,71 @@ class Captioning:
             raise InputError(
                 "a captioner takes no question and no classes; give a caption, or none for the model's own"
             )
+        if request.prompt is not None and self.prompted is None:
+            raise InputError(f"prompt={request.prompt!r} was given, but {self.name} takes no prompt; leave it out")
         if request.caption is not None:
             self._ids(request.caption)
         inputs, geometry = self.preprocess(photo)
+        if request.prompt is not None and self.prompted is not None:
+            inputs = self.prompted(inputs, request.prompt)
         return Prepared(to_model(inputs, self.model), geometry)
 
     def run(self, prepared: Prepared, request: Request) -> Spoken:
-        """One forward of the image; log-probabilities of all words, of the whole caption, and of contrasts."""
+        """One forward of the image; scores of all words, of the whole caption, and of contrasts.
+
+        The score of a word is the sum over its tokens of their log-probabilities or, if asked for, of their raw logits; its
+        probability is that of the log-probabilities in both cases.
+        """
         encoded = self.encode(self.model, prepared.inputs)
-        if request.caption is None:
-            with unrecorded():
-                ids = tuple(int(token) for token in self.generate(self.model, encoded))
-            if not ids:
-                raise InputError("the model's own caption is empty for this image; give a caption to explain")
-        else:
-            ids = self._ids(request.caption)
+        ids = self._spoken_ids(encoded, request)
         logits = self._logits(encoded, ids)
-        spoken = log_probability(logits, ids)
+        sure = log_probability(logits, ids)
+        spoken = sure if request.measure == "log-probability" else _own_logits(logits, ids)
         text, words = group(ids, self.tokens.decode)
         shown = [word for word in words if word.tokens and not word.is_punctuation]
-        scores = [spoken[list(word.tokens)].sum() for word in shown]
-        targets = [
-            _target(word.text, "word", float(score.detach()), tuple(ids[t] for t in word.tokens), word.span)
-            for word, score in zip(shown, scores, strict=True)
+        parts: list[tuple[str, Kind, tuple[int, ...], tuple[int, int]]] = [
+            (word.text, "word", word.tokens, word.span) for word in shown
         ]
-        scores.append(spoken.sum())
-        targets.append(_target(text, "caption", float(scores[-1].detach()), ids, (0, len(text))))
+        parts.append((text, "caption", tuple(range(len(ids))), (0, len(text))))
+        scores, targets = [], []
+        for label, kind, places, span in parts:
+            score = spoken[list(places)].sum()
+            scores.append(score)
+            targets.append(
+                Target(
+                    label=label,
+                    kind=kind,
+                    score=float(score.detach()),
+                    probability=exp(min(float(sure[list(places)].detach().sum()), 0.0)),
+                    token_ids=tuple(ids[place] for place in places),
+                    span=span,
+                    measure=request.measure,
+                )
+            )
         for this, that in request.contrasts:
-            score, target = self._contrast(encoded, ids, text, shown, logits, spoken, this, that)
+            score, target = self._contrast(encoded, ids, text, shown, logits, request.measure, this, that)
             scores.append(score)
             targets.append(target)
         layout = self.layout
         if layout is not None and not isinstance(layout, Layout):
             layout = layout(prepared.inputs)
-        return Spoken(torch.stack(scores), tuple(targets), text, layout)
+        return Spoken(torch.stack(scores), tuple(targets), text, layout, notes=self.notes)
+
+    def _spoken_ids(self, encoded: Any, request: Request) -> tuple[int, ...]:
+        """What is scored: the ids that were given, or those of the caption that was given, or of the model's own."""
+        if request.ids is not None:
+            if not request.ids:
+                raise InputError(
+                    "the token ids to score are empty; give at least one, or none for the model's own words"
+                )
+            return request.ids
+        if request.caption is not None:
+            return self._ids(request.caption)
+        with unrecorded():
+            ids = tuple(int(token) for token in self.generate(self.model, encoded))
+        if not ids:
+            raise InputError("the model's own caption is empty for this image; give a caption to explain")
+        return ids
 
     def _ids(self, caption: str) -> tuple[int, ...]:
         if not caption.strip():
@@ -118,14 +163,14 @@ class Captioning:
         text: str,
         words: Sequence[Word],
         logits: Tensor,
-        spoken: Tensor,
+        measure: Measure,
         this: str,
         that: str,
     ) -> tuple[Tensor, Target]:
-        """``log p(this) - log p(that)`` at the first place where the caption says ``this``, after the same words."""
+        """``this`` less ``that`` at the first place where the caption says ``this``, after the same words."""
         same = [word for word in words if word.text == this] or [w for w in words if w.text.lower() == this.lower()]
-        said = " ".join(one.text for one in words)
         if not same:
+            said = " ".join(one.text for one in words)
             raise TargetError(
                 f"{this!r} is not a word of the caption, so it can't be contrasted; the caption is {said!r}"
             )
@@ -135,10 +180,10 @@ class Captioning:
         instead = self._instead(ids, text, word, that)
         first = word.tokens[0]
         rows = logits if len(instead) == 1 else self._logits(encoded, (*ids[:first], *instead))
-        score = spoken[list(word.tokens)].sum() - log_probability(rows[first : first + len(instead)], instead).sum()
-        return score, contrast_target(
-            this, that, float(score.detach()), (*(ids[place] for place in word.tokens), *instead)
-        )
+        own = tuple(ids[place] for place in word.tokens)
+        of = log_probability if measure == "log-probability" else _own_logits
+        score = of(logits[list(word.tokens)], own).sum() - of(rows[first : first + len(instead)], instead).sum()
+        return score, contrast_target(this, that, float(score.detach()), (*own, *instead), measure)
 
     def _instead(self, ids: tuple[int, ...], text: str, word: Word, that: str) -> tuple[int, ...]:
         """The tokens of ``that`` in the word's place: tokenizers write a word otherwise within a text than on its own."""
@@ -151,5 +196,7 @@ class Captioning:
         return self._ids(that)
 
 
-def _target(label: str, kind: Any, score: float, ids: tuple[int, ...], span: tuple[int, int]) -> Target:
-    return Target(label=label, kind=kind, score=score, probability=exp(min(score, 0.0)), token_ids=ids, span=span)
+def _own_logits(logits: Tensor, ids: Sequence[int]) -> Tensor:
+    """``logits[t, ids[t]]``, ``(places,)``; half precision is widened to float32, as for log-probabilities."""
+    wide = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+    return wide[range(len(ids)), list(ids)]

@@ -1,11 +1,13 @@
 """A model by name as a task: ``vlcam.load``."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from torch import nn
 
 from vlcam.contracts import InputError, Task
 from vlcam.tasks import bundled
@@ -19,36 +21,46 @@ BUNDLED: dict[str, Callable[[], Task]] = {
 }
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _KINDS = (
-    "torchvision/NAME, timm/NAME, a folder or hub id (OWNER/NAME) of transformers, the path of a state dict with arch=, or "
+    "torchvision/NAME, timm/NAME, a folder or hub id (OWNER/NAME) of transformers, the path of a state dict with arch=, a model object, or "
     + ", ".join(BUNDLED)
 )
 
 
 def load(
-    name: str | Path,
+    name: str | Path | nn.Module,
     *,
     arch: str | None = None,
     weights: str | None = None,
     revision: str | None = None,
     labels: Sequence[str] | None = None,
     preprocess: Preprocessing | None = None,
+    processor: Any = None,
+    task: Literal["classification", "captioning", "vqa"] | None = None,
+    beams: int = 1,
+    length: int = 40,
     device: str | torch.device | None = None,
     dtype: torch.dtype | None = None,
 ) -> Task:
-    """Open a model by name, ready for :func:`vlcam.explain`.
+    """Open a model by name, or one in memory, ready for :func:`vlcam.explain`.
 
     >>> import vlcam
     >>> vlcam.load("scenes/captioner").kind
     'captioning'
 
     Args:
-        name: ``torchvision/resnet50``, ``timm/convnext_tiny``, the folder or hub id of an image classifier of transformers, the
-            path of a state dict (then with ``arch``), or a bundled model (``scenes/classifier``, ``scenes/captioner``, ``scenes/vqa``).
+        name: ``torchvision/resnet50``, ``timm/convnext_tiny``, the folder or hub id of a classifier, captioner, question answerer
+            or chat model of transformers, the path of a state dict (then with ``arch``), a bundled model (``scenes/classifier``,
+            ``scenes/captioner``, ``scenes/vqa``), or a model object: of transformers with its ``processor``, of timm, or any
+            classifier with ``labels`` and ``preprocess``.
         arch: what a state dict is the state of: ``torchvision/NAME`` or ``timm/NAME``.
         weights: which of torchvision's weights, such as ``IMAGENET1K_V1``; by default its best.
         revision: which branch, tag or commit of a hub model.
-        labels: the class names in order; by default those of the weights.
+        labels: the class names in order; by default those of the weights. For CLIP-like models the texts to choose from.
         preprocess: by default that of the weights.
+        processor: the processor of a model object of transformers.
+        task: what a chat model shall do, ``captioning`` or ``vqa``; by default what the model was made for.
+        beams: how widely a model that writes searches for its own words.
+        length: how many tokens a model that writes says at most.
         device: where to put the model, such as ``cuda``; by default the CPU.
         dtype: the model's precision, such as ``torch.bfloat16``; by default as its weights are.
 
@@ -58,32 +70,58 @@ def load(
     Raises:
         InputError: there is no such model, its weights are not on this machine and can't be downloaded, or they are damaged.
     """
-    text = str(name)
-    if text in BUNDLED:
-        if any(one is not None for one in (arch, weights, labels, preprocess)):
-            raise InputError(f"{text} is complete as it is: it takes no arch, weights, labels or preprocess")
-        task: Task = BUNDLED[text]()
-    elif text.endswith(SUFFIXES) or (isinstance(name, Path) and name.suffix):
+    given = {
+        "weights": weights,
+        "labels": labels,
+        "preprocess": preprocess,
+        "processor": processor,
+        "revision": revision,
+    }
+    speech = {"task": task, "beams": beams, "length": length}
+    text = type(name).__name__ if isinstance(name, nn.Module) else str(name)
+    if isinstance(name, nn.Module):
+        _refuse(text, {"arch": arch, "weights": weights, "revision": revision}, "is a model already")
+        opened = _in_memory(name, text, labels, preprocess, processor, speech)
+    elif text in BUNDLED:
+        _refuse(text, {**given, "arch": arch}, "is complete as it is")
+        opened = BUNDLED[text]()
+    elif text.endswith(SUFFIXES) or (isinstance(name, Path) and name.suffix and not name.is_dir()):
+        _refuse(text, {"processor": processor, "revision": revision}, "is a state dict")
         if arch is None:
             raise InputError(f"{text} is a state dict: say what of with arch=, such as arch='torchvision/resnet50'")
-        task = _open(arch, weights, read_state(Path(name)), labels, preprocess, None)
+        opened = _named(arch, weights, read_state(Path(name)), labels, preprocess)
     else:
         if arch is not None:
             raise InputError(f"arch={arch!r} goes with the path of a state dict, but {text!r} is no such path")
-        task = _open(text, weights, None, labels, preprocess, revision)
+        if processor is not None:
+            raise InputError(f"processor= goes with a model object; {text!r} brings its own")
+        if text.partition("/")[0] in ("torchvision", "timm"):
+            _refuse(text, {"revision": revision}, "has no revisions")
+            opened = _named(text, weights, None, labels, preprocess)
+        else:
+            opened = _of_transformers(text, weights, revision, labels, preprocess, speech)
+    if task is not None and opened.kind != task:
+        raise InputError(f"{text} does {opened.kind}, and task={task!r} was asked for")
     if device is not None or dtype is not None:
-        task.model.to(device=_device(device), dtype=dtype)
-    return task
+        opened.model.to(device=_device(device), dtype=dtype)
+    return opened
 
 
-def _open(
+def _refuse(name: str, options: Mapping[str, Any], why: str) -> None:
+    """Raise InputError for options that don't go with a model of this kind."""
+    extra = [f"{option}=" for option, value in options.items() if value is not None]
+    if extra:
+        raise InputError(f"{name} {why}, so it takes no {', '.join(extra)}")
+
+
+def _named(
     name: str,
     weights: str | None,
     state: dict[str, Any] | None,
     labels: Sequence[str] | None,
     preprocess: Preprocessing | None,
-    revision: str | None,
 ) -> Task:
+    """torchvision/NAME or timm/NAME."""
     home, _, model = name.partition("/")
     if home == "torchvision" and model:
         from vlcam.tasks.from_torchvision import open_torchvision
@@ -95,15 +133,61 @@ def _open(
         if weights is not None:
             raise InputError(f"timm's weights are part of the name: timm/{model}.{weights}")
         return open_timm(model, state=state, labels=labels, preprocess=preprocess)
-    if weights is not None or state is not None:
-        raise InputError(
-            f"{name!r} is neither torchvision/NAME nor timm/NAME, the architectures that state dicts and weights= are for"
-        )
+    raise InputError(f"{name!r} is neither torchvision/NAME nor timm/NAME, the architectures that state dicts are for")
+
+
+def _of_transformers(
+    name: str,
+    weights: str | None,
+    revision: str | None,
+    labels: Sequence[str] | None,
+    preprocess: Preprocessing | None,
+    speech: Mapping[str, Any],
+) -> Task:
+    if weights is not None:
+        raise InputError(f"{name!r} is neither torchvision/NAME nor timm/NAME, the architectures that weights= are for")
     if not (Path(name).is_dir() or _HUB_ID.fullmatch(name)):
         raise InputError(f"there is no model {name!r}; expected {_KINDS}")
     from vlcam.tasks.from_transformers import open_transformers
 
-    return open_transformers(name, revision=revision, labels=labels, preprocess=preprocess)
+    return open_transformers(name, revision=revision, labels=labels, preprocess=preprocess, **speech)
+
+
+def _in_memory(
+    model: nn.Module,
+    name: str,
+    labels: Sequence[str] | None,
+    preprocess: Preprocessing | None,
+    processor: Any,
+    speech: Mapping[str, Any],
+) -> Task:
+    """A model object, by the library that its class is from."""
+    homes = {one.__module__.partition(".")[0] for one in type(model).__mro__}
+    if "transformers" in homes:
+        if processor is None and preprocess is None:
+            raise InputError(
+                f"a {name} was given without its processor; give processor=AutoProcessor.from_pretrained(...)"
+            )
+        from vlcam.tasks.from_transformers import wrap
+
+        return wrap(model, processor, name, labels=labels, preprocess=preprocess, **speech)
+    if processor is not None:
+        raise InputError(
+            f"processor= goes with models of transformers, and {name} is none; give preprocess= and labels="
+        )
+    if "timm" in homes:
+        from vlcam.tasks.from_timm import wrap_timm
+
+        return wrap_timm(model, name, labels=labels, preprocess=preprocess)
+    if labels is None or preprocess is None:
+        raise InputError(
+            f"a {name} was given, of which vlcam knows neither classes nor preprocessing; give labels= and preprocess= "
+            "(vlcam.Preprocess makes one), or write a task for it: see Captioning and VQA in vlcam.tasks"
+        )
+    from vlcam.tasks.from_torchvision import wrap_torchvision
+
+    found = wrap_torchvision(model, name, labels=labels, preprocess=preprocess)
+    return replace(found, name=name)
 
 
 def _device(device: str | torch.device | None) -> torch.device | None:

@@ -11,9 +11,10 @@ import torch
 from PIL.Image import Image
 from torch import Tensor, nn
 
-from vlcam.contracts import Geometry, InputError, Names, Prepared, Request, Spoken
+from vlcam.contracts import Asked, Geometry, InputError, Layout, Names, Prepared, Request, Spoken
 from vlcam.labels import choose, contrast, position
 from vlcam.plumbing import to_model
+from vlcam.tasks.reading import Reading, weighed
 
 
 @final
@@ -23,7 +24,9 @@ class VQA:
 
     ``read(question)`` makes the question's input (token ids, say) and raises InputError for words that the model doesn't know.
     ``logits(model, inputs, question)`` returns ``(1, answers)`` or ``(answers,)``. ``activation`` is how the model was trained:
-    ``softmax`` over the answers, or a ``sigmoid`` each (then probabilities don't sum to one).
+    ``softmax`` over the answers, or a ``sigmoid`` each (then probabilities don't sum to one). ``layout`` (or a function of inputs and
+    question) says how the layer's output lies on the input, if it isn't that of a CNN; ``reading(question input, question)`` says
+    where the question's words are, so that they can be weighed; ``notes`` go with every result.
     """
 
     kind: ClassVar[str] = "vqa"
@@ -37,6 +40,9 @@ class VQA:
     name: str = "vqa"
     activation: Literal["softmax", "sigmoid"] = "softmax"
     names: Names | None = None
+    layout: Layout | Callable[[Any, Any], Layout] | None = None
+    reading: Callable[[Any, str], Reading | None] | None = None
+    notes: tuple[str, ...] = ()
 
     def prepare(self, photo: Image, request: Request) -> Prepared:
         """Check the question and the answers asked for, and make the inputs."""
@@ -44,6 +50,8 @@ class VQA:
             raise InputError(
                 "no question was given; visual question answering needs one, such as 'what colour is the star'"
             )
+        if request.prompt is not None:
+            raise InputError(f"prompt={request.prompt!r} was given, but {self.name} takes no prompt; leave it out")
         if request.caption is not None:
             raise InputError("a question-answering model takes no caption; ask for answers instead")
         for answer in (*request.labels, *(one for pair in request.contrasts for one in pair)):
@@ -55,7 +63,13 @@ class VQA:
     def run(self, prepared: Prepared, request: Request) -> Spoken:
         """One forward; the logits of the answers asked for, or of the ``top_k`` best."""
         inputs, question = prepared.inputs
-        logits = self.logits(self.model, inputs, question).reshape(-1)
+        asked = request.question or ""
+        reading = self.reading(question, asked) if self.reading is not None else None
+        layout = self.layout
+        if layout is not None and not isinstance(layout, Layout):
+            layout = layout(inputs, question)
+        with weighed(reading) as leaf:
+            logits = self.logits(self.model, inputs, question).reshape(-1)
         plain = logits.detach().float()
         probabilities = plain.softmax(-1) if self.activation == "softmax" else plain.sigmoid()
         chosen = choose(logits, probabilities, self.answers, request.labels, request.top_k, "answer")
@@ -63,5 +77,10 @@ class VQA:
         scores = [logits[index] for index, _ in chosen] + [score for score, _ in contrasts]
         best = self.answers[int(plain.argmax())]
         return Spoken(
-            torch.stack(scores), (*(target for _, target in chosen), *(target for _, target in contrasts)), best
+            torch.stack(scores),
+            (*(target for _, target in chosen), *(target for _, target in contrasts)),
+            best,
+            layout,
+            Asked(leaf[0], reading.words) if reading is not None and leaf else None,
+            self.notes,
         )

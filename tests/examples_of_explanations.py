@@ -200,6 +200,31 @@ def vqa(*, named: bool = True) -> Explanation:
     return explanation("vqa", targets, maps, text="red", question="What colour is the barn?", named=named)
 
 
+def weighed() -> Explanation:
+    """The question and its answers, with what each word of the question did for them, and what the image did."""
+    found = vqa()
+    readings = ((0.02, 1.31, -0.04, 0.1, 0.9), (-0.5, 0.3, 0.0, 0.001, -1.2), (0.0,) * 5, (0.1, 0.2, -0.3, 0.4, 0.5))
+    scores = (-0.34, -1.43, -7.8, 1.09)
+    targets = tuple(
+        replace(target, reading=reading, score=score, measure="log-probability", gain=gain)
+        for target, reading, score, gain in zip(
+            found.targets, readings, scores, (2.31, -0.71, 0.02, None), strict=True
+        )
+    )
+    words = ((0, 4), (5, 11), (12, 14), (15, 18), (19, 23))
+    return replace(found, targets=targets, question_words=words, notes=("The layer was guessed.", "A second note."))
+
+
+def certain() -> Explanation:
+    """The caption, with log-probabilities, "the" and "barn" nearly certain, and the gain of each word but one."""
+    found = captioning()
+    targets = [replace(target, measure="log-probability", gain=0.4 * n) for n, target in enumerate(found.targets)]
+    targets[0] = replace(targets[0], gain=None)
+    targets[4] = replace(targets[4], gain=-1.25)
+    targets[6] = replace(targets[6], score=-0.002, probability=0.998)
+    return replace(found, targets=tuple(targets), notes=("Nats from the image.",))
+
+
 PAYLOADS = (
     "</script><script>alert(1)</script>",
     "<img src=x onerror=alert(2)>",

@@ -110,3 +110,12 @@ METHODS = {
     "gradcam++": gradcampp,
     "xgradcam": xgradcam,
 }
+
+
+def auroc(positives: list[float], negatives: list[float]) -> float:
+    """The probability that a positive scores higher than a negative, ties half: every pair is looked at."""
+    won = 0.0
+    for positive in positives:
+        for negative in negatives:
+            won += 1.0 if positive > negative else 0.5 if positive == negative else 0.0
+    return won / (len(positives) * len(negatives))

@@ -117,6 +117,23 @@ def test_json_is_one_document_with_a_schema(capsys: pytest.CaptureFixture[str], 
             assert 0 <= neurons["coverage"] <= 1
 
 
+def test_gain_and_logits_of_a_caption(capsys: pytest.CaptureFixture[str], pictures: Path) -> None:
+    import vlcam
+
+    photo = pictures / "good.png"
+    code, out, err = _run(capsys, "caption", photo, "--json", "--gain", "blank", "--measure", "logit")
+    assert (code, err) == (0, "")
+    (result,) = json.loads(out)["results"]
+    same = vlcam.explain(bundled.captioner(), photo, gain="blank", measure="logit")
+    assert result["notes"] == list(same.notes) and len(same.notes) == 1
+    for target, other in zip(result["targets"], same.targets, strict=True):
+        assert (target["measure"], target["nearly_certain"], target["reading"]) == ("logit", False, [])
+        assert target["gain"] == pytest.approx(other.gain) and target["score"] == pytest.approx(other.score)
+    code, out, _ = _run(capsys, "caption", photo, "--gain", "blur")
+    assert code == 0
+    assert out.count("nats") == len(same.targets) and "Nats from the image" in out
+
+
 def test_json_has_no_number_that_json_does_not_have() -> None:
     assert json.loads(dumps({"a": [float("nan"), 1.0, (float("inf"),)]})) == {"a": [None, 1.0, [None]]}
 
@@ -260,6 +277,8 @@ TASK_ERRORS: list[tuple[list[str], str]] = [
     (["caption", "--caption", "a red dog"], r"doesn't know the word 'dog'; nearest words"),
     (["caption", "--contrast", "red:dog"], r"doesn't know the word 'dog'"),
     (["caption", "--beams", "0"], r"--beams"),
+    (["caption", "--measure", "p"], r"--measure 'p' was given; expected log-probability or logit"),
+    (["caption", "--gain", "black"], r"--gain 'black' was given; expected blank or blur"),
     (["vqa"], r"Missing option.*--question"),
     (["vqa", "--question", ""], r"no question was given"),
     (["vqa", "--question", " "], r"no question was given"),

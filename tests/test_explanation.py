@@ -15,7 +15,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from tests.examples_of_explanations import PAYLOADS, blob, captioning, classification, hostile, vqa
+from tests.examples_of_explanations import PAYLOADS, blob, captioning, classification, explanation, hostile, vqa
 from vlcam import storage
 from vlcam.contracts import Geometry, InputError, Target, TargetError
 from vlcam.explanation import Evidence, Explanation, NeuronText, Photo, map_flag
@@ -134,6 +134,41 @@ def test_flags() -> None:
         explanation["the"].flag == "zero" and explanation["a"].flag == "negative" and explanation["kite"].flag == "ok"
     )
     assert explanation["barn rather than house"].flag == "nonfinite"
+
+
+def test_what_is_nearly_certain() -> None:
+    """From 1 - p of 0.01 down; only log-probabilities of something said, not their differences, and not logits."""
+    targets = [
+        Target("sure", "word", math.log(0.995), measure="log-probability"),
+        Target("just", "word", math.log(0.9901), measure="log-probability"),
+        Target("not", "word", math.log(0.989), measure="log-probability"),
+        Target("sure", "answer", -1e-9, measure="log-probability"),
+        Target("whole", "caption", 0.0, measure="log-probability"),
+        Target("sure", "word", -1e-9, 1.0, measure="logit"),
+        Target("this rather than that", "contrast", -1e-9, measure="log-probability"),
+        Target("sure", "class", -1e-9, 1.0),
+        Target("none", "word", math.nan, measure="log-probability"),
+    ]
+    found = explanation("captioning", targets, [blob(0.5, 0.5)] * len(targets), text="")
+    assert [view.nearly_certain for view in found] == [True, True, False, True, True, False, False, False, False]
+
+
+def test_the_gradient_of_a_log_probability_is_that_of_the_log_odds_times_one_less_p() -> None:
+    """What the threshold of near certainty rests on."""
+    logits = torch.tensor([6.0, 0.5, -1.0, 0.2], dtype=torch.float64, requires_grad=True)
+    logs = logits.log_softmax(0)
+    (slope,) = torch.autograd.grad(logs[0], logits, retain_graph=True)
+    odds = logits[0] - logits[1:].logsumexp(0)
+    (other,) = torch.autograd.grad(odds, logits)
+    torch.testing.assert_close(slope, (1 - logs[0].exp()) * other)
+
+
+def test_the_words_of_the_question() -> None:
+    found = replace(vqa(), question_words=((0, 4), (19, 23)))
+    weighed = replace(found.targets[0], reading=(-0.5, 2.0))
+    found = replace(found, targets=(weighed, *found.targets[1:]))
+    assert found[0].reading == (("What", -0.5), ("barn", 2.0))
+    assert found[1].reading == ()
 
 
 def test_maps_are_raw() -> None:

@@ -19,12 +19,14 @@ from tests.examples_of_explanations import (
     PAYLOADS,
     blob,
     captioning,
+    certain,
     classification,
     cropped,
     explanation,
     hostile,
     photo,
     vqa,
+    weighed,
 )
 from vlcam.contracts import InputError, Target
 from vlcam.render import notebook, page
@@ -87,6 +89,23 @@ class TestDocument:
         pieces = document(found)["pieces"]
         assert "".join(piece if isinstance(piece, str) else found[piece].label for piece in pieces) == CAPTION
         assert [piece for piece in pieces if isinstance(piece, int)] == list(range(10))
+
+    def test_a_question_is_cut_at_its_words(self) -> None:
+        found = document(weighed())
+        assert found["asked"] == [["What"], " ", ["colour"], " ", ["is"], " ", ["the"], " ", ["barn"], "?"]
+        assert [one["text"] for one in found["targets"][1]["reading"]] == ["−0.5", "+0.3", "0", "+0.001", "−1.2"]
+        assert document(vqa())["asked"] == []
+
+    def test_gain_certainty_measure_and_notes(self) -> None:
+        found = document(certain())
+        assert found["notes"] == ["Nats from the image."]
+        assert [target["gain"] for target in found["targets"][:5]] == [
+            "", "+0.4\xa0nats", "+0.8\xa0nats", "+1.2\xa0nats", "−1.2\xa0nats",
+        ]  # fmt: skip
+        assert [n for n, target in enumerate(found["targets"]) if target["certain"]] == [6, 8]
+        assert "measure='logit'" in found["targets"][6]["noticeLong"]
+        assert [target["scoreName"] for target in found["targets"][-3:]] == ["log-probability", "difference", "difference"]
+        assert document(replace(certain(), targets=captioning().targets))["targets"][6]["scoreName"] == "score"
 
     def test_words_without_a_span_are_not_lost(self) -> None:
         targets = [Target("two", "word", span=(4, 7)), Target("extra", "word")]
@@ -191,6 +210,10 @@ class TestText:
         assert side.format("against") in page([against])
         assert side.format("for") not in page([against])
         assert "Where the method is counterfactual, it is the other way round" in page([usual, against])
+
+    def test_the_footer_tells_what_the_tint_of_a_question_means(self) -> None:
+        assert "gradient times embedding" in page([captioning(), weighed()])
+        assert "gradient times embedding" not in page([captioning(), vqa()])
 
     def test_every_percentage_stays_on_a_line_and_cards_may_break_in_print(self) -> None:
         style = Elements(page([captioning()])).texts["style"][0]

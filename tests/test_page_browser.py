@@ -17,6 +17,7 @@ from tests.examples_of_explanations import (
     PAYLOADS,
     blob,
     captioning,
+    certain,
     classification,
     cropped,
     explanation,
@@ -24,6 +25,7 @@ from tests.examples_of_explanations import (
     photo,
     stretched,
     vqa,
+    weighed,
 )
 from vlcam.contracts import Target
 from vlcam.explanation import Explanation
@@ -340,6 +342,60 @@ class TestBrowser:
         ]  # fmt: skip
         assert "only evidence against" in rows.nth(4).inner_text()
 
+    def test_the_words_of_a_question_are_tinted_for_the_answer_shown(self, show: Any) -> None:
+        tab = show(weighed())
+        words = tab.locator("#photo-1 .asked")
+        assert tab.locator("#photo-1 .question").inner_text() == "What colour is the barn?"
+        style = "([n, name, pseudo]) => getComputedStyle(document.querySelectorAll('.asked')[n], pseudo)[name]"
+
+        def part(n: int) -> float:
+            return float(words.nth(n).evaluate("one => one.style.getPropertyValue('--part')"))
+
+        assert part(1) == 1 and part(4) == pytest.approx(0.9 / 1.31)
+        assert tab.evaluate(style, [1, "content", "::after"]) == '"+1.31"'
+        assert [tab.evaluate(style, [n, "borderBottomStyle", None]) for n in range(5)] == [
+            "solid", "solid", "dashed", "solid", "solid",
+        ]  # fmt: skip
+        word(tab, 1).click()
+        assert part(4) == 1 and tab.evaluate(style, [4, "borderBottomStyle", None]) == "dashed"
+        assert tab.evaluate(style, [4, "content", "::after"]) == '"−1.2"'
+        tab.locator("#shared").check()
+        assert part(4) == pytest.approx(1.2 / 1.31)
+        word(tab, 2).click()
+        assert [part(n) for n in range(5)] == [0] * 5
+        for scheme in ("light", "dark"):
+            tab.emulate_media(color_scheme=scheme)
+            word(tab, 0).click()
+            ink, tint = (tab.evaluate(style, [1, name, None]) for name in ("color", "backgroundColor"))
+            # The tint is see-through: laid on the card.
+            card = tab.evaluate("getComputedStyle(document.querySelector('.card')).backgroundColor")
+            *colour, opacity = (float(number) for number in re.findall(r"[\d.]+(?:e-\d+)?", tint.replace("srgb", "")))
+            under = [float(number) / 255 for number in re.findall(r"\d+", card)[:3]]
+            mixed = [255 * (c * opacity + u * (1 - opacity)) for c, u in zip(colour, under, strict=True)]
+            assert contrast(ink, "rgb({}, {}, {})".format(*mixed)) >= 4.5
+
+    def test_what_the_image_adds_and_what_is_nearly_certain(self, show: Any) -> None:
+        tab = show(certain(), weighed())
+        assert tab.locator("#photo-1 .note").inner_text() == "Nats from the image."
+        assert tab.locator("#photo-2 .note").count() == 2
+        assert "+0.4\xa0nats" in word(tab, 1).inner_text()
+        assert "nats" not in word(tab, 0).inner_text()
+        word(tab, 4).hover()
+        assert "−1.2\xa0nats from the image" in tab.locator("#photo-1 [role=status]").inner_text()
+        assert "Only evidence against" in tab.locator("#photo-1 .notice").inner_text()
+        word(tab, 6).hover()
+        assert "(nearly certain)" in tab.locator("#photo-1 [role=status]").inner_text()
+        assert "Explain the logit instead" in tab.locator("#photo-1 .notice").inner_text()
+        assert pixels(tab).any()
+        word(tab, 5).hover()
+        assert "certain" not in tab.locator("#photo-1 [role=status]").inner_text()
+        assert not tab.locator("#photo-1 .notice").is_visible()
+        tab.locator("#photo-2 summary").click()
+        head = tab.locator("#photo-2 .table thead th").all_inner_texts()
+        assert head[4] == "From the image" and head[-1] == "Words of the question"
+        cells = tab.locator("#photo-2 .table tbody tr").nth(1).locator("td").all_inner_texts()
+        assert cells[3] == "−0.7\xa0nats" and cells[-1].startswith("What −0.5, colour +0.3")
+
     def test_several_photos_have_an_index(self, show: Any) -> None:
         tab = show(captioning(), vqa(), classification())
         links = tab.locator("nav a")
@@ -371,7 +427,9 @@ class TestBrowser:
 
     @pytest.mark.parametrize("width", [1280, 390])
     def test_nothing_sticks_out(self, show: Any, width: int) -> None:
-        tab = show(captioning(), vqa(), classification(), hostile("x" * 200), title="t" * 300, width=width)
+        long = replace(weighed(), notes=("n" * 300,), question="q" * 300, question_words=((0, 299),) * 5)
+        found = (captioning(), vqa(), classification(), certain(), weighed(), long, hostile("x" * 200))
+        tab = show(*found, title="t" * 300, width=width)
         assert tab.evaluate("document.documentElement.scrollWidth") <= width
 
     @pytest.mark.parametrize("kind", ["word", "answer"])

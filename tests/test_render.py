@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import ImageDraw
 
-from tests.examples_of_explanations import blob, captioning, classification, explanation, paint, photo, vqa
+from tests.examples_of_explanations import blob, captioning, certain, classification, explanation, paint, photo, vqa
 from vlcam.contracts import Geometry, InputError, Target
 from vlcam.render import colourise, figure, overlay
 from vlcam.render.colour import SEQUENTIAL, default_colours, is_diverging, relative, table
@@ -365,6 +365,19 @@ class TestFigure:
         found = explanation("classification", targets, [blob(0.5, 0.5), blob(0.5, 0.5) / ratio], text="")
         figure(found, width=width, columns=3)
         assert [one for one in written if "faint" in one and "…" not in one]
+
+    def test_gain_and_near_certainty_stand_under_the_map(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        written: list[str] = []
+        monkeypatch.setattr(ImageDraw.ImageDraw, "text", lambda pen, at, text, *rest, **more: written.append(text))
+        figure(certain())
+        assert [one for one in written if one.endswith("nats from the image")][:3] == [
+            "+0.4 nats from the image", "+0.8 nats from the image", "+1.2 nats from the image",
+        ]  # fmt: skip
+        assert written.count("nearly certain: explain the logit instead") == 2  # "the" and "barn"
+        assert any("1.2 nats from the image" in one and one[0] in "-−" for one in written)
+        written.clear()
+        figure(captioning())
+        assert not [one for one in written if "nats" in one or "certain" in one]
 
     def test_what_the_colours_of_a_counterfactual_mean(self, monkeypatch: pytest.MonkeyPatch) -> None:
         written: list[str] = []

@@ -122,6 +122,7 @@ def test_classes_are_logits_of_the_one_forward(classifier: Classification) -> No
     logits = classifier.model(images)[0].detach()
     assert [target.label for target in explanation.targets] == ["boxer", "tiger"]
     assert explanation["boxer"].target.score == pytest.approx(float(logits[2]), rel=1e-5)
+    assert explanation["boxer"].target.measure == "logit"
     assert explanation["tiger"].target.probability == pytest.approx(float(logits.softmax(-1)[0]), rel=1e-5)
 
 
@@ -338,6 +339,49 @@ def test_captions_that_cannot_be_explained(
         vlcam.explain(captioner, PHOTO, **options)
 
 
+def test_logits_of_words(captioner: Captioning) -> None:
+    text, ids = "a doggy and a cat", [0, 1, 6, 5, 0, 2]
+    explanation = vlcam.explain(captioner, PHOTO, caption=text, measure="logit", contrast=[("cat", "red"), ("doggy", "a")])
+    usual = vlcam.explain(captioner, PHOTO, caption=text, contrast=[("cat", "red"), ("doggy", "a")])
+    model = captioner.model
+    assert isinstance(model, TinyCaptioner)
+    rows = model.decode(model.cnn(PREPROCESS(_pil())[0]), ids).detach()
+    own = [float(rows[place, token]) for place, token in enumerate(ids)]
+    expected = [own[0], own[1] + own[2], own[3], own[4], own[5], sum(own)]
+    assert [target.score for target in explanation.targets[:6]] == pytest.approx(expected, rel=1e-5)
+    assert explanation.targets[6].score == pytest.approx(own[5] - float(rows[5, 3]), rel=1e-5)
+    assert explanation.targets[7].score == pytest.approx(own[1] + own[2] - float(rows[1, 0]), rel=1e-5)
+    for target, other in zip(explanation.targets, usual.targets, strict=True):
+        assert (target.measure, other.measure) == ("logit", "log-probability")
+        assert target.probability == other.probability
+    # One token against one other in the same place: what all words share cancels.
+    torch.testing.assert_close(explanation.maps[6], usual.maps[6], atol=1e-6, rtol=1e-4)
+    assert not torch.allclose(explanation.maps[:6], usual.maps[:6], atol=1e-4)
+
+
+def test_given_ids_are_scored_instead_of_the_text(captioner: Captioning) -> None:
+    def never(*_: object) -> Sequence[int]:
+        raise AssertionError
+
+    task = replace(captioner, generate=never)
+    prepared = task.prepare(_pil(), vlcam.contracts.Request(ids=(1, 6, 4)))
+    spoken = task.run(prepared, vlcam.contracts.Request(ids=(1, 6, 4)))
+    assert spoken.text == "doggy blue"
+    assert [target.token_ids for target in spoken.targets] == [(1, 6), (4,), (1, 6, 4)]
+    with pytest.raises(vlcam.InputError, match="token ids to score are empty"):
+        task.run(prepared, vlcam.contracts.Request(ids=()))
+
+
+def test_a_prompt_is_for_captioners_that_take_one(captioner: Captioning) -> None:
+    with pytest.raises(vlcam.InputError, match=r"prompt='a photo of' was given, but captioner takes no prompt"):
+        vlcam.explain(captioner, PHOTO, prompt="a photo of")
+    plain = vlcam.explain(captioner, PHOTO)
+    task = replace(captioner, prompted=lambda inputs, prompt: inputs * len(prompt))
+    assert torch.equal(vlcam.explain(task, PHOTO).maps, plain.maps)
+    assert torch.equal(vlcam.explain(task, PHOTO, prompt="x").maps, plain.maps)
+    assert not torch.equal(vlcam.explain(task, PHOTO, prompt="xyz").maps, plain.maps)
+
+
 def test_an_empty_own_caption_is_said(captioner: Captioning) -> None:
     with pytest.raises(vlcam.InputError, match="own caption is empty"):
         vlcam.explain(replace(captioner, generate=lambda model, photo: []), PHOTO)
@@ -358,7 +402,7 @@ def test_answers(vqa: VQA) -> None:
     assert vqa.model.cnn.runs == 1
     assert explanation.question == "what colour"
     yes, red, contrast = explanation
-    assert (yes.label, yes.target.kind) == ("yes", "answer")
+    assert (yes.label, yes.target.kind, yes.target.measure, contrast.target.measure) == ("yes", "answer", "logit", "logit")
     torch.testing.assert_close(contrast.signed_map, yes.signed_map - red.signed_map, atol=1e-6, rtol=1e-4)
     again = vlcam.explain(vqa, PHOTO, question="is there a cat", targets=["yes"])
     assert not torch.equal(again.maps[0], yes.signed_map)

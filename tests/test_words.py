@@ -5,12 +5,14 @@ from collections.abc import Callable, Sequence
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from vlcam.words import group
+from vlcam.words import group, spans
 
 CORPUS = [
     "a dog and a cat play on the grass near the sofa",
     "the café's owner doesn't like the über-dog, it costs 3.5 euros",
     "naïve façade 🐶 and 🐱 play; rock-n-roll isn't dead",
+    "10,000 people, 3.5 dogs and 1,2 cats; the cafe\u0301 is nai\u0308ve",
+    "हिन्दी में कुत्ता, 👩🏽‍🚀 and 🇫🇷🇩🇪 ❤️ it's we're can't",
 ]
 
 
@@ -39,17 +41,103 @@ def _train(kind: str) -> Tokenizer:
     return tokenizer
 
 
+def _cleaned(text: str) -> str:
+    """What ``clean_up_tokenization_spaces=True`` does to a text: the same list as in transformers' tokenizers."""
+    for before, after in (
+        (" .", "."), (" ?", "?"), (" !", "!"), (" ,", ","), (" ' ", "'"),
+        (" n't", "n't"), (" 'm", "'m"), (" 's", "'s"), (" 've", "'ve"), (" 're", "'re"),
+    ):  # fmt: skip
+        text = text.replace(before, after)
+    return text
+
+
+@pytest.mark.parametrize("clean", [False, True])
 @pytest.mark.parametrize("kind", ["wordpiece", "bpe", "unigram"])
 @pytest.mark.parametrize("text", [*CORPUS, "the dog sees the dog", "sofa"])
-def test_every_token_belongs_to_one_word(kind: str, text: str) -> None:
+def test_every_token_belongs_to_one_word(kind: str, text: str, clean: bool) -> None:
     tokenizer = _train(kind)
     ids = tokenizer.encode(text).ids
-    decode: Callable[[Sequence[int]], str] = lambda some: tokenizer.decode(list(some), skip_special_tokens=False)  # noqa: E731
+
+    def decode(some: Sequence[int]) -> str:
+        written = tokenizer.decode(list(some), skip_special_tokens=False)
+        return _cleaned(written) if clean else written
+
     decoded, words = group(ids, decode)
     owned = [token for word in words for token in word.tokens]
-    assert sorted(owned) == list(range(len(ids)))
+    assert owned == list(range(len(ids)))  # each once, and in the order of the words
     for word in words:
         assert decoded[slice(*word.span)] == word.text
+    kept = [character for character in decoded if not character.isspace()]
+    assert sorted("".join(word.text for word in words)) == sorted(kept)
+
+
+@pytest.mark.parametrize("text", CORPUS)
+def test_tokens_write_the_words_that_they_belong_to(text: str) -> None:
+    """Seen from the other side: a word's tokens, decoded after all tokens before, add its letters and no others."""
+    tokenizer = _train("bpe")  # whose tokens never cross from one word to the next
+    ids = tokenizer.encode(text).ids
+    bare: Callable[[Sequence[int]], str] = lambda some: "".join(tokenizer.decode(list(some)).split())  # noqa: E731
+    _, words = group(ids, lambda some: tokenizer.decode(list(some)))
+    assert words
+    for word in words:
+        before, after = bare(ids[: word.tokens[0]]), bare(ids[: word.tokens[-1] + 1])
+        assert after[len(before.rstrip("\ufffd")) :] == word.text
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("cafe\u0301 nai\u0308ve", ["cafe\u0301", "nai\u0308ve"]),
+        ("हिन्दी में", ["हिन्दी", "में"]),
+        ("10,000 and 3.5, or 1,2", ["10,000", "and", "3.5", ",", "or", "1,2"]),
+        ("a,b 5, 6", ["a", ",", "b", "5", ",", "6"]),
+        ("it's we’re rock-n-roll's", ["it's", "we’re", "rock-n-roll's"]),
+        ("'tis the dogs' bone", ["'", "tis", "the", "dogs", "'", "bone"]),
+        ("👩🏽\u200d🚀👍🏿 ❤\ufe0f", ["👩🏽\u200d🚀", "👍🏿", "❤\ufe0f"]),
+        ("🇫🇷🇩🇪", ["🇫🇷", "🇩🇪"]),
+        ("می\u200cخواهم \u200d\u0301", ["می\u200cخواهم", "\u200d", "\u0301"]),
+        ("", []),
+        (" \n", []),
+    ],
+)
+def test_words_of_a_text(text: str, words: list[str]) -> None:
+    assert [text[start:end] for start, end in spans(text)] == words
+
+
+def test_blanks_that_are_taken_back() -> None:
+    tokens = ["cat", "'", "s", "toy", "is", "n", "'", "t", "red", ".", "dog", "'", "s"]
+    text, words = group(range(len(tokens)), lambda ids: _cleaned(" ".join(tokens[i] for i in ids)))
+    assert text == "cat's toy isn't red. dog's"
+    assert [(word.text, word.tokens) for word in words] == [
+        ("cat's", (0, 1, 2)), ("toy", (3,)), ("isn't", (4, 5, 6, 7)), ("red", (8,)), (".", (9,)), ("dog's", (10, 11, 12)),
+    ]  # fmt: skip
+
+
+def test_what_an_earlier_token_wrote_may_change() -> None:
+    """A decoder that shows something else until the word is whole, and one that never shows an unfinished character as what it is."""
+    steps = ["", "x", "xyz", "red", "red d", "red dog"]
+    text, words = group(range(5), lambda ids: steps[len(ids)])
+    assert text == "red dog"
+    assert [(word.text, word.tokens) for word in words] == [("red", (0, 1, 2)), ("dog", (3, 4))]
+
+
+def test_a_character_that_stays_unfinished() -> None:
+    parts = ["a", "\ufffd", " b"]
+    _, words = group([0, 1, 2], lambda ids: "".join(parts[i] for i in ids))
+    assert [(word.text, word.tokens, word.is_punctuation) for word in words] == [
+        ("a", (0,), False), ("\ufffd", (1,), True), ("b", (2,), False),
+    ]  # fmt: skip
+
+
+def test_a_token_that_writes_nothing_is_not_lost() -> None:
+    parts = ["", "red", "", " ", "dog", "", ""]
+    _, words = group(range(7), lambda ids: "".join(parts[i] for i in ids))
+    assert [(word.text, word.tokens) for word in words] == [("red", (0, 1)), ("dog", (2, 3, 4, 5, 6))]
+
+
+def test_an_emoji_is_no_punctuation() -> None:
+    _, words = group([0], lambda _: "🐶 ! $ é ❤\ufe0f")
+    assert [word.is_punctuation for word in words] == [False, True, True, False, False]
 
 
 @pytest.mark.parametrize("kind", ["wordpiece", "bpe", "unigram"])

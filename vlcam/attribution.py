@@ -35,7 +35,10 @@ class LayerMaps:
 
 
 def maps_from(
-    scores: Float[Tensor, " targets"], recording: Recording, method: Method, grid: Layout | None = None
+    scores: Float[Tensor, " targets"],
+    recording: Recording,
+    method: Method,
+    grid: Layout | Callable[[Tensor], Layout] | None = None,
 ) -> LayerMaps:
     """The maps of one photo's targets, from the recording of one run with a batch of one.
 
@@ -44,7 +47,10 @@ def maps_from(
         TargetError: the scores have no autograd history.
     """
     leaf = recording.resolve(scores)
-    grid = grid or Grid()
+    if grid is None:
+        grid = Grid()
+    elif not isinstance(grid, Layout):
+        grid = grid(leaf)
     with torch.inference_mode(False), torch.no_grad():
         activations = grid.to_maps(leaf.detach())
         if len(activations) != 1:
@@ -54,7 +60,7 @@ def maps_from(
         found = gradients(scores, leaf)
         slopes = (
             grid.to_maps(found[:, 0])
-            if len(leaf) == 1 and found.ndim > 3
+            if isinstance(grid, Grid) and len(leaf) == 1
             else torch.cat([grid.to_maps(one) for one in found])
         )
         return LayerMaps(

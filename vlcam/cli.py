@@ -179,6 +179,12 @@ def caption(
         int, typer.Option("--beams", min=1, max=64, help="Search for the model's own caption with that many beams.")
     ] = 1,
     contrast: ContrastOption = None,
+    measure: Annotated[
+        str, typer.Option("--measure", help="Explain each word's log-probability, or its logit if that is nearly certain.")
+    ] = "log-probability",
+    gain: Annotated[
+        str | None, typer.Option("--gain", help="Also score the words without the image: blank, or blur.")
+    ] = None,
     layer: LayerOption = None,
     method: MethodOption = "gradcam",
     ranking: RankingOption = "contribution",
@@ -189,7 +195,14 @@ def caption(
     from vlcam.commands import Wanted, run_task
 
     wanted = Wanted(
-        caption=text, contrast=tuple(contrast or ()), layer=layer, method=method, ranking=ranking, beams=beams
+        caption=text,
+        contrast=tuple(contrast or ()),
+        measure=measure,
+        gain=gain,
+        layer=layer,
+        method=method,
+        ranking=ranking,
+        beams=beams,
     )
     return run_task("captioning", images, wanted, out=out, as_json=as_json)
 
@@ -306,6 +319,7 @@ def scenes_evaluate(
     ] = None,
     n: Annotated[int, typer.Option("--n", min=10, help="Scenes per split for the quality table.")] = 2000,
     grounding: Annotated[int, typer.Option("--grounding", min=0, help="Scenes per split for the pointing game.")] = 500,
+    gain: Annotated[int, typer.Option("--gain", min=0, help="Test scenes for the visual gain of words.")] = 0,
     method: MethodOption = "gradcam",
     card: Annotated[
         Path | None,
@@ -316,7 +330,7 @@ def scenes_evaluate(
     """Measure the models' quality and how well the heatmaps point, on test scenes and on unseen pairs."""
     from vlcam.upkeep import run_evaluate
 
-    run_evaluate(folder, n=n, grounded=grounding, method=method, card_folder=card, as_json=as_json)
+    run_evaluate(folder, n=n, grounded=grounding, gain=gain, method=method, card_folder=card, as_json=as_json)
 
 
 if __name__ == "__main__":

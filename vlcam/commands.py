@@ -9,7 +9,7 @@ from typing import Literal, final
 from PIL import Image
 
 from vlcam import __version__, console, summary
-from vlcam.contracts import InputError, LayerError, Request, Task, VlcamError
+from vlcam.contracts import Gain, InputError, LayerError, Request, Task, VlcamError
 from vlcam.explainer import RANKINGS, check_layer, explain
 from vlcam.explanation import Explanation
 from vlcam.methods import method as find_method
@@ -46,9 +46,23 @@ class Wanted:
     method: str = "gradcam"
     ranking: str = "contribution"
     beams: int = 1
+    measure: str = "log-probability"
+    gain: str | None = None
     model: str | None = None
     arch: str | None = None
     device: str | None = None
+
+    def scored(self) -> Literal["log-probability", "logit"]:
+        """What the scores of words are."""
+        if self.measure not in ("log-probability", "logit"):
+            raise InputError(f"--measure {self.measure!r} was given; expected log-probability or logit")
+        return "logit" if self.measure == "logit" else "log-probability"
+
+    def without(self) -> Gain | None:
+        """What stands for no image, if the visual gain was asked for."""
+        if self.gain not in (None, "blank", "blur"):
+            raise InputError(f"--gain {self.gain!r} was given; expected blank or blur")
+        return None if self.gain is None else "blur" if self.gain == "blur" else "blank"
 
     def pairs(self) -> tuple[tuple[str, str], ...]:
         """The contrasts as pairs."""
@@ -189,7 +203,10 @@ def _check(task: Task, wanted: Wanted) -> None:
     if wanted.ranking not in RANKINGS:
         raise InputError(f"ranking {wanted.ranking!r} was given; expected one of {', '.join(RANKINGS)}")
     blank = Image.new("RGB", (8, 8))
-    request = Request(wanted.targets, wanted.caption, wanted.question, wanted.top, wanted.pairs())
+    wanted.without()
+    request = Request(
+        wanted.targets, wanted.caption, wanted.question, wanted.top, wanted.pairs(), measure=wanted.scored()
+    )
     prepared = task.prepare(blank, request)
     if wanted.layer is not None:
         check_layer(task, wanted.layer, prepared, request)
@@ -211,5 +228,7 @@ def _explain_one(task: Task, source: str, wanted: Wanted) -> Explanation:
         method=wanted.method,
         layer=wanted.layer,
         ranking=wanted.ranking,
+        measure=wanted.scored(),
+        gain=wanted.without(),
         name=name,
     )

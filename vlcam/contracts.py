@@ -134,15 +134,15 @@ class Spoken:
     """What the model said in its one differentiable run.
 
     ``scores`` are ``(targets,)`` differentiable scalars in the order of ``targets``. ``text`` is what the spans of the targets
-    refer to: the caption, the answer, or the top class. ``layout`` says how the layer's output lies on the model's input; by
-    default as the maps of a CNN. ``asked`` is the question, if its words are to be weighed; ``notes`` are sentences that belong to
+    refer to: the caption, the answer, or the top class. ``layout`` says how the layer's output lies on the model's input, or is a
+    function of that output that does; by default it lies as the maps of a CNN. ``asked`` is the question, if its words are to be weighed; ``notes`` are sentences that belong to
     the result, such as that the layer was guessed.
     """
 
     scores: Float[Tensor, " targets"]
     targets: Sequence[Target]
     text: str
-    layout: Layout | None = None
+    layout: Layout | Callable[[Tensor], Layout] | None = None
     asked: Asked | None = None
     notes: tuple[str, ...] = ()
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, final
 from weakref import WeakKeyDictionary, ref
@@ -24,6 +23,9 @@ from vlcam.modules import (
     tensors_in,
     unwrapped,
 )
+from vlcam.once import paused
+from vlcam.once import run_once as run_once
+from vlcam.once import unrecorded as unrecorded
 from vlcam.restore import plain, restored
 
 Call: TypeAlias = int | Literal["first", "last"] | None
@@ -35,7 +37,6 @@ _NOT_CHOSEN = (
     nn.modules.pooling._AdaptiveMaxPoolNd, nn.modules.pooling._AdaptiveAvgPoolNd, nn.modules.dropout._DropoutNd,
     nn.Linear,
 )  # fmt: skip
-_paused: ContextVar[bool] = ContextVar("vlcam_paused", default=False)
 # Where tracing may start: (shape at the first spatial layer) -> (layer, call) chosen earlier for this model.
 _chosen: WeakKeyDictionary[nn.Module, dict[tuple[Any, ...], tuple[str, int]]] = WeakKeyDictionary()
 
@@ -218,7 +219,8 @@ def record(model: nn.Module, layer: str | nn.Module | None = None, *, call: Call
         )
         stack.callback(entry.remove)
         if target is not None:
-            stack.callback(target.register_forward_hook(_one_layer(recording)).remove)
+            # First of all hooks: others (transformers' own) may keep the output for the model to go on with.
+            stack.callback(target.register_forward_hook(_one_layer(recording), prepend=True).remove)
         else:
             _watch_all(recording, model, stack)
         stack.callback(unwrapped(model).register_forward_hook(_returned(recording)).remove)
@@ -233,21 +235,9 @@ def record(model: nn.Module, layer: str | nn.Module | None = None, *, call: Call
             ) from error
 
 
-@contextmanager
-def unrecorded() -> Iterator[None]:
-    """Inside, models run without autograd, and what they run is no part of a recording: searching for a caption, say."""
-    before = _paused.get()
-    _paused.set(True)
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        _paused.set(before)
-
-
 def _one_layer(recording: Recording) -> Callable[[nn.Module, Any, Any], Any]:
     def hook(module: nn.Module, inputs: Any, output: Any) -> Any:
-        if _paused.get():
+        if paused.get():
             return None
         number, call = recording._ran, recording._call
         recording._ran += 1
@@ -269,7 +259,7 @@ def _watch_all(recording: Recording, model: nn.Module, stack: ExitStack) -> None
         passes = isinstance(module, _NOT_CHOSEN) or type(module) is nn.LayerNorm
 
         def hook(module: nn.Module, inputs: Any, output: Any) -> Any:
-            if _paused.get():
+            if paused.get():
                 return None
             runs[name] = runs.get(name, -1) + 1
             found = first_tensor(output)
@@ -327,7 +317,7 @@ class _Witness(torch.autograd.Function):
 
 def _returned(recording: Recording) -> Callable[[nn.Module, Any, Any], Any]:
     def hook(module: nn.Module, inputs: Any, output: Any) -> Any:
-        if _paused.get():
+        if paused.get():
             return None
         recording._outputs += [tensor for tensor in tensors_in(output) if tensor.requires_grad]
         return _witnessed(output)

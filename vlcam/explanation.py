@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import expm1
 from operator import index
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, SupportsIndex, final
@@ -18,6 +19,14 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 Flag = Literal["ok", "zero", "negative", "nonfinite"]
+
+NEARLY_CERTAIN = 0.01
+"""From this ``1 - p`` down a log-probability is said to be nearly certain.
+
+``d log p = (1 - p) d log(p / (1 - p))``: beside the log-odds, every gradient of a log-probability, and so its whole map, is smaller by the
+factor ``1 - p``. Below 0.01 the map is at least 50 times fainter than that of a word as likely as not with the same evidence, and
+nothing in the picture could raise the score by more than 0.01 nats.
+"""
 
 
 @final
@@ -176,6 +185,21 @@ class TargetView:
     def flag(self) -> Flag:
         """``ok``; or why the map shows nothing: ``zero`` (no evidence), ``negative`` (only evidence against), ``nonfinite``."""
         return map_flag(self.signed_map, relu=self.explanation.relu)
+
+    @property
+    def nearly_certain(self) -> bool:
+        """Whether the score is the log-probability of something so certain that it hardly changes; the logit still does."""
+        target = self.target
+        spoken = target.measure == "log-probability" and target.kind != "contrast"
+        return spoken and -expm1(target.score) <= NEARLY_CERTAIN
+
+    @property
+    def reading(self) -> tuple[tuple[str, float], ...]:
+        """The words of the question with their signed importance for this target, in units of its score; empty if not weighed."""
+        question, words = self.explanation.question or "", self.explanation.question_words
+        return tuple(
+            (question[start:end], weight) for (start, end), weight in zip(words, self.target.reading, strict=False)
+        )
 
     @property
     def alpha(self) -> Float[Tensor, " channels"]:

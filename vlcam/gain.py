@@ -1,11 +1,91 @@
-"""Visual gain: how much more probable a word is with the image than without it."""
+"""Visual gain: how much more probable a word is with the image than without it, after the same words.
 
+``log p(word | image, words before) - log p(word | no image, words before)`` in nats: high for a word that was seen, about 0 for one
+that the language would have said anyway, negative where the image speaks against it. For a word by itself this is the pointwise
+mutual information of word and image, given the words before.
+
+``without`` says what stands for no image. ``blank``: the whole photo in mid grey, so that nothing of it is left, not even its
+light or colour. ``blur``: a Gaussian blur with a deviation of a tenth of the photo's shorter side; light and large patches of colour
+remain, so what is measured is what the details say.
+"""
+
+from dataclasses import replace
+from math import nan
+
+import torch
+from PIL import Image as Pictures
+from PIL import ImageFilter
 from PIL.Image import Image
 
-from vlcam.contracts import Gain, Request, Task
+from vlcam.contracts import Gain, InputError, Prepared, Request, Target, Task
+from vlcam.engine import unrecorded
 from vlcam.explanation import Explanation
+from vlcam.restore import plain, restored
+
+_GREY = (128, 128, 128)
+_BLUR = 0.1
+"""Standard deviation of the blur as a part of the photo's shorter side."""
+
+_NOTE = {
+    "blank": "with a grey picture in its place",
+    "blur": "with a heavily blurred one",
+}
 
 
 def with_gain(explanation: Explanation, task: Task, photo: Image, request: Request, without: Gain) -> Explanation:
-    """The explanation, with the visual gain of each target."""
-    raise NotImplementedError
+    """The explanation, with the visual gain in every target whose score is a log-probability, and a note that says what it means.
+
+    The words are those of the explanation: the same token ids are scored without the image, whatever the model would say then. Of
+    a contrast this is how far the image moves the odds. It takes one more forward pass (two if logits were explained), without
+    autograd; the model is left as it was.
+
+    Raises:
+        InputError: the model chooses from a list instead of speaking, so there are no words whose probability could be compared.
+    """
+    request = replace(request, measure="log-probability", ids=said(explanation, request))
+    blind = scored(task, altered(photo, without), request)
+    if not any(target.measure == "log-probability" for target in blind):
+        raise InputError(
+            f"gain={without!r} was given, but {explanation.model} chooses from a list and speaks no words: leave gain out"
+        )
+    seen = explanation.targets
+    if any(target.measure != "log-probability" for target in seen):
+        seen = scored(task, photo, request)
+    names = [[(one.label, one.token_ids) for one in targets] for targets in (explanation.targets, seen, blind)]
+    if not names[0] == names[1] == names[2]:
+        raise InputError(
+            f"{explanation.model} scored other words on the second run than on the first; its task must score Request.ids if given"
+        )
+    targets = tuple(
+        replace(target, gain=one.score - other.score if other.measure == "log-probability" else None)
+        for target, one, other in zip(explanation.targets, seen, blind, strict=True)
+    )
+    note = (
+        f"Nats from the image: how much the log-probability of a word rises with the image, compared to the same model "
+        f"{_NOTE[without]}. High: the word was seen. About 0: the language would have said it anyway. Negative: the image speaks "
+        "against it."
+    )
+    return replace(explanation, targets=targets, notes=(*explanation.notes, note))
+
+
+def said(explanation: Explanation, request: Request) -> tuple[int, ...] | None:
+    """The token ids of what was said, if the model said it by itself or they are those of a caption; else the request has them."""
+    if request.labels:
+        return request.ids
+    whole = next((one for one in explanation.targets if one.kind in ("caption", "answer")), None)
+    return request.ids if whole is None else whole.token_ids
+
+
+def scored(task: Task, photo: Image, request: Request) -> tuple[Target, ...]:
+    """What the task says about a photo, with scores but without autograd and unseen by recordings; the model is left as it was."""
+    with torch.inference_mode(False), restored(task.model), unrecorded():
+        prepared = task.prepare(photo, request)
+        spoken = task.run(Prepared(plain(prepared.inputs), prepared.geometry), request)
+    return tuple(spoken.targets)
+
+
+def altered(photo: Image, without: Gain) -> Image:
+    """The photo without what it shows, at the same size."""
+    if without == "blank":
+        return Pictures.new("RGB", photo.size, _GREY)
+    return photo.filter(ImageFilter.GaussianBlur(_BLUR * min(photo.size)))

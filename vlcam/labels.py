@@ -5,7 +5,7 @@ from difflib import get_close_matches
 
 from torch import Tensor
 
-from vlcam.contracts import Target, TargetError
+from vlcam.contracts import Measure, Target, TargetError
 
 _PLURALS = {"class": "classes"}
 
@@ -69,6 +69,7 @@ def choose(
                 score=float(logits[index].detach()),
                 probability=None if probabilities is None else float(probabilities[index].detach()),
                 token_ids=(index,),
+                measure="logit",
             ),
         )
         for index in indices
@@ -87,6 +88,8 @@ def contrast(
     return out
 
 
-def contrast_target(this: str, that: str, score: float, ids: tuple[int, ...] = ()) -> Target:
-    """The record of "this rather than that"."""
-    return Target(label=f"{this} rather than {that}", kind="contrast", score=score, token_ids=ids)
+def contrast_target(
+    this: str, that: str, score: float, ids: tuple[int, ...] = (), measure: Measure = "logit"
+) -> Target:
+    """The record of "this rather than that"; ``measure`` is that of both."""
+    return Target(label=f"{this} rather than {that}", kind="contrast", score=score, token_ids=ids, measure=measure)

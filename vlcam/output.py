@@ -147,6 +147,8 @@ def _result(explanation: Explanation) -> dict[str, Any]:
         "text": explanation.text,
         "photo": {"name": photo.name, "width": photo.width, "height": photo.height, "sha256": photo.sha256},
         "grid": {"rows": int(explanation.maps.shape[1]), "columns": int(explanation.maps.shape[2])},
+        "notes": list(explanation.notes),
+        "question_words": [list(span) for span in explanation.question_words],
         "targets": [_target(view) for view in explanation],
     }
 
@@ -157,9 +159,13 @@ def _target(view: TargetView) -> dict[str, Any]:
         "label": target.label,
         "kind": target.kind,
         "score": finite(target.score),
+        "measure": target.measure,
         "probability": finite(target.probability),
+        "nearly_certain": view.nearly_certain,
+        "gain": finite(target.gain),
         "span": None if target.span is None else list(target.span),
         "token_ids": list(target.token_ids),
+        "reading": finite(target.reading),
         "flag": view.flag,
         "where": place(view) or None,
         "neurons": None if view.neurons is None else _neurons(view.neurons),

@@ -61,3 +61,9 @@ def log_probability(logits: Float[Tensor, "places vocabulary"], ids: Sequence[in
     # The lowest finite number, not -inf: a row in which all rivals are ruled out keeps a gradient of zero instead of NaN.
     rivals = wide.scatter(1, index, torch.finfo(wide.dtype).min).logsumexp(1)
     return -F.softplus(rivals - own)
+
+
+def own_logits(logits: Float[Tensor, "places vocabulary"], ids: Sequence[int]) -> Float[Tensor, " places"]:
+    """``logits[t, ids[t]]``; half precision is widened to float32, as for log-probabilities."""
+    wide = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+    return wide[range(len(ids)), list(ids)]

@@ -8,7 +8,7 @@ from typing import Any
 from vlcam.console import Part, clean, heading, line, paragraph, table
 from vlcam.explanation import Explanation, TargetView
 from vlcam.neurons import NeuronName, NeuronNames
-from vlcam.render.reading import notice, peak, percent, place
+from vlcam.render.reading import NEARLY_CERTAIN, nats, notice, peak, percent, place, weight
 
 SENTENCES = 2
 """How many sentences about neurons a summary holds; the report has them all."""
@@ -20,13 +20,15 @@ def show(explanation: Explanation, *, headed: bool = True, sentences: int = SENT
         heading(explanation.photo.name)
     if explanation.task == "captioning":
         whole = next((view for view in explanation if view.target.kind == "caption"), None)
-        line([("  caption  ", "dim"), (explanation.text, "bold"), _probability(whole, "  ")])
+        line([("  caption  ", "dim"), (explanation.text, "bold"), _probability(whole, "  "), _gain(whole, "  ")])
     elif explanation.question is not None:
         line([("  question ", "dim"), (explanation.question, ""), ("  →  ", "dim"), (explanation.text, "bold")])
     else:
         line([("  class    ", "dim"), (explanation.text, "bold")])
     shown = [view for view in explanation if view.target.kind != "caption"]
+    _show_question(shown)
     width = max((len(clean(view.label)) for view in shown), default=0)
+    wide = max((len(nats(view.target.gain)) for view in shown), default=0)
     for view in shown:
         where = notice(view) or place(view)
         label = clean(view.label).ljust(width)
@@ -35,10 +37,20 @@ def show(explanation: Explanation, *, headed: bool = True, sentences: int = SENT
                 ("    ", ""),
                 (label, ""),
                 (f"  {percent(view.target.probability):>7}", _shade(view)),
+                (f"  {nats(view.target.gain):>{wide}}" if wide else "", ""),
                 ("  ", ""),
                 (where, "cyan"),
+                (f"  {NEARLY_CERTAIN}" if view.nearly_certain else "", "yellow"),
             ]
         )
+    if certain := [clean(view.label) for view in shown if view.nearly_certain]:
+        paragraph(
+            f"Nearly certain: {', '.join(dict.fromkeys(certain))}. Log-probabilities so near to 0 hardly change, so the maps "
+            "are faint; explain the logits instead: --measure logit.",
+            indent=4,
+        )
+    for note in explanation.notes:
+        paragraph(note, indent=4)
     for sentence in _told(shown, sentences):
         paragraph(sentence, indent=4)
     line()
@@ -96,7 +108,7 @@ def show_unit(names: NeuronNames, unit: NeuronName) -> None:
 
 
 def show_measured(measured: Mapping[str, Any]) -> None:
-    """Tables of quality and of the pointing game, a column per split and a row per kind of target."""
+    """Tables of quality, of the pointing game and, if it was measured, of the visual gain; a row per kind of target."""
     splits: Mapping[str, Any] = measured["splits"]
     quality = {split: found["quality"] for split, found in splits.items()}
     rows = list(dict.fromkeys(name for numbers in quality.values() for name in numbers))
@@ -118,6 +130,25 @@ def show_measured(measured: Mapping[str, Any]) -> None:
         ]
         title = f"pointing game, {measured['method']}, {split} ({found['grounded_scenes']} scenes)"
         table([title, "n", *columns, "95 % of map"], body)
+    if "gain" in measured:
+        _show_gains(measured["gain"])
+
+
+def _show_gains(gains: Mapping[str, Any]) -> None:
+    """How well visual gain, and the plain log-probability, tell words apart: AUROC with its 95 % interval."""
+    titles = {"seen": "words that show, against function words", "true": "true words, against false ones in their place"}
+    for part, title in titles.items():
+        columns = [name for name in next(iter(gains[part].values()), {}) if name not in ("positives", "negatives")]
+        body = [
+            [
+                kind,
+                f"{row['positives']}:{row['negatives']}",
+                *(f"{_share(row[name]['auroc'])} ({_interval(row[name]['interval'])})" for name in columns),
+            ]
+            for kind, row in gains[part].items()
+        ]
+        names = [f"gain, {name}" if name != "log-probability" else name for name in columns]
+        table([f"AUROC, {title} ({gains['scenes']} scenes)", "n", *names], body)
 
 
 def _share(value: object) -> str:
@@ -136,6 +167,24 @@ def _named(names: "NeuronNames") -> str:
 def _probability(view: TargetView | None, before: str) -> Part:
     found = "" if view is None else percent(view.target.probability)
     return (f"{before}{found}" if found else "", "" if view is None else _shade(view))
+
+
+def _gain(view: TargetView | None, before: str) -> Part:
+    found = "" if view is None else nats(view.target.gain)
+    return (f"{before}{found} from the image" if found else "", "")
+
+
+def _show_question(views: Sequence[TargetView]) -> None:
+    """The words of the question with their weights for the first answer; the weightiest stands out."""
+    weighed = next((view for view in views if view.reading), None)
+    if weighed is None:
+        return
+    most = max(abs(value) for _, value in weighed.reading)
+    line([(f"    words of the question, for {clean(weighed.label)}:", "dim")])
+    parts: list[Part] = [("     ", "")]
+    for word, value in weighed.reading:
+        parts.append((f" {clean(word)} {weight(value)}", "bold" if abs(value) == most > 0 else ""))
+    line(parts)
 
 
 def _shade(view: TargetView) -> str:

@@ -59,12 +59,22 @@ def run_name(folder: Path | None, out: Path | None, *, n: int, seed: int) -> Non
 
 
 def run_evaluate(
-    folder: Path | None, *, n: int, grounded: int, method: str, card_folder: Path | None, as_json: bool
+    folder: Path | None,
+    *,
+    n: int,
+    grounded: int,
+    gain: int,
+    method: str,
+    card_folder: Path | None,
+    as_json: bool,
 ) -> None:
-    """Measure quality and grounding; write the model card and its numbers if a folder is given for them."""
+    """Measure quality, grounding and visual gain; write the model card and its numbers if a folder is given for them."""
     from vlcam.card import card
     from vlcam.measure import measure
     from vlcam.methods import method as find_method
+    from vlcam.scenes.gains import gains
+    from vlcam.scenes.zoo import load
+    from vlcam.tasks import bundled
 
     find_method(method)
     plan = None
@@ -73,6 +83,10 @@ def run_evaluate(
         plan = _plan(weights_folder() if folder is None else folder)
     with console.bar("measuring") as advance:
         measured = measure(folder, n=n, grounded=grounded, method=method, progress=advance)
+    if gain:
+        with console.bar("measuring the gain") as advance:
+            captioner = bundled.captioner(load("captioner", folder))
+            measured = {**measured, "gain": gains(captioner, n=gain, progress=advance)}
     if as_json:
         console.data(dumps(measured))
     else:

@@ -8,10 +8,18 @@ that occurs twice is two words.
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from os.path import commonprefix
 from typing import final
+from unicodedata import category
 
-_WORD = re.compile(r"\w+(?:[.'’-]\w+)*|[^\w\s]")
 _UNFINISHED = "\ufffd"
+_CONNECTORS = ".'’-"
+_WORD = re.compile(
+    r"[wd](?:[wdm]|j(?=[wd]))*(?:(?:c|(?<=d),(?=d))[wd](?:[wdm]|j(?=[wd]))*)*"  # isn't, rock-n-roll, 3.5, 10,000
+    r"|ff|o[mt]*(?:jo[mt]*)*"  # a flag; a picture with its colour of skin, or several joined to one
+    r"|[^ ]"
+)
+"""A word, as a pattern over the letters that :func:`_letter` gives characters."""
 
 
 @final
@@ -25,14 +33,29 @@ class Word:
 
     @property
     def is_punctuation(self) -> bool:
-        """Whether nothing in it is a letter or a digit."""
-        return not any(character.isalnum() for character in self.text)
+        """Whether nothing in it is a letter, a digit or a picture (an emoji, say)."""
+        return not any(one.isalnum() or (category(one) == "So" and one != _UNFINISHED) for one in self.text)
+
+
+def spans(text: str) -> tuple[tuple[int, int], ...]:
+    """The character ranges of the words and the marks between them. Every visible character is in exactly one.
+
+    A word is letters and digits, with the accents that combine with them, held together by apostrophes, hyphens and dots; a comma
+    belongs to a number. Of anything else each character stands for itself, an emoji with all its parts.
+
+    >>> text = "It isn't 10,000, but 3.5!"
+    >>> [text[start:end] for start, end in spans(text)]
+    ['It', "isn't", '10,000', ',', 'but', '3.5', '!']
+    """
+    return tuple(match.span() for match in _WORD.finditer("".join(map(_letter, text))))
 
 
 def group(ids: Sequence[int], decode: Callable[[Sequence[int]], str]) -> tuple[str, tuple[Word, ...]]:
     """The text of ``ids`` and its words. Every token belongs to exactly one word, unless the text has no word at all.
 
-    A token that writes nothing visible (part of a character, a lone blank) joins the word being written, or the next one.
+    A token that writes nothing visible (part of a character, a lone blank) joins the word that is written next, or the last one.
+    Blanks don't count, so a decoder may take them back: with ``clean_up_tokenization_spaces``, "cat ' s" becomes "cat's" only when
+    the s is there.
 
     >>> vocabulary = ["a", " red", " st", "ar", "!"]
     >>> text, words = group([0, 1, 2, 3, 4], lambda ids: "".join(vocabulary[i] for i in ids))
@@ -40,32 +63,46 @@ def group(ids: Sequence[int], decode: Callable[[Sequence[int]], str]) -> tuple[s
     [('a', (0,)), ('red', (1,)), ('star', (2, 3)), ('!', (4,))]
     """
     text = decode(ids)
-    ends = [len(decode(ids[: n + 1]).rstrip(_UNFINISHED)) for n in range(len(ids))]
-    matches = list(_WORD.finditer(text))
-    if not matches:
+    found = spans(text)
+    if not found:
         return text, ()
-    owners: list[int] = []
-    start = 0
-    for end in ends:
-        visible = next((place for place in range(start, end) if not text[place : place + 1].isspace()), None)
-        if visible is None:
-            owner = _at_or_after(matches, start)
-            # A part of a character belongs to the word that is being written.
-            if owners and end <= start and start < matches[owners[-1]].end():
-                owner = owners[-1]
-        else:
-            owner = _at_or_after(matches, visible)
-        owners.append(owner)
-        start = max(start, end)
+    visible = _visible(text)
+    # The word of each visible character, in order.
+    owner = [number for number, (start, end) in enumerate(found) for _ in _visible(text[start:end])]
+    tokens: list[list[int]] = [[] for _ in found]
+    written = 0
+    for place in range(len(ids)):
+        tokens[owner[min(written, len(owner) - 1)]].append(place)
+        # What an unfinished character looks like is not what it becomes: only what agrees with the whole text is written.
+        written = max(written, len(commonprefix([_visible(decode(ids[: place + 1])), visible])))
     return text, tuple(
-        Word(match.group(), match.span(), tuple(place for place, owner in enumerate(owners) if owner == number))
-        for number, match in enumerate(matches)
+        Word(text[start:end], (start, end), tuple(places))
+        for (start, end), places in zip(found, tokens, strict=True)
     )
 
 
-def _at_or_after(matches: Sequence[re.Match[str]], place: int) -> int:
-    """The match that holds ``place`` or else the next one (or the last)."""
-    for number, match in enumerate(matches):
-        if place < match.end():
-            return number
-    return len(matches) - 1
+def _visible(text: str) -> str:
+    return "".join(text.split())
+
+
+def _letter(character: str) -> str:
+    """The kind of a character, as one letter of the pattern of words."""
+    if character.isspace():
+        return " "
+    if character.isdecimal():
+        return "d"
+    if character.isalnum() or character == "_":
+        return "w"
+    if character in _CONNECTORS:
+        return "c"
+    if character == ",":
+        return ","
+    if category(character)[0] == "M":
+        return "m"  # combines with the letter before: an accent, a vowel sign, the form of an emoji
+    if character in "\u200c\u200d":
+        return "j"  # joins, or keeps apart, the letters around it
+    if "\U0001f1e6" <= character <= "\U0001f1ff":
+        return "f"  # half of a flag
+    if "\U0001f3fb" <= character <= "\U0001f3ff":
+        return "t"  # a colour of skin
+    return "o"

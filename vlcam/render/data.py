@@ -13,8 +13,11 @@ from vlcam.explanation import Evidence, Explanation, NeuronText, Photo, TargetVi
 from vlcam.render.colour import default_colours, table
 from vlcam.render.reading import (
     KIND,
+    NEARLY_CERTAIN,
+    certainty_long,
     drawn_ratio,
     fainter,
+    nats,
     notice,
     notice_long,
     number,
@@ -25,6 +28,7 @@ from vlcam.render.reading import (
     shared_peaks,
     shows_against,
     times,
+    weight,
 )
 
 _LONGEST_SIDE = 960
@@ -41,6 +45,7 @@ def document(explanation: Explanation) -> dict[str, Any]:
     return {
         "task": TASKS.get(explanation.task, explanation.task),
         "question": explanation.question,
+        "asked": _asked(explanation),
         "text": explanation.text,
         "pieces": _pieces(explanation),
         "photo": {
@@ -61,6 +66,7 @@ def document(explanation: Explanation) -> dict[str, Any]:
         "against": shows_against(explanation),
         "colours": default_colours(relu=explanation.relu),
         "targets": [_target(view, peaks[view.target.kind]) for view in explanation],
+        "notes": list(explanation.notes),
         "facts": {"model": explanation.model, "layer": explanation.layer, "method": explanation.method},
     }
 
@@ -94,9 +100,12 @@ def _target(view: TargetView, shared: float) -> dict[str, Any]:
         "scoreName": _score_name(target),
         "probability": _finite(target.probability),
         "percent": percent(target.probability),
+        "certain": NEARLY_CERTAIN if view.nearly_certain else "",
+        "gain": nats(target.gain),
+        "reading": [{"weight": _finite(value) or 0.0, "text": weight(value)} for _, value in view.reading],
         "flag": view.flag,
         "notice": notice(view),
-        "noticeLong": notice_long(view),
+        "noticeLong": " ".join(filter(None, (notice_long(view), certainty_long(view)))),
         "place": place(view),
         "peak": peak(view),
         "shared": shared,
@@ -110,6 +119,17 @@ def _quantised(view: TargetView) -> str:
     """The map as little-endian int16 parts of its own peak, in base64: an error of at most 1.6e-5 of the peak."""
     parts = view.map.double().cpu().numpy() / peak(view)
     return base64.b64encode(np.rint(parts * _STEPS).astype("<i2").tobytes()).decode("ascii")
+
+
+def _asked(explanation: Explanation) -> list[str | list[str]]:
+    """The question cut at its words, if they were weighed: plain text, and each word in a list of its own."""
+    question, pieces, end = explanation.question or "", list[str | list[str]](), 0
+    for start, stop in explanation.question_words:
+        if start > end:
+            pieces.append(question[end:start])
+        pieces.append([question[start:stop]])
+        end = stop
+    return [*pieces, question[end:]] if pieces and end < len(question) else pieces
 
 
 def _pieces(explanation: Explanation) -> list[str | int]:
@@ -156,9 +176,7 @@ def _evidence(evidence: Evidence) -> dict[str, Any]:
 
 
 def _score_name(target: Target) -> str:
-    if target.kind == "contrast":
-        return "difference"
-    return "log-probability" if target.kind in ("word", "caption") else "score"
+    return "difference" if target.kind == "contrast" else target.measure
 
 
 def _finite(value: float | None) -> float | None:

@@ -14,9 +14,11 @@ from vlcam.render.colour import default_colours, is_diverging
 from vlcam.render.lettering import Lettering
 from vlcam.render.overlay import overlay, ring
 from vlcam.render.reading import (
+    NEARLY_CERTAIN,
     at_size,
     drawn_ratio,
     fainter,
+    nats,
     notice,
     number,
     peak,
@@ -193,13 +195,21 @@ class _Sheet:
             pen.text((x, y + round((1.45 + 1.3 * n) * self.small)), note, _MUTED, small, anchor="ls")
 
     def _notes(self, view: TargetView) -> list[str]:
-        """The lines under a label: why there is no map, or its own maximum and how faint that is."""
+        """The lines under a label: what the image adds, near certainty, why there is no map, or how strong it is."""
+        gain = nats(view.target.gain)
+        lines = [self._fitting(f"{gain} from the image", gain)] if gain else []
+        if view.nearly_certain:
+            lines.append(
+                self._fitting(
+                    f"{NEARLY_CERTAIN}: explain the logit instead", f"{NEARLY_CERTAIN}: try the logit", NEARLY_CERTAIN
+                )
+            )
         if view.flag != "ok":
-            return [self.letters.fit(notice(view), self.small, self.panel)]
+            return [*lines, self.letters.fit(notice(view), self.small, self.panel)]
         if self.shared:
-            return []
+            return lines
         most = number(peak(view))
-        lines = [self._fitting(f"maximum {most}", f"max. {most}", most)]
+        lines.append(self._fitting(f"maximum {most}", f"max. {most}", most))
         if ratio := fainter(view, self.peaks[view.target.kind]):
             times = in_letters(ratio)
             if self.letters.plain(times) != times:  # a font without superscripts would say "109" for a billion

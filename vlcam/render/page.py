@@ -29,6 +29,11 @@ _MEANING_BOTH = (
     "Where the method is {methods}, it is the other way round: colour marks evidence against the word, class or answer."
 )
 
+_QUESTION = (
+    "Words of a question are tinted by their part in the answer shown: warm and solid lines for it, cool and dashed ones against "
+    "it. The numbers under them are gradient times embedding, in units of the answer's score."
+)
+
 
 def page(explanations: Sequence[Explanation], *, title: str = _TITLE) -> str:
     """Explanations as one self-contained HTML document. About 50 photos fit comfortably in one page; split longer lists.
@@ -73,13 +78,13 @@ def notebook(explanation: Explanation) -> str:
 
 
 def meaning(explanations: Sequence[Explanation]) -> list[str]:
-    """What colour stands for on a page of these explanations, in a sentence or two."""
+    """What colour stands for on a page of these explanations, in a few sentences."""
     against = sorted({one.method for one in explanations if shows_against(one)})
-    if not against:
-        return [_MEANING.format(side="for")]
-    if all(shows_against(one) for one in explanations):
-        return [_MEANING.format(side="against")]
-    return [_MEANING.format(side="for"), _MEANING_BOTH.format(methods=" or ".join(against))]
+    only = all(map(shows_against, explanations))
+    lines = [_MEANING.format(side="against" if only else "for")]
+    if against and not only:
+        lines.append(_MEANING_BOTH.format(methods=" or ".join(against)))
+    return [*lines, _QUESTION] if any(one.question_words for one in explanations) else lines
 
 
 def embed(content: object) -> str:

@@ -30,6 +30,11 @@ NOTICE_LONG: dict[Flag, str] = {
 }
 _NOTICE_AGAINST = "only evidence for"
 _NOTICE_AGAINST_LONG = "Only evidence for: nothing in the photo speaks against this, so the photo is shown as it is."
+NEARLY_CERTAIN = "nearly certain"
+_NEARLY_CERTAIN_LONG = (
+    "Nearly certain: its log-probability hardly changes, so its map is faint. Explain the logit instead "
+    "(measure='logit', or --measure\u00a0logit)."
+)
 KIND: dict[Kind, str] = {
     "class": "class",
     "word": "word",
@@ -60,6 +65,34 @@ def notice_long(view: TargetView) -> str:
     """The same in a sentence."""
     reversed_ = view.flag == "negative" and shows_against(view.explanation)
     return _NOTICE_AGAINST_LONG if reversed_ else NOTICE_LONG[view.flag]
+
+
+def certainty_long(view: TargetView) -> str:
+    """What to do about a target that is nearly certain, in sentences; empty for all others."""
+    return _NEARLY_CERTAIN_LONG if view.nearly_certain else ""
+
+
+def nats(gain: float | None) -> str:
+    r"""A visual gain as a person writes it; empty if there is none.
+
+    >>> nats(2.34), nats(-0.04), nats(-12.3), nats(None)
+    ('+2.3\xa0nats', '0.0\xa0nats', '−12.3\xa0nats', '')
+    """
+    return "" if gain is None or not math.isfinite(gain) else f"{_signed(gain, '.1f')}\u00a0nats"
+
+
+def weight(value: float) -> str:
+    """The importance of a word of the question, with its sign.
+
+    >>> weight(0.4123), weight(-0.00012), weight(0.0)
+    ('+0.412', '−0.00012', '0')
+    """
+    return _signed(value, ".3g") if math.isfinite(value) else "not a number"
+
+
+def _signed(value: float, form: str) -> str:
+    text = f"{abs(value):{form}}"
+    return text if float(text) == 0 else ("−" if value < 0 else "+") + text
 
 
 def drawn_ratio(width: int, height: int) -> float:

@@ -178,11 +178,32 @@
       return make(
         "div", { class: "reading" },
         make(item.question === null ? "h2" : "p", { class: "eyebrow" }, make("b", {}, item.task), " · " + item.photo.name),
-        item.question === null ? null : make("h2", { class: "question", dir: "auto" }, item.question),
+        this.question(),
         said, this.status,
         first ? make("p", { class: "hint" }, "Point at a word or row to see its map; click to keep it, Escape to let go. Arrow keys move.") : null,
+        ...item.notes.map((note) => make("p", { class: "hint note", dir: "auto" }, note)),
         this.neurons, this.table(),
       );
+    }
+
+    question() {
+      const { question, asked } = this.item;
+      if (question === null) return null;
+      this.words = [];
+      const word = ([text]) => this.words[this.words.push(make("span", { class: "asked" }, text)) - 1];
+      const pieces = asked.map((piece) => (typeof piece === "string" ? piece : word(piece)));
+      return make("h2", { class: "question", dir: "auto" }, ...(pieces.length ? pieces : [question]));
+    }
+
+    /** The words of the question, tinted and underlined by what they speak for: on this target's own scale, or one for its kind. */
+    weigh(target) {
+      const rivals = look.shared ? this.item.targets.filter((one) => one.kind === target.kind) : [target];
+      const top = Math.max(...rivals.flatMap((one) => one.reading.map(({ weight }) => Math.abs(weight))), 1e-300);
+      target.reading.forEach(({ weight, text }, i) => {
+        this.words[i].classList.toggle("against", weight < 0);
+        this.words[i].style.setProperty("--part", Math.abs(weight) / top);
+        this.words[i].dataset.weight = text;
+      });
     }
 
     button(i, kind) {
@@ -190,7 +211,9 @@
       const flagged = target.flag !== "ok";
       const node = make("button", { type: "button", class: kind + (flagged ? " flagged" : ""), "aria-pressed": "false", tabindex: "-1", "data-target": i });
       const label = kind === "chip" && target.kind === "caption" ? "Whole caption" : target.label;
-      const note = kind === "row" && flagged ? make("small", {}, target.notice) : null;
+      const gain = target.gain ? target.gain + " from the image" : "";
+      const small = kind === "row" ? [flagged ? target.notice : "", gain].filter(Boolean).join(", ") : "";
+      const note = small ? make("small", {}, small) : null;
       node.append(make("span", { class: "name", dir: "auto" }, label, note));
       if (kind !== "chip") {
         // Under a word: how strong its map is beside the others. In a list: the probability.
@@ -200,6 +223,7 @@
         node.append(make("span", { class: "meter", "aria-hidden": "true" }, fill));
       }
       if (target.percent || kind !== "chip") node.append(make("span", { class: "percent" }, target.percent));
+      if (target.gain && kind !== "row") node.append(make("span", { class: "percent" }, target.gain));
       node.addEventListener("pointerenter", (event) => { if (event.pointerType !== "touch" && this.pinned === null) this.show(i); });
       node.addEventListener("focus", () => { if (this.pinned === null) this.show(i); });
       node.addEventListener("click", () => {
@@ -252,8 +276,9 @@
 
     say(target) {
       const parts = [];
-      if (target.percent) parts.push("probability " + target.percent);
+      if (target.percent) parts.push("probability " + target.percent + (target.certain && " (" + target.certain + ")"));
       if (target.score !== "not a number") parts.push(target.scoreName + " " + target.score);
+      if (target.gain) parts.push(target.gain + " from the image");
       let text = "“" + target.label + "”" + (parts.length ? ": " + parts.join(", ") : "") + ".";
       if (target.notice) text += " " + target.notice[0].toUpperCase() + target.notice.slice(1) + ".";
       else text += " Maximum " + number(target.peak) + (target.place ? ", " + target.place : "") + ".";
@@ -270,6 +295,7 @@
       this.stale = false;
       const { item } = this;
       const target = item.targets[this.shown];
+      this.weigh(target);
       const values = this.values[this.shown];
       const context = this.canvas.getContext("2d");
       const [width, height] = this.raster;
@@ -371,17 +397,23 @@
 
     /** Everything again without pictures. */
     table() {
-      const names = ["Target", "Kind", "Score", "Probability", "Map maximum", "Strongest at"];
-      const rows = this.item.targets.map((target) => make(
+      const { asked, targets } = this.item;
+      const words = asked.flatMap((piece) => (Array.isArray(piece) ? piece : []));
+      const columns = [
+        ["Kind", "", (target) => target.kindText],
+        ["Score", "end", (target) => target.score],
+        ["Probability", "end", (target) => target.percent],
+        targets.some((target) => target.gain) && ["From the image", "end", (target) => target.gain],
+        ["Map maximum", "end", (target) => (target.notice ? "" : number(target.peak))],
+        ["Strongest at", "", (target) => target.notice || target.place],
+        words.length && ["Words of the question", "", (target) => target.reading.map((one, i) => words[i] + " " + one.text).join(", ")],
+      ].filter(Boolean);
+      const rows = targets.map((target) => make(
         "tr", {},
         make("th", { scope: "row", dir: "auto" }, target.label),
-        make("td", {}, target.kindText),
-        make("td", { class: "end" }, target.score),
-        make("td", { class: "end" }, target.percent || "–"),
-        make("td", { class: "end" }, target.notice ? "–" : number(target.peak)),
-        make("td", {}, target.notice || target.place || "–"),
+        ...columns.map(([, kind, text]) => make("td", { class: kind }, text(target) || "–")),
       ));
-      const head = names.map((name, i) => make("th", { scope: "col", class: i > 1 && i < 5 ? "end" : "" }, name));
+      const head = [["Target", ""], ...columns].map(([name, kind]) => make("th", { scope: "col", class: kind }, name));
       const table = make("table", { class: "table" }, make("thead", {}, make("tr", {}, ...head)), make("tbody", {}, ...rows));
       return make("details", {}, make("summary", {}, "All maps as a table"), make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "All maps as a table" }, table));
     }

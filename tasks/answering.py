@@ -1,0 +1,157 @@
+"""Question answering by models that write their answer: the log-probability of the answer and of each of its words is a target.
+
+An answer's score is the sum of its tokens' log-probabilities given the image and the question. Several answers are ranked by the
+mean over their tokens, the end of the answer included, so that a long answer isn't ranked last for being long and ``a dog`` can be
+told from ``a dog house``; what is attributed is the sum without the end.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import exp
+from typing import Any, ClassVar, final
+
+import torch
+from PIL.Image import Image
+from torch import Tensor, nn
+
+from vlcam.contracts import Asked, Geometry, InputError, Layout, Names, Prepared, Request, Spoken, Target, TargetError
+from vlcam.engine import unrecorded
+from vlcam.labels import contrast_target
+from vlcam.plumbing import log_probability, own_logits, to_model
+from vlcam.tasks.reading import Reading, weighed
+from vlcam.words import group
+
+
+@final
+@dataclass(frozen=True)
+class Answering:
+    """A model that writes answers, and how to talk to it.
+
+    - ``ask(photo, question, prompt)``: the inputs, and where they lie on the photo; ``prompt`` is None, or a form for the question.
+    - ``encode``, ``generate``, ``logits``: as for :class:`vlcam.tasks.captioning.Captioning`.
+    - ``tokens``: text to token ids and back, without start and end tokens; ``end`` is the id that ends an answer.
+    - ``reading(inputs, question)``: where the question's words are among the inputs, so that they can be weighed, or None.
+    """
+
+    kind: ClassVar[str] = "vqa"
+
+    model: nn.Module
+    tokens: Any
+    ask: Callable[[Image, str, str | None], tuple[Any, Geometry]]
+    encode: Callable[[Any, Any], Any]
+    generate: Callable[[Any, Any], Sequence[int]]
+    logits: Callable[[Any, Any, Sequence[int]], Tensor]
+    end: int | None = None
+    layer: str | nn.Module | None = None
+    name: str = "answerer"
+    names: Names | None = None
+    layout: Layout | Callable[[Any], Any] | None = None
+    reading: Callable[[Any, str], Reading | None] | None = None
+    notes: tuple[str, ...] = ()
+
+    def prepare(self, photo: Image, request: Request) -> Prepared:
+        """Check the question and the answers, and make the inputs."""
+        if request.question is None or not request.question.strip():
+            raise InputError(
+                "no question was given; visual question answering needs one, such as 'what is the dog doing?'"
+            )
+        if request.caption is not None:
+            raise InputError("a question-answering model takes no caption; ask for answers instead")
+        for answer in (*request.labels, *(one for pair in request.contrasts for one in pair)):
+            if not isinstance(answer, str):
+                raise TargetError(f"the answer {answer!r} was given; this model writes its answers: give them as texts")
+            self._ids(answer)
+        inputs, geometry = self.ask(photo, request.question, request.prompt)
+        return Prepared(to_model(inputs, self.model), geometry)
+
+    def run(self, prepared: Prepared, request: Request) -> Spoken:
+        """One pass through the vision tower; the answers asked for, ranked, or the model's own with its words; contrasts."""
+        encoded = self.encode(self.model, prepared.inputs)
+        reading = self.reading(prepared.inputs, request.question or "") if self.reading is not None else None
+        wanted = [self._ids(str(label)) for label in request.labels]
+        if not wanted:
+            wanted = [self._own(encoded) if request.ids is None else request.ids]
+        with weighed(reading) as leaf:
+            said = [self._said(encoded, ids, request) for ids in wanted]
+            said.sort(key=lambda one: one.mean, reverse=True)
+            pairs = [(this, that, self._said(encoded, self._ids(this), request), self._said(encoded, self._ids(that), request))
+                     for this, that in request.contrasts]  # fmt: skip
+        scores: list[Tensor] = []
+        targets: list[Target] = []
+        for one in said:
+            scores.append(one.scores.sum())
+            targets.append(one.target(self.tokens.decode(one.ids).strip(), "answer", range(len(one.ids)), request))
+        if len(said) == 1:
+            self._words(said[0], scores, targets, request)
+        for this, that, first, second in pairs:
+            scores.append(first.scores.sum() - second.scores.sum())
+            ids = (*first.ids, *second.ids)
+            targets.append(contrast_target(this, that, float(scores[-1].detach()), ids, request.measure))
+        asked = Asked(leaf[0], reading.words) if reading is not None and leaf else None
+        layout = self.layout
+        if layout is not None and not isinstance(layout, Layout):
+            layout = layout(prepared.inputs)
+        notes = self.notes
+        if len(said) > 1:
+            order = ", ".join(f"{target.label} {one.mean:.2f}" for target, one in zip(targets, said, strict=False))
+            notes += (f"Answers are ranked by the mean log-probability of their tokens, the end included: {order}.",)
+        return Spoken(torch.stack(scores), tuple(targets), targets[0].label, layout, asked, notes)
+
+    def _own(self, encoded: Any) -> tuple[int, ...]:
+        with unrecorded():
+            ids = tuple(int(token) for token in self.generate(self.model, encoded))
+        if not ids:
+            raise InputError("the model's own answer is empty for this image and question; give answers to explain")
+        return ids
+
+    def _ids(self, answer: str) -> tuple[int, ...]:
+        if not answer.strip():
+            raise InputError("an answer to explain is empty; give at least one word")
+        return tuple(int(token) for token in self.tokens.encode(answer))
+
+    def _said(self, encoded: Any, ids: tuple[int, ...], request: Request) -> "_Said":
+        ended = ids if self.end is None else (*ids, self.end)
+        rows = self.logits(self.model, encoded, ended)
+        if rows.ndim != 2 or len(rows) != len(ended):
+            raise InputError(
+                f"logits(...) must return ({len(ended)}, vocabulary) for {len(ended)} tokens, it returned {tuple(rows.shape)}"
+            )
+        sure = log_probability(rows, ended)
+        own = rows[: len(ids)]
+        scores = sure[: len(ids)] if request.measure == "log-probability" else own_logits(own, ids)
+        return _Said(ids, scores, sure[: len(ids)].detach(), float(sure.detach().mean()))
+
+    def _words(self, said: "_Said", scores: list[Tensor], targets: list[Target], request: Request) -> None:
+        """The words of one answer, if it has several; their spans are in the answer as it is shown."""
+        text, words = group(said.ids, self.tokens.decode)
+        shown = [word for word in words if word.tokens and not word.is_punctuation]
+        ahead = len(text) - len(text.lstrip())
+        for word in shown if len(shown) > 1 else ():
+            span = (word.span[0] - ahead, word.span[1] - ahead)
+            scores.append(said.scores[list(word.tokens)].sum())
+            targets.append(said.target(word.text, "word", word.tokens, request, span))
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class _Said:
+    """One answer: its ids, the scores and log-probabilities of its tokens, and their mean with the end."""
+
+    ids: tuple[int, ...]
+    scores: Tensor
+    sure: Tensor
+    mean: float
+
+    def target(
+        self, label: str, kind: Any, places: Sequence[int], request: Request, span: tuple[int, int] | None = None
+    ) -> Target:
+        chosen = list(places)
+        return Target(
+            label=label,
+            kind=kind,
+            score=float(self.scores.detach()[chosen].sum()),
+            probability=exp(min(float(self.sure[chosen].sum()), 0.0)),
+            token_ids=tuple(self.ids[place] for place in chosen),
+            span=span,
+            measure=request.measure,
+        )

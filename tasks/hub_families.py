@@ -1,0 +1,104 @@
+"""What is known about the generative families of transformers: where to tap them, how they want to be asked."""
+
+from dataclasses import dataclass
+from typing import Any, Literal, final
+
+from torch import nn
+
+from vlcam.modules import named_modules
+
+TOWERS = ("vision_tower", "vision_model", "visual", "image_encoder", "vision_encoder", "encoder")
+"""What models call their vision tower, the surest name first."""
+
+
+@final
+@dataclass(frozen=True)
+class Family:
+    """One family of models that speak about photos.
+
+    ``taps`` are paths below the vision tower, the first that exists is explained (``-1`` is the last of a list);
+    ``order`` says how the tower's tokens lie on the photo (see :mod:`vlcam.tasks.hub_places`). ``caption`` and ``question`` are
+    what the model is told where it has no chat template (``{}`` is the question); None where it can't do that.
+    ``tested`` says what the tests run: a model of random weights, saved and opened again.
+    """
+
+    model_type: str
+    tower: str
+    taps: tuple[str, ...]
+    order: Literal["rows", "merged", "windows", "shuffled", "patches", "tiles"] = "rows"
+    caption: str | None = ""
+    question: str | None = None
+    tested: str = "caption, order, one forward"
+
+
+_LAYERS = ("encoder.layers.-1", "layers.-1")
+_CLIP = ("vision_model.encoder.layers.-1", *_LAYERS)
+_ASK = "USER: <image>\n{} ASSISTANT:"
+_DESCRIBE = "Describe this image in one sentence."
+
+FAMILIES: dict[str, Family] = {
+    family.model_type: family
+    for family in (
+        Family("blip", "ViT", _LAYERS, question="{}", tested="caption, answer, order, one forward"),
+        Family("blip-2", "ViT, then Q-Former", _LAYERS, question="Question: {} Answer:"),
+        Family("instructblip", "ViT, then Q-Former", _LAYERS, caption="A short image description:", question="{}"),
+        Family("git", "CLIP ViT", _CLIP, question="{}"),
+        Family("vision-encoder-decoder", "ViT or Swin", ("encoder.layers.-1", "layers.-1", "layernorm")),
+        Family("kosmos-2", "CLIP ViT, then latents", ("model.encoder.layers.-1", *_LAYERS), caption="An image of",
+               question="Question: {} Answer:"),
+        Family("pix2struct", "ViT, variable grid", ("encoder.layer.-1",), "patches"),
+        Family("florence2", "DaViT", ("blocks.-1.-1",), caption="<CAPTION>"),
+        Family("vilt", "ViT, one stream", ("layer.-1.layernorm_before",), "shuffled", caption=None, question="{}",
+               tested="answer, order, one forward"),
+        Family("llava", "CLIP ViT", _CLIP, caption=_ASK.format(_DESCRIBE), question=_ASK),
+        Family("vipllava", "CLIP ViT", _CLIP, caption=_ASK.format(_DESCRIBE), question=_ASK),
+        Family("llava_next", "CLIP ViT, tiles", _CLIP, "tiles", caption=_ASK.format(_DESCRIBE), question=_ASK),
+        Family("paligemma", "SigLIP ViT", ("post_layernorm", "vision_model.post_layernorm"), caption="caption en",
+               question="answer en {}"),
+        Family("gemma3", "SigLIP ViT", ("post_layernorm", "vision_model.post_layernorm"), caption=_DESCRIBE, question="{}"),
+        Family("internvl", "ViT, tiles", ("encoder.layer.-1",), "tiles", caption=_DESCRIBE, question="{}"),
+        Family("idefics3", "SigLIP ViT, tiles", ("post_layernorm",), "tiles", caption=_DESCRIBE, question="{}"),
+        Family("smolvlm", "SigLIP ViT, tiles", ("post_layernorm",), "tiles", caption=_DESCRIBE, question="{}"),
+        Family("fast_vlm", "FastViT (convolutional)", ("timm_model.final_conv", "timm_model.stages.-1"), caption=_DESCRIBE,
+               question="{}"),
+        Family("qwen2_vl", "ViT, merged 2 x 2", ("blocks.-1",), "merged", caption=_DESCRIBE, question="{}"),
+        Family("qwen2_5_vl", "ViT, windows", ("blocks.-1",), "windows", caption=_DESCRIBE, question="{}"),
+        Family("qwen3_vl", "ViT, merged 2 x 2", ("blocks.-1",), "merged", caption=_DESCRIBE, question="{}"),
+    )
+}  # fmt: skip
+
+
+def tower_of(model: nn.Module) -> str | None:
+    """The dotted name of the vision tower, or None if the model has nothing of a known name."""
+    names = [name for name in named_modules(model) if name]
+    for wanted in TOWERS:
+        found = [name for name in names if name.rsplit(".", 1)[-1] == wanted]
+        if found:
+            return min(found, key=lambda name: name.count("."))
+    return None
+
+
+def tap_of(model: nn.Module, family: Family, tower: str) -> str | None:
+    """The dotted name of the layer to explain, or None if this version of the model has no such layer."""
+    config: Any = model.config
+    # LLaVA's projector reads an earlier layer than the last, by the numbering of hidden states (-1: after the last layer).
+    chosen = getattr(config, "vision_feature_layer", None)
+    number = chosen[-1] if isinstance(chosen, (list, tuple)) else chosen
+    names = named_modules(model)
+    for tap in family.taps:
+        path = tower
+        for part in tap.split("."):
+            if part == "-1":
+                inner = names[path]
+                count = len(inner) if isinstance(inner, nn.ModuleList) else 0
+                last = count - 1
+                if number is not None and tap.endswith("layers.-1"):
+                    last = count + number if number < 0 else number - 1
+                path = f"{path}.{last}"
+            else:
+                path = f"{path}.{part}"
+            if path not in names:
+                break
+        else:
+            return path
+    return None

@@ -1,0 +1,171 @@
+"""Photos and texts through the processors of transformers: the inputs of a generative model, and where they lie on the photo."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, final
+
+import torch
+from PIL.Image import Image
+from torch import nn
+
+from vlcam.contracts import Geometry, InputError, Layout
+from vlcam.photo import as_rgb
+from vlcam.tasks.hub_families import Family
+from vlcam.tasks.hub_places import Order, by_shape, canvas_of, measured, placed_tokens, tiles_layout
+
+_SPACED = ("paligemma", "blip", "blip-2", "instructblip", "git", "kosmos-2", "florence2", "pix2struct", "vilt")
+"""Families whose processors put the photo's tokens into the text by themselves, or that need none."""
+
+
+@final
+@dataclass(frozen=True)
+class HubTokens:
+    """A tokenizer of transformers, for what a model says: ids without special tokens.
+
+    ``inside`` says that the words go on from a prompt, so that the first one starts with a blank where the tokenizer writes blanks.
+    """
+
+    tokenizer: Any
+    inside: bool = False
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of a text; raises InputError for one with characters or words that the tokenizer doesn't know."""
+        plain = self._ids(text)
+        spaced = self._ids(" " + text) if self.inside else plain
+        ids = spaced if len(spaced) <= len(plain) else plain
+        unknown = self.tokenizer.unk_token_id
+        if not ids or (unknown is not None and unknown in ids):
+            raise InputError(f"{text!r} has parts that the model's tokenizer doesn't know; say it in other words")
+        return ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of ids, as far as they write any."""
+        text: str = self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return text.lstrip()
+
+    def _ids(self, text: str) -> list[int]:
+        return [int(one) for one in self.tokenizer(text, add_special_tokens=False)["input_ids"]]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class HubInputs:
+    """What a generative model of transformers is given: a photo, and a text through its chat template or in its family's own form."""
+
+    model: nn.Module
+    processor: Any
+    tokenizer: Any
+    family: Family | None
+    known: dict[tuple[int, int], list[Geometry | None]] = field(default_factory=dict)
+
+    def caption(self, photo: Image, prompt: str | None = None) -> tuple[dict[str, Any], Geometry]:
+        """The inputs for a caption; ``prompt`` replaces the family's own."""
+        own = self.family.caption if self.family is not None else "Describe this image in one sentence."
+        if own is None and not self.chats:
+            raise InputError(f"{type(self.model).__name__} writes no captions; ask it a question with vlcam vqa")
+        return self._made(photo, prompt if prompt is not None else own or "")
+
+    def question(self, photo: Image, question: str, prompt: str | None = None) -> tuple[dict[str, Any], Geometry]:
+        """The inputs for a question; ``prompt`` is a form with ``{}`` in the question's place."""
+        own = "{}" if self.chats or self.family is None else self.family.question
+        if own is None and prompt is None:
+            raise InputError(
+                f"{type(self.model).__name__} answers no questions by itself; give prompt=, a form with {{}} for the question"
+            )
+        form = prompt if prompt is not None else own or "{}"
+        if "{}" not in form:
+            raise InputError(f"prompt={prompt!r} has no place for the question; write {{}} where it goes")
+        return self._made(photo, form.replace("{}", question))
+
+    @property
+    def chats(self) -> bool:
+        """Whether the processor has a chat template."""
+        return getattr(self.processor, "chat_template", None) is not None
+
+    @property
+    def inside(self) -> bool:
+        """Whether what the model says goes on from a prompt on the same line."""
+        if self.chats or self.family is None:
+            return False
+        return (self.family.question or "").endswith(("Answer:", "ASSISTANT:"))
+
+    def layout(self, inputs: dict[str, Any]) -> Any:
+        """How the tower's tokens lie on the input, for :class:`vlcam.contracts.Spoken`."""
+        return inputs["layout"]
+
+    def prompted(self, inputs: dict[str, Any], prompt: str) -> dict[str, Any]:
+        """The inputs of the same photo with another prompt."""
+        return self.caption(inputs["photo"], prompt)[0]
+
+    def _made(self, photo: Image, text: str) -> tuple[dict[str, Any], Geometry]:
+        rgb = as_rgb(photo)
+        inputs = self._processed(rgb, text)
+        order: Order = self.family.order if self.family is not None else "rows"
+        geometry, layout = self._placed(order, inputs, rgb, text)
+        return {"inputs": inputs, "layout": layout, "photo": rgb}, geometry
+
+    def _processed(self, photo: Image, text: str) -> dict[str, Any]:
+        kind = self.family.model_type if self.family is not None else ""
+        if self.chats:
+            content = [{"type": "image", "image": photo}, {"type": "text", "text": text}]
+            made = self.processor.apply_chat_template(
+                [{"role": "user", "content": content}],
+                add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt",
+            )  # fmt: skip
+            return dict(made)
+        if kind == "pix2struct" and getattr(self.processor.image_processor, "is_vqa", False):
+            raise InputError(
+                "this Pix2Struct model draws the question into the picture, which vlcam can't put back onto the photo"
+            )
+        if kind == "vision-encoder-decoder" or kind == "git":
+            found = dict(self.processor(images=photo, return_tensors="pt"))
+            if text:
+                ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+                key = "decoder_input_ids" if kind == "vision-encoder-decoder" else "input_ids"
+                begin = self._begin(kind)
+                found[key] = torch.tensor([[*begin, *(one for one in ids if [one] != begin)]])
+                if key == "input_ids":
+                    found["attention_mask"] = torch.ones_like(found[key])
+            return found
+        if kind not in _SPACED:
+            text = self._with_photo(text)
+        return dict(self.processor(images=photo, text=text or None, return_tensors="pt"))
+
+    def _begin(self, kind: str) -> list[int]:
+        if kind == "git":
+            return [int(self.tokenizer.cls_token_id)]
+        start: Any = self.model.config.decoder_start_token_id  # type: ignore[union-attr]
+        return [int(start)] if start is not None else []
+
+    def _with_photo(self, text: str) -> str:
+        """The text with the token that stands for the photo, unless it has it already."""
+        token = getattr(self.processor, "boi_token", None) or getattr(self.processor, "image_token", None)
+        if token is None or token in text or "<image>" in text:
+            return text
+        around = (
+            ("<|vision_start|>", "<|vision_end|>")
+            if "vision_start" in str(self.tokenizer.get_added_vocab())
+            else ("", "")
+        )
+        return f"{around[0]}{token}{around[1]}\n{text}"
+
+    def _placed(
+        self, order: Order, inputs: dict[str, Any], photo: Image, text: str
+    ) -> tuple[Geometry, Layout | Callable[..., Layout]]:
+        if order in ("merged", "windows", "patches"):
+            return placed_tokens(order, self.model, inputs, photo.size)
+        pixels = inputs.get("pixel_values")
+        if pixels is None or pixels.ndim < 4:
+            raise InputError(
+                f"{type(self.processor).__name__} makes {', '.join(inputs)} of a photo, which can't be placed on it; expected pixel_values"
+            )
+        if photo.size not in self.known:
+            self.known[photo.size] = measured(lambda other: self._processed(other, text)["pixel_values"], photo.size)
+        tiles = self.known[photo.size]
+        if len(tiles) > 1 or order == "tiles":
+            return canvas_of(tiles), tiles_layout(tiles)
+        (tile,) = tiles
+        if tile is None:
+            raise InputError("the image processor shows the model nothing of this photo")
+        return tile, partial(by_shape, tile.input_size)

@@ -1,0 +1,245 @@
+"""Where the tokens of a vision tower lie on the photo: tiles found by measuring, patches by their order."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from math import isqrt
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from PIL import Image
+from torch import Tensor
+
+from vlcam.contracts import Geometry, InputError, LayerError, Layout
+from vlcam.geometry import resized
+from vlcam.layers import Tokens
+from vlcam.towers import layout_of
+
+Order = Literal["rows", "merged", "windows", "shuffled", "patches", "tiles"]
+Placed = Callable[[Tensor], Layout]
+_LEVELS = 255.0
+_FEWEST = 12
+_OFF = 1.5
+"""A measured place may be off by so many pixels of the input, or of the photo where that is the coarser one."""
+
+
+def measured(process: Callable[[Image.Image], Any], photo_size: tuple[int, int]) -> list[Geometry | None]:
+    """Where an image processor puts a photo, measured: for every tile it makes, its geometry, or None if it is all padding.
+
+    Whatever a processor does (resize, crop, pad, cut into tiles), it does it to a picture of two ramps, too: its red says how
+    far right a pixel was and its green how far down, a black and a white picture say what it makes of those and what is padding.
+
+    Args:
+        process: makes ``(tiles, 3, height, width)`` or ``(1, tiles, 3, height, width)`` pixels of a photo.
+        photo_size: ``(width, height)`` of the photo.
+
+    Raises:
+        InputError: the photo is turned, bent, or so small that nothing can be measured.
+    """
+    width, height = photo_size
+    across, down = np.meshgrid(np.linspace(0, _LEVELS, width), np.linspace(0, _LEVELS, height))
+    ramps = np.stack([across, down, np.full_like(across, _LEVELS)], -1).round().astype(np.uint8)
+    pictures = (ramps, np.zeros_like(ramps), np.full_like(ramps, 255))
+    lit, black, white = (_tiles(process(Image.fromarray(one))) for one in pictures)
+    if lit.shape != black.shape or lit.shape != white.shape:
+        raise InputError(
+            "the image processor doesn't treat photos of one size alike, so it can't be known where they lie"
+        )
+    shown = (white - black).abs() > 1e-3
+    light = (lit - black) / torch.where(shown, white - black, 1.0)
+    size = (lit.shape[3], lit.shape[2])
+    tiles: list[Geometry | None] = []
+    for tile, part in zip(light, shown, strict=True):
+        x, y = (_fit(line, side) for line, side in zip(_lines(tile, part), photo_size, strict=True))
+        tiles.append(None if x is None or y is None else Geometry(photo_size, size, (x[0], y[0]), (x[1], y[1])))
+    if not any(tiles):
+        raise InputError(
+            "the photo is too small, or turned by the image processor, so it can't be measured where it lies"
+        )
+    return tiles
+
+
+def _tiles(pixels: Any) -> Float[Tensor, "tiles 3 height width"]:
+    found: Tensor = torch.as_tensor(pixels).double()
+    found = found.flatten(0, -4)
+    if found.ndim != 4 or found.shape[1] != 3:
+        raise InputError(
+            f"the image processor makes {tuple(torch.as_tensor(pixels).shape)} of a photo; expected (tiles, 3, height, width)"
+        )
+    return found
+
+
+def _lines(light: Float[Tensor, "3 rows columns"], shown: Tensor) -> tuple[Tensor, Tensor]:
+    """For each column, how far right on the photo it was (0 to 1, -1 for padding); for each row, how far down."""
+    found = []
+    for axis in (0, 1):  # red runs across, green down
+        mask = shown[axis].double()
+        count = mask.sum(axis)
+        found.append(torch.where(count > 0, (light[axis] * mask).sum(axis) / count.clamp_min(1), -1.0))
+    return found[0], found[1]
+
+
+def _steady(line: Float[Tensor, " pixels"]) -> Tensor:
+    """Where a line can be believed: the outermost pixels mix with the edge, and at the photo's edges the ramp stands still."""
+    good = (line > 2 / _LEVELS) & (line < 1 - 2 / _LEVELS)
+    edge = len(line) // 16
+    good[:edge] = False
+    good[len(line) - edge :] = False
+    return good
+
+
+def _fit(line: Float[Tensor, " pixels"], side: int) -> tuple[float, float] | None:
+    """Scale and offset of ``input = photo * scale + offset`` along one axis, from where each pixel of the input was (0 to 1).
+
+    None if there is hardly anything to measure: padding, or a strip thinner than a token.
+    """
+    good = _steady(line)
+    at = (torch.arange(len(line), dtype=torch.float64) + 0.5)[good]
+    seen = line[good] * (side - 1) + 0.5
+    if len(at) < min(_FEWEST, len(line) // 3):
+        return None
+    mean_at, mean_seen = at.mean(), seen.mean()
+    slope = float(
+        ((seen - mean_seen) * (at - mean_at)).sum() / ((at - mean_at) ** 2).sum()
+    )  # photo pixels per input pixel
+    rest = seen - mean_seen - slope * (at - mean_at)
+    if slope <= 0 or float(rest.abs().max()) > _OFF * max(slope, 1.0, side / _LEVELS):
+        raise InputError("the image processor turns or bends the photo, so a map can't be put back onto it")
+    return 1 / slope, float(mean_at - mean_seen / slope)
+
+
+def canvas_of(tiles: Sequence[Geometry | None]) -> Geometry:
+    """Where the tiles of the photo, side by side, lie on it: one geometry for all of them."""
+    level = _level(tiles)
+    size, offset = [], []
+    for axis in (0, 1):
+        start = max(tile.offset[axis] for tile in level)
+        end = max(start - tile.offset[axis] + tile.input_size[axis] for tile in level)
+        size.append(round(end))
+        offset.append(start)
+    return Geometry(level[0].photo_size, (size[0], size[1]), level[0].scale, (offset[0], offset[1]))
+
+
+def _level(tiles: Sequence[Geometry | None]) -> list[Geometry]:
+    """The tiles of one scale that are most (a thumbnail stands alone), or else finest."""
+    real = [tile for tile in tiles if tile is not None]
+    levels = [[other for other in real if _alike(other, tile)] for tile in real]
+    return max(levels, key=lambda level: (len(level), level[0].scale[0] * level[0].scale[1]))
+
+
+def _alike(tile: Geometry, finest: Geometry) -> bool:
+    return all(abs(one / other - 1) < 0.06 for one, other in zip(tile.scale, finest.scale, strict=True))
+
+
+def tiled(tiles: Sequence[Geometry | None], output: Float[Tensor, "tiles tokens channels"]) -> Layout:
+    """The layout of a tower that ran on tiles of the photo: fine tiles side by side, a thumbnail of all of it over them."""
+    real = [tile for tile in tiles if tile is not None]
+    if output.ndim != 3 or len(output) not in (len(tiles), len(real)):
+        raise LayerError(
+            f"the layer's output is {tuple(output.shape)}; expected (tiles, tokens, channels) for {len(tiles)} tiles of the photo"
+        )
+    used = tiles if len(output) == len(tiles) else real
+    finest = _level(tiles)[0]
+    grid = layout_of(output[:1], finest.input_size)
+    if grid is None:
+        raise LayerError(
+            f"the layer's output is {tuple(output.shape)}, whose tokens don't lie as a grid over the tiles; name another layer"
+        )
+    rows, columns = grid.rows or 0, grid.columns or 0
+    whole = canvas_of(tiles)
+    cell = finest.input_size[0] / columns, finest.input_size[1] / rows
+    shape = max(round(whole.input_size[1] / cell[1]), 1), max(round(whole.input_size[0] / cell[0]), 1)
+    down, across = torch.meshgrid(*(torch.arange(count, dtype=torch.float64) + 0.5 for count in shape), indexing="ij")
+    x = (across * cell[0] - whole.offset[0]) / whole.scale[0]
+    y = (down * cell[1] - whole.offset[1]) / whole.scale[1]
+    layers: list[Tensor] = []
+    for number, tile in enumerate(used):
+        if tile is None:
+            continue
+        column = ((x * tile.scale[0] + tile.offset[0]) / tile.input_size[0] * columns).floor().long()
+        row = ((y * tile.scale[1] + tile.offset[1]) / tile.input_size[1] * rows).floor().long()
+        inside = (column >= 0) & (column < columns) & (row >= 0) & (row < rows)
+        token = number * output.shape[1] + grid.prefix + row * columns + column
+        for layer in layers:
+            if not bool((layer[inside] >= 0).any()):
+                layer[inside] = token[inside]
+                break
+        else:
+            layers.append(torch.where(inside, token, -1))
+    return Tokens(torch.stack(layers))
+
+
+def by_shape(input_size: tuple[int, int], output: Tensor) -> Layout:
+    """The layout that the shape of a layer's output tells: maps, or tokens in rows after a few others."""
+    found = layout_of(output, input_size)
+    if found is None:
+        raise LayerError(
+            f"the layer's output is {tuple(output.shape)}, which doesn't lie as a grid over the {input_size[0]} x {input_size[1]} input; "
+            "name another layer"
+        )
+    return found
+
+
+def merged(rows: int, columns: int, merge: int, window: int | None = None) -> Int[Tensor, "1 rows columns"]:
+    """Qwen's orders: blocks of ``merge x merge`` tokens one after the other, in rows, or in windows of ``window x window`` blocks.
+
+    >>> merged(2, 4, 2).tolist()
+    [[[0, 1, 4, 5], [2, 3, 6, 7]]]
+    """
+    down, across = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
+    block, inner = (down // merge, across // merge), (down % merge, across % merge)
+    keys = [*inner] if window is None else [block[0] % window, block[1] % window, *inner]
+    keys = [block[0], block[1], *keys] if window is None else [block[0] // window, block[1] // window, *keys]
+    order = torch.zeros(rows, columns, dtype=torch.long)
+    for key in keys:
+        order = order * (int(key.max()) + 1) + key
+    place = torch.empty(rows * columns, dtype=torch.long)
+    place[order.flatten().argsort()] = torch.arange(rows * columns)
+    return place.view(1, rows, columns)
+
+
+def placed_tokens(
+    order: Order, model: Any, inputs: dict[str, Any], photo_size: tuple[int, int]
+) -> tuple[Geometry, Layout | Placed]:
+    """Where the input lies on the photo and how the tower's tokens lie on the input, for the orders that the inputs tell.
+
+    Raises InputError for inputs without what the order needs.
+    """
+    if order in ("merged", "windows"):
+        vision = model.config.vision_config
+        frames, rows, columns = (int(one) for one in inputs["image_grid_thw"][0])
+        if frames != 1:
+            raise InputError(f"the photo became {frames} frames; expected one")
+        merge, patch = int(vision.spatial_merge_size), int(vision.patch_size)
+        window = int(vision.window_size) // merge // patch if order == "windows" else None
+        return resized(photo_size, (columns * patch, rows * patch)), Tokens(merged(rows, columns, merge, window))
+    if order == "patches":
+        patches = inputs["flattened_patches"][0]
+        at = patches[:, :2].round().long()
+        rows, columns = int(at[:, 0].max()), int(at[:, 1].max())
+        cells = torch.full((1, rows, columns), -1)
+        real = (at > 0).all(1).nonzero()[:, 0]
+        cells[0, at[real, 0] - 1, at[real, 1] - 1] = real
+        side = isqrt((patches.shape[1] - 2) // 3)
+        return resized(photo_size, (columns * side, rows * side)), Tokens(cells)
+    raise InputError(f"the order {order!r} of a tower's tokens isn't one that the inputs tell")
+
+
+def shuffled(model: Any, inputs: dict[str, Any]) -> Int[Tensor, "1 rows columns"]:
+    """ViLT's patches, which come in random order: the order of a run with the same random numbers."""
+    embeddings = model.vilt.embeddings
+    _, _, (index, shape) = embeddings.visual_embed(
+        inputs["pixel_values"], inputs["pixel_mask"], max_image_length=model.config.max_image_length
+    )
+    rows, columns = (int(one) for one in shape)
+    first = inputs["input_ids"].shape[1] + 1  # the question and the photo's class token
+    cells = torch.full((1, rows, columns), -1)
+    at = index[0].cpu()
+    cells[0, at[:, 0], at[:, 1]] = torch.arange(len(at)) + first
+    return cells
+
+
+def tiles_layout(tiles: Sequence[Geometry | None]) -> Placed:
+    """:func:`tiled` as a function of the layer's output alone."""
+    return partial(tiled, tuple(tiles))

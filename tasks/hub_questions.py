@@ -1,0 +1,56 @@
+"""The words of a question among the tokens that a model of transformers reads."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from vlcam.tasks.reading import Reading
+from vlcam.words import group
+
+
+def reading_of(model: Any, tokenizer: Any, inputs: dict[str, Any], question: str) -> Reading | None:
+    """Where the words of ``question`` are in the inputs; None if they can't be found there, or the model reads no text."""
+    ids = inputs.get("input_ids")
+    embedding = _embedding(model)
+    if not isinstance(ids, Tensor) or embedding is None:
+        return None
+    prompt = [int(token) for token in ids[0]]
+    words = question_words(tokenizer, prompt, question)
+    return Reading(embedding, tuple(prompt), words) if words else None
+
+
+def _embedding(model: Any) -> nn.Module | None:
+    """What turns the question's ids into vectors."""
+    holder = model.text_encoder if type(model).__name__ == "BlipForQuestionAnswering" else model
+    found = holder.get_input_embeddings()
+    return found if isinstance(found, nn.Module) else None
+
+
+def question_words(
+    tokenizer: Any, prompt: Sequence[int], question: str
+) -> tuple[tuple[tuple[int, int], tuple[int, ...]], ...]:
+    """For every word of the question, its characters in it, and the positions of its tokens in the prompt.
+
+    The prompt may hold much more: the photo's tokens, a template. Case and blanks may differ, as uncased tokenizers have it.
+    """
+    special = set(tokenizer.all_special_ids)
+    runs = max((prompt.count(token) for token in set(prompt)), default=0)
+    often = {token for token in set(prompt) if prompt.count(token) == runs and runs > 16}  # the photo's own token
+    places = [place for place, token in enumerate(prompt) if token not in special and token not in often]
+
+    def decode(ids: Sequence[int]) -> str:
+        return str(tokenizer.decode(list(ids), clean_up_tokenization_spaces=False))
+
+    _, written = group([prompt[place] for place in places], decode)
+    _, wanted = group(list(range(len(question))), lambda ids: question[: len(ids)])
+    have, want = [word.text.casefold() for word in written], [word.text.casefold() for word in wanted]
+    for start in range(len(have) - len(want), -1, -1):
+        if want and have[start : start + len(want)] == want:
+            found = zip(wanted, written[start : start + len(want)], strict=True)
+            return tuple(
+                (word.span, tuple(places[token] for token in tokens.tokens))
+                for word, tokens in found
+                if not word.is_punctuation and tokens.tokens
+            )
+    return ()

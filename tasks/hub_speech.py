@@ -1,0 +1,186 @@
+"""How transformers' generative models are made to speak, and to score what was said: one pass through the vision tower for both."""
+
+import inspect
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any, final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from vlcam.engine import run_once
+from vlcam.modules import find_module
+
+_LONGEST = 40
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Looked:
+    """One photo on its way through a model: the processor's inputs, and what the vision tower made of them, once it ran."""
+
+    inputs: dict[str, Any]
+    kept: list[tuple[Tensor, Any]] = field(default_factory=list)
+
+
+@final
+@dataclass(frozen=True)
+class HubSpeech:
+    """One generative model of transformers: ``look`` at the inputs, ``generate`` token ids, give the ``logits`` of given ones.
+
+    ``tower`` is the dotted name of its vision tower, ``length`` and ``beams`` are how far and how widely it searches.
+    """
+
+    tower: str | None
+    length: int = _LONGEST
+    beams: int = 1
+
+    def look(self, model: nn.Module, inputs: dict[str, Any]) -> Looked:
+        """Nothing runs yet: the tower runs when it is first asked, and once."""
+        return Looked(inputs)
+
+    def generate(self, model: Any, looked: Looked) -> list[int]:
+        """The ids that the model says by its own ``generate``, greedily or with beams, without prompt, start and end tokens."""
+        inputs, prompt = _for_generate(model, looked.inputs)
+        with self._once(model, looked):
+            found = model.generate(**inputs, max_new_tokens=self.length, num_beams=self.beams, do_sample=False)[0]
+        ids = [int(token) for token in found]
+        if prompt and ids[: len(prompt)] == prompt:
+            ids = ids[len(prompt) :]
+        ends = self.ends(model)
+        stop = next((place for place, token in enumerate(ids) if token in ends and place), len(ids))
+        ids = ids[:stop]
+        start = _start(model)
+        while ids and (ids[0] in start or ids[0] in ends):
+            ids = ids[1:]
+        return ids
+
+    def logits(self, model: Any, looked: Looked, ids: Sequence[int]) -> Float[Tensor, "tokens vocabulary"]:
+        """Teacher forcing: row ``t`` scores token ``t`` given the photo, the prompt and ``ids[:t]``."""
+        with self._once(model, looked):
+            if type(model).__name__ == "BlipForQuestionAnswering":
+                return _blip_answer(model, looked.inputs, ids)
+            inputs = dict(looked.inputs)
+            if _decodes(model):
+                before = _decoder_prompt(model, inputs.pop("decoder_input_ids", None))
+                inputs["decoder_input_ids"] = _row(model, [*before, *ids[:-1]])
+            else:
+                inputs = _extended(model, inputs, ids[:-1])
+            if "logits_to_keep" in inspect.signature(model.forward).parameters:
+                inputs["logits_to_keep"] = len(ids)
+            logits: Tensor = model(**inputs, use_cache=False).logits if _caches(model) else model(**inputs).logits
+        return logits[0, -len(ids) :]
+
+    def ends(self, model: Any) -> set[int]:
+        """The ids that end what the model says."""
+        if model.config.model_type == "blip":
+            return {int(model.config.text_config.sep_token_id)}
+        return _ids(_settings(model, "eos_token_id")) or _ids(_settings(model, "pad_token_id"))
+
+    def _once(self, model: nn.Module, looked: Looked) -> AbstractContextManager[None]:
+        return nullcontext() if self.tower is None else run_once(find_module(model, self.tower)[1], looked.kept)
+
+
+def _decodes(model: Any) -> bool:
+    """Whether text goes to a decoder of its own (T5, BART), not on from the prompt."""
+    inner = getattr(model.config, "text_config", model.config)
+    return bool(model.config.is_encoder_decoder or inner.is_encoder_decoder)
+
+
+def _caches(model: Any) -> bool:
+    return "use_cache" in inspect.signature(model.forward).parameters
+
+
+def _row(model: nn.Module, ids: Sequence[int]) -> Tensor:
+    return torch.tensor([list(ids)], dtype=torch.long, device=next(model.parameters()).device)
+
+
+def _settings(model: Any, name: str) -> Any:
+    """A setting of how to generate, from wherever this model keeps it."""
+    text = getattr(model.config, "text_config", None) or getattr(model.config, "decoder", None)
+    for holder in (getattr(model, "generation_config", None), model.config, text):
+        found = getattr(holder, name, None)
+        if found is not None:
+            return found
+    return None
+
+
+def _ids(found: Any) -> set[int]:
+    if found is None:
+        return set()
+    return {int(one) for one in found} if isinstance(found, (list, tuple)) else {int(found)}
+
+
+def _start(model: Any) -> set[int]:
+    names = ("decoder_start_token_id", "bos_token_id", "forced_bos_token_id")
+    return set().union(*(_ids(_settings(model, name)) for name in names))
+
+
+def _decoder_prompt(model: Any, given: Tensor | None) -> list[int]:
+    """What the decoder reads before its first word: its start token, and a forced first one or a task's prompt."""
+    if given is not None:
+        return [int(token) for token in given[0]]
+    start = _settings(model, "decoder_start_token_id")
+    if start is None:
+        start = _settings(model, "bos_token_id")
+    forced = _settings(model, "forced_bos_token_id")
+    return [int(start)] if forced is None else [int(start), int(forced)]
+
+
+def _blip_prompt(model: Any, inputs: dict[str, Any]) -> list[int]:
+    """BLIP's captioner starts with a token of its own, and its tokenizer's end token is no part of the prompt."""
+    begin = [int(model.config.text_config.bos_token_id)]
+    return begin if "input_ids" not in inputs else [*begin, *(int(token) for token in inputs["input_ids"][0, 1:-1])]
+
+
+def _blip_answer(model: Any, inputs: dict[str, Any], ids: Sequence[int]) -> Tensor:
+    """BLIP's question answerer has no forward that gives the logits of an answer: its parts, as ``generate`` calls them."""
+    seen = model.vision_model(pixel_values=inputs["pixel_values"])[0]
+    read = model.text_encoder(
+        input_ids=inputs["input_ids"],
+        attention_mask=inputs.get("attention_mask"),
+        encoder_hidden_states=seen,
+        encoder_attention_mask=torch.ones(seen.shape[:-1], dtype=torch.long, device=seen.device),
+    )[0]
+    answer = _row(model, [model.decoder_start_token_id, *ids[:-1]])
+    output = model.text_decoder(
+        input_ids=answer,
+        encoder_hidden_states=read,
+        encoder_attention_mask=torch.ones(read.shape[:-1], dtype=torch.long, device=read.device),
+    )
+    logits: Tensor = output.logits
+    return logits[0]
+
+
+def _for_generate(model: Any, inputs: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
+    """What ``generate`` takes, and what of its result is only the prompt."""
+    if "input_ids" not in inputs or _decodes(model):
+        return inputs, []
+    if model.config.model_type == "blip":
+        if type(model).__name__ == "BlipForQuestionAnswering":
+            return inputs, []
+        # `generate` overwrites the first of them in place.
+        return {**inputs, "input_ids": inputs["input_ids"].clone()}, _blip_prompt(model, inputs)
+    return inputs, [int(token) for token in inputs["input_ids"][0]]
+
+
+def _extended(model: Any, inputs: dict[str, Any], ids: Sequence[int]) -> dict[str, Any]:
+    """The inputs with ``ids`` after the prompt; whatever goes along with the prompt's tokens grows, too."""
+    kind = model.config.model_type
+    if kind == "blip":
+        found = {key: value for key, value in inputs.items() if key not in ("input_ids", "attention_mask")}
+        return {**found, "input_ids": _row(model, [*_blip_prompt(model, inputs), *ids])}
+    if "input_ids" not in inputs:
+        return {**inputs, "input_ids": _row(model, [int(_settings(model, "bos_token_id")), *ids])}
+    prompt = inputs["input_ids"]
+    extended = dict(inputs)
+    for key, value in inputs.items():
+        if not isinstance(value, Tensor) or value.shape != prompt.shape:
+            continue
+        # PaliGemma reads its prompt both ways (0) and its answer one way (1).
+        number = 1 if key == "attention_mask" or (key == "token_type_ids" and kind == "paligemma") else 0
+        more = _row(model, ids) if key == "input_ids" else torch.full_like(_row(model, ids), number)
+        extended[key] = torch.cat([value, more.to(value.dtype)], 1)
+    return extended
