@@ -18,6 +18,7 @@ from vlcam.scenes.words import Vocabulary
 from vlcam.scenes.zoo import MEAN, STD, Which, beam_search, greedy, load, recorded_sums, weights_folder
 from vlcam.tasks.captioning import Captioning
 from vlcam.tasks.classification import Classification
+from vlcam.tasks.reading import Reading
 from vlcam.tasks.vqa import VQA
 
 LAYER = "features"
@@ -101,13 +102,15 @@ def _word_logits(model: nn.Module, photo: Tensor, ids: Sequence[int]) -> Tensor:
 
 def vqa(model: nn.Module | None = None) -> VQA:
     """Answers questions of the scenes' grammar, such as "what colour is the star"."""
+    chosen = load("vqa") if model is None else model
     return VQA(
-        load("vqa") if model is None else model,
+        chosen,
         answers=ANSWERS,
         preprocess=_PREPROCESS,
         read=_read,
         logits=_answer_logits,
         layer=LAYER,
+        reading=partial(_reading, chosen),
         name="scenes-vqa",
         names=names("vqa") if model is None else None,
     )
@@ -122,6 +125,18 @@ def _read(question: str) -> Tensor:
             f"the question has {len(words)} words; the bundled model reads at most {QUESTION_LENGTH}: shorten it"
         )
     return torch.tensor([QUESTION_VOCABULARY.encode(words)], dtype=torch.long)
+
+
+def _reading(model: nn.Module, ids: Tensor, question: str) -> Reading:
+    """Every word of the question is one token; punctuation around words is none."""
+    assert isinstance(model, SceneVQA)
+    spans = []
+    end = 0
+    for word in _plain(question):
+        start = question.lower().index(word, end)
+        end = start + len(word)
+        spans.append((start, end))
+    return Reading(model.embed, tuple(ids[0].tolist()), tuple((span, (place,)) for place, span in enumerate(spans)))
 
 
 def _plain(text: str) -> list[str]:

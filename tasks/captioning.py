@@ -27,7 +27,7 @@ from vlcam.contracts import (
 )
 from vlcam.engine import unrecorded
 from vlcam.labels import contrast_target
-from vlcam.plumbing import log_probability, to_model
+from vlcam.plumbing import log_probability, own_logits, to_model
 from vlcam.words import Word, group
 
 
@@ -94,7 +94,7 @@ class Captioning:
         ids = self._spoken_ids(encoded, request)
         logits = self._logits(encoded, ids)
         sure = log_probability(logits, ids)
-        spoken = sure if request.measure == "log-probability" else _own_logits(logits, ids)
+        spoken = sure if request.measure == "log-probability" else own_logits(logits, ids)
         text, words = group(ids, self.tokens.decode)
         shown = [word for word in words if word.tokens and not word.is_punctuation]
         parts: list[tuple[str, Kind, tuple[int, ...], tuple[int, int]]] = [
@@ -181,7 +181,7 @@ class Captioning:
         first = word.tokens[0]
         rows = logits if len(instead) == 1 else self._logits(encoded, (*ids[:first], *instead))
         own = tuple(ids[place] for place in word.tokens)
-        of = log_probability if measure == "log-probability" else _own_logits
+        of = log_probability if measure == "log-probability" else own_logits
         score = of(logits[list(word.tokens)], own).sum() - of(rows[first : first + len(instead)], instead).sum()
         return score, contrast_target(this, that, float(score.detach()), (*own, *instead), measure)
 
@@ -194,9 +194,3 @@ class Captioning:
         if middle and (*ids[:first], *middle, *after) == changed:
             return middle
         return self._ids(that)
-
-
-def _own_logits(logits: Tensor, ids: Sequence[int]) -> Tensor:
-    """``logits[t, ids[t]]``, ``(places,)``; half precision is widened to float32, as for log-probabilities."""
-    wide = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
-    return wide[range(len(ids)), list(ids)]

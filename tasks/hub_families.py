@@ -1,5 +1,6 @@
 """What is known about the generative families of transformers: where to tap them, how they want to be asked."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, final
 
@@ -53,6 +54,7 @@ FAMILIES: dict[str, Family] = {
         Family("llava", "CLIP ViT", _CLIP, caption=_ASK.format(_DESCRIBE), question=_ASK),
         Family("vipllava", "CLIP ViT", _CLIP, caption=_ASK.format(_DESCRIBE), question=_ASK),
         Family("llava_next", "CLIP ViT, tiles", _CLIP, "tiles", caption=_ASK.format(_DESCRIBE), question=_ASK),
+        Family("llava_onevision", "SigLIP ViT, tiles", _CLIP, "tiles", caption=_DESCRIBE, question="{}"),
         Family("paligemma", "SigLIP ViT", ("post_layernorm", "vision_model.post_layernorm"), caption="caption en",
                question="answer en {}"),
         Family("gemma3", "SigLIP ViT", ("post_layernorm", "vision_model.post_layernorm"), caption=_DESCRIBE, question="{}"),
@@ -68,6 +70,22 @@ FAMILIES: dict[str, Family] = {
 }  # fmt: skip
 
 
+CLASSIFIERS: dict[str, str] = {
+    "resnet": "convolutional",
+    "regnet": "convolutional",
+    "convnextv2": "convolutional",
+    "pvt_v2": "hierarchical transformer",
+    "swin": "Swin",
+    "swinv2": "Swin",
+    "vit": "ViT, class token",
+    "deit": "ViT, class and distillation token",
+    "beit": "ViT, pooled",
+    "dinov2": "ViT, class token and patches",
+    "dinov2_with_registers": "ViT, class token and patches",
+}
+"""The image classifiers that the tests run; any other is explained, too, with a layer that is said to be guessed."""
+
+
 def tower_of(model: nn.Module) -> str | None:
     """The dotted name of the vision tower, or None if the model has nothing of a known name."""
     names = [name for name in named_modules(model) if name]
@@ -81,9 +99,7 @@ def tower_of(model: nn.Module) -> str | None:
 def tap_of(model: nn.Module, family: Family, tower: str) -> str | None:
     """The dotted name of the layer to explain, or None if this version of the model has no such layer."""
     config: Any = model.config
-    # LLaVA's projector reads an earlier layer than the last, by the numbering of hidden states (-1: after the last layer).
     chosen = getattr(config, "vision_feature_layer", None)
-    number = chosen[-1] if isinstance(chosen, (list, tuple)) else chosen
     names = named_modules(model)
     for tap in family.taps:
         path = tower
@@ -91,10 +107,8 @@ def tap_of(model: nn.Module, family: Family, tower: str) -> str | None:
             if part == "-1":
                 inner = names[path]
                 count = len(inner) if isinstance(inner, nn.ModuleList) else 0
-                last = count - 1
-                if number is not None and tap.endswith("layers.-1"):
-                    last = count + number if number < 0 else number - 1
-                path = f"{path}.{last}"
+                deepest = tap.endswith(("layer.-1", "layers.-1")) and chosen is not None
+                path = f"{path}.{_deepest(chosen, count) if deepest else count - 1}"
             else:
                 path = f"{path}.{part}"
             if path not in names:
@@ -102,3 +116,9 @@ def tap_of(model: nn.Module, family: Family, tower: str) -> str | None:
         else:
             return path
     return None
+
+
+def _deepest(chosen: int | Sequence[int], count: int) -> int:
+    """The last of ``count`` layers that LLaVA's projector reads; hidden state 0 is before the first, -1 after the last."""
+    numbers = [chosen] if isinstance(chosen, int) else chosen
+    return max(count + number if number < 0 else number - 1 for number in numbers)

@@ -13,9 +13,13 @@ from vlcam.contracts import Geometry, InputError, Layout
 from vlcam.photo import as_rgb
 from vlcam.tasks.hub_families import Family
 from vlcam.tasks.hub_places import Order, by_shape, canvas_of, measured, placed_tokens, tiles_layout
+from vlcam.tasks.hub_speech import decoder_start
 
-_SPACED = ("paligemma", "blip", "blip-2", "instructblip", "git", "kosmos-2", "florence2", "pix2struct", "vilt")
+_SPACED = ("blip", "blip-2", "instructblip", "git", "kosmos-2", "florence2", "pix2struct", "vilt")
 """Families whose processors put the photo's tokens into the text by themselves, or that need none."""
+
+_READS = ("blip-2", "instructblip", "kosmos-2", "florence2")
+"""Families that read a text in any case: places for the photo, at least."""
 
 
 @final
@@ -118,25 +122,29 @@ class HubInputs:
             raise InputError(
                 "this Pix2Struct model draws the question into the picture, which vlcam can't put back onto the photo"
             )
-        if kind == "vision-encoder-decoder" or kind == "git":
+        if kind in ("vision-encoder-decoder", "pix2struct", "git"):
             found = dict(self.processor(images=photo, return_tensors="pt"))
             if text:
-                ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-                key = "decoder_input_ids" if kind == "vision-encoder-decoder" else "input_ids"
-                begin = self._begin(kind)
-                found[key] = torch.tensor([[*begin, *(one for one in ids if [one] != begin)]])
-                if key == "input_ids":
-                    found["attention_mask"] = torch.ones_like(found[key])
+                found.update(self._said_first(kind, text))
             return found
-        if kind not in _SPACED:
+        if kind == "paligemma":
+            text = f"{self.processor.image_token}{text}"  # without it the processor guesses, and warns of that
+        elif kind not in _SPACED:
             text = self._with_photo(text)
-        return dict(self.processor(images=photo, text=text or None, return_tensors="pt"))
+        none = "" if kind in _READS else None
+        found = dict(self.processor(images=photo, text=text or none, return_tensors="pt"))
+        found.pop("labels", None)  # PaliGemma's processor is ready to train
+        return found
 
-    def _begin(self, kind: str) -> list[int]:
+    def _said_first(self, kind: str, text: str) -> dict[str, Any]:
+        """A prompt that the model's own words go on from, after the token that begins them; Donut's prompts bring their own."""
+        ids = [int(one) for one in self.tokenizer(text, add_special_tokens=False)["input_ids"]]
         if kind == "git":
-            return [int(self.tokenizer.cls_token_id)]
-        start: Any = self.model.config.decoder_start_token_id  # type: ignore[union-attr]
-        return [int(start)] if start is not None else []
+            row = torch.tensor([[int(self.tokenizer.cls_token_id), *ids]])
+            return {"input_ids": row, "attention_mask": torch.ones_like(row)}
+        config: Any = self.model.config
+        begin = [] if kind == "vision-encoder-decoder" and "donut" in config.encoder.model_type else decoder_start(self.model)
+        return {"decoder_input_ids": torch.tensor([ids if ids[:1] == begin else [*begin, *ids]])}
 
     def _with_photo(self, text: str) -> str:
         """The text with the token that stands for the photo, unless it has it already."""

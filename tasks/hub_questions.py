@@ -11,7 +11,7 @@ from vlcam.words import group
 
 def reading_of(model: Any, tokenizer: Any, inputs: dict[str, Any], question: str) -> Reading | None:
     """Where the words of ``question`` are in the inputs; None if they can't be found there, or the model reads no text."""
-    ids = inputs.get("input_ids")
+    ids = inputs.get("input_ids", inputs.get("decoder_input_ids"))
     embedding = _embedding(model)
     if not isinstance(ids, Tensor) or embedding is None:
         return None

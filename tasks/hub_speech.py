@@ -49,7 +49,7 @@ class HubSpeech:
         ids = [int(token) for token in found]
         if prompt and ids[: len(prompt)] == prompt:
             ids = ids[len(prompt) :]
-        ends = self.ends(model)
+        ends = self.ends(model) | _ids(getattr(model.config, "image_token_id", None))  # what stands for a photo is no word
         stop = next((place for place, token in enumerate(ids) if token in ends and place), len(ids))
         ids = ids[:stop]
         start = _start(model)
@@ -98,9 +98,10 @@ def _row(model: nn.Module, ids: Sequence[int]) -> Tensor:
 
 
 def _settings(model: Any, name: str) -> Any:
-    """A setting of how to generate, from wherever this model keeps it."""
+    """A setting of how to generate, from wherever this model keeps it; if it lets an inner model generate, that one's count."""
     text = getattr(model.config, "text_config", None) or getattr(model.config, "decoder", None)
-    for holder in (getattr(model, "generation_config", None), model.config, text):
+    inner = getattr(model, "language_model", None) or getattr(model, "text_model", None)
+    for holder in (*(getattr(one, "generation_config", None) for one in (inner, model)), model.config, text):
         found = getattr(holder, name, None)
         if found is not None:
             return found
@@ -122,11 +123,14 @@ def _decoder_prompt(model: Any, given: Tensor | None) -> list[int]:
     """What the decoder reads before its first word: its start token, and a forced first one or a task's prompt."""
     if given is not None:
         return [int(token) for token in given[0]]
-    start = _settings(model, "decoder_start_token_id")
-    if start is None:
-        start = _settings(model, "bos_token_id")
     forced = _settings(model, "forced_bos_token_id")
-    return [int(start)] if forced is None else [int(start), int(forced)]
+    return decoder_start(model) if forced is None else [*decoder_start(model), int(forced)]
+
+
+def decoder_start(model: Any) -> list[int]:
+    """The token that a model with a decoder of its own begins with."""
+    start = _settings(model, "decoder_start_token_id")
+    return [int(_settings(model, "bos_token_id") if start is None else start)]
 
 
 def _blip_prompt(model: Any, inputs: dict[str, Any]) -> list[int]:
@@ -156,7 +160,9 @@ def _blip_answer(model: Any, inputs: dict[str, Any], ids: Sequence[int]) -> Tens
 
 def _for_generate(model: Any, inputs: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
     """What ``generate`` takes, and what of its result is only the prompt."""
-    if "input_ids" not in inputs or _decodes(model):
+    if _decodes(model):
+        return inputs, [int(token) for row in inputs.get("decoder_input_ids", ()) for token in row]
+    if "input_ids" not in inputs:
         return inputs, []
     if model.config.model_type == "blip":
         if type(model).__name__ == "BlipForQuestionAnswering":
@@ -177,7 +183,7 @@ def _extended(model: Any, inputs: dict[str, Any], ids: Sequence[int]) -> dict[st
     prompt = inputs["input_ids"]
     extended = dict(inputs)
     for key, value in inputs.items():
-        if not isinstance(value, Tensor) or value.shape != prompt.shape:
+        if not isinstance(value, Tensor) or value.shape != prompt.shape or key.startswith("qformer"):
             continue
         # PaliGemma reads its prompt both ways (0) and its answer one way (1).
         number = 1 if key == "attention_mask" or (key == "token_type_ids" and kind == "paligemma") else 0

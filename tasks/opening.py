@@ -84,7 +84,7 @@ def load(
         opened = _in_memory(name, text, labels, preprocess, processor, speech)
     elif text in BUNDLED:
         _refuse(text, {**given, "arch": arch}, "is complete as it is")
-        opened = BUNDLED[text]()
+        opened = bundled.captioner(beams=beams) if text == "scenes/captioner" else BUNDLED[text]()
     elif text.endswith(SUFFIXES) or (isinstance(name, Path) and name.suffix and not name.is_dir()):
         _refuse(text, {"processor": processor, "revision": revision}, "is a state dict")
         if arch is None:

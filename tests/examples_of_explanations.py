@@ -207,9 +207,7 @@ def weighed() -> Explanation:
     scores = (-0.34, -1.43, -7.8, 1.09)
     targets = tuple(
         replace(target, reading=reading, score=score, measure="log-probability", gain=gain)
-        for target, reading, score, gain in zip(
-            found.targets, readings, scores, (2.31, -0.71, 0.02, None), strict=True
-        )
+        for target, reading, score, gain in zip(found.targets, readings, scores, (2.31, -0.71, 0.02, None), strict=True)
     )
     words = ((0, 4), (5, 11), (12, 14), (15, 18), (19, 23))
     return replace(found, targets=targets, question_words=words, notes=("The layer was guessed.", "A second note."))

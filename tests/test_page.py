@@ -104,7 +104,11 @@ class TestDocument:
         ]  # fmt: skip
         assert [n for n, target in enumerate(found["targets"]) if target["certain"]] == [6, 8]
         assert "measure='logit'" in found["targets"][6]["noticeLong"]
-        assert [target["scoreName"] for target in found["targets"][-3:]] == ["log-probability", "difference", "difference"]
+        assert [target["scoreName"] for target in found["targets"][-3:]] == [
+            "log-probability",
+            "difference",
+            "difference",
+        ]
         assert document(replace(certain(), targets=captioning().targets))["targets"][6]["scoreName"] == "score"
 
     def test_words_without_a_span_are_not_lost(self) -> None:

@@ -209,6 +209,12 @@ class TestBrowser:
         assert box["y"] == pytest.approx(0, abs=1)
         assert box["height"] <= 0.44 * 844
 
+    def test_on_a_phone_a_notice_leaves_room_for_the_words(self, show: Any) -> None:
+        tab = show(certain(), width=390, height=844)
+        word(tab, 6).hover()
+        assert "--measure\xa0logit" in tab.locator("#photo-1 .notice").inner_text()
+        assert tab.locator("#photo-1 .picture").bounding_box()["height"] <= 0.48 * 844
+
     def test_print(self, show: Any) -> None:
         tab = show(captioning(), vqa())
         tab.emulate_media(media="print")

@@ -341,7 +341,9 @@ def test_captions_that_cannot_be_explained(
 
 def test_logits_of_words(captioner: Captioning) -> None:
     text, ids = "a doggy and a cat", [0, 1, 6, 5, 0, 2]
-    explanation = vlcam.explain(captioner, PHOTO, caption=text, measure="logit", contrast=[("cat", "red"), ("doggy", "a")])
+    explanation = vlcam.explain(
+        captioner, PHOTO, caption=text, measure="logit", contrast=[("cat", "red"), ("doggy", "a")]
+    )
     usual = vlcam.explain(captioner, PHOTO, caption=text, contrast=[("cat", "red"), ("doggy", "a")])
     model = captioner.model
     assert isinstance(model, TinyCaptioner)
@@ -402,7 +404,12 @@ def test_answers(vqa: VQA) -> None:
     assert vqa.model.cnn.runs == 1
     assert explanation.question == "what colour"
     yes, red, contrast = explanation
-    assert (yes.label, yes.target.kind, yes.target.measure, contrast.target.measure) == ("yes", "answer", "logit", "logit")
+    assert (yes.label, yes.target.kind, yes.target.measure, contrast.target.measure) == (
+        "yes",
+        "answer",
+        "logit",
+        "logit",
+    )
     torch.testing.assert_close(contrast.signed_map, yes.signed_map - red.signed_map, atol=1e-6, rtol=1e-4)
     again = vlcam.explain(vqa, PHOTO, question="is there a cat", targets=["yes"])
     assert not torch.equal(again.maps[0], yes.signed_map)

@@ -63,6 +63,11 @@ def maps_from(
             if isinstance(grid, Grid) and len(leaf) == 1
             else torch.cat([grid.to_maps(one) for one in found])
         )
+        if not slopes.any() and found.any():
+            raise LayerError(
+                f"at layer {recording.layer_name!r} the whole gradient lies on tokens that are no part of the photo, such as a class "
+                "token, so its map would be empty; explain an earlier layer"
+            )
         return LayerMaps(
             layer=recording.layer_name,
             maps=grid.place(method.function(activations, slopes)),

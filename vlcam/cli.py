@@ -44,7 +44,8 @@ TopOption = Annotated[int, typer.Option("--top", min=1, help="How many the model
 ModelOption = Annotated[
     str | None,
     typer.Option(
-        "--model", help="torchvision/NAME, timm/NAME, or a state dict (with --arch); by default the bundled one."
+        "--model",
+        help="torchvision/NAME, timm/NAME, a folder or hub id of transformers, or a state dict (with --arch); see: vlcam models.",
     ),
 ]
 ArchOption = Annotated[
@@ -52,6 +53,22 @@ ArchOption = Annotated[
 ]
 DeviceOption = Annotated[
     str | None, typer.Option("--device", help="Where to run it, such as cuda; by default the CPU.")
+]
+MeasureOption = Annotated[
+    str, typer.Option("--measure", help="Explain each word's log-probability, or its logit if that is nearly certain.")
+]
+GainOption = Annotated[
+    str | None, typer.Option("--gain", help="Also score the words without the image: blank, or blur.")
+]
+DtypeOption = Annotated[
+    str | None, typer.Option("--dtype", help="float32, float16 or bfloat16; by default as the weights are.")
+]
+RevisionOption = Annotated[str | None, typer.Option("--revision", help="A branch, tag or commit of a hub model.")]
+PromptOption = Annotated[
+    str | None, typer.Option("--prompt", help="What a model that writes is told first; {} stands for the question.")
+]
+LengthOption = Annotated[
+    int, typer.Option("--length", min=1, max=1000, help="How many tokens a model of yours says at most.")
 ]
 RankingOption = Annotated[
     str, typer.Option("--ranking", help="Neurons by contribution in this image, or as in the paper by alpha.")
@@ -148,11 +165,13 @@ def classify(
     ranking: RankingOption = "contribution",
     model: ModelOption = None,
     arch: ArchOption = None,
+    revision: RevisionOption = None,
     device: DeviceOption = None,
+    dtype: DtypeOption = None,
     out: OutOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Explain the classes that a classifier sees: the bundled one, or any of torchvision and timm."""
+    """Explain the classes that a classifier sees: the bundled one, or one of torchvision, timm or transformers."""
     from vlcam.commands import Wanted, run_task
 
     wanted = Wanted(
@@ -164,7 +183,9 @@ def classify(
         ranking=ranking,
         model=model,
         arch=arch,
+        revision=revision,
         device=device,
+        dtype=dtype,
     )
     return run_task("classification", images, wanted, out=out, as_json=as_json)
 
@@ -179,19 +200,21 @@ def caption(
         int, typer.Option("--beams", min=1, max=64, help="Search for the model's own caption with that many beams.")
     ] = 1,
     contrast: ContrastOption = None,
-    measure: Annotated[
-        str, typer.Option("--measure", help="Explain each word's log-probability, or its logit if that is nearly certain.")
-    ] = "log-probability",
-    gain: Annotated[
-        str | None, typer.Option("--gain", help="Also score the words without the image: blank, or blur.")
-    ] = None,
+    measure: MeasureOption = "log-probability",
+    gain: GainOption = None,
     layer: LayerOption = None,
     method: MethodOption = "gradcam",
     ranking: RankingOption = "contribution",
+    model: ModelOption = None,
+    revision: RevisionOption = None,
+    prompt: PromptOption = None,
+    length: LengthOption = 40,
+    device: DeviceOption = None,
+    dtype: DtypeOption = None,
     out: OutOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Explain each word of the bundled captioner's caption, or of one you give."""
+    """Explain each word of a captioner's caption, or of one you give: the bundled captioner, or one of transformers."""
     from vlcam.commands import Wanted, run_task
 
     wanted = Wanted(
@@ -203,6 +226,12 @@ def caption(
         method=method,
         ranking=ranking,
         beams=beams,
+        model=model,
+        revision=revision,
+        prompt=prompt,
+        length=length,
+        device=device,
+        dtype=dtype,
     )
     return run_task("captioning", images, wanted, out=out, as_json=as_json)
 
@@ -216,13 +245,21 @@ def vqa(
     ] = None,
     contrast: ContrastOption = None,
     top: TopOption = 3,
+    measure: MeasureOption = "log-probability",
+    gain: GainOption = None,
     layer: LayerOption = None,
     method: MethodOption = "gradcam",
     ranking: RankingOption = "contribution",
+    model: ModelOption = None,
+    revision: RevisionOption = None,
+    prompt: PromptOption = None,
+    length: LengthOption = 40,
+    device: DeviceOption = None,
+    dtype: DtypeOption = None,
     out: OutOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Explain the answers of the bundled question-answering model."""
+    """Explain the answers to a question: of the bundled model, or of one of transformers."""
     from vlcam.commands import Wanted, run_task
 
     wanted = Wanted(
@@ -230,11 +267,34 @@ def vqa(
         question=question,
         contrast=tuple(contrast or ()),
         top=top,
+        measure=measure,
+        gain=gain,
         layer=layer,
         method=method,
         ranking=ranking,
+        model=model,
+        revision=revision,
+        prompt=prompt,
+        length=length,
+        device=device,
+        dtype=dtype,
     )
     return run_task("vqa", images, wanted, out=out, as_json=as_json)
+
+
+@app.command()
+def models(
+    name: Annotated[
+        str | None, typer.Argument(help="A model, as for --model: list its layers.", show_default=False)
+    ] = None,
+    arch: ArchOption = None,
+    revision: RevisionOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the model families that vlcam knows; with a name, the layers of that model and which one is explained."""
+    from vlcam.catalogue import run_models
+
+    run_models(name, arch=arch, revision=revision, as_json=as_json)
 
 
 @app.command()

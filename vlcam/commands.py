@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, final
 
+import torch
 from PIL import Image
 
 from vlcam import __version__, console, summary
@@ -34,7 +35,7 @@ _LONGEST_SEED = 18  # digits
 class Wanted:
     """The options of classify, caption and vqa. ``targets``: classes or answers; ``contrast``: texts THIS:THAT.
 
-    ``model``, ``arch`` and ``device`` are those of :func:`vlcam.load`; by default the bundled model.
+    ``model``, ``arch``, ``revision``, ``device``, ``dtype`` and ``length`` are those of :func:`vlcam.load`; by default the bundled model.
     """
 
     targets: tuple[str, ...] = ()
@@ -50,7 +51,20 @@ class Wanted:
     gain: str | None = None
     model: str | None = None
     arch: str | None = None
+    revision: str | None = None
     device: str | None = None
+    dtype: str | None = None
+    prompt: str | None = None
+    length: int = 40
+
+    def precision(self) -> torch.dtype | None:
+        """The model's precision, if another than its weights' was asked for."""
+        if self.dtype is None:
+            return None
+        known = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+        if self.dtype not in known:
+            raise InputError(f"--dtype {self.dtype!r} was given; expected {', '.join(known)}")
+        return known[self.dtype]
 
     def scored(self) -> Literal["log-probability", "logit"]:
         """What the scores of words are."""
@@ -181,20 +195,23 @@ def run_neurons(model: str, *, unit: int | None, concept: str | None, as_json: b
 
 def _open_task(kind: TaskKind, wanted: Wanted) -> Task:
     if wanted.model is not None:
-        task = load(wanted.model, arch=wanted.arch, device=wanted.device)
-        if task.kind != kind:
-            raise InputError(f"{wanted.model} is a model for {task.kind}, not for {kind}")
-        return task
+        if not wanted.model.startswith(("torchvision/", "scenes/")):
+            console.hush_transformers()
+        return load(
+            wanted.model,
+            arch=wanted.arch,
+            revision=wanted.revision,
+            task=kind,
+            beams=wanted.beams,
+            length=wanted.length,
+            device=wanted.device,
+            dtype=wanted.precision(),
+        )
     if wanted.arch is not None:
         raise InputError(f"--arch {wanted.arch} goes with --model and the path of a state dict")
-    if wanted.device is not None:
-        return load(
-            f"scenes/{'classifier' if kind == 'classification' else 'captioner' if kind == 'captioning' else 'vqa'}",
-            device=wanted.device,
-        )
-    if kind == "captioning":
-        return bundled.captioner(beams=wanted.beams)
-    return bundled.classifier() if kind == "classification" else bundled.vqa()
+    if wanted.revision is not None:
+        raise InputError(f"--revision {wanted.revision} goes with --model and a hub id")
+    return load(_BUNDLED[kind], beams=wanted.beams, device=wanted.device, dtype=wanted.precision())
 
 
 def _check(task: Task, wanted: Wanted) -> None:
@@ -202,10 +219,16 @@ def _check(task: Task, wanted: Wanted) -> None:
     find_method(wanted.method)
     if wanted.ranking not in RANKINGS:
         raise InputError(f"ranking {wanted.ranking!r} was given; expected one of {', '.join(RANKINGS)}")
-    blank = Image.new("RGB", (8, 8))
+    blank = Image.new("RGB", (64, 64))
     wanted.without()
     request = Request(
-        wanted.targets, wanted.caption, wanted.question, wanted.top, wanted.pairs(), measure=wanted.scored()
+        wanted.targets,
+        wanted.caption,
+        wanted.question,
+        wanted.top,
+        wanted.pairs(),
+        prompt=wanted.prompt,
+        measure=wanted.scored(),
     )
     prepared = task.prepare(blank, request)
     if wanted.layer is not None:
@@ -228,6 +251,7 @@ def _explain_one(task: Task, source: str, wanted: Wanted) -> Explanation:
         method=wanted.method,
         layer=wanted.layer,
         ranking=wanted.ranking,
+        prompt=wanted.prompt,
         measure=wanted.scored(),
         gain=wanted.without(),
         name=name,

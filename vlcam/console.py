@@ -85,11 +85,14 @@ def paragraph(text: str, indent: int) -> None:
         line([(row, "italic")])
 
 
-def table(head: Sequence[str], body: Sequence[Sequence[str]]) -> None:
-    """Rows under a head; the first column to the left, the others to the right."""
+def table(head: Sequence[str], body: Sequence[Sequence[str]], *, texts: int = 1) -> None:
+    """Rows under a head; the first columns, which hold texts, to the left, the others to the right."""
     widths = [max(len(row[column]) for row in (head, *body)) for column in range(len(head))]
     for number, row in enumerate((head, *body)):
-        cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        padded = zip(row, widths, strict=True)
+        cells = [
+            cell.ljust(width) if place < texts else cell.rjust(width) for place, (cell, width) in enumerate(padded)
+        ]
         line([("  ".join(cells), "" if number else "bold")])
     line()
 
@@ -148,3 +151,11 @@ def _printable(text: str) -> str:
     return "".join(
         character if character.isprintable() else " " if character == "\u00a0" else "?" for character in text
     )
+
+
+def hush_transformers() -> None:
+    """Keep transformers' bars and remarks about loading off the terminal; for commands, which own it."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()

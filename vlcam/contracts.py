@@ -135,8 +135,8 @@ class Spoken:
 
     ``scores`` are ``(targets,)`` differentiable scalars in the order of ``targets``. ``text`` is what the spans of the targets
     refer to: the caption, the answer, or the top class. ``layout`` says how the layer's output lies on the model's input, or is a
-    function of that output that does; by default it lies as the maps of a CNN. ``asked`` is the question, if its words are to be weighed; ``notes`` are sentences that belong to
-    the result, such as that the layer was guessed.
+    function of that output that does; by default it lies as the maps of a CNN. ``asked`` is the question, if its words are to be
+    weighed; ``notes`` are sentences that belong to the result, such as that the layer was guessed.
     """
 
     scores: Float[Tensor, " targets"]

@@ -106,7 +106,9 @@ def explain(
         check_layer(task, wanted, prepared, request)
     try:
         spoken, found = _run(task, prepared, request, wanted, chosen)
-    except LayerError:
+    except LayerError as error:
+        if layer is not None and isinstance(task.layer, str) and layer != task.layer:
+            raise LayerError(f"{error}; {task.layer!r}, which is explained by default, works") from error
         if wanted is not None:
             raise
         # The layer chosen by itself in an earlier run didn't lead to these targets and is forgotten: choose anew.

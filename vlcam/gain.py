@@ -9,8 +9,8 @@ light or colour. ``blur``: a Gaussian blur with a deviation of a tenth of the ph
 remain, so what is measured is what the details say.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
-from math import nan
 
 import torch
 from PIL import Image as Pictures
@@ -51,21 +51,30 @@ def with_gain(explanation: Explanation, task: Task, photo: Image, request: Reque
     seen = explanation.targets
     if any(target.measure != "log-probability" for target in seen):
         seen = scored(task, photo, request)
-    names = [[(one.label, one.token_ids) for one in targets] for targets in (explanation.targets, seen, blind)]
-    if not names[0] == names[1] == names[2]:
-        raise InputError(
-            f"{explanation.model} scored other words on the second run than on the first; its task must score Request.ids if given"
-        )
-    targets = tuple(
-        replace(target, gain=one.score - other.score if other.measure == "log-probability" else None)
-        for target, one, other in zip(explanation.targets, seen, blind, strict=True)
-    )
+    pairs = zip(_in_order(explanation, seen), _in_order(explanation, blind), strict=True)
+    gains = [one.score - other.score if other.measure == "log-probability" else None for one, other in pairs]
+    targets = tuple(replace(target, gain=gain) for target, gain in zip(explanation.targets, gains, strict=True))
     note = (
         f"Nats from the image: how much the log-probability of a word rises with the image, compared to the same model "
         f"{_NOTE[without]}. High: the word was seen. About 0: the language would have said it anyway. Negative: the image speaks "
         "against it."
     )
     return replace(explanation, targets=targets, notes=(*explanation.notes, note))
+
+
+def _in_order(explanation: Explanation, found: Sequence[Target]) -> list[Target]:
+    """What another run found about the explanation's targets, in their order: answers may be ranked otherwise without the image."""
+    left, out = list(found), []
+    for target in explanation.targets:
+        names = target.kind, target.label, target.token_ids
+        same = next((one for one in left if (one.kind, one.label, one.token_ids) == names), None)
+        if same is None:
+            raise InputError(
+                f"{explanation.model} didn't score {target.label!r} again on a second run; its task must score Request.ids if given"
+            )
+        left.remove(same)
+        out.append(same)
+    return out
 
 
 def said(explanation: Explanation, request: Request) -> tuple[int, ...] | None:

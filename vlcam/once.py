@@ -48,14 +48,14 @@ def run_once(module: nn.Module, kept: list[tuple[Tensor, Any]]) -> Iterator[None
         before.append((paused.get(), torch.is_grad_enabled()))
         paused.set(found is not None)
         if found is not None:
-            return copy.copy(found)  # the model may change its fields
+            return _own(found)
         torch.set_grad_enabled(True)  # the layer's output is the first tensor that asks for gradients
         return inner(*args, **kwargs)
 
     def after(module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
         photo = seen(args, kwargs)
         if photo is not None and output is not None and known(photo) is None:
-            kept.append((photo, copy.copy(output)))
+            kept.append((photo, _own(output)))
         stopped, autograd = before.pop()
         paused.set(stopped)
         torch.set_grad_enabled(autograd)
@@ -73,6 +73,11 @@ def run_once(module: nn.Module, kept: list[tuple[Tensor, Any]]) -> Iterator[None
             module.forward = own
         if before:  # it failed in the middle
             paused.set(before[0][0])
+
+
+def _own(output: Any) -> Any:
+    """A record of its own, since the model may change its fields; a tensor as it is."""
+    return output if isinstance(output, Tensor) else copy.copy(output)
 
 
 def _same(one: Tensor, other: Tensor) -> bool:

@@ -136,7 +136,10 @@ def show_measured(measured: Mapping[str, Any]) -> None:
 
 def _show_gains(gains: Mapping[str, Any]) -> None:
     """How well visual gain, and the plain log-probability, tell words apart: AUROC with its 95 % interval."""
-    titles = {"seen": "words that show, against function words", "true": "true words, against false ones in their place"}
+    titles = {
+        "seen": "words that show, against function words",
+        "true": "true words, against false ones in their place",
+    }
     for part, title in titles.items():
         columns = [name for name in next(iter(gains[part].values()), {}) if name not in ("positives", "negatives")]
         body = [

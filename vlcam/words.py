@@ -8,7 +8,6 @@ that occurs twice is two words.
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from os.path import commonprefix
 from typing import final
 from unicodedata import category
 
@@ -74,15 +73,19 @@ def group(ids: Sequence[int], decode: Callable[[Sequence[int]], str]) -> tuple[s
     for place in range(len(ids)):
         tokens[owner[min(written, len(owner) - 1)]].append(place)
         # What an unfinished character looks like is not what it becomes: only what agrees with the whole text is written.
-        written = max(written, len(commonprefix([_visible(decode(ids[: place + 1])), visible])))
+        written = max(written, _agreed(_visible(decode(ids[: place + 1])), visible))
     return text, tuple(
-        Word(text[start:end], (start, end), tuple(places))
-        for (start, end), places in zip(found, tokens, strict=True)
+        Word(text[start:end], (start, end), tuple(places)) for (start, end), places in zip(found, tokens, strict=True)
     )
 
 
 def _visible(text: str) -> str:
     return "".join(text.split())
+
+
+def _agreed(one: str, other: str) -> int:
+    """How many characters two texts have in common at their beginning."""
+    return next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
 def _letter(character: str) -> str:

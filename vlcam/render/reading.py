@@ -32,8 +32,8 @@ _NOTICE_AGAINST = "only evidence for"
 _NOTICE_AGAINST_LONG = "Only evidence for: nothing in the photo speaks against this, so the photo is shown as it is."
 NEARLY_CERTAIN = "nearly certain"
 _NEARLY_CERTAIN_LONG = (
-    "Nearly certain: its log-probability hardly changes, so its map is faint. Explain the logit instead "
-    "(measure='logit', or --measure\u00a0logit)."
+    "Nearly certain: its log-probability hardly changes. "
+    "Explain the logit instead: measure='logit', --measure\u00a0logit."
 )
 KIND: dict[Kind, str] = {
     "class": "class",
