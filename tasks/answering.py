@@ -100,7 +100,7 @@ class Answering:
     def _own(self, encoded: Any) -> tuple[int, ...]:
         with unrecorded():
             ids = tuple(int(token) for token in self.generate(self.model, encoded))
-        if not ids:
+        if not ids or not self.tokens.decode(ids).strip():
             raise InputError("the model's own answer is empty for this image and question; give answers to explain")
         return ids
 

@@ -137,7 +137,7 @@ class Captioning:
             return self._ids(request.caption)
         with unrecorded():
             ids = tuple(int(token) for token in self.generate(self.model, encoded))
-        if not ids:
+        if not ids or not self.tokens.decode(ids).strip():
             raise InputError("the model's own caption is empty for this image; give a caption to explain")
         return ids
 

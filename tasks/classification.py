@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, final
 
 import torch
+from jaxtyping import Float
 from PIL.Image import Image
 from torch import Tensor, nn
 
@@ -27,7 +28,7 @@ class Classification:
     turns logits into probabilities: ``softmax`` (one class), ``sigmoid`` (multi-label, or a single logit) or ``none``. A model
     with a single logit takes one label (that class, then "not" it), or two: the negative class, then the positive one.
     ``logits(model, inputs)`` may be given where ``model(inputs)`` does not simply return ``(1, classes)`` logits. ``layout`` says
-    how the layer's output lies on the input, for layers whose output isn't that of a CNN.
+    how the layer's output lies on the input, for layers whose output isn't that of a CNN; ``notes`` go with every result.
     """
 
     kind: ClassVar[str] = "classification"
@@ -41,6 +42,7 @@ class Classification:
     logits: Callable[[Any, Any], Tensor] | None = None
     names: Names | None = None
     layout: Layout | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.activation not in ("softmax", "sigmoid", "none"):
@@ -50,6 +52,8 @@ class Classification:
         """Check the classes asked for, and make the input."""
         if request.caption is not None or request.question is not None:
             raise InputError("a classifier takes neither a caption nor a question; ask for classes instead")
+        if request.prompt is not None:
+            raise InputError(f"prompt={request.prompt!r} was given, but {self.name} takes no prompt; leave it out")
         for label in (*request.labels, *(one for pair in request.contrasts for one in pair)):
             position(label, self._sides(), "class")
         inputs, geometry = self.preprocess(photo)
@@ -57,10 +61,29 @@ class Classification:
 
     def run(self, prepared: Prepared, request: Request) -> Spoken:
         """One forward; the logits of the classes asked for, or of the ``top_k`` most probable."""
-        output = (
-            logits_of(self.model(prepared.inputs)) if self.logits is None else self.logits(self.model, prepared.inputs)
-        )
-        logits = output.reshape(-1)
+        return self._spoken(self._logits(prepared.inputs).reshape(-1), request)
+
+    def run_batch(self, prepared: Sequence[Prepared], request: Request) -> list[Spoken]:
+        """One forward for B photos whose inputs are equally large; each its own ``top_k``, or the classes asked for.
+
+        Raises:
+            InputError: the inputs differ in size, or the model doesn't return ``(B, classes)`` logits for them.
+        """
+        output = self._logits(_joined([one.inputs for one in prepared]))
+        one_each = output.ndim > 1 or (
+            self.logits is None and len(self.labels) < 3
+        )  # a single logit may come without its axis
+        if not (output.ndim and len(output) == len(prepared) and one_each):
+            raise InputError(
+                f"logits {tuple(output.shape)} were returned for {len(prepared)} photos at once; expected one row for each"
+            )
+        return [self._spoken(logits.reshape(-1), request) for logits in output]
+
+    def _logits(self, inputs: Any) -> Tensor:
+        return logits_of(self.model(inputs)) if self.logits is None else self.logits(self.model, inputs)
+
+    def _spoken(self, logits: Float[Tensor, " outputs"], request: Request) -> Spoken:
+        """What one photo's logits say."""
         labels: Sequence[str] = self.labels
         if len(logits) == 1 and len(self._sides()) == 2:
             labels = self._sides()
@@ -80,9 +103,27 @@ class Classification:
             (*(target for _, target in chosen), *(target for _, target in contrasts)),
             best,
             self.layout,
+            notes=self.notes,
         )
 
     def _sides(self) -> Sequence[str]:
         if not self.labels:
             raise TargetError("this classifier was given no labels; give one for each of its logits, in order")
         return (self.labels[0], f"not {self.labels[0]}") if len(self.labels) == 1 else self.labels
+
+
+def _joined(inputs: Sequence[Any]) -> Any:
+    """The inputs of B photos as one: their tensors ``(1, ...)`` as ``(B, ...)``, also inside tuples, lists and dicts."""
+    first = inputs[0]
+    if any(type(one) is not type(first) for one in inputs):
+        raise InputError(f"inputs of {len({type(one) for one in inputs})} types don't fit together")
+    if isinstance(first, Tensor):
+        shapes = {tuple(one.shape) for one in inputs}
+        if len(shapes) > 1 or first.shape[:1] != (1,):
+            raise InputError(f"inputs of {shapes} don't fit together; expected one shape (1, ...)")
+        return torch.cat(list(inputs))
+    if type(first) is dict and all(one.keys() == first.keys() for one in inputs):
+        return {key: _joined([one[key] for one in inputs]) for key in first}
+    if type(first) in (tuple, list) and len({len(one) for one in inputs}) == 1:
+        return type(first)(_joined(parts) for parts in zip(*inputs, strict=True))
+    raise InputError(f"inputs of type {type(first).__name__} don't fit together; expected tensors (1, ...)")

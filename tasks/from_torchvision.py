@@ -1,6 +1,8 @@
 """torchvision's classifiers as tasks: weights, class names and preprocessing from the weights' own metadata."""
 
+import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -48,7 +50,8 @@ def open_torchvision(
         model = filled(build(num_classes=count), state, f"torchvision/{name}")
     else:
         try:
-            model = get_model(name, weights=known)
+            with redirect_stdout(sys.stderr):  # torch says there that it downloads; results belong on stdout
+                model = get_model(name, weights=known)
         except (URLError, OSError) as error:
             raise InputError(_missing(name, known, error)) from error
     categories = known.meta["categories"]

@@ -45,7 +45,8 @@ def open_transformers(
 ) -> Task:
     """A model of transformers from a folder of ``save_pretrained``, the cache, or the hub.
 
-    Safetensors only, and no code of the repository runs (``trust_remote_code`` stays off).
+    Safetensors are preferred, other checkpoints are read as plain data only (``weights_only=True``), and no code of the repository
+    runs (``trust_remote_code`` stays off).
 
     Args:
         name: a folder or a hub id such as ``microsoft/resnet-50``.
@@ -63,7 +64,7 @@ def open_transformers(
 
     config = _fetched(AutoConfig, name, revision)
     auto = _auto_of(config, name)
-    model = _fetched(auto, name, revision, use_safetensors=True)
+    model = _weights(auto, name, revision)
     return wrap(
         model,
         _processor_of(model, name, revision),
@@ -132,7 +133,7 @@ def wrap_writer(
     inputs = HubInputs(model.eval(), processor, tokenizer, family)
     tower = tower_of(model)
     speech = HubSpeech(tower, length=length, beams=beams)
-    tokens = HubTokens(tokenizer, inside=inputs.inside)
+    tokens = HubTokens(tokenizer, inside=inputs.inside(kind))
     layer = tap_of(model, family, tower) if family is not None and tower is not None else None
     notes: tuple[str, ...] = ()
     if layer is None:
@@ -147,10 +148,9 @@ def wrap_writer(
     }  # fmt: skip
     if kind == "captioning":
         return Captioning(preprocess=inputs.caption, prompted=inputs.prompted, **shared)
-    ends = sorted(speech.ends(model))
     return Answering(
         ask=inputs.question,
-        end=ends[0] if ends else None,
+        end=inputs.end(speech.ends(model)),
         reading=lambda made, question: reading_of(model, tokenizer, made["inputs"], question),
         **shared,
     )
@@ -314,6 +314,24 @@ def _auto_of(config: Any, name: str) -> Any:
         f"{name} is a {config.model_type} model ({made or 'unknown'}); vlcam opens image classifiers, captioners, question answerers "
         "and CLIP-like models by name. Write a task for it: see Captioning and VQA in vlcam.tasks"
     )
+
+
+def _weights(auto: Any, name: str, revision: str | None) -> Any:
+    """The model with its weights: safetensors, or where there are none a checkpoint of torch's that is read as plain data."""
+    try:
+        return _fetched(auto, name, revision, use_safetensors=True)
+    except InputError as error:
+        if "safetensors" not in str(error.__cause__) or not isinstance(error.__cause__, OSError):
+            raise
+        try:
+            return _fetched(auto, name, revision, use_safetensors=False, weights_only=True)
+        except InputError as second:
+            if type(second.__cause__).__name__ != "UnpicklingError":
+                raise error from error.__cause__
+            raise InputError(
+                f"{name} holds no safetensors, and its checkpoint holds more than tensors, so loading it could run code; save it again "
+                "with model.save_pretrained(folder)"
+            ) from second.__cause__
 
 
 def _fetched(auto: Any, name: str, revision: str | None, **options: Any) -> Any:

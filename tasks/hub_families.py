@@ -11,6 +11,9 @@ from vlcam.modules import named_modules
 TOWERS = ("vision_tower", "vision_model", "visual", "image_encoder", "vision_encoder", "encoder")
 """What models call their vision tower, the surest name first."""
 
+DESCRIBE = "Describe this image in one sentence."
+"""What chat models are told for a caption."""
+
 
 @final
 @dataclass(frozen=True)
@@ -35,7 +38,6 @@ class Family:
 _LAYERS = ("encoder.layers.-1", "layers.-1")
 _CLIP = ("vision_model.encoder.layers.-1", *_LAYERS)
 _ASK = "USER: <image>\n{} ASSISTANT:"
-_DESCRIBE = "Describe this image in one sentence."
 
 FAMILIES: dict[str, Family] = {
     family.model_type: family
@@ -51,21 +53,21 @@ FAMILIES: dict[str, Family] = {
         Family("florence2", "DaViT", ("blocks.-1.-1",), caption="<CAPTION>"),
         Family("vilt", "ViT, one stream", ("layer.-1.layernorm_before",), "shuffled", caption=None, question="{}",
                tested="answer, order, one forward"),
-        Family("llava", "CLIP ViT", _CLIP, caption=_ASK.format(_DESCRIBE), question=_ASK),
-        Family("vipllava", "CLIP ViT", _CLIP, caption=_ASK.format(_DESCRIBE), question=_ASK),
-        Family("llava_next", "CLIP ViT, tiles", _CLIP, "tiles", caption=_ASK.format(_DESCRIBE), question=_ASK),
-        Family("llava_onevision", "SigLIP ViT, tiles", _CLIP, "tiles", caption=_DESCRIBE, question="{}"),
+        Family("llava", "CLIP ViT", _CLIP, caption=_ASK.format(DESCRIBE), question=_ASK),
+        Family("vipllava", "CLIP ViT", _CLIP, caption=_ASK.format(DESCRIBE), question=_ASK),
+        Family("llava_next", "CLIP ViT, tiles", _CLIP, "tiles", caption=_ASK.format(DESCRIBE), question=_ASK),
+        Family("llava_onevision", "SigLIP ViT, tiles", _CLIP, "tiles", caption=DESCRIBE, question="{}"),
         Family("paligemma", "SigLIP ViT", ("post_layernorm", "vision_model.post_layernorm"), caption="caption en",
                question="answer en {}"),
-        Family("gemma3", "SigLIP ViT", ("post_layernorm", "vision_model.post_layernorm"), caption=_DESCRIBE, question="{}"),
-        Family("internvl", "ViT, tiles", ("encoder.layer.-1",), "tiles", caption=_DESCRIBE, question="{}"),
-        Family("idefics3", "SigLIP ViT, tiles", ("post_layernorm",), "tiles", caption=_DESCRIBE, question="{}"),
-        Family("smolvlm", "SigLIP ViT, tiles", ("post_layernorm",), "tiles", caption=_DESCRIBE, question="{}"),
-        Family("fast_vlm", "FastViT (convolutional)", ("timm_model.final_conv", "timm_model.stages.-1"), caption=_DESCRIBE,
+        Family("gemma3", "SigLIP ViT", ("post_layernorm", "vision_model.post_layernorm"), caption=DESCRIBE, question="{}"),
+        Family("internvl", "ViT, tiles", ("encoder.layer.-1",), "tiles", caption=DESCRIBE, question="{}"),
+        Family("idefics3", "SigLIP ViT, tiles", ("post_layernorm",), "tiles", caption=DESCRIBE, question="{}"),
+        Family("smolvlm", "SigLIP ViT, tiles", ("post_layernorm",), "tiles", caption=DESCRIBE, question="{}"),
+        Family("fast_vlm", "FastViT (convolutional)", ("timm_model.final_conv", "timm_model.stages.-1"), caption=DESCRIBE,
                question="{}"),
-        Family("qwen2_vl", "ViT, merged 2 x 2", ("blocks.-1",), "merged", caption=_DESCRIBE, question="{}"),
-        Family("qwen2_5_vl", "ViT, windows", ("blocks.-1",), "windows", caption=_DESCRIBE, question="{}"),
-        Family("qwen3_vl", "ViT, merged 2 x 2", ("blocks.-1",), "merged", caption=_DESCRIBE, question="{}"),
+        Family("qwen2_vl", "ViT, merged 2 x 2", ("blocks.-1",), "merged", caption=DESCRIBE, question="{}"),
+        Family("qwen2_5_vl", "ViT, windows", ("blocks.-1",), "windows", caption=DESCRIBE, question="{}"),
+        Family("qwen3_vl", "ViT, merged 2 x 2", ("blocks.-1",), "merged", caption=DESCRIBE, question="{}"),
     )
 }  # fmt: skip
 
@@ -107,8 +109,8 @@ def tap_of(model: nn.Module, family: Family, tower: str) -> str | None:
             if part == "-1":
                 inner = names[path]
                 count = len(inner) if isinstance(inner, nn.ModuleList) else 0
-                deepest = tap.endswith(("layer.-1", "layers.-1")) and chosen is not None
-                path = f"{path}.{_deepest(chosen, count) if deepest else count - 1}"
+                read = chosen if chosen is not None and tap.endswith(("layer.-1", "layers.-1")) else -1
+                path = f"{path}.{_deepest(read, count)}"
             else:
                 path = f"{path}.{part}"
             if path not in names:

@@ -1,6 +1,6 @@
 """Photos and texts through the processors of transformers: the inputs of a generative model, and where they lie on the photo."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, final
@@ -11,7 +11,7 @@ from torch import nn
 
 from vlcam.contracts import Geometry, InputError, Layout
 from vlcam.photo import as_rgb
-from vlcam.tasks.hub_families import Family
+from vlcam.tasks.hub_families import DESCRIBE, Family
 from vlcam.tasks.hub_places import Order, by_shape, canvas_of, measured, placed_tokens, tiles_layout
 from vlcam.tasks.hub_speech import decoder_start
 
@@ -38,9 +38,10 @@ class HubTokens:
         plain = self._ids(text)
         spaced = self._ids(" " + text) if self.inside else plain
         ids = spaced if len(spaced) <= len(plain) else plain
-        unknown = self.tokenizer.unk_token_id
-        if not ids or (unknown is not None and unknown in ids):
-            raise InputError(f"{text!r} has parts that the model's tokenizer doesn't know; say it in other words")
+        if not ids or set(ids) & set(self.tokenizer.all_special_ids):  # the unknown token is one of them
+            raise InputError(
+                f"{text!r} has parts that the model's tokenizer doesn't know or keeps for itself; say it in other words"
+            )
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -65,10 +66,10 @@ class HubInputs:
 
     def caption(self, photo: Image, prompt: str | None = None) -> tuple[dict[str, Any], Geometry]:
         """The inputs for a caption; ``prompt`` replaces the family's own."""
-        own = self.family.caption if self.family is not None else "Describe this image in one sentence."
-        if own is None and not self.chats:
+        own = DESCRIBE if self.chats or self.family is None else self.family.caption
+        if own is None:
             raise InputError(f"{type(self.model).__name__} writes no captions; ask it a question with vlcam vqa")
-        return self._made(photo, prompt if prompt is not None else own or "")
+        return self._made(photo, prompt if prompt is not None else own)
 
     def question(self, photo: Image, question: str, prompt: str | None = None) -> tuple[dict[str, Any], Geometry]:
         """The inputs for a question; ``prompt`` is a form with ``{}`` in the question's place."""
@@ -87,12 +88,29 @@ class HubInputs:
         """Whether the processor has a chat template."""
         return getattr(self.processor, "chat_template", None) is not None
 
-    @property
-    def inside(self) -> bool:
-        """Whether what the model says goes on from a prompt on the same line."""
-        if self.chats or self.family is None:
+    def inside(self, kind: str) -> bool:
+        """Whether a caption or an answer goes on from a prompt on the same line."""
+        if self.chats:
+            asked = self._rendered(
+                {"role": "user", "content": [{"type": "text", "text": "a"}]}, add_generation_prompt=True
+            )
+            return not asked.endswith(
+                (" ", "\n", *self.tokenizer.all_special_tokens, *self.tokenizer.get_added_vocab())
+            )
+        if self.family is None:
             return False
-        return (self.family.question or "").endswith(("Answer:", "ASSISTANT:"))
+        form = self.family.caption if kind == "captioning" else self.family.question
+        return (form or "").endswith((" of", "Answer:", "ASSISTANT:"))
+
+    def end(self, ends: Collection[int]) -> int | None:
+        """Which of the ids that end what the model says ends an answer: the one that its template writes there, or the first."""
+        if len(ends) > 1 and self.chats:
+            said = [{"role": role, "content": [{"type": "text", "text": "a"}]} for role in ("user", "assistant")]
+            ids = self.tokenizer(self._rendered(*said), add_special_tokens=False)["input_ids"]
+            written = [int(one) for one in ids if int(one) in ends]
+            if written:
+                return written[-1]
+        return min(ends, default=None)
 
     def layout(self, inputs: dict[str, Any]) -> Any:
         """How the tower's tokens lie on the input, for :class:`vlcam.contracts.Spoken`."""
@@ -101,6 +119,14 @@ class HubInputs:
     def prompted(self, inputs: dict[str, Any], prompt: str) -> dict[str, Any]:
         """The inputs of the same photo with another prompt."""
         return self.caption(inputs["photo"], prompt)[0]
+
+    def _rendered(self, *messages: dict[str, Any], add_generation_prompt: bool = False) -> str:
+        """What the chat template makes of messages."""
+        return str(
+            self.processor.apply_chat_template(
+                list(messages), add_generation_prompt=add_generation_prompt, tokenize=False
+            )
+        )
 
     def _made(self, photo: Image, text: str) -> tuple[dict[str, Any], Geometry]:
         rgb = as_rgb(photo)
@@ -143,7 +169,11 @@ class HubInputs:
             row = torch.tensor([[int(self.tokenizer.cls_token_id), *ids]])
             return {"input_ids": row, "attention_mask": torch.ones_like(row)}
         config: Any = self.model.config
-        begin = [] if kind == "vision-encoder-decoder" and "donut" in config.encoder.model_type else decoder_start(self.model)
+        begin = (
+            []
+            if kind == "vision-encoder-decoder" and "donut" in config.encoder.model_type
+            else decoder_start(self.model)
+        )
         return {"decoder_input_ids": torch.tensor([ids if ids[:1] == begin else [*begin, *ids]])}
 
     def _with_photo(self, text: str) -> str:

@@ -19,6 +19,8 @@ from vlcam.towers import layout_of
 Order = Literal["rows", "merged", "windows", "shuffled", "patches", "tiles"]
 Placed = Callable[[Tensor], Layout]
 _LEVELS = 255.0
+_BLUE = 153
+_SMALL = 64
 _FEWEST = 12
 _OFF = 1.5
 """A measured place may be off by so many pixels of the input, or of the photo where that is the coarser one."""
@@ -28,7 +30,8 @@ def measured(process: Callable[[Image.Image], Any], photo_size: tuple[int, int])
     """Where an image processor puts a photo, measured: for every tile it makes, its geometry, or None if it is all padding.
 
     Whatever a processor does (resize, crop, pad, cut into tiles), it does it to a picture of two ramps, too: its red says how
-    far right a pixel was and its green how far down, a black and a white picture say what it makes of those and what is padding.
+    far right a pixel was, its green how far down, and its blue, which is the same everywhere, what is no padding. Small black and white
+    pictures say which numbers it makes of colours.
 
     Args:
         process: makes ``(tiles, 3, height, width)`` or ``(1, tiles, 3, height, width)`` pixels of a photo.
@@ -38,16 +41,14 @@ def measured(process: Callable[[Image.Image], Any], photo_size: tuple[int, int])
         InputError: the photo is turned, bent, or so small that nothing can be measured.
     """
     width, height = photo_size
-    across, down = np.meshgrid(np.linspace(0, _LEVELS, width), np.linspace(0, _LEVELS, height))
-    ramps = np.stack([across, down, np.full_like(across, _LEVELS)], -1).round().astype(np.uint8)
-    pictures = (ramps, np.zeros_like(ramps), np.full_like(ramps, 255))
-    lit, black, white = (_tiles(process(Image.fromarray(one))) for one in pictures)
-    if lit.shape != black.shape or lit.shape != white.shape:
-        raise InputError(
-            "the image processor doesn't treat photos of one size alike, so it can't be known where they lie"
-        )
-    shown = (white - black).abs() > 1e-3
-    light = (lit - black) / torch.where(shown, white - black, 1.0)
+    ramps = np.empty((height, width, 3), np.uint8)
+    ramps[..., 0] = np.linspace(0, _LEVELS, width).round()
+    ramps[..., 1] = np.linspace(0, _LEVELS, height).round()[:, None]
+    ramps[..., 2] = _BLUE
+    lit = _tiles(process(Image.fromarray(ramps)))
+    black, white = (_level_of(process, value) for value in (0, 255))
+    light = (lit - black) / (white - black)
+    shown = ((light[:, 2:] - _BLUE / _LEVELS).abs() < 0.01).expand_as(light)
     size = (lit.shape[3], lit.shape[2])
     tiles: list[Geometry | None] = []
     for tile, part in zip(light, shown, strict=True):
@@ -58,6 +59,16 @@ def measured(process: Callable[[Image.Image], Any], photo_size: tuple[int, int])
             "the photo is too small, or turned by the image processor, so it can't be measured where it lies"
         )
     return tiles
+
+
+def _level_of(process: Callable[[Image.Image], Any], value: int) -> Float[Tensor, "3 1 1"]:
+    """The numbers that a processor makes of a grey value, for each channel; those of padding are the same for every value."""
+    plain, other = (
+        _tiles(process(Image.new("RGB", (_SMALL, _SMALL), (one, one, one)))) for one in (value, 255 - value)
+    )
+    place = (plain - other).abs().sum(1).flatten().argmax()
+    levels: Tensor = plain.movedim(1, 0).flatten(1)[:, place]
+    return levels[:, None, None]
 
 
 def _tiles(pixels: Any) -> Float[Tensor, "tiles 3 height width"]:
@@ -112,13 +123,28 @@ def _fit(line: Float[Tensor, " pixels"], side: int) -> tuple[float, float] | Non
 def canvas_of(tiles: Sequence[Geometry | None]) -> Geometry:
     """Where the tiles of the photo, side by side, lie on it: one geometry for all of them."""
     level = _level(tiles)
-    size, offset = [], []
-    for axis in (0, 1):
-        start = max(tile.offset[axis] for tile in level)
-        end = max(start - tile.offset[axis] + tile.input_size[axis] for tile in level)
-        size.append(round(end))
-        offset.append(start)
-    return Geometry(level[0].photo_size, (size[0], size[1]), level[0].scale, (offset[0], offset[1]))
+    (width, *across), (height, *down) = (_row_of(level, axis) for axis in (0, 1))
+    return Geometry(level[0].photo_size, (round(width), round(height)), (across[0], down[0]), (across[1], down[1]))
+
+
+def _row_of(tiles: Sequence[Geometry], axis: int) -> tuple[float, float, float]:
+    """Length of a row of tiles along one axis, and scale and offset of the photo on it.
+
+    A tile's middle is measured best. If the tiles lie edge to edge, the distances of their middles give the scale.
+    """
+    side = tiles[0].input_size[axis]
+    start = max(tile.offset[axis] for tile in tiles)
+    after = [start - tile.offset[axis] for tile in tiles]
+    whole = [side * round(one / side) for one in after]
+    if max(abs(one - other) for one, other in zip(after, whole, strict=True)) < side / 16:
+        after = [float(one) for one in whole]
+    middle = np.array([(side / 2 - tile.offset[axis]) / tile.scale[axis] for tile in tiles])
+    place = np.array(after) + side / 2
+    scale = float(np.mean([tile.scale[axis] for tile in tiles]))
+    if max(after) > 0:
+        far = middle - middle.mean()
+        scale = float((far * place).sum() / (far * far).sum())
+    return max(after) + side, scale, float(place.mean() - scale * middle.mean())
 
 
 def _level(tiles: Sequence[Geometry | None]) -> list[Geometry]:

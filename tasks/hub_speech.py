@@ -43,19 +43,18 @@ class HubSpeech:
 
     def generate(self, model: Any, looked: Looked) -> list[int]:
         """The ids that the model says by its own ``generate``, greedily or with beams, without prompt, start and end tokens."""
-        inputs, prompt = _for_generate(model, looked.inputs)
+        inputs, before = looked.inputs, _before(model, looked.inputs)
+        if model.config.model_type == "blip" and "input_ids" in inputs:
+            # Its `generate` overwrites the first of them in place.
+            inputs = {**inputs, "input_ids": inputs["input_ids"].clone()}
         with self._once(model, looked):
             found = model.generate(**inputs, max_new_tokens=self.length, num_beams=self.beams, do_sample=False)[0]
         ids = [int(token) for token in found]
-        if prompt and ids[: len(prompt)] == prompt:
-            ids = ids[len(prompt) :]
-        ends = self.ends(model) | _ids(getattr(model.config, "image_token_id", None))  # what stands for a photo is no word
-        stop = next((place for place, token in enumerate(ids) if token in ends and place), len(ids))
-        ids = ids[:stop]
-        start = _start(model)
-        while ids and (ids[0] in start or ids[0] in ends):
-            ids = ids[1:]
-        return ids
+        if ids[: len(before)] == before:
+            ids = ids[len(before) :]
+        # What stands for a photo is no word, either.
+        ends = self.ends(model) | _ids(getattr(model.config, "image_token_id", None))
+        return ids[: next((place for place, token in enumerate(ids) if token in ends), len(ids))]
 
     def logits(self, model: Any, looked: Looked, ids: Sequence[int]) -> Float[Tensor, "tokens vocabulary"]:
         """Teacher forcing: row ``t`` scores token ``t`` given the photo, the prompt and ``ids[:t]``."""
@@ -64,8 +63,7 @@ class HubSpeech:
                 return _blip_answer(model, looked.inputs, ids)
             inputs = dict(looked.inputs)
             if _decodes(model):
-                before = _decoder_prompt(model, inputs.pop("decoder_input_ids", None))
-                inputs["decoder_input_ids"] = _row(model, [*before, *ids[:-1]])
+                inputs["decoder_input_ids"] = _row(model, [*_before(model, inputs), *ids[:-1]])
             else:
                 inputs = _extended(model, inputs, ids[:-1])
             if "logits_to_keep" in inspect.signature(model.forward).parameters:
@@ -97,11 +95,16 @@ def _row(model: nn.Module, ids: Sequence[int]) -> Tensor:
     return torch.tensor([list(ids)], dtype=torch.long, device=next(model.parameters()).device)
 
 
-def _settings(model: Any, name: str) -> Any:
-    """A setting of how to generate, from wherever this model keeps it; if it lets an inner model generate, that one's count."""
-    text = getattr(model.config, "text_config", None) or getattr(model.config, "decoder", None)
+def _ruling(model: Any) -> Any:
+    """How this model generates: by the settings of an inner one that it lets generate, or its own."""
     inner = getattr(model, "language_model", None) or getattr(model, "text_model", None)
-    for holder in (*(getattr(one, "generation_config", None) for one in (inner, model)), model.config, text):
+    return getattr(inner, "generation_config", None) or getattr(model, "generation_config", None)
+
+
+def _settings(model: Any, name: str) -> Any:
+    """A setting of how to generate, from wherever this model keeps it."""
+    text = getattr(model.config, "text_config", None) or getattr(model.config, "decoder", None)
+    for holder in (_ruling(model), model.config, text):
         found = getattr(holder, name, None)
         if found is not None:
             return found
@@ -114,16 +117,18 @@ def _ids(found: Any) -> set[int]:
     return {int(one) for one in found} if isinstance(found, (list, tuple)) else {int(found)}
 
 
-def _start(model: Any) -> set[int]:
-    names = ("decoder_start_token_id", "bos_token_id", "forced_bos_token_id")
-    return set().union(*(_ids(_settings(model, name)) for name in names))
-
-
-def _decoder_prompt(model: Any, given: Tensor | None) -> list[int]:
-    """What the decoder reads before its first word: its start token, and a forced first one or a task's prompt."""
+def _before(model: Any, inputs: dict[str, Any]) -> list[int]:
+    """What the model reads before its first word: the prompt, or its start token, and a first one that it is forced to say."""
+    if type(model).__name__ == "BlipForQuestionAnswering":
+        return [int(model.decoder_start_token_id)]
+    if model.config.model_type == "blip":
+        return _blip_prompt(model, inputs)
+    given = inputs.get("decoder_input_ids" if _decodes(model) else "input_ids")
     if given is not None:
         return [int(token) for token in given[0]]
-    forced = _settings(model, "forced_bos_token_id")
+    if not _decodes(model):
+        return [int(_settings(model, "bos_token_id"))]
+    forced = getattr(_ruling(model), "forced_bos_token_id", None)
     return decoder_start(model) if forced is None else [*decoder_start(model), int(forced)]
 
 
@@ -158,20 +163,6 @@ def _blip_answer(model: Any, inputs: dict[str, Any], ids: Sequence[int]) -> Tens
     return logits[0]
 
 
-def _for_generate(model: Any, inputs: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
-    """What ``generate`` takes, and what of its result is only the prompt."""
-    if _decodes(model):
-        return inputs, [int(token) for row in inputs.get("decoder_input_ids", ()) for token in row]
-    if "input_ids" not in inputs:
-        return inputs, []
-    if model.config.model_type == "blip":
-        if type(model).__name__ == "BlipForQuestionAnswering":
-            return inputs, []
-        # `generate` overwrites the first of them in place.
-        return {**inputs, "input_ids": inputs["input_ids"].clone()}, _blip_prompt(model, inputs)
-    return inputs, [int(token) for token in inputs["input_ids"][0]]
-
-
 def _extended(model: Any, inputs: dict[str, Any], ids: Sequence[int]) -> dict[str, Any]:
     """The inputs with ``ids`` after the prompt; whatever goes along with the prompt's tokens grows, too."""
     kind = model.config.model_type
@@ -179,11 +170,11 @@ def _extended(model: Any, inputs: dict[str, Any], ids: Sequence[int]) -> dict[st
         found = {key: value for key, value in inputs.items() if key not in ("input_ids", "attention_mask")}
         return {**found, "input_ids": _row(model, [*_blip_prompt(model, inputs), *ids])}
     if "input_ids" not in inputs:
-        return {**inputs, "input_ids": _row(model, [int(_settings(model, "bos_token_id")), *ids])}
+        return {**inputs, "input_ids": _row(model, [*_before(model, inputs), *ids])}
     prompt = inputs["input_ids"]
     extended = dict(inputs)
     for key, value in inputs.items():
-        if not isinstance(value, Tensor) or value.shape != prompt.shape or key.startswith("qformer"):
+        if not isinstance(value, Tensor) or value.shape != prompt.shape:
             continue
         # PaliGemma reads its prompt both ways (0) and its answer one way (1).
         number = 1 if key == "attention_mask" or (key == "token_type_ids" and kind == "paligemma") else 0

@@ -97,6 +97,8 @@ def load(
             raise InputError(f"processor= goes with a model object; {text!r} brings its own")
         if text.partition("/")[0] in ("torchvision", "timm"):
             _refuse(text, {"revision": revision}, "has no revisions")
+            if task not in (None, "classification"):
+                raise InputError(f"{text} does classification, and task={task!r} was asked for")
             opened = _named(text, weights, None, labels, preprocess)
         else:
             opened = _of_transformers(text, weights, revision, labels, preprocess, speech)

@@ -3,9 +3,9 @@
 from typing import Any
 
 import transformers
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 
-from tests.hub_models import CORPUS, LLAMA, TEXT, VISION, Builder, blip, bytepairs, wordpiece
+from tests.hub_models import CORPUS, LLAMA, TEXT, VISION, Builder, bytepairs, wordpiece
 
 QFORMER: dict[str, Any] = {
     "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64, "encoder_hidden_size": 32,
@@ -13,19 +13,23 @@ QFORMER: dict[str, Any] = {
 SQUARE = {"height": 64, "width": 64}
 
 
-def unigrams(special: list[str], template: str, made: Any = transformers.PreTrainedTokenizerFast, **names: Any) -> Any:
-    """A SentencePiece-like tokenizer with ``▁`` for blanks, as T5's and XLM-RoBERTa's; ``template`` is what goes around a text."""
-    tokenizer = Tokenizer(models.Unigram())
+def unigrams(special: list[str], template: str, **names: Any) -> Any:
+    """A SentencePiece-like tokenizer with ``▁`` for blanks, as T5's and XLM-RoBERTa's; ``template`` is what goes around a text.
+
+    Its pieces are the corpus' letters and beginnings of words, so it is the same every time, which trained ones are not.
+    """
+    words = sorted({"▁" + word for line in CORPUS for word in line.split()})
+    pieces = sorted(
+        {letter for word in words for letter in word} | {word[:3] for word in words} | {"▁dog", "ed", "at", "ain"}
+    )
+    scores = [(one, 0.0) for one in special] + [(one, -5.0 - 0.1 * len(one)) for one in pieces]
+    tokenizer = Tokenizer(models.Unigram(scores, special.index("<unk>")))
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     tokenizer.decoder = decoders.Metaspace()
-    tokenizer.train_from_iterator(
-        CORPUS,
-        trainers.UnigramTrainer(vocab_size=150, special_tokens=special, unk_token="<unk>", show_progress=False),  # type: ignore[call-arg]
-    )
     tokenizer.post_processor = processors.TemplateProcessing(
         single=template, special_tokens=[(name, special.index(name)) for name in special]
     )
-    return made(tokenizer_object=tokenizer, **names)
+    return transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)
 
 
 def t5_tokenizer() -> Any:
@@ -34,7 +38,8 @@ def t5_tokenizer() -> Any:
 
 
 def t5(tokenizer: Any) -> Any:
-    return transformers.T5Config(
+    made: Any = transformers.T5Config
+    return made(
         d_model=32, d_kv=16, d_ff=64, num_layers=2, num_decoder_layers=2, num_heads=2, vocab_size=len(tokenizer),
         decoder_start_token_id=0, pad_token_id=0, eos_token_id=1, bos_token_id=1,
     )  # fmt: skip
@@ -44,7 +49,9 @@ def git() -> tuple[Any, Any]:
     """Its language model reads the photo's tokens before the words, in one stream."""
     tokenizer = wordpiece()
     made: Any = transformers.GitConfig
-    config = made(vision_config=VISION, **TEXT, vocab_size=len(tokenizer), bos_token_id=2, eos_token_id=3, pad_token_id=0)
+    config = made(
+        vision_config=VISION, **TEXT, vocab_size=len(tokenizer), bos_token_id=2, eos_token_id=3, pad_token_id=0
+    )
     photos = transformers.CLIPImageProcessor(size={"shortest_edge": 64}, crop_size=SQUARE)
     return transformers.GitForCausalLM(config), transformers.GitProcessor(photos, tokenizer)
 
@@ -115,38 +122,47 @@ def pix2struct() -> tuple[Any, Any]:
         vision_config={"hidden_size": 32, "patch_embed_hidden_size": 3 * 8 * 8, "d_ff": 64, "d_kv": 16, "num_hidden_layers": 3,
                        "num_attention_heads": 2, "seq_len": 2048, "patch_size": 8},
     )  # fmt: skip
-    photos = transformers.Pix2StructImageProcessor(patch_size={"height": 8, "width": 8}, max_patches=2048)
+    photos: Any = transformers.Pix2StructImageProcessor
+    photos = photos(patch_size={"height": 8, "width": 8}, max_patches=2048)
     return transformers.Pix2StructForConditionalGeneration(config), transformers.Pix2StructProcessor(photos, tokenizer)
 
 
 def florence2() -> tuple[Any, Any]:
     """BART starts with the token that ends a text, and is forced to say ``<s>`` next."""
     tokenizer = bytepairs(image="<image>", begin=False)
-    text = transformers.BartConfig(
+    made: Any = transformers.BartConfig
+    text = made(
         d_model=32, encoder_layers=2, decoder_layers=2, encoder_attention_heads=2, decoder_attention_heads=2, encoder_ffn_dim=64,
         decoder_ffn_dim=64, max_position_embeddings=256, vocab_size=len(tokenizer), bos_token_id=1, eos_token_id=2, pad_token_id=0,
-        decoder_start_token_id=2, forced_bos_token_id=1, forced_eos_token_id=2,
+        decoder_start_token_id=2, forced_eos_token_id=2, init_std=0.2, tie_word_embeddings=False,
     )  # fmt: skip
-    made: Any = transformers.Florence2Config
+    made = transformers.Florence2Config
     config = made(
         vision_config={"embed_dim": [8, 16, 16, 32], "num_heads": [1, 2, 2, 2], "num_groups": [1, 2, 2, 2], "depths": [1, 1, 1, 1],
                        "window_size": 4, "projection_dim": 32},
         text_config=text.to_dict(), image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
-        bos_token_id=1, eos_token_id=2, pad_token_id=0, decoder_start_token_id=2, forced_bos_token_id=1,
+        bos_token_id=1, eos_token_id=2, pad_token_id=0, decoder_start_token_id=2, tie_word_embeddings=False,
     )  # fmt: skip
     photos: Any = transformers.CLIPImageProcessor
     photos = photos(size={"height": 128, "width": 128}, do_center_crop=False, image_seq_length=17)
-    return transformers.Florence2ForConditionalGeneration(config), transformers.Florence2Processor(photos, tokenizer)
+    model: Any = transformers.Florence2ForConditionalGeneration(config)
+    model.generation_config.forced_bos_token_id = 1  # as in the hub's generation_config.json
+    return model, transformers.Florence2Processor(photos, tokenizer)
 
 
 def swin_bert() -> tuple[Any, Any]:
     """Pairs of stages halve the grid: 16 x 16, then 8 x 8."""
     tokenizer = wordpiece()
-    encoder = transformers.SwinConfig(image_size=64, patch_size=4, embed_dim=16, depths=[2, 2], num_heads=[1, 2], window_size=4)
+    encoder = transformers.SwinConfig(
+        image_size=64, patch_size=4, embed_dim=16, depths=[2, 2], num_heads=[1, 2], window_size=4
+    )
     decoder = transformers.BertConfig(**TEXT, vocab_size=len(tokenizer), bos_token_id=2, eos_token_id=3, pad_token_id=0)
     config = transformers.VisionEncoderDecoderConfig.from_encoder_decoder_configs(encoder, decoder)
     config.decoder_start_token_id, config.pad_token_id, config.eos_token_id = 2, 0, 3
-    return transformers.VisionEncoderDecoderModel(config=config), (transformers.ViTImageProcessor(size=SQUARE), tokenizer)
+    return transformers.VisionEncoderDecoderModel(config=config), (
+        transformers.ViTImageProcessor(size=SQUARE),
+        tokenizer,
+    )
 
 
 def donut() -> tuple[Any, Any]:
@@ -162,6 +178,7 @@ def donut() -> tuple[Any, Any]:
     decoder = transformers.MBartConfig(
         d_model=32, decoder_layers=2, decoder_attention_heads=2, decoder_ffn_dim=64, max_position_embeddings=128,
         vocab_size=len(tokenizer), bos_token_id=0, eos_token_id=2, pad_token_id=1, forced_eos_token_id=2,
+        init_std=0.2, tie_word_embeddings=False,
     )  # fmt: skip
     config = transformers.VisionEncoderDecoderConfig.from_encoder_decoder_configs(encoder, decoder)
     config.decoder_start_token_id, config.pad_token_id = tokenizer.convert_tokens_to_ids("<s_caption>"), 1
@@ -177,7 +194,8 @@ def vilt() -> tuple[Any, Any]:
         **{**VISION, **TEXT, "num_hidden_layers": 3, "max_position_embeddings": 40}, vocab_size=len(tokenizer), max_image_length=-1,
         id2label=dict(enumerate(answers)), label2id={answer: number for number, answer in enumerate(answers)},
     )  # fmt: skip
-    photos = transformers.ViltImageProcessor(size={"shortest_edge": 64}, size_divisor=8)
+    photos: Any = transformers.ViltImageProcessor
+    photos = photos(size={"shortest_edge": 64}, size_divisor=8)
     return transformers.ViltForQuestionAnswering(config), transformers.ViltProcessor(photos, tokenizer)
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 import transformers
 
-from tests.hub_models import CHAT, LLAMA, TEXT, VISION, Builder, _qwen, bytepairs
+from tests.hub_models import CHAT, LLAMA, VISION, Builder, qwen, bytepairs
 
 # As on the hub, where the system's message is a text and the user's a list of parts.
 LISTED = (
@@ -15,6 +15,18 @@ LISTED = (
     "{% for part in message['content'] if part['type'] == 'image' %}{{ 'IMAGE' }}{% endfor %}"
     "{% for part in message['content'] if part['type'] == 'text' %}{{ part['text'] }}{% endfor %}{% endif %}"
     "{{ '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+# Idefics3's and SmolVLM's: the answer goes on from the line.
+COLON = (
+    "<|im_start|>{% for message in messages %}{{ message['role'] | capitalize }}"
+    "{% if message['content'][0]['type'] == 'image' %}{{ ':' }}{% else %}{{ ': ' }}{% endif %}"
+    "{% for part in message['content'] %}{% if part['type'] == 'text' %}{{ part['text'] }}{% elif part['type'] == 'image' %}"
+    "{{ '<image>' }}{% endif %}{% endfor %}<end_of_utterance>\n{% endfor %}{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}"
+)
+VICUNA = (
+    "{% for message in messages %}{{ message['role'] | upper }}: {% for part in message['content'] if part['type'] == 'image' %}"
+    "{{ '<image>\n' }}{% endfor %}{% for part in message['content'] if part['type'] == 'text' %}{{ part['text'] + ' ' }}{% endfor %}"
+    "{% endfor %}{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}"
 )
 QWEN_VISION: dict[str, Any] = {
     "depth": 3, "hidden_size": 32, "out_hidden_size": 32, "num_heads": 2, "intermediate_size": 64, "patch_size": 8,
@@ -28,13 +40,13 @@ def _text(tokenizer: Any, **more: Any) -> dict[str, Any]:
 
 def qwen2_5_vl() -> tuple[Any, Any]:
     """Windows of 2 x 2 merged tokens: 32 pixels."""
-    return _qwen("Qwen2_5_VL", {**QWEN_VISION, "window_size": 32, "fullatt_block_indexes": [2]})
+    return qwen("Qwen2_5_VL", {**QWEN_VISION, "window_size": 32, "fullatt_block_indexes": [2]})
 
 
 def qwen3_vl() -> tuple[Any, Any]:
     """The second block's output goes to the language model, too (DeepStack)."""
     vision = {**QWEN_VISION, "num_position_embeddings": 64, "deepstack_visual_indexes": [1]}
-    return _qwen("Qwen3VL", vision)
+    return qwen("Qwen3VL", vision)
 
 
 def internvl(tiles: int = 6) -> tuple[Any, Any]:
@@ -47,7 +59,9 @@ def internvl(tiles: int = 6) -> tuple[Any, Any]:
         vision_config=vision, text_config=transformers.Qwen2Config(**_text(tokenizer)),
         image_token_id=tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>"), image_seq_length=4, tie_word_embeddings=False,
     )  # fmt: skip
-    photos = transformers.GotOcr2ImageProcessor(size={"height": 32, "width": 32}, crop_to_patches=True, max_patches=tiles)
+    photos = transformers.GotOcr2ImageProcessor(
+        size={"height": 32, "width": 32}, crop_to_patches=True, max_patches=tiles
+    )
     videos = transformers.InternVLVideoProcessor(size={"height": 32, "width": 32})
     processor = transformers.InternVLProcessor(
         photos, tokenizer, videos, image_seq_length=4, chat_template=LISTED.replace("IMAGE", "<IMG_CONTEXT>\\n")
@@ -58,15 +72,22 @@ def internvl(tiles: int = 6) -> tuple[Any, Any]:
 def idefics3() -> tuple[Any, Any]:
     """Two rows of three tiles, then the whole photo."""
     names = [f"<row_{row}_col_{column}>" for row in range(1, 7) for column in range(1, 7)]
-    tokenizer = bytepairs("<fake_token_around_image>", "<end_of_utterance>", "<global-img>", *names, image="<image>", begin=False)
+    tokenizer = bytepairs(
+        "<|im_start|>",
+        "<fake_token_around_image>",
+        "<end_of_utterance>",
+        "<global-img>",
+        *names,
+        image="<image>",
+        begin=False,
+    )
     config = transformers.Idefics3Config(
         vision_config=transformers.models.idefics3.Idefics3VisionConfig(**{**VISION, "image_size": 32}),
         text_config=transformers.LlamaConfig(**_text(tokenizer)), scale_factor=2,
         image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
     )  # fmt: skip
     photos = transformers.Idefics3ImageProcessor(size={"longest_edge": 96}, max_image_size={"longest_edge": 32})
-    template = CHAT.replace("IMAGE", "<image>").replace("{% endfor %}\n{% endfor %}", "{% endfor %}<end_of_utterance>\n{% endfor %}")
-    processor = transformers.Idefics3Processor(photos, tokenizer, image_seq_len=4, chat_template=template)
+    processor = transformers.Idefics3Processor(photos, tokenizer, image_seq_len=4, chat_template=COLON)
     return transformers.Idefics3ForConditionalGeneration(config), processor
 
 
@@ -75,7 +96,7 @@ def smolvlm() -> tuple[Any, Any]:
     pytest.importorskip("num2words", reason="SmolVLM's processor needs it")
     names = [f"<row_{row}_col_{column}>" for row in range(1, 7) for column in range(1, 7)]
     tokenizer = bytepairs(
-        "<fake_token_around_image>", "<end_of_utterance>", "<global-img>", "<video>", *names, image="<image>", begin=False,
+        "<|im_start|>", "<fake_token_around_image>", "<end_of_utterance>", "<global-img>", "<video>", *names, image="<image>", begin=False,
         fake_image_token="<fake_token_around_image>", end_of_utterance_token="<end_of_utterance>",
         global_image_token="<global-img>", video_token="<video>",
     )  # fmt: skip
@@ -85,10 +106,9 @@ def smolvlm() -> tuple[Any, Any]:
         image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
     )  # fmt: skip
     sizes: dict[str, Any] = {"size": {"longest_edge": 96}, "max_image_size": {"longest_edge": 32}}
-    template = CHAT.replace("IMAGE", "<image>").replace("{% endfor %}\n{% endfor %}", "{% endfor %}<end_of_utterance>\n{% endfor %}")
     processor = transformers.SmolVLMProcessor(
         transformers.SmolVLMImageProcessor(**sizes), tokenizer, transformers.SmolVLMVideoProcessor(**sizes), image_seq_len=4,
-        chat_template=template,
+        chat_template=COLON,
     )  # fmt: skip
     return transformers.SmolVLMForConditionalGeneration(config), processor
 
@@ -106,8 +126,9 @@ def llava_next() -> tuple[Any, Any]:
         size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}, image_grid_pinpoints=sizes
     )
     processor = transformers.LlavaNextProcessor(
-        photos, tokenizer, patch_size=8, vision_feature_select_strategy="default", num_additional_image_tokens=1
-    )
+        photos, tokenizer, patch_size=8, vision_feature_select_strategy="default", num_additional_image_tokens=1,
+        chat_template=VICUNA,
+    )  # fmt: skip
     return transformers.LlavaNextForConditionalGeneration(config), processor
 
 
@@ -147,11 +168,11 @@ def vipllava() -> tuple[Any, Any]:
 def paligemma() -> tuple[Any, Any]:
     """Its processor puts the photo's tokens in front, and a line break behind the prompt."""
     tokenizer = bytepairs(image="<image>", begin=False)
-    photos = transformers.SiglipImageProcessor(size={"height": 64, "width": 64})
+    photos: Any = transformers.SiglipImageProcessor(size={"height": 64, "width": 64})
     photos.image_seq_length = 64
     processor = transformers.PaliGemmaProcessor(photos, tokenizer)
     config = transformers.PaliGemmaConfig(
-        vision_config=transformers.SiglipVisionConfig(**VISION, vision_use_head=False, projection_dim=32),
+        vision_config=transformers.SiglipVisionConfig(**VISION, vision_use_head=False),
         text_config=transformers.GemmaConfig(**_text(tokenizer)), projection_dim=32, hidden_size=32,
         image_token_index=tokenizer.convert_tokens_to_ids("<image>"), tie_word_embeddings=False,
     )  # fmt: skip
@@ -179,17 +200,21 @@ def gemma3() -> tuple[Any, Any]:
 def fast_vlm() -> tuple[Any, Any]:
     """A FastViT of timm: 64 pixels become 2 x 2 cells, so it is given 128."""
     tokenizer = bytepairs("<|im_start|>", "<|im_end|>", image="<image>", begin=False)
-    vision = transformers.TimmWrapperConfig(
-        architecture="fastvit_mci0", do_pooling=True, hidden_size=256,
-        model_args={"inference_mode": True, "layers": [1, 1, 1, 1], "embed_dims": [16, 32, 64, 128]},
-    )  # fmt: skip
+    vision: dict[str, Any] = {
+        "model_type": "timm_wrapper", "architecture": "fastvit_mci0", "do_pooling": True, "hidden_size": 256,
+        "model_args": {"inference_mode": True, "layers": [1, 1, 1, 1], "embed_dims": [16, 32, 64, 128]},
+    }  # fmt: skip
     config = transformers.FastVlmConfig(
         vision_config=vision, text_config=transformers.Qwen2Config(**_text(tokenizer)),
         image_token_index=tokenizer.convert_tokens_to_ids("<image>"), image_seq_length=16,
     )  # fmt: skip
     photos = transformers.CLIPImageProcessor(size={"shortest_edge": 128}, crop_size={"height": 128, "width": 128})
     processor = transformers.LlavaProcessor(
-        photos, tokenizer, patch_size=32, vision_feature_select_strategy="full", chat_template=LISTED.replace("IMAGE", "<image>")
+        photos,
+        tokenizer,
+        patch_size=32,
+        vision_feature_select_strategy="full",
+        chat_template=LISTED.replace("IMAGE", "<image>"),
     )
     model = transformers.FastVlmForConditionalGeneration(config)
     for name, parameter in model.model.vision_tower.named_parameters():
@@ -198,11 +223,10 @@ def fast_vlm() -> tuple[Any, Any]:
     for module in model.model.vision_tower.modules():  # the random ones let numbers shrink to nothing
         if isinstance(module, torch.nn.Conv2d):
             torch.nn.init.kaiming_normal_(module.weight)
-            side = module.kernel_size[0]
-            if side > 1:  # mostly what is in the middle, so that a cell can be told by its pixels
-                middle = module.weight.data[..., side // 2, side // 2] * side
+            middle, wide = module.kernel_size[0] // 2, module.stride[0]
+            if middle:  # mostly what lies under a cell, so that the cell can be told by its pixels
                 module.weight.data *= 0.1
-                module.weight.data[..., side // 2, side // 2] = middle
+                module.weight.data[..., middle : middle + wide, middle : middle + wide] *= 10 * (2 * middle + 1) / wide
     return model, processor
 
 

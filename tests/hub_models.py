@@ -103,11 +103,11 @@ def llava() -> tuple[Any, Any]:
 
 
 def qwen2_vl() -> tuple[Any, Any]:
-    return _qwen("Qwen2VL", {"depth": 3, "embed_dim": 32, "hidden_size": 32, "num_heads": 2, "mlp_ratio": 2, "patch_size": 8,
+    return qwen("Qwen2VL", {"depth": 3, "embed_dim": 32, "hidden_size": 32, "num_heads": 2, "mlp_ratio": 2, "patch_size": 8,
                              "spatial_merge_size": 2, "temporal_patch_size": 2})  # fmt: skip
 
 
-def _qwen(family: str, vision: dict[str, Any]) -> tuple[Any, Any]:
+def qwen(family: str, vision: dict[str, Any]) -> tuple[Any, Any]:
     tokenizer = bytepairs("<|vision_start|>", "<|vision_end|>", "<|video_pad|>", image="<|image_pad|>", begin=False)
     ids = {
         name: tokenizer.convert_tokens_to_ids(f"<|{name}|>")

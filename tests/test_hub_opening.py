@@ -1,5 +1,10 @@
 """Models of transformers opened in other ways: in memory, unknown families, other tasks, and everything that can be wrong."""
 
+import json
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +17,7 @@ from PIL import Image
 import vlcam
 from tests.hub_models import VISION, alive, blip, llava, vit_gpt2
 from tests.hub_saved import saved
+from vlcam.cli import main
 from vlcam.tasks import hub_families
 from vlcam.tasks.answering import Answering
 from vlcam.tasks.captioning import Captioning
@@ -175,3 +181,103 @@ def test_a_dead_layer_is_an_error_that_names_one_that_works(tmp_path: Path) -> N
             caption="a dog",
             layer="model.vision_tower.encoder.layers.2",
         )
+
+
+def test_a_revision_of_a_model_in_the_cache(tmp_path: Path) -> None:
+    """Two revisions of one model as the hub's client keeps them; nothing is asked of the network."""
+    home = tmp_path / "hub" / "models--someone--tiny"
+    for number, name in enumerate(("main", "v1")):
+        commit = str(number) * 40
+        (home / "refs").mkdir(parents=True, exist_ok=True)
+        (home / "refs" / name).write_text(commit, encoding="utf-8")
+        model, processor = blip()
+        alive(model, seed=number)
+        with torch.no_grad():
+            model.text_decoder.cls.predictions.bias.fill_(number)
+        for part in (model, processor):
+            part.save_pretrained(home / "snapshots" / commit)
+    program = (
+        "import sys, vlcam\n"
+        "for revision in (None, 'v1'):\n"
+        "    task = vlcam.load('someone/tiny', revision=revision)\n"
+        "    print(task.name, float(task.model.text_decoder.cls.predictions.bias[0]))\n"
+        "try:\n"
+        "    vlcam.load('someone/tiny', revision='v2')\n"
+        "except vlcam.InputError as error:\n"
+        "    print(error)\n"
+    )
+    environment = {**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
+    lines = done.stdout.splitlines()
+    assert lines[:2] == ["someone/tiny 0.0", "someone/tiny 1.0"], done.stderr[-2000:]
+    assert "someone/tiny" in lines[2] and str(tmp_path) in lines[2] and "HF_HUB_OFFLINE=1" in lines[2]
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    capsys.readouterr()
+    code = main(list(arguments))
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    saved("llava", tmp_path / "model")
+    photo().save(tmp_path / "photo.png")
+    image, model = str(tmp_path / "photo.png"), str(tmp_path / "model")
+    code, out, err = run(
+        capsys, "caption", image, "--model", model, "--caption", "a dog and a cat", "--prompt", "what is it?",
+        "--gain", "blur", "--dtype", "float32", "--json",
+    )  # fmt: skip
+    assert (code, err) == (0, "")
+    (explained,) = json.loads(out)["results"]
+    assert [one["label"] for one in explained["targets"]][:-1] == ["a", "dog", "and", "a", "cat"]
+    assert all(isinstance(one["gain"], float) for one in explained["targets"])
+    code, out, err = run(
+        capsys, "vqa", image, "--model", model, "--question", "what color is the dog?", "--answer", "red", "--answer", "blue",
+        "--contrast", "red:blue", "--out", str(tmp_path / "out"),
+    )  # fmt: skip
+    assert code == 0 and "Answers are ranked by" in out and (tmp_path / "out" / "report.html").exists()
+    code, out, err = run(
+        capsys, "vqa", image, "--model", model, "--question", "what is it?", "--length", "3", "--measure", "logit"
+    )
+    assert code == 0 and err == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["caption", "scene:1", "--revision", "v1"], "--revision v1 goes with --model and a hub id"),
+        (["caption", "scene:1", "--dtype", "int8"], "--dtype 'int8' was given; expected float32, float16, bfloat16"),
+        (["caption", "scene:1", "--prompt", "a photo of"], "scenes-captioner takes no prompt"),
+        (["vqa", "scene:1", "--question", "is there a star", "--prompt", "x"], "scenes-vqa takes no prompt"),
+        (
+            ["classify", "scene:1", "--model", "scenes/captioner"],
+            "scenes/captioner does captioning, and task='classification'",
+        ),
+        (
+            ["caption", "scene:1", "--model", "torchvision/resnet18"],
+            "torchvision/resnet18 does classification, and task=.captioning. was asked for",
+        ),
+        (["caption", "scene:1", "--gain", "noise"], "--gain 'noise' was given; expected blank or blur"),
+    ],
+)
+def test_options_that_do_not_fit(arguments: list[str], text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, *arguments)
+    assert code == 2 and out == "" and re.search(text, err) and err.count("\n") == 1
+
+
+def test_checkpoints_of_torch_are_read_as_plain_data(tmp_path: Path) -> None:
+    model, processor = in_memory(blip)
+    for part in (model, processor):
+        part.save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(vlcam.InputError, match="found nothing it can open for the folder"):
+        vlcam.load(tmp_path)
+    torch.save({name: tensor.clone() for name, tensor in model.state_dict().items()}, tmp_path / "pytorch_model.bin")
+    loaded: Any = vlcam.load(tmp_path).model
+    assert torch.equal(
+        loaded.vision_model.embeddings.class_embedding, model.vision_model.embeddings.class_embedding
+    )
+    torch.save({"weight": Path("code")}, tmp_path / "pytorch_model.bin")  # an object of a class, not a tensor
+    with pytest.raises(vlcam.InputError, match="holds more than tensors, so loading it could run code"):
+        vlcam.load(tmp_path)

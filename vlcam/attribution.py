@@ -63,18 +63,56 @@ def maps_from(
             if isinstance(grid, Grid) and len(leaf) == 1
             else torch.cat([grid.to_maps(one) for one in found])
         )
-        if not slopes.any() and found.any():
-            raise LayerError(
-                f"at layer {recording.layer_name!r} the whole gradient lies on tokens that are no part of the photo, such as a class "
-                "token, so its map would be empty; explain an earlier layer"
+        return _layer_maps(recording.layer_name, activations, slopes, found, method, grid)
+
+
+def maps_of_batch(
+    scores: Float[Tensor, "batch targets"], recording: Recording, method: Method, grid: Grid
+) -> list[LayerMaps]:
+    """The maps of B photos with T targets each, from the recording of one run with a batch of B.
+
+    The photos are independent of each other, so the k-th scores of all photos are summed: T gradients serve B * T maps.
+
+    Raises:
+        LayerError: as :func:`maps_from`; also if the layer didn't see every photo once.
+        TargetError: the scores have no autograd history.
+    """
+    totals = scores.sum(0)
+    leaf = recording.resolve(totals)
+    if len(leaf) != len(scores):
+        raise LayerError(f"layer {recording.layer_name!r} ran on a batch of {len(leaf)}, not of {len(scores)}")
+    with torch.inference_mode(False), torch.no_grad():
+        activations = grid.to_maps(leaf.detach())
+        found = gradients(totals, leaf)
+        return [
+            _layer_maps(
+                recording.layer_name,
+                activations[row : row + 1],
+                grid.to_maps(found[:, row]),
+                found[:, row],
+                method,
+                grid,
             )
-        return LayerMaps(
-            layer=recording.layer_name,
-            maps=grid.place(method.function(activations, slopes)),
-            alpha=alpha(slopes),
-            contributions=contributions(activations, slopes),
-            activity=_wide(activations).amax((2, 3))[0],
+            for row in range(len(leaf))
+        ]
+
+
+def _layer_maps(
+    layer: str, activations: Tensor, slopes: Tensor, found: Tensor, method: Method, grid: Layout
+) -> LayerMaps:
+    """What one photo's targets rest on; ``found`` is the whole gradient, of which ``slopes`` lie on the photo."""
+    if not slopes.any() and found.any():
+        raise LayerError(
+            f"at layer {layer!r} the whole gradient lies on tokens that are no part of the photo, such as a class "
+            "token, so its map would be empty; explain an earlier layer"
         )
+    return LayerMaps(
+        layer=layer,
+        maps=grid.place(method.function(activations, slopes)),
+        alpha=alpha(slopes),
+        contributions=contributions(activations, slopes),
+        activity=_wide(activations).amax((2, 3))[0],
+    )
 
 
 @final

@@ -188,6 +188,18 @@ class Task(Protocol):
         ...
 
 
+@runtime_checkable
+class BatchTask(Task, Protocol):
+    """A task that can also run several photos in one forward pass, in eval mode independent of each other."""
+
+    def run_batch(self, prepared: Sequence[Prepared], request: Request) -> Sequence[Spoken]:
+        """What ``run`` says of each photo, equally many targets of each. Called inside :func:`vlcam.engine.record`.
+
+        Raises InputError for inputs that don't fit together; they are then run one by one.
+        """
+        ...
+
+
 @final
 @dataclass(frozen=True)
 class Method:

@@ -1,16 +1,20 @@
 """The one path from an image to an Explanation."""
 
-from collections.abc import Sequence
-from dataclasses import replace
-from operator import index
-from typing import Any, Literal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import repeat
+from pathlib import Path
+from typing import Any, Literal, Unpack, final, overload
 
 import numpy as np
 import torch
+from PIL.Image import Image
 from torch import Tensor, nn
 
-from vlcam.attribution import LayerMaps, maps_from
+from vlcam.attribution import LayerMaps, maps_from, maps_of_batch
 from vlcam.contracts import (
+    BatchTask,
     Gain,
     InputError,
     LayerError,
@@ -20,21 +24,41 @@ from vlcam.contracts import (
     Request,
     Spoken,
     Target,
-    TargetError,
     Task,
+    VlcamError,
 )
 from vlcam.engine import gradients, record
-from vlcam.explanation import Explanation, NeuronText
+from vlcam.explanation import Explanation, NeuronText, Photo
 from vlcam.gain import with_gain
-from vlcam.layers import find, traced
-from vlcam.methods import method as find_method
+from vlcam.layers import Grid, find, traced
+from vlcam.order import RANKINGS as RANKINGS
+from vlcam.order import Options, Order, ordered
 from vlcam.photo import open_photo
 from vlcam.restore import plain
 from vlcam.towers import layout_of
 
-RANKINGS = ("contribution", "paper")
+BATCH = 8
+"""How many images of a list go through the model together."""
 
 
+@final
+@dataclass(frozen=True)
+class Ready:
+    """One photo, opened and prepared for the model."""
+
+    picture: Image
+    photo: Photo
+    prepared: Prepared
+
+
+@overload
+def explain(
+    task: Task, image: list[Any] | tuple[Any, ...], *, name: None = None, **options: Unpack[Options]
+) -> list[Explanation]: ...
+@overload
+def explain(
+    task: Task, image: str | Path | Image | np.ndarray | Tensor, *, name: str | None = None, **options: Unpack[Options]
+) -> Explanation: ...
 def explain(
     task: Task,
     image: Any,
@@ -52,12 +76,13 @@ def explain(
     measure: Literal["log-probability", "logit"] = "log-probability",
     gain: Gain | None = None,
     name: str | None = None,
-) -> Explanation:
+) -> Explanation | list[Explanation]:
     """Explain what a model says about an image: all targets from one forward pass.
 
     Args:
         task: the model and how to talk to it, such as :class:`vlcam.tasks.captioning.Captioning`.
-        image: a path, a PIL image, an array ``(height, width, 3)`` or a tensor ``(3, height, width)``.
+        image: a path, a PIL image, an array ``(height, width, 3)`` or a tensor ``(3, height, width)``; or a list of them, in
+            batches of 8 where the task can. For more than fit the memory there is :func:`vlcam.batches.explain_batches`.
         targets: classes or answers to explain, by label or number; by default the ``top_k`` that the model says itself.
         caption: the caption to explain; by default the model's own.
         question: the question, for VQA.
@@ -74,55 +99,142 @@ def explain(
             ``blur``red one; this costs a second forward pass.
         name: what to call the photo; by default its file name.
 
+    Returns:
+        The explanation; for a list of images a list of them.
+
     Raises:
         InputError: the image, the text or an option can't be used.
         TargetError: the model doesn't know a class, word or answer.
         LayerError: the layer doesn't exist, or doesn't lead to the targets.
+            Of a list, the first error is raised; it begins with the image's place, such as ``image[3]``.
     """
-    if question is not None and not isinstance(question, str):
-        raise InputError(f"question={question!r} was given; expected a text")
-    if ranking not in RANKINGS:
-        raise InputError(f"ranking {ranking!r} was given; expected one of {', '.join(RANKINGS)}")
-    if measure not in ("log-probability", "logit"):
-        raise InputError(f"measure={measure!r} was given; expected log-probability or logit")
-    if gain not in (None, "blank", "blur"):
-        raise InputError(f"gain={gain!r} was given; expected blank, blur or None")
-    chosen = method if isinstance(method, Method) else find_method(method)
-    request = Request(
-        labels=_labels(targets),
+    order = ordered(
+        targets=targets,
         caption=caption,
         question=question,
+        contrast=contrast,
         top_k=top_k,
-        contrasts=_pairs(contrast),
+        method=method,
+        layer=layer,
+        names=names,
+        ranking=ranking,
         prompt=prompt,
         measure=measure,
+        gain=gain,
     )
+    if not isinstance(image, (list, tuple)):
+        return alone(task, made_ready(task, image, order, name), order)
+    if name is not None:
+        raise InputError(
+            f"name={name!r} was given for {len(image)} images; leave it out: they are called as their files"
+        )
+    return [
+        one
+        for start in range(0, len(image), BATCH)
+        for one in _listed(task, image[start : start + BATCH], start, order)
+    ]
+
+
+def made_ready(task: Task, image: Any, order: Order, name: str | None = None) -> Ready:
+    """Open an image and prepare it. Raises InputError or TargetError."""
     picture, photo = open_photo(image, name=name)
     with torch.inference_mode(False):  # autograd can't use what is made in it
-        prepared = task.prepare(picture, request)
-    prepared = replace(prepared, inputs=plain(prepared.inputs))
-    wanted = task.layer if layer is None else layer
+        prepared = task.prepare(picture, order.request)
+    return Ready(picture, photo, replace(prepared, inputs=plain(prepared.inputs)))
+
+
+def alone(task: Task, ready: Ready, order: Order) -> Explanation:
+    """Explain one photo. Raises LayerError or TargetError."""
+    wanted = task.layer if order.layer is None else order.layer
     if isinstance(wanted, str):
-        check_layer(task, wanted, prepared, request)
+        check_layer(task, wanted, ready.prepared, order.request)
     try:
-        spoken, found = _run(task, prepared, request, wanted, chosen)
+        spoken, found = _run(task, ready.prepared, order, wanted)
     except LayerError as error:
-        if layer is not None and isinstance(task.layer, str) and layer != task.layer:
+        if order.layer is not None and isinstance(task.layer, str) and order.layer != task.layer:
             raise LayerError(f"{error}; {task.layer!r}, which is explained by default, works") from error
         if wanted is not None:
             raise
         # The layer chosen by itself in an earlier run didn't lead to these targets and is forgotten: choose anew.
-        spoken, found = _run(task, prepared, request, wanted, chosen)
+        spoken, found = _run(task, ready.prepared, order, wanted)
+    return _explanation(task, ready, order, spoken, found)
+
+
+def together(task: Task, ready: Sequence[Ready], order: Order) -> list[Explanation] | None:
+    """Explain several photos from one forward pass; None if that can't be done for them, or not for all of them.
+
+    The results are those of :func:`alone`, which is left to say what is wrong with which photo.
+    """
+    if len(ready) < 2 or not isinstance(task, BatchTask) or not _independent(task.model):
+        return None
+    wanted = task.layer if order.layer is None else order.layer
+    try:
+        with record(task.model, wanted) as recording:
+            spoken = task.run_batch([one.prepared for one in ready], order.request)
+        scores = torch.stack([one.scores for one in spoken])
+        layout: Any = spoken[0].layout
+        if wanted != task.layer:
+            layout = layout_of(recording.resolve(scores.sum(0))[:1], ready[0].prepared.geometry.input_size)
+        elif any(one.layout != layout for one in spoken):
+            return None
+        grid = Grid() if layout is None else layout
+        if not isinstance(grid, Grid):
+            return None
+        maps = maps_of_batch(scores, recording, order.method, grid)
+        return [_explanation(task, *one) for one in zip(ready, repeat(order), spoken, maps, strict=False)]
+    except Exception:  # whatever it is, it shows again, beside the photo that it belongs to
+        return None
+
+
+def _listed(task: Task, images: Sequence[Any], first: int, order: Order) -> list[Explanation]:
+    """One batch of a list of images, the first of which is ``image[first]``."""
+    ready = []
+    for number, image in enumerate(images, first):
+        with _place(number):
+            ready.append(made_ready(task, image, order))
+    found = together(task, ready, order)
+    if found is not None:
+        return found
+    found = []
+    for number, one in enumerate(ready, first):
+        with _place(number):
+            found.append(alone(task, one, order))
+    return found
+
+
+@contextmanager
+def _place(number: int) -> Iterator[None]:
+    """Errors begin with the image's place in the list."""
+    try:
+        yield
+    except VlcamError as error:
+        error.args = (f"image[{number}]: {error}",)
+        raise
+    except Exception as error:
+        error.add_note(f"in vlcam.explain, at image[{number}]")
+        raise
+
+
+def _independent(model: nn.Module) -> bool:
+    """Whether photos of a batch don't touch each other: not so in batch-norms that keep no statistics of their own."""
+    norms = nn.modules.batchnorm._NormBase, nn.modules.instancenorm._InstanceNorm
+    return not any(
+        isinstance(one, norms[0]) and not isinstance(one, norms[1]) and one.running_mean is None
+        for one in model.modules()
+    )
+
+
+def _explanation(task: Task, ready: Ready, order: Order, spoken: Spoken, found: LayerMaps) -> Explanation:
     explanation = Explanation(
         task=task.kind,
         model=task.name,
         layer=found.layer,
-        method=chosen.name,
-        relu=chosen.relu,
+        method=order.method.name,
+        relu=order.method.relu,
         text=spoken.text,
-        question=question,
-        photo=photo,
-        geometry=prepared.geometry,
+        question=order.request.question,
+        photo=ready.photo,
+        geometry=ready.prepared.geometry,
         targets=weighed(spoken),
         maps=found.maps,
         alpha=found.alpha,
@@ -131,41 +243,23 @@ def explain(
         question_words=tuple(span for span, _ in spoken.asked.words) if spoken.asked is not None else (),
         notes=spoken.notes,
     )
-    if gain is not None:
-        explanation = with_gain(explanation, task, picture, request, gain)
-    known = task.names if names is None else names
-    return explanation if known is None else replace(explanation, neurons=describe(explanation, known, ranking=ranking))
+    if order.gain is not None:
+        explanation = with_gain(explanation, task, ready.picture, order.request, order.gain)
+    known = task.names if order.names is None else order.names
+    return (
+        explanation
+        if known is None
+        else replace(explanation, neurons=describe(explanation, known, ranking=order.ranking))
+    )
 
 
-def _labels(targets: Any) -> tuple[str | int, ...]:
-    """Classes or answers, one or several, as a tuple."""
-    if targets is None:
-        return ()
-    given = targets.tolist() if isinstance(targets, (Tensor, np.ndarray)) else targets
-    several = [given] if isinstance(given, str) or hasattr(given, "__index__") else given
-    try:
-        return tuple(one if isinstance(one, str) else index(one) for one in several)
-    except TypeError as error:
-        raise TargetError(f"targets={targets!r} was given; expected labels or whole numbers") from error
-
-
-def _pairs(contrast: Any) -> tuple[tuple[str, str], ...]:
-    """Contrasts as pairs; a single pair may stand on its own."""
-    pairs = [contrast] if len(contrast) == 2 and all(isinstance(one, str) for one in contrast) else contrast
-    if any(isinstance(pair, str) or len(pair) != 2 for pair in pairs):
-        raise InputError(f"contrast={contrast!r} was given; expected pairs (this, rather than that)")
-    return tuple((this, that) for this, that in pairs)
-
-
-def _run(
-    task: Task, prepared: Prepared, request: Request, layer: str | nn.Module | None, method: Method
-) -> tuple[Spoken, LayerMaps]:
+def _run(task: Task, prepared: Prepared, order: Order, layer: str | nn.Module | None) -> tuple[Spoken, LayerMaps]:
     with record(task.model, layer) as recording:
-        spoken = task.run(prepared, request)
+        spoken = task.run(prepared, order.request)
     layout = spoken.layout
     if layer != task.layer:  # the task's layout is that of its own layer
         layout = layout_of(recording.resolve(spoken.scores), prepared.geometry.input_size)
-    return spoken, maps_from(spoken.scores, recording, method, layout)
+    return spoken, maps_from(spoken.scores, recording, order.method, layout)
 
 
 def weighed(spoken: Spoken) -> tuple[Target, ...]:

@@ -21,7 +21,7 @@ import importlib
 import json
 import statistics
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from torch import Tensor
 import vlcam
 from vlcam.contracts import Method
 from vlcam.geometry import Box, resized, to_photo
+from vlcam.methods import method as find_method
 from vlcam.metrics import box_from_map, box_hit, localisation_error
 
 LAYER = "features"
@@ -64,8 +65,8 @@ def _without_denominator(activations: Tensor, gradients: Tensor) -> Tensor:
 
 # What a peer computes where it isn't the paper's formula: measured, too, to be sure that this is all of the difference.
 DEVIATIONS = {
-    ("grad-cam", "gradcam++"): Method("", _with_an_epsilon, "with 1e-6 in the denominator", "", ""),
-    ("torchcam", "gradcam++"): Method("", _without_denominator, "without the denominator", "", ""),
+    ("grad-cam", "gradcam++"): Method("with 1e-6", _with_an_epsilon, "with 1e-6 in the denominator", "", ""),
+    ("torchcam", "gradcam++"): Method("numerator", _without_denominator, "without the denominator", "", ""),
 }
 TOLERANCE = 15.0
 BATCH = 15
@@ -120,53 +121,58 @@ def batches(task: Any, some: Sequence[Photo]) -> Iterator[tuple[Tensor, list[int
         yield torch.cat([task.preprocess(photo.image)[0] for photo in part]), [photo.label for photo in part]
 
 
-def top_classes(task: Any, some: Sequence[Photo]) -> list[int]:
-    with torch.inference_mode():
-        return [int(top) for inputs, _ in batches(task, some) for top in task.model(inputs).argmax(1)]
+def vlcam_maps(task: Any, some: Sequence[Photo], methods: Sequence[Method]) -> tuple[dict[str, Tensor], list[int]]:
+    """Raw maps on the layer's grid, ``(photos, rows, columns)`` for every method, and the model's first classes.
+
+    vlcam finds the layer by itself.
+    """
+    tops: list[int] = []
+    found: dict[str, list[Tensor]] = {method.name: [] for method in methods}
+    for inputs, labels in batches(task, some):
+        with vlcam.record(task.model) as recording:
+            logits = task.model(inputs)
+            scores = logits[range(len(labels)), labels].sum()
+        tops += logits.argmax(1).tolist()
+        slopes = vlcam.gradients(scores, recording.resolve(scores))[0]
+        if recording.layer_name != LAYER:
+            raise ValueError(f"the peers explain {LAYER}, but vlcam found {recording.layer_name}")
+        for method in methods:
+            found[method.name].append(method.function(recording.activations, slopes).relu())
+    return {name: torch.cat(maps) for name, maps in found.items()}, tops
 
 
-def vlcam_maps(task: Any, some: Sequence[Photo], method: str | Method) -> Tensor:
-    """Raw maps on the layer's grid, ``(photos, rows, columns)``; vlcam finds the layer by itself."""
-    found = [
-        vlcam.attribute(task.model, inputs, targets=labels, method=method) for inputs, labels in batches(task, some)
-    ]
-    if {one.layer for one in found} != {LAYER}:
-        raise ValueError(
-            f"the peers explain {LAYER}, but vlcam found {', '.join(sorted({one.layer for one in found}))}"
-        )
-    return torch.cat([one.maps[:, 0] for one in found])
-
-
-def grad_cam_maps(task: Any, some: Sequence[Photo], name: str, *, raw: bool) -> Tensor:
-    """grad-cam's maps: raw on the grid, or normalised and resized to the input, as it gives them."""
+def grad_cam_maps(task: Any, some: Sequence[Photo], name: str) -> tuple[Tensor, Tensor]:
+    """grad-cam's maps: normalised and resized to the input, as it gives them; and raw on the grid."""
     target = importlib.import_module("pytorch_grad_cam.utils.model_targets").ClassifierOutputTarget
     layer = task.model.get_submodule(LAYER)
-    found = []
+    given, raw = [], []
     for inputs, labels in batches(task, some):
         with getattr(importlib.import_module("pytorch_grad_cam"), name)(task.model, [layer]) as cam:
             targets = [target(label) for label in labels]
-            given = cam(inputs, targets)
-            if raw:
-                kept = cam.activations_and_grads
-                arrays = (one[0].numpy() for one in (kept.activations, kept.gradients))
-                given = np.maximum(cam.get_cam_image(inputs, layer, targets, *arrays, False), 0)
-        found.append(torch.from_numpy(np.array(given)))
+            given.append(torch.from_numpy(np.array(cam(inputs, targets))))
+            kept = cam.activations_and_grads
+            arrays = (one[0].numpy() for one in (kept.activations, kept.gradients))
+            raw.append(torch.from_numpy(np.array(cam.get_cam_image(inputs, layer, targets, *arrays, False))).relu())
     task.model.zero_grad()
-    return torch.cat(found)
+    return torch.cat(given), torch.cat(raw)
 
 
-def torchcam_maps(task: Any, some: Sequence[Photo], name: str, *, raw: bool) -> Tensor:
-    """torchcam's maps: raw on the grid, or normalised and resized to the input as its ``overlay_mask`` does."""
-    found = []
+def torchcam_maps(task: Any, some: Sequence[Photo], name: str) -> tuple[Tensor, Tensor]:
+    """torchcam's maps: normalised and resized to the input as its ``overlay_mask`` does; and raw on the grid."""
+    given, raw = [], []
     for inputs, labels in batches(task, some):
         with getattr(importlib.import_module("torchcam.methods"), name)(task.model, LAYER) as cam:
-            (given,) = cam(labels, task.model(inputs), normalized=not raw)
-        if not raw:
+            (found,) = cam(labels, task.model(inputs), normalized=False)
             size, bicubic = (inputs.shape[3], inputs.shape[2]), Image.Resampling.BICUBIC
-            large = [np.array(Image.fromarray(one.numpy()).resize(size, bicubic)) for one in given]
-            given = torch.from_numpy(np.stack(large))
-        found.append(given.detach())
-    return torch.cat(found)
+            raw.append(found.detach().clone())
+            normal = cam._normalize(found.detach())
+            large = [np.array(Image.fromarray(one.numpy()).resize(size, bicubic)) for one in normal]
+            given.append(torch.from_numpy(np.stack(large)))
+    return torch.cat(given), torch.cat(raw)
+
+
+PEERS = {"grad-cam": grad_cam_maps, "torchcam": torchcam_maps}
+"""In the order of the names in METHODS."""
 
 
 def judged(heats: Sequence[Tensor], some: Sequence[Photo], tops: Sequence[int]) -> Score:
@@ -204,8 +210,8 @@ def apart(maps: Tensor, ours: Tensor) -> float:
     return float(((maps.relu() - ours).abs().amax((1, 2)) / scale).max())
 
 
-def baselines(some: Sequence[Photo], tops: Sequence[int], grid: tuple[int, int]) -> dict[str, Score]:
-    """What needs no model: the middle, random maps of the layer's grid (mean of ten), and the whole photo.
+def baselines(some: Sequence[Photo], tops: Sequence[int], grid: Sequence[int], draws: int = 10) -> dict[str, Score]:
+    """What needs no model: the middle, random maps of the layer's grid (mean of so many draws), and the whole photo.
 
     The middle is a Gaussian of a quarter of the side; the whole photo's box is the photo, and its points are random pixels.
     """
@@ -213,7 +219,7 @@ def baselines(some: Sequence[Photo], tops: Sequence[int], grid: tuple[int, int])
     middle = torch.exp(-8 * (places[0][:, None] ** 2 + places[1][None] ** 2))
     generator = torch.Generator().manual_seed(0)
     drawn = []
-    for _ in range(10):
+    for _ in range(draws):
         noise = torch.rand(len(some), *grid, generator=generator)
         heats = [
             to_photo(one[None], resized(photo.image.size, photo.image.size))[0]
@@ -256,34 +262,28 @@ def compare(real: Path, count: int | None) -> None:
     some = photos(real, count)
     for name in MODELS:
         task = load(real, name)
-        tops = top_classes(task, some)
+        methods = [*(find_method(method) for method in METHODS), *DEVIATIONS.values()]
+        maps, tops = vlcam_maps(task, some, methods)
         right = statistics.fmean(top == photo.label for top, photo in zip(tops, some, strict=True))
         print(f"\n{name}, {len(some)} photos, top-1 accuracy {right:.3f}")
         print(f"    {'':26}" + "".join(f"{title:>12}" for title in ("box", "box top-1", "point", "point 15")))
-        maps = torch.empty(0)
         for method, names in METHODS.items():
-            maps = vlcam_maps(task, some, method)
             print(f"  {method}")
-            _line("vlcam", judged(on_photos(maps, task, some), some, tops))
-            peers: dict[str, tuple[Callable[..., Tensor], str | None]] = {
-                "grad-cam": (grad_cam_maps, names[0]),
-                "torchcam": (torchcam_maps, names[1]),
-            }
-            for peer, (make, theirs) in peers.items():
+            _line("vlcam", judged(on_photos(maps[method], task, some), some, tops))
+            for (peer, make), theirs in zip(PEERS.items(), names, strict=True):
                 if theirs is None:
                     continue
                 with contextlib.suppress(ModuleNotFoundError):
-                    own = make(task, some, theirs, raw=False)
+                    own, raw = make(task, some, theirs)
                     _line(f"{peer}, as they come", judged(list(own), some, tops))
-                    raw = make(task, some, theirs, raw=True)
-                    difference = f"raw maps differ by {apart(raw, maps):.1e}"
+                    difference = f"raw maps differ by {apart(raw, maps[method]):.1e}"
                     if (peer, method) in DEVIATIONS:
                         variant = DEVIATIONS[peer, method]
-                        left = apart(raw, vlcam_maps(task, some, variant))
-                        difference += f"; by {left:.1e} from the formula {variant.title}"
+                        left = apart(raw, maps[variant.name])
+                        difference += f"; from the formula {variant.title} by {left:.1e}"
                     _line(f"{peer}, same maps", judged(on_photos(raw, task, some), some, tops), difference)
         print("  baselines")
-        for title, score in baselines(some, tops, (maps.shape[1], maps.shape[2])).items():
+        for title, score in baselines(some, tops, maps["gradcam"].shape[1:]).items():
             _line(title, score)
     chance = 1.96 * (0.25 / len(some)) ** 0.5
     print("\nbox: error, lower is better; point: higher is better.")

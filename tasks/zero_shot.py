@@ -1,0 +1,287 @@
+"""Zero-shot classification as a task: how well a text fits a photo, for models that embed both (CLIP, arXiv 2103.00020).
+
+The score of a text is the model's own logit of photo and text, ``factor * cos(photo, text) + bias``; any text can be explained. CLIP
+and its relatives choose one of several texts, so a probability is the softmax over all texts that the photo was compared with; SigLIP
+(arXiv 2303.15343, section 3.2) judges every text by itself, with a sigmoid.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, final
+
+import torch
+from jaxtyping import Float
+from PIL.Image import Image
+from torch import Tensor, nn
+
+from vlcam.contracts import (
+    Geometry,
+    InputError,
+    LayerError,
+    Layout,
+    Names,
+    Prepared,
+    Request,
+    Spoken,
+    Target,
+    TargetError,
+)
+from vlcam.geometry import resized
+from vlcam.labels import contrast_target
+from vlcam.layers import Tokens
+from vlcam.photo import as_rgb
+from vlcam.plumbing import to_model
+from vlcam.restore import plain
+from vlcam.tasks.classification import Preprocessing
+from vlcam.tasks.hub_photos import HubPreprocess
+from vlcam.tasks.similarity import Shelf, cosines
+from vlcam.towers import propose
+
+_AT_ONCE = 64
+"""How many texts are embedded in one run."""
+
+
+@final
+@dataclass(frozen=True)
+class ZeroShot:
+    """A model that embeds photos and texts, and how to talk to it.
+
+    ``preprocess`` turns a photo into the model's input and the geometry; ``see(model, inputs)`` embeds it, ``(1, width)``;
+    ``read(model, texts)`` embeds texts, ``(texts, width)``, once for as long as the weights stay the same. ``scale(model)`` gives
+    the factor and the bias of the logits; without it a score is the cosine. ``labels`` are the texts to choose from where none are
+    asked for, and what a probability compares with besides; they may be left out. ``template`` is what becomes of every text before
+    it is read: ``a photo of a {}``. ``layout`` says how the layer's output lies on the input, or is a function of the input that does.
+    """
+
+    kind: ClassVar[str] = "classification"
+
+    model: nn.Module
+    preprocess: Preprocessing
+    see: Callable[[Any, Any], Tensor]
+    read: Callable[[Any, list[str]], Tensor]
+    labels: Sequence[str] = ()
+    template: str = "{}"
+    scale: Callable[[Any], tuple[Any, Any]] | None = None
+    layer: str | nn.Module | None = None
+    name: str = "zero-shot classifier"
+    activation: Literal["softmax", "sigmoid"] = "softmax"
+    names: Names | None = None
+    layout: Layout | Callable[[Any], Layout] | None = None
+    _shelf: Shelf = field(init=False, default_factory=Shelf, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.activation not in ("softmax", "sigmoid"):
+            raise InputError(f"activation={self.activation!r} was given; expected softmax or sigmoid")
+        if isinstance(self.labels, str):
+            raise InputError(f"labels={self.labels!r} was given; expected a list of texts")
+        if self.template.count("{}") != 1:
+            raise InputError(
+                f"template={self.template!r} was given; expected a text with one {{}} in the place of the label"
+            )
+
+    def prepare(self, photo: Image, request: Request) -> Prepared:
+        """Check the texts asked for, embed those that aren't yet, and make the input."""
+        if request.caption is not None or request.question is not None:
+            raise InputError(
+                "a zero-shot classifier takes neither a caption nor a question; ask for texts with targets= instead"
+            )
+        texts = self._compared(request)
+        read = self._shelf.all_of(self.model, texts, self._read)
+        inputs, geometry = self.preprocess(photo)
+        return Prepared({"photo": to_model(inputs, self.model), "texts": read}, geometry)
+
+    def run(self, prepared: Prepared, request: Request) -> Spoken:
+        """One look at the photo; the logits of the texts asked for, or of the ``top_k`` labels that fit best."""
+        texts, inputs = self._compared(request), prepared.inputs
+        factor, bias = (1.0, 0.0) if self.scale is None else self.scale(self.model)
+        scores = cosines(self.see(self.model, inputs["photo"]), inputs["texts"]) * factor + bias
+        found = scores.detach()
+        if self.activation == "sigmoid":
+            probabilities: list[float | None] = found.sigmoid().tolist()
+        else:
+            probabilities = found.softmax(0).tolist() if len(texts) > 1 else [None]
+        if request.labels:
+            chosen = [texts.index(self._text(one)) for one in request.labels]
+        elif request.top_k < 1:
+            raise TargetError(f"top_k must be at least 1, got {request.top_k}")
+        else:
+            known = len(dict.fromkeys(self.labels)) or len(texts)
+            chosen = found[:known].topk(min(request.top_k, known)).indices.tolist()
+        pairs = [(texts.index(self._text(this)), texts.index(self._text(that))) for this, that in request.contrasts]
+        values = [*(scores[one] for one in chosen), *(scores[this] - scores[that] for this, that in pairs)]
+        targets = [
+            Target(texts[one], "class", float(found[one]), probabilities[one], measure="similarity") for one in chosen
+        ]
+        targets += [
+            contrast_target(texts[this], texts[that], float(found[this] - found[that]), measure="similarity")
+            for this, that in pairs
+        ]
+        layout = (
+            self.layout(inputs["photo"])
+            if self.layout is not None and not isinstance(self.layout, Layout)
+            else self.layout
+        )
+        return Spoken(torch.stack(values), targets, texts[int(found.argmax())], layout)
+
+    def _compared(self, request: Request) -> list[str]:
+        """All texts that the photo is compared with, each once: the labels, then what else was asked for."""
+        asked = (*request.labels, *(one for pair in request.contrasts for one in pair))
+        texts = list(dict.fromkeys((*self.labels, *map(self._text, asked))))
+        if not texts:
+            raise TargetError(
+                f"{self.name} has no classes of its own; give the texts to compare the photo with: targets=['a photo of a dog', ...], "
+                "or labels= when opening it"
+            )
+        return texts
+
+    def _text(self, wanted: str | int) -> str:
+        if isinstance(wanted, int):
+            if not 0 <= wanted < len(self.labels):
+                raise TargetError(
+                    f"text {wanted} was asked for; {len(self.labels)} labels were given, counted from 0: give the text"
+                )
+            return self.labels[wanted]
+        if not wanted.strip():
+            raise TargetError("an empty text was asked for; give the text to compare the photo with")
+        return wanted
+
+    def _read(self, texts: list[str]) -> Tensor:
+        whole = [self.template.replace("{}", text) for text in texts]
+        return torch.cat(
+            [self.read(self.model, whole[start : start + _AT_ONCE]) for start in range(0, len(whole), _AT_ONCE)]
+        )
+
+
+def wrap_zero_shot(
+    model: Any, processor: Any, name: str, *, labels: Sequence[str] | None = None, template: str = "{}"
+) -> ZeroShot:
+    """CLIP, SigLIP, SigLIP 2, ChineseCLIP or ALIGN of transformers in memory as a task.
+
+    The layer to explain is found by a trial run on noise. CLIP's image embedding is read off the class token, so the last block's
+    output has no gradient on the patches and the input of that block's attention is explained.
+
+    Args:
+        model: the model with both of its towers.
+        processor: its processor, with an ``image_processor`` and a ``tokenizer``.
+        name: what to call it.
+        labels: the texts to choose from; by default none, then they are asked for with every photo.
+        template: what becomes of every text, such as ``a photo of a {}``; by default texts are read as they are.
+
+    Raises:
+        InputError: the processor lacks a part, or no layer to explain is found.
+    """
+    photos, tokenizer = getattr(processor, "image_processor", None), getattr(processor, "tokenizer", None)
+    if photos is None or tokenizer is None:
+        raise InputError(
+            f"the processor of {name} is a {type(processor).__name__} without an image processor or a tokenizer; give the model's own"
+        )
+    sigmoid = type(model).__name__.startswith("Siglip")
+    naflex = type(model).__name__ == "Siglip2Model"
+    preprocess: Preprocessing = _Patches(photos) if naflex else _Fixed(photos)
+    read = _Reader(tokenizer, fill=sigmoid)
+    layer: str | None = "vision_model.post_layernorm"
+    layout: Any = _patches_of
+    if not naflex:
+        inputs, geometry = preprocess(_noise())
+        inputs, texts = plain(to_model(inputs, model.eval())), plain(read(model, ["a photo"]).detach())
+        try:
+            best = propose(
+                model, lambda: cosines(_seen(model, inputs), texts), geometry.input_size, within="vision_model"
+            )[0]
+        except LayerError as error:
+            raise InputError(f"no layer of {name} to explain was found by a trial run: {error}") from error
+        layer, layout = best.layer, best.layout
+    return ZeroShot(
+        model.eval(),
+        preprocess=preprocess,
+        see=_seen,
+        read=read,
+        labels=tuple(labels or ()),
+        template=template,
+        scale=_scale,
+        layer=layer,
+        layout=layout,
+        activation="sigmoid" if sigmoid else "softmax",
+        name=name,
+    )
+
+
+@final
+@dataclass(frozen=True)
+class _Fixed:
+    """A photo as ``pixel_values`` of one size."""
+
+    processor: Any
+
+    def __call__(self, image: Image) -> tuple[dict[str, Tensor], Geometry]:
+        pixels, geometry = HubPreprocess(self.processor)(image)
+        return {"pixel_values": pixels}, geometry
+
+
+@final
+@dataclass(frozen=True)
+class _Patches:
+    """A photo as SigLIP 2 takes it at its own proportions: a row of patches, padded, whose grid is in ``spatial_shapes``."""
+
+    processor: Any
+
+    def __call__(self, image: Image) -> tuple[dict[str, Tensor], Geometry]:
+        made = dict(self.processor(images=as_rgb(image), return_tensors="pt"))
+        rows, columns = made["spatial_shapes"][0].tolist()
+        side = self.processor.patch_size
+        return made, resized(image.size, (columns * side, rows * side))
+
+
+@final
+@dataclass(frozen=True)
+class _Reader:
+    """Texts through a tokenizer and the text tower; ``fill``: padded to the longest text there is, as SigLIP was trained."""
+
+    tokenizer: Any
+    fill: bool
+
+    def __call__(self, model: Any, texts: list[str]) -> Float[Tensor, "texts width"]:
+        most = min(model.config.text_config.max_position_embeddings, self.tokenizer.model_max_length)
+        for text in texts:
+            count = len(self.tokenizer(text)["input_ids"])
+            if count > most:
+                raise InputError(
+                    f"the text {text[:60]!r}... has {count} tokens, but the model reads at most {most}: shorten it"
+                )
+        made = self.tokenizer(
+            texts,
+            padding="max_length" if self.fill else True,
+            max_length=most if self.fill else None,
+            return_tensors="pt",
+        )
+        return _pooled(model.get_text_features(**to_model(dict(made), model)))
+
+
+def _seen(model: Any, inputs: Any) -> Float[Tensor, "1 width"]:
+    return _pooled(model.get_image_features(**inputs))
+
+
+def _pooled(output: Any) -> Tensor:
+    """The embedding, also where (from transformers 5 on) it comes with the tower's other outputs."""
+    found: Tensor = output if isinstance(output, Tensor) else output.pooler_output
+    return found
+
+
+def _scale(model: Any) -> tuple[Any, Any]:
+    """What the model makes of a cosine: a factor (ALIGN: one over its temperature) and a bias (SigLIP only)."""
+    if getattr(model, "logit_scale", None) is None:
+        return 1 / model.temperature.detach(), 0.0
+    bias = getattr(model, "logit_bias", None)
+    return model.logit_scale.detach().exp(), 0.0 if bias is None else bias.detach()
+
+
+def _patches_of(inputs: Any) -> Tokens:
+    rows, columns = inputs["spatial_shapes"][0].tolist()
+    return Tokens(torch.arange(rows * columns).view(1, rows, columns))
+
+
+def _noise() -> Image:
+    from PIL import Image as Pictures
+
+    noise = torch.randint(256, (64, 64, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    return Pictures.fromarray(noise.numpy())
