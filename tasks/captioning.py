@@ -17,7 +17,6 @@ from vlcam.contracts import (
     InputError,
     Kind,
     Layout,
-    Measure,
     Names,
     Prepared,
     Request,
@@ -52,6 +51,7 @@ class Captioning:
     With all three, the photo passes through the CNN once: the caption is decoded from, scored on and explained by the same
     features. ``layout`` says how the layer's output lies on the input, if it isn't that of a CNN: one for all photos, or a function
     of the input. ``prompted(inputs, prompt)`` puts what a person wants said first into the inputs; without it a prompt is refused.
+    ``continued`` are the tokens of a caption that goes on from such a prompt on the same line, if they are others.
     """
 
     kind: ClassVar[str] = "captioning"
@@ -67,6 +67,7 @@ class Captioning:
     names: Names | None = None
     layout: Layout | Callable[[Any], Any] | None = None
     prompted: Callable[[Any, str], Any] | None = None
+    continued: Tokens | None = None
     notes: tuple[str, ...] = ()
 
     def prepare(self, photo: Image, request: Request) -> Prepared:
@@ -78,7 +79,7 @@ class Captioning:
         if request.prompt is not None and self.prompted is None:
             raise InputError(f"prompt={request.prompt!r} was given, but {self.name} takes no prompt; leave it out")
         if request.caption is not None:
-            self._ids(request.caption)
+            self._ids(request.caption, request.prompt)
         inputs, geometry = self.preprocess(photo)
         if request.prompt is not None and self.prompted is not None:
             inputs = self.prompted(inputs, request.prompt)
@@ -117,7 +118,7 @@ class Captioning:
                 )
             )
         for this, that in request.contrasts:
-            score, target = self._contrast(encoded, ids, text, shown, logits, request.measure, this, that)
+            score, target = self._contrast(encoded, ids, text, shown, logits, request, this, that)
             scores.append(score)
             targets.append(target)
         layout = self.layout
@@ -134,19 +135,20 @@ class Captioning:
                 )
             return request.ids
         if request.caption is not None:
-            return self._ids(request.caption)
+            return self._ids(request.caption, request.prompt)
         with unrecorded():
             ids = tuple(int(token) for token in self.generate(self.model, encoded))
         if not ids or not self.tokens.decode(ids).strip():
             raise InputError("the model's own caption is empty for this image; give a caption to explain")
         return ids
 
-    def _ids(self, caption: str) -> tuple[int, ...]:
+    def _ids(self, caption: str, prompt: str | None = None) -> tuple[int, ...]:
         if not caption.strip():
             raise InputError(
                 "the caption to explain is empty; give at least one word, or no caption for the model's own"
             )
-        return tuple(int(token) for token in self.tokens.encode(caption))
+        tokens = self.tokens if prompt is None or self.continued is None else self.continued
+        return tuple(int(token) for token in tokens.encode(caption))
 
     def _logits(self, encoded: Any, ids: Sequence[int]) -> Tensor:
         logits = self.logits(self.model, encoded, ids)
@@ -163,7 +165,7 @@ class Captioning:
         text: str,
         words: Sequence[Word],
         logits: Tensor,
-        measure: Measure,
+        request: Request,
         this: str,
         that: str,
     ) -> tuple[Tensor, Target]:
@@ -177,20 +179,20 @@ class Captioning:
         if not that.strip():
             raise TargetError(f"{this!r} can't be contrasted with nothing; give another word")
         word = same[0]
-        instead = self._instead(ids, text, word, that)
+        instead = self._instead(ids, text, word, that, request.prompt)
         first = word.tokens[0]
         rows = logits if len(instead) == 1 else self._logits(encoded, (*ids[:first], *instead))
         own = tuple(ids[place] for place in word.tokens)
-        of = log_probability if measure == "log-probability" else own_logits
+        of = log_probability if request.measure == "log-probability" else own_logits
         score = of(logits[list(word.tokens)], own).sum() - of(rows[first : first + len(instead)], instead).sum()
-        return score, contrast_target(this, that, float(score.detach()), (*own, *instead), measure)
+        return score, contrast_target(this, that, float(score.detach()), (*own, *instead), request.measure)
 
-    def _instead(self, ids: tuple[int, ...], text: str, word: Word, that: str) -> tuple[int, ...]:
+    def _instead(self, ids: tuple[int, ...], text: str, word: Word, that: str, prompt: str | None) -> tuple[int, ...]:
         """The tokens of ``that`` in the word's place: tokenizers write a word otherwise within a text than on its own."""
         start, end = word.span
-        changed = self._ids(text[:start] + that + text[end:])
+        changed = self._ids(text[:start] + that + text[end:], prompt)
         first, after = word.tokens[0], ids[word.tokens[-1] + 1 :]
         middle = changed[first : len(changed) - len(after)]
         if middle and (*ids[:first], *middle, *after) == changed:
             return middle
-        return self._ids(that)
+        return self._ids(that, prompt)

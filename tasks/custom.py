@@ -14,7 +14,18 @@ from jaxtyping import Float
 from PIL.Image import Image
 from torch import Tensor, nn
 
-from vlcam.contracts import InputError, Layout, Measure, Names, Prepared, Request, Spoken, Target, TargetError
+from vlcam.contracts import (
+    InputError,
+    Layout,
+    Measure,
+    Names,
+    Prepared,
+    Request,
+    Spoken,
+    Target,
+    TargetError,
+    VlcamError,
+)
 from vlcam.labels import contrast_target, position
 from vlcam.plumbing import logits_of, to_model
 from vlcam.tasks.classification import Preprocessing
@@ -54,6 +65,8 @@ class Custom:
         """Check the names asked for, and make the input."""
         if request.caption is not None or request.question is not None:
             raise InputError("this model takes neither a caption nor a question; ask for its targets by name instead")
+        if request.prompt is not None:
+            raise InputError(f"prompt={request.prompt!r} was given, but {self.name} takes no prompt; leave it out")
         for label in (*request.labels, *(one for pair in request.contrasts for one in pair)):
             position(label, list(self.targets), "target")
         inputs, geometry = self.preprocess(photo)
@@ -70,6 +83,11 @@ class Custom:
         output = self.model(prepared.inputs) if self.call is None else self.call(self.model, prepared.inputs)
         used = dict.fromkeys([*wanted, *(one for pair in pairs for one in pair)])
         scores = {name: self._score(name, output) for name in used}
+        cut = [name for name, score in scores.items() if not score.requires_grad]
+        if 0 < len(cut) < len(scores):  # beside the others its map would just be empty
+            raise TargetError(
+                f"target {cut[0]!r} doesn't depend on the photo differentiably; leave .detach(), argmax and the like out of its function"
+            )
         values = [*(scores[one] for one in wanted), *(scores[this] - scores[that] for this, that in pairs)]
         targets = [Target(one, "class", float(scores[one].detach()), measure=self.measure) for one in wanted]
         targets += [
@@ -81,13 +99,24 @@ class Custom:
         )
 
     def _score(self, name: str, output: Any) -> Float[Tensor, ""]:
-        value = self.targets[name](output)
-        if not isinstance(value, Tensor) or value.numel() != 1:
-            given = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        """What one function makes of the output; half precision is widened to float32."""
+        try:
+            value = self.targets[name](output)
+        except (LookupError, AttributeError, TypeError, ValueError, RuntimeError) as error:
+            if isinstance(error, VlcamError):
+                raise
+            parts = f" with {', '.join(map(repr, output))}" if isinstance(output, Mapping) else ""
             raise TargetError(
-                f"target {name!r} returned {given}; expected a tensor with one number: sum or index what it returns"
+                f"the function of target {name!r} failed on the model's output (a {type(output).__name__}{parts}): "
+                f"{type(error).__name__}: {(str(error).splitlines() or ['no reason given'])[0]}"
+            ) from error
+        if not isinstance(value, Tensor) or value.numel() != 1 or not value.is_floating_point():
+            whole = isinstance(value, Tensor) and not value.is_floating_point()
+            given = value.dtype if whole else tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise TargetError(
+                f"target {name!r} returned {given}; expected a tensor with one number, a float: sum or index what it returns"
             )
-        return value.reshape(())
+        return (value.float() if value.dtype in (torch.float16, torch.bfloat16) else value).reshape(())
 
 
 def region(index: int, mask: Any = None) -> Score:

@@ -1,34 +1,25 @@
 """transformers' models as tasks: by folder, by hub id, or from memory."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
 from vlcam.contracts import InputError, LayerError, Task
-from vlcam.engine import unrecorded
-from vlcam.layers import Tokens
-from vlcam.modules import find_module
-from vlcam.photo import as_rgb
 from vlcam.plumbing import logits_of, to_model
 from vlcam.tasks.answering import Answering
 from vlcam.tasks.captioning import Captioning
 from vlcam.tasks.classification import Classification, Preprocessing
-from vlcam.tasks.hub_families import FAMILIES, tap_of, tower_of
+from vlcam.tasks.from_vilt import wrap_vilt
+from vlcam.tasks.hub_families import CLASSIFIERS, FAMILIES, tap_of, tower_of
+from vlcam.tasks.hub_files import ZERO_SHOT, class_of, fetched, processor_of, weights_of
 from vlcam.tasks.hub_inputs import HubInputs, HubTokens
 from vlcam.tasks.hub_photos import HubPreprocess
-from vlcam.tasks.hub_places import measured, shuffled
-from vlcam.tasks.hub_questions import question_words, reading_of
+from vlcam.tasks.hub_questions import reading_of
 from vlcam.tasks.hub_speech import HubSpeech
-from vlcam.tasks.reading import Reading
-from vlcam.tasks.vqa import VQA
 from vlcam.towers import propose
-
-ZERO_SHOT = ("CLIPModel", "SiglipModel", "Siglip2Model", "ChineseCLIPModel", "AlignModel")
 
 Kind = Literal["classification", "captioning", "vqa"]
 
@@ -62,12 +53,12 @@ def open_transformers(
     """
     from transformers import AutoConfig
 
-    config = _fetched(AutoConfig, name, revision)
-    auto = _auto_of(config, name)
-    model = _weights(auto, name, revision)
+    config = fetched(AutoConfig, name, revision)
+    auto = class_of(config, name)
+    model = weights_of(auto, name, revision)
     return wrap(
         model,
-        _processor_of(model, name, revision),
+        processor_of(model, name, revision),
         name if not Path(name).is_dir() else Path(name).resolve().name,
         labels=labels,
         preprocess=preprocess,
@@ -138,21 +129,27 @@ def wrap_writer(
     notes: tuple[str, ...] = ()
     if layer is None:
         layer, share = _guessed(model, inputs, speech, kind, tower)
-        notes = (
-            f"The layer {layer} was guessed by tracing, as vlcam has no entry for {model.config.model_type} models; "
-            f"{share:.0%} of its gradient lay on the photo's patches in a trial run.",
-        )
+        notes = (guess_note(layer, model.config.model_type, share),)
     shared: dict[str, Any] = {
         "model": model, "tokens": tokens, "generate": speech.generate, "logits": speech.logits, "layer": layer, "name": name,
         "layout": inputs.layout, "notes": notes, "encode": lambda model, made: speech.look(model, made["inputs"]),
     }  # fmt: skip
     if kind == "captioning":
-        return Captioning(preprocess=inputs.caption, prompted=inputs.prompted, **shared)
+        continued = HubTokens(tokenizer, inside=True) if inputs.goes_on else None
+        return Captioning(preprocess=inputs.caption, prompted=inputs.prompted, continued=continued, **shared)
     return Answering(
         ask=inputs.question,
         end=inputs.end(speech.ends(model)),
         reading=lambda made, question: reading_of(model, tokenizer, made["inputs"], question),
         **shared,
+    )
+
+
+def guess_note(layer: str, kind: str, share: float) -> str:
+    """What a result says of a layer that vlcam chose by itself for a model that it doesn't know."""
+    return (
+        f"The layer {layer} was guessed by tracing, as vlcam has no entry for {kind} models; {share:.0%} of its gradient lay on the "
+        "photo's patches in a trial run."
     )
 
 
@@ -180,63 +177,6 @@ def _noise() -> Any:
     return Image.fromarray(noise.numpy())
 
 
-def wrap_vilt(model: Any, processor: Any, name: str) -> VQA:
-    """ViLT, which answers from a list: its patches come in random order, which is made the same in every run."""
-    layer = tap_of(model.eval(), FAMILIES["vilt"], "vilt.encoder")
-    if layer is None:
-        raise InputError(
-            f"{name} has no layer vilt.encoder.layer.N.layernorm_before; give a transformers version that has it"
-        )
-    labels = tuple(model.config.id2label[number] for number in sorted(model.config.id2label))
-    known: dict[tuple[int, int], Any] = {}
-
-    def preprocess(photo: Any) -> Any:
-        rgb = as_rgb(photo)
-        if rgb.size not in known:
-            known[rgb.size] = measured(
-                lambda other: processor.image_processor(images=other, return_tensors="pt")["pixel_values"], rgb.size
-            )
-        (tile,) = known[rgb.size]
-        return dict(processor.image_processor(images=rgb, return_tensors="pt")), tile
-
-    def layout(inputs: Any, question: Any) -> Tokens:
-        with unrecorded(), seeded():
-            return Tokens(shuffled(model, {**inputs, **question}))
-
-    def logits(model: Any, inputs: Any, question: Any) -> torch.Tensor:
-        with seeded():
-            found: torch.Tensor = model(**inputs, **question).logits
-        return found
-
-    def reading(question: Any, text: str) -> Reading | None:
-        words = question_words(processor.tokenizer, question["input_ids"][0].tolist(), text)
-        return Reading(find_module(model, layer)[1], (), words) if words else None
-
-    return VQA(
-        model,
-        answers=labels,
-        preprocess=preprocess,
-        read=lambda question: dict(processor.tokenizer(question, return_tensors="pt")),
-        logits=logits,
-        layer=layer,
-        layout=layout,
-        reading=reading,
-        activation="sigmoid",  # trained with binary cross-entropy over its answers
-        name=name,
-    )
-
-
-@contextmanager
-def seeded() -> Iterator[None]:
-    """The same random numbers inside, and outside the ones that would have come."""
-    state = torch.get_rng_state()
-    torch.manual_seed(0)
-    try:
-        yield
-    finally:
-        torch.set_rng_state(state)
-
-
 def wrap_classifier(
     model: nn.Module, name: str, *, labels: Sequence[str] | None = None, preprocess: Preprocessing
 ) -> Classification:
@@ -254,98 +194,9 @@ def wrap_classifier(
         layout=best.layout,
         activation="sigmoid" if multi else "softmax",
         name=name,
+        notes=() if config.model_type in CLASSIFIERS else (guess_note(best.layer, config.model_type, best.share),),
     )
-
-
-@final
-@dataclass(frozen=True)
-class _Pair:
-    """An image processor and a tokenizer that were saved without a processor around them."""
-
-    image_processor: Any
-    tokenizer: Any
-
-    def __call__(self, images: Any, **options: Any) -> Any:
-        return self.image_processor(images=images, **options)
 
 
 def _photos_of(processor: Any) -> Any:
     return getattr(processor, "image_processor", None) or processor
-
-
-def _processor_of(model: Any, name: str, revision: str | None) -> Any:
-    from transformers import AutoImageProcessor, AutoProcessor, AutoTokenizer
-
-    if type(model).__name__.endswith("ForImageClassification"):
-        return _fetched(AutoImageProcessor, name, revision)
-    if model.config.model_type == "vision-encoder-decoder":
-        return _Pair(_fetched(AutoImageProcessor, name, revision), _fetched(AutoTokenizer, name, revision))
-    return _fetched(AutoProcessor, name, revision)
-
-
-def _auto_of(config: Any, name: str) -> Any:
-    """The class that loads a model of this configuration: the one it was saved from, if vlcam can talk to that."""
-    import transformers
-
-    (made,) = (config.architectures or [""])[:1]
-    talks = made.endswith(
-        ("ForImageClassification", "ForQuestionAnswering", "ForConditionalGeneration", "ForVisionText2Text")
-    )
-    if (
-        made
-        and (talks or made in ("GitForCausalLM", "VisionEncoderDecoderModel", *ZERO_SHOT))
-        and hasattr(transformers, made)
-    ):
-        if made.endswith("ForQuestionAnswering") and made not in (
-            "BlipForQuestionAnswering",
-            "ViltForQuestionAnswering",
-        ):
-            raise InputError(f"{name} is a {made}, which doesn't look at photos")
-        return getattr(transformers, made)
-    for auto in (
-        "AutoModelForImageClassification",
-        "AutoModelForImageTextToText",
-        "AutoModelForVisualQuestionAnswering",
-    ):
-        found = getattr(transformers, auto, None)
-        if found is not None and type(config) in found._model_mapping:
-            return found
-    raise InputError(
-        f"{name} is a {config.model_type} model ({made or 'unknown'}); vlcam opens image classifiers, captioners, question answerers "
-        "and CLIP-like models by name. Write a task for it: see Captioning and VQA in vlcam.tasks"
-    )
-
-
-def _weights(auto: Any, name: str, revision: str | None) -> Any:
-    """The model with its weights: safetensors, or where there are none a checkpoint of torch's that is read as plain data."""
-    try:
-        return _fetched(auto, name, revision, use_safetensors=True)
-    except InputError as error:
-        if "safetensors" not in str(error.__cause__) or not isinstance(error.__cause__, OSError):
-            raise
-        try:
-            return _fetched(auto, name, revision, use_safetensors=False, weights_only=True)
-        except InputError as second:
-            if type(second.__cause__).__name__ != "UnpicklingError":
-                raise error from error.__cause__
-            raise InputError(
-                f"{name} holds no safetensors, and its checkpoint holds more than tensors, so loading it could run code; save it again "
-                "with model.save_pretrained(folder)"
-            ) from second.__cause__
-
-
-def _fetched(auto: Any, name: str, revision: str | None, **options: Any) -> Any:
-    """``auto.from_pretrained``, with one error for all that may go wrong."""
-    try:
-        return auto.from_pretrained(name, revision=revision or "main", trust_remote_code=False, **options)
-    except Exception as error:  # the hub's client, transformers and safetensors each have their own
-        from transformers.utils import hub
-
-        cache = hub.constants.HF_HUB_CACHE  # type: ignore[attr-defined]
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-        where = f"the folder {name}" if Path(name).is_dir() else f"{name} (in {cache}, then on the hub)"
-        raise InputError(
-            f"{auto.__name__} found nothing it can open for {where}: {lines[0]} For a model of the hub, fetch it once on a machine "
-            f"with network (hf download {name}) and copy the cache, or set HF_HOME to a folder that has it; with HF_HUB_OFFLINE=1 "
-            "the hub isn't asked"
-        ) from error

@@ -13,7 +13,7 @@ from vlcam.contracts import Geometry, InputError, Layout
 from vlcam.photo import as_rgb
 from vlcam.tasks.hub_families import DESCRIBE, Family
 from vlcam.tasks.hub_places import Order, by_shape, canvas_of, measured, placed_tokens, tiles_layout
-from vlcam.tasks.hub_speech import decoder_start
+from vlcam.tasks.hub_speech import decoder_start, decodes
 
 _SPACED = ("blip", "blip-2", "instructblip", "git", "kosmos-2", "florence2", "pix2struct", "vilt")
 """Families whose processors put the photo's tokens into the text by themselves, or that need none."""
@@ -87,6 +87,14 @@ class HubInputs:
     def chats(self) -> bool:
         """Whether the processor has a chat template."""
         return getattr(self.processor, "chat_template", None) is not None
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether a caption goes on from a person's prompt on the same line; else it begins anew after it."""
+        kind = self.family.model_type if self.family is not None else ""
+        if self.chats or kind == "paligemma":
+            return False
+        return kind in ("vision-encoder-decoder", "pix2struct") or not decodes(self.model)
 
     def inside(self, kind: str) -> bool:
         """Whether a caption or an answer goes on from a prompt on the same line."""

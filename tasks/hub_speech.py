@@ -62,7 +62,7 @@ class HubSpeech:
             if type(model).__name__ == "BlipForQuestionAnswering":
                 return _blip_answer(model, looked.inputs, ids)
             inputs = dict(looked.inputs)
-            if _decodes(model):
+            if decodes(model):
                 inputs["decoder_input_ids"] = _row(model, [*_before(model, inputs), *ids[:-1]])
             else:
                 inputs = _extended(model, inputs, ids[:-1])
@@ -81,7 +81,7 @@ class HubSpeech:
         return nullcontext() if self.tower is None else run_once(find_module(model, self.tower)[1], looked.kept)
 
 
-def _decodes(model: Any) -> bool:
+def decodes(model: Any) -> bool:
     """Whether text goes to a decoder of its own (T5, BART), not on from the prompt."""
     inner = getattr(model.config, "text_config", model.config)
     return bool(model.config.is_encoder_decoder or inner.is_encoder_decoder)
@@ -123,10 +123,10 @@ def _before(model: Any, inputs: dict[str, Any]) -> list[int]:
         return [int(model.decoder_start_token_id)]
     if model.config.model_type == "blip":
         return _blip_prompt(model, inputs)
-    given = inputs.get("decoder_input_ids" if _decodes(model) else "input_ids")
+    given = inputs.get("decoder_input_ids" if decodes(model) else "input_ids")
     if given is not None:
         return [int(token) for token in given[0]]
-    if not _decodes(model):
+    if not decodes(model):
         return [int(_settings(model, "bos_token_id"))]
     forced = getattr(_ruling(model), "forced_bos_token_id", None)
     return decoder_start(model) if forced is None else [*decoder_start(model), int(forced)]

@@ -28,7 +28,10 @@ _MOST_KEPT = 4096
 @final
 @dataclass(eq=False)
 class Shelf:
-    """Embeddings ``(1, width)`` by key, for as long as the weights that made them stay as they are."""
+    """Embeddings ``(1, width)`` by key, for as long as the weights that made them stay as they are.
+
+    A change is seen by addresses and version counters; one made behind autograd's back, through ``weight.data``, is not.
+    """
 
     _weights: tuple[Any, ...] = ()
     _kept: dict[str, Tensor] = field(default_factory=dict)
@@ -38,7 +41,8 @@ class Shelf:
     ) -> Float[Tensor, "keys width"]:
         """The embeddings of ``keys``; ``make`` embeds those that aren't there, in eval mode, without autograd or a recording."""
         now = tuple(
-            (one.data_ptr(), one.dtype, 0 if one.is_inference() else one._version) for one in model.parameters()
+            (one.data_ptr(), one.dtype, 0 if one.is_inference() else one._version)
+            for one in (*model.parameters(), *model.buffers())
         )
         if now != self._weights or len(self._kept) > _MOST_KEPT:
             self._weights = now
@@ -106,6 +110,8 @@ class Similarity:
         """Check the names asked for, embed the references that aren't yet, and make the input."""
         if request.caption is not None or request.question is not None:
             raise InputError("similarity takes neither a caption nor a question; ask for references by name instead")
+        if request.prompt is not None:
+            raise InputError(f"prompt={request.prompt!r} was given, but {self.name} takes no prompt; leave it out")
         known = list(self.references)
         for label in (*request.labels, *(one for pair in request.contrasts for one in pair)):
             position(label, known, "reference")

@@ -85,6 +85,10 @@ class ZeroShot:
             raise InputError(
                 "a zero-shot classifier takes neither a caption nor a question; ask for texts with targets= instead"
             )
+        if request.prompt is not None:
+            raise InputError(
+                f"prompt={request.prompt!r} was given, but {self.name} takes no prompt; give it as template="
+            )
         texts = self._compared(request)
         read = self._shelf.all_of(self.model, texts, self._read)
         inputs, geometry = self.preprocess(photo)
@@ -128,9 +132,9 @@ class ZeroShot:
         asked = (*request.labels, *(one for pair in request.contrasts for one in pair))
         texts = list(dict.fromkeys((*self.labels, *map(self._text, asked))))
         if not texts:
-            raise TargetError(
-                f"{self.name} has no classes of its own; give the texts to compare the photo with: targets=['a photo of a dog', ...], "
-                "or labels= when opening it"
+            raise InputError(
+                f"{self.name} has no classes of its own; give the texts to compare the photo with: targets=['a photo of a dog', ...] "
+                "(--class), or labels= when opening it"
             )
         return texts
 

@@ -146,7 +146,7 @@ def florence2() -> tuple[Any, Any]:
     photos: Any = transformers.CLIPImageProcessor
     photos = photos(size={"height": 128, "width": 128}, do_center_crop=False, image_seq_length=17)
     model: Any = transformers.Florence2ForConditionalGeneration(config)
-    model.generation_config.forced_bos_token_id = 1  # as in the hub's generation_config.json
+    model.generation_config.forced_bos_token_id = 1  # as a generation_config.json may have it
     return model, transformers.Florence2Processor(photos, tokenizer)
 
 

@@ -29,15 +29,16 @@ CHAT = (
 
 
 def wordpiece() -> Any:
-    """An uncased WordPiece tokenizer, as BERT's."""
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    """An uncased WordPiece tokenizer, as BERT's. Its pieces are listed, as trained ones are others every time."""
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]", "[ENC]"]
+    text = " ".join(CORPUS).lower()
+    letters = sorted({letter for letter in text if not letter.isspace()})
+    begins = sorted({word[:3] for word in text.split() if word[:3].isalpha() and len(word) > 1})
+    pieces = [*special, *letters, *(f"##{letter}" for letter in letters), *begins]
+    tokenizer = Tokenizer(models.WordPiece({piece: number for number, piece in enumerate(pieces)}, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece(cleanup=False)
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]", "[ENC]"]
-    tokenizer.train_from_iterator(
-        CORPUS, trainers.WordPieceTrainer(vocab_size=120, special_tokens=special, show_progress=False)
-    )
     tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
     made: Any = transformers.BertTokenizer
     return made(tokenizer_object=tokenizer, bos_token="[DEC]", unk_token="[UNK]", pad_token="[PAD]",

@@ -53,7 +53,9 @@ def task(**options: Any) -> Answering:
 
     def ask(photo: Image.Image, question: str, prompt: str | None) -> tuple[Any, vlcam.Geometry]:
         ids = torch.tensor([words.encode(question)])
-        return (pixels(photo), ids), vlcam.Geometry(photo.size, (16, 16), (16 / photo.width, 16 / photo.height), (0.0, 0.0))
+        return (pixels(photo), ids), vlcam.Geometry(
+            photo.size, (16, 16), (16 / photo.width, 16 / photo.height), (0.0, 0.0)
+        )
 
     def generate(model: Any, looked: Any) -> list[int]:
         ids: list[int] = []

@@ -21,3 +21,26 @@ def test_the_speed_benchmark_runs(
     assert len(lines) == 6
     assert all(" ms  vlcam " in line for line in lines[::2])
     assert all("peak memory in MiB: bare " in line and "  vlcam " in line for line in lines[1::2])
+
+
+def test_the_recipe_benchmark_runs(
+    root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    threads = str(torch.get_num_threads())
+    monkeypatch.setattr(sys, "argv", ["recipe.py", "--short", "--rounds", "1", "--threads", threads])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(root / "tests" / "benchmarks" / "recipe.py"), run_name="__main__")
+    assert end.value.code == 0  # 1 if the maps differ
+    first, *rows, last = capsys.readouterr().out.splitlines()
+    assert first.startswith("largest difference of vlcam's maps: ")
+    assert [row.split()[0] for row in rows] == ["plain", "careful", "vlcam", "bare"]
+    assert "times faster than the plain recipe" in last
+
+
+def test_the_benchmark_of_real_photos_says_what_it_lacks(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bench = runpy.run_path(str(root / "tests" / "benchmarks" / "real_photos.py"))
+    bench["main"].__globals__["folder"] = lambda: None
+    assert bench["main"](["--photos", "2"]) == 2
+    assert "no folder shared/real" in capsys.readouterr().err

@@ -1,16 +1,20 @@
 """Any number in a model's output: parts of a segmentation, several heads; and what functions must not return."""
 
-import math
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 import vlcam
+from tests.hub_models import alive
+from tests.hub_zero_shot import clip
 from tests.tiny import snapshot
 from vlcam.photo import open_photo
-from vlcam.tasks.custom import Custom
+from vlcam.scenes.sample import make
+from vlcam.tasks.custom import Custom, region
 
 PIXELS = 24
 PREPROCESS = vlcam.Preprocess(size=(PIXELS, PIXELS), mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
@@ -65,7 +69,7 @@ def test_every_number_is_explained_from_one_forward(task: Custom, model: Segment
     assert [target.label for target in explanation.targets] == ["sky", "ground", "depth"]
     assert {target.measure for target in explanation.targets} == {"score"}
     assert {target.probability for target in explanation.targets} == {None}
-    assert explanation.text == "sky, ground, depth"
+    assert explanation.text == max(explanation.targets, key=lambda target: target.score).label
     pixels, _ = PREPROCESS(open_photo(PHOTO)[0])
     output = model(pixels)
     for name, function in task.targets.items():
@@ -99,7 +103,7 @@ def test_a_forward_of_ones_own_and_numbers_for_names(model: Segmenter) -> None:
         model,
         {"first": lambda output: output[0, 0].sum(), "second": lambda output: output[0, 1].sum()},
         PREPROCESS,
-        forward=lambda model, inputs: model(inputs)["out"],
+        call=lambda model, inputs: model(inputs)["out"],
     )
     explanation = vlcam.explain(task, PHOTO, targets=[1])
     assert explanation.layer == "features" and explanation.targets[0].label == "second"
@@ -116,14 +120,15 @@ def test_half_precision_is_widened(task: Custom, model: Segmenter) -> None:
 @pytest.mark.parametrize(
     ("function", "text"),
     [
-        (lambda output: output["out"][0, 3], r"'bad' returned a tensor \(6, 6\) of float32; expected one differentiable number"),
-        (lambda output: output["out"].sum().item(), r"'bad' returned a float; expected .* not \.item\(\)"),
-        (lambda output: output["out"].argmax(), r"'bad' returned a tensor \(\) of int64; expected"),
-        (lambda output: None, "'bad' returned a NoneType; expected"),
-        (lambda output: output["mask"], r"'bad' failed on the model's output, which is a dict of 'out', 'depth': KeyError: 'mask'"),
+        (lambda output: output["out"][0, 3], r"'bad' returned \(6, 6\); expected a tensor with one number"),
+        (lambda output: output["out"].detach().sum().item(), "'bad' returned float; expected a tensor with one number"),
+        (lambda output: None, "'bad' returned NoneType; expected"),
+        (lambda output: output["mask"], r"'bad' failed on the model's output \(a dict with 'out', 'depth'\): KeyError: 'mask'"),
         (lambda output: output["out"][0, 9].sum(), "'bad' failed on .*: IndexError: index 9 is out of bounds"),
         (lambda output: output.logits, "'bad' failed on .*: AttributeError"),
-        (lambda output: output["out"].sum().detach(), r"'bad' doesn't depend on the photo .* leave out \.detach\(\)"),
+        (lambda output: output["out"].argmax(), "'bad' returned torch.int64; expected a tensor with one number, a float"),
+        (lambda output: output["out"].sum().detach(), r"'bad' doesn't depend on the photo .*leave \.detach\(\)"),
+        (region(9), r"^class 9 of a region was asked for"),
     ],
 )  # fmt: skip
 def test_functions_that_give_no_number(model: Segmenter, function: Any, text: str) -> None:
@@ -149,9 +154,9 @@ def test_a_number_that_nothing_leads_to_is_refused_by_the_engine(model: Segmente
         ({"targets": "see"}, vlcam.TargetError, "the model has no target 'see'; the nearest it has: 'sky'"),
         ({"targets": [3]}, vlcam.TargetError, "target 3 was asked for; the model has 3, numbered from 0 to 2"),
         ({"contrast": ("sky", "sea")}, vlcam.TargetError, "no target 'sea'"),
-        ({"caption": "a sky"}, vlcam.InputError, "custom takes no caption, question or prompt; it explains 'sky', 'ground'"),
-        ({"question": "where is the sky"}, vlcam.InputError, "takes no caption, question or prompt"),
-        ({"prompt": "a photo of"}, vlcam.InputError, "takes no caption, question or prompt"),
+        ({"caption": "a sky"}, vlcam.InputError, "neither a caption nor a question; ask for its targets by name"),
+        ({"question": "where is the sky"}, vlcam.InputError, "neither a caption nor a question"),
+        ({"prompt": "a photo of"}, vlcam.InputError, "prompt='a photo of' was given, but model takes no prompt; leave it out"),
         ({"gain": "blank"}, vlcam.InputError, "speaks no words: leave gain out"),
     ],
 )  # fmt: skip
@@ -161,28 +166,24 @@ def test_what_is_refused(task: Custom, options: dict[str, Any], error: type[Exce
 
 
 def test_targets_are_needed(model: Segmenter) -> None:
-    with pytest.raises(vlcam.InputError, match="no targets were given; expected functions of the output by name"):
+    with pytest.raises(vlcam.InputError, match="no targets were given; give at least one function by name"):
         Custom(model, {}, PREPROCESS)
 
 
-def test_a_segmentation_network_of_torchvision() -> None:
-    """lraspp sums two branches, so the last layer that all of a class's score comes by is asked for by name."""
-    from torchvision.models.segmentation import lraspp_mobilenet_v3_large
+def test_the_block_of_the_readme(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torchvision.models import resnet18, segmentation
 
-    torch.manual_seed(0)
-    model = lraspp_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=5).eval()
-    task = Custom(
-        model,
-        {"sky": lambda output: output["out"][0, 3, :10].sum(), "sofa": lambda output: output["out"][0, 2].mean()},
-        vlcam.Preprocess(size=(96, 96)),
-        layer="backbone.16",
-        name="lraspp",
-    )
-    explanation = vlcam.explain(task, PHOTO, contrast=("sky", "sofa"))
-    assert tuple(explanation.maps.shape) == (3, 6, 6)
-    assert all(bool(one.any()) for one in explanation.maps)
-    pixels, _ = task.preprocess(open_photo(PHOTO)[0])
-    with torch.no_grad():
-        output = model(pixels)
-    assert explanation["sky"].target.score == pytest.approx(float(output["out"][0, 3, :10].sum()), rel=1e-4, abs=1e-5)
-    assert math.isfinite(explanation["sofa"].target.score)
+    text = (root / "README.md").read_text("utf-8").partition("## Similarity, and anything else that is a number")[2]
+    block = text.partition("```python\n")[2].partition("```")[0]
+    monkeypatch.chdir(tmp_path)
+    for name in ("photo.jpg", "a.png", "b.png"):
+        Image.fromarray(make(12 + len(name)).image(96)).save(name)
+    model, processor = clip()
+    alive(model).save_pretrained("clip")
+    processor.save_pretrained("clip")
+    embedder = resnet18(weights=None).eval()
+    embedder.fc = nn.Identity()  # type: ignore[assignment]
+    segmenter = segmentation.lraspp_mobilenet_v3_large(weights=None, weights_backbone=None).eval()
+    space: dict[str, Any] = {"vlcam": vlcam, "embedder": embedder, "segmenter": segmenter}
+    exec(compile(block.replace("openai/clip-vit-base-patch32", "clip"), "README.md", "exec"), space)
+    assert len(block.splitlines()) <= 12 and list(space["task"].targets) == ["sky", "top"]

@@ -275,9 +275,19 @@ def test_checkpoints_of_torch_are_read_as_plain_data(tmp_path: Path) -> None:
         vlcam.load(tmp_path)
     torch.save({name: tensor.clone() for name, tensor in model.state_dict().items()}, tmp_path / "pytorch_model.bin")
     loaded: Any = vlcam.load(tmp_path).model
-    assert torch.equal(
-        loaded.vision_model.embeddings.class_embedding, model.vision_model.embeddings.class_embedding
-    )
+    assert torch.equal(loaded.vision_model.embeddings.class_embedding, model.vision_model.embeddings.class_embedding)
     torch.save({"weight": Path("code")}, tmp_path / "pytorch_model.bin")  # an object of a class, not a tensor
     with pytest.raises(vlcam.InputError, match="holds more than tensors, so loading it could run code"):
         vlcam.load(tmp_path)
+
+
+def test_a_caption_goes_on_from_a_prompt(tmp_path: Path) -> None:
+    """A tokenizer that writes blanks has another first token for a caption that follows other words."""
+    saved("vit-gpt2", tmp_path)
+    task = vlcam.load(tmp_path)
+    alone, after = (vlcam.explain(task, photo(), caption="dog", prompt=prompt) for prompt in (None, "a photo of"))
+    assert isinstance(task, Captioning)
+    assert len(alone[0].target.token_ids) == 3 and len(after[0].target.token_ids) == 1
+    assert [view.label for view in after] == ["dog", "dog"]
+    contrast = vlcam.explain(task, photo(), caption="dog", prompt="a photo of", contrast=("dog", "cat"))[-1].target
+    assert len(contrast.token_ids) == 2  # both with a blank

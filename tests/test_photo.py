@@ -15,7 +15,7 @@ import torch
 from PIL import Image, ImageFile
 
 from vlcam.contracts import InputError
-from vlcam.photo import as_rgb, open_photo
+from vlcam.photo import Bands, as_rgb, as_rgba, bands_of, open_photo
 
 
 def pixels(width: int = 40, height: int = 20, seed: int = 0) -> np.ndarray:
@@ -183,10 +183,14 @@ def test_things_that_are_no_photo() -> None:
     for source in (None, 3, b"bytes", [[1, 2], [3, 4]], io.BytesIO()):
         refused(source, f"a {type(source).__name__} was given; expected a path, a PIL image")
     refused(np.zeros((3, 8, 9), np.uint8), r"shape \(3, 8, 9\) was given; .* use array.transpose\(1, 2, 0\)")
-    refused(np.zeros((8, 9, 2), np.uint8), r"shape \(8, 9, 2\).* with 1, 3 or 4 channels")
+    refused(
+        np.zeros((8, 9, 2), np.uint8),
+        r"shape \(8, 9, 2\).* with 1, 3 or 4 channels; wrap other bands in vlcam.photo.Bands",
+    )
+    refused(torch.zeros(5, 8, 9), r"shape \(5, 8, 9\).* with 1, 3 or 4 channels; wrap other bands in vlcam.photo.Bands")
     refused(np.zeros((8,), np.uint8), r"shape \(8,\)")
     refused(np.zeros((0, 9, 3), np.uint8), "has 9 x 0 pixels")
-    refused(np.zeros((8, 9, 3), np.int64), "dtype int64 was given; expected uint8, or floats from 0 to 1")
+    refused(np.zeros((8, 9, 3), np.int64), "dtype int64 was given; expected uint8, uint16, or floats from 0 to 1")
     refused(np.zeros((8, 9, 3), bool), "dtype bool")
     refused(np.full((8, 9, 3), 255.0), "floats from 255 to 255 was given; expected 0 to 1: divide by 255")
     refused(np.full((8, 9, 3), np.nan), "floats from nan to nan")
@@ -300,3 +304,97 @@ def test_unreadable_exif_does_not_cost_the_photo(tmp_path: Path) -> None:
     values = pixels()
     Image.fromarray(values).save(tmp_path / "odd.png", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff\x01\x12")
     assert np.array_equal(np.asarray(open_photo(tmp_path / "odd.png")[0]), values)
+
+
+def test_grey_and_deep_arrays_and_tensors() -> None:
+    grey = pixels()[:, :, 0]
+    deep = grey.astype(np.uint16) * 257
+    ways = [
+        grey,
+        grey / 255,
+        grey[:, :, None],
+        deep,
+        deep[:, :, None],
+        torch.from_numpy(grey),
+        torch.from_numpy(grey / 255),
+    ]
+    ways += [torch.from_numpy(grey)[None], torch.from_numpy(deep), Image.fromarray(grey), Image.fromarray(deep)]
+    for way in ways:
+        picture, photo = open_photo(way)
+        assert picture.mode == "RGB" and np.array_equal(np.asarray(picture), np.stack([grey] * 3, 2))
+        assert np.array_equal(photo.pixels, np.asarray(picture)) and bands_of(picture) is None
+    assert np.array_equal(np.asarray(open_photo(pixels().astype(np.uint16) * 257)[0]), pixels())
+    assert np.asarray(open_photo(np.array([[128, 129, 65535, 64]], np.uint16))[0])[0, :, 0].tolist() == [0, 1, 255, 0]
+
+
+def test_transparency_travels_with_the_picture(tmp_path: Path) -> None:
+    clear = np.dstack([pixels(), pixels(seed=1)[:, :, 0]])
+    Image.fromarray(clear).save(tmp_path / "clear.png")
+    chw = torch.from_numpy(clear).permute(2, 0, 1)
+    for way in (clear, clear / 255, chw, chw / 255, Image.fromarray(clear), tmp_path / "clear.png"):
+        picture, photo = open_photo(way)
+        assert picture.mode == "RGB" and np.array_equal(np.asarray(as_rgb(picture)), photo.pixels)
+        assert np.array_equal(np.asarray(as_rgba(picture)), clear)
+        for other in (picture.copy(), picture.resize((9, 9)), picture.convert("RGB").crop((0, 0, 40, 20))):
+            assert bands_of(other) is None and np.asarray(as_rgba(other))[:, :, 3].min() == 255
+    assert np.asarray(as_rgba(Image.new("LA", (2, 2), (9, 7)))).tolist() == [[[9, 9, 9, 7]] * 2] * 2
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(clear).save(tmp_path / "turned.png", exif=exif)
+    assert np.array_equal(np.asarray(as_rgba(open_photo(tmp_path / "turned.png")[0])), np.rot90(clear, -1))
+
+
+def test_bands_are_kept_as_they_are_and_shown_as_rgb() -> None:
+    values = np.random.default_rng(0).normal(size=(20, 40, 5)).astype(np.float32)
+    picture, photo = open_photo(Bands(values))
+    assert picture.mode == "RGB" and (photo.width, photo.height) == (40, 20)
+    found = bands_of(picture)
+    assert found is not None and np.array_equal(found, values)
+    seen = values[:, :, :3].astype(float)
+    expected = np.round((seen - seen.min()) / (seen.max() - seen.min()) * 255)
+    assert np.array_equal(photo.pixels, expected)
+    chw = torch.from_numpy(values).permute(2, 0, 1)
+    for way in (chw, chw.double(), chw.requires_grad_()):
+        again, record = open_photo(Bands(way))
+        assert np.array_equal(bands_of(again), values) and record.sha256 == photo.sha256  # type: ignore[arg-type]
+    shown = np.asarray(open_photo(Bands(values, shown=(4, 0, 1), limits=(-1.0, 1.0)))[0])
+    assert np.array_equal(shown, np.round((values[:, :, [4, 0, 1]].astype(float).clip(-1, 1) + 1) / 2 * 255))
+    grey = np.asarray(open_photo(Bands(values, shown=3, limits=(-1.0, 1.0)))[0])
+    assert np.array_equal(grey[:, :, 0], grey[:, :, 2]) and np.array_equal(
+        grey[:, :, 0], np.round((values[:, :, 3].astype(float).clip(-1, 1) + 1) / 2 * 255)
+    )
+    assert np.asarray(open_photo(Bands(values[:, :, :2]))[0]).shape == (20, 40, 3)
+    assert not np.asarray(open_photo(Bands(np.full((2, 2, 1), 7)))[0]).any()  # one value only: nothing to see
+
+
+def test_bands_scale_whole_numbers_and_tell_photos_apart_by_what_is_not_shown() -> None:
+    for dtype, most in ((np.uint8, 255), (np.uint16, 65535)):
+        values = np.array([[[0, most]]], dtype)
+        for way in (values, torch.from_numpy(values).permute(2, 0, 1)):
+            assert Bands(way).numbers().tolist() == [[[0.0, 1.0]]]
+    assert Bands(np.array([[[-3, 70000]]], np.int32)).numbers().tolist() == [[[-3.0, 70000.0]]]
+    assert Bands(torch.ones(2, 1, 1, dtype=torch.bfloat16)).numbers().tolist() == [[[1.0, 1.0]]]
+    one = np.random.default_rng(0).random((4, 4, 4))
+    other = one.copy()
+    other[0, 0, 3] += 1
+    assert np.array_equal(open_photo(Bands(one))[1].pixels, open_photo(Bands(other))[1].pixels)
+    assert open_photo(Bands(one))[1].sha256 != open_photo(Bands(other))[1].sha256
+
+
+def test_bands_that_can_not_be() -> None:
+    values = np.zeros((8, 9, 4))
+    refused(
+        Bands(values[0]),
+        r"shape \(9, 4\) and dtype float64 were given; expected an array \(height, width, bands\) of numbers",
+    )
+    refused(Bands(torch.zeros(8, 9)), r"shape \(8, 9\) .* expected a tensor \(bands, height, width\) of numbers")
+    refused(Bands(values.astype(bool)), "dtype bool were given")
+    refused(Bands(np.full((2, 2, 4), np.nan)), "not finite")
+    refused(Bands(np.zeros((0, 9, 4))), "has 9 x 0 pixels")
+    refused(Bands(values), "9 x 8 = 72 pixels", max_pixels=71)
+    refused(Bands(values, shown=4), "shown=4 was given; expected one or three bands of the 4, counted from 0")
+    refused(Bands(values, limits=(1.0, 1.0)), r"limits=\(1.0, 1.0\) was given; expected a lower and a higher number")
+    with pytest.raises(
+        InputError, match=r"a photo of 4 bands was given to a model that takes RGB; .*Preprocess\(..., channels=4\)"
+    ):
+        as_rgb(open_photo(Bands(values))[0])

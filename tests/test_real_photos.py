@@ -105,3 +105,15 @@ def test_the_raw_maps_are_those_of_the_peers(task: Any) -> None:
                 assert apart(raw, maps[method]) > 0.1, (peer, method)
                 assert apart(raw, maps[deviations[peer, method].name]) < 1e-5, (peer, method)
     assert not task.model.training and all(parameter.grad is None for parameter in task.model.parameters())
+
+
+def test_the_table_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what the peers import
+        assert BENCH["main"](["--photos", "2", "--threads", str(torch.get_num_threads())]) == 0
+    lines = [line.split("  ") for line in capsys.readouterr().out.splitlines()]
+    names = [next(filter(None, line)).strip() for line in lines if any(line)]
+    for model in MODELS:
+        assert any(name.startswith(f"{model}, 2 photos, top-1 accuracy ") for name in names)
+    assert names.count("vlcam") == len(MODELS) * len(BENCH["METHODS"])
+    assert names.count("whole photo") == names.count("random map") == names.count("the middle") == len(MODELS)

@@ -26,7 +26,7 @@ def photo(seed: int = 0) -> Image.Image:
 def embedder() -> Any:
     """A ResNet-18 without its classifier: an embedding of 512 numbers."""
     model = lively(models.resnet18())
-    model.fc = nn.Identity()  # type: ignore[assignment]
+    model.fc = nn.Identity()
     return model.eval()
 
 
@@ -97,7 +97,7 @@ def test_an_embedding_by_a_function_and_from_records() -> None:
     from transformers.modeling_outputs import BaseModelOutputWithPooling
 
     pooled = torch.rand(1, 5)
-    assert embedding_of(BaseModelOutputWithPooling(torch.rand(1, 4, 5), pooled)).equal(pooled)  # type: ignore[arg-type]
+    assert embedding_of(BaseModelOutputWithPooling(torch.rand(1, 4, 5), pooled)).equal(pooled)
     assert embedding_of(pooled[:, :, None, None]).equal(pooled)
     for output, given in (
         (torch.rand(1, 5, 2, 2), r"\(1, 5, 2, 2\)"),
@@ -118,6 +118,12 @@ def test_what_similarity_refuses() -> None:
         vlcam.explain(task, photo(), top_k=0)
     with pytest.raises(vlcam.InputError, match="neither a caption nor a question"):
         vlcam.explain(task, photo(), caption="a dog")
+    with pytest.raises(
+        vlcam.InputError, match="prompt='a photo of' was given, but similarity takes no prompt; leave it out"
+    ):
+        vlcam.explain(task, photo(), prompt="a photo of")
+    with pytest.raises(vlcam.InputError, match="speaks no words: leave gain out"):
+        vlcam.explain(task, photo(), gain="blank")
     with pytest.raises(vlcam.InputError, match="no references were given"):
         replace(task, references={})
 
@@ -177,9 +183,8 @@ def test_a_function_of_what_a_call_returns() -> None:
 
 def test_what_functions_and_regions_refuse() -> None:
     model = Lambda(lambda self, pixels: self.features(pixels), features=nn.Conv2d(3, 4, 3, 1, 1))
-    task = Custom(
-        model, {"all": lambda output: output, "number": lambda output: 3}, vlcam.Preprocess(8), layer="features"
-    )  # type: ignore[dict-item, return-value]
+    targets: dict[str, Any] = {"all": lambda output: output, "number": lambda output: 3}
+    task = Custom(model, targets, vlcam.Preprocess(8), layer="features")
     with pytest.raises(
         vlcam.TargetError, match=r"target 'all' returned \(1, 4, 8, 8\); expected a tensor with one number"
     ):

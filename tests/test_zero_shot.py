@@ -1,5 +1,6 @@
 """Zero-shot classifiers of transformers: any text can be explained, by the model's own logit of photo and text."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,84 +13,22 @@ from PIL import Image
 from torch import Tensor, nn
 
 import vlcam
-from tests.hub_models import TEXT, VISION, alive, bytepairs, wordpiece
+from tests.hub_models import alive
+from tests.hub_zero_shot import BUILDERS
 from tests.tiny import snapshot
+from vlcam.cli import main
 from vlcam.modules import find_module
 from vlcam.tasks.zero_shot import ZeroShot, wrap_zero_shot
 
 TEXTS = ["a dog on the grass", "the old café", "a red sofa"]
-SIZE = {"height": 64, "width": 64}
-
-
-def clip() -> tuple[Any, Any]:
-    tokenizer = bytepairs()
-    tokenizer._tokenizer.post_processor = None
-    made: Any = transformers.CLIPConfig
-    config = made(vision_config={**VISION, "projection_dim": 16}, projection_dim=16,
-                  text_config={**TEXT, "vocab_size": len(tokenizer), "bos_token_id": 1, "eos_token_id": 2,
-                               "max_position_embeddings": 32})  # fmt: skip
-    photos = transformers.CLIPImageProcessor(size={"shortest_edge": 64}, crop_size=SIZE)
-    return transformers.CLIPModel(config), transformers.CLIPProcessor(photos, tokenizer)
-
-
-def siglip() -> tuple[Any, Any]:
-    tokenizer = bytepairs(begin=False)
-    text = {
-        **TEXT,
-        "vocab_size": len(tokenizer),
-        "max_position_embeddings": 32,
-        "projection_size": 32,
-        "pad_token_id": 0,
-    }
-    made: Any = transformers.SiglipConfig
-    photos = transformers.SiglipImageProcessor(size=SIZE)
-    config = made(vision_config=VISION, text_config=text)
-    return transformers.SiglipModel(config), transformers.SiglipProcessor(photos, tokenizer)
-
-
-def siglip2() -> tuple[Any, Any]:
-    tokenizer = bytepairs(begin=False)
-    vision = {name: value for name, value in VISION.items() if name != "image_size"}
-    text = {
-        **TEXT,
-        "vocab_size": len(tokenizer),
-        "max_position_embeddings": 32,
-        "projection_size": 32,
-        "pad_token_id": 0,
-    }
-    made: Any = transformers.Siglip2Config
-    photos = transformers.Siglip2ImageProcessor(patch_size=8, max_num_patches=64)
-    config = made(vision_config={**vision, "num_patches": 64}, text_config=text)
-    return transformers.Siglip2Model(config), transformers.Siglip2Processor(photos, tokenizer)
-
-
-def chinese_clip() -> tuple[Any, Any]:
-    tokenizer = wordpiece()
-    made: Any = transformers.ChineseCLIPConfig
-    config = made(
-        vision_config=VISION, text_config={**TEXT, "vocab_size": len(tokenizer), "pad_token_id": 0}, projection_dim=16
-    )
-    photos = transformers.ChineseCLIPImageProcessor(size=SIZE, crop_size=SIZE)
-    return transformers.ChineseCLIPModel(config), transformers.ChineseCLIPProcessor(photos, tokenizer)
-
-
-def align() -> tuple[Any, Any]:
-    tokenizer = wordpiece()
-    made: Any = transformers.AlignConfig
-    vision = {"image_size": 64, "width_coefficient": 0.3, "depth_coefficient": 0.3, "hidden_dim": 32}
-    config = made(
-        vision_config=vision, text_config={**TEXT, "vocab_size": len(tokenizer), "pad_token_id": 0}, projection_dim=96
-    )
-    photos = transformers.EfficientNetImageProcessor(size=SIZE)
-    return transformers.AlignModel(config), transformers.AlignProcessor(photos, tokenizer)
 
 
 FAMILIES = {
-    "clip": (clip, "vision_model.encoder.layers.2.layer_norm1", (8, 8)),
-    "siglip": (siglip, "vision_model.post_layernorm", (8, 8)),
-    "siglip2": (siglip2, "vision_model.post_layernorm", (6, 9)),
-    "chinese_clip": (chinese_clip, "vision_model.encoder.layers.2.layer_norm1", (8, 8)),
-    "align": (align, "vision_model.encoder", (2, 2)),
+    "clip": ("vision_model.encoder.layers.2.layer_norm1", (8, 8)),
+    "siglip": ("vision_model.post_layernorm", (8, 8)),
+    "siglip2": ("vision_model.post_layernorm", (6, 9)),
+    "chinese_clip": ("vision_model.encoder.layers.2.layer_norm1", (8, 8)),
+    "align": ("vision_model.encoder", (2, 2)),
 }
 
 
@@ -99,7 +38,7 @@ def photo(width: int = 90, height: int = 60) -> Image.Image:
 
 def saved(family: str, folder: Path) -> None:
     torch.manual_seed(0)
-    model, processor = FAMILIES[family][0]()
+    model, processor = BUILDERS[family]()
     alive(model)
     with torch.no_grad():
         for name, value in model.named_parameters(recurse=False):
@@ -160,7 +99,7 @@ def test_one_look_and_maps_that_are_textbook_grad_cam(opened: Any, family: str) 
     before = snapshot(task.model)
     explanation = vlcam.explain(task, photo(), targets=TEXTS)
     assert len(runs) == 1 and snapshot(task.model) == before
-    _, layer, (rows, columns) = FAMILIES[family]
+    layer, (rows, columns) = FAMILIES[family]
     assert task.layer == layer and explanation.maps.shape == (3, rows, columns)
     assert all(bool(one.any()) for one in explanation.maps) and explanation.maps.isfinite().all()
     kept: list[Tensor] = []
@@ -192,7 +131,7 @@ def test_a_cell_is_most_sensitive_to_its_own_pixels(opened: Any, family: str) ->
     task, _, _ = opened
     if family == "align":
         pytest.skip("the maps of a CNN lie row by row")
-    rows, columns = FAMILIES[family][2]
+    rows, columns = FAMILIES[family][1]
     width, height = 15 * columns, 15 * rows  # so that a cell is 15 pixels of the photo, whatever is cut off
     kept: list[Tensor] = []
     find_module(task.model, task.layer)[1].register_forward_hook(
@@ -318,7 +257,7 @@ def test_what_cannot_be_asked(tmp_path: Path) -> None:
     task = vlcam.load(tmp_path)
     assert isinstance(task, ZeroShot)
     with pytest.raises(
-        vlcam.TargetError, match=r"has no classes of its own; give the texts to compare the photo with: targets="
+        vlcam.InputError, match=r"has no classes of its own; give the texts to compare the photo with: targets="
     ):
         vlcam.explain(task, photo())
     with pytest.raises(vlcam.TargetError, match="text 3 was asked for; 0 labels were given"):
@@ -333,6 +272,12 @@ def test_what_cannot_be_asked(tmp_path: Path) -> None:
         vlcam.explain(task, photo(), targets="dog " * 50)
     with pytest.raises(vlcam.InputError, match="takes neither a caption nor a question"):
         vlcam.explain(task, photo(), question="what is it?")
+    with pytest.raises(
+        vlcam.InputError, match=r"prompt='a photo of' was given, but .* takes no prompt; give it as template="
+    ):
+        vlcam.explain(task, photo(), targets="dog", prompt="a photo of")
+    with pytest.raises(vlcam.InputError, match="speaks no words: leave gain out"):
+        vlcam.explain(task, photo(), targets="dog", gain="blank")
     with pytest.raises(vlcam.InputError, match=r"expected a text with one \{\} in the place of the label"):
         replace(task, template="a photo")
     with pytest.raises(vlcam.InputError, match="labels='dog' was given; expected a list of texts"):
@@ -363,3 +308,24 @@ def test_a_model_of_ones_own(tmp_path: Path) -> None:
     expected = torch.cosine_similarity(model.photo(pixels), model.text(["dog", "cat"]))
     assert [one.target.score for one in found] == pytest.approx(expected.tolist(), rel=1e-4)
     assert found.layer == "features" and found.maps.any()
+
+
+def test_from_the_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    saved("clip", tmp_path / "clip")
+    monkeypatch.chdir(tmp_path)
+    photo().save("photo.png")
+    texts = ["--class", TEXTS[0], "--class", TEXTS[2], "--contrast", f"{TEXTS[0]}:{TEXTS[2]}"]
+    assert main(["classify", "photo.png", "--model", "clip", *texts, "--json", "--out", "out"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)["results"]
+    expected = vlcam.explain(vlcam.load(tmp_path / "clip"), "photo.png", targets=[TEXTS[0], TEXTS[2]])
+    assert [one["label"] for one in found["targets"]] == [TEXTS[0], TEXTS[2], f"{TEXTS[0]} rather than {TEXTS[2]}"]
+    assert [one["score"] for one in found["targets"][:2]] == pytest.approx(
+        [one.target.score for one in expected], rel=1e-4
+    )
+    assert {one["measure"] for one in found["targets"]} == {"similarity"} and (
+        tmp_path / "out" / "report.html"
+    ).exists()
+    assert main(["classify", "photo.png", "--model", "clip", *texts]) == 0
+    assert TEXTS[2] in capsys.readouterr().out
+    assert main(["classify", "photo.png", "--model", "clip"]) == 2
+    assert "clip has no classes of its own; give the texts" in capsys.readouterr().err

@@ -16,6 +16,7 @@ __all__ = [
     "LayerError",
     "Method",
     "NeuronNames",
+    "Outcome",
     "Prepared",
     "Preprocess",
     "Request",
@@ -27,6 +28,7 @@ __all__ = [
     "__version__",
     "attribute",
     "explain",
+    "explain_batches",
     "gradients",
     "load",
     "record",
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
     from vlcam import scenes as scenes
     from vlcam import tasks as tasks
     from vlcam.attribution import attribute as attribute
+    from vlcam.batches import Outcome as Outcome
+    from vlcam.batches import explain_batches as explain_batches
     from vlcam.contracts import Geometry as Geometry
     from vlcam.contracts import InputError as InputError
     from vlcam.contracts import LayerError as LayerError
@@ -65,6 +69,7 @@ else:
         **dict.fromkeys(("Spoken", "Target", "TargetError", "Task", "VlcamError"), "contracts"),
         **dict.fromkeys(("gradients", "record"), "engine"),
         "explain": "explainer",
+        **dict.fromkeys(("Outcome", "explain_batches"), "batches"),
         "Explanation": "explanation",
         "METHODS": "methods",
         "NeuronNames": "neurons",

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from vlcam.contracts import InputError, LayerError, Layout, Method, TargetError
 from vlcam.engine import Call, Recording, gradients, record
+from vlcam.habits import translated
 from vlcam.layers import Grid, find, table
 from vlcam.methods import alpha, contributions
 from vlcam.methods import method as find_method
@@ -143,6 +144,8 @@ def attribute(
     grid: Grid | None = None,
     signed: bool = False,
     call: Call = None,
+    target_layers: Any = None,
+    reshape_transform: Callable[[Tensor], Tensor] | None = None,
     **options: Any,
 ) -> Attribution:
     """Explain a batch with any ``torch.nn.Module``, from one forward pass.
@@ -159,26 +162,30 @@ def attribute(
         grid: how the layer's output is laid out; by default as a CNN's maps.
         signed: leave out the method's final ReLU.
         call: which run of the layer, if it runs more than once.
+        target_layers: pytorch-grad-cam's keyword, a list with one layer; a list of functions in ``targets`` then means what it does
+            there: one for every input, called with that input's output (see :mod:`vlcam.habits`).
+        reshape_transform: that package's, in place of ``grid``: the layer's output to ``(batch, channels, rows, columns)``.
         **options: the model's keyword inputs.
 
     Raises:
         TargetError: targets that don't fit the batch or the model's output.
         LayerError: a layer that doesn't exist, has no grid, or doesn't lead to the targets.
-        InputError: no such method, or an output in which no logits are found.
+        InputError: no such method, an output in which no logits are found, or several ``target_layers``.
     """
     chosen = find_method(method) if isinstance(method, str) else method
+    layer, targets, layout = translated(layer, targets, grid, target_layers, reshape_transform)
     if isinstance(layer, str):
         try:
             find(model, layer)
         except LayerError:
             find(model, layer, shapes={row.name: row.shape for row in table(model, *inputs, **options)})
     try:
-        return _attribute(model, inputs, options, targets, layer, chosen, grid, signed, call)
+        return _attribute(model, inputs, options, targets, layer, chosen, layout, signed, call)
     except LayerError:
         if layer is not None:
             raise
     # A layer remembered from an earlier run doesn't lead to these targets; it is forgotten now.
-    return _attribute(model, inputs, options, targets, layer, chosen, grid, signed, call)
+    return _attribute(model, inputs, options, targets, layer, chosen, layout, signed, call)
 
 
 def _attribute(
@@ -188,7 +195,7 @@ def _attribute(
     targets: Any,
     layer: str | nn.Module | None,
     method: Method,
-    grid: Grid | None,
+    grid: Layout | None,
     signed: bool,
     call: Call,
 ) -> Attribution:

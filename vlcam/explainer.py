@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import repeat
 from pathlib import Path
 from typing import Any, Literal, Unpack, final, overload
 
@@ -44,9 +43,9 @@ BATCH = 8
 @final
 @dataclass(frozen=True)
 class Ready:
-    """One photo, opened and prepared for the model."""
+    """One photo, opened and prepared for the model; ``picture`` is its full size, if that is needed again."""
 
-    picture: Image
+    picture: Image | None
     photo: Photo
     prepared: Prepared
 
@@ -140,7 +139,7 @@ def made_ready(task: Task, image: Any, order: Order, name: str | None = None) ->
     picture, photo = open_photo(image, name=name)
     with torch.inference_mode(False):  # autograd can't use what is made in it
         prepared = task.prepare(picture, order.request)
-    return Ready(picture, photo, replace(prepared, inputs=plain(prepared.inputs)))
+    return Ready(picture if order.gain else None, photo, replace(prepared, inputs=plain(prepared.inputs)))
 
 
 def alone(task: Task, ready: Ready, order: Order) -> Explanation:
@@ -181,7 +180,9 @@ def together(task: Task, ready: Sequence[Ready], order: Order) -> list[Explanati
         if not isinstance(grid, Grid):
             return None
         maps = maps_of_batch(scores, recording, order.method, grid)
-        return [_explanation(task, *one) for one in zip(ready, repeat(order), spoken, maps, strict=False)]
+        return [
+            _explanation(task, one, order, said, found) for one, said, found in zip(ready, spoken, maps, strict=True)
+        ]
     except Exception:  # whatever it is, it shows again, beside the photo that it belongs to
         return None
 
@@ -243,7 +244,7 @@ def _explanation(task: Task, ready: Ready, order: Order, spoken: Spoken, found: 
         question_words=tuple(span for span, _ in spoken.asked.words) if spoken.asked is not None else (),
         notes=spoken.notes,
     )
-    if order.gain is not None:
+    if order.gain is not None and ready.picture is not None:
         explanation = with_gain(explanation, task, ready.picture, order.request, order.gain)
     known = task.names if order.names is None else order.names
     return (

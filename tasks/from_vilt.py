@@ -1,0 +1,75 @@
+"""ViLT: a photo's patches and a question's words in one stream, and answers from a list."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from vlcam.contracts import InputError
+from vlcam.engine import unrecorded
+from vlcam.layers import Tokens
+from vlcam.modules import find_module
+from vlcam.photo import as_rgb
+from vlcam.tasks.hub_families import FAMILIES, tap_of
+from vlcam.tasks.hub_places import measured, shuffled
+from vlcam.tasks.hub_questions import question_words
+from vlcam.tasks.reading import Reading
+from vlcam.tasks.vqa import VQA
+
+
+def wrap_vilt(model: Any, processor: Any, name: str) -> VQA:
+    """ViLT, which answers from a list: its patches come in random order, which is made the same in every run."""
+    layer = tap_of(model.eval(), FAMILIES["vilt"], "vilt.encoder")
+    if layer is None:
+        raise InputError(
+            f"{name} has no layer vilt.encoder.layer.N.layernorm_before; give a transformers version that has it"
+        )
+    labels = tuple(model.config.id2label[number] for number in sorted(model.config.id2label))
+    known: dict[tuple[int, int], Any] = {}
+
+    def preprocess(photo: Any) -> Any:
+        rgb = as_rgb(photo)
+        if rgb.size not in known:
+            known[rgb.size] = measured(
+                lambda other: processor.image_processor(images=other, return_tensors="pt")["pixel_values"], rgb.size
+            )
+        (tile,) = known[rgb.size]
+        return dict(processor.image_processor(images=rgb, return_tensors="pt")), tile
+
+    def layout(inputs: Any, question: Any) -> Tokens:
+        with unrecorded(), seeded():
+            return Tokens(shuffled(model, {**inputs, **question}))
+
+    def logits(model: Any, inputs: Any, question: Any) -> torch.Tensor:
+        with seeded():
+            found: torch.Tensor = model(**inputs, **question).logits
+        return found
+
+    def reading(question: Any, text: str) -> Reading | None:
+        words = question_words(processor.tokenizer, question["input_ids"][0].tolist(), text)
+        return Reading(find_module(model, layer)[1], (), words) if words else None
+
+    return VQA(
+        model,
+        answers=labels,
+        preprocess=preprocess,
+        read=lambda question: dict(processor.tokenizer(question, return_tensors="pt")),
+        logits=logits,
+        layer=layer,
+        layout=layout,
+        reading=reading,
+        activation="sigmoid",  # trained with binary cross-entropy over its answers
+        name=name,
+    )
+
+
+@contextmanager
+def seeded() -> Iterator[None]:
+    """The same random numbers inside, and outside the ones that would have come."""
+    state = torch.get_rng_state()
+    torch.manual_seed(0)
+    try:
+        yield
+    finally:
+        torch.set_rng_state(state)

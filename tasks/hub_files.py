@@ -1,0 +1,102 @@
+"""The files of a model of transformers: configuration, weights and processor, from a folder, the cache or the hub."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+from vlcam.contracts import InputError
+
+ZERO_SHOT = ("CLIPModel", "SiglipModel", "Siglip2Model", "ChineseCLIPModel", "AlignModel")
+"""Models that compare a photo with texts."""
+
+
+@final
+@dataclass(frozen=True)
+class Pair:
+    """An image processor and a tokenizer that were saved without a processor around them."""
+
+    image_processor: Any
+    tokenizer: Any
+
+    def __call__(self, images: Any, **options: Any) -> Any:
+        """The photos, processed."""
+        return self.image_processor(images=images, **options)
+
+
+def processor_of(model: Any, name: str, revision: str | None) -> Any:
+    """The processor that a model was saved with. Raises InputError if there is none that can be read."""
+    from transformers import AutoImageProcessor, AutoProcessor, AutoTokenizer
+
+    if type(model).__name__.endswith("ForImageClassification"):
+        return fetched(AutoImageProcessor, name, revision)
+    if model.config.model_type == "vision-encoder-decoder":
+        return Pair(fetched(AutoImageProcessor, name, revision), fetched(AutoTokenizer, name, revision))
+    return fetched(AutoProcessor, name, revision)
+
+
+def class_of(config: Any, name: str) -> Any:
+    """The class that loads a model of this configuration: the one it was saved from, if vlcam can talk to that."""
+    import transformers
+
+    (made,) = (config.architectures or [""])[:1]
+    talks = made.endswith(
+        ("ForImageClassification", "ForQuestionAnswering", "ForConditionalGeneration", "ForVisionText2Text")
+    )
+    if (
+        made
+        and (talks or made in ("GitForCausalLM", "VisionEncoderDecoderModel", *ZERO_SHOT))
+        and hasattr(transformers, made)
+    ):
+        if made.endswith("ForQuestionAnswering") and made not in (
+            "BlipForQuestionAnswering",
+            "ViltForQuestionAnswering",
+        ):
+            raise InputError(f"{name} is a {made}, which doesn't look at photos")
+        return getattr(transformers, made)
+    for auto in (
+        "AutoModelForImageClassification",
+        "AutoModelForImageTextToText",
+        "AutoModelForVisualQuestionAnswering",
+    ):
+        found = getattr(transformers, auto, None)
+        if found is not None and type(config) in found._model_mapping:
+            return found
+    raise InputError(
+        f"{name} is a {config.model_type} model ({made or 'unknown'}); vlcam opens image classifiers, captioners, question answerers "
+        "and CLIP-like models by name. Write a task for it: see Captioning and VQA in vlcam.tasks"
+    )
+
+
+def weights_of(auto: Any, name: str, revision: str | None) -> Any:
+    """The model with its weights: safetensors, or where there are none a checkpoint of torch's that is read as plain data."""
+    try:
+        return fetched(auto, name, revision, use_safetensors=True)
+    except InputError as error:
+        if "safetensors" not in str(error.__cause__) or not isinstance(error.__cause__, OSError):
+            raise
+        try:
+            return fetched(auto, name, revision, use_safetensors=False, weights_only=True)
+        except InputError as second:
+            if type(second.__cause__).__name__ != "UnpicklingError":
+                raise error from error.__cause__
+            raise InputError(
+                f"{name} holds no safetensors, and its checkpoint holds more than tensors, so loading it could run code; save it again "
+                "with model.save_pretrained(folder)"
+            ) from second.__cause__
+
+
+def fetched(auto: Any, name: str, revision: str | None, **options: Any) -> Any:
+    """``auto.from_pretrained``, with one error for all that may go wrong."""
+    try:
+        return auto.from_pretrained(name, revision=revision or "main", trust_remote_code=False, **options)
+    except Exception as error:  # the hub's client, transformers and safetensors each have their own
+        from transformers.utils import hub
+
+        cache = hub.constants.HF_HUB_CACHE  # type: ignore[attr-defined]
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+        where = f"the folder {name}" if Path(name).is_dir() else f"{name} (in {cache}, then on the hub)"
+        raise InputError(
+            f"{auto.__name__} found nothing it can open for {where}: {lines[0]} For a model of the hub, fetch it once on a machine "
+            f"with network (hf download {name}) and copy the cache, or set HF_HOME to a folder that has it; with HF_HUB_OFFLINE=1 "
+            "the hub isn't asked"
+        ) from error
