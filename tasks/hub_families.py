@@ -88,6 +88,16 @@ CLASSIFIERS: dict[str, str] = {
 """The image classifiers that the tests run; any other is explained, too, with a layer that is said to be guessed."""
 
 
+ZERO_SHOT_TOWERS: dict[str, str] = {
+    "clip": "ViT, class token",
+    "siglip": "ViT, attention pooling",
+    "siglip2": "ViT, attention pooling",
+    "chinese_clip": "ViT, class token",
+    "align": "convolutional",
+}
+"""The models that compare photos with texts that the tests run."""
+
+
 def tower_of(model: nn.Module) -> str | None:
     """The dotted name of the vision tower, or None if the model has nothing of a known name."""
     names = [name for name in named_modules(model) if name]

@@ -6,15 +6,16 @@ from typing import Any
 
 import torch
 
-from tests import hub_captioners, hub_chat, hub_models
+from tests import hub_captioners, hub_chat, hub_models, hub_zero_shot
 
 BUILDERS = {**hub_models.BUILDERS, **hub_captioners.BUILDERS, **hub_chat.BUILDERS}
+_ALL = {**BUILDERS, **hub_zero_shot.BUILDERS}
 
 
 @lru_cache(maxsize=1)
 def _made(family: str) -> tuple[Any, Any]:
     torch.manual_seed(0)
-    model, processor = BUILDERS[family]()
+    model, processor = _ALL[family]()
     return hub_models.alive(model), processor
 
 

@@ -8,11 +8,12 @@ import pytest
 import transformers
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
+from tests import hub_zero_shot
 from tests.hub_saved import BUILDERS, saved
 from tests.test_hub_classifiers import FAMILIES as CLASSIFIER_ROWS
 from vlcam.catalogue import families
 from vlcam.cli import main
-from vlcam.tasks.hub_families import CLASSIFIERS, FAMILIES
+from vlcam.tasks.hub_families import CLASSIFIERS, FAMILIES, ZERO_SHOT_TOWERS
 
 
 def test_every_family_of_the_table_is_tested() -> None:
@@ -21,6 +22,7 @@ def test_every_family_of_the_table_is_tested() -> None:
     for build in BUILDERS.values():
         made.add(build()[0].config.model_type)
     assert set(FAMILIES) == made
+    assert set(ZERO_SHOT_TOWERS) == {build()[0].config.model_type for build in hub_zero_shot.BUILDERS.values()}
     assert set(CLASSIFIERS) == {getattr(transformers, f"{row[0]}Config").model_type for row in CLASSIFIER_ROWS}
 
 
@@ -62,6 +64,14 @@ def test_layers_of_a_model_of_transformers(
     assert main(["models", str(tmp_path), "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["default"] in {one["name"] for one in document["layers"]}
+
+
+def test_layers_of_a_model_that_compares_with_texts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    saved("clip", tmp_path)
+    capsys.readouterr()
+    assert main(["models", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"^→ +vision_model\.", out, re.MULTILINE) and "text_model" not in out
 
 
 def test_a_model_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:

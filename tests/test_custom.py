@@ -182,7 +182,7 @@ def test_the_block_of_the_readme(root: Path, tmp_path: Path, monkeypatch: pytest
     alive(model).save_pretrained("clip")
     processor.save_pretrained("clip")
     embedder = resnet18(weights=None).eval()
-    embedder.fc = nn.Identity()  # type: ignore[assignment]
+    embedder.fc = nn.Identity()
     segmenter = segmentation.lraspp_mobilenet_v3_large(weights=None, weights_backbone=None).eval()
     space: dict[str, Any] = {"vlcam": vlcam, "embedder": embedder, "segmenter": segmenter}
     exec(compile(block.replace("openai/clip-vit-base-patch32", "clip"), "README.md", "exec"), space)

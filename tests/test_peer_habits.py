@@ -102,7 +102,14 @@ def test_one_callable_for_every_image() -> None:
     assert found.targets == (("ClassifierOutputTarget",),) * 3
 
 
-def test_without_target_layers_each_callable_is_for_all_images() -> None:
+def test_per_image_says_so_without_their_keywords() -> None:
+    model, targets = cnn(), [ClassifierOutputTarget(4), ClassifierOutputTarget(0)]
+    found = vlcam.attribute(model, photos(2), targets=per_image(targets), layer="block.1")
+    expected = vlcam.attribute(model, photos(2), targets=[4, 0], layer="block.1")
+    torch.testing.assert_close(found.maps, expected.maps, **CLOSE)
+
+
+def test_without_their_keywords_each_callable_is_for_all_images() -> None:
     model, targets = cnn(), [ClassifierOutputTarget(4), ClassifierOutputTarget(0)]
     found = vlcam.attribute(model, photos(2), targets=targets, layer="block.1")
     expected = vlcam.attribute(model, photos(2), targets=[[4, 0], [4, 0]], layer="block.1")
@@ -210,7 +217,11 @@ LINE = ClassifierOutputTarget(1)
         ({"target_layers": ["blok"]}, LayerError, "no layer 'blok'"),
         ({"reshape_transform": Tensor.abs, "grid": Grid()}, InputError, "grid= and reshape_transform= were both given"),
         ({"reshape_transform": lambda x: x[0]}, LayerError, r"made \(12, 6, 8\) of a layer output of \(3, 12, 6, 8\)"),
-        ({"reshape_transform": lambda x: x["pool"]}, LayerError, "reshape_transform failed on .* IndexError"),
+        (
+            {"reshape_transform": lambda x: x["pool"]},
+            LayerError,
+            r"reshape_transform failed on a layer output of \(3, 12, 6, 8\): TypeError",
+        ),
     ],
 )
 def test_what_that_package_passes_over_is_an_error(options: Any, error: type[Exception], message: str) -> None:
@@ -300,7 +311,7 @@ def test_a_frozen_half_precision_model_under_no_grad() -> None:
 
 
 def test_errors_reach_the_caller_and_leave_no_hook() -> None:
-    model = cnn()
+    model, tokens = cnn(), Tokens().eval()
     before = snapshot(model)
     with pytest.raises(TargetError, match="doesn't fit"), GradCAM(model, [model.block]) as cam:
         cam(photos(1), [ClassifierOutputTarget(77)])
@@ -312,8 +323,8 @@ def test_errors_reach_the_caller_and_leave_no_hook() -> None:
         GradCAM(nn.Sequential(model.stem, model.block).eval(), ["0"])(photos())
     with pytest.raises(LayerError, match=r"reshape_transform made \(3, 12\) of a layer output"):
         GradCAM(model, [model.pool], lambda tensor: tensor[:, :, 0, 0])(photos())
-    with pytest.raises(LayerError, match="returned"):
-        GradCAM(Tokens().eval(), ["blocks.0"])(photos(1, 16, 12))
+    with pytest.raises(LayerError, match=r"returned \(1, 13, 16\); .* for tokens give reshape_transform="):
+        GradCAM(tokens, ["blocks.0"])(photos(1, 16, 12))
     assert snapshot(model) == before
 
 
@@ -374,3 +385,13 @@ def test_a_vision_transformer_gives_their_maps(theirs: Any) -> None:
     found = GradCAM(model, layers, reshape)(pixels, targets)
     assert expected.max() > 0.9
     np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_their_own_targets_are_one_for_every_image(theirs: Any) -> None:
+    model = cnn()
+    targets = [theirs.utils.model_targets.ClassifierOutputTarget(one) for one in (4, 0, 2)]
+    found = vlcam.attribute(model, photos(), targets=targets, layer="block")
+    assert found.maps.shape == (3, 1, 6, 8)
+    torch.testing.assert_close(
+        found.maps, vlcam.attribute(model, photos(), targets=[4, 0, 2], layer="block").maps, **CLOSE
+    )

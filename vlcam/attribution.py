@@ -162,8 +162,9 @@ def attribute(
         grid: how the layer's output is laid out; by default as a CNN's maps.
         signed: leave out the method's final ReLU.
         call: which run of the layer, if it runs more than once.
-        target_layers: pytorch-grad-cam's keyword, a list with one layer; a list of functions in ``targets`` then means what it does
-            there: one for every input, called with that input's output (see :mod:`vlcam.habits`).
+        target_layers: pytorch-grad-cam's keyword, a list with one layer. With it, or with ``reshape_transform``, or if all functions
+            are that package's, a list of functions means what it does there: one for every input, called with that input's
+            output (see :mod:`vlcam.habits`).
         reshape_transform: that package's, in place of ``grid``: the layer's output to ``(batch, channels, rows, columns)``.
         **options: the model's keyword inputs.
 

@@ -12,8 +12,9 @@ from vlcam.contracts import LayerError, Request, Task
 from vlcam.engine import record
 from vlcam.layers import traced
 from vlcam.output import SCHEMA, dumps
-from vlcam.tasks.hub_families import CLASSIFIERS, FAMILIES, tower_of
+from vlcam.tasks.hub_families import CLASSIFIERS, FAMILIES, ZERO_SHOT_TOWERS, tower_of
 from vlcam.tasks.opening import load
+from vlcam.tasks.zero_shot import ZeroShot
 from vlcam.towers import layout_of
 
 _QUESTION = "what colour is the star"
@@ -47,7 +48,7 @@ def families() -> list[Row]:
     ]
     rows += [
         Row(f"transformers: {kind}", "similarity to texts", tower, "found by a trial run", "order, one look")
-        for kind, tower in (("clip", "ViT, class token"), ("siglip", "ViT, attention pooling"))
+        for kind, tower in ZERO_SHOT_TOWERS.items()
     ]
     for family in FAMILIES.values():
         does = " and ".join(
@@ -99,7 +100,8 @@ def layers_of(task: Task) -> tuple[list[dict[str, Any]], str, str]:
     The model runs on a picture of noise, so that shapes are those that a photo of that size gives.
     """
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (240, 320, 3), dtype=np.uint8))
-    request = Request(question=_QUESTION if task.kind == "vqa" else None, caption=None)
+    labels = ("a photo",) if isinstance(task, ZeroShot) and not task.labels else ()
+    request = Request(labels=labels, question=_QUESTION if task.kind == "vqa" else None)
     prepared = task.prepare(noise, request)
     size = prepared.geometry.input_size
     with record(task.model, task.layer) as recording:

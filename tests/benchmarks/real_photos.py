@@ -283,7 +283,7 @@ def compare(real: Path, count: int | None) -> None:
                         difference += f"; from the formula {variant.title} by {left:.1e}"
                     _line(f"{peer}, same maps", judged(on_photos(raw, task, some), some, tops), difference)
         print("  baselines")
-        for title, score in baselines(some, tops, maps["gradcam"].shape[1:]).items():
+        for title, score in baselines(some, tops, next(iter(maps.values())).shape[1:]).items():
             _line(title, score)
     chance = 1.96 * (0.25 / len(some)) ** 0.5
     print("\nbox: error, lower is better; point: higher is better.")
