@@ -108,7 +108,7 @@ def wrap(
 
 def _only(task: Kind | None, able: Kind, name: str) -> None:
     if task not in (None, able):
-        raise InputError(f"{name} does {able} only, and {task} was asked for")
+        raise InputError(f"{name} is a model for {able}, not for {task}")
 
 
 def wrap_writer(

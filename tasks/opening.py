@@ -98,12 +98,12 @@ def load(
         if text.partition("/")[0] in ("torchvision", "timm"):
             _refuse(text, {"revision": revision}, "has no revisions")
             if task not in (None, "classification"):
-                raise InputError(f"{text} does classification, and task={task!r} was asked for")
+                raise InputError(f"{text} is a model for classification, not for {task}")
             opened = _named(text, weights, None, labels, preprocess)
         else:
             opened = _of_transformers(text, weights, revision, labels, preprocess, speech)
     if task is not None and opened.kind != task:
-        raise InputError(f"{text} does {opened.kind}, and task={task!r} was asked for")
+        raise InputError(f"{text} is a model for {opened.kind}, not for {task}")
     if device is not None or dtype is not None:
         opened.model.to(device=_device(device), dtype=dtype)
     return opened

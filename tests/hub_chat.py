@@ -6,7 +6,7 @@ import pytest
 import torch
 import transformers
 
-from tests.hub_models import CHAT, LLAMA, VISION, Builder, qwen, bytepairs
+from tests.hub_models import CHAT, LLAMA, VISION, Builder, bytepairs, qwen
 
 # As on the hub, where the system's message is a text and the user's a list of parts.
 LISTED = (

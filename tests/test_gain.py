@@ -326,7 +326,8 @@ def test_the_scores_of_places_are_those_of_captions() -> None:
                 continue
             text = " ".join((*words[:place], said, *words[place + 1 :]))
             for without, gain in zip(("blank", "blur"), found[:2], strict=True):
-                target = vlcam.explain(task, picture, caption=text, gain=without)[place].target  # type: ignore[arg-type]
+                options: Any = {"caption": text, "gain": without}
+                target = vlcam.explain(task, picture, **options)[place].target
                 assert target.gain == pytest.approx(gain, abs=1e-3)
                 assert target.score == pytest.approx(found[2], abs=1e-3)
 

@@ -161,7 +161,10 @@ def test_what_cannot_be_opened(tmp_path: Path) -> None:
     with pytest.raises(vlcam.InputError, match=r"found nothing it can open for the folder"):
         vlcam.load(tmp_path)
     transformers.BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1).save_pretrained(tmp_path)
-    with pytest.raises(vlcam.InputError, match=r"is a bert model .*opens image classifiers, captioners, question answerers and CLIP-like models by name"):
+    with pytest.raises(
+        vlcam.InputError,
+        match=r"is a bert model .*opens image classifiers, captioners, question answerers and CLIP-like models by name",
+    ):
         vlcam.load(tmp_path)
     saved(tmp_path, "ResNet", {"embedding_size": 8, **STAGES})
     (tmp_path / "model.safetensors").write_bytes(b"cut")
@@ -173,6 +176,8 @@ def test_a_classifier_that_is_not_known_says_that_its_layer_was_guessed(tmp_path
     torch.manual_seed(0)
     saved(tmp_path, "ConvNext", STAGES)
     notes = vlcam.explain(opened(tmp_path), photo()).notes
-    assert len(notes) == 1 and re.match(r"The layer convnext\S* was guessed by tracing, .* convnext models; 100% of", notes[0])
+    assert len(notes) == 1 and re.match(
+        r"The layer convnext\S* was guessed by tracing, .* convnext models; 100% of", notes[0]
+    )
     saved(tmp_path, "ResNet", {"embedding_size": 8, **STAGES})
     assert vlcam.explain(opened(tmp_path), photo()).notes == ()

@@ -125,7 +125,7 @@ def test_what_does_not_go_with_a_name(tmp_path: Path) -> None:
             vlcam.load(tmp_path, **options)  # type: ignore[arg-type]
     with pytest.raises(vlcam.InputError, match="has no revisions, so it takes no revision="):
         vlcam.load("torchvision/resnet18", revision="main")
-    with pytest.raises(vlcam.InputError, match=r"scenes/captioner does captioning, and task='vqa' was asked for"):
+    with pytest.raises(vlcam.InputError, match="scenes/captioner is a model for captioning, not for vqa"):
         vlcam.load("scenes/captioner", task="vqa")
     with pytest.raises(
         vlcam.InputError, match="a Linear was given, of which vlcam knows neither classes nor preprocessing"
@@ -252,11 +252,11 @@ def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
         (["vqa", "scene:1", "--question", "is there a star", "--prompt", "x"], "scenes-vqa takes no prompt"),
         (
             ["classify", "scene:1", "--model", "scenes/captioner"],
-            "scenes/captioner does captioning, and task='classification'",
+            "scenes/captioner is a model for captioning, not for classification",
         ),
         (
             ["caption", "scene:1", "--model", "torchvision/resnet18"],
-            "torchvision/resnet18 does classification, and task=.captioning. was asked for",
+            "torchvision/resnet18 is a model for classification, not for captioning",
         ),
         (["caption", "scene:1", "--gain", "noise"], "--gain 'noise' was given; expected blank or blur"),
     ],

@@ -21,9 +21,6 @@ from vlcam.tasks.from_timm import wrap_timm
 from vlcam.tasks.from_torchvision import classifiers, preprocessing, wrap_torchvision
 from vlcam.towers import LEAST_SHARE, propose
 
-REAL = Path(__file__).resolve().parents[2] / "shared" / "real"
-real = pytest.mark.skipif(not REAL.is_dir(), reason="no real weights and photos here")
-
 
 def photo(width: int = 90, height: int = 60) -> Image.Image:
     noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
@@ -337,26 +334,3 @@ def test_classify_with_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert main(["classify", "scene:7", "--arch", "torchvision/resnet18"]) == 2
     assert main(["classify", "scene:7", "--model", "scenes/vqa"]) == 2
     assert "is a model for vqa, not for classification" in capsys.readouterr().err
-
-
-# Real weights and a real photo
-
-
-@real
-@pytest.mark.parametrize(
-    ("name", "file", "prepare"),
-    [
-        ("squeezenet1_0", "squeezenet1_0_imagenet.pth", vlcam.Preprocess(227)),
-        ("mobilenet_v2", "mobilenet_v2_imagenet_qat.pth", vlcam.Preprocess(225, mean=(0.5,) * 3, std=(0.5,) * 3)),
-    ],
-)
-def test_the_cat_and_the_dog(name: str, file: str, prepare: vlcam.Preprocess) -> None:
-    task = vlcam.load(REAL / "weights" / file, arch=f"torchvision/{name}", preprocess=prepare)
-    explanation = vlcam.explain(task, REAL / "photos" / "cat_dog.jpg", targets=["tiger cat", "boxer"])
-    width, height = explanation.geometry.photo_size
-    boxes = {"tiger cat": (0.20, 0.52, 0.98, 1.0), "boxer": (0.33, 0.05, 0.65, 0.68)}  # set by looking
-    for label, (left, top, right, bottom) in boxes.items():
-        heat = explanation[label].heatmap()
-        row, column = divmod(int(heat.argmax()), heat.shape[1])
-        assert heat.shape == (height, width)
-        assert left <= column / width <= right and top <= row / height <= bottom, label

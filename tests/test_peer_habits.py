@@ -1,7 +1,11 @@
 """Calls written for pytorch-grad-cam work as they are, and give that package's maps."""
 
+import re
+import sys
 import warnings
 from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -109,6 +113,15 @@ def test_per_image_says_so_without_their_keywords() -> None:
     torch.testing.assert_close(found.maps, expected.maps, **CLOSE)
 
 
+def test_objects_of_that_package_are_known_by_their_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, targets = cnn(), [ClassifierOutputTarget(4), ClassifierOutputTarget(0)]
+    monkeypatch.setattr(ClassifierOutputTarget, "__module__", "pytorch_grad_cam.utils.model_targets")
+    found = vlcam.attribute(model, photos(2), targets=targets, layer="block.1")
+    assert found.maps.equal(vlcam.attribute(model, photos(2), targets=per_image(targets), layer="block.1").maps)
+    monkeypatch.setattr(ClassifierOutputTarget, "__module__", "pytorch_grad_camera")
+    assert vlcam.attribute(model, photos(2), targets=targets, layer="block.1").maps.shape[1] == 2
+
+
 def test_without_their_keywords_each_callable_is_for_all_images() -> None:
     model, targets = cnn(), [ClassifierOutputTarget(4), ClassifierOutputTarget(0)]
     found = vlcam.attribute(model, photos(2), targets=targets, layer="block.1")
@@ -143,7 +156,7 @@ def test_a_reshape_transform_is_a_grid() -> None:
 
 
 def test_masks_of_dense_outputs() -> None:
-    model = nn.Sequential(nn.Conv2d(3, 6, 3, 2, 1), nn.ReLU(), nn.Conv2d(6, 4, 1)).eval()
+    model: Any = nn.Sequential(nn.Conv2d(3, 6, 3, 2, 1), nn.ReLU(), nn.Conv2d(6, 4, 1)).eval()
     masks = np.zeros((2, 6, 8), np.float32)
     masks[0, :2], masks[1, 3:, :4] = 1, 1
     found = vlcam.attribute(
@@ -282,18 +295,12 @@ def test_without_targets_the_top_class_of_each_image() -> None:
 
 
 def test_of_equal_top_classes_the_first_counts() -> None:
-    model = nn.Sequential(nn.Conv2d(3, 6, 3, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(288, 2)).eval()
-    with torch.no_grad():
-        model[3].weight[1], model[3].bias[1] = -model[3].weight[0], model[3].bias[0]
-        model[0].weight.zero_()
-        model[0].bias[:] = torch.arange(6.0)
-        rows = model[3].weight.view(2, 6, 48)
-        rows -= rows.mean(2, keepdim=True)  # equal logits, whose gradients are not
-    cam = GradCAM(model, [model[1]])
-    assert np.allclose(model(photos()).detach()[:, 0], model(photos()).detach()[:, 1], atol=1e-5)
-    with torch.no_grad():
-        model[3].bias[:] = torch.tensor([1e6, 1e6])
-    assert np.array_equal(cam(photos()), cam(photos(), [ClassifierOutputTarget(0)] * 3))
+    mirrored = Lambda(lambda self, pixels: torch.cat([pixels[:, :1], pixels[:, :1].flip(3)], 1))
+    model = Lambda(lambda self, pixels: self.features(pixels).mean((2, 3)), features=mirrored)
+    model.weight = nn.Parameter(torch.zeros(1))
+    pixels = torch.arange(24.0).reshape(1, 1, 4, 6)
+    maps = GradCAM(model, [mirrored])(pixels)
+    np.testing.assert_allclose(maps[0], np.arange(24).reshape(4, 6) / 23, rtol=1e-5)
 
 
 def test_a_map_that_is_zero_stays_zero() -> None:
@@ -318,13 +325,16 @@ def test_errors_reach_the_caller_and_leave_no_hook() -> None:
     with pytest.raises(InputError, match=r"an input of \(3, 12, 16\) was given; expected \(batch, channels"):
         cam(photos()[0])
     with pytest.raises(InputError, match="expected a list of layers"):
-        GradCAM(model, model.block)  # type: ignore[arg-type]
+        GradCAM(model, model.block)
     with pytest.raises(TargetError, match=r"output is \(3, 12, 6, 8\), not \(batch, classes\): give targets="):
         GradCAM(nn.Sequential(model.stem, model.block).eval(), ["0"])(photos())
     with pytest.raises(LayerError, match=r"reshape_transform made \(3, 12\) of a layer output"):
         GradCAM(model, [model.pool], lambda tensor: tensor[:, :, 0, 0])(photos())
     with pytest.raises(LayerError, match=r"returned \(1, 13, 16\); .* for tokens give reshape_transform="):
         GradCAM(tokens, ["blocks.0"])(photos(1, 16, 12))
+    doubled = Lambda(lambda self, pixels: self.inner(pixels.repeat(2, 1, 1, 1))[:1], inner=model)
+    with pytest.raises(LayerError, match=r"layer 'inner.block' ran on a batch of 2, not of 1"):
+        GradCAM(doubled, ["inner.block"])(photos(1))
     assert snapshot(model) == before
 
 
@@ -332,6 +342,24 @@ def test_per_image_names_its_parts() -> None:
     scores: Any = per_image([ClassifierOutputTarget(0), ClassifierOutputTarget(2), lambda row: row[0]])
     assert scores.__name__ == "ClassifierOutputTarget | <lambda>"
     assert scores(torch.arange(6.0).reshape(3, 2).repeat(1, 2)).tolist() == [0, 2, 4]
+
+
+def test_the_block_of_the_readme(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (block,) = re.findall(
+        r"^```python\n([^`]*vlcam\.habits[^`]*)^```$", (root / "README.md").read_text("utf-8"), re.MULTILINE
+    )
+    names = ["pytorch_grad_cam", "pytorch_grad_cam.utils", "pytorch_grad_cam.utils.model_targets"]
+    for name in names:
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    vars(sys.modules[names[-1]])["ClassifierOutputTarget"] = ClassifierOutputTarget
+    model: Any = Lambda(
+        lambda self, pixels: self.head(self.layer4(pixels).mean((2, 3))),
+        layer4=nn.Sequential(nn.Conv2d(3, 6, 3, 2, 1), nn.ReLU()),
+        head=nn.Linear(6, 300),
+    ).eval()
+    space: dict[str, Any] = {"model": model, "images": photos(2)}
+    exec(compile(block, "README.md", "exec"), space)
+    assert space["grayscale_cam"].shape == (2, 12, 16) and space["grayscale_cam"].max() > 0.99
 
 
 # The package itself, where it is installed

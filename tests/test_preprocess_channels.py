@@ -1,5 +1,7 @@
 """Models that take grey, transparency or other bands get exactly those, while people are shown RGB."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -127,14 +129,12 @@ def test_a_model_of_infrared_is_explained_on_the_rgb_of_the_photo() -> None:
     assert explanation.photo.pixels[30, 30].tolist() == [255] * 3 and explanation.photo.pixels[0, 0].tolist() == [0] * 3
     clear = np.zeros((32, 32, 4), np.uint8)
     clear[:8, :8, 3] = 255
-    assert vlcam.explain(task, clear, targets="infrared")[0].target.score == pytest.approx(
-        64 / 1024
-    )  # RGBA: its transparency
+    opaque = vlcam.explain(task, clear, targets="infrared")[0]  # RGBA: the fourth channel is its transparency
+    assert opaque.target.score == pytest.approx(64 / 1024)
     deep = Classification(Banded(1, (0, 0)), ["one", "two"], vlcam.Preprocess(32, channels=1), layer="features")
     assert vlcam.explain(deep, np.full((32, 32), 51, np.uint8), targets=0)[0].target.score == pytest.approx(0.2)
-    assert vlcam.explain(deep, Bands(np.full((32, 32, 1), 12345, np.uint16)), targets=0)[
-        0
-    ].target.score == pytest.approx(12345 / 65535)
+    xray: Any = Bands(np.full((32, 32, 1), 12345, np.uint16))
+    assert vlcam.explain(deep, xray, targets=0)[0].target.score == pytest.approx(12345 / 65535)
 
 
 def test_channels_that_do_not_fit() -> None:
@@ -161,3 +161,11 @@ def test_channels_that_do_not_fit() -> None:
     assert vlcam.Preprocess(8, channels=2).std == (1.0, 1.0) and vlcam.Preprocess(8, channels=1, mean=(0.5,)).std == (
         1.0,
     )
+
+
+def test_the_readmes_block(root: Path) -> None:
+    (block,) = re.findall(r"^```python\n([^`]*Bands[^`]*)^```$", (root / "README.md").read_text("utf-8"), re.MULTILINE)
+    model = nn.Sequential(nn.Conv2d(5, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)).eval()
+    cube = np.random.default_rng(0).random((40, 50, 5))
+    names = {"vlcam": vlcam, "Classification": Classification, "model": model, "labels": ["one", "two"], "cube": cube}
+    exec(compile(block, "README.md", "exec"), names)

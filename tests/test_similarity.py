@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torchvision import models
 
 import vlcam
-from tests.tiny import Lambda, lively, snapshot
+from tests.tiny import Cnn, Lambda, lively, snapshot
 from vlcam.tasks.custom import Custom, region
 from vlcam.tasks.similarity import Similarity, embedding_of
 
@@ -42,9 +42,7 @@ def similarity(**options: Any) -> Similarity:
 def test_scores_are_cosines_and_maps_are_textbook_grad_cam() -> None:
     task = similarity()
     model: Any = task.model
-    before = snapshot(model)
     explanation = vlcam.explain(task, photo(), targets=["two", "one"], contrast=("two", "one"))
-    assert snapshot(model) == before
     kept: list[Tensor] = []
     model.layer4.register_forward_hook(lambda module, inputs, output: kept.append(output))
     own = model(PREPROCESS(photo())[0])
@@ -86,7 +84,22 @@ def test_references_are_embedded_once_until_the_weights_change(tmp_path: Path) -
     expected = torch.cosine_similarity(model(PREPROCESS(photo())[0]), model(PREPROCESS(photo(1))[0]))
     assert changed[0].target.score == pytest.approx(expected.item(), abs=1e-5)
     model.train()
-    assert vlcam.explain(replace(task), photo())[0].target.score == pytest.approx(expected.item(), abs=1e-5)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    again = vlcam.explain(replace(task), photo())[
+        0
+    ].target.score  # another task, so both photos are embedded anew, in eval mode
+    assert again == pytest.approx(expected.item(), abs=1e-5) and len(runs) == 9
+    assert all(one.training for one in model.modules())
+    assert all(value.equal(before[name]) for name, value in model.state_dict().items())
+
+
+def test_the_model_is_left_as_it_was() -> None:
+    model: Any = lively(Cnn()).train()
+    before = snapshot(model)
+    task = Similarity(model, {"one": photo(1)}, PREPROCESS)
+    assert vlcam.explain(task, photo()).maps.any()
+    vlcam.explain(Custom(model, {"first": lambda output: output[0, 0]}, PREPROCESS), photo())
+    assert snapshot(model) == before
 
 
 def test_an_embedding_by_a_function_and_from_records() -> None:

@@ -32,7 +32,7 @@ from vlcam.gain import with_gain
 from vlcam.layers import Grid, find, traced
 from vlcam.order import RANKINGS as RANKINGS
 from vlcam.order import Options, Order, ordered
-from vlcam.photo import open_photo
+from vlcam.photo import Bands, open_photo
 from vlcam.restore import plain
 from vlcam.towers import layout_of
 
@@ -56,7 +56,11 @@ def explain(
 ) -> list[Explanation]: ...
 @overload
 def explain(
-    task: Task, image: str | Path | Image | np.ndarray | Tensor, *, name: str | None = None, **options: Unpack[Options]
+    task: Task,
+    image: str | Path | Image | np.ndarray | Tensor | Bands,
+    *,
+    name: str | None = None,
+    **options: Unpack[Options],
 ) -> Explanation: ...
 def explain(
     task: Task,

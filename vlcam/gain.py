@@ -12,6 +12,7 @@ remain, so what is measured is what the details say.
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import torch
 from PIL import Image as Pictures
 from PIL import ImageFilter
@@ -20,6 +21,7 @@ from PIL.Image import Image
 from vlcam.contracts import Gain, InputError, Prepared, Request, Target, Task
 from vlcam.engine import unrecorded
 from vlcam.explanation import Explanation
+from vlcam.photo import bands_of
 from vlcam.restore import plain, restored
 
 _GREY = (128, 128, 128)
@@ -94,7 +96,12 @@ def scored(task: Task, photo: Image, request: Request) -> tuple[Target, ...]:
 
 
 def altered(photo: Image, without: Gain) -> Image:
-    """The photo without what it shows, at the same size."""
+    """The photo without what it shows, at the same size. Raises InputError for bands that are no colours."""
+    bands = bands_of(photo)
+    if bands is not None and bands.dtype != np.uint8:
+        raise InputError(
+            f"gain={without!r} was given for a photo of {bands.shape[2]} bands, which has no {without} form; leave gain out"
+        )
     if without == "blank":
         return Pictures.new("RGB", photo.size, _GREY)
     return photo.filter(ImageFilter.GaussianBlur(_BLUR * min(photo.size)))

@@ -222,6 +222,8 @@ class GradCAM:
             scores = score(self.model(images))
             total = scores.sum()
         leaf = recording.resolve(scores)
+        if len(leaf) != len(images):
+            raise LayerError(f"layer {recording.layer_name!r} ran on a batch of {len(leaf)}, not of {len(images)}")
         if isinstance(self.layout, Grid) and leaf.ndim != 4:
             raise LayerError(
                 f"layer {recording.layer_name!r} returned {tuple(leaf.shape)}; expected (batch, channels, rows, columns): for tokens give "

@@ -84,10 +84,10 @@ class Photo:
 
 @dataclass(frozen=True)
 class Score:
-    """Shares of photos, 0 to 1; None where the question makes no sense."""
+    """Shares of photos, 0 to 1."""
 
-    box_error: float | None
-    box_error_top1: float | None
+    box_error: float
+    box_error_top1: float
     points: float
     points_15: float
 
@@ -254,7 +254,7 @@ def _covered(photo: Photo, tolerance: float) -> float:
 
 def _line(name: str, score: Score, note: str = "") -> None:
     cells = (score.box_error, score.box_error_top1, score.points, score.points_15)
-    print(f"    {name:26}" + "".join(f"{'' if one is None else f'{one:.3f}':>12}" for one in cells) + f"    {note}")
+    print(f"    {name:26}" + "".join(f"{one:12.3f}" for one in cells) + f"    {note}")
 
 
 def compare(real: Path, count: int | None) -> None:
