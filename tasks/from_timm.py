@@ -14,6 +14,7 @@ from torch import nn
 
 from vlcam.contracts import InputError
 from vlcam.labels import nearest
+from vlcam.modules import find_module
 from vlcam.plumbing import logits_of
 from vlcam.preprocess import Mode, Preprocess
 from vlcam.tasks.classification import Classification, Preprocessing
@@ -66,29 +67,43 @@ def wrap_timm(
     """A timm classifier in memory as a task. The layer to explain is found by a trial run on noise."""
     data = _timm("timm.data").resolve_data_config({}, model=model)
     _, height, width = data["input_size"]
-    noise = torch.randn(1, 3, height, width, generator=torch.Generator().manual_seed(0))
+    channels = _channels(model)
+    noise = torch.randn(1, channels, height, width, generator=torch.Generator().manual_seed(0))
     like = next(model.parameters())
     best = propose(model, lambda: logits_of(model(noise.to(like.device, like.dtype))).max(), (width, height))[0]
     return Classification(
         model.eval(),
         labels=tuple(labels or _labels(model)),
-        preprocess=preprocess or preprocessing(data),
+        preprocess=preprocess or preprocessing(data, channels),
         layer=best.layer,
         layout=best.layout,
         name=f"timm/{name}",
     )
 
 
-def preprocessing(data: dict[str, Any]) -> Preprocess:
-    """What timm's own transform for evaluation does, with the geometry that leads back to the photo."""
+def _channels(model: Any) -> int:
+    """How many channels the model takes: its first convolution's."""
+    first = (getattr(model, "pretrained_cfg", None) or {}).get("first_conv")
+    names = [first] if isinstance(first, str) else list(first or ())
+    weight = getattr(find_module(model, names[0])[1], "weight", None) if names else None
+    return int(weight.shape[1]) if isinstance(weight, torch.Tensor) and weight.ndim == 4 else 3
+
+
+def preprocessing(data: dict[str, Any], channels: int = 3) -> Preprocess:
+    """What timm's own transform for evaluation does, with the geometry that leads back to the photo.
+
+    A model with other than three channels (timm sums the weights of the colours, ``in_chans=1``) is normalised by the mean of RGB's
+    numbers.
+    """
     _, height, width = data["input_size"]
     mode: Mode = "resize" if data["crop_mode"] == "squash" else "letterbox" if data["crop_mode"] == "border" else "crop"
     return Preprocess(
         size=(width, height),
         mode=mode,
         resize_shorter=math.floor(min(width, height) / data["crop_pct"]) if mode == "crop" else None,
-        mean=tuple(data["mean"]),
-        std=tuple(data["std"]),
+        mean=tuple(data["mean"]) if channels == 3 else (sum(data["mean"]) / 3,) * channels,
+        std=tuple(data["std"]) if channels == 3 else (sum(data["std"]) / 3,) * channels,
+        channels=channels,
         resample=data["interpolation"] if data["interpolation"] != "random" else "bicubic",
     )
 

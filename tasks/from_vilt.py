@@ -12,6 +12,7 @@ from vlcam.layers import Tokens
 from vlcam.modules import find_module
 from vlcam.photo import as_rgb
 from vlcam.tasks.hub_families import FAMILIES, tap_of
+from vlcam.tasks.hub_inputs import understood
 from vlcam.tasks.hub_places import measured, shuffled
 from vlcam.tasks.hub_questions import question_words
 from vlcam.tasks.reading import Reading
@@ -30,12 +31,14 @@ def wrap_vilt(model: Any, processor: Any, name: str) -> VQA:
 
     def preprocess(photo: Any) -> Any:
         rgb = as_rgb(photo)
+        with understood(processor.image_processor, rgb):
+            inputs = dict(processor.image_processor(images=rgb, return_tensors="pt"))
         if rgb.size not in known:
             known[rgb.size] = measured(
                 lambda other: processor.image_processor(images=other, return_tensors="pt")["pixel_values"], rgb.size
             )
         (tile,) = known[rgb.size]
-        return dict(processor.image_processor(images=rgb, return_tensors="pt")), tile
+        return inputs, tile
 
     def layout(inputs: Any, question: Any) -> Tokens:
         with unrecorded(), seeded():

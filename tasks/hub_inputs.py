@@ -1,6 +1,7 @@
 """Photos and texts through the processors of transformers: the inputs of a generative model, and where they lie on the photo."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, final
@@ -9,7 +10,7 @@ import torch
 from PIL.Image import Image
 from torch import nn
 
-from vlcam.contracts import Geometry, InputError, Layout
+from vlcam.contracts import Geometry, InputError, Layout, VlcamError
 from vlcam.photo import as_rgb
 from vlcam.tasks.hub_families import DESCRIBE, Family
 from vlcam.tasks.hub_places import Order, by_shape, canvas_of, measured, placed_tokens, tiles_layout
@@ -51,6 +52,21 @@ class HubTokens:
 
     def _ids(self, text: str) -> list[int]:
         return [int(one) for one in self.tokenizer(text, add_special_tokens=False)["input_ids"]]
+
+
+@contextmanager
+def understood(processor: Any, photo: Image) -> Iterator[None]:
+    """Whatever a processor raises about a photo or a text becomes one InputError."""
+    try:
+        yield
+    except VlcamError:
+        raise
+    except Exception as error:  # each processor has its own ways
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(
+            f"{type(processor).__name__} can't make the model's input of this photo of {photo.width} x {photo.height} pixels and the "
+            f"text: {reason}"
+        ) from error
 
 
 @final
@@ -138,7 +154,8 @@ class HubInputs:
 
     def _made(self, photo: Image, text: str) -> tuple[dict[str, Any], Geometry]:
         rgb = as_rgb(photo)
-        inputs = self._processed(rgb, text)
+        with understood(self.processor, rgb):
+            inputs = self._processed(rgb, text)
         order: Order = self.family.order if self.family is not None else "rows"
         geometry, layout = self._placed(order, inputs, rgb, text)
         return {"inputs": inputs, "layout": layout, "photo": rgb}, geometry

@@ -142,7 +142,9 @@ def test_contrasts_and_logits() -> None:
     raw = ask(targets=["red"], measure="logit")
     model: Any = task().model
     rows = model.logits(model.tower(pixels(photo())), torch.tensor([[6, 7, 8]]), [2])
-    assert raw[0].target.score == pytest.approx(float(rows[0, 2]), abs=1e-5) and raw[0].target.measure == "logit"
+    assert (
+        raw[0].target.score == pytest.approx(float(rows[0, 2].detach()), abs=1e-5) and raw[0].target.measure == "logit"
+    )
 
 
 def test_the_questions_words_are_weighed_by_gradient_times_embedding() -> None:

@@ -16,7 +16,7 @@ from PIL import Image
 
 import vlcam
 from tests.hub_models import VISION, alive, blip, llava, vit_gpt2
-from tests.hub_saved import saved
+from tests.hub_saved import BUILDERS, saved
 from vlcam.cli import main
 from vlcam.tasks import hub_families
 from vlcam.tasks.answering import Answering
@@ -291,3 +291,14 @@ def test_a_caption_goes_on_from_a_prompt(tmp_path: Path) -> None:
     assert [view.label for view in after] == ["dog", "dog"]
     contrast = vlcam.explain(task, photo(), caption="dog", prompt="a photo of", contrast=("dog", "cat"))[-1].target
     assert len(contrast.token_ids) == 2  # both with a blank
+
+
+def test_what_a_processor_cannot_take_is_one_sentence() -> None:
+    model, processor = in_memory(BUILDERS["vilt"])
+    task = vlcam.load(model, processor=processor)
+    with pytest.raises(
+        vlcam.InputError, match=r"can't make the model's input of this photo of 3 x 300 pixels and the text: Size must"
+    ):
+        vlcam.explain(task, photo(3, 300), question="what is it")
+    with pytest.raises(vlcam.InputError, match="the photo is too small"):
+        vlcam.explain(task, photo(1, 1), question="what is it")

@@ -334,3 +334,16 @@ def test_classify_with_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert main(["classify", "scene:7", "--arch", "torchvision/resnet18"]) == 2
     assert main(["classify", "scene:7", "--model", "scenes/vqa"]) == 2
     assert "is a model for vqa, not for classification" in capsys.readouterr().err
+
+
+def test_a_timm_model_of_grey_photos() -> None:
+    import timm
+
+    torch.manual_seed(0)
+    task = vlcam.load(
+        timm.create_model("resnet18", pretrained=False, num_classes=3, in_chans=1), labels=["a", "b", "c"]
+    )
+    grey = photo().convert("L")
+    assert vlcam.explain(task, grey).maps.any() and vlcam.explain(task, photo()).maps.any()
+    inputs, _ = task.preprocess(grey)  # type: ignore[attr-defined]
+    assert inputs.shape[:2] == (1, 1)
