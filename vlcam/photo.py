@@ -341,19 +341,15 @@ def _check_pixels(shown: str, size: tuple[int, int], max_pixels: int) -> None:
 
 
 def _record(image: Image.Image, name: str) -> Photo:
+    pixels = np.array(image)
     digest = hashlib.sha256(f"RGB {image.width} x {image.height}\n".encode())
-    digest.update(image.tobytes())
-    bands = bands_of(image)
-    if bands is not None and bands.dtype != np.uint8:
-        digest.update(f"{bands.shape[2]} bands\n".encode() + bands.tobytes())
-    return Photo(name, image.width, image.height, digest.hexdigest(), np.array(_reduced(image)))
+    digest.update(pixels.reshape(-1))
+    kept = pixels if max(image.size) <= KEPT_SIDE else np.array(_reduced(image))
+    return Photo(name, image.width, image.height, digest.hexdigest(), kept)
 
 
 def _reduced(image: Image.Image) -> Image.Image:
-    longer = max(image.size)
-    if longer <= KEPT_SIDE:
-        return image
-    width, height = (max(1, round(side * KEPT_SIDE / longer)) for side in image.size)
+    width, height = (max(1, round(side * KEPT_SIDE / max(image.size))) for side in image.size)
     return image.resize((width, height), Image.Resampling.LANCZOS)
 
 
