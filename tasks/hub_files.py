@@ -94,9 +94,14 @@ def fetched(auto: Any, name: str, revision: str | None, **options: Any) -> Any:
 
         cache = hub.constants.HF_HUB_CACHE  # type: ignore[attr-defined]
         lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-        where = f"the folder {name}" if Path(name).is_dir() else f"{name} (in {cache}, then on the hub)"
+        reason = lines[0].rstrip(".")
+        if Path(name).is_dir():
+            raise InputError(
+                f"{auto.__name__} found nothing it can open for the folder {name}: {reason}; expected what save_pretrained of the model "
+                "and of its processor write: config.json, model.safetensors, the files of tokenizer and image processor"
+            ) from error
         raise InputError(
-            f"{auto.__name__} found nothing it can open for {where}: {lines[0]} For a model of the hub, fetch it once on a machine "
-            f"with network (hf download {name}) and copy the cache, or set HF_HOME to a folder that has it; with HF_HUB_OFFLINE=1 "
-            "the hub isn't asked"
+            f"{auto.__name__} found nothing it can open for {name} (in {cache}, then on the hub): {reason}; fetch it once on a machine "
+            f"with network (hf download {name}) and copy the cache, or set HF_HOME to a folder that has it; with HF_HUB_OFFLINE=1 the "
+            "hub isn't asked"
         ) from error
