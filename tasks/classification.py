@@ -70,10 +70,8 @@ class Classification:
             InputError: the inputs differ in size, or the model doesn't return ``(B, classes)`` logits for them.
         """
         output = self._logits(_joined([one.inputs for one in prepared]))
-        one_each = output.ndim > 1 or (
-            self.logits is None and len(self.labels) < 3
-        )  # a single logit may come without its axis
-        if not (output.ndim and len(output) == len(prepared) and one_each):
+        squeezed = self.logits is None and len(self.labels) < 3  # a single logit may come without its axis
+        if output.ndim < (1 if squeezed else 2) or len(output) != len(prepared):
             raise InputError(
                 f"logits {tuple(output.shape)} were returned for {len(prepared)} photos at once; expected one row for each"
             )

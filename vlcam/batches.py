@@ -204,7 +204,8 @@ def _bar(total: int | None, wanted: bool | None) -> Iterator[Callable[[], None]]
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    console = Console(stderr=True)
+    bar = Progress(*columns, console=console, transient=console.is_terminal)  # in a log its last state stays
     try:
         bar.start()
     except LiveError:  # there is another bar, of the caller's own or around another of these loops

@@ -343,7 +343,10 @@ def _check_pixels(shown: str, size: tuple[int, int], max_pixels: int) -> None:
 def _record(image: Image.Image, name: str) -> Photo:
     pixels = np.array(image)
     digest = hashlib.sha256(f"RGB {image.width} x {image.height}\n".encode())
-    digest.update(pixels.reshape(-1))
+    digest.update(pixels.reshape(-1).data)
+    bands = bands_of(image)
+    if bands is not None and bands.dtype != np.uint8:
+        digest.update(f"{bands.shape[2]} bands\n".encode() + bands.tobytes())
     kept = pixels if max(image.size) <= KEPT_SIDE else np.array(_reduced(image))
     return Photo(name, image.width, image.height, digest.hexdigest(), kept)
 
