@@ -83,6 +83,7 @@ CLASSIFIERS: dict[str, str] = {
     "deit": "ViT, class and distillation token",
     "beit": "ViT, pooled",
     "dinov2": "ViT, class token and patches",
+    "timm_wrapper": "any of timm",
     "dinov2_with_registers": "ViT, class token and patches",
 }
 """The image classifiers that the tests run; any other is explained, too, with a layer that is said to be guessed."""

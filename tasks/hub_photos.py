@@ -1,6 +1,6 @@
 """Image processors of transformers: what they make of a photo, and where that lies on it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, final
 
 from PIL.Image import Image
@@ -8,28 +8,44 @@ from PIL.Image import Image
 from vlcam.contracts import Geometry, InputError
 from vlcam.geometry import resized, shorter_resized
 from vlcam.photo import as_rgb
+from vlcam.tasks.hub_places import measured
 
 
 @final
 @dataclass(frozen=True)
 class HubPreprocess:
-    """A photo through an image processor of transformers, with the geometry that leads back."""
+    """A photo through an image processor of transformers, with the geometry that leads back.
+
+    Where the processor's settings don't tell, the place is measured, once for each size of photo.
+    """
 
     processor: Any
+    known: dict[tuple[int, int], Geometry] = field(default_factory=dict, compare=False, repr=False)
 
     def __call__(self, image: Image) -> tuple[Any, Geometry]:
         """``pixel_values`` ``(1, 3, height, width)`` and where they lie on the photo.
 
         Raises:
-            InputError: the processor makes something else of a photo (tiles, patches), or places it in a way not known here.
+            InputError: the processor makes something else of a photo (tiles, patches), or turns or bends it.
         """
-        pixels = self.processor(images=as_rgb(image), return_tensors="pt")["pixel_values"]
+        pixels = self._pixels(image)
         if pixels.ndim != 4 or len(pixels) != 1:
             raise InputError(
                 f"{type(self.processor).__name__} makes {tuple(pixels.shape)} of a photo; expected (1, 3, height, width): "
                 "give preprocess=, a function that returns the input and its vlcam.Geometry"
             )
-        return pixels, placed(self.processor, image.size, (pixels.shape[3], pixels.shape[2]))
+        try:
+            return pixels, placed(self.processor, image.size, (pixels.shape[3], pixels.shape[2]))
+        except InputError:
+            if image.size not in self.known:
+                (found,) = measured(self._pixels, image.size)
+                if found is None:
+                    raise
+                self.known[image.size] = found
+            return pixels, self.known[image.size]
+
+    def _pixels(self, image: Image) -> Any:
+        return self.processor(images=as_rgb(image), return_tensors="pt")["pixel_values"]
 
 
 def placed(processor: Any, photo_size: tuple[int, int], input_size: tuple[int, int]) -> Geometry:
@@ -37,13 +53,12 @@ def placed(processor: Any, photo_size: tuple[int, int], input_size: tuple[int, i
 
     Raises InputError for settings that are not known here.
     """
+    if getattr(processor, "size", None) is None:
+        raise InputError(f"{type(processor).__name__} doesn't say in its settings how it places photos")
     size, crop = _sizes(getattr(processor, "size", None)), _sizes(getattr(processor, "crop_size", None))
     shortest = size.get("shortest_edge")
     if any(getattr(processor, name, False) for name in ("do_pad", "do_thumbnail", "do_align_long_axis")):
-        raise InputError(
-            f"{type(processor).__name__} turns or pads photos in a way not known here: give preprocess=, a function that returns "
-            "the input and its vlcam.Geometry"
-        )
+        raise InputError(f"{type(processor).__name__} turns or pads photos in a way that its settings don't tell")
     if not getattr(processor, "do_resize", True):
         shortest, size = min(photo_size), {}
     percent = getattr(processor, "crop_pct", None)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import vlcam
 from vlcam.layers import Grid
 from vlcam.tasks.classification import Classification
-from vlcam.tasks.hub_photos import placed
+from vlcam.tasks.hub_photos import HubPreprocess, placed
 
 VIT: dict[str, Any] = {
     "hidden_size": 32,
@@ -149,9 +149,9 @@ def test_where_processors_put_the_photo(family: str, options: dict[str, Any], si
         assert float(off.mean().abs()) < 0.5, axis
 
 
-def test_processors_that_pad_are_refused() -> None:
+def test_settings_that_do_not_tell() -> None:
     processor = transformers.DonutImageProcessor()
-    with pytest.raises(vlcam.InputError, match="turns or pads photos in a way not known here: give preprocess="):
+    with pytest.raises(vlcam.InputError, match="turns or pads photos in a way that its settings don't tell"):
         placed(processor, (300, 200), (64, 64))
 
 
@@ -184,3 +184,38 @@ def test_a_classifier_that_is_not_known_says_that_its_layer_was_guessed(tmp_path
     )
     saved(tmp_path, "ResNet", {"embedding_size": 8, **STAGES})
     assert vlcam.explain(opened(tmp_path), photo()).notes == ()
+
+
+def test_where_the_settings_do_not_tell_it_is_measured(tmp_path: Path) -> None:
+    """timm's models within transformers resize and crop by a configuration of their own."""
+    torch.manual_seed(0)
+    pretrained = {
+        "input_size": [3, 96, 96],
+        "crop_pct": 0.875,
+        "interpolation": "bicubic",
+        "mean": [0.5] * 3,
+        "std": [0.5] * 3,
+    }
+    config = transformers.TimmWrapperConfig.from_dict(
+        {
+            "architecture": "resnet18",
+            "num_classes": 3,
+            "label_names": ["cat", "dog", "red fox"],
+            "pretrained_cfg": pretrained,
+        }
+    )
+    transformers.TimmWrapperForImageClassification(config).save_pretrained(tmp_path)
+    explanation = vlcam.explain(opened(tmp_path), photo(300, 200), targets=["dog"])
+    geometry = explanation.geometry  # the shorter side becomes 109, of which the middle 96 are cut out
+    assert geometry.input_size == (96, 96)
+    assert geometry.scale == pytest.approx((109 / 200, 109 / 200), rel=0.01)
+    assert geometry.offset == pytest.approx(((96 - 109 * 1.5) / 2, (96 - 109) / 2), abs=1)
+    assert explanation.layer == "timm_model.layer4" and explanation.maps.any() and explanation.notes == ()
+
+
+def test_a_photo_that_is_padded_is_measured() -> None:
+    processor = transformers.DonutImageProcessor(size={"height": 64, "width": 64})
+    _, geometry = HubPreprocess(processor)(photo(90, 60))
+    assert geometry.scale == pytest.approx((64 / 90, 64 / 90), rel=0.02) and geometry.offset == pytest.approx(
+        (0, 32 - 30 * 64 / 90), abs=1
+    )
