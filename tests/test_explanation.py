@@ -391,7 +391,7 @@ FORGERIES: dict[str, tuple[Change, str]] = {
     "neurons missing": (lambda meta, _: meta["neurons"].pop(), "3 targets and 2 neuron texts"),
     "ranking": (lambda meta, _: meta["neurons"][0].update(ranking="size"), "ranking is 'size'"),
     "unit": (lambda meta, _: meta["neurons"][0]["top"][0].update(unit=-1), "negative number"),
-    "iou a list": (lambda meta, _: meta["neurons"][0]["top"][0].update(iou=[]), "iou is .*expected float"),
+    "match a list": (lambda meta, _: meta["neurons"][0]["top"][0].update(match=[]), "match is .*expected float"),
     "tensor missing": (lambda _, tensors: tensors.pop("alpha"), "holds the tensors"),
     "tensor extra": (lambda _, tensors: tensors.update(more=torch.zeros(1)), "holds the tensors"),
     "maps flat": (lambda _, tensors: tensors.update(maps=torch.zeros(3, 3)), "maps is .*expected floats with 3 axes"),

@@ -99,7 +99,7 @@ def test_iou_by_hand() -> None:
     masks = np.zeros((2, 2, 2, 2), bool)
     masks[0, 0, 0, 0] = masks[1, 0, 1, 1] = True
     (unit,) = dissect([(maps, masks)], CONCEPTS[:2], quantile=0.25, permutations=19)
-    assert unit.iou == pytest.approx(1 / 3, abs=1e-15)
+    assert unit.score == pytest.approx(1 / 3, abs=1e-15)
     assert (unit.ceiling, unit.threshold, unit.state) == (1.0, 3.0, "unnamed")
     assert [one[:2] for one in unit.alternatives] == [("red", "colour")]
 
@@ -114,13 +114,13 @@ def test_iou_as_in_the_textbook(quantile: float) -> None:
         dissect(in_batches(maps, masks, 4), CONCEPTS, quantile=quantile, permutations=19), expected, strict=True
     ):
         order = np.argsort(-row)
-        assert unit.iou == pytest.approx(row[order[0]], rel=1e-12)
+        assert unit.score == pytest.approx(row[order[0]], rel=1e-12)
         got = (
-            unit.alternatives if unit.state == "unnamed" else ((unit.name, unit.category, unit.iou), *unit.alternatives)
+            unit.alternatives if unit.state == "unnamed" else ((unit.name, unit.category, unit.score), *unit.alternatives)
         )
         assert [one[:2] for one in got] == [CONCEPTS[c] for c in order if row[c] > 0][: len(got)]
         assert [one[2] for one in got] == pytest.approx([row[c] for c in order[: len(got)]], rel=1e-12)
-        assert unit.iou <= unit.ceiling + 1e-12
+        assert unit.score <= unit.ceiling + 1e-12
 
 
 def test_planted_detectors_are_found() -> None:
@@ -175,7 +175,7 @@ def test_random_units_get_no_names(images: int) -> None:
     masks[:, 8, :3, :3] = True
     concepts = [(f"concept {n}", "made up") for n in range(9)]
     units = dissect([(maps, masks)], concepts, quantile=0.05, min_iou=0.0, permutations=100)
-    assert sum(unit.iou > MIN_IOU for unit in units) > 40
+    assert sum(unit.score > MIN_IOU for unit in units) > 40
     assert sum(unit.state == "named" for unit in units) <= 4
 
 
@@ -196,7 +196,7 @@ def test_same_seed_same_names_and_batches_do_not_matter() -> None:
     first = dissect([(maps, masks)], CONCEPTS, quantile=0.05, permutations=40, seed=5)
     assert dissect(in_batches(maps, masks, 7), CONCEPTS, quantile=0.05, permutations=40, seed=5) == first
     other = dissect([(maps, masks)], CONCEPTS, quantile=0.05, permutations=40, seed=6)
-    assert [unit.iou for unit in other] == [unit.iou for unit in first]
+    assert [unit.score for unit in other] == [unit.score for unit in first]
 
 
 def test_names_follow_the_units() -> None:
@@ -382,7 +382,7 @@ def test_csv_round_trip_and_from_elsewhere(tmp_path: Path) -> None:
     path = tmp_path / "other.csv"
     path.write_text("\ufeffunit,name,score\n1,sky,0.3\n0,grass,0.02\n2,,0\n", "utf-8")
     other = NeuronNames.from_csv(path, model="resnet", layer="layer4", min_score=0.04)
-    assert [(u.name, u.iou) for u in other.units] == [(None, 0.02), ("sky", 0.3), (None, 0.0)]
+    assert [(u.name, u.score) for u in other.units] == [(None, 0.02), ("sky", 0.3), (None, 0.0)]
     assert all((u.p, u.threshold, u.ceiling) == (None, 0.0, 1.0) for u in other.units)
     assert other.coverage == pytest.approx(1 / 3)
 
@@ -412,7 +412,7 @@ def layer(*keys: tuple[str, str | None] | None, threshold: float = 1.0) -> Neuro
     units = tuple(
         NeuronName(n, "unnamed", threshold=threshold)
         if key is None
-        else NeuronName(n, "named", *key, iou=0.3, threshold=threshold)
+        else NeuronName(n, "named", *key, score=0.3, threshold=threshold)
         for n, key in enumerate(keys)
     )
     return NeuronNames("m", "l", None, {}, units)

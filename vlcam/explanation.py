@@ -51,7 +51,8 @@ class Evidence:
     """One channel's part in a target.
 
     ``alpha`` is the mean gradient (Grad-CAM eq. 1), ``contribution`` is ``alpha * sum(A)`` in this image, ``share`` its part of all
-    positive (or, if negative, of all negative) contributions, ``active`` whether the channel fires in this image.
+    positive (or, if negative, of all negative) contributions, ``active`` whether the channel fires in this image. ``match`` is the
+    score of its name (IoU, or that of another scorer).
     """
 
     unit: int
@@ -60,19 +61,42 @@ class Evidence:
     contribution: float
     share: float
     active: bool
-    iou: float | None = None
+    match: float | None = None
+
+
+@final
+@dataclass(frozen=True)
+class NamedEvidence:
+    """Channels of one name in one of the four cases: ``supports`` (for, active), ``missing`` (for, silent), ``opposes`` (against,
+    active), ``absent`` (against, silent: its absence helps).
+
+    ``units`` come strongest first. ``share`` is their part of all positive (``supports``) or, with a minus, of all negative
+    (``opposes``) contributions in this image; silent channels have none: 0.
+    """
+
+    case: Literal["supports", "missing", "opposes", "absent"]
+    name: str
+    category: str | None
+    units: tuple[int, ...]
+    share: float
 
 
 @final
 @dataclass(frozen=True)
 class NeuronText:
-    """The named-neuron explanation of one target: a sentence, the channels it rests on and how much of the evidence is named."""
+    """The named-neuron explanation of one target: a sentence, the channels it rests on and how much of the evidence is named.
+
+    ``named`` is what the sentence says, name by name; empty in the paper's ranking, which says nothing about the image.
+    ``reliable`` is false where too little of the evidence has a name for a sentence.
+    """
 
     sentence: str
     top: tuple[Evidence, ...]
     bottom: tuple[Evidence, ...]
     coverage: float
     ranking: Literal["contribution", "paper"] = "contribution"
+    named: tuple[NamedEvidence, ...] = ()
+    reliable: bool = True
 
 
 @final

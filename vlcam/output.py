@@ -190,7 +190,7 @@ def _evidence(one: Evidence) -> dict[str, Any]:
         "contribution": finite(one.contribution),
         "share": finite(one.share),
         "active": one.active,
-        "iou": finite(one.iou),
+        "match": finite(one.match),
     }
 
 

@@ -26,7 +26,7 @@ from vlcam import __version__
 from vlcam.contracts import Geometry, InputError, Target
 from vlcam.explanation import Explanation, NeuronText, Photo
 
-SCHEMA = 2
+SCHEMA = 3
 """Goes up when a record of an explanation changes."""
 
 MAX_BYTES = 512 * 1024 * 1024

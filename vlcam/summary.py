@@ -74,7 +74,7 @@ def show_names(names: NeuronNames, units: Sequence[NeuronName]) -> None:
                 (f"  {unit.unit:4d}  ", ""),
                 (name, "bold" if known else "dim"),
                 (f"  {clean(unit.category or '') if known else '':<12}", ""),
-                (f"{unit.iou:5.2f}" if known else "", ""),
+                (f"{unit.score:5.2f}" if known else "", ""),
             ]
         )
 
@@ -91,12 +91,12 @@ def show_unit(names: NeuronNames, unit: NeuronName) -> None:
         paragraph("It never fires on the probe pictures, so it stands for nothing.", indent=2)
         return
     if unit.name is None:
-        paragraph(f"It fires, but no name passed the tests; the best one reached an IoU of {unit.iou:.2f}.", indent=2)
+        paragraph(f"It fires, but no name passed the tests; the best one reached an IoU of {unit.score:.2f}.", indent=2)
     else:
         chance = "" if unit.p is None else f" (permutation test: p = {unit.p:.2g})"
         paragraph(
             f"Where it fires above {unit.threshold:.3g}, the picture shows {unit.name} "
-            f"({unit.category or 'no category'}) with an IoU of {unit.iou:.2f}; "
+            f"({unit.category or 'no category'}) with an IoU of {unit.score:.2f}; "
             f"at most {unit.ceiling:.2f} is possible for areas of these sizes{chance}.",
             indent=2,
         )

@@ -104,7 +104,7 @@ def evidence(
             contribution=parts[k],
             share=parts[k] / most if parts[k] > 0 else parts[k] / least if parts[k] < 0 else 0.0,
             active=unit.state != "dead" and peaks[k] > unit.threshold,
-            iou=unit.iou if unit.name is not None else None,
+            match=unit.score if unit.name is not None else None,
         )
         for k, unit in enumerate(names.units)
     )
@@ -202,6 +202,6 @@ def _doubts(names: NeuronNames, groups: Iterable[Group]) -> list[str]:
         unit = names.units[group.units[0]]
         for other, _, iou in unit.alternatives[:1]:
             apart = not (_words(group) <= set(other.split()) or set(other.split()) <= _words(group))
-            if apart and iou >= 0.9 * unit.iou:
+            if apart and iou >= 0.9 * unit.score:
                 out.append(f'The name "{group.key[0]}" is uncertain (also: {other}).')
     return out

@@ -101,7 +101,7 @@ def dissect(
                 state="named" if named else "dead" if dead[unit] else "unnamed",
                 name=concepts[top][0] if named else None,
                 category=concepts[top][1] if named else None,
-                iou=float(best[unit]),
+                score=float(best[unit]),
                 ceiling=_ceiling(float(shares[top]), own),
                 p=float(p[unit]),
                 threshold=float(thresholds[unit]),

@@ -15,11 +15,21 @@ from torch import Tensor
 from vlcam.contracts import InputError, Target
 from vlcam.explanation import NeuronText
 
+FLAGS: Final = {
+    "polysemantic": "fires for another, unrelated concept as well",
+    "unstable": "another name wins on many bootstrap samples of the probe",
+    "ambiguous": "the next best name matches nearly as well",
+    "few": "the concept is in few pictures of the probe",
+    "target": "the name is also something that the model predicts, so it explains nothing",
+}
+"""Warnings about a name, and what they mean."""
+
 State = Literal["named", "unnamed", "dead"]
 Alternative = tuple[str, str | None, float]
 
 FORMAT: Final = "vlcam neuron names"
-VERSION: Final = 1
+VERSION: Final = 2
+_MEASURES: Final = ("iou", "auprc", "correlation", "stability", "margin")
 _STATES: Final = ("named", "unnamed", "dead")
 _COLUMNS: Final = ("unit", "name", "score", "state", "category", "ceiling", "p", "threshold")
 
@@ -30,21 +40,35 @@ class NeuronName:
     """What one channel of a layer stands for.
 
     ``unit`` counts from 0. ``state``: ``named``; ``unnamed`` (fires, but no name passed the tests); ``dead`` (never fires on
-    the probe). ``iou`` is the score of the name, or of the best concept that did not pass; ``ceiling`` the highest IoU that
-    concept could reach, ``min(p, q) / max(p, q)`` of the two areas; ``p`` the p-value of the permutation test (None: not
-    tested); ``threshold`` is T_k of Network Dissection: the unit counts as active above it. ``alternatives``: the next best
-    (name, category, IoU).
+    the probe). ``score`` is that of the name, or of the best concept that did not pass, by the scorer of the names; ``ceiling``
+    the highest IoU that concept could reach, ``min(p, q) / max(p, q)`` of the two areas; ``p`` the p-value of the permutation test
+    (None: not tested); ``threshold`` is T_k of Network Dissection: the unit counts as active above it. ``alternatives``: the next
+    best (name, category, score).
+
+    Of the same name, where the probe has masks: ``iou``, ``auprc`` (average precision over positions) and ``correlation``
+    (Pearson's, of activation and covered area). ``stability`` is the share of bootstrap samples of the pictures in which the same
+    name wins; ``margin`` (first - second) / first score. ``also`` are further names that hold of the unit, too. ``formula`` joins up to
+    three concepts where that matches better than one ("(red OR orange) AND NOT star"), with its IoU. ``flags``: words of warning
+    (see :data:`FLAGS`).
     """
 
     unit: int
     state: State
     name: str | None = None
     category: str | None = None
-    iou: float = 0.0
+    score: float = 0.0
     ceiling: float = 1.0
     p: float | None = None
     threshold: float = 0.0
     alternatives: tuple[Alternative, ...] = ()
+    iou: float | None = None
+    auprc: float | None = None
+    correlation: float | None = None
+    stability: float | None = None
+    margin: float | None = None
+    also: tuple[str, ...] = ()
+    formula: tuple[str, float] | None = None
+    flags: tuple[str, ...] = ()
 
 
 @final
@@ -149,7 +173,7 @@ class NeuronNames:
         writer.writerow(_COLUMNS)
         for u in self.units:
             p = "" if u.p is None else u.p
-            writer.writerow((u.unit, u.name or "", u.iou, u.state, u.category or "", u.ceiling, p, u.threshold))
+            writer.writerow((u.unit, u.name or "", u.score, u.state, u.category or "", u.ceiling, p, u.threshold))
         return out.getvalue()
 
     @classmethod
@@ -179,7 +203,7 @@ class NeuronNames:
 
 
 def _check(unit: NeuronName) -> None:
-    numbers = (unit.iou, unit.ceiling, unit.threshold, 0.0 if unit.p is None else unit.p)
+    numbers = (unit.score, unit.ceiling, unit.threshold, 0.0 if unit.p is None else unit.p)
     if (unit.state == "named") != bool(unit.name):
         raise InputError(
             f"unit {unit.unit} is {unit.state!r} with name {unit.name!r}; expected a name if, and only if, it is 'named'"
@@ -204,7 +228,7 @@ def _unit(row: Any) -> NeuronName:
         state=cast(State, row["state"]),
         name=None if row["name"] is None else _text(row["name"]),
         category=None if row["category"] is None else _text(row["category"]),
-        iou=_number(row["iou"]),
+        score=_number(row["score"]),
         ceiling=_number(row["ceiling"]),
         p=None if row["p"] is None else _number(row["p"]),
         threshold=_number(row["threshold"]),
@@ -212,6 +236,10 @@ def _unit(row: Any) -> NeuronName:
             (_text(name), None if category is None else _text(category), _number(iou))
             for name, category, iou in row["alternatives"]
         ),
+        **{name: None if row[name] is None else _number(row[name]) for name in _MEASURES},
+        also=tuple(map(_text, row["also"])),
+        formula=None if row["formula"] is None else (_text(row["formula"][0]), _number(row["formula"][1])),
+        flags=tuple(map(_text, row["flags"])),
     )
 
 
@@ -226,7 +254,7 @@ def _from_row(row: Mapping[str | Any, str | Any], min_score: float) -> NeuronNam
         state="named" if named else "dead" if state == "dead" else "unnamed",
         name=name if named else None,
         category=(row.get("category") or None) if named else None,
-        iou=score,
+        score=score,
         ceiling=float(row.get("ceiling") or 1.0),
         p=float(row["p"]) if row.get("p") else None,
         threshold=float(row.get("threshold") or 0.0),

@@ -167,7 +167,7 @@ def _evidence(evidence: Evidence) -> dict[str, Any]:
     return {
         "unit": evidence.unit,
         "name": evidence.name,
-        "iou": "" if evidence.iou is None else f"{evidence.iou:.2f}",
+        "match": "" if evidence.match is None else f"{evidence.match:.2f}",
         "share": min(share, 1.0),
         "shareText": ("−" if value < 0 else "+") + (percent(share) or "0\u00a0%"),
         "against": value < 0,

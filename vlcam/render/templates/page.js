@@ -377,7 +377,7 @@
           make("td", { dir: "auto" }, one.name ?? "unnamed", one.active ? null : make("span", { class: "tag" }, "silent here")),
           make("td", { class: "bar" }, make("span", { class: "lever", "aria-hidden": "true" }, bar)),
           make("td", { class: "figure" }, one.shareText),
-          make("td", { class: "iou" }, one.iou || "–"),
+          make("td", { class: "match" }, one.match || "–"),
         );
       };
       const head = (text, kind, about) => make("th", { scope: "col", class: kind, title: about }, text);
@@ -388,7 +388,7 @@
           "table", { class: "evidence" },
           make("thead", {}, make("tr", {},
             head("Unit", "unit"), head("Name", ""), make("th", { scope: "col", class: "bar" }, make("span", {}, "Against"), make("span", {}, "For")),
-            head("Share", "figure", "Of all evidence for, or of all evidence against"), head("IoU", "iou", "How well the name fits the unit"))),
+            head("Share", "figure", "Of all evidence for, or of all evidence against"), head("Match", "match", "How well the name fits the unit"))),
           make("tbody", {}, ...neurons.top.map(row)),
           make("tbody", {}, ...neurons.bottom.map(row)),
         ),
