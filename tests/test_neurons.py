@@ -13,8 +13,10 @@ from torch import Tensor
 
 from vlcam.contracts import InputError, Names, Target
 from vlcam.neurons import NeuronName, NeuronNames, describe, dissect, evidence, phrase
-from vlcam.neurons.dissect import MIN_IOU, in_batches, unit_thresholds
-from vlcam.neurons.null import Fired, passes
+from vlcam.neurons.dissect import MIN_IOU, in_batches
+from vlcam.neurons.fired import Fired, unit_thresholds
+from vlcam.neurons.marks import from_dense
+from vlcam.neurons.null import passes
 from vlcam.neurons.wording import percent
 
 CONCEPTS = (("red", "colour"), ("star", "shape"), ("linen", "background"), ("left", "region"))
@@ -128,7 +130,7 @@ def test_planted_detectors_are_found() -> None:
     units = dissect(in_batches(planted(masks), masks), CONCEPTS, quantile=0.05)
     assert named(units)[:2] + named(units)[3:5] == ["red", "star", "linen", "left"]
     assert {units[2].name, units[2].alternatives[0][0]} == {"red", "star"}
-    assert (units[5].state, units[5].name, units[5].iou) == ("dead", None, 0.0)
+    assert (units[5].state, units[5].name, units[5].score) == ("dead", None, 0.0)
     assert units[6].state == "unnamed"
     assert units[7].name != "red" and all(iou < 0.01 for name, _, iou in units[7].alternatives if name == "red")
     assert [unit.unit for unit in units] == list(range(8))
@@ -145,7 +147,7 @@ def test_a_place_bias_is_no_content() -> None:
     maps[:, :, 2:6, 2:6] += 1
     maps[:, 1, 2:6, 2:6] += torch.from_numpy(masks[:, 0, 2:6, 2:6])
     biased, seeing = dissect([(maps, masks)], CONCEPTS[:2], quantile=0.1)
-    assert biased.iou > MIN_IOU and biased.state == "unnamed"
+    assert biased.score > MIN_IOU and biased.state == "unnamed"
     assert seeing.name == "red"
 
 
@@ -158,7 +160,7 @@ def test_regions_in_either_direction() -> None:
     maps[:, :2] += torch.from_numpy(masks)
     units = dissect([(maps, masks)], (("top", "region"), ("left", "region")), quantile=0.1, permutations=50)
     assert named(units) == ["top", "left", None]
-    assert units[2].iou > MIN_IOU
+    assert units[2].score > MIN_IOU
 
 
 @pytest.mark.parametrize("images", [60, 150])
@@ -216,12 +218,15 @@ def test_thresholds_are_exceeded_by_the_quantile_strictly() -> None:
     assert unit_thresholds(sparse, 0.01).tolist() == [0.0]  # strictly above 0: five positions, not all of them
 
 
-def test_tally_of_units_that_never_fire() -> None:
-    empty = Fired(np.array([0, 2, 0], np.int64), np.zeros(2, np.int32), np.array([0, 1], np.int32))
-    table = torch.tensor([[1.0, 0.0], [1.0, 1.0]])
-    assert empty.tally(table, np.array([0, 1])).tolist() == [[0, 0], [2, 1], [0, 0]]
-    none = Fired(np.zeros(2, np.int64), np.zeros(0, np.int32), np.zeros(0, np.int32))
-    assert none.tally(table, np.zeros(0, np.int64)).tolist() == [[0, 0], [0, 0]]
+def test_pictures_without_firings() -> None:
+    marks = from_dense(CONCEPTS[:2], np.array([[[[1, 0]], [[0, 0]]], [[[1, 1]], [[0, 1]]]], bool))
+    one = Fired(3, np.array([1, 1], np.int32), np.array([0, 1], np.int32), np.array([0, 0, 2]))
+    counts = marks.count(one)  # columns: red, star, and the cells labelled for colours and shapes
+    assert counts.tolist() == [[0, 0, 0, 0], [2, 1, 2, 2], [0, 0, 0, 0]]
+    assert marks.count(one, [1, 0]).tolist() == [[0, 0, 0, 0], [1, 0, 2, 2], [0, 0, 0, 0]]
+    assert one.sizes.tolist() == [0, 2, 0]
+    none = Fired(2, np.zeros(0, np.int32), np.zeros(0, np.int32), np.array([0, 0, 0]))
+    assert marks.count(none).tolist() == [[0] * 4] * 2
 
 
 def test_all_units_dead() -> None:
@@ -253,7 +258,7 @@ def test_a_unit_must_beat_its_own_draws() -> None:
         ({"quantile": 0.0}, r"quantile 0.0 was given; expected a share between 0 and 1"),
         ({"quantile": 1e-6}, r"of which a quantile of 1e-06 is less than one; give more images"),
         ({"permutations": 10}, r"10 permutations were given; expected 19 or more"),
-        ({"min_iou": 2.0}, r"min_iou 2.0 was given; expected 0 to 1"),
+        ({"min_iou": 2.0}, r"a least IoU of 2.0 was given; expected 0 to 1"),
         ({"concepts": ()}, r"no concepts were given"),
         ({"concepts": (*CONCEPTS[:3], CONCEPTS[0])}, r"concept \('red', 'colour'\) was given twice"),
         ({"concepts": CONCEPTS[:3]}, r"masks \(30, 4, 8, 8\); expected as many images in both, 3 concepts"),
@@ -334,7 +339,7 @@ def edited(**changes: Any) -> str:
     [
         ("{", r"the text is no JSON"),
         ("{}", r"holds no neuron names; expected JSON with \"format\": \"vlcam neuron names\""),
-        (edited(version=9), r"has version 9; this vlcam reads version 1"),
+        (edited(version=9), r"has version 9; this vlcam reads version 2"),
         (edited(model="gone"), r"'model' is missing"),
         (edited(units=3), r"is not what NeuronNames.to_json\(\) wrote"),
         (edited(units=[3]), r"a unit is 3, not an object"),

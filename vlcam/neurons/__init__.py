@@ -7,7 +7,8 @@
 """
 
 from vlcam.neurons.describe import describe, evidence
-from vlcam.neurons.dissect import Concept, dissect
+from vlcam.neurons.dissect import dissect
+from vlcam.neurons.probe import Concept
 from vlcam.neurons.names import NeuronName, NeuronNames
 from vlcam.neurons.wording import phrase
 

@@ -1,0 +1,319 @@
+"""From scores to names: which concept each unit of a layer stands for, how sure that is, and when there is no name.
+
+1. every concept gets a score for every unit (:mod:`vlcam.neurons.scorers`); the best one is the candidate;
+2. it must reach ``min_score`` and beat the null, the best score over all concepts when pictures and labels don't belong together
+   (:mod:`vlcam.neurons.null`), with Benjamini-Hochberg over the layer's units. Else the unit has no name;
+3. what can be doubted is said: on how many bootstrap samples of the pictures the same concept wins, how close the next one is, whether
+   the unit fires for something unrelated as well, whether the concept is rare in the probe.
+
+On many tests at once: the best of C concepts is compared with the best of C concepts by chance, which pays for the choice; over
+the K units the false discovery rate is held at 5 % of the names, so among 100 names about 5 may be wrong by this test alone. The
+further measures (IoU, average precision, correlation, stability) are descriptions, not further tests.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, final
+
+import numpy as np
+from jaxtyping import Bool, Float, Int64
+from numpy.typing import NDArray
+
+from vlcam.contracts import InputError
+from vlcam.neurons.cover import Cover, average_precisions, correlations, levels
+from vlcam.neurons.fired import Stored, chunks
+from vlcam.neurons.formulas import best_formulas
+from vlcam.neurons.marks import Marks
+from vlcam.neurons.names import Alternative, NeuronName
+from vlcam.neurons.null import passes
+from vlcam.neurons.probe import Concept
+from vlcam.neurons.scorers import SCORERS, Covering, Overlap, Scorer
+from vlcam.neurons.together import besides, candidates, pairs
+from vlcam.neurons.wpmi import ADAPTIVE
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, and how much of it of how much is done."""
+
+Related = Callable[[str, str], bool]
+"""Whether two names mean the same or one is a kind or a part of the other."""
+
+LEVEL: Final = 0.05
+LEAST: Final = {"iou": 0.04, "auprc": 0.0, "correlation": 0.1, "soft-wpmi": 0.0, "www": 0.0}
+"""The least score of a name, if none is given. 0.04 is Network Dissection's."""
+
+UNSTABLE, AMBIGUOUS, FEW = 0.5, 0.1, 10
+_ALTERNATIVES: Final = 4
+_RIVALS: Final = 10
+
+
+@final
+@dataclass(frozen=True)
+class Settings:
+    """How units are named.
+
+    ``scorer``: iou, auprc, correlation, soft-wpmi or www. ``quantile``: the share of positions at which a unit counts as firing.
+    ``min_score``: names that score less are dropped; by default what is usual for the scorer. ``permutations``: draws of the null
+    test, at least 19. ``bootstrap``: samples for the stability; 0 leaves it out. ``length``: how many concepts a formula may have;
+    1 leaves formulas out. ``seed``: the same seed gives the same names.
+    """
+
+    scorer: str = "iou"
+    quantile: float = 0.01
+    min_score: float | None = None
+    permutations: int = 200
+    bootstrap: int = 100
+    length: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.scorer not in SCORERS:
+            raise InputError(f"scorer {self.scorer!r} was given; expected one of {', '.join(SCORERS)}")
+        if not 0 < self.quantile < 1:
+            raise InputError(f"quantile {self.quantile} was given; expected a share between 0 and 1, such as 0.01")
+        if self.min_score is not None and self.scorer == "iou" and not 0 <= self.min_score <= 1:
+            raise InputError(f"a least IoU of {self.min_score} was given; expected 0 to 1, such as 0.04")
+        if self.permutations < 19:
+            raise InputError(
+                f"{self.permutations} permutations were given; expected 19 or more (fewer give no p-value of 0.05), such as 200"
+            )
+        if self.bootstrap < 0 or not 1 <= self.length <= 3:
+            raise InputError(
+                f"bootstrap={self.bootstrap} and length={self.length} were given; expected 0 or more, and 1 to 3"
+            )
+
+    @property
+    def least(self) -> float:
+        """The least score of a name."""
+        return LEAST[self.scorer] if self.min_score is None else self.min_score
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Found:
+    """The named units, and the best scores observed and by chance, for the null curve."""
+
+    units: tuple[NeuronName, ...]
+    observed: Float[np.ndarray, " units"]
+    null: Float[np.ndarray, "draws units"]
+
+    def curve(self) -> dict[str, Any]:
+        """The null curve for reports: the units' best scores, quantiles of those by chance, and their 95 % line."""
+        spread = np.quantile(self.null, np.linspace(0, 1, 101)) if self.null.size else np.zeros(0)
+        return {
+            "observed": [round(float(one), 6) for one in self.observed],
+            "null": [round(float(one), 6) for one in spread],
+            "limit95": round(float(np.quantile(self.null, 0.95)), 6) if self.null.size else 0.0,
+        }
+
+
+def by_words(one: str, other: str) -> bool:
+    """Names are related only if the words of one are among the other's: "red" and "red star"."""
+    first, second = set(one.split()), set(other.split())
+    return first <= second or second <= first
+
+
+def name_by_masks(
+    maps: Stored,
+    marks: Marks,
+    settings: Settings,
+    *,
+    related: Related = by_words,
+    targets: frozenset[str] = frozenset(),
+    progress: Progress | None = None,
+) -> Found:
+    """Name units from their maps ``(images, units, h, w)`` and the labels of the same pictures.
+
+    ``targets`` are what the model itself predicts: a name that is one of them is flagged.
+    """
+    _check(maps, marks)
+    overlap = Overlap(maps, marks, settings.quantile)
+    cover = Cover.of(marks, (maps.shape[2], maps.shape[3]))
+    scorer: Scorer = overlap if settings.scorer == "iou" else Covering(maps, cover, settings.scorer)
+    scores = scorer.scores()
+    null = scorer.by_chance(settings.permutations, settings.seed, _part(progress, "chance"))
+    dead = silent(maps)
+    observed = scores.max(axis=1)
+    live = (overlap.fired.sizes > 0) & ~dead if settings.scorer == "iou" else ~dead
+    p, significant = passes(observed, null, live, LEVEL)
+    named = significant & (observed >= settings.least) & (scores.max(axis=1) > 0)
+    stable = scorer.wins(settings.bootstrap, settings.seed) if settings.bootstrap else None
+    best = scores.argmax(axis=1)
+    rows = np.arange(len(best))
+    iou = overlap.scores()[rows, best]
+    r = (scores if settings.scorer == "correlation" else correlations(maps, cover))[rows, best]
+    precision = (scores if settings.scorer == "auprc" else average_precisions(levels(maps), cover))[rows, best]
+    also = _also(overlap, best, named, null, settings, marks.concepts, related)
+    formulas = best_formulas(overlap, settings, _part(progress, "formulas")) if settings.length > 1 else {}
+    areas, firing = marks.sizes(), overlap.fired.sizes
+    rooms = np.maximum(areas[len(marks.concepts) + marks.category], 1)
+    shares, often = areas[: len(marks.concepts)] / rooms, marks.images_with()
+    names = [name for name, _ in marks.concepts]
+    units = []
+    for unit in rows.tolist():
+        top = int(best[unit])
+        one = _name(unit, scores[unit], marks.concepts, bool(named[unit]), bool(dead[unit]), related)
+        own = firing[unit] / max(len(marks) * marks.cells, 1)
+        stability = None if stable is None or dead[unit] else float(stable[unit])
+        flags = _flags(one, stability, int(often[top]), also[unit], targets)
+        formula = formulas.get(unit)
+        units.append(
+            replace(
+                one,
+                ceiling=_ceiling(float(shares[top]), float(own)) if settings.scorer == "iou" else 1.0,
+                p=float(p[unit]),
+                threshold=float(overlap.thresholds[unit]),
+                iou=float(iou[unit]),
+                auprc=float(precision[unit]),
+                correlation=float(r[unit]),
+                stability=stability,
+                also=tuple(names[c] for c in also[unit]),
+                formula=None if formula is None else (formula.text(names), formula.iou),
+                flags=flags,
+            )
+        )
+    return Found(tuple(units), observed, null)
+
+
+def name_by_words(
+    maps: Stored,
+    thresholds: Float[np.ndarray, " units"],
+    scorer: Scorer,
+    words: Sequence[str],
+    settings: Settings,
+    *,
+    related: Related = by_words,
+    targets: frozenset[str] = frozenset(),
+    progress: Progress | None = None,
+) -> Found:
+    """Name units by words whose fit with whole pictures is known (:class:`vlcam.neurons.scorers.Worded`)."""
+    scores = scorer.scores()
+    null = scorer.by_chance(settings.permutations, settings.seed, _part(progress, "chance"))
+    dead = silent(maps)
+    observed, best = scorer.tested(), scores.max(axis=1)
+    p, significant = passes(observed, null, ~dead, LEVEL)
+    named = significant & (best > settings.least)
+    stable = scorer.wins(settings.bootstrap, settings.seed) if settings.bootstrap else None
+    concepts = tuple((word, "word") for word in words)
+    units = []
+    for unit in range(len(scores)):
+        one = _name(unit, scores[unit], concepts, bool(named[unit]), bool(dead[unit]), related)
+        stability = None if stable is None or dead[unit] else float(stable[unit])
+        further: list[int] = []
+        if settings.scorer == "www" and named[unit]:
+            high = np.flatnonzero(scores[unit] > ADAPTIVE * best[unit])
+            further = [int(c) for c in high[np.argsort(-scores[unit][high], kind="stable")][1:]]
+        units.append(
+            replace(
+                one,
+                p=float(p[unit]),
+                threshold=float(thresholds[unit]),
+                stability=stability,
+                also=tuple(words[c] for c in further),
+                flags=_flags(one, stability, FEW, [], targets),
+            )
+        )
+    return Found(tuple(units), observed, null)
+
+
+def silent(maps: Stored) -> Bool[np.ndarray, " units"]:
+    """Which units have the same value everywhere in all pictures."""
+    low = np.full(maps.shape[1], np.inf)
+    high = np.full(maps.shape[1], -np.inf)
+    for _, some in chunks(maps):
+        low = np.minimum(low, some.amin((0, 2, 3)).numpy())
+        high = np.maximum(high, some.amax((0, 2, 3)).numpy())
+    same: NDArray[np.bool_] = low == high
+    return same
+
+
+def _check(maps: Stored, marks: Marks) -> None:
+    if not marks.concepts:
+        raise InputError("no concepts were given; expected at least one (name, category)")
+    if len(set(marks.concepts)) != len(marks.concepts):
+        double = next(one for one in marks.concepts if marks.concepts.count(one) > 1)
+        raise InputError(f"concept {double} was given twice; expected different ones: join their masks")
+    if len(maps) != len(marks) or len(maps) < 2:
+        raise InputError(
+            f"{len(maps)} image(s) and labels of {len(marks)} were given; expected as many of both, at least 2, and better 500 or more"
+        )
+    if maps.shape[2] > marks.grid[0] or maps.shape[3] > marks.grid[1]:
+        raise InputError(
+            f"masks of {marks.grid} cells are coarser than the maps of {tuple(maps.shape[2:])}; give finer masks"
+        )
+
+
+def _name(
+    unit: int,
+    scores: Float[np.ndarray, " concepts"],
+    concepts: Sequence[Concept],
+    named: bool,
+    dead: bool,
+    related: Related,
+) -> NeuronName:
+    """The record of a unit with its name, its alternatives and how far the next unrelated one is."""
+    order = np.argsort(-scores, kind="stable")
+    ranked: list[Alternative] = [
+        (*concepts[c], float(scores[c])) for c in order[: _ALTERNATIVES + 1].tolist() if scores[c] > 0
+    ]
+    top = concepts[int(order[0])]
+    rival = next((float(scores[c]) for c in order[1:].tolist() if not related(top[0], concepts[c][0])), 0.0)
+    best = float(scores[order[0]])
+    return NeuronName(
+        unit=unit,
+        state="named" if named else "dead" if dead else "unnamed",
+        name=top[0] if named else None,
+        category=top[1] if named else None,
+        score=best,
+        margin=float(np.clip((best - max(rival, 0.0)) / best, 0.0, 1.0)) if best > 0 else None,
+        alternatives=tuple(ranked[1:] if named else ranked[:_ALTERNATIVES]),
+    )
+
+
+def _flags(
+    one: NeuronName, stability: float | None, pictures: int, also: Sequence[int], targets: frozenset[str]
+) -> tuple[str, ...]:
+    """The warnings that a name deserves (see :data:`vlcam.neurons.names.FLAGS`)."""
+    if one.name is None:
+        return ()
+    found = {
+        "polysemantic": bool(also),
+        "unstable": stability is not None and stability < UNSTABLE,
+        "ambiguous": one.margin is not None and one.margin < AMBIGUOUS,
+        "few": pictures < FEW,
+        "target": one.name in targets,
+    }
+    return tuple(flag for flag, holds in found.items() if holds)
+
+
+def _also(
+    overlap: Overlap,
+    best: Int64[np.ndarray, " units"],
+    named: Bool[np.ndarray, " units"],
+    null: Float[np.ndarray, "draws units"],
+    settings: Settings,
+    concepts: Sequence[Concept],
+    related: Related,
+) -> list[list[int]]:
+    """For every named unit the unrelated concepts that it fires for where its name is not, by the same tests."""
+    out: list[list[int]] = [[] for _ in best]
+    scores, marks = overlap.scores(), overlap.marks
+    if settings.scorer != "iou" or not named.any():
+        return out
+    chosen = candidates(scores, min(_RIVALS, len(concepts)))
+    limit = np.maximum(np.quantile(null, 0.95, axis=0), settings.least)
+    found = pairs(overlap.fired, marks, chosen)
+    for unit in np.flatnonzero(named).tolist():
+        name = int(best[unit])
+        for other in chosen[unit].tolist():
+            apart = other != name and not any(related(concepts[other][0], concepts[c][0]) for c in [name, *out[unit]])
+            if apart and min(scores[unit, other], besides(found, marks, unit, name, other)) >= limit[unit]:
+                out[unit].append(other)
+    return out
+
+
+def _ceiling(p: float, q: float) -> float:
+    return min(p, q) / max(p, q) if max(p, q) > 0 else 0.0
+
+
+def _part(progress: Progress | None, what: str) -> Callable[[int, int], None] | None:
+    return None if progress is None else lambda done, total: progress(what, done, total)
