@@ -769,3 +769,22 @@ def test_a_module_that_also_returns_what_it_made_of_its_map_does_not_lend_its_na
     again, slopes = explain(model, photo(), layer=recording.layer_name)
     torch.testing.assert_close(again, leaf.detach())
     assert slopes.abs().sum() > 0
+
+
+def test_a_model_that_is_its_own_last_layer_is_found_again() -> None:
+    """What was chosen in the first run is known by the model's class, as it has no name in itself."""
+
+    class Doubled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 3)
+
+        def forward(self, pixels: Tensor) -> Tensor:
+            return self.conv(pixels) * 2
+
+    model = Doubled()
+    for _ in range(2):
+        with record(model) as recording:
+            output = model(torch.rand(1, 3, 8, 8))
+        recording.resolve(output.sum()[None])
+        assert recording.layer_name == "Doubled"

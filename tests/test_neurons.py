@@ -1,8 +1,6 @@
-"""Neuron names: dissection against a textbook twin, the null test, records and files, and what the sentences may say."""
+"""Neuron names: dissection against a textbook twin, the null test, and what the sentences may say."""
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vlcam.contracts import InputError, Names, Target
+from vlcam.contracts import InputError, Target
 from vlcam.neurons import NeuronName, NeuronNames, describe, dissect, evidence, phrase
 from vlcam.neurons.dissect import MIN_IOU, in_batches
 from vlcam.neurons.fired import Fired, unit_thresholds
@@ -274,137 +272,6 @@ def test_bad_probes(change: dict[str, Any], message: str) -> None:
     batches = options.pop("batches", [(maps, world(30))])
     with pytest.raises(InputError, match=message):
         dissect(batches, options.pop("concepts", CONCEPTS), **options)
-
-
-# --- records and files --------------------------------------------------------------------------------------------------
-
-
-def some_names() -> NeuronNames:
-    return NeuronNames(
-        "scenes-captioner",
-        "features",
-        "ab" * 32,
-        {"command": "vlcam scenes name", "images": 1000, "quantile": 0.01, "nested": {"seeds": [0, 999]}},
-        (
-            NeuronName(
-                0,
-                "named",
-                "red",
-                "colour",
-                0.31,
-                0.5,
-                0.0001,
-                1.25,
-                (("red star", "pair", 0.2), ("thing", "object", 0.1)),
-            ),
-            NeuronName(1, "unnamed", None, None, 0.02, 0.9, 0.6, 0.5, (("linen", "background", 0.02),)),
-            NeuronName(2, "dead", p=1.0),
-            NeuronName(3, "named", "star, “big”\n& more", None, 0.2, 1.0, None, 0.0),
-        ),
-    )
-
-
-def test_coverage_and_concepts() -> None:
-    names = some_names()
-    assert names.coverage == 0.5
-    assert names.concepts == ("red", "star, “big”\n& more")
-    assert len(names) == 4
-    check: Names = names  # the protocol, for the type checker
-    assert check.layer == "features"
-
-
-def test_json_round_trip(tmp_path: Path) -> None:
-    names = some_names()
-    text = names.to_json()
-    assert NeuronNames.from_json(text) == names
-    assert NeuronNames.from_json(text).to_json() == text
-    path = tmp_path / "names.json"
-    path.write_text(text + "\n", "utf-8")
-    assert NeuronNames.from_json(path) == NeuronNames.from_json(str(path)) == names
-    assert json.loads(text)["units"][0]["alternatives"][0] == ["red star", "pair", 0.2]
-    nobody = NeuronNames("m", "l", None, {}, ())
-    assert NeuronNames.from_json(nobody.to_json()) == nobody and nobody.coverage == 0.0
-
-
-def edited(**changes: Any) -> str:
-    found = json.loads(some_names().to_json())
-    unit = changes.pop("unit", {})
-    found["units"][0] |= unit
-    found |= changes
-    return json.dumps({key: value for key, value in found.items() if value != "gone"})
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("{", r"the text is no JSON"),
-        ("{}", r"holds no neuron names; expected JSON with \"format\": \"vlcam neuron names\""),
-        (edited(version=9), r"has version 9; this vlcam reads version 2"),
-        (edited(model="gone"), r"'model' is missing"),
-        (edited(units=3), r"is not what NeuronNames.to_json\(\) wrote"),
-        (edited(units=[3]), r"a unit is 3, not an object"),
-        (edited(probe=[1]), r"is not what NeuronNames.to_json\(\) wrote"),
-        (edited(unit={"unit": 1}), r"unit 1 stands at place 0 of the names; expected every unit of the layer once"),
-        (edited(unit={"unit": True}), r"a unit's number is True"),
-        (edited(unit={"state": "famous"}), r"unit 0 has state 'famous'; expected one of named, unnamed, dead"),
-        (edited(unit={"state": "dead"}), r"unit 0 is 'dead' with name 'red'"),
-        (edited(unit={"name": None}), r"unit 0 is 'named' with name None"),
-        (edited(unit={"iou": "high"}), r"'high' stands where a number is expected"),
-        (edited(unit={"iou": float("nan")}), r"NaN is no JSON number"),
-        (edited(unit={"threshold": 1e999}), r"Infinity is no JSON number"),
-        (some_names().to_json().replace("0.31", "1e999"), r"unit 0 has a number that is not finite"),
-        (edited(unit={"alternatives": [["red"]]}), r"is not what NeuronNames.to_json\(\) wrote"),
-    ],
-)
-def test_bad_json(text: str, message: str) -> None:
-    with pytest.raises(InputError, match=message) as caught:
-        NeuronNames.from_json(text)
-    assert "\n" not in str(caught.value)
-
-
-def test_bad_files(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="can't be read as a file of neuron names"):
-        NeuronNames.from_json(tmp_path / "none.json")
-    with pytest.raises(InputError, match="can't be read as a file of neuron names"):
-        NeuronNames.from_json(tmp_path)
-    (tmp_path / "binary.json").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(InputError, match=r"binary\.json can't be read"):
-        NeuronNames.from_json(tmp_path / "binary.json")
-
-
-@pytest.mark.parametrize("order", [(0, 2), (1, 2), (0, 0), (0, 1, 1)])
-def test_units_must_be_all_there_once(order: tuple[int, ...]) -> None:
-    with pytest.raises(InputError, match="expected every unit of the layer once, in order, counted from 0"):
-        NeuronNames("m", "l", None, {}, tuple(NeuronName(unit, "unnamed") for unit in order))
-
-
-def test_csv_round_trip_and_from_elsewhere(tmp_path: Path) -> None:
-    names = some_names()
-    back = NeuronNames.from_csv(names.to_csv(), model=names.model, layer=names.layer)
-    assert [(u.unit, u.state, u.name, u.category, u.ceiling, u.threshold, u.p) for u in back.units] == [
-        (u.unit, u.state, u.name, u.category, u.ceiling, u.threshold, u.p) for u in names.units
-    ]
-    path = tmp_path / "other.csv"
-    path.write_text("\ufeffunit,name,score\n1,sky,0.3\n0,grass,0.02\n2,,0\n", "utf-8")
-    other = NeuronNames.from_csv(path, model="resnet", layer="layer4", min_score=0.04)
-    assert [(u.name, u.score) for u in other.units] == [(None, 0.02), ("sky", 0.3), (None, 0.0)]
-    assert all((u.p, u.threshold, u.ceiling) == (None, 0.0, 1.0) for u in other.units)
-    assert other.coverage == pytest.approx(1 / 3)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("unit,label\n0,sky\n", r"has the columns unit, label; expected a header with unit,name,score"),
-        ("unit,name,score\n0,sky,much\n", r"line 2: could not convert string to float"),
-        ("unit,name,score\n1,sky,0.1\n", r"unit 1 stands at place 0"),
-        ("unit,name,score\n0,sky,nan\n", r"not finite|not-a-number|nan"),
-        ("unit,name,score\n0\n", r"line 2"),
-    ],
-)
-def test_bad_csv(text: str, message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        NeuronNames.from_csv(text, model="m", layer="l")
 
 
 # --- words --------------------------------------------------------------------------------------------------------------

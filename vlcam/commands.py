@@ -1,25 +1,23 @@
-"""What classify, caption, vqa and neurons of :mod:`vlcam.cli` do. Imported when a command runs, never before."""
+"""What classify, caption and vqa of :mod:`vlcam.cli` do. Imported when a command runs, never before."""
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, final
 
 import torch
 from PIL import Image
 
-from vlcam import __version__, console, summary
+from vlcam import console, summary
 from vlcam.contracts import Gain, InputError, LayerError, Request, Task, VlcamError
 from vlcam.explainer import RANKINGS, check_layer, explain
 from vlcam.explanation import Explanation
 from vlcam.methods import method as find_method
-from vlcam.output import SCHEMA, check_folder, dumps, slug, staged, to_json, without_surrogates, write_text
+from vlcam.output import check_folder, dumps, slug, staged, to_json, without_surrogates, write_text
 from vlcam.render import page
 from vlcam.scenes.record import SPLITS, Split
 from vlcam.scenes.sample import make
-from vlcam.scenes.zoo import WHICH
-from vlcam.tasks import bundled
 from vlcam.tasks.opening import load
 
 PICTURE = 384
@@ -163,34 +161,6 @@ def write_results(out: Path, explanations: Sequence[Explanation], *, title: str 
 
 def _without_suffix(name: str) -> str:
     return Path(name).stem if Path(name).suffix.lower() in Image.registered_extensions() else name
-
-
-def run_neurons(model: str, *, unit: int | None, concept: str | None, as_json: bool) -> None:
-    """List the names of a bundled model's channels, or explain one."""
-    which = next((one for one in WHICH if one == model), None)
-    if which is None:
-        raise InputError(f"model {model!r} was given; expected one of {', '.join(WHICH)}")
-    names = bundled.names(which)
-    if names is None:
-        raise InputError(f"the package holds no neuron names for the {model}; make them with: vlcam scenes name")
-    chosen = names.units
-    if unit is not None:
-        if not 0 <= unit < len(names.units):
-            raise InputError(f"unit {unit} was given; the {model} has units 0 to {len(names.units) - 1}")
-        chosen = (names.units[unit],)
-    if concept is not None:
-        chosen = tuple(one for one in chosen if one.name == concept)
-        if not chosen:
-            who = "no unit is" if unit is None else f"unit {unit} is not"
-            raise InputError(f"{who} named {concept!r}; names in use: {', '.join(names.concepts) or 'none'}")
-    if as_json:
-        about = {"model": names.model, "layer": names.layer, "weights_sha256": names.weights_sha256}
-        head = {"schema": SCHEMA, "vlcam": __version__, **about, "probe": dict(names.probe), "coverage": names.coverage}
-        console.data(dumps({**head, "units": [asdict(one) for one in chosen]}))
-    elif unit is not None:
-        summary.show_unit(names, chosen[0])
-    else:
-        summary.show_names(names, chosen)
 
 
 def _open_task(kind: TaskKind, wanted: Wanted) -> Task:

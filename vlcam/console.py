@@ -111,6 +111,19 @@ def bar(what: str) -> Iterator[Callable[[int, int], None]]:
 
 
 @contextmanager
+def steps() -> Iterator[Callable[[str, int, int], None]]:
+    """A progress bar for work in several steps, to call with (what, done, all); silent where stderr is no terminal."""
+    with _progress() as progress:
+        task = None if progress is None else progress.add_task("", total=None)
+
+        def advance(what: str, done: int, total: int) -> None:
+            if progress is not None and task is not None:
+                progress.update(task, completed=done, total=total, description=what)
+
+        yield advance
+
+
+@contextmanager
 def training() -> Iterator[Callable[[int, int, Mapping[str, int | float]], None]]:
     """A progress bar with numbers, to call with (step, steps, numbers); elsewhere than on a terminal a line every 5 %."""
     with _progress() as progress:

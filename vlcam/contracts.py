@@ -154,7 +154,7 @@ class Names(Protocol):
     @property
     def layer(self) -> str: ...  # noqa: D102
 
-    def describe(self, target: Target, alpha: Tensor, contributions: Tensor, activity: Tensor, *, ranking: str) -> Any:
+    def text(self, target: Target, alpha: Tensor, contributions: Tensor, activity: Tensor, *, ranking: str) -> Any:
         """The :class:`vlcam.explanation.NeuronText` of one target; the tensors are ``(channels,)``."""
         ...
 

@@ -279,7 +279,7 @@ def _watch_all(recording: Recording, model: nn.Module, stack: ExitStack) -> None
                 key = (name, *found.shape[1:])
                 recording._remember = (ref(model), key)
                 start.append(_chosen.get(model, {}).get(key))
-            if not recording._taps and start[0] is not None and start[0] != (name, runs[name]):
+            if not recording._taps and start[0] is not None and start[0] != (name or type(module).__name__, runs[name]):
                 return None
             return _keep(recording, [name or type(module).__name__], runs[name], output)
 

@@ -292,7 +292,7 @@ def describe(explanation: Explanation, names: Names, *, ranking: str = "contribu
     if names.layer != explanation.layer:
         return None
     return tuple(
-        names.describe(target, alpha, contributions, explanation.activity, ranking=ranking)
+        names.text(target, alpha, contributions, explanation.activity, ranking=ranking)
         for target, alpha, contributions in zip(
             explanation.targets, explanation.alpha, explanation.contributions, strict=True
         )

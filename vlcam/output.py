@@ -14,7 +14,8 @@ from typing import Any
 
 from vlcam import __version__
 from vlcam.contracts import InputError
-from vlcam.explanation import Evidence, Explanation, NeuronText, TargetView
+from vlcam.explanation import Explanation, TargetView
+from vlcam.neurons.describe import to_dict
 from vlcam.render.reading import place
 
 SCHEMA = 1
@@ -168,29 +169,7 @@ def _target(view: TargetView) -> dict[str, Any]:
         "reading": finite(target.reading),
         "flag": view.flag,
         "where": place(view) or None,
-        "neurons": None if view.neurons is None else _neurons(view.neurons),
-    }
-
-
-def _neurons(text: NeuronText) -> dict[str, Any]:
-    return {
-        "sentence": text.sentence,
-        "coverage": finite(text.coverage),
-        "ranking": text.ranking,
-        "top": [_evidence(one) for one in text.top],
-        "bottom": [_evidence(one) for one in text.bottom],
-    }
-
-
-def _evidence(one: Evidence) -> dict[str, Any]:
-    return {
-        "unit": one.unit,
-        "name": one.name,
-        "alpha": finite(one.alpha),
-        "contribution": finite(one.contribution),
-        "share": finite(one.share),
-        "active": one.active,
-        "match": finite(one.match),
+        "neurons": None if view.neurons is None else finite(to_dict(view.neurons)),
     }
 
 

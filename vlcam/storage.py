@@ -303,7 +303,8 @@ def _check_span(target: Target, length: int) -> None:
 
 
 def _check_units(text: NeuronText) -> None:
-    if any(one.unit < 0 for one in (*text.top, *text.bottom)):
+    units = [one.unit for one in (*text.top, *text.bottom)] + [unit for one in text.named for unit in one.units]
+    if any(unit < 0 for unit in units):
         raise _BadError("a channel has a negative number")
 
 

@@ -1,6 +1,8 @@
 """The maps of one layer on all pictures of a probe: run once, on disk if they are large, and reused while nothing changed."""
 
+import shutil
 import tempfile
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +17,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 from vlcam.contracts import BatchTask, Geometry, InputError, LayerError, Layout, Prepared, Request, Spoken, Task
 from vlcam.engine import record
 from vlcam.layers import Grid, find
-from vlcam.modules import first_tensor
+from vlcam.modules import first_tensor, named_modules
 from vlcam.neurons.cache import Cache, digest, weights_digest
 from vlcam.neurons.fired import chunks
 from vlcam.photo import open_photo
@@ -128,15 +130,14 @@ def watch(
         return name or photo.name, Prepared(plain(ready.inputs), ready.geometry)
 
     name, first = prepared(0)
-    tap = _Tap.found(task, first, asked, layer)
-    sample = tap.maps([first])
+    tap, sample = _Tap.found(task, first, asked, layer)
     sha256 = weights_digest(task.model)
     kept = None if cache is None else Cache.open(Path(cache), task.model, sha256, tap.layer, tuple(sample.shape[1:]))
     shape = (count, *sample.shape[1:])
     held = None
     if 4 * int(np.prod(shape)) > IN_MEMORY:
-        held = tempfile.TemporaryDirectory(prefix="vlcam-")
-        maps: Any = np.lib.format.open_memmap(Path(held.name) / "maps.npy", mode="w+", dtype=np.float32, shape=shape)
+        held = _Folder()
+        maps: Any = np.lib.format.open_memmap(held.path / "maps.npy", mode="w+", dtype=np.float32, shape=shape)
     else:
         maps = np.empty(shape, np.float32)
     names, geometries, reused = [], [], 0
@@ -161,6 +162,9 @@ def watch(
                 maps[number] = known
                 reused += 1
                 continue
+        if number == 0:
+            maps[0] = sample[0].numpy()
+            continue
         waiting.append((number, ready))
         if len(waiting) == batch_size:
             run()
@@ -174,6 +178,15 @@ def watch(
     if not all(bool(torch.isfinite(some).all()) for _, some in chunks(maps)):
         raise InputError("some activations are not finite; expected finite ones: check the model and its images")
     return Activations(task.name, tap.layer, sha256, maps, tuple(geometries), tuple(names), reused, held)
+
+
+@final
+class _Folder:
+    """A temporary folder that is there as long as this object."""
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="vlcam-"))
+        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
 
 
 class _ReachedError(Exception):
@@ -192,12 +205,15 @@ class _Tap:
     task: Task | Plain
     request: Request
     layer: str
+    module: nn.Module
     layout: Layout | None
     """None: each picture has its own, so the model must run to its end."""
 
     @classmethod
-    def found(cls, task: Task | Plain, first: Prepared, request: Request, layer: str | nn.Module | None) -> "_Tap":
-        """From one full run: the layer, and how its output is laid out."""
+    def found(
+        cls, task: Task | Plain, first: Prepared, request: Request, layer: str | nn.Module | None
+    ) -> tuple["_Tap", Float[Tensor, "one channels rows columns"]]:
+        """From one full run: the layer and how its output is laid out, and the picture's maps."""
         wanted = task.layer if layer is None else layer
         with record(task.model, wanted) as recording:
             spoken = task.run(first, request)
@@ -211,8 +227,12 @@ class _Tap:
                     f"layer {name!r} returns {tuple(leaf.shape)}, which has no rows and columns; name one that returns maps, or the "
                     "default layer of the task"
                 )
-        fixed = layout is None or isinstance(layout, Grid)
-        return cls(task, request, name, (Grid() if layout is None else layout) if fixed else None)  # type: ignore[arg-type]
+        whole = name == type(task.model).__name__ and name not in named_modules(task.model)
+        module = task.model if whole else find(task.model, name)[1]
+        if layout is None or isinstance(layout, Grid):
+            fixed = Grid() if layout is None else layout
+            return cls(task, request, name, module, fixed), fixed.to_maps(leaf.detach()).float().cpu()
+        return cls(task, request, name, module, None), _placed(layout, leaf)
 
     def maps(
         self, prepared: Sequence[Prepared], like: Float[Tensor, "one channels rows columns"] | None = None
@@ -242,7 +262,6 @@ class _Tap:
 
     def _upto(self, run: Callable[[], object]) -> Tensor:
         """The layer's output; the model stops there."""
-        _, target = find(self.task.model, self.layer)
 
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:
             found = first_tensor(output)
@@ -250,7 +269,7 @@ class _Tap:
                 raise _ReachedError(found.detach().clone())
 
         with restored(self.task.model) as stack:
-            stack.callback(target.register_forward_hook(hook, prepend=True).remove)
+            stack.callback(self.module.register_forward_hook(hook, prepend=True).remove)
             stack.enter_context(torch.no_grad())
             try:
                 run()
@@ -260,14 +279,20 @@ class _Tap:
 
     def _whole(self, one: Prepared) -> Tensor:
         """From a full run, whose layout is the picture's own."""
-        with record(self.task.model, self.layer) as recording:
+        with record(self.task.model, self.module) as recording:
             spoken = self.task.run(one, self.request)
-        leaf = recording.resolve(spoken.scores).detach()
-        layout = spoken.layout
+        return _placed(spoken.layout, recording.resolve(spoken.scores))
+
+
+def _placed(
+    layout: Layout | Callable[[Tensor], Layout] | None, leaf: Tensor
+) -> Float[Tensor, "one channels rows columns"]:
+    """The maps of one picture, their cells in their places."""
+    with torch.no_grad():
         if layout is not None and not isinstance(layout, Layout):
-            layout = layout(leaf)
+            layout = layout(leaf.detach())
         chosen = Grid() if layout is None else layout
-        return chosen.place(chosen.to_maps(leaf)[0].float())[None]
+        return chosen.place(chosen.to_maps(leaf.detach())[0].float())[None].cpu()
 
 
 def _equal(prepared: Sequence[Prepared]) -> bool:

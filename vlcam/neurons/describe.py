@@ -1,4 +1,4 @@
-"""From named channels to words: which channels a target rests on, ranked, and a sentence about them.
+"""From named channels to words: which channels a target rests on, and what may be said of them.
 
 Grad-CAM (arXiv 1610.02391), section 7, ranks the last conv layer's channels by ``alpha_k`` (eq. 1) and reports the names of
 the top 5 ("presence raises the score") and the bottom 5 ("absence raises it"). Where a network ends in pooling and one linear
@@ -6,33 +6,41 @@ layer, alpha is the same for every image, and a channel may be in the top 5 with
 contribution ``c_k = alpha_k * sum_ij A^k_ij`` in this image, and tells four cases apart:
 
 =========  ==================================  ==============================================
-..         active: fires above its T_k         silent
+..         fires: above its T_k                silent
 =========  ==================================  ==============================================
 for        supports: "signs of red things"     missing support: would have raised the score
 against    opposes: "in spite of stars"        absence helps: would have lowered the score
 =========  ==================================  ==============================================
 
-Presence is claimed of active channels only. A name is said to be absent only if no active channel has it or implies it ("red
-star" implies "red"). ``ranking="paper"`` gives the paper's ranking, and its sentence claims nothing about the image.
+T_k is where the unit's masks begin in Network Dissection, and no sign that its name is in the picture: of the pictures in which a
+unit of the bundled models fires above T_k, only half show what it is named after. So presence is claimed by how often the name held
+on the probe (:mod:`vlcam.neurons.claims`): a unit named "red star" that fires strongly speaks for red stars, one that fires less perhaps
+still for stars or for red things, and one that fires weakly for nothing; it counts as evidence all the same. Names that were never
+calibrated are claimed above T_k, and the text says so.
+
+A name is said to be absent only if no firing channel has it or implies it ("red star" implies "red"). How sentences are
+made of the four cases is in :mod:`vlcam.neurons.styles`.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
-from typing import Final, Literal, cast
+from dataclasses import asdict, replace
+from typing import Any, Final, Literal, cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from vlcam.contracts import InputError, Target
-from vlcam.explanation import Evidence, NeuronText
-from vlcam.neurons.names import NeuronNames
-from vlcam.neurons.wording import Group, join, lead, percent, phrase, tell
+from vlcam.explanation import Evidence, NamedEvidence, NeuronText
+from vlcam.neurons.names import Alternative, NeuronName, NeuronNames
+from vlcam.neurons.styles import STYLES, Cases, Style, by_alpha, in_image
+from vlcam.neurons.wording import Group, lead, percent
 
 TOP: Final = 5
 MIN_COVERAGE: Final = 0.30
 _RANKINGS: Final = ("contribution", "paper")
-_SMALLEST: Final = 0.005  # a smaller share of the evidence is not worth a word
+_PRESENT: Final = 0.02  # a smaller share of the evidence is not worth a word
+_SILENT: Final = 0.003  # nor is a silent name that one cell at T_k would have changed so little; things cover several cells
 _THINGS: Final = frozenset({"colour", "shape", "texture", "size", "pair"})
 
 
@@ -45,45 +53,51 @@ def describe(
     *,
     ranking: str = "contribution",
     top_k: int = TOP,
+    style: str | None = None,
 ) -> NeuronText:
-    """The channels behind one target and a sentence about them, by templates: the same input gives the same words.
+    """The channels behind one target and a text about them, by templates: the same input gives the same words.
 
     Args:
         names: the names of the layer's channels.
         target: what is explained.
         alpha: mean gradients (eq. 1).
         contributions: ``alpha * sum(A)``.
-        activity: each channel's maximum in this image; a channel is active above its ``threshold``.
+        activity: each channel's maximum in this image.
         ranking: ``contribution`` (in this image) or ``paper`` (by alpha).
-        top_k: length of the lists, and of each list of names in the sentence.
+        top_k: length of the lists, and of each list of names in the text.
+        style: ``short``, ``full`` or ``paper``; by default what the ranking asks for.
 
     Returns:
         ``top``: the channels with the largest positive values, ``bottom``: with the largest negative ones, strongest first.
-        ``coverage``: the named channels' share of ``sum |c_k|`` (``sum |alpha_k|`` in the paper's ranking).
+        ``coverage``: the named channels' share of ``sum |c_k|`` (``sum |alpha_k|`` in the paper's ranking). ``named``: what the
+        text says of this image, name by name.
     """
-    if ranking not in _RANKINGS:
-        raise InputError(f"ranking {ranking!r} was given; expected one of {', '.join(_RANKINGS)}")
-    chosen = cast(Literal["contribution", "paper"], ranking)
+    chosen, form = _checked(ranking, style, top_k)
     if not _finite(names, alpha, contributions, activity):
         sentence = f"{lead(target)} Some channel values are not finite (NaN or infinity), so nothing can be said about channels."
-        return NeuronText(sentence, (), (), 0.0, chosen)
+        return NeuronText(sentence, (), (), 0.0, chosen, (), reliable=False)
     every = evidence(names, alpha, contributions, activity)
     values = [one.alpha if chosen == "paper" else one.contribution for one in every]
     order = sorted(range(len(every)), key=lambda k: (-abs(values[k]), k))
     top = tuple(every[k] for k in order if values[k] > 0)[:top_k]
     bottom = tuple(every[k] for k in order if values[k] < 0)[:top_k]
     total = sum(abs(value) for value in values)
-    named = sum(abs(value) for value, one in zip(values, every, strict=True) if one.name is not None)
-    coverage = min(named / total, 1.0) if total > 0 else 0.0
+    known = sum(abs(value) for value, one in zip(values, every, strict=True) if one.name is not None)
+    coverage = min(known / total, 1.0) if total > 0 else 0.0
+    reliable = coverage >= MIN_COVERAGE
+    named: tuple[NamedEvidence, ...] = ()
     if total == 0:
-        body = "No channel contributed to it."
-    elif coverage < MIN_COVERAGE:
-        body = f"No reliable names: named units cover only {percent(coverage)} of the evidence."
+        sentence = f"{lead(target)} No channel contributed to it."
+    elif not reliable:
+        sentence = f"{lead(target)} No reliable names: named units cover only {percent(coverage)} of the evidence."
     elif chosen == "paper":
-        body = _by_alpha(names, every, top_k)
+        groups = _merge((_key(names.units[one.unit]), one.unit, one.alpha) for one in every)
+        sentence = by_alpha(names, target, _select(groups, 1, top_k), _select(groups, -1, top_k))
     else:
-        body = _in_image(names, target, every, coverage, total, top_k)
-    return NeuronText(f"{lead(target)} {body}", top, bottom, coverage, chosen)
+        cases = _cases(names, every, activity.detach().double().cpu().tolist(), coverage, top_k)
+        sentence = in_image(names, target, cases, form)
+        named = tuple(_records(cases))
+    return NeuronText(sentence, top, bottom, coverage, chosen, named, reliable)
 
 
 def evidence(
@@ -110,62 +124,75 @@ def evidence(
     )
 
 
-def _finite(names: NeuronNames, alpha: Tensor, contributions: Tensor, activity: Tensor) -> bool:
-    """Whether all values are finite; InputError if their number is not that of the named units."""
-    for what, values in (("alpha", alpha), ("contributions", contributions), ("activity", activity)):
-        if tuple(values.shape) != (len(names.units),):
-            raise InputError(
-                f"{what} has shape {tuple(values.shape)} but there are names of {len(names.units)} units (layer {names.layer!r} of "
-                f"{names.model!r}); expected ({len(names.units)},): use the names of the layer that is explained"
-            )
-    return all(bool(torch.isfinite(one).all()) for one in (alpha, contributions, activity))
+def to_dict(text: NeuronText) -> dict[str, Any]:
+    """A text and all its records as JSON values (which may not be finite where the model's numbers are not)."""
+    found = asdict(text)
+    found["top"], found["bottom"] = list(found["top"]), list(found["bottom"])
+    found["named"] = [{**one, "units": list(one["units"])} for one in found["named"]]
+    return found
 
 
-def _in_image(
-    names: NeuronNames, target: Target, every: Sequence[Evidence], coverage: float, total: float, top_k: int
-) -> str:
-    """The four cases, what they cover, and which names are doubtful."""
+def may_claim(unit: NeuronName) -> tuple[Alternative, ...]:
+    """What may be said of a unit above which activation, most specific first.
+
+    A unit that was never calibrated is taken at its word above T_k. Nothing is claimed at or below T_k.
+    """
+    if unit.name is None or unit.state == "dead":
+        return ()
+    if unit.claims is None:
+        return ((unit.name, unit.category, unit.threshold),)
+    return tuple((name, category, max(level, unit.threshold)) for name, category, level in unit.claims)
+
+
+def _cases(
+    names: NeuronNames, every: Sequence[Evidence], peaks: Sequence[float], coverage: float, top_k: int
+) -> Cases:
+    """Channels by name and case, and how much of the evidence can't be told."""
     sums = {sign: sum(abs(one.contribution) for one in every if one.contribution * sign > 0) for sign in (1, -1)}
+    whole = sum(sums.values())
+    trusted: list[tuple[tuple[str, str | None], int, float]] = []
+    doubtful = 0.0
+    for one, unit in zip(every, names.units, strict=True):
+        said = next(((name, category) for name, category, above in may_claim(unit) if peaks[one.unit] > above), None)
+        if said is not None:
+            trusted.append((said, one.unit, one.contribution))
+        elif one.name is not None:
+            doubtful += abs(one.contribution)
     present = [
         replace(group, weight=group.weight / sums[1 if group.weight > 0 else -1]) if group.weight else group
-        for group in _merge(names, [(one, one.contribution) for one in every if one.active])
+        for group in _merge(trusted)
     ]  # as shares of all positive (or all negative) contributions
+    fires = _merge((_key(names.units[one.unit]), one.unit, one.contribution) for one in every if one.active)
     # what a silent channel would have done if it had fired at its threshold
     silent = _merge(
-        names, [(one, one.alpha * max(names.units[one.unit].threshold, 1e-9)) for one in every if not one.active]
+        (_key(names.units[one.unit]), one.unit, one.alpha * max(names.units[one.unit].threshold, 1e-9) / whole)
+        for one in every
+        if not one.active
     )
-    implied = _implied(present)
-    shown = {group.key for group in present}
-    absent = [group for group in silent if not (group.key in shown or _words(group) <= implied)]
-    supports = _select(present, 1, top_k, _SMALLEST)
-    opposes = _select(present, -1, top_k, _SMALLEST)
-    parts = tell(target, supports, opposes, _select(absent, 1, top_k), _select(absent, -1, top_k))
-    weak = sum(abs(one.contribution) for one in every if one.name is not None and not one.active) / total
-    hidden = f" ({percent(weak)} in channels that fire too weakly here to count as seen)" if weak >= 0.01 else ""
-    rest = f"; {percent(1.0 - coverage)} is unnamed" if coverage < 1.0 else ""
-    parts.append(f"Named units cover {percent(coverage)} of the evidence{hidden}{rest}.")
-    parts.extend(_doubts(names, supports))
-    return " ".join(parts)
-
-
-def _by_alpha(names: NeuronNames, every: Sequence[Evidence], top_k: int) -> str:
-    """The paper's lists: what would raise and lower the score, whether or not it is in the image."""
-    groups = _merge(names, [(one, one.alpha) for one in every])
-    parts = ["By the paper's ranking (alpha: class-level, it does not say what is in this image),"]
-    up, down = (join(phrase(*group.key) for group in _select(groups, sign, top_k)) for sign in (1, -1))
-    parts.append(
-        f"{up or 'nothing that is named'} would raise the score; {down or 'nothing that is named'} would lower it."
+    shown = {group.key for group in (*fires, *present)}
+    implied = _implied((*fires, *present))
+    absent = [group for group in silent if not (group.key in shown or set(group.key[0].split()) <= implied)]
+    return Cases(
+        supports=_select(present, 1, top_k, _PRESENT),
+        opposes=_select(present, -1, top_k, _PRESENT),
+        missing=_select(absent, 1, top_k, _SILENT),
+        absent=_select(absent, -1, top_k, _SILENT),
+        coverage=coverage,
+        doubtful=doubtful / whole,
+        measured=all(unit.claims is not None for unit in names.units if unit.name is not None),
     )
-    return " ".join(parts)
 
 
-def _merge(names: NeuronNames, weighted: Iterable[tuple[Evidence, float]]) -> list[Group]:
+def _key(unit: NeuronName) -> tuple[str | None, str | None]:
+    return unit.name, unit.category
+
+
+def _merge(weighted: Iterable[tuple[tuple[str | None, str | None], int, float]]) -> list[Group]:
     """Named channels put together by name: weights summed, strongest first."""
     found: dict[tuple[str, str | None], list[tuple[int, float]]] = {}
-    for one, weight in weighted:
-        unit = names.units[one.unit]
-        if unit.name is not None:
-            found.setdefault((unit.name, unit.category), []).append((one.unit, weight))
+    for (name, category), unit, weight in weighted:
+        if name is not None:
+            found.setdefault((name, category), []).append((unit, weight))
     groups = [
         Group(
             key,
@@ -177,31 +204,49 @@ def _merge(names: NeuronNames, weighted: Iterable[tuple[Evidence, float]]) -> li
     return sorted(groups, key=lambda group: (-abs(group.weight), group.units))
 
 
-def _select(groups: Sequence[Group], sign: int, most: int, smallest: float = 0.0) -> list[Group]:
+def _select(groups: Sequence[Group], sign: int, most: int, smallest: float = 0.0) -> tuple[Group, ...]:
     """The strongest groups of one sign."""
-    return [group for group in groups if group.weight * sign > smallest][:most]
-
-
-def _words(group: Group) -> frozenset[str]:
-    return frozenset(group.key[0].split())
+    return tuple(group for group in groups if group.weight * sign > smallest)[:most]
 
 
 def _implied(present: Iterable[Group]) -> frozenset[str]:
-    """The words that active names make true: those in them, and "thing" for what only things have."""
+    """The words that firing names make true: those in them, and "thing" for what only things have."""
     words: set[str] = set()
     for group in present:
         words |= {"thing"} if group.key[1] in _THINGS else set()
-        words |= {group.key[0]} if group.key[1] == "region" else _words(group)
+        words |= {group.key[0]} if group.key[1] == "region" else set(group.key[0].split())
     return frozenset(words)
 
 
-def _doubts(names: NeuronNames, groups: Iterable[Group]) -> list[str]:
-    """A remark for each told name whose strongest unit matches another concept (no part of it, nor a kind of it) nearly as well."""
-    out: list[str] = []
-    for group in groups:
-        unit = names.units[group.units[0]]
-        for other, _, iou in unit.alternatives[:1]:
-            apart = not (_words(group) <= set(other.split()) or set(other.split()) <= _words(group))
-            if apart and iou >= 0.9 * unit.score:
-                out.append(f'The name "{group.key[0]}" is uncertain (also: {other}).')
-    return out
+def _records(cases: Cases) -> Iterable[NamedEvidence]:
+    for case, groups in (("supports", cases.supports), ("opposes", cases.opposes)):
+        for one in groups:
+            yield NamedEvidence(cast(Any, case), *one.key, one.units, one.weight)
+    for case, groups in (("absent", cases.absent), ("missing", cases.missing)):
+        for one in groups:
+            yield NamedEvidence(cast(Any, case), *one.key, one.units, 0.0)
+
+
+def _checked(ranking: str, style: str | None, top_k: int) -> tuple[Literal["contribution", "paper"], Style]:
+    """The ranking and the style; InputError for unknown ones, or ones that contradict each other."""
+    if ranking not in _RANKINGS:
+        raise InputError(f"ranking {ranking!r} was given; expected one of {', '.join(_RANKINGS)}")
+    if style is not None and style not in STYLES:
+        raise InputError(f"style {style!r} was given; expected one of {', '.join(STYLES)}")
+    if isinstance(top_k, bool) or top_k < 1:
+        raise InputError(f"top_k {top_k!r} was given; expected how many names to list, 1 or more")
+    paper = ranking == "paper" if style is None else style == "paper"
+    if ranking == "paper" and not paper:
+        raise InputError(f"style {style!r} was given with the paper's ranking; expected style 'paper'")
+    return ("paper" if paper else "contribution"), cast(Style, style or ("paper" if paper else "full"))
+
+
+def _finite(names: NeuronNames, alpha: Tensor, contributions: Tensor, activity: Tensor) -> bool:
+    """Whether all values are finite; InputError if their number is not that of the named units."""
+    for what, values in (("alpha", alpha), ("contributions", contributions), ("activity", activity)):
+        if tuple(values.shape) != (len(names.units),):
+            raise InputError(
+                f"{what} has shape {tuple(values.shape)} but there are names of {len(names.units)} units (layer {names.layer!r} of "
+                f"{names.model!r}); expected ({len(names.units)},): use the names of the layer that is explained"
+            )
+    return all(bool(torch.isfinite(one).all()) for one in (alpha, contributions, activity))

@@ -17,7 +17,8 @@ from vlcam.neurons.activations import Activations, Plain, watch
 from vlcam.neurons.fired import chunks, unit_thresholds
 from vlcam.neurons.marks import Marks
 from vlcam.neurons.names import NeuronNames
-from vlcam.neurons.naming import FEW, Found, Progress, Settings, name_by_masks, name_by_words
+from vlcam.neurons.limits import METHODS, SMALL, limits
+from vlcam.neurons.naming import Found, Progress, Settings, name_by_masks, name_by_words
 from vlcam.neurons.probe import Concept, Labelled, Probe, WordProbe, categories_of
 from vlcam.neurons.rasters import rasterise
 from vlcam.neurons.scorers import Worded
@@ -26,10 +27,9 @@ from vlcam.neurons.synonyms import Thesaurus, merge_concepts
 MASK_SIZE: Final = 56
 """About how many cells a side masks have, as in the authors' later code of Network Dissection; a multiple of the maps'."""
 
-SMALL: Final = 500
-"""Probes of fewer pictures support few names."""
+WEIGHTS: Final = "sha256 of parameters and buffers"
+"""What the weights' checksum of these names is of."""
 
-_FEW_POSITIONS: Final = 50
 _WORD_SCORERS: Final = ("soft-wpmi", "www")
 
 
@@ -123,9 +123,10 @@ def name_and_keep(
     hypernyms: bool = False,
     batch_size: int = 16,
     cache: str | Path | None = None,
+    known: NeuronNames | None = None,
     progress: Progress | None = None,
 ) -> Named:
-    """The names and the activations they come from (see :func:`name`)."""
+    """The names and the activations they come from (see :func:`name`); with ``known`` names only the latter are made."""
     began = time.perf_counter()
     if len(probe) < 2:
         raise InputError(
@@ -144,6 +145,18 @@ def name_and_keep(
         cache=cache,
         progress=told,
     )
+    if known is not None:
+        if (known.layer, len(known)) != (seen.layer, seen.maps.shape[1]):
+            raise InputError(
+                f"the names are of {len(known)} units of layer {known.layer!r}; expected {seen.maps.shape[1]} of {seen.layer!r}: "
+                "give the names of the layer that is looked at"
+            )
+        ours = known.probe.get("weights") == WEIGHTS
+        if ours and known.weights_sha256 != seen.weights_sha256:
+            raise InputError(
+                f"the names are those of other weights of {known.model!r} than {task.name!r} has; name the units again"
+            )
+        return Named(known, seen)
     targets = frozenset(str(one) for one in getattr(task, "labels", None) or ())
     if isinstance(probe, WordProbe):
         found = _by_words(seen, probe, settings, words, targets, progress)
@@ -153,10 +166,13 @@ def name_and_keep(
         marks = _marks(seen, probe, grid, words, hypernyms=hypernyms, progress=progress)
         found = name_by_masks(seen.maps, marks, settings, related=words.related, targets=targets, progress=progress)
         facts = {"concepts": len(marks.concepts), "mask_size": list(grid)}
-    notes = _notes(seen, settings, found, list(categories_of(probe.concepts)) if isinstance(probe, Probe) else [])
+    positions = seen.maps.shape[0] * seen.maps.shape[2] * seen.maps.shape[3]
+    categories = categories_of(tuple(probe.concepts)) if isinstance(probe, Probe) else ()
+    notes = limits(len(probe), positions, settings, found, categories)
     about = {
-        "method": _METHODS[settings.scorer],
+        "method": METHODS[settings.scorer],
         "scorer": settings.scorer,
+        "weights": WEIGHTS,
         **probe.facts,
         "images": len(probe),
         **facts,
@@ -172,15 +188,6 @@ def name_and_keep(
         "null": found.curve(),
     }
     return Named(NeuronNames(task.name, seen.layer, seen.weights_sha256, about, found.units), seen)
-
-
-_METHODS: Final = {
-    "iou": "Network Dissection with a permutation null",
-    "auprc": "average precision of positions with a permutation null",
-    "correlation": "correlation of activation and covered area with a permutation null",
-    "soft-wpmi": "CLIP-Dissect (soft-WPMI) with a permutation null",
-    "www": "WWW (adaptive similarity) with a permutation null",
-}
 
 
 def _settings(
@@ -326,34 +333,3 @@ def _by_words(
 def mean_activity(maps: Float[np.ndarray, "images channels rows columns"]) -> Float[np.ndarray, "images channels"]:
     """Each unit's mean over the grid, picture by picture."""
     return np.concatenate([some.mean((2, 3)).numpy() for _, some in chunks(maps)])
-
-
-def _notes(seen: Activations, settings: Settings, found: Found, categories: Sequence[str]) -> list[str]:
-    """What limits these names, in sentences."""
-    images, positions = len(seen.maps), len(seen.maps) * seen.maps.shape[2] * seen.maps.shape[3]
-    notes = []
-    if images < SMALL:
-        notes.append(
-            f"The probe has only {images} pictures, and so small a probe supports few names: names need {SMALL} or more."
-        )
-    if settings.scorer == "iou" and positions * settings.quantile < _FEW_POSITIONS:
-        notes.append(
-            f"Each unit's threshold rests on {int(positions * settings.quantile)} positions; expected {_FEW_POSITIONS} or more: "
-            "give more pictures or a larger quantile."
-        )
-    named = [unit for unit in found.units if unit.state == "named"]
-    if not named:
-        notes.append("No unit has a reliable name: no concept of this probe fits better than by chance.")
-    else:
-        wrong = max(1, round(0.05 * len(named)))
-        notes.append(
-            f"{len(named)} names passed a test at a false discovery rate of 5 %, so about {wrong} of them may be due to chance alone."
-        )
-    rare = sum("few" in unit.flags for unit in named)
-    if rare:
-        notes.append(f"{rare} of the names are concepts that are in fewer than {FEW} pictures of the probe.")
-    if list(categories) == ["class"]:
-        notes.append(
-            "The labels are of whole pictures, so a name says in which pictures a unit fires, not what it fires for in them."
-        )
-    return notes

@@ -1,19 +1,16 @@
-"""The names of a layer's channels: frozen records, and how they are written and read (JSON, CSV)."""
+"""The names of a layer's channels: frozen records (files of them are in :mod:`vlcam.neurons.name_files`)."""
 
-import csv
-import io
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
-from typing import Any, Final, Literal, cast, final
+from typing import Any, Final, Literal, SupportsIndex, final
 
 from jaxtyping import Float
 from torch import Tensor
 
 from vlcam.contracts import InputError, Target
-from vlcam.explanation import NeuronText
+from vlcam.explanation import Explanation, NeuronText, TargetView
 
 FLAGS: Final = {
     "polysemantic": "fires for another, unrelated concept as well",
@@ -27,11 +24,8 @@ FLAGS: Final = {
 State = Literal["named", "unnamed", "dead"]
 Alternative = tuple[str, str | None, float]
 
-FORMAT: Final = "vlcam neuron names"
-VERSION: Final = 2
-_MEASURES: Final = ("iou", "auprc", "correlation", "stability", "margin")
-_STATES: Final = ("named", "unnamed", "dead")
-_COLUMNS: Final = ("unit", "name", "score", "state", "category", "ceiling", "p", "threshold")
+STATES: Final = ("named", "unnamed", "dead")
+_NUMBERS: Final = ("score", "ceiling", "p", "threshold", "iou", "auprc", "correlation", "stability", "margin")
 
 
 @final
@@ -50,6 +44,9 @@ class NeuronName:
     name wins; ``margin`` (first - second) / first score. ``also`` are further names that hold of the unit, too. ``formula`` joins up to
     three concepts where that matches better than one ("(red OR orange) AND NOT star"), with its IoU. ``flags``: words of warning
     (see :data:`FLAGS`).
+
+    ``claims``: (name, category, level): if the unit's maximum in a picture is above the level, a text may say that this is there; the
+    most specific first (see :mod:`vlcam.neurons.claims`). None: never calibrated; empty: nothing may be claimed.
     """
 
     unit: int
@@ -69,6 +66,7 @@ class NeuronName:
     also: tuple[str, ...] = ()
     formula: tuple[str, float] | None = None
     flags: tuple[str, ...] = ()
+    claims: tuple[Alternative, ...] | None = None
 
 
 @final
@@ -110,6 +108,44 @@ class NeuronNames:
 
     def describe(
         self,
+        explanation: Explanation,
+        target: SupportsIndex | str | tuple[str, int] | TargetView | None = None,
+        style: str = "full",
+        top_k: int = 5,
+    ) -> NeuronText:
+        """Say in words what one target of an explanation rests on.
+
+        Args:
+            explanation: of the layer that these names are of.
+            target: which target: its position, its label, ``(label, n)`` for the n-th with that label, or one of
+                ``explanation``'s views; by default the first.
+            style: ``full`` (the four cases with units, shares and coverage), ``short`` (one or two sentences) or ``paper`` (the
+                names by alpha, as in section 7 of the Grad-CAM paper: what would raise and lower the score).
+            top_k: how many names or channels each list has at most.
+
+        Raises:
+            InputError: the explanation is of another layer, or the style is unknown.
+            TargetError: there is no such target.
+        """
+        from vlcam.neurons.describe import describe
+
+        if explanation.layer != self.layer:
+            raise InputError(
+                f"the explanation is of layer {explanation.layer!r} and these are names of layer {self.layer!r} of {self.model!r}; "
+                f"explain that layer: layer={self.layer!r}"
+            )
+        if isinstance(target, TargetView):
+            if target.explanation is not explanation:
+                raise InputError("the target is that of another explanation; give one of this explanation, or its label")
+            view = target
+        else:
+            view = explanation[0 if target is None else target]
+        return describe(
+            self, view.target, view.alpha, view.contributions, explanation.activity, style=style, top_k=top_k
+        )
+
+    def text(
+        self,
         target: Target,
         alpha: Float[Tensor, " channels"],
         contributions: Float[Tensor, " channels"],
@@ -117,18 +153,16 @@ class NeuronNames:
         *,
         ranking: str = "contribution",
     ) -> NeuronText:
-        """The text of one target (see :func:`vlcam.neurons.describe.describe`)."""
+        """The text of one target from its tensors (see :func:`vlcam.neurons.describe.describe`)."""
         from vlcam.neurons.describe import describe
 
         return describe(self, target, alpha, contributions, activity, ranking=ranking)
 
     def to_json(self) -> str:
         """As JSON text, the same for the same names; :meth:`from_json` reads it back."""
-        head = {"format": FORMAT, "version": VERSION, "model": self.model, "layer": self.layer}
-        head |= {"weights_sha256": self.weights_sha256, "probe": dict(self.probe)}
-        start = json.dumps(head, indent=1, allow_nan=False, ensure_ascii=False)[:-2]
-        rows = ",\n  ".join(json.dumps(asdict(unit), allow_nan=False, ensure_ascii=False) for unit in self.units)
-        return f'{start},\n "units": [\n  {rows}\n ]\n}}'
+        from vlcam.neurons.name_files import json_of
+
+        return json_of(self)
 
     @classmethod
     def from_json(cls, source: str | Path) -> "NeuronNames":
@@ -136,152 +170,44 @@ class NeuronNames:
 
         Raises InputError if the file is missing or is not such a text.
         """
-        text, where = _read(source, "{")
-        try:
-            found = json.loads(text, parse_constant=_no_constant)
-        except ValueError as error:
-            raise InputError(f"{where} is no JSON ({error}); expected what NeuronNames.to_json() wrote") from error
-        if not isinstance(found, dict) or found.get("format") != FORMAT:
-            raise InputError(
-                f'{where} holds no neuron names; expected JSON with "format": "{FORMAT}", as to_json() writes it'
-            )
-        if found.get("version") != VERSION:
-            version = found.get("version")
-            raise InputError(
-                f"{where} has version {version!r}; this vlcam reads version {VERSION}: name the units again"
-            )
-        try:
-            return cls(
-                model=_text(found["model"]),
-                layer=_text(found["layer"]),
-                weights_sha256=None if found["weights_sha256"] is None else _text(found["weights_sha256"]),
-                probe=dict(found["probe"]),
-                units=tuple(_unit(row) for row in found["units"]),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            if isinstance(error, InputError):
-                raise InputError(f"{where}: {error}") from error
-            what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-            raise InputError(
-                f"{where} is not what NeuronNames.to_json() wrote: {what}; name the units again"
-            ) from error
+        from vlcam.neurons.name_files import from_json
+
+        return from_json(source)
 
     def to_csv(self) -> str:
-        """As CSV text with a header line; one row a unit; ``score`` is the IoU. Alternatives and probe are left out."""
-        out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(_COLUMNS)
-        for u in self.units:
-            p = "" if u.p is None else u.p
-            writer.writerow((u.unit, u.name or "", u.score, u.state, u.category or "", u.ceiling, p, u.threshold))
-        return out.getvalue()
+        """As CSV text with a header line, one row a unit; alternatives and probe are left out."""
+        from vlcam.neurons.name_tables import csv_of
+
+        return csv_of(self)
 
     @classmethod
-    def from_csv(cls, source: str | Path, *, model: str, layer: str, min_score: float = 0.0) -> "NeuronNames":
-        """From a CSV file's path, or CSV text (a string with a line break), with columns ``unit,name,score`` and a header.
+    def from_csv(cls, source: str | Path, *, model: str, layer: str, min_score: float | None = None) -> "NeuronNames":
+        """From a CSV file's path, or CSV text (a string with a line break), with a header and the columns unit, name and perhaps score.
 
         Units count from 0 and may come in any order; an empty name or a score under ``min_score`` is unnamed. The other columns
-        of :meth:`to_csv` are read where they are there. Without thresholds a unit counts as active above 0.
+        of :meth:`to_csv` are read where they are there. Without thresholds a unit counts as active above 0. Files of other tools
+        are read by :func:`vlcam.neurons.name_files.read_names`.
         """
-        text, where = _read(source, None)
-        reader = csv.DictReader(io.StringIO(text.removeprefix("\ufeff")))
-        have = tuple(reader.fieldnames or ())
-        if not {"unit", "name", "score"} <= set(have):
-            raise InputError(
-                f"{where} has the columns {', '.join(have) or '(none)'}; expected a header with unit,name,score"
-            )
-        units = []
-        for row in reader:
-            try:
-                units.append(_from_row(row, min_score))
-            except (TypeError, ValueError) as error:
-                raise InputError(
-                    f"{where}, line {reader.line_num}: {error}; expected unit,name,score as in 3,red,0.21"
-                ) from error
-        units.sort(key=lambda unit: unit.unit)
-        return cls(model=model, layer=layer, weights_sha256=None, probe={"source": where}, units=tuple(units))
+        from vlcam.neurons.name_files import from_csv
+
+        return from_csv(source, model=model, layer=layer, min_score=min_score)
 
 
 def _check(unit: NeuronName) -> None:
-    numbers = (unit.score, unit.ceiling, unit.threshold, 0.0 if unit.p is None else unit.p)
+    """InputError for a record that contradicts itself."""
+    numbers = {name: getattr(unit, name) for name in _NUMBERS} | {
+        "formula": None if unit.formula is None else unit.formula[1]
+    }
+    numbers |= {f"alternative {other[0]!r}": other[2] for other in unit.alternatives}
     if (unit.state == "named") != bool(unit.name):
         raise InputError(
             f"unit {unit.unit} is {unit.state!r} with name {unit.name!r}; expected a name if, and only if, it is 'named'"
         )
-    if not all(isfinite(number) for number in numbers):
-        raise InputError(
-            f"unit {unit.unit} has a number that is not finite; expected finite iou, ceiling, p and threshold"
-        )
-
-
-def _unit(row: Any) -> NeuronName:
-    """A record from its JSON object; TypeError, KeyError or ValueError if it is none."""
-    if not isinstance(row, dict):
-        raise TypeError(f"a unit is {row!r}, not an object")
-    number = row["unit"]
-    if isinstance(number, bool) or not isinstance(number, int):
-        raise TypeError(f"a unit's number is {number!r}")
-    if row["state"] not in _STATES:
-        raise InputError(f"unit {number} has state {row['state']!r}; expected one of {', '.join(_STATES)}")
-    return NeuronName(
-        unit=number,
-        state=cast(State, row["state"]),
-        name=None if row["name"] is None else _text(row["name"]),
-        category=None if row["category"] is None else _text(row["category"]),
-        score=_number(row["score"]),
-        ceiling=_number(row["ceiling"]),
-        p=None if row["p"] is None else _number(row["p"]),
-        threshold=_number(row["threshold"]),
-        alternatives=tuple(
-            (_text(name), None if category is None else _text(category), _number(iou))
-            for name, category, iou in row["alternatives"]
-        ),
-        **{name: None if row[name] is None else _number(row[name]) for name in _MEASURES},
-        also=tuple(map(_text, row["also"])),
-        formula=None if row["formula"] is None else (_text(row["formula"][0]), _number(row["formula"][1])),
-        flags=tuple(map(_text, row["flags"])),
-    )
-
-
-def _from_row(row: Mapping[str | Any, str | Any], min_score: float) -> NeuronName:
-    if row["name"] is None or row["score"] is None:
-        raise ValueError("a cell is missing")
-    name, score = row["name"].strip(), float(row["score"] or 0.0)
-    named = bool(name) and score >= min_score
-    state = row.get("state") or "unnamed"
-    return NeuronName(
-        unit=int(row["unit"]),
-        state="named" if named else "dead" if state == "dead" else "unnamed",
-        name=name if named else None,
-        category=(row.get("category") or None) if named else None,
-        score=score,
-        ceiling=float(row.get("ceiling") or 1.0),
-        p=float(row["p"]) if row.get("p") else None,
-        threshold=float(row.get("threshold") or 0.0),
-    )
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r} stands where a text is expected")
-    return value
-
-
-def _number(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{value!r} stands where a number is expected")
-    return float(value)
-
-
-def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is no JSON number")
-
-
-def _read(source: str | Path, mark: str | None) -> tuple[str, str]:
-    """The text, and what to call it in errors. A string is text if it begins with the mark (or, without one, has a line break)."""
-    if isinstance(source, str) and ("\n" in source if mark is None else source.lstrip().startswith(mark)):
-        return source, "the text"
-    try:
-        return Path(source).read_text("utf-8"), str(source)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{source} can't be read as a file of neuron names ({error}); give the path of one") from error
+    for what, number in numbers.items():
+        if number is not None and not isfinite(number):
+            raise InputError(
+                f"unit {unit.unit} has a number that is not finite, {number} for {what}; expected finite numbers"
+            )
+    unknown = [flag for flag in unit.flags if flag not in FLAGS]
+    if unknown:
+        raise InputError(f"unit {unit.unit} has the flag {unknown[0]!r}; expected some of {', '.join(FLAGS)}")

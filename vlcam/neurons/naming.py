@@ -20,6 +20,7 @@ from jaxtyping import Bool, Float, Int64
 from numpy.typing import NDArray
 
 from vlcam.contracts import InputError
+from vlcam.neurons.claims import claims
 from vlcam.neurons.cover import Cover, average_precisions, correlations, levels
 from vlcam.neurons.fired import Stored, chunks
 from vlcam.neurons.formulas import best_formulas
@@ -144,6 +145,8 @@ def name_by_masks(
     precision = (scores if settings.scorer == "auprc" else average_precisions(levels(maps), cover))[rows, best]
     also = _also(overlap, best, named, null, settings, marks.concepts, related)
     formulas = best_formulas(overlap, settings, _part(progress, "formulas")) if settings.length > 1 else {}
+    known = [marks.concepts[c] if named[unit] else None for unit, c in enumerate(best.tolist())]
+    told = claims(marks, highest(maps), overlap.thresholds.double().numpy(), known, related)
     areas, firing = marks.sizes(), overlap.fired.sizes
     rooms = np.maximum(areas[len(marks.concepts) + marks.category], 1)
     shares, often = areas[: len(marks.concepts)] / rooms, marks.images_with()
@@ -169,6 +172,7 @@ def name_by_masks(
                 also=tuple(names[c] for c in also[unit]),
                 formula=None if formula is None else (formula.text(names), formula.iou),
                 flags=flags,
+                claims=told[unit],
             )
         )
     return Found(tuple(units), observed, null)
@@ -213,6 +217,11 @@ def name_by_words(
             )
         )
     return Found(tuple(units), observed, null)
+
+
+def highest(maps: Stored) -> Float[np.ndarray, "images units"]:
+    """Each unit's maximum in each picture."""
+    return np.concatenate([some.amax((2, 3)).numpy() for _, some in chunks(maps)])
 
 
 def silent(maps: Stored) -> Bool[np.ndarray, " units"]:
@@ -309,6 +318,11 @@ def _also(
             if apart and min(scores[unit, other], besides(found, marks, unit, name, other)) >= limit[unit]:
                 out[unit].append(other)
     return out
+
+
+def _kin(one: str, other: str, related: Related) -> bool:
+    """Whether names have anything in common: "red star" and "red circle" are two kinds of red things."""
+    return related(one, other) or bool(set(one.split()) & set(other.split()))
 
 
 def _ceiling(p: float, q: float) -> float:

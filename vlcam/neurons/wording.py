@@ -106,30 +106,43 @@ def lead(target: Target) -> str:
 
 
 def tell(
-    target: Target,
-    supports: Sequence[Group],
-    opposes: Sequence[Group],
-    missing: Sequence[Group],
-    helping: Sequence[Group],
+    supports: Sequence[Group], opposes: Sequence[Group], missing: Sequence[Group], helping: Sequence[Group]
 ) -> list[str]:
     """The sentences of the four cases; ``missing`` and ``helping`` are names of silent channels for and against the target.
 
     "Signs of", since a channel that is named after red stars fires for much that resembles them, too.
     """
-    raised, lowered = "raised the score", "lowered the score"
-    if target.kind == "contrast":
-        raised, lowered = "spoken for it", "spoken for the other"
     out = []
     if supports:
         out.append(f"Mainly because the network sees signs of {_list(supports, ' of the evidence for it')}.")
     else:
-        out.append("No named channel that speaks for it fires here.")
+        out.append("No named channel that speaks for it fires strongly here.")
     if opposes:
         out.append(f"In spite of {_list(opposes, '')}.")
+    return out + _silent(missing, helping, "raised the score", "lowered the score")
+
+
+def tell_contrast(
+    target: Target, supports: Sequence[Group], opposes: Sequence[Group], missing: Sequence[Group], helping: Sequence[Group]
+) -> list[str]:
+    """The same for one thing rather than another: what speaks for which of the two."""
+    this, _, that = target.label.partition(" rather than ")
+    head = lead(target)[:-1]
+    if supports:
+        first = f"{head}, because the network sees signs of {_list(supports, ' of the evidence for it')}"
+    else:
+        first = f"{head}: no named channel that speaks for {this} fires strongly here"
+    if opposes:
+        first += f"; for {that or 'the other'} speak signs of {_list(opposes, '')}"
+    return [f"{first}.", *_silent(missing, helping, f"spoken for {this}", f"spoken for {that or 'the other'}")]
+
+
+def _silent(missing: Sequence[Group], helping: Sequence[Group], raised: str, lowered: str) -> list[str]:
+    out = []
     if helping:
-        out.append(f"No sign of {_absent(helping)}, which would have {lowered}.")
+        out.append(f"No sign of {absent(helping)}, which would have {lowered}.")
     if missing:
-        out.append(f"{'Nor' if helping else 'No sign'} of {_absent(missing)}, which would have {raised}.")
+        out.append(f"{'Nor' if helping else 'No sign'} of {absent(missing)}, which would have {raised}.")
     return out
 
 
@@ -142,5 +155,10 @@ def _list(groups: Sequence[Group], of_what: str) -> str:
     return join(parts)
 
 
-def _absent(groups: Sequence[Group]) -> str:
+def absent(groups: Sequence[Group]) -> str:
+    """Names of what is not there.
+
+    >>> absent([Group(("top", "region"), (1,), 0.0), Group(("star", "shape"), (2,), 0.0)])
+    'anything at the top or stars'
+    """
     return join((phrase(*group.key).replace("something", "anything", 1) for group in groups), "or")

@@ -8,6 +8,7 @@ import base64
 import hashlib
 import html
 import json
+import re
 from collections.abc import Sequence
 from importlib.resources import files
 from string import Template
@@ -35,30 +36,33 @@ _QUESTION = (
 )
 
 
-def page(explanations: Sequence[Explanation], *, title: str = _TITLE) -> str:
+def page(explanations: Sequence[Explanation], *, title: str = _TITLE, neurons: str | None = None) -> str:
     """Explanations as one self-contained HTML document. About 50 photos fit comfortably in one page; split longer lists.
 
     Write it with ``Path("report.html").write_text(page(explanations), encoding="utf-8")``. With the default title, a page of one
-    explanation is named after it.
+    explanation is named after it. ``neurons`` is the address of a neuron report of the same layer, such as ``neurons/report.html``: unit
+    numbers then lead to its cards.
+
+    Raises:
+        InputError: there are no explanations, or ``neurons`` is neither a relative path nor an http(s) address.
     """
+    address = None if neurons is None else _link(neurons)
     explanations = list(explanations)
     if not explanations:
         raise InputError("no explanations were given; a page needs at least one")
     colours = sorted({default_colours(relu=explanation.relu) for explanation in explanations})
     documents = [document(explanation) for explanation in explanations]
-    content = {
+    content: dict[str, object] = {
         "colours": {name: colours_uri(name) for name in colours},
         "explanations": documents,
     }
+    if address is not None:
+        content["neurons"] = address
     if title == _TITLE and len(explanations) == 1:
         title = f"{explanations[0].photo.name}: {documents[0]['task']}"
     style, script = _part("page.css"), _part("page.js")
-    policy = (
-        f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
-    )
     return Template(_part("page.html")).substitute(
-        policy=policy,
+        policy=policy(script, style),
         title=html.escape(title.encode("utf-8", "replace").decode("utf-8")),
         version=html.escape(__version__),
         meaning="</li>\n    <li>".join(html.escape(line) for line in meaning(explanations)),
@@ -87,6 +91,14 @@ def meaning(explanations: Sequence[Explanation]) -> list[str]:
     return [*lines, _QUESTION] if any(one.question_words for one in explanations) else lines
 
 
+def policy(script: str, style: str) -> str:
+    """A content security policy that allows exactly this script, this style and pictures inside the file."""
+    return (
+        f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
 def embed(content: object) -> str:
     r"""JSON that is safe inside a script element: no character that HTML or an old JavaScript parser gives a meaning to.
 
@@ -95,6 +107,22 @@ def embed(content: object) -> str:
     """
     text = json.dumps(content, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _link(address: str) -> str:
+    """An address to put before ``#unit-3``: http, https or a relative path, so that no link of the page runs anything."""
+    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*):", address)
+    odd = (
+        not address
+        or address != address.strip()
+        or re.search(r"[\x00-\x1f\x7f#\\]", address)
+        or address.startswith("//")
+    )
+    if odd or (scheme is not None and scheme[1].lower() not in ("http", "https")):
+        raise InputError(
+            f"neurons={address!r} was given; expected a relative path such as 'neurons/report.html', or an http(s) address, without '#'"
+        )
+    return address
 
 
 def _part(name: str) -> str:

@@ -12,8 +12,12 @@ from torch import nn
 
 from vlcam import __version__
 from vlcam.contracts import InputError
-from vlcam.neurons import NeuronNames, dissect
-from vlcam.neurons.dissect import MIN_IOU, PERMUTATIONS, QUANTILE, Batch, Concept
+from vlcam.neurons import NeuronNames
+from vlcam.neurons.dissect import MIN_IOU, PERMUTATIONS, QUANTILE, Batch
+from vlcam.neurons.limits import METHODS, limits
+from vlcam.neurons.marks import from_dense
+from vlcam.neurons.naming import Settings, name_by_masks
+from vlcam.neurons.probe import Concept
 from vlcam.scenes.record import BACKGROUNDS, COLOURS, PAIRS, SHAPES, SIZES, TEXTURES, Scene, Split
 from vlcam.scenes.sample import make
 from vlcam.scenes.zoo import Which, load, to_input, weights_folder
@@ -81,6 +85,7 @@ def name_features(
     quantile: float = QUANTILE,
     min_iou: float = MIN_IOU,
     permutations: int = PERMUTATIONS,
+    bootstrap: int = 100,
     size: int = MASK_SIZE,
     progress: Callable[[int, int], None] | None = None,
 ) -> NeuronNames:
@@ -90,30 +95,32 @@ def name_features(
     that of the null test. ``progress`` is called with (draws done, all draws).
     """
     taken = load(which, folder) if model is None else model
-    units = dissect(
-        feature_batches(taken, n, split=split, size=size),
-        CONCEPTS,
-        quantile=quantile,
-        min_iou=min_iou,
-        permutations=permutations,
-        seed=seed,
-        progress=progress,
-    )
+    parts = list(feature_batches(taken, n, split=split, size=size))
+    maps = np.concatenate([one.numpy() for one, _ in parts])
+    marks = from_dense(CONCEPTS, np.concatenate([masks for _, masks in parts]))
+    settings = Settings("iou", quantile, min_iou, permutations, bootstrap=bootstrap, seed=seed)
+    told = None if progress is None else (lambda what, done, total: progress(done, total))
+    found = name_by_masks(maps, marks, settings, progress=told)
     probe = {
         "command": f"vlcam scenes name --n {n} --seed {seed}",
-        "method": "Network Dissection with a permutation null",
+        "method": METHODS["iou"],
+        "scorer": "iou",
+        "kind": "generated scenes",
         "split": split,
         "images": n,
         "mask_size": size,
         "concepts": len(CONCEPTS),
         "quantile": quantile,
-        "min_iou": min_iou,
+        "min_score": min_iou,
         "permutations": permutations,
+        "bootstrap": bootstrap,
         "seed": seed,
         "vlcam": __version__,
+        "notes": limits(n, maps[:, 0].size, settings, found),
+        "null": found.curve(),
     }
     sha256 = None if model is not None else _sha256(which, weights_folder() if folder is None else folder)
-    return NeuronNames(f"scenes-{which}", "features", sha256, probe, units)
+    return NeuronNames(f"scenes-{which}", "features", sha256, probe, found.units)
 
 
 def feature_batches(

@@ -373,7 +373,7 @@
         bar.style.width = (50 * one.share) / widest + "%";
         return make(
           "tr", { class: one.active ? "" : "silent" },
-          make("td", { class: "unit" }, String(one.unit)),
+          make("td", { class: "unit" }, data.neurons ? make("a", { href: data.neurons + "#unit-" + one.unit }, one.unit) : one.unit),
           make("td", { dir: "auto" }, one.name ?? "unnamed", one.active ? null : make("span", { class: "tag" }, "silent here")),
           make("td", { class: "bar" }, make("span", { class: "lever", "aria-hidden": "true" }, bar)),
           make("td", { class: "figure" }, one.shareText),

@@ -1,0 +1,414 @@
+"""Synonyms: the packaged table, what is the same, broader or apart, plurals, the concepts of a probe, and WordNet with and without it."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from vlcam.contracts import InputError
+from vlcam.neurons.nouns import plain, plural, singulars
+from vlcam.neurons.synonyms import Entry, Thesaurus, available_wordnet, merge_concepts
+from vlcam.neurons.wordnet import Nouns, WordNet
+
+KNOWN = Thesaurus()
+EVERY_NAME = [name for concept, entry in KNOWN.entries.items() for name in (concept, *entry.synonyms)]
+
+# the classes of Pascal VOC and some of COCO's and ADE20K's and ImageNet's, as they are spelt there, and what they are kinds of
+SPELT = {
+    "aeroplane": "vehicle",
+    "motorbike": "vehicle",
+    "diningtable": "furniture",
+    "tvmonitor": "electronics",
+    "sheep": "animal",
+    "cell phone": "electronics",
+    "wine glass": "container",
+    "donut": "food",
+    "hair drier": "hair dryer",
+    "couch": "furniture",
+    "armchair": "furniture",
+    "car, auto, automobile, machine, motorcar": "vehicle",
+    "person;individual;someone": "person",
+    "tabby, tabby cat": "animal",
+    "palm, palm tree": "palm",
+    "sea_outdoor-s": "water",
+    "Bookcases": "furniture",
+    "policemen": "person",
+    "butterflies": "animal",
+}
+
+
+# --- the table ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_table_is_a_forest_down_to_the_floor() -> None:
+    assert len(KNOWN.entries) >= 250
+    assert len(EVERY_NAME) == len(set(EVERY_NAME))
+    for concept, entry in KNOWN.entries.items():
+        assert entry.parent is None or entry.parent in KNOWN.entries, concept
+        chain = KNOWN.kinds_of(concept)
+        assert chain[0] == concept and len(chain) == len(set(chain)) <= 5
+        assert KNOWN.entries[chain[-1]].parent is None
+    roots = {KNOWN.kinds_of(concept)[-1] for concept, entry in KNOWN.entries.items() if entry.parent is not None}
+    assert {"vehicle", "furniture", "animal", "plant", "building", "food", "clothing", "person"} <= roots
+    too_broad = {
+        "entity",
+        "object",
+        "artifact",
+        "artefact",
+        "thing",
+        "whole",
+        "structure",
+        "matter",
+        "stuff",
+        "device",
+        "colour",
+    }
+    assert not too_broad & set(EVERY_NAME)
+
+
+@pytest.mark.parametrize(
+    "name", [*EVERY_NAME, *SPELT, "unheard of", "a-s -c outdoor", "/c/x/outdoor", "", " ; ", "Gizmos"]
+)
+def test_canonical_and_plain_are_idempotent(name: str) -> None:
+    once = KNOWN.canonical(name)
+    assert KNOWN.canonical(once) == once
+    assert plain(plain(name)) == plain(name)
+    assert KNOWN.canonical(name.upper()) == once
+
+
+def test_every_plural_leads_to_its_concept() -> None:
+    wrong = [
+        (name, plural(name))
+        for name in EVERY_NAME
+        if plural(name) not in EVERY_NAME and KNOWN.canonical(plural(name)) != KNOWN.canonical(name)
+    ]
+    assert wrong == []
+
+
+def test_pairs_that_are_kept_apart() -> None:
+    assert len(KNOWN.apart) > 50
+    for a, b in (sorted(pair) for pair in KNOWN.apart):
+        assert not KNOWN.same(a, b) and not KNOWN.related(a, b) and not KNOWN.related(b, a), (a, b)
+
+
+@pytest.mark.parametrize(("name", "root"), SPELT.items())
+def test_spellings_of_data_sets(name: str, root: str) -> None:
+    assert KNOWN.kinds_of(name)[-1] == root
+
+
+def test_words_with_two_senses_have_no_broader_concept() -> None:
+    assert [KNOWN.parent(name) for name in ("mouse", "crane", "bat", "glass", "orange", "seal", "chicken")] == [
+        None
+    ] * 7
+
+
+# --- questions ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "same", "related"),
+    [
+        ("sofa", "couch", True, True),
+        ("gray-c", "grey", True, True),
+        ("women", "woman", True, True),
+        ("gizmo", "gizmos", True, True),  # unknown words, too
+        ("street-s", "road", True, True),
+        ("bus", "vehicle", False, True),
+        ("furniture", "rocking chair", False, True),  # three steps up
+        ("red", "red star", False, True),
+        ("red star", "red", False, True),
+        ("blue star", "red star", False, False),
+        ("red", "blue", False, False),
+        ("car", "bus", False, False),  # both vehicles, but neither is a kind of the other
+        ("hot dogs", "dog", False, False),
+        ("hot dog", "food", False, True),
+        ("computer mouse", "mouse", False, False),
+        ("plant pot", "pot", False, False),
+        ("wheel", "bike", False, False),
+        ("glass", "glasses", False, False),
+        ("", "red", False, False),
+    ],
+)
+def test_same_and_related(a: str, b: str, same: bool, related: bool) -> None:
+    assert (KNOWN.same(a, b), KNOWN.same(b, a)) == (same, same)
+    assert (KNOWN.related(a, b), KNOWN.related(b, a)) == (related, related)
+
+
+@pytest.mark.parametrize(
+    ("names", "common"),
+    [
+        (["rocking chair", "sofa"], "seat"),
+        (["rocking chair", "sofa", "beds"], "furniture"),
+        (["taxi", "automobile"], "car"),
+        (["dog", "cat"], "animal"),
+        (["dog", "car"], None),
+        (["red", "red"], "red"),
+        (["red", "blue"], None),
+        (["gizmo"], "gizmo"),
+        ([], None),
+        (["", ""], None),
+    ],
+)
+def test_common(names: list[str], common: str | None) -> None:
+    assert KNOWN.common(names) == common
+    assert KNOWN.common(iter(names[::-1])) == common
+
+
+def test_plurals() -> None:
+    words = "person bookshelf snowman human ottoman foot city toy box bench fox glass roof potato piano sheep scissors grass"
+    many = "people bookshelves snowmen humans ottomans feet cities toys boxes benches foxes glasses roofs potatoes pianos sheep scissors grass"
+    assert [plural(word) for word in words.split()] == many.split()
+    assert KNOWN.plural("chest of drawers") == "chests of drawers" and plural("police officer") == "police officers"
+    assert plural("") == "" and plural("people") == "people" and plural("mice") == "mice"
+    assert [list(singulars(word)) for word in ("knives", "bus", "glass", "buses")] == [["knife"], [], [], ["bus"]]
+
+
+# --- the concepts of a probe --------------------------------------------------------------------------------------------
+
+
+def test_merged_and_broader_concepts() -> None:
+    probe = [
+        ("car", "object"),  # 0
+        ("Sofa", "object"),  # 1
+        ("couch", "object"),  # 2
+        ("bus", "object"),  # 3
+        ("red", "color"),  # 4
+        ("couch", "scene"),  # 5: another category
+        ("gizmos", "object"),  # 6
+        ("gizmo", "object"),  # 7
+        ("terrier", "object"),  # 8: the only animal
+        ("armchair", "object"),  # 9
+    ]
+    assert merge_concepts(probe, KNOWN) == [
+        (("car", "object"), (0,)),
+        (("Sofa", "object"), (1, 2)),
+        (("bus", "object"), (3,)),
+        (("red", "color"), (4,)),
+        (("couch", "scene"), (5,)),
+        (("gizmo", "object"), (6, 7)),
+        (("terrier", "object"), (8,)),
+        (("armchair", "object"), (9,)),
+        (("vehicle", "object"), (0, 3)),
+        (("seat", "object"), (1, 2, 9)),  # furniture would cover the same
+    ]
+
+
+def test_a_broader_concept_of_the_probe_has_its_kinds() -> None:
+    probe = [("vehicle", "object"), ("car", "object"), ("taxi", "object"), ("boat", "object"), ("dog", "object")]
+    assert merge_concepts(probe, KNOWN) == [
+        (("vehicle", "object"), (0, 1, 2, 3)),
+        (("car", "object"), (1, 2)),
+        (("taxi", "object"), (2,)),
+        (("boat", "object"), (3,)),
+        (("dog", "object"), (4,)),
+    ]
+
+
+def test_unrelated_concepts_stay_as_they_are() -> None:
+    probe = [
+        ("Red", "colour"),
+        ("star", "shape"),
+        ("red star", "pair"),
+        ("upper left", "region"),
+        ("hot dog", "object"),
+    ]
+    assert merge_concepts(probe, KNOWN) == [(concept, (place,)) for place, concept in enumerate(probe)]
+    assert merge_concepts([], KNOWN) == []
+
+
+# --- tables of one's own ------------------------------------------------------------------------------------------------
+
+
+def test_a_table_of_ones_own(tmp_path: Path) -> None:
+    path = tmp_path / "mine.json"
+    path.write_text(
+        '{"concepts": {"Bolt": {"synonyms": ["machine_screw"], "parent": "fastener"}, "fastener": {}}}', "utf-8"
+    )
+    mine = Thesaurus.read(path)
+    assert mine.canonical("machine screws") == "bolt" and mine.parent("bolt") == "fastener"
+    assert mine.canonical("couch") == "couch" and mine.apart == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"a": {"parent": "b"}}, r"the parent of 'a' is 'b', which is no concept of the table; add it"),
+        ({"a": {"parent": "b"}, "b": {"parent": "c"}, "c": {"parent": "b"}}, r"go round in a circle"),
+        ({"a": {"parent": "a"}}, r"go round in a circle"),
+        (
+            {"a": {"synonyms": ["c"]}, "b": {"synonyms": ["c"]}},
+            r"'c' is a name of 'a' and of 'b'; expected every name once",
+        ),
+        ({"a": {"synonyms": ["b"]}, "b": {}}, r"'b' is a name of 'a' and of 'b'"),
+        ({"a": {"synonyms": "b"}}, r"is no table of synonyms \(synonyms is no list\)"),
+        ({"a": {"parents": "b"}}, r"'parents' is unknown"),
+        ([], r"is no table of synonyms"),
+        (3, r"is no table of synonyms"),
+    ],
+)
+def test_bad_tables(tmp_path: Path, table: Any, message: str) -> None:
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps({"concepts": table}), "utf-8")
+    with pytest.raises(InputError, match=message):
+        Thesaurus.read(path)
+    with pytest.raises(InputError, match="can't be read as a table of synonyms"):
+        Thesaurus.read(tmp_path / "none.json")
+
+
+# --- WordNet ------------------------------------------------------------------------------------------------------------
+
+SENSES = (
+    # words and the broader senses, by place; the senses of a word are in the order of this list
+    (("entity",), ()),  # 0
+    (("artifact",), (0,)),  # 1
+    (("plant", "works", "industrial_plant"), (1,)),  # 2
+    (("vehicle",), (1,)),  # 3
+    (("wheeled_vehicle",), (3,)),  # 4
+    (("rickshaw", "jinrikisha"), (4,)),  # 5
+    (("organism",), (0,)),  # 6
+    (("plant", "flora", "plant_life"), (6,)),  # 7
+    (("herb", "herbaceous_plant"), (7,)),  # 8
+    (("basil", "sweet_basil"), (8,)),  # 9
+    (("refinery",), (2,)),  # 10
+    (("couch",), (0,)),  # 11: not the sense of the table
+    (("gewgaw", "bauble"), (1,)),  # 12
+    (("bauble", "trinket"), (1,)),  # 13
+)
+
+
+def write_wordnet(folder: Path) -> Path:
+    """WordNet's own file format with the nouns of SENSES and no other word; the folder is one for ``nltk.data.path``."""
+    home = folder / "corpora" / "wordnet"
+    home.mkdir(parents=True)
+    kinds = ("noun", "verb", "adj", "adv")
+    for name in ("cntlist.rev", "index.sense", *(f"{part}.{kind}" for part in ("index", "data") for kind in kinds)):
+        (home / name).write_text("", "utf-8")
+    for kind in kinds:
+        (home / f"{kind}.exc").write_text("mice mouse\n" if kind == "noun" else "", "utf-8")
+    (home / "lexnames").write_text("00\tadj.all\t3\n01\tadj.pert\t3\n02\tadv.all\t4\n03\tnoun.Tops\t1\n", "utf-8")
+    offsets = [0] * len(SENSES)
+    for _ in range(2):  # lines are of the same length whatever the offsets
+        lines = []
+        for place, (words, broader) in enumerate(SENSES):
+            names = " ".join(f"{word} 0" for word in words)
+            up = "".join(f"@ {offsets[one]:08d} n 0000 " for one in broader)
+            lines.append(f"{offsets[place]:08d} 03 n {len(words):02x} {names} {len(broader):03d} {up}| made up  \n")
+        offsets = [sum(map(len, lines[:place])) for place in range(len(lines))]
+    (home / "data.noun").write_text("".join(lines), "utf-8")
+    index: dict[str, list[int]] = {}
+    for place, (words, _) in enumerate(SENSES):
+        for word in words:
+            index.setdefault(word, []).append(offsets[place])
+    rows = (
+        f"{word} n {len(at)} 1 @ {len(at)} 0 {' '.join(f'{o:08d}' for o in at)}  \n"
+        for word, at in sorted(index.items())
+    )
+    (home / "index.noun").write_text("".join(rows), "utf-8")
+    return folder
+
+
+@pytest.fixture
+def no_wordnet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """An nltk that looks in one empty folder only."""
+    import nltk.data
+
+    monkeypatch.setattr(nltk.data, "path", [str(tmp_path)])
+    return tmp_path
+
+
+@pytest.fixture
+def with_wordnet(no_wordnet: Path) -> Thesaurus:
+    write_wordnet(no_wordnet)
+    assert available_wordnet()
+    return Thesaurus.with_wordnet()
+
+
+def test_without_wordnet(no_wordnet: Path) -> None:
+    assert not available_wordnet()
+    with pytest.raises(
+        InputError, match=r"nltk finds none .*python -m nltk.downloader wordnet.*NLTK_DATA.*nltk.data.path"
+    ):
+        Thesaurus.with_wordnet()
+    assert list(no_wordnet.iterdir()) == []  # nothing was fetched
+
+
+def test_a_broken_wordnet(no_wordnet: Path) -> None:
+    home = write_wordnet(no_wordnet) / "corpora" / "wordnet"
+    (home / "index.noun").write_text("plant n one two\n", "utf-8")
+    with pytest.raises(InputError, match=r"the WordNet in .* can't be read \(.*index\.noun.*downloader wordnet"):
+        Thesaurus.with_wordnet()
+
+
+def test_wordnet_knows_what_the_table_lacks(with_wordnet: Thesaurus) -> None:
+    known = with_wordnet
+    assert isinstance(known.nouns, WordNet) and isinstance(known.nouns, Nouns)
+    assert known.canonical("Jinrikishas") == "rickshaw" and known.same("jinrikisha", "rickshaw")
+    assert known.kinds_of("jinrikisha") == ("rickshaw", "wheeled vehicle", "vehicle")
+    assert known.kinds_of("sweet basil") == ("basil", "herb", "plant")
+    assert known.common(["rickshaw", "school bus"]) == "vehicle"
+    assert known.related("basil", "flora") and not known.related("basil", "rickshaw")
+
+
+def test_first_senses_do_not_mislead(with_wordnet: Thesaurus) -> None:
+    """A works is a plant in WordNet's first sense; in the table a plant grows. A couch is what the table says it is."""
+    known = with_wordnet
+    assert known.kinds_of("refinery") == ("refinery",)
+    assert known.kinds_of("couch") == ("sofa", "seat", "furniture")
+    assert known.parent("gewgaw") is None  # artefact and entity are beyond the floor
+    assert known.canonical("gewgaw") == "gewgaw" and known.canonical("trinket") == "trinket"
+    assert known.canonical("bauble") == "gewgaw"  # in its first sense
+    assert known.canonical("unheard of") == "unheard of" and known.parent("unheard of") is None
+
+
+def test_canonical_is_idempotent_with_wordnet(with_wordnet: Thesaurus) -> None:
+    for name in (*(word for words, _ in SENSES for word in words), *EVERY_NAME):
+        once = with_wordnet.canonical(name)
+        assert with_wordnet.canonical(once) == once, name
+    for name in EVERY_NAME:  # the table is asked first
+        assert with_wordnet.kinds_of(name) == KNOWN.kinds_of(name)
+
+
+class Crossing:
+    """Nouns whose broader senses go two ways, one of them to the table."""
+
+    def first(self, word: str, /) -> str | None:
+        return f"{word}.n.01" if word in ("quux", "foo", "vehicle") else None
+
+    def words(self, sense: str, /) -> tuple[str, ...]:
+        return (sense.removesuffix(".n.01"),)
+
+    def paths_up(self, sense: str, /) -> Iterator[tuple[str, ...]]:
+        yield from (("entity.n.01",), ("foo.n.01", "vehicle.n.01", "entity.n.01")) if sense == "quux.n.01" else ()
+
+
+def test_any_source_of_nouns_and_either_way_up() -> None:
+    known = Thesaurus({"vehicle": Entry()}, frozenset(), Crossing())
+    assert known.parent("quux") == "foo" and known.kinds_of("vehicle") == ("vehicle",)
+
+
+def test_words_are_joined_by_blanks_and_paths_are_in_order() -> None:
+    def synset(name: str, paths: list[list[str]], lemmas: list[str]) -> Any:
+        found = [[SimpleNamespace(name=lambda one=one: one) for one in path] for path in paths]
+        return SimpleNamespace(name=lambda: name, hypernym_paths=lambda: found, lemma_names=lambda: lemmas)
+
+    one = synset("a.n.01", [["z", "y", "x", "a.n.01"], ["z", "b", "a.n.01"], ["z", "a2", "a.n.01"]], ["A_b", "c"])
+    reader = SimpleNamespace(
+        synset=lambda _: one, synsets=lambda word, pos: [one] if (word, pos) == ("a_b", "n") else []
+    )
+    nouns = WordNet(reader)
+    assert nouns.first(" A b ") == "a.n.01" and nouns.first("c d") is None
+    assert nouns.words("a.n.01") == ("a b", "c")
+    assert list(nouns.paths_up("a.n.01")) == [("a2", "z"), ("b", "z"), ("x", "y", "z")]
+
+
+def test_nltk_is_imported_only_for_wordnet() -> None:
+    code = (
+        "import sys; from vlcam.neurons.synonyms import Thesaurus; "
+        "assert Thesaurus().same('couch', 'sofa'); sys.exit('nltk' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
