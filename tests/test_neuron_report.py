@@ -28,6 +28,7 @@ from vlcam.neurons.effects import Effects, effects
 from vlcam.neurons.probe import NOTHING, LabelMap, Sample
 from vlcam.neurons.report import confidence, document, report, write_report
 from vlcam.neurons.survey import survey
+from vlcam.photo import open_photo
 from vlcam.render import page
 from vlcam.render.page import policy
 from vlcam.scenes.sample import make
@@ -233,8 +234,12 @@ class TestCards:
 
     def test_photos_are_opened_once_and_only_if_shown(self, monkeypatch: pytest.MonkeyPatch) -> None:
         opened = list[object]()
-        real = cards_module.open_photo
-        monkeypatch.setattr(cards_module, "open_photo", lambda photo: opened.append(photo) or real(photo))
+
+        def counting(photo: Any) -> Any:
+            opened.append(photo)
+            return open_photo(photo)
+
+        monkeypatch.setattr(cards_module, "open_photo", counting)
         probe = Squares(60)
         cards = made(probe)
         shown = {one.picture for card in cards for one in (*card.top, *card.middle, *card.missed, *card.wrong)}
@@ -253,7 +258,8 @@ class TestCards:
         card = collect(names, activations(probe), probe, joined=[(("any", "colour"), (1, 2))])[0]
         labelled = [n for n in range(12) if n % 3]
         there = [n for n in labelled if any(probe.has(n))]
-        assert (card.precision, card.recall) == (1.0, pytest.approx(sum(n % 2 == 0 for n in there) / len(there)))
+        assert card.precision == 1.0
+        assert card.recall == pytest.approx(sum(n % 2 == 0 for n in there) / len(there))
 
     def test_names_without_a_category_find_their_concept(self) -> None:
         names = replace(NAMES, units=(replace(NAMES.units[0], category=None), *NAMES.units[1:]))
@@ -374,7 +380,7 @@ class TestConfidence:
             ("ambiguous", {"flags": ("ambiguous", "few")}),
             ("ambiguous", {"flags": ("polysemantic",)}),
         ):
-            assert confidence(replace(self.SURE, **changes)) == word  # type: ignore[arg-type]
+            assert confidence(replace(self.SURE, **changes)) == word
         assert confidence(NeuronName(0, "dead")) is None
         assert confidence(NeuronName(0, "unnamed", p=0.001)) is None
 

@@ -123,15 +123,15 @@ class TestReport:
         tab = show(report(many(30)))
         head = tab.get_by_role("button", name="IoU")
         head.click()
-        scores = [float(one) for one in rows(tab, 4) if one != "–"]
+        scores = [float(one) for one in rows(tab, 5) if one != "–"]
         assert scores == sorted(scores, reverse=True)
-        assert rows(tab, 4)[-3:] == ["–"] * 3
+        assert rows(tab, 5)[-3:] == ["–"] * 3
         assert tab.locator("th[aria-sort]").get_attribute("aria-sort") == "descending"
         assert tab.evaluate("document.activeElement.dataset.sort") == "score"
         tab.keyboard.press("Enter")
-        scores = [float(one) for one in rows(tab, 4) if one != "–"]
+        scores = [float(one) for one in rows(tab, 5) if one != "–"]
         assert scores == sorted(scores)
-        assert rows(tab, 4)[-3:] == ["–"] * 3
+        assert rows(tab, 5)[-3:] == ["–"] * 3
         tab.get_by_role("button", name="Name", exact=True).click()
         assert rows(tab, 1)[0] == "name 0"
         as_cards(tab)

@@ -116,7 +116,9 @@ def test_iou_as_in_the_textbook(quantile: float) -> None:
         order = np.argsort(-row)
         assert unit.score == pytest.approx(row[order[0]], rel=1e-12)
         got = (
-            unit.alternatives if unit.state == "unnamed" else ((unit.name, unit.category, unit.score), *unit.alternatives)
+            unit.alternatives
+            if unit.state == "unnamed"
+            else ((unit.name, unit.category, unit.score), *unit.alternatives)
         )
         assert [one[:2] for one in got] == [CONCEPTS[c] for c in order if row[c] > 0][: len(got)]
         assert [one[2] for one in got] == pytest.approx([row[c] for c in order[: len(got)]], rel=1e-12)

@@ -9,10 +9,9 @@ import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-from click import Context
 from typer.core import TyperGroup
 
 app = typer.Typer(
@@ -31,7 +30,7 @@ app.add_typer(scenes_app, name="scenes")
 class _ListByDefault(TyperGroup):
     """A group that takes "vlcam neurons captioner" for "vlcam neurons list captioner"."""
 
-    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         asked = next((one for one in args if not one.startswith("-")), None)
         if not {"--help", "-h"} & set(args[:1]) and (asked is None or asked not in self.commands):
             args = ["list", *args]
@@ -230,6 +229,7 @@ def classify(
     layer: LayerOption = None,
     method: MethodOption = "gradcam",
     ranking: RankingOption = "contribution",
+    names: NamesOption = None,
     model: ModelOption = None,
     arch: ArchOption = None,
     revision: RevisionOption = None,
@@ -248,6 +248,7 @@ def classify(
         layer=layer,
         method=method,
         ranking=ranking,
+        names=names,
         model=model,
         arch=arch,
         revision=revision,
@@ -272,6 +273,7 @@ def caption(
     layer: LayerOption = None,
     method: MethodOption = "gradcam",
     ranking: RankingOption = "contribution",
+    names: NamesOption = None,
     model: ModelOption = None,
     revision: RevisionOption = None,
     prompt: PromptOption = None,
@@ -292,6 +294,7 @@ def caption(
         layer=layer,
         method=method,
         ranking=ranking,
+        names=names,
         beams=beams,
         model=model,
         revision=revision,
@@ -317,6 +320,7 @@ def vqa(
     layer: LayerOption = None,
     method: MethodOption = "gradcam",
     ranking: RankingOption = "contribution",
+    names: NamesOption = None,
     model: ModelOption = None,
     revision: RevisionOption = None,
     prompt: PromptOption = None,
@@ -339,6 +343,7 @@ def vqa(
         layer=layer,
         method=method,
         ranking=ranking,
+        names=names,
         model=model,
         revision=revision,
         prompt=prompt,
@@ -380,7 +385,6 @@ def neurons_list(
 
 @neurons_app.command("name")
 def neurons_name(
-    ctx: typer.Context,
     out: Annotated[Path, typer.Option("--out", help="Folder for names.json and names.csv.", show_default=False)],
     model: NamedModelOption = "scenes/captioner",
     probe: ProbeOption = "scenes",
@@ -410,14 +414,14 @@ def neurons_name(
     cache: CacheOption = None,
 ) -> None:
     """Name the channels of a model's layer by what is in the pictures where they fire."""
+    options = dict(locals())
     from vlcam.neuron_commands import run_name, wanted_of
 
-    run_name(wanted_of(ctx.params), out)
+    run_name(wanted_of(options), out)
 
 
 @neurons_app.command("report")
 def neurons_report(
-    ctx: typer.Context,
     out: Annotated[
         Path, typer.Option("--out", help="Folder for report.html, names.json and names.csv.", show_default=False)
     ],
@@ -454,9 +458,10 @@ def neurons_report(
     cache: CacheOption = None,
 ) -> None:
     """Name the channels (or take names from a file) and write one page about all of them, with pictures."""
+    options = dict(locals())
     from vlcam.neuron_commands import run_report, wanted_of
 
-    run_report(wanted_of(ctx.params), out, given=names, exemplars=exemplars, photos=photos)
+    run_report(wanted_of(options), out, given=names, exemplars=exemplars, photos=photos)
 
 
 @neurons_app.command("evaluate")

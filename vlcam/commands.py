@@ -1,10 +1,12 @@
 """What classify, caption and vqa of :mod:`vlcam.cli` do. Imported when a command runs, never before."""
 
+import os
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, final
+from urllib.parse import quote
 
 import torch
 from PIL import Image
@@ -14,6 +16,8 @@ from vlcam.contracts import Gain, InputError, LayerError, Request, Task, VlcamEr
 from vlcam.explainer import RANKINGS, check_layer, explain
 from vlcam.explanation import Explanation
 from vlcam.methods import method as find_method
+from vlcam.neurons import NeuronNames, read_names
+from vlcam.neurons.name_files import names_in
 from vlcam.output import check_folder, dumps, slug, staged, to_json, without_surrogates, write_text
 from vlcam.render import page
 from vlcam.scenes.record import SPLITS, Split
@@ -44,6 +48,7 @@ class Wanted:
     layer: str | None = None
     method: str = "gradcam"
     ranking: str = "contribution"
+    names: Path | None = None
     beams: int = 1
     measure: str = "log-probability"
     gain: str | None = None
@@ -95,6 +100,9 @@ def run_task(kind: TaskKind, images: Sequence[str], wanted: Wanted, *, out: Path
     """Explain each image and return the exit code: 1 if some could not be explained; the others are finished."""
     if out is not None:
         check_folder(out)
+    names = None if wanted.names is None else read_names(names_in(wanted.names))
+    if names is not None and wanted.layer is None:
+        wanted = replace(wanted, layer=names.layer)
     task = _open_task(kind, wanted)
     _check(task, wanted)
     done: list[tuple[str, Explanation]] = []
@@ -102,7 +110,7 @@ def run_task(kind: TaskKind, images: Sequence[str], wanted: Wanted, *, out: Path
     with console.bar("explaining") if as_json else nullcontext() as advance:
         for number, source in enumerate(images, 1):
             try:
-                explanation = _explain_one(task, source, wanted)
+                explanation = _explain_one(task, source, wanted, names)
             except LayerError:  # no image could mend that
                 raise
             except VlcamError as error:
@@ -113,7 +121,10 @@ def run_task(kind: TaskKind, images: Sequence[str], wanted: Wanted, *, out: Path
                     summary.show(explanation)
             if advance is not None:
                 advance(number, len(images))
-    files = write_results(out, [explanation for _, explanation in done]) if out is not None and done else None
+    files = None
+    if out is not None and done:
+        report = None if wanted.names is None else report_beside(wanted.names, out)
+        files = write_results(out, [explanation for _, explanation in done], neurons=report)
     if as_json:
         console.data(dumps(to_json(done, failed, files)))
     for source, why in failed:
@@ -142,10 +153,23 @@ def _split(name: str) -> Split:
     return found
 
 
-def write_results(out: Path, explanations: Sequence[Explanation], *, title: str = "vlcam") -> list[dict[str, str]]:
+def report_beside(names: Path, out: Path) -> str | None:
+    """The way from a page in ``out`` to the neuron report beside the names, if there is one."""
+    report = names_in(names).with_name("report.html")
+    if not report.is_file() or report.resolve() == (out / "report.html").resolve():
+        return None
+    try:
+        return quote(Path(os.path.relpath(report.resolve(), out.resolve())).as_posix())
+    except ValueError:  # on another drive
+        return None
+
+
+def write_results(
+    out: Path, explanations: Sequence[Explanation], *, title: str = "vlcam", neurons: str | None = None
+) -> list[dict[str, str]]:
     """Write ``report.html``, and for each image a picture and the saved explanation: all of it or nothing.
 
-    Returns the paths of each explanation's files.
+    ``neurons`` is the neuron report that the page's units link to. Returns the paths of each explanation's files.
     """
     files = []
     with staged(out) as folder:
@@ -154,7 +178,7 @@ def write_results(out: Path, explanations: Sequence[Explanation], *, title: str 
             explanation.figure().save(folder / f"{name}.png")
             explanation.save(folder / f"{name}.safetensors")
             files.append({"figure": str(out / f"{name}.png"), "explanation": str(out / f"{name}.safetensors")})
-        write_text(folder / "report.html", page(explanations, title=title))
+        write_text(folder / "report.html", page(explanations, title=title, neurons=neurons))
     console.say(f"Wrote {out / 'report.html'}")
     return files
 
@@ -208,9 +232,9 @@ def _check(task: Task, wanted: Wanted) -> None:
             task.prepare(blank, Request(caption=word))
 
 
-def _explain_one(task: Task, source: str, wanted: Wanted) -> Explanation:
+def _explain_one(task: Task, source: str, wanted: Wanted, names: NeuronNames | None) -> Explanation:
     image, name = open_image(source)
-    return explain(
+    explanation = explain(
         task,
         image,
         targets=wanted.targets,
@@ -221,8 +245,14 @@ def _explain_one(task: Task, source: str, wanted: Wanted) -> Explanation:
         method=wanted.method,
         layer=wanted.layer,
         ranking=wanted.ranking,
+        names=names,
         prompt=wanted.prompt,
         measure=wanted.scored(),
         gain=wanted.without(),
         name=name,
     )
+    if names is not None and explanation.neurons is None:
+        raise LayerError(
+            f"the names are of layer {names.layer!r}, and layer {explanation.layer!r} is explained; give --layer {names.layer}"
+        )
+    return explanation

@@ -67,10 +67,10 @@ class Evidence:
 @final
 @dataclass(frozen=True)
 class NamedEvidence:
-    """Channels of one name in one of the four cases: ``supports`` (for, active), ``missing`` (for, silent), ``opposes`` (against,
-    active), ``absent`` (against, silent: its absence helps).
+    """Channels of one name in one of four cases.
 
-    ``units`` come strongest first. ``share`` is their part of all positive (``supports``) or, with a minus, of all negative
+    ``supports``: for the target and active; ``missing``: for it and silent; ``opposes``: against it and active; ``absent``: against
+    it and silent, so its absence helps. ``units`` come strongest first. ``share`` is their part of all positive (``supports``) or, with a minus, of all negative
     (``opposes``) contributions in this image; silent channels have none: 0.
     """
 

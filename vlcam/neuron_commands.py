@@ -11,7 +11,7 @@ from vlcam.contracts import InputError, Request, Task
 from vlcam.neurons.cards import collect
 from vlcam.neurons.effects import effects
 from vlcam.neurons.models import Named, name_and_keep, settled
-from vlcam.neurons.name_files import read_names
+from vlcam.neurons.name_files import names_in, read_names
 from vlcam.neurons.names import NeuronNames
 from vlcam.neurons.naming import Settings
 from vlcam.neurons.opening import open_probe
@@ -94,11 +94,6 @@ def run_list(model: str, *, names: Path | None, unit: int | None, concept: str |
         summary.show_unit(found, chosen[0])
     else:
         summary.show_names(found, chosen)
-
-
-def names_in(path: Path) -> Path:
-    """The file of names: the path itself, or ``names.json`` in a folder that ``vlcam neurons`` wrote."""
-    return path / "names.json" if path.is_dir() else path
 
 
 def run_name(wanted: Wanted, out: Path) -> None:

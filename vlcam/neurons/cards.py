@@ -329,7 +329,9 @@ def _concepts(unit: NeuronName, probe: Probe, joined: Joined) -> Members:
 
 def _shown(found: Labelled, members: Members) -> Bool[np.ndarray, "rows columns"]:
     """Where a picture shows any of some concepts."""
-    shown: Bool[np.ndarray, "rows columns"] = np.logical_or.reduce(found.masks[np.isin(found.concepts, members)], axis=0)
+    shown: Bool[np.ndarray, "rows columns"] = np.logical_or.reduce(
+        found.masks[np.isin(found.concepts, members)], axis=0
+    )
     return shown
 
 

@@ -18,7 +18,7 @@ from vlcam.geometry import to_photo
 from vlcam.render.overlay import grown, ring
 
 QUALITY: Final = 72
-_DIMMED: Final = 0.35
+_DIMMED: Final = 0.42
 _MARGIN: Final = 0.1  # of the region's sides, around a crop
 _SMALLEST: Final = 1 / 8  # of the photo's longer side: the side of a crop
 _THINNEST: Final = 8

@@ -15,9 +15,9 @@ from vlcam import __version__
 from vlcam.contracts import Geometry, InputError, Request, Task
 from vlcam.neurons.activations import Activations, Plain, watch
 from vlcam.neurons.fired import chunks, unit_thresholds
+from vlcam.neurons.limits import METHODS, SMALL, limits
 from vlcam.neurons.marks import Marks
 from vlcam.neurons.names import NeuronNames
-from vlcam.neurons.limits import METHODS, SMALL, limits
 from vlcam.neurons.naming import Found, Progress, Settings, name_by_masks, name_by_words
 from vlcam.neurons.probe import Concept, Labelled, Probe, WordProbe, categories_of
 from vlcam.neurons.rasters import rasterise

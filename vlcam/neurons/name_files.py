@@ -28,6 +28,11 @@ _HEAD: Final = ("format", "version", "model", "layer", "weights_sha256", "probe"
 _FIELDS: Final = tuple(field.name for field in fields(NeuronName))
 
 
+def names_in(path: Path) -> Path:
+    """The file of names: the path itself, or ``names.json`` in a folder that ``vlcam neurons`` wrote."""
+    return path / "names.json" if path.is_dir() else path
+
+
 def read_names(
     path: str | Path,
     *,
@@ -55,16 +60,16 @@ def read_names(
         raise InputError(f"format {format!r} was given; expected one of {', '.join(FORMATS)}")
     text, where = _read(path, None)
     if format == "json" or (format == "auto" and text.lstrip().startswith("{")):
-        head, found = _parse_json(text, where)
+        head, objects = _parse_json(text, where)
         for what, given in (("model", model), ("layer", layer)):
             if given not in (None, head[what]):
                 raise InputError(
                     f"{where} names the {what} {head[what]!r}; {given!r} was asked for: give the file for that"
                 )
         with _of(where):
-            names = NeuronNames(**head, units=found)
+            names = NeuronNames(**head, units=objects)
         return replace(
-            names, units=_complete(_limited(found, min_score), len(found) if units is None else units, where)
+            names, units=_complete(_limited(objects, min_score), len(objects) if units is None else units, where)
         )
     kind, rows = read_table(text, where, next((one for one in KINDS if one == format), None))
     found, chosen = units_of(rows, kind, layer, where)
@@ -84,8 +89,14 @@ def read_names(
 
 def json_of(names: NeuronNames) -> str:
     """As JSON text, one line a unit, the same for the same names."""
-    head = {"format": FORMAT, "version": VERSION, "model": names.model, "layer": names.layer}
-    head |= {"weights_sha256": names.weights_sha256, "probe": dict(names.probe)}
+    head = {
+        "format": FORMAT,
+        "version": VERSION,
+        "model": names.model,
+        "layer": names.layer,
+        "weights_sha256": names.weights_sha256,
+        "probe": dict(names.probe),
+    }
     start = json.dumps(head, indent=1, allow_nan=False, ensure_ascii=False)[:-2]
     rows = ",\n  ".join(json.dumps(asdict(unit), allow_nan=False, ensure_ascii=False) for unit in names.units)
     return f'{start},\n "units": [\n  {rows}\n ]\n}}'
@@ -130,8 +141,12 @@ def _parse_json(text: str, where: str) -> tuple[dict[str, Any], tuple[NeuronName
         if not isinstance(found["probe"], dict) or not isinstance(found["units"], list):
             raise TypeError("probe is no object, or units no list")
         weights = found["weights_sha256"]
-        head = {"model": _text(found["model"]), "layer": _text(found["layer"]), "probe": found["probe"]}
-        head |= {"weights_sha256": None if weights is None else _text(weights)}
+        head = {
+            "model": _text(found["model"]),
+            "layer": _text(found["layer"]),
+            "weights_sha256": None if weights is None else _text(weights),
+            "probe": found["probe"],
+        }
         with _of(where):
             return head, tuple(_from_object(row) for row in found["units"])
     except (TypeError, ValueError, OverflowError) as error:

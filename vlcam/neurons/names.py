@@ -136,7 +136,9 @@ class NeuronNames:
             )
         if isinstance(target, TargetView):
             if target.explanation is not explanation:
-                raise InputError("the target is that of another explanation; give one of this explanation, or its label")
+                raise InputError(
+                    "the target is that of another explanation; give one of this explanation, or its label"
+                )
             view = target
         else:
             view = explanation[0 if target is None else target]

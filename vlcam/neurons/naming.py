@@ -43,6 +43,9 @@ LEAST: Final = {"iou": 0.04, "auprc": 0.0, "correlation": 0.1, "soft-wpmi": 0.0,
 """The least score of a name, if none is given. 0.04 is Network Dissection's."""
 
 UNSTABLE, AMBIGUOUS, FEW = 0.5, 0.1, 10
+SECOND: Final = 0.5
+"""A further, unrelated name counts from this part of the name's own score on."""
+
 _ALTERNATIVES: Final = 4
 _RIVALS: Final = 10
 
@@ -315,7 +318,8 @@ def _also(
         name = int(best[unit])
         for other in chosen[unit].tolist():
             apart = other != name and not any(related(concepts[other][0], concepts[c][0]) for c in [name, *out[unit]])
-            if apart and min(scores[unit, other], besides(found, marks, unit, name, other)) >= limit[unit]:
+            strong = scores[unit, other] >= max(SECOND * scores[unit, name], limit[unit])
+            if apart and strong and besides(found, marks, unit, name, other) >= limit[unit]:
                 out[unit].append(other)
     return out
 

@@ -73,7 +73,7 @@ def plain(name: str) -> str:
     >>> [plain(name) for name in ("red-c", "street-s", "church_outdoor", "/c/church/outdoor", "T-Shirt", "sofa; couch")]
     ['red', 'street', 'church', 'church', 't-shirt', 'sofa']
     """
-    return next(iter(names_in(name)), "")
+    return next((one for one in map(_plain_one, re.split(r"\s*[;,]\s*", name)) if one), "")
 
 
 def plural(noun: str) -> str:
@@ -87,11 +87,6 @@ def plural(noun: str) -> str:
         return f"{plural(head)}{preposition}{rest}"
     before, blank, last = noun.rpartition(" ")
     return f"{before}{blank}{_plural_word(last)}"
-
-
-def names_in(name: str) -> tuple[str, ...]:
-    """The different names that one label lists, plain."""
-    return tuple(dict.fromkeys(one for one in map(_plain_one, re.split(r"\s*(?:;|,)\s*", name)) if one))
 
 
 def _plain_one(name: str) -> str:
@@ -115,7 +110,8 @@ def _plural_word(word: str) -> str:
 
 def singulars(name: str) -> Iterator[str]:
     """What a name may be the plural of: only names whose plural it is."""
-    before, blank, last = name.rpartition(" ")
+    head, preposition, rest = name.partition(" of ")
+    before, blank, last = head.rpartition(" ")
     guesses = [one for one, many in _IRREGULAR.items() if many == last]
     guesses += [
         last.removesuffix(_IRREGULAR[ending]) + ending for ending in _ENDINGS if last.endswith(_IRREGULAR[ending])
@@ -123,4 +119,8 @@ def singulars(name: str) -> Iterator[str]:
     guesses += [last[:-3] + "y"] if last.endswith("ies") else []
     guesses += [last[:-2]] if last.endswith("es") else []
     guesses += [last[:-1]] if last.endswith("s") else []
-    yield from (f"{before}{blank}{one}" for one in guesses if one and _plural_word(one) == last)
+    yield from (
+        f"{before}{blank}{one}{preposition}{rest}"
+        for one in dict.fromkeys(guesses)
+        if one and _plural_word(one) == last
+    )

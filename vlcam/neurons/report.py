@@ -228,7 +228,9 @@ def _unit(
         "hurts": [] if effects is None else [_effect(one) for one in effects.hurt(unit.unit)],
         "card": None if card is None else _card(card),
     }
-    return out | {key: _finite(getattr(unit, key)) for key in ("p", "auprc", "correlation", "stability", "margin")}
+    dead = unit.state == "dead"  # whatever was measured of a unit that never fires says nothing
+    measures = ("p", "auprc", "correlation", "stability", "margin")
+    return out | {key: None if dead else _finite(getattr(unit, key)) for key in measures}
 
 
 def _card(card: Card) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, final
 
 from vlcam.contracts import InputError
-from vlcam.neurons.nouns import names_in, plain, plural, singulars
+from vlcam.neurons.nouns import plain, plural, singulars
 from vlcam.neurons.probe import Concept
 from vlcam.neurons.wordnet import Nouns, available_wordnet, open_wordnet
 
@@ -32,6 +32,18 @@ class Entry:
     synonyms: tuple[str, ...] = ()
     parent: str | None = None
     sense: str | None = None
+
+
+_Table = tuple[Mapping[str, Entry], frozenset[frozenset[str]]]
+"""Concepts by name, and pairs of names that are kept apart."""
+
+
+def _concepts() -> Mapping[str, Entry]:
+    return _packaged()[0]
+
+
+def _pairs() -> frozenset[frozenset[str]]:
+    return _packaged()[1]
 
 
 @final
@@ -51,8 +63,8 @@ class Thesaurus:
     (False, True)
     """
 
-    entries: Mapping[str, Entry] = field(default_factory=lambda: _packaged()[0])
-    apart: frozenset[frozenset[str]] = field(default_factory=lambda: _packaged()[1])
+    entries: Mapping[str, Entry] = field(default_factory=_concepts)
+    apart: frozenset[frozenset[str]] = field(default_factory=_pairs)
     nouns: Nouns | None = None
 
     def __post_init__(self) -> None:
@@ -80,17 +92,19 @@ class Thesaurus:
         return cls(nouns=open_wordnet())
 
     def canonical(self, name: str) -> str:
-        """The one name for all that means the same; of an unknown name, the name itself as :func:`plain` gives it."""
-        names = names_in(name)
-        known = next((concept for concept in map(self._in_table, names) if concept is not None), None)
-        if known is not None:
-            return known
-        if self.nouns is not None:
-            for one in names:
-                sense = self.nouns.first(one)
+        """The one name for all that means the same; of an unknown name, the name itself as :func:`plain` gives it.
+
+        Of a label that lists several names, only the first counts: the others are often shared, as in ImageNet's "lesser panda, red
+        panda, panda" and "giant panda, panda".
+        """
+        own = plain(name)
+        known = self._in_table(own)
+        if known is None and self.nouns is not None:
+            for form in (own, *singulars(own)):
+                sense = self.nouns.first(form)
                 if sense is not None:
-                    return self._called(sense) or one
-        return next(iter(names), "")
+                    return self._called(sense) or form
+        return own if known is None else known
 
     def same(self, a: str, b: str) -> bool:
         """Whether two names mean the same: synonyms, or one the plural of the other."""
@@ -222,10 +236,10 @@ def merge_concepts(concepts: Iterable[Concept], thesaurus: Thesaurus) -> list[tu
         for broader in thesaurus.kinds_of(own[0])[1:]:
             key = (broader, own[1])
             kinds = below[key]
-            places = tuple(sorted(place for kind in kinds for place in groups[kind]))
-            if key not in groups and len(kinds) > 1 and (own[1], places) not in covered:
-                covered.add((own[1], places))
-                out.append((key, places))
+            union = tuple(sorted(place for kind in kinds for place in groups[kind]))
+            if key not in groups and len(kinds) > 1 and (own[1], union) not in covered:
+                covered.add((own[1], union))
+                out.append((key, union))
     return out
 
 
@@ -233,11 +247,11 @@ def merge_concepts(concepts: Iterable[Concept], thesaurus: Thesaurus) -> list[tu
 
 
 @lru_cache(maxsize=1)
-def _packaged() -> tuple[Mapping[str, Entry], frozenset[frozenset[str]]]:
+def _packaged() -> _Table:
     return _parse(files("vlcam.neurons").joinpath("synonyms.json").read_text("utf-8"), "the table of synonyms")
 
 
-def _parse(text: str, where: str) -> tuple[Mapping[str, Entry], frozenset[frozenset[str]]]:
+def _parse(text: str, where: str) -> _Table:
     """Concepts and pairs kept apart; InputError if it is no such table."""
     try:
         found = json.loads(text)

@@ -123,7 +123,11 @@ def tell(
 
 
 def tell_contrast(
-    target: Target, supports: Sequence[Group], opposes: Sequence[Group], missing: Sequence[Group], helping: Sequence[Group]
+    target: Target,
+    supports: Sequence[Group],
+    opposes: Sequence[Group],
+    missing: Sequence[Group],
+    helping: Sequence[Group],
 ) -> list[str]:
     """The same for one thing rather than another: what speaks for which of the two."""
     this, _, that = target.label.partition(" rather than ")

@@ -1,10 +1,14 @@
-"""WordNet's nouns through nltk, for those who have it: never downloaded, and nltk is imported only when it is asked for.
+"""WordNet's nouns (Fellbaum 1998), for those who have them: found where nltk finds them, and never downloaded.
 
-A noun has senses, the most usual first; here a word means its first one. The hypernyms of a sense are the broader ones. Since nltk 3.10 a
-corpus is read only below the folders of ``nltk.data.path``.
+A noun has senses, the most usual first; here a word means its first one. The hypernyms of a sense are the broader ones. nltk knows where
+the files are (since 3.10 it reads only below the folders of ``nltk.data.path``), and is imported only when WordNet is asked for. The two
+files of nouns are read here: nltk's own reader keeps files open and reads all other parts of speech as well.
+
+``index.noun`` has a line a word: the word, the part of speech, the number of senses, some counts, and the senses as byte offsets into
+``data.noun``. There a line is a sense: offset, two numbers, the number of words (hexadecimal), each word with a number, the number of
+pointers, each pointer as symbol, offset, part of speech and a number; then a gloss. The symbols of hypernyms are ``@`` and ``@i``.
 """
 
-import warnings
 from collections.abc import Iterator
 from typing import Any, Final, Protocol, final, runtime_checkable
 
@@ -36,24 +40,59 @@ class Nouns(Protocol):
 
 @final
 class WordNet:
-    """nltk's reader of WordNet. Satisfies :class:`Nouns`."""
+    """WordNet's files of nouns. Satisfies :class:`Nouns`.
 
-    def __init__(self, reader: Any) -> None:
-        self._reader = reader
+    Args:
+        index: the text of ``index.noun``.
+        data: the bytes of ``data.noun``.
+    """
+
+    def __init__(self, index: str, data: bytes) -> None:
+        self._data = data
+        self._senses: dict[str, tuple[int, ...]] = {}
+        for line in index.splitlines():
+            if line and not line.startswith(" "):  # the licence is indented
+                word, _, count, *rest = line.split()
+                self._senses[word] = tuple(int(offset) for offset in rest[-int(count) :])
 
     def first(self, word: str, /) -> str | None:
-        """The most usual sense of a noun, or of its singular."""
-        found = self._reader.synsets(word.strip().lower().replace(" ", "_"), pos="n")
-        return str(found[0].name()) if found else None
+        """The most usual sense of a noun."""
+        senses = self._senses.get(_key(word))
+        return self._name(senses[0]) if senses else None
 
     def words(self, sense: str, /) -> tuple[str, ...]:
         """The words for a sense."""
-        return tuple(name.lower().replace("_", " ") for name in self._reader.synset(sense).lemma_names())
+        return tuple(word.lower().replace("_", " ") for word in self._line(self._offset(sense))[0])
 
     def paths_up(self, sense: str, /) -> Iterator[tuple[str, ...]]:
         """The ways to the root, the shortest first, in a fixed order."""
-        paths = [[one.name() for one in path[:-1][::-1]] for path in self._reader.synset(sense).hypernym_paths()]
-        yield from (tuple(path) for path in sorted(paths, key=lambda path: (len(path), path)))
+        paths = self._above(self._offset(sense))
+        yield from sorted((tuple(map(self._name, path)) for path in paths), key=lambda path: (len(path), path))
+
+    def _above(self, offset: int) -> Iterator[tuple[int, ...]]:
+        broader = self._line(offset)[1]
+        if not broader:
+            yield ()
+        for one in broader:
+            yield from ((one, *path) for path in self._above(one))
+
+    def _line(self, offset: int) -> tuple[tuple[str, ...], tuple[int, ...]]:
+        """The words of a sense, and the offsets of the broader ones."""
+        end = self._data.find(b"\n", offset)
+        cells = self._data[offset : len(self._data) if end < 0 else end].decode("utf-8").partition("|")[0].split()
+        if not cells or int(cells[0]) != offset:
+            raise InputError(f"data.noun of WordNet has no sense at byte {offset}, though its index says so; {_HINT}")
+        words, pointers = 4, 4 + 2 * int(cells[3], 16) + 1
+        links = [cells[at : at + 4] for at in range(pointers, pointers + 4 * int(cells[pointers - 1]), 4)]
+        return tuple(cells[words : pointers - 1 : 2]), tuple(int(link[1]) for link in links if link[0] in ("@", "@i"))
+
+    def _name(self, offset: int) -> str:
+        word = self._line(offset)[0][0].lower()
+        return f"{word}.n.{self._senses[word].index(offset) + 1:02d}"
+
+    def _offset(self, sense: str) -> int:
+        word, _, number = sense.rsplit(".", 2)
+        return self._senses[word][int(number) - 1]
 
 
 def available_wordnet() -> bool:
@@ -71,17 +110,22 @@ def open_wordnet() -> WordNet:
     if root is None:
         raise InputError(f"WordNet was asked for but nltk finds none on this computer; {_HINT}")
     try:
-        from nltk.corpus.reader.wordnet import WordNetCorpusReader
+        return WordNet(_read(root, "index.noun").decode("utf-8"), _read(root, "data.noun"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"the WordNet in {root} can't be read ({error}); {_HINT}") from error
 
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that only English words are known
-            return WordNet(WordNetCorpusReader(root, None))
-    except Exception as error:  # whatever a broken file makes the reader raise
-        raise InputError(f"the WordNet in {root} can't be read ({type(error).__name__}: {error}); {_HINT}") from error
+
+def _key(word: str) -> str:
+    return "_".join(word.lower().split())
+
+
+def _read(root: Any, name: str) -> bytes:
+    with root.join(name).open() as file:
+        return bytes(file.read())
 
 
 def _root() -> Any:
-    """Where the files are, as nltk has it; None if it finds none."""
+    """Where the files are, a path of nltk's; None if it finds none."""
     from nltk import data
 
     for place in _PLACES:

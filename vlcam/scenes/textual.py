@@ -7,15 +7,18 @@ speak for it, and other colours speak against it; all other names have no sign t
 pair only, so there names of other colours and shapes have no sign either.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Final, final
+from collections import Counter
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, final
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float, Int64
+from numpy.random import Generator
 
 from vlcam.contracts import Target
-from vlcam.explanation import NamedEvidence
+from vlcam.explanation import NamedEvidence, TargetView
+from vlcam.neurons import NeuronNames
 from vlcam.neurons.probe import Concept
 from vlcam.scenes.concepts import CONCEPTS, REGIONS
 from vlcam.scenes.grammar import SINGULARS
@@ -99,15 +102,19 @@ MEASURES: Final = {
     "recall": "visible names that are told",
     "recall, own words": "visible names with a word of the target that are told",
     "hallucination": "supports names neither visible nor relevant",
-    "distractors": "supports names that are visible, but not relevant",
+    "distractors": "of the visible supports names, those not relevant (where the target has words of the scene)",
     "absence precision": "names said to be absent that are not visible",
     "sign accuracy": "names whose sign agrees with the words' meaning",
 }
-"""What is counted of the claims of a text. Of hallucination and distractors less is better."""
+"""What is counted of the claims of a text. Of hallucination and distractors less is better; a distractor is true, only beside the point."""
 
 
 def count(
-    said: Sequence[Claim], target: Target, question: str | None, shown: frozenset[Concept], vocabulary: frozenset[Concept]
+    said: Sequence[Claim],
+    target: Target,
+    question: str | None,
+    shown: frozenset[Concept],
+    vocabulary: frozenset[Concept],
 ) -> Counts:
     """Compare what a text says of one target with the scene; ``vocabulary`` are all names that it could say."""
     about = words_of(f"{target.label} {question or ''}")
@@ -123,13 +130,124 @@ def count(
     out.add("recall", len(supports & could), len(could))
     out.add("recall, own words", len(supports & own), len(own))
     out.add("hallucination", len(supports - shown - relevant), len(supports))
-    out.add("distractors", len((supports & shown) - relevant), len(supports))
+    if about:
+        out.add("distractors", len((supports & shown) - relevant), len(supports & shown))
     out.add("absence precision", sum(one not in shown for one in silent), len(silent))
     signs = [(1 if case in ("supports", "missing") else -1, sign(name, target)) for case, name, _ in said]
     out.add("sign accuracy", sum(claimed == true for claimed, true in signs), sum(true != 0 for _, true in signs))
     return out
 
 
+_RESAMPLES: Final = 1000
+
+
+def of_scenes(n: int, seed: int) -> Int64[np.ndarray, "resamples scenes"]:
+    """Bootstrap samples of ``n`` scenes."""
+    return np.random.default_rng([seed, n]).integers(0, n, (_RESAMPLES, n))
+
+
+def share(
+    right: Float[np.ndarray, " scenes"],
+    total: Float[np.ndarray, " scenes"],
+    samples: Int64[np.ndarray, "resamples scenes"],
+) -> dict[str, Any]:
+    """A share with its 95 % bootstrap interval over scenes: ``{"value", "interval", "n"}``; None where nothing was counted."""
+    if not total.sum():
+        return {"value": None, "interval": None, "n": 0}
+    below = total[samples].sum(1)
+    found = right[samples].sum(1)[below > 0] / below[below > 0]
+    low, high = np.quantile(found, (0.025, 0.975)).tolist()
+    return {"value": float(right.sum() / total.sum()), "interval": [low, high], "n": int(round(total.sum()))}
+
+
+def effect(
+    values: Float[np.ndarray, " rows"],
+    scenes: Int64[np.ndarray, " rows"],
+    samples: Int64[np.ndarray, "resamples scenes"],
+) -> dict[str, Any]:
+    """Mean difference and its standardised size (mean / standard deviation), both with 95 % bootstrap intervals over scenes."""
+    if len(values) < 2:
+        return {"mean": None, "interval": None, "size": None, "size_interval": None, "n": len(values)}
+    n = samples.shape[1]
+    sums = [np.bincount(scenes, weights, n) for weights in (np.ones(len(values)), values, values * values)]
+    many, first, second = (one[samples].sum(1) for one in sums)
+    many, first, second = (one[many > 1] for one in (many, first, second))
+    mean = first / many
+    sizes = mean / np.sqrt(np.maximum(second / many - mean * mean, 1e-24))
+    return {
+        "mean": float(values.mean()),
+        "interval": np.quantile(mean, (0.025, 0.975)).tolist(),
+        "size": float(values.mean() / max(values.std(), 1e-12)),
+        "size_interval": np.quantile(sizes, (0.025, 0.975)).tolist(),
+        "n": len(values),
+    }
+
+
 def claims_in(named: Iterable[NamedEvidence]) -> list[Claim]:
     """What the records of a text claim."""
     return [(one.case, one.name, one.category) for one in named]
+
+
+# --- what else could have been said ----------------------------------------------------------------------------------------
+
+
+def vocabulary_of(names: NeuronNames) -> frozenset[Concept]:
+    """All that a text with these names could say."""
+    own = {(unit.name, unit.category) for unit in names.units if unit.name is not None}
+    return frozenset(own | {(name, category) for unit in names.units for name, category, _ in unit.claims or ()})
+
+
+def by_alpha(names: NeuronNames, view: TargetView) -> list[Claim]:
+    """The paper's claims: names of the 5 channels with the largest alpha are present, of the 5 with the smallest absent."""
+    text = names.describe(view.explanation, view, style="paper")
+    found = [("supports", one) for one in text.top] + [("absent", one) for one in text.bottom]
+    claimed = [(case, one.name, names.units[one.unit].category) for case, one in found if one.name is not None]
+    return list(dict.fromkeys(claimed))
+
+
+def permuted(names: NeuronNames, rng: Generator) -> NeuronNames:
+    """The names shuffled over the named units; how far above T_k a name may be claimed goes with it."""
+    places = [unit.unit for unit in names.units if unit.name is not None]
+    units = list(names.units)
+    for place, source in zip(places, rng.permutation(places).tolist(), strict=True):
+        here, other = names.units[place], names.units[source]
+        scale = here.threshold / other.threshold if other.threshold > 0 else 1.0
+        levels = (
+            None if other.claims is None else tuple((name, what, level * scale) for name, what, level in other.claims)
+        )
+        units[place] = replace(other, unit=place, threshold=here.threshold, claims=levels)
+    return replace(names, units=tuple(units))
+
+
+def uncalibrated(names: NeuronNames) -> NeuronNames:
+    """The same names, claimed whenever the unit fires above T_k."""
+    return replace(names, units=tuple(replace(unit, claims=None) for unit in names.units))
+
+
+def at_random(own: Sequence[Claim], vocabulary: Sequence[Concept], rng: Generator) -> list[Claim]:
+    """As many claims of each case, about names drawn without replacement."""
+    out: list[Claim] = []
+    for case, many in Counter(case for case, _, _ in own).items():
+        chosen = rng.permutation(len(vocabulary))[:many].tolist()
+        out += [(case, *vocabulary[one]) for one in chosen]
+    return out
+
+
+@final
+class Prior:
+    """What texts about the same target claim in other scenes."""
+
+    def __init__(self, claimed: Iterable[tuple[Hashable, int, Sequence[Claim]]]) -> None:
+        """``claimed``: of every text its target, its scene and its claims."""
+        self._all: dict[Hashable, Counter[Claim]] = {}
+        self._own: dict[Hashable, Counter[Claim]] = {}
+        for target, scene, claims in claimed:
+            self._all.setdefault(target, Counter()).update(claims)
+            self._own.setdefault((target, scene), Counter()).update(claims)
+
+    def of(self, target: Hashable, scene: int, own: Sequence[Claim]) -> list[Claim]:
+        """As many claims of each case as ``own`` has, the most frequent first."""
+        left = self._all[target] - self._own[target, scene]
+        ranked = sorted(left, key=lambda one: (-left[one], str(one)))
+        wanted = Counter(what for what, _, _ in own)
+        return [one for what, many in wanted.items() for one in [c for c in ranked if c[0] == what][:many]]

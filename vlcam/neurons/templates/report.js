@@ -117,6 +117,7 @@
     ["name", "Name", "name", (u) => u.name],
     ["category", "Category", "", (u) => u.category],
     ["trust", "Confidence", "", (u) => rank[u.trust] ?? null],
+    ["flags", "Flags", "flags", (u) => u.flags.length || null],
     ["score", data.scorer, "end", (u) => u.score],
     !isIoU && ["iou", "IoU", "end", (u) => u.iou],
     isKnown("iou") && ["reached", "Of ceiling", "end", (u) => (u.iou === null || !u.ceiling ? null : u.iou / u.ceiling)],
@@ -128,7 +129,6 @@
     ["precision", "Precision", "end", (u) => u.card?.precision ?? null],
     ["recall", "Recall", "end", (u) => u.card?.recall ?? null],
     ["fires", "Fires in", "end", (u) => (u.card ? u.card.fires / u.card.pictures : null)],
-    ["flags", "Flags", "flags", (u) => u.flags.length || null],
   ].filter((column) => column && (["unit", "name"].includes(column[0]) || data.units.some((unit) => column[3](unit) !== null)));
   const values = Object.fromEntries(columns.map(([key, , , value]) => [key, value]));
   const texts = {
@@ -182,7 +182,7 @@
       return bar;
     }));
     return make(
-      "section", {}, make("h4", {}, "Activations (log counts), above T_k in colour"), strip,
+      "section", {}, make("h4", {}, "Activations (log), coloured above T_k"), strip,
       make("p", { class: "ends" }, make("span", {}, number(low)), make("span", {}, "T_k " + number(u.threshold) + ", " + percent(zeros) + " are 0"), make("span", {}, number(high))),
     );
   };
@@ -224,7 +224,7 @@
     if (u.flags.length) node.append(make("ul", { class: "warned", "aria-label": "Flags" }, u.flags.map((flag) => make("li", {}, make("b", {}, flag), ": " + data.flags[flag]))));
     if (u.formula) node.append(says("Better in combination:", u.formula[0], " (IoU " + number(u.formula[1]) + ")"));
     if (u.also.length) node.append(says("Also:", u.also.join(", ")));
-    if (u.claims && u.name !== null) node.append(says("A text may say:", u.claims.length ? u.claims.map(([claim, level]) => claim + " (above " + number(level) + ")").join(", ") : "nothing"));
+    if (u.claims && u.name !== null) node.append(says("A text may say:", u.claims.length ? u.claims.map(([claim, level]) => claim + " (above " + number(level) + ")").join(", ") : "nothing (not sure enough)"));
     if (u.state === "dead" && !found) return node;
     const label = u.name === null ? "Nearest concepts" : "Alternatives";
     const rows = found ? [
