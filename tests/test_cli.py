@@ -308,7 +308,7 @@ def test_bad_options_stop_before_any_image(
         (["clasify", SCENE], r"No such command 'clasify'"),
         (["caption", SCENE, "--out"], r"--out"),
         (["neurons", "writer"], r"model 'writer' was given; expected one of classifier, captioner, vqa"),
-        (["neurons", "--unit", "-1"], r"unit -1 was given; the captioner has units 0 to"),
+        (["neurons", "--unit", "-1"], r"unit -1 was given; scenes-captioner has units 0 to"),
         (["neurons", "--unit", "100000"], r"unit 100000 was given"),
         (["neurons", "--concept", "zebra"], r"no unit is named 'zebra'; names in use: "),
         (["scenes", "export", "new", "--split", "tset"], r"split 'tset' was given; expected one of train, val"),

@@ -212,10 +212,10 @@ def test_names_follow_the_units() -> None:
 
 def test_thresholds_are_exceeded_by_the_quantile_strictly() -> None:
     maps = torch.arange(1000.0).reshape(10, 1, 10, 10)
-    assert unit_thresholds(maps, 0.01).tolist() == [989.0]
+    assert unit_thresholds(maps.numpy(), 0.01).tolist() == [989.0]
     sparse = torch.zeros(10, 1, 10, 10)
     sparse[0, 0, 0, :5] = 1.0
-    assert unit_thresholds(sparse, 0.01).tolist() == [0.0]  # strictly above 0: five positions, not all of them
+    assert unit_thresholds(sparse.numpy(), 0.01).tolist() == [0.0]  # strictly above 0: five positions, not all of them
 
 
 def test_pictures_without_firings() -> None:

@@ -121,6 +121,7 @@ def run_report(wanted: Wanted, out: Path, *, given: Path | None, exemplars: int,
             probe,
             exemplars=exemplars,
             seed=wanted.seed,
+            joined=named.joined,
             progress=lambda done, total: progress("cards", done, total),
         )
     helped = None

@@ -40,6 +40,8 @@ class Named:
 
     names: NeuronNames
     activations: Activations
+    joined: tuple[tuple[Concept, tuple[int, ...]], ...] = ()
+    """What was joined: each concept and the probe's own concepts in it."""
 
 
 def name(
@@ -156,14 +158,16 @@ def name_and_keep(
             raise InputError(
                 f"the names are those of other weights of {known.model!r} than {task.name!r} has; name the units again"
             )
-        return Named(known, seen)
+        return Named(known, seen, _groups(probe, words, hypernyms=True))
     targets = frozenset(str(one) for one in getattr(task, "labels", None) or ())
+    joined: tuple[tuple[Concept, tuple[int, ...]], ...] = ()
     if isinstance(probe, WordProbe):
         found = _by_words(seen, probe, settings, words, targets, progress)
         facts: dict[str, Any] = {"words": len(probe.words)}
     else:
         grid = _grid(seen.maps.shape[2:], mask_size)
-        marks = _marks(seen, probe, grid, words, hypernyms=hypernyms, progress=progress)
+        joined = _groups(probe, words, hypernyms=hypernyms)
+        marks = _marks(seen, probe, grid, joined, progress=progress)
         found = name_by_masks(seen.maps, marks, settings, related=words.related, targets=targets, progress=progress)
         facts = {"concepts": len(marks.concepts), "mask_size": list(grid)}
     positions = seen.maps.shape[0] * seen.maps.shape[2] * seen.maps.shape[3]
@@ -187,7 +191,7 @@ def name_and_keep(
         "notes": notes,
         "null": found.curve(),
     }
-    return Named(NeuronNames(task.name, seen.layer, seen.weights_sha256, about, found.units), seen)
+    return Named(NeuronNames(task.name, seen.layer, seen.weights_sha256, about, found.units), seen, joined)
 
 
 def _settings(
@@ -253,23 +257,27 @@ def _grid(maps: Sequence[int], size: int | None) -> tuple[int, int]:
     return rows, columns
 
 
+def _groups(
+    probe: Probe | WordProbe, thesaurus: Thesaurus, *, hypernyms: bool
+) -> tuple[tuple[Concept, tuple[int, ...]], ...]:
+    """The probe's concepts with synonyms joined and, if wanted, hypernyms added."""
+    if isinstance(probe, WordProbe):
+        return ()
+    own = tuple(probe.concepts)
+    if not own:
+        raise InputError("the probe knows no concepts; expected at least one name")
+    return tuple(one for one in merge_concepts(own, thesaurus) if hypernyms or not _is_parent(one, own))
+
+
 def _marks(
     seen: Activations,
     probe: Probe,
     grid: tuple[int, int],
-    thesaurus: Thesaurus,
+    groups: Sequence[tuple[Concept, tuple[int, ...]]],
     *,
-    hypernyms: bool,
     progress: Progress | None,
 ) -> Marks:
-    """The probe's labels on the grid, with synonyms joined and, if wanted, hypernyms added."""
-    if not len(probe.concepts):
-        raise InputError("the probe knows no concepts; expected at least one name")
-    groups = [
-        one
-        for one in merge_concepts(tuple(probe.concepts), thesaurus)
-        if hypernyms or not _is_parent(one, probe.concepts)
-    ]
+    """The probe's labels on the grid, in terms of the groups."""
     marks = Marks(tuple(concept for concept, _ in groups), grid)
     for number, geometry in enumerate(seen.geometries):
         labelled = rasterise(probe[number], tuple(probe.concepts), geometry, grid)

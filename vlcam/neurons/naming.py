@@ -317,7 +317,9 @@ def _also(
     for unit in np.flatnonzero(named).tolist():
         name = int(best[unit])
         for other in chosen[unit].tolist():
-            apart = other != name and not any(related(concepts[other][0], concepts[c][0]) for c in [name, *out[unit]])
+            apart = other != name and not any(
+                _kin(concepts[other][0], concepts[c][0], related) for c in (name, *out[unit])
+            )
             strong = scores[unit, other] >= max(SECOND * scores[unit, name], limit[unit])
             if apart and strong and besides(found, marks, unit, name, other) >= limit[unit]:
                 out[unit].append(other)
