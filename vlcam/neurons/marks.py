@@ -26,9 +26,10 @@ _EXACT: Final = 2**24  # float32 counts exactly up to this
 @final
 @dataclass(frozen=True)
 class _Picture:
-    """``columns``: its concepts, then (number of concepts + category) of the categories labelled in parts; ``bits`` of each.
+    """What one picture shows.
 
-    ``whole``: the categories that are labelled everywhere.
+    ``columns``: the concepts that cover a part of it, then (number of concepts + category) of the categories that are labelled in a
+    part; ``bits``: where. ``whole``: the columns of what covers, or is labelled in, all of it: they need no counting cell by cell.
     """
 
     columns: NDArray[np.int64]
@@ -73,10 +74,10 @@ class Marks:
             raise InputError(
                 f"a picture's masks are {found.masks.shape[1:]} cells; expected {self.grid}, as the others'"
             )
-        filled = found.valid.reshape(len(found.valid), -1).all(1)
-        columns = np.concatenate([found.concepts, len(self.concepts) + found.categories[~filled]])
-        rows = np.concatenate([found.masks.reshape(-1, self.cells), found.valid[~filled].reshape(-1, self.cells)])
-        self.pictures.append(_Picture(columns.astype(np.int64), np.packbits(rows, axis=-1), found.categories[filled]))
+        rows = np.concatenate([found.masks.reshape(-1, self.cells), found.valid.reshape(-1, self.cells)])
+        columns = np.concatenate([found.concepts, len(self.concepts) + found.categories]).astype(np.int64)
+        whole = rows.all(axis=1)
+        self.pictures.append(_Picture(columns[~whole], np.packbits(rows[~whole], axis=-1), columns[whole]))
 
     def masks(self, image: int) -> Bool[np.ndarray, "columns cells"]:
         """The masks of one picture's columns (see ``columns_of``)."""
@@ -91,7 +92,7 @@ class Marks:
         out = np.zeros(self.width, np.int64)
         for one in self.pictures:
             out[one.columns] += np.bitwise_count(one.bits).sum(axis=1, dtype=np.int64)
-            out[len(self.concepts) + one.whole] += self.cells
+            out[one.whole] += self.cells
         return out
 
     def images_with(self) -> Int64[np.ndarray, " concepts"]:
@@ -99,6 +100,7 @@ class Marks:
         out = np.zeros(self.width, np.int64)
         for one in self.pictures:
             out[one.columns] += 1
+            out[one.whole] += 1
         return out[: len(self.concepts)]
 
     def constant(self) -> Bool[np.ndarray, " concepts"]:
@@ -135,7 +137,7 @@ class Marks:
         inverse = np.argsort(orders, axis=1)
         for image, one in enumerate(self.pictures):
             table, columns = self.table(image).to(exact), torch.from_numpy(one.columns)
-            whole = torch.from_numpy(len(self.concepts) + one.whole)
+            whole = torch.from_numpy(one.whole)
             units, draws, starts, places = fired.of_all(inverse[:, image])
             if not len(units):
                 continue
@@ -156,7 +158,7 @@ class Marks:
         """The counts of one picture: the units that fire in it, its columns, and ``|M & L|`` of both."""
         one = self.pictures[image]
         units, starts, places = fired.of(image)
-        columns = np.concatenate([one.columns, len(self.concepts) + one.whole])
+        columns = np.concatenate([one.columns, one.whole])
         if not len(units):
             return units.numpy(), columns, np.zeros((0, len(columns)), np.int64)
         found = torch.zeros(len(units), 0)
@@ -170,7 +172,7 @@ class Marks:
         out = np.zeros((len(self), self.width), np.int64)
         for image, one in enumerate(self.pictures):
             out[image, one.columns] = np.bitwise_count(one.bits).sum(axis=1, dtype=np.int64)
-            out[image, len(self.concepts) + one.whole] = self.cells
+            out[image, one.whole] = self.cells
         return out
 
     def batch_of(self, units: int) -> int:
@@ -193,7 +195,7 @@ class Marks:
         fine = torch.from_numpy(self.masks(image).astype(np.float32)).view(-1, *self.grid)
         shares = adaptive_avg_pool2d(fine, grid).flatten(1) if len(fine) else torch.zeros(0, grid[0] * grid[1])
         whole = torch.ones(len(one.whole), grid[0] * grid[1])
-        return np.concatenate([one.columns, len(self.concepts) + one.whole]), torch.cat([shares, whole])
+        return np.concatenate([one.columns, one.whole]), torch.cat([shares, whole])
 
 
 def from_dense(concepts: Sequence[Concept], masks: Bool[np.ndarray, "images concepts rows columns"]) -> Marks:

@@ -159,7 +159,7 @@ def name_and_keep(
                 f"the names are those of other weights of {known.model!r} than {task.name!r} has; name the units again"
             )
         return Named(known, seen, _groups(probe, words, hypernyms=True))
-    targets = frozenset(str(one) for one in getattr(task, "labels", None) or ())
+    targets = _predicted(task, probe, words)
     joined: tuple[tuple[Concept, tuple[int, ...]], ...] = ()
     if isinstance(probe, WordProbe):
         found = _by_words(seen, probe, settings, words, targets, progress)
@@ -308,6 +308,13 @@ def _regrouped(
     categories = np.array([after.index(before[int(found.categories[n])]) for n in kept], np.int64)
     stack = np.stack(masks) if masks else np.zeros((0, *found.valid.shape[1:]), np.bool_)
     return Labelled(np.array(concepts, np.int64), stack, categories, found.valid[kept])
+
+
+def _predicted(task: Task | Plain, probe: Probe | WordProbe, thesaurus: Thesaurus) -> frozenset[str]:
+    """The names of the probe that the model predicts itself."""
+    labels = {thesaurus.canonical(str(one)) for one in getattr(task, "labels", None) or ()}
+    names = probe.words if isinstance(probe, WordProbe) else [concept for concept, _ in probe.concepts]
+    return frozenset(one for one in names if thesaurus.canonical(one) in labels)
 
 
 def _by_words(

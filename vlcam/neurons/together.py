@@ -89,7 +89,7 @@ def full(marks: Marks, image: int) -> tuple[Int64[np.ndarray, " columns"], Float
     """All columns of a picture, those of categories that are labelled everywhere, too, and 0 or 1 for each cell."""
     one = marks.pictures[image]
     table = np.concatenate([marks.masks(image).T, np.ones((marks.cells, len(one.whole)), np.bool_)], 1)
-    return np.concatenate([one.columns, len(marks.concepts) + one.whole]), table.astype(np.float32)
+    return np.concatenate([one.columns, one.whole]), table.astype(np.float32)
 
 
 def firings(fired: Fired, image: int) -> Iterator[tuple[int, NDArray[np.int32]]]:

@@ -47,7 +47,7 @@ Namer = Callable[[Iterable[Batch], Sequence[Concept]], Sequence[NeuronName]]
 LEAST: Final = 10
 """A detector's concept is in at least so many pictures."""
 
-_NOISE: Final = 0.25
+NOISE: Final = 0.25
 _EACH: Final = 20
 _LINES: Final = 4
 
@@ -71,7 +71,7 @@ class Bed:
     masks: Bool[np.ndarray, "scenes concepts height width"]
 
 
-def plant(n: int = 300, *, seed: int = 0, split: Split = "val", each: int = _EACH) -> Bed:
+def plant(n: int = 500, *, seed: int = 0, split: Split = "val", each: int = _EACH, noise: float = NOISE) -> Bed:
     """Units on scenes ``0..n-1``: a detector of every concept in ``LEAST`` scenes or more, and ``each`` units of every other kind."""
     if n < 2 * LEAST or each < 1:
         raise InputError(f"n={n} and each={each} were given; expected at least {2 * LEAST} scenes and 1 unit, such as 300 and 20")
@@ -83,12 +83,12 @@ def plant(n: int = 300, *, seed: int = 0, split: Split = "val", each: int = _EAC
     plants: list[Plant] = []
     maps: list[Float[Tensor, "scenes rows columns"]] = []
     for kind, chosen, found in (
-        *(("detector", (c,), _detector(masks, (c,), rng)) for c in known),
-        *(("either", both, _detector(masks, both, rng)) for both in _unrelated(known, each, rng)),
+        *(("detector", (c,), _detector(masks, (c,), rng, noise)) for c in known),
+        *(("either", both, _detector(masks, both, rng, noise)) for both in _unrelated(known, each, rng)),
         *(("noise", (), torch.relu(_noise(n, rng, smooth=number % 2 == 0))) for number in range(each)),
         *(("dead", (), torch.full((n, GRID, GRID), float(number % 2))) for number in range(each)),
-        *(("inverted", (c,), _inverted(masks, c, rng)) for c in rng.choice(things, each).tolist()),
-        *(("placed", (), _placed(n, number, rng)) for number in range(each)),
+        *(("inverted", (c,), _inverted(masks, c, rng, noise)) for c in rng.choice(things, each).tolist()),
+        *(("placed", (), _placed(n, number, rng, noise)) for number in range(each)),
     ):
         plants.append(Plant(kind, tuple(CONCEPTS[c] for c in chosen)))  # type: ignore[arg-type]
         maps.append(found)
@@ -114,10 +114,16 @@ def judge(bed: Bed, units: Sequence[NeuronName]) -> dict[str, dict[str, Any]]:
 
 
 def evaluate(
-    namer: Namer = dissect, *, n: int = 300, seed: int = 0, split: Split = "val", each: int = _EACH
+    namer: Namer = dissect,
+    *,
+    n: int = 500,
+    seed: int = 0,
+    split: Split = "val",
+    each: int = _EACH,
+    noise: float = NOISE,
 ) -> dict[str, dict[str, Any]]:
     """Plant units, name them and judge the names (see :func:`judge`)."""
-    bed = plant(n, seed=seed, split=split, each=each)
+    bed = plant(n, seed=seed, split=split, each=each, noise=noise)
     return judge(bed, namer(in_batches(bed.maps, bed.masks), CONCEPTS))
 
 
@@ -181,23 +187,23 @@ def _gain(scenes: int, rng: Generator) -> Float[Tensor, "scenes 1 1"]:
 
 
 def _detector(
-    masks: Bool[np.ndarray, "scenes concepts height width"], concepts: Sequence[int], rng: Generator
+    masks: Bool[np.ndarray, "scenes concepts height width"], concepts: Sequence[int], rng: Generator, noise: float
 ) -> Float[Tensor, "scenes rows columns"]:
     cover = torch.stack([_cover(masks, one) for one in concepts]).amax(0)
-    return torch.relu(_gain(len(masks), rng) * cover + _NOISE * _noise(len(masks), rng))
+    return torch.relu(_gain(len(masks), rng) * cover + noise * _noise(len(masks), rng))
 
 
 def _inverted(
-    masks: Bool[np.ndarray, "scenes concepts height width"], concept: int, rng: Generator
+    masks: Bool[np.ndarray, "scenes concepts height width"], concept: int, rng: Generator, noise: float
 ) -> Float[Tensor, "scenes rows columns"]:
-    return torch.relu(_gain(len(masks), rng) * (1 - _cover(masks, concept)) + _NOISE * _noise(len(masks), rng))
+    return torch.relu(_gain(len(masks), rng) * (1 - _cover(masks, concept)) + noise * _noise(len(masks), rng))
 
 
-def _placed(scenes: int, number: int, rng: Generator) -> Float[Tensor, "scenes rows columns"]:
+def _placed(scenes: int, number: int, rng: Generator, noise: float) -> Float[Tensor, "scenes rows columns"]:
     """One of four lines, a third or two thirds across or down: on both sides of it equally many cells fire."""
     line = torch.zeros(GRID, GRID)
     at = GRID // 3 * (1 + number % 2)
     line[:, at - 1 : at + 1] = 1
     if number % _LINES >= 2:
         line = line.T
-    return torch.relu(_gain(scenes, rng) * line + _NOISE * _noise(scenes, rng))
+    return torch.relu(_gain(scenes, rng) * line + noise * _noise(scenes, rng))
