@@ -780,7 +780,8 @@ def test_a_model_that_is_its_own_last_layer_is_found_again() -> None:
             self.conv = nn.Conv2d(3, 4, 3)
 
         def forward(self, pixels: Tensor) -> Tensor:
-            return self.conv(pixels) * 2
+            doubled: Tensor = self.conv(pixels) * 2
+            return doubled
 
     model = Doubled()
     for _ in range(2):

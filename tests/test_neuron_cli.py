@@ -26,7 +26,19 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, st
 def named(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A report of the bundled captioner's units, on few scenes."""
     out = tmp_path_factory.mktemp("named") / "captioner"
-    arguments = ["neurons", "report", "--probe", "scenes:val:120", "--out", out, "--photos", 2, "--exemplars", 2, *QUICK]
+    arguments = [
+        "neurons",
+        "report",
+        "--probe",
+        "scenes:val:120",
+        "--out",
+        out,
+        "--photos",
+        2,
+        "--exemplars",
+        2,
+        *QUICK,
+    ]
     assert main(list(map(str, arguments))) == 0
     return out
 
@@ -113,7 +125,18 @@ def test_photos_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         Image.fromarray(scene.image()).save(folder / f"{seed}.png")
     out = tmp_path / "out"
     code, _, err = run(
-        capsys, "neurons", "name", "--model", "vqa", "--probe", tmp_path / "photos", "--quantile", "0.1", "--out", out, *QUICK
+        capsys,
+        "neurons",
+        "name",
+        "--model",
+        "vqa",
+        "--probe",
+        tmp_path / "photos",
+        "--quantile",
+        "0.1",
+        "--out",
+        out,
+        *QUICK,
     )
     assert code == 0 and "only 24 pictures" in err
     names = NeuronNames.from_json(out / "names.json")

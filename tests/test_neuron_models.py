@@ -127,7 +127,14 @@ def test_the_cache_is_used_and_never_stale(tmp_path: Path) -> None:
     assert run(task, pictures, tmp_path).reused == 9
     assert run(task, [*pictures[:5], *photos(4, seed=1)], tmp_path).reused == 5  # by picture
     assert run(task, pictures, tmp_path, layer="stem").reused == 0
-    assert run(Classification(task.model, LABELS, Preprocess(SIZE, mean=(0.0, 0.0, 0.0)), layer="block"), pictures, tmp_path).reused == 0
+    assert (
+        run(
+            Classification(task.model, LABELS, Preprocess(SIZE, mean=(0.0, 0.0, 0.0)), layer="block"),
+            pictures,
+            tmp_path,
+        ).reused
+        == 0
+    )
     with torch.no_grad():
         next(task.model.parameters())[0, 0, 0, 0] += 1e-3
     assert run(task, pictures, tmp_path).reused == 0
@@ -151,7 +158,8 @@ def test_code_that_changed_is_another_model(tmp_path: Path) -> None:
                 self.conv = nn.Conv2d(3, 4, 3)
 
             def forward(self, pixels: Tensor) -> Tensor:
-                return self.conv(pixels) * self.factor
+                scaled: Tensor = self.conv(pixels) * self.factor
+                return scaled
 
         torch.manual_seed(0)
         return Scaled()
@@ -200,7 +208,9 @@ class _Maps(nn.Module):
         red = (rgb[:, 0] - rgb[:, 1:].amax(1) - 0.2).relu()
         blue = (rgb[:, 2] - rgb[:, :2].amax(1) - 0.1).relu()
         made = torch.Generator().manual_seed(0)
-        noise = torch.stack([torch.rand(12, 12, generator=made.manual_seed(int(1e6 * float(one.sum())))) for one in rgb])
+        noise = torch.stack(
+            [torch.rand(12, 12, generator=made.manual_seed(int(1e6 * float(one.sum())))) for one in rgb]
+        )
         return torch.stack((red, blue, torch.zeros_like(red), noise), 1)
 
 
@@ -220,11 +230,15 @@ def test_units_of_a_bare_module_are_named_on_scenes() -> None:
     assert {what for what, _, _ in told} >= {"looking", "labels", "chance"}
     assert any("only 150 pictures" in note for note in names.probe["notes"])
     red = names.units[0]
-    assert red.stability is not None and red.stability > 0.7 and red.margin is not None and red.margin > 0.3 and red.claims
+    assert (
+        red.stability is not None and red.stability > 0.7 and red.margin is not None and red.margin > 0.3 and red.claims
+    )
     assert red.iou == red.score and red.auprc is not None and red.auprc > 0.5 and red.correlation is not None
     curve = names.probe["null"]
     assert len(curve["observed"]) == 4 and curve["limit95"] < red.score
-    again = name(Colours(), "maps", SceneProbe("val", 150), preprocess=PLAIN, permutations=40, bootstrap=20, mask_size=24)
+    again = name(
+        Colours(), "maps", SceneProbe("val", 150), preprocess=PLAIN, permutations=40, bootstrap=20, mask_size=24
+    )
     assert again.units == names.units
     assert NeuronNames.from_json(names.to_json()) == names
 
@@ -235,7 +249,9 @@ def test_classes_of_folders_are_names(tmp_path: Path) -> None:
         (tmp_path / label).mkdir()
         for n in range(30):
             noise = rng.integers(-25, 25, (24, 24, 3))
-            Image.fromarray((np.array(colour) + noise).clip(0, 255).astype(np.uint8)).save(tmp_path / label / f"{n}.png")
+            Image.fromarray((np.array(colour) + noise).clip(0, 255).astype(np.uint8)).save(
+                tmp_path / label / f"{n}.png"
+            )
     task = Classification(Colours(), ("tomato", "other"), PLAIN, layer="maps")
     names = name(task, None, ClassFolders(tmp_path), quantile=0.2, permutations=40, bootstrap=10)
     assert [unit.name for unit in names.units] == ["tomato", "ocean", None, None]

@@ -17,7 +17,7 @@ from vlcam.neurons.naming import Settings, name_by_masks, name_by_words
 from vlcam.neurons.null import orders
 from vlcam.neurons.probe import Labelled
 from vlcam.neurons.scorers import Covering, Overlap, Worded, bootstraps
-from vlcam.neurons.together import OPERATORS, best_pairs, besides, candidates, holds, pairs
+from vlcam.neurons.together import OPERATORS, besides, best_pairs, candidates, holds, pairs
 from vlcam.neurons.wpmi import adaptive_similarity, soft_wpmi
 
 CONCEPTS = (("red", "colour"), ("blue", "colour"), ("star", "shape"), ("linen", "background"), ("circle", "shape"))
@@ -96,10 +96,14 @@ def test_permuted_counts_are_those_of_permuted_pictures() -> None:
     again = fire(moved, overlap.thresholds, marks.grid)
     assert marks.count(overlap.fired, order.tolist()).tolist() == marks.count(again).tolist()
     every = orders(len(maps), 5, 0)
-    assert marks.counts(overlap.fired, every).tolist() == [marks.count(overlap.fired, one.tolist()).tolist() for one in every]
+    assert marks.counts(overlap.fired, every).tolist() == [
+        marks.count(overlap.fired, one.tolist()).tolist() for one in every
+    ]
 
 
-def weighted(masks: NDArray[np.bool_], valid: NDArray[np.bool_], c: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def weighted(
+    masks: NDArray[np.bool_], valid: NDArray[np.bool_], c: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """For each cell of 4 x 4 the covered share, and the labelled one."""
     own = masks[:, c].reshape(-1, 4, 2, 4, 2).mean((2, 4))
     room = valid[:, COLOUR_OF[c]].reshape(-1, 4, 2, 4, 2).mean((2, 4))
@@ -280,9 +284,10 @@ def test_pairs_and_triples_as_in_the_textbook() -> None:
         ]
         assert triple.iou == pytest.approx(max(longer), abs=1e-12)
         tables = {c: masks[0, c].ravel() for c in range(5)}
-        assert holds(pair, tables, 64).tolist() == apply(
-            tables[pair.concepts[0]], pair.operators[0], tables[pair.concepts[1]]
-        ).tolist()
+        assert (
+            holds(pair, tables, 64).tolist()
+            == apply(tables[pair.concepts[0]], pair.operators[0], tables[pair.concepts[1]]).tolist()
+        )
         name, other = int(chosen[unit][0]), int(chosen[unit][1])
         outside = rooms[:, name] & rooms[:, other] & ~masks[:, name]
         m, there = fires[:, unit] & outside, masks[:, other] & outside
@@ -308,7 +313,9 @@ def test_a_formula_must_beat_formulas_of_its_length() -> None:
     assert OPERATORS == ("OR", "AND", "AND NOT")
     named = name_by_masks(maps, from_dense(CONCEPTS, masks), Settings(quantile=0.1, length=2, bootstrap=20)).units
     assert named[0].formula is not None and named[0].formula[0] in ("red OR star", "star OR red")
-    assert named[0].also and set(named[0].also) | {named[0].name} == {"red", "star"} and "polysemantic" in named[0].flags
+    assert (
+        named[0].also and set(named[0].also) | {named[0].name} == {"red", "star"} and "polysemantic" in named[0].flags
+    )
     assert (named[1].name, named[1].also, named[1].formula) == ("red", (), None)
     assert named[1].stability == 1.0 and named[1].margin is not None and named[1].margin > 0.5
     assert named[2].state == "unnamed" and named[2].flags == ()

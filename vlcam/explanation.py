@@ -70,8 +70,8 @@ class NamedEvidence:
     """Channels of one name in one of four cases.
 
     ``supports``: for the target and active; ``missing``: for it and silent; ``opposes``: against it and active; ``absent``: against
-    it and silent, so its absence helps. ``units`` come strongest first. ``share`` is their part of all positive (``supports``) or, with a minus, of all negative
-    (``opposes``) contributions in this image; silent channels have none: 0.
+    it and silent, so its absence helps. ``units`` come strongest first. ``share`` is their part of all positive (``supports``) or,
+    with a minus, of all negative (``opposes``) contributions in this image; silent channels have none: 0.
     """
 
     case: Literal["supports", "missing", "opposes", "absent"]

@@ -13,7 +13,7 @@ from vlcam.neurons.effects import effects
 from vlcam.neurons.models import Named, name_and_keep, settled
 from vlcam.neurons.name_files import names_in, read_names
 from vlcam.neurons.names import NeuronNames
-from vlcam.neurons.naming import Settings
+from vlcam.neurons.naming import Progress, Settings
 from vlcam.neurons.opening import open_probe
 from vlcam.neurons.probe import Probe, WordProbe
 from vlcam.neurons.report import write_report
@@ -244,7 +244,11 @@ def _tell(names: NeuronNames) -> None:
 
 
 @contextmanager
-def _bar() -> Iterator[Any]:
+def _bar() -> Iterator[Progress]:
     """A progress bar that says which step is running."""
     with console.steps() as advance:
-        yield lambda what, done, total: advance(_STEPS.get(what, what), done, total)
+
+        def tell(what: str, done: int, total: int) -> None:
+            advance(_STEPS.get(what, what), done, total)
+
+        yield tell

@@ -5,6 +5,7 @@ import tempfile
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, final
 
@@ -244,9 +245,7 @@ class _Tap:
             together = self._upto(lambda: self.task.run_batch(prepared, self.request))  # type: ignore[union-attr]
             found = list(self.layout.to_maps(together).split(1))
         else:
-            found = [
-                self.layout.to_maps(self._upto(lambda one=one: self.task.run(one, self.request))) for one in prepared
-            ]  # type: ignore[misc]
+            found = [self.layout.to_maps(self._upto(partial(self.task.run, one, self.request))) for one in prepared]
         out = [one.detach().float().cpu() for one in found]
         if like is not None:
             out = [self._fitted(one, like) for one in out]
@@ -258,7 +257,7 @@ class _Tap:
                 f"layer {self.layer!r} returned {maps.shape[1]} channels for one picture and {like.shape[1]} for another; "
                 "expected as many for all"
             )
-        return maps if maps.shape == like.shape else adaptive_avg_pool2d(maps, like.shape[2:])
+        return maps if maps.shape == like.shape else adaptive_avg_pool2d(maps, (like.shape[2], like.shape[3]))
 
     def _upto(self, run: Callable[[], object]) -> Tensor:
         """The layer's output; the model stops there."""

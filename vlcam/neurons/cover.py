@@ -62,8 +62,18 @@ class Cover:
             square = np.where(column < known, weight**2 / np.maximum(valid[own, cell], _LEAST), weight)
             parts.append((np.full(len(row), float(image)), cell.astype(float), column.astype(float), weight, square))
         image_of, cell_of, column_of, weight, square = (np.concatenate(one) for one in zip(*parts, strict=True))
-        places = (one.astype(np.int64) for one in (image_of, cell_of, column_of))
-        return cls(len(marks), grid[0] * grid[1], known, category, marks.width, *places, weight, square)
+        return cls(
+            images=len(marks),
+            cells=grid[0] * grid[1],
+            known=known,
+            category=category,
+            width=marks.width,
+            image=image_of.astype(np.int64),
+            cell=cell_of.astype(np.int64),
+            column=column_of.astype(np.int64),
+            weight=weight,
+            square=square,
+        )
 
     def sums(self, weight: NDArray[np.float64]) -> Float[np.ndarray, " columns"]:
         """The sum of the entries' ``weight`` in each column."""

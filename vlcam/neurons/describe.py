@@ -40,8 +40,8 @@ TOP: Final = 5
 MIN_COVERAGE: Final = 0.30
 _RANKINGS: Final = ("contribution", "paper")
 _PRESENT: Final = 0.03  # a smaller share of the evidence is not worth a word
-# What one cell at T_k would have changed (things cover several). The slope of a silent channel is less sure than a contribution; where it is
-# positive it is mostly that of a rival of what was said (9 of 10, on validation scenes), so it must be as large as evidence that is there.
+# What one cell at T_k would have changed (things cover several). The slope of a silent channel is unsure; where it is
+# positive it is mostly that of a rival of what was said (9 of 10, on validation scenes), so it must be as large as present evidence.
 _ABSENT: Final = 0.003
 _MISSING: Final = 0.03
 _THINGS: Final = frozenset({"colour", "shape", "texture", "size", "pair"})

@@ -19,9 +19,7 @@ SMALL: Final = 500
 _POSITIONS: Final = 50
 
 
-def limits(
-    images: int, positions: int, settings: Settings, found: Found, categories: Sequence[str] = ()
-) -> list[str]:
+def limits(images: int, positions: int, settings: Settings, found: Found, categories: Sequence[str] = ()) -> list[str]:
     """What a reader of these names should know, in sentences.
 
     ``positions`` are a unit's activations on all pictures together; ``categories`` those of the probe's concepts.

@@ -126,7 +126,8 @@ class Marks:
     def count(self, fired: Fired, order: Sequence[int] | None = None) -> Int64[np.ndarray, "units columns"]:
         """``|M_k & L_c|`` of all units and columns; with ``order``, of picture i's firing and picture ``order[i]``'s labels."""
         pairs = np.arange(len(self))[None] if order is None else np.asarray(order)[None]
-        return self.counts(fired, pairs)[0]
+        found: NDArray[np.int64] = self.counts(fired, pairs)[0]
+        return found
 
     def counts(
         self, fired: Fired, orders: Int64[np.ndarray, "draws images"]

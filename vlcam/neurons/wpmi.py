@@ -48,16 +48,17 @@ def log_likelihood(
 
 def relative(likely: Float[Tensor, "units words"]) -> Float[Tensor, "units words"]:
     """``log p(t | B_k)`` less the logarithm of its mean over the layer's units."""
-    return likely - (likely.logsumexp(0) - np.log(len(likely)))
+    found: Tensor = likely - (likely.logsumexp(0) - np.log(len(likely)))
+    return found
 
 
 def expected_log_likelihood(cosines: Float[Tensor, "images words"], top: int) -> Float[Tensor, " words"]:
     """The mean of ``log p(t | B)`` over all ways to choose ``top`` pictures in any order."""
     chosen = torch.softmax(SHARPNESS * cosines.double(), dim=1)
-    return sum(
-        (torch.log(1 + one * (chosen - 1) + _TINY).mean(0) for one in _certainty(top)),
-        start=torch.zeros(chosen.shape[1], dtype=torch.float64),
-    )
+    found: Tensor = torch.zeros(chosen.shape[1], dtype=torch.float64)
+    for one in _certainty(top):
+        found = found + torch.log(1 + one * (chosen - 1) + _TINY).mean(0)
+    return found
 
 
 def _certainty(top: int) -> Float[Tensor, " top"]:

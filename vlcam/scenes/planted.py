@@ -7,12 +7,12 @@ mask. With ``c`` the share of a cell of the layer's grid that shows the concept,
 ============  ==================================================  ===========================================================
 kind          map (after ReLU)                                    what is right
 ============  ==================================================  ===========================================================
-detector      ``g c + 0.25 e`` of one concept                     that concept's name
+detector      ``g c + 0.15 e`` of one concept                     that concept's name
 either        the same of the larger of two unrelated pairs       one of both; better with a warning that it is not alone
-noise         ``e``; half of them white                           no name
+noise         ``e``; half of them not smooth                      no name
 dead          0, or the same value everywhere                     no name
-inverted      ``g (1 - c) + 0.25 e``: where the concept isn't     no name
-placed        ``g + 0.25 e`` on a line of the picture             no name: it knows where, not what
+inverted      ``g (1 - c) + 0.15 e``: where the concept isn't     no name
+placed        ``g + 0.15 e`` on a line of the picture             no name: it knows where, not what
 ============  ==================================================  ===========================================================
 
 A line runs between two regions (and on to the others beside them), so that no region's name would be right.
@@ -47,7 +47,7 @@ Namer = Callable[[Iterable[Batch], Sequence[Concept]], Sequence[NeuronName]]
 LEAST: Final = 10
 """A detector's concept is in at least so many pictures."""
 
-NOISE: Final = 0.25
+NOISE: Final = 0.15
 _EACH: Final = 20
 _LINES: Final = 4
 
@@ -158,7 +158,10 @@ def _says_both(plant: Plant, unit: NeuronName) -> bool:
 def _unrelated(known: Sequence[int], each: int, rng: Generator) -> Iterator[tuple[int, int]]:
     """Two pairs of which neither colour nor shape is the same."""
     there = {CONCEPTS[c][0]: c for c in known if CONCEPTS[c][1] == "pair"}
-    pairs = [pair for pair in PAIRS if " ".join(pair) in there]
+    every = [pair for pair in PAIRS if " ".join(pair) in there]
+    pairs = [pair for pair in every if any(not set(pair) & set(other) for other in every)]
+    if not pairs:
+        raise InputError(f"there are no two unrelated pairs in {LEAST} scenes each; take more scenes, such as n=500")
     for _ in range(each):
         first = pairs[int(rng.integers(len(pairs)))]
         others = [pair for pair in pairs if not set(pair) & set(first)]
@@ -178,8 +181,8 @@ def _blurred(grid: Float[Tensor, "scenes 1 rows columns"]) -> Float[Tensor, "sce
 
 def _noise(scenes: int, rng: Generator, *, smooth: bool = True) -> Float[Tensor, "scenes rows columns"]:
     """Noise of deviation 1."""
-    white = torch.from_numpy(rng.standard_normal((scenes, 1, GRID, GRID)).astype(np.float32))
-    return (_blurred(white) * 3 if smooth else white)[:, 0]
+    white = torch.from_numpy(rng.standard_normal((scenes, 1, GRID + 2, GRID + 2)).astype(np.float32))
+    return (avg_pool2d(white, 3, stride=1) * 3 if smooth else white[:, :, 1:-1, 1:-1])[:, 0]
 
 
 def _gain(scenes: int, rng: Generator) -> Float[Tensor, "scenes 1 1"]:

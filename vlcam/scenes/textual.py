@@ -157,7 +157,7 @@ def share(
     below = total[samples].sum(1)
     found = right[samples].sum(1)[below > 0] / below[below > 0]
     low, high = np.quantile(found, (0.025, 0.975)).tolist()
-    return {"value": float(right.sum() / total.sum()), "interval": [low, high], "n": int(round(total.sum()))}
+    return {"value": float(right.sum() / total.sum()), "interval": [low, high], "n": round(float(total.sum()))}
 
 
 def effect(

@@ -1,0 +1,321 @@
+"""Are the texts of the bundled models true? Ground truth, counts and baselines by hand, and the benchmark's bars on a few scenes."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import vlcam
+from vlcam import naming_bench
+from vlcam.contracts import InputError, Target
+from vlcam.explanation import NamedEvidence
+from vlcam.naming_bench import controls, masked, without
+from vlcam.neurons import NeuronName, NeuronNames
+from vlcam.scenes.concepts import CONCEPTS, concept_masks
+from vlcam.scenes.sample import make
+from vlcam.scenes.textual import (
+    Claim,
+    Prior,
+    at_random,
+    claims_in,
+    count,
+    effect,
+    of_scenes,
+    permuted,
+    presence,
+    share,
+    sign,
+    uncalibrated,
+    visible,
+    vocabulary_of,
+)
+from vlcam.scenes.zoo import load, to_input
+from vlcam.tasks import bundled
+
+N = 12
+
+
+@pytest.fixture(scope="module")
+def measured() -> dict[str, Any]:
+    return naming_bench.evaluate(n=N)
+
+
+def some_names() -> NeuronNames:
+    units = (
+        NeuronName(0, "named", "red", "colour", 0.3, threshold=1.0, claims=(("red", "colour", 3.0),)),
+        NeuronName(1, "named", "red star", "pair", 0.3, threshold=2.0, claims=(("star", "shape", 4.0),)),
+        NeuronName(2, "unnamed", threshold=1.0),
+        NeuronName(3, "dead"),
+        NeuronName(4, "named", "linen", "background", 0.3, threshold=1.0, claims=()),
+    )
+    return NeuronNames("m", "features", None, {}, units)
+
+
+# --- ground truth -------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_visible_is_what_the_masks_show() -> None:
+    """Every concept with a mask is visible (a mask leaves out what covers no half cell, so the reverse need not hold)."""
+    for number in range(20):
+        scene = make(number, "test")
+        shown, masks = visible(scene), concept_masks(scene).any(axis=(1, 2))
+        for concept, there in zip(CONCEPTS, masks, strict=True):
+            if concept[1] != "region":
+                assert concept in shown or not there
+        assert sum(category == "background" for _, category in shown) == 1
+        assert {name for name, category in shown if category == "pair"} == {" ".join(one.pair) for one in scene.things}
+
+
+def test_regions_are_those_with_a_thing() -> None:
+    scene = make(0, "test")
+    thing = scene.things[0]
+    alone = replace(scene, things=(replace(thing, x=1 / 6, y=1 / 6, radius=0.08),))
+    assert {name for name, category in visible(alone) if category == "region"} == {"upper left"}
+    assert {name for name, category in visible(replace(scene, things=())) if category != "background"} == set()
+
+
+def test_presence_is_visibility_of_every_concept() -> None:
+    scenes = [make(number, "test") for number in range(5)]
+    table = presence(scenes)
+    assert table.shape == (5, len(CONCEPTS))
+    for row, scene in zip(table, scenes, strict=True):
+        assert {concept for concept, there in zip(CONCEPTS, row, strict=True) if there} == visible(scene)
+
+
+@pytest.mark.parametrize(
+    ("name", "label", "kind", "expected"),
+    [
+        ("red", "red", "word", 1),
+        ("red star", "red", "word", 1),
+        ("blue star", "red", "answer", -1),
+        ("star", "red", "word", 0),
+        ("linen", "red", "word", 0),
+        ("red star", "of", "word", 0),
+        ("star", "stars", "word", 1),
+        ("red star", "red star", "class", 1),
+        ("star", "red star", "class", 1),
+        ("blue heart", "red star", "class", 0),
+        ("blue star", "red star", "class", 0),
+    ],
+)
+def test_signs_by_the_meaning_of_words(name: str, label: str, kind: Any, expected: int) -> None:
+    assert sign(name, Target(label, kind)) == expected
+
+
+def test_counts_by_hand() -> None:
+    """Scene: one red star, on linen. Said: red and blue are seen, and linen; no hearts, no stars."""
+    shown = frozenset({("red", "colour"), ("star", "shape"), ("red star", "pair"), ("linen", "background")})
+    vocabulary = shown | {("blue", "colour"), ("heart", "shape")}
+    said: list[Claim] = [
+        ("supports", "red", "colour"),
+        ("supports", "blue", "colour"),
+        ("supports", "linen", "background"),
+        ("absent", "heart", "shape"),
+        ("missing", "star", "shape"),
+    ]
+    shares = count(said, Target("red", "word"), None, shown, vocabulary).shares
+    assert shares["precision"] == (2, 3)
+    assert shares["precision, things"] == (1, 2)
+    assert shares["recall"] == (2, 4)
+    assert shares["recall, own words"] == (1, 2)
+    assert shares["hallucination"] == (1, 3)
+    assert shares["distractors"] == (1, 2)
+    assert shares["absence precision"] == (1, 2)
+    assert shares["sign accuracy"] == (1, 2)  # red supports; blue must not; the others have no sign
+    asked = count(said, Target("red", "answer"), "what colour is the blue star", shown, vocabulary).shares
+    assert asked["hallucination"] == (0, 3)  # what was asked for is relevant
+
+
+def test_what_is_counted_are_the_records_of_the_text() -> None:
+    named = (NamedEvidence("supports", "red", "colour", (0,), 0.5), NamedEvidence("absent", "star", "shape", (1,), 0.0))
+    assert claims_in(named) == [("supports", "red", "colour"), ("absent", "star", "shape")]
+
+
+# --- baselines and intervals --------------------------------------------------------------------------------------------
+
+
+def test_permuted_names_stay_names_and_units_stay_units() -> None:
+    names = some_names()
+    mixed = [permuted(names, np.random.default_rng(seed)) for seed in range(20)]
+    for one in mixed:
+        assert sorted(u.name for u in one.units if u.name) == sorted(u.name for u in names.units if u.name)
+        assert [u.threshold for u in one.units] == [u.threshold for u in names.units]
+        assert [u.state for u in one.units] == [u.state for u in names.units]
+        for unit in one.units:
+            for _, _, level in unit.claims or ():
+                assert level > unit.threshold
+    assert len({tuple(u.name for u in one.units) for one in mixed}) > 2
+    swapped = next(one for one in mixed if one.units[0].name == "red star")
+    assert swapped.units[0].claims == (("star", "shape", 2.0),)  # 4 of T 2 is as 2 of T 1
+
+
+def test_vocabulary_and_uncalibrated_names() -> None:
+    names = some_names()
+    assert vocabulary_of(names) == {("red", "colour"), ("red star", "pair"), ("star", "shape"), ("linen", "background")}
+    assert all(unit.claims is None for unit in uncalibrated(names).units)
+
+
+def test_random_names_are_as_many_and_different() -> None:
+    own: list[Claim] = [("supports", "a", None), ("supports", "b", None), ("absent", "c", None)]
+    vocabulary = [(str(n), None) for n in range(9)]
+    drawn = [tuple(at_random(own, vocabulary, np.random.default_rng(seed))) for seed in range(5)]
+    for one in drawn:
+        assert [case for case, _, _ in one] == ["supports", "supports", "absent"]
+        assert one[0] != one[1] and {(name, what) for _, name, what in one} <= set(vocabulary)
+    assert len(set(drawn)) > 1
+
+
+def test_prior_names_are_those_of_other_scenes() -> None:
+    red, blue, star = ("supports", "red", None), ("supports", "blue", None), ("supports", "star", None)
+    prior = Prior([("x", 0, [star]), ("x", 1, [red, blue]), ("x", 2, [red]), ("y", 3, [blue])])
+    assert prior.of("x", 0, [star]) == [red]
+    assert prior.of("x", 0, [star, star]) == [red, blue]
+    assert prior.of("x", 1, [red, blue, star]) == [red, star]
+    assert prior.of("y", 3, [blue]) == []
+
+
+def test_shares_and_effects_with_their_intervals() -> None:
+    samples = of_scenes(50, 0)
+    rng = np.random.default_rng(0)
+    right, total = (rng.random(50) < 0.8).astype(float), np.ones(50)
+    found = share(right, total, samples)
+    assert found["value"] == right.mean() and found["n"] == 50
+    assert found["interval"][0] < found["value"] < found["interval"][1]
+    assert 0.05 < found["interval"][1] - found["interval"][0] < 0.35
+    assert share(0 * right, 0 * total, samples) == {"value": None, "interval": None, "n": 0}
+    values = 2 + rng.standard_normal(50)
+    drop = effect(values, np.arange(50), samples)
+    assert drop["mean"] == pytest.approx(values.mean()) and drop["size"] == pytest.approx(values.mean() / values.std())
+    assert drop["interval"][0] < 2 < drop["interval"][1] and drop["size_interval"][0] > 1
+    assert effect(values[:1], np.arange(1), samples)["mean"] is None
+
+
+# --- through the models -------------------------------------------------------------------------------------------------
+
+
+def test_masks_zero_channels_for_everything_that_follows() -> None:
+    model = load("classifier")
+    image = to_input(torch.from_numpy(make(0, "test").image()[None]))
+    with torch.no_grad():
+        plain = model(image)
+        masks = torch.stack([torch.ones(192), torch.zeros(192)])
+        with masked(model, masks):
+            both = model(image)
+        nothing = model.get_submodule("classifier")(model.get_submodule("head")(torch.zeros(1, 192, 12, 12)))
+        assert torch.equal(model(image), plain)
+    assert torch.allclose(both[0], plain[0], atol=1e-4) and torch.allclose(both[1], nothing[0], atol=1e-4)
+
+
+def test_scores_without_a_mask_are_those_that_were_explained() -> None:
+    """The ablation measures the same targets as the texts are about: logits, and of words log-probabilities."""
+    tasks: Any = {"classifier": bundled.classifier(), "captioner": bundled.captioner(), "vqa": bundled.vqa()}
+    known: Any = {which: bundled.names(which) for which in tasks}
+    scene = make(3, "test")
+    found = list(naming_bench._cases(scene, 3, tasks, known))
+    assert {case.kind for case in found} == {"class", "word", "answer"}
+    for kind, which in (("class", "classifier"), ("word", "captioner"), ("answer", "vqa")):
+        those = [case for case in found if case.kind == kind]
+        got = naming_bench.scores(tasks[which].model, scene, those, torch.ones(2, 192))
+        expected = [case.view.target.score for case in those]
+        assert got[:, 0] == pytest.approx(expected, abs=2e-3) and got[:, 1] == pytest.approx(expected, abs=2e-3)
+
+
+def test_controls_are_other_channels_of_equal_number_and_activity() -> None:
+    rng = np.random.default_rng(0)
+    units = tuple(NeuronName(n, "dead" if n in (7, 8) else "unnamed") for n in range(40))
+    activity = rng.random(40) * 10
+    chosen = [1, 2, 3]
+    sets = controls(chosen, NeuronNames("m", "l", None, {}, units), activity, rng)
+    assert len(sets) == 2 * naming_bench.DRAWS
+    for one in sets:
+        assert len(set(one)) == 3 and not set(one) & {*chosen, 7, 8}
+    loose, near = (
+        np.mean([abs(activity[one].sum() - activity[chosen].sum()) for one in part])
+        for part in (sets[: naming_bench.DRAWS], sets[naming_bench.DRAWS :])
+    )
+    assert near < loose
+
+
+def test_a_scene_without_a_thing() -> None:
+    scene = make(0, "test")
+    less = without(scene, 0)
+    assert less.things == scene.things[1:] and less.background == scene.background
+    assert not np.array_equal(less.image(), scene.image())
+
+
+def test_the_bars(measured: dict[str, Any]) -> None:
+    """Presence precision of at least 0.90, hallucination of at most 0.05; contribution beats alpha, random and permuted names."""
+    every = measured["texts"]["all"]
+    own = {measure: found["value"] for measure, found in every["contribution"].items()}
+    assert own["precision"] >= 0.90 and own["precision, things"] >= 0.90
+    assert own["hallucination"] <= 0.05
+    assert own["absence precision"] >= 0.90
+    for other in ("alpha", "random names", "permuted names"):
+        for measure in ("precision", "precision, things", "recall", "recall, own words", "sign accuracy"):
+            assert own[measure] > every[other][measure]["value"], (other, measure)
+        assert own["hallucination"] < every[other]["hallucination"]["value"]
+    assert own["precision"] > every["above T_k"]["precision"]["value"] + 0.2  # what calibrated claims are for
+    for kind in ("class", "word", "answer"):
+        assert measured["texts"][kind]["contribution"]["precision"]["value"] >= 0.90
+
+
+def test_named_channels_matter_for_what_they_are_named_after(measured: dict[str, Any]) -> None:
+    for kind in ("class", "word", "answer"):
+        for against in ("beyond as many channels", "beyond as active channels"):
+            found = measured["ablation"][kind][against]
+            assert found["interval"][0] > 0 and found["size"] > 0.5, (kind, against)
+        assert measured["ablation"][kind]["drop"]["mean"] > measured["ablation"][kind]["drop of other targets"]["mean"]
+
+
+def test_texts_follow_the_picture(measured: dict[str, Any]) -> None:
+    """Names of a thing that is erased leave the text more often than those that stay true."""
+    erased = measured["erased"]["all"]
+    assert erased["lost names leave"]["value"] > 0.9 > 1 - erased["true names stay"]["value"]
+    assert erased["lost names leave"]["interval"][0] > 1 - erased["true names stay"]["interval"][0]
+    assert erased["their evidence falls"]["value"] > 0.85
+    assert erased["its targets fall"]["value"] > erased["other targets fall"]["value"] + 0.2
+
+
+def test_the_same_seed_gives_the_same_numbers_and_json(capsys: pytest.CaptureFixture[str]) -> None:
+    seen: list[tuple[int, int]] = []
+    first = naming_bench.evaluate(n=3, seed=1, progress=lambda done, total: seen.append((done, total)))
+    assert first == naming_bench.evaluate(n=3, seed=1)
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+    assert json.loads(json.dumps(first, allow_nan=False)) == first
+    naming_bench.show(first)
+    out = capsys.readouterr().out
+    assert "texts, all (3 test scenes)" in out and "beyond as active channels" in out and "lost names leave" in out
+    table = naming_bench.rows(first, "word")
+    assert table[0][0] == "precision" and all(len(row) == 1 + len(naming_bench.RANKINGS) for row in table)
+
+
+def test_names_worth_nothing_are_found_out() -> None:
+    """The benchmark is no formality: the same models with names shuffled for good fail both bars."""
+    names: Any = {
+        which: permuted(bundled.names(which) or some_names(), np.random.default_rng(0))
+        for which in ("classifier", "captioner", "vqa")
+    }
+    found = naming_bench.evaluate(n=4, names=names)
+    own = found["texts"]["all"]["contribution"]
+    assert own["precision"]["value"] < 0.7 and own["hallucination"]["value"] > 0.2
+    drop = found["ablation"]["word"]["beyond as active channels"]
+    assert drop["mean"] < 0.3
+
+
+def test_bad_input() -> None:
+    with pytest.raises(InputError, match="n=1 was given; expected 2 scenes or more"):
+        naming_bench.evaluate(n=1)
+    with pytest.raises(InputError, match="names of vqa were given; expected those of classifier, captioner, vqa"):
+        naming_bench.evaluate(n=2, names={"vqa": some_names()})
+
+
+def test_the_package_names_are_calibrated() -> None:
+    """Without claims every text would say more than is known."""
+    for which in ("classifier", "captioner", "vqa"):
+        names = bundled.names(which)  # type: ignore[arg-type]
+        assert names is not None and any(unit.claims for unit in names.units)
+    text = vlcam.explain(bundled.classifier(), make(1, "test").image())[0].neurons
+    assert text is not None and "was not measured" not in text.sentence
