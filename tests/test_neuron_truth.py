@@ -108,7 +108,7 @@ def test_signs_by_the_meaning_of_words(name: str, label: str, kind: Any, expecte
 def test_counts_by_hand() -> None:
     """Scene: one red star, on linen. Said: red and blue are seen, and linen; no hearts, no stars."""
     shown = frozenset({("red", "colour"), ("star", "shape"), ("red star", "pair"), ("linen", "background")})
-    vocabulary = shown | {("blue", "colour"), ("heart", "shape")}
+    vocabulary = frozenset(shown | {("blue", "colour"), ("heart", "shape")})
     said: list[Claim] = [
         ("supports", "red", "colour"),
         ("supports", "blue", "colour"),
@@ -203,7 +203,7 @@ def test_masks_zero_channels_for_everything_that_follows() -> None:
         plain = model(image)
         masks = torch.stack([torch.ones(192), torch.zeros(192)])
         with masked(model, masks):
-            both = model(image)
+            both = model(image.expand(2, -1, -1, -1))
         nothing = model.get_submodule("classifier")(model.get_submodule("head")(torch.zeros(1, 192, 12, 12)))
         assert torch.equal(model(image), plain)
     assert torch.allclose(both[0], plain[0], atol=1e-4) and torch.allclose(both[1], nothing[0], atol=1e-4)

@@ -14,6 +14,7 @@ from tests.hub_models import alive, blip
 from tests.hub_saved import saved
 from vlcam.cli import main
 from vlcam.scenes.sample import make
+from vlcam.tasks import bundled
 
 
 def blocks(root: Path, language: str) -> list[str]:
@@ -28,6 +29,13 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("photo.jpg", "a.png", "b.png"):
         Image.fromarray(make(12).image(192)).save(name)
+    Path("photos").mkdir()
+    for seed in range(12):
+        scene = make(seed, "val")
+        Path("photos-by-class", scene.background).mkdir(parents=True, exist_ok=True)
+        for folder in (Path("photos"), Path("photos-by-class", scene.background)):
+            Image.fromarray(scene.image()).save(folder / f"{seed}.png")
+    Path("words.txt").write_text("red\nblue\nstar\n", encoding="utf-8")
 
 
 @pytest.mark.usefixtures("photos")
@@ -83,4 +91,19 @@ def test_the_commands(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     lines = [line for block in blocks(root, "") for line in block.splitlines() if line.startswith("vlcam ")]
     assert len(lines) >= 4
     for line in lines:
-        assert main(shlex.split(standin(line, tmp_path))[1:]) == 0, (line, capsys.readouterr().err)
+        fewer = standin(line, tmp_path).replace("scenes:val:1000", "scenes:val:30")
+        assert main(shlex.split(fewer)[1:]) == 0, (line, capsys.readouterr().err)
+
+
+@pytest.mark.usefixtures("photos")
+def test_the_block_of_neuron_names(root: Path, tmp_path: Path) -> None:
+    (block,) = [one for one in blocks(root, "python") if "CocoInstances" in one]
+    assert main(["scenes", "export", str(tmp_path / "coco"), "--split", "val", "--n", "20"]) == 0
+    (instances,) = (tmp_path / "coco").rglob("instances*.json")
+    names = "\n".join(f"{unit},{'star' if unit == 1 else ''},0.2" for unit in range(192))
+    (tmp_path / "tally.csv").write_text(f"unit,name,score\n{names}\n", encoding="utf-8")
+    space: dict[str, Any] = {"vlcam": vlcam, "task": bundled.classifier()}
+    text = block.replace("instances_val2017.json", str(instances)).replace('"dog"', "0")
+    exec(compile(text, "README.md", "exec"), space)
+    assert space["names"].layer == "features" and len(space["names"]) == len(space["theirs"]) == 192
+    assert space["theirs"].units[1].name == "star"

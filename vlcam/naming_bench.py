@@ -37,7 +37,6 @@ from vlcam.contracts import InputError, Task
 from vlcam.explainer import explain
 from vlcam.explanation import NamedEvidence, NeuronText, TargetView
 from vlcam.neurons import NeuronNames
-from vlcam.neurons.probe import Concept
 from vlcam.scenes.captions import about
 from vlcam.scenes.data import CAPTION_VOCABULARY, QUESTION_VOCABULARY
 from vlcam.scenes.models import SceneCaptioner, SceneClassifier, SceneVQA
@@ -48,6 +47,7 @@ from vlcam.scenes.textual import (
     MEASURES,
     Counts,
     Prior,
+    Told,
     at_random,
     by_alpha,
     claims_in,
@@ -238,8 +238,8 @@ def _texts(
         for ranking, claimed in every.items():
             found = count(claimed, view.target, case.question, shown[case.scene], vocabulary[case.kind])
             if ranking == "contribution":
-                found.add("coverage", case.text.coverage, 1)
-                found.add("told", sum(one.share for one in case.text.named if one.case == "supports"), 1)
+                found.add("coverage", case.text.coverage, 1.0)
+                found.add("told", sum((one.share for one in case.text.named if one.case == "supports"), 0.0), 1.0)
             for kind in (case.kind, "all"):
                 tallies[kind, ranking][case.scene].join(found)
     return {kind: {ranking: _measured(tallies[kind, ranking], samples) for ranking in RANKINGS} for kind in KINDS}
@@ -259,23 +259,29 @@ def _measured(tallies: Sequence[Counts], samples: Samples) -> dict[str, Any]:
 
 @contextmanager
 def masked(model: nn.Module, masks: Float[Tensor, "sets channels"]) -> Iterator[None]:
-    """Inside, the model's ``features`` of one photo come out once for each set of channels, multiplied by it."""
+    """Inside, each of a batch of equal photos has its own set of channels of ``features``; these run once, for the first photo."""
 
-    def hook(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+    def first(module: nn.Module, inputs: Any) -> Any:
+        return (inputs[0][:1],)
+
+    def each(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
         return output * masks[:, :, None, None]
 
-    handle = model.get_submodule("features").register_forward_hook(hook)
+    features = model.get_submodule("features")
+    handles = features.register_forward_pre_hook(first), features.register_forward_hook(each)
     try:
         yield
     finally:
-        handle.remove()
+        for handle in handles:
+            handle.remove()
 
 
 def scores(
     model: nn.Module, scene: Scene, cases: Sequence[Case], masks: Float[Tensor, "sets channels"]
 ) -> Float[np.ndarray, "cases sets"]:
     """The score of each case of one model with each set of channels: logits, of words log-probabilities."""
-    image, sets = to_input(torch.from_numpy(scene.image()[None])), len(masks)
+    sets = len(masks)
+    image = to_input(torch.from_numpy(scene.image()[None])).expand(sets, -1, -1, -1)
     with torch.no_grad(), masked(model, masks):
         if isinstance(model, SceneClassifier):
             logits = model(image)
@@ -414,7 +420,7 @@ def _erased(
         }
 
 
-def _supports(named: Iterable[NamedEvidence]) -> dict[Concept, NamedEvidence]:
+def _supports(named: Iterable[NamedEvidence]) -> dict[Told, NamedEvidence]:
     return {(one.name, one.category): one for one in named if one.case == "supports"}
 
 

@@ -19,7 +19,6 @@ from numpy.random import Generator
 from vlcam.contracts import Target
 from vlcam.explanation import NamedEvidence, TargetView
 from vlcam.neurons import NeuronNames
-from vlcam.neurons.probe import Concept
 from vlcam.scenes.concepts import CONCEPTS, REGIONS
 from vlcam.scenes.grammar import SINGULARS
 from vlcam.scenes.record import COLOURS, SHAPES, SIZES, TEXTURES, Scene
@@ -31,13 +30,16 @@ PLACED: Final = ("background", "region")
 
 _GRID: Final = 48
 
+Told = tuple[str, str | None]
+"""A name and its category."""
+
 Claim = tuple[str, str, str | None]
 """Case, name and category."""
 
 
-def visible(scene: Scene) -> frozenset[Concept]:
+def visible(scene: Scene) -> frozenset[Told]:
     """The concepts that the scene shows."""
-    out: set[Concept] = {(scene.background, "background")}
+    out: set[Told] = {(scene.background, "background")}
     for thing in scene.things:
         out |= {("thing", "object"), (thing.colour, "colour"), (thing.shape, "shape"), (thing.texture, "texture")}
         out |= {(thing.size, "size"), (" ".join(thing.pair), "pair")}
@@ -113,8 +115,8 @@ def count(
     said: Sequence[Claim],
     target: Target,
     question: str | None,
-    shown: frozenset[Concept],
-    vocabulary: frozenset[Concept],
+    shown: frozenset[Told],
+    vocabulary: frozenset[Told],
 ) -> Counts:
     """Compare what a text says of one target with the scene; ``vocabulary`` are all names that it could say."""
     about = words_of(f"{target.label} {question or ''}")
@@ -125,16 +127,20 @@ def count(
     own = {one for one in could if words_of(one[0]) & words_of(target.label)}
     relevant = {one for one in supports if words_of(one[0]) & about}
     out = Counts()
-    out.add("precision", len(supports & shown), len(supports))
-    out.add("precision, things", len(things & shown), len(things))
-    out.add("recall", len(supports & could), len(could))
-    out.add("recall, own words", len(supports & own), len(own))
-    out.add("hallucination", len(supports - shown - relevant), len(supports))
+
+    def add(measure: str, right: int, total: int) -> None:
+        out.add(measure, float(right), float(total))
+
+    add("precision", len(supports & shown), len(supports))
+    add("precision, things", len(things & shown), len(things))
+    add("recall", len(supports & could), len(could))
+    add("recall, own words", len(supports & own), len(own))
+    add("hallucination", len(supports - shown - relevant), len(supports))
     if about:
-        out.add("distractors", len((supports & shown) - relevant), len(supports & shown))
-    out.add("absence precision", sum(one not in shown for one in silent), len(silent))
+        add("distractors", len((supports & shown) - relevant), len(supports & shown))
+    add("absence precision", sum(one not in shown for one in silent), len(silent))
     signs = [(1 if case in ("supports", "missing") else -1, sign(name, target)) for case, name, _ in said]
-    out.add("sign accuracy", sum(claimed == true for claimed, true in signs), sum(true != 0 for _, true in signs))
+    add("sign accuracy", sum(claimed == true for claimed, true in signs), sum(true != 0 for _, true in signs))
     return out
 
 
@@ -191,7 +197,7 @@ def claims_in(named: Iterable[NamedEvidence]) -> list[Claim]:
 # --- what else could have been said ----------------------------------------------------------------------------------------
 
 
-def vocabulary_of(names: NeuronNames) -> frozenset[Concept]:
+def vocabulary_of(names: NeuronNames) -> frozenset[Told]:
     """All that a text with these names could say."""
     own = {(unit.name, unit.category) for unit in names.units if unit.name is not None}
     return frozenset(own | {(name, category) for unit in names.units for name, category, _ in unit.claims or ()})
@@ -224,7 +230,7 @@ def uncalibrated(names: NeuronNames) -> NeuronNames:
     return replace(names, units=tuple(replace(unit, claims=None) for unit in names.units))
 
 
-def at_random(own: Sequence[Claim], vocabulary: Sequence[Concept], rng: Generator) -> list[Claim]:
+def at_random(own: Sequence[Claim], vocabulary: Sequence[Told], rng: Generator) -> list[Claim]:
     """As many claims of each case, about names drawn without replacement."""
     out: list[Claim] = []
     for case, many in Counter(case for case, _, _ in own).items():
