@@ -34,7 +34,8 @@ def test_weights_load_and_are_whole(which: Any) -> None:
 
 def test_the_card_says_what_was_measured(measured: dict[str, Any]) -> None:
     plan = json.loads((weights_folder() / "plan.json").read_text())
-    assert (weights_folder() / "MODEL_CARD.md").read_text() == card(measured, plan)
+    texts = json.loads((weights_folder() / "texts.json").read_text())
+    assert (weights_folder() / "MODEL_CARD.md").read_text() == card(measured, plan, texts)
 
 
 @pytest.mark.parametrize("which", WHICH)

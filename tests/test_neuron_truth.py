@@ -12,8 +12,9 @@ import vlcam
 from vlcam import naming_bench
 from vlcam.contracts import InputError, Target
 from vlcam.explanation import NamedEvidence
-from vlcam.naming_bench import controls, masked, without
+from vlcam.naming_bench import without
 from vlcam.neurons import NeuronName, NeuronNames
+from vlcam.scenes.ablation import DRAWS, controls, masked, scores
 from vlcam.scenes.concepts import CONCEPTS, concept_masks
 from vlcam.scenes.sample import make
 from vlcam.scenes.textual import (
@@ -32,10 +33,10 @@ from vlcam.scenes.textual import (
     visible,
     vocabulary_of,
 )
-from vlcam.scenes.zoo import load, to_input
+from vlcam.scenes.zoo import WHICH, load, to_input
 from vlcam.tasks import bundled
 
-N = 12
+N = 20
 
 
 @pytest.fixture(scope="module")
@@ -61,10 +62,10 @@ def test_what_is_visible_is_what_the_masks_show() -> None:
     """Every concept with a mask is visible (a mask leaves out what covers no half cell, so the reverse need not hold)."""
     for number in range(20):
         scene = make(number, "test")
-        shown, masks = visible(scene), concept_masks(scene).any(axis=(1, 2))
-        for concept, there in zip(CONCEPTS, masks, strict=True):
+        shown, masks = visible(scene), concept_masks(scene)
+        for concept, mask in zip(CONCEPTS, masks, strict=True):
             if concept[1] != "region":
-                assert concept in shown or not there
+                assert concept in shown or not mask.any()
         assert sum(category == "background" for _, category in shown) == 1
         assert {name for name, category in shown if category == "pair"} == {" ".join(one.pair) for one in scene.things}
 
@@ -218,7 +219,7 @@ def test_scores_without_a_mask_are_those_that_were_explained() -> None:
     assert {case.kind for case in found} == {"class", "word", "answer"}
     for kind, which in (("class", "classifier"), ("word", "captioner"), ("answer", "vqa")):
         those = [case for case in found if case.kind == kind]
-        got = naming_bench.scores(tasks[which].model, scene, those, torch.ones(2, 192))
+        got = scores(tasks[which].model, scene, those, torch.ones(2, 192))
         expected = [case.view.target.score for case in those]
         assert got[:, 0] == pytest.approx(expected, abs=2e-3) and got[:, 1] == pytest.approx(expected, abs=2e-3)
 
@@ -229,12 +230,12 @@ def test_controls_are_other_channels_of_equal_number_and_activity() -> None:
     activity = rng.random(40) * 10
     chosen = [1, 2, 3]
     sets = controls(chosen, NeuronNames("m", "l", None, {}, units), activity, rng)
-    assert len(sets) == 2 * naming_bench.DRAWS
+    assert len(sets) == 2 * DRAWS
     for one in sets:
         assert len(set(one)) == 3 and not set(one) & {*chosen, 7, 8}
     loose, near = (
         np.mean([abs(activity[one].sum() - activity[chosen].sum()) for one in part])
-        for part in (sets[: naming_bench.DRAWS], sets[naming_bench.DRAWS :])
+        for part in (sets[:DRAWS], sets[DRAWS:])
     )
     assert near < loose
 
@@ -273,7 +274,7 @@ def test_named_channels_matter_for_what_they_are_named_after(measured: dict[str,
 def test_texts_follow_the_picture(measured: dict[str, Any]) -> None:
     """Names of a thing that is erased leave the text more often than those that stay true."""
     erased = measured["erased"]["all"]
-    assert erased["lost names leave"]["value"] > 0.9 > 1 - erased["true names stay"]["value"]
+    assert erased["lost names leave"]["value"] > 0.85 > 1 - erased["true names stay"]["value"]
     assert erased["lost names leave"]["interval"][0] > 1 - erased["true names stay"]["interval"][0]
     assert erased["their evidence falls"]["value"] > 0.85
     assert erased["its targets fall"]["value"] > erased["other targets fall"]["value"] + 0.2
@@ -314,8 +315,8 @@ def test_bad_input() -> None:
 
 def test_the_package_names_are_calibrated() -> None:
     """Without claims every text would say more than is known."""
-    for which in ("classifier", "captioner", "vqa"):
-        names = bundled.names(which)  # type: ignore[arg-type]
+    for which in WHICH:
+        names = bundled.names(which)
         assert names is not None and any(unit.claims for unit in names.units)
     text = vlcam.explain(bundled.classifier(), make(1, "test").image())[0].neurons
     assert text is not None and "was not measured" not in text.sentence

@@ -1,8 +1,10 @@
 """The bundled models' card as text, from measured numbers. ``vlcam scenes evaluate --card FOLDER`` writes it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from vlcam.naming_bench import KINDS, RANKINGS, cell, rows
+from vlcam.scenes.planted import rows as planted_rows
 from vlcam.scenes.questions import QUESTION_KINDS
 from vlcam.scenes.record import UNSEEN_PAIRS
 
@@ -47,6 +49,18 @@ _LIMITS = """
 - On pairs never seen in training the quality drops as the table shows: the classifier has no way to learn those pairs.
 - Grad-CAM averages gradients over the picture. Evidence that matters by its place ("which is further left") partly cancels.
 """
+
+_CLAIMS = """What the texts claim, against what is in the picture: for the classes that the classifier sees, the words of the captioner's
+own captions, and answers. `precision`: of the names that a text gives as support, those that are true of the scene; `hallucination`: those
+that are neither there nor asked about; `distractors`: those that are there but have nothing to do with the target; `absence
+precision`: of what is said not to be seen, what isn't there. Beside the text (`contribution`): the same if presence were claimed of
+every channel above Network Dissection's threshold, the paper's ranking by alpha, and names shuffled over the channels, drawn at
+random, or usual for the target. 95 % bootstrap intervals over scenes."""
+_CAUSES = """Cause and effect: how far a score falls when the channels named after its concept are set to 0, by itself and beyond what
+as many other channels do (at random, or of equal activity), with the standardised effect size d; and what becomes of a text when
+a thing is left out of the scene and the scene is drawn again."""
+_PLANTED = """Units made by hand, named as the models' are: detectors must get their name, all others but `either` must get none."""
+_BY_KIND = ("precision", "recall", "hallucination", "absence precision", "sign accuracy", "coverage")
 
 _QUALITY_ROWS = {
     "map": "classification, mean average precision",
@@ -93,8 +107,61 @@ def grounding_table(measured: Mapping[str, Any], split: str) -> str:
     return "\n".join(lines)
 
 
-def card(measured: Mapping[str, Any], plan: Mapping[str, Any]) -> str:
-    """The whole card, in Markdown. ``plan`` is the ``plan.json`` of the training run."""
+def texts_table(texts: Mapping[str, Any], kind: str = "all") -> str:
+    """A Markdown table of what the texts about channels claim, with the baselines."""
+    return _markdown(["all targets" if kind == "all" else kind, *RANKINGS], rows(texts, kind))
+
+
+def kinds_table(texts: Mapping[str, Any]) -> str:
+    """A Markdown table of precision and hallucination of presence by kind of target."""
+    body = []
+    for kind in KINDS:
+        found = dict(zip([row[0] for row in rows(texts, kind)], [row[1] for row in rows(texts, kind)], strict=True))
+        body.append([kind, *(found.get(one, "") for one in _BY_KIND)])
+    return _markdown(["target", *_BY_KIND], body)
+
+
+def causes_table(texts: Mapping[str, Any]) -> str:
+    """A Markdown table of what happens without the named channels, and without the things."""
+    parts = []
+    for title, group in (("without the channels named after it", "ablation"), ("a thing erased", "erased")):
+        found = texts[group]
+        heads = list(found["all"])
+        body = [[kind, *(cell(found[kind][head]) for head in heads)] for kind in KINDS]
+        parts.append(_markdown([title, *heads], body))
+    return "\n\n".join(parts)
+
+
+def planted_table(texts: Mapping[str, Any]) -> str:
+    """A Markdown table of units that were made by hand."""
+    return _markdown(["planted units", "units", "right", "instead"], planted_rows(texts["planted"]))
+
+
+def _markdown(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(head) + " |", "|---|" + "---|" * (len(head) - 1)]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in body)])
+
+
+def _texts(texts: Mapping[str, Any]) -> str:
+    return "\n\n".join(
+        [
+            f"## Are the texts about channels true? ({texts['n']} {texts['split']} scenes)",
+            _CLAIMS,
+            texts_table(texts),
+            kinds_table(texts),
+            _CAUSES,
+            causes_table(texts),
+            _PLANTED,
+            planted_table(texts),
+        ]
+    )
+
+
+def card(measured: Mapping[str, Any], plan: Mapping[str, Any], texts: Mapping[str, Any] | None = None) -> str:
+    """The whole card, in Markdown.
+
+    ``plan`` is the ``plan.json`` of the training run, ``texts`` what :func:`vlcam.naming_bench.evaluate` measured.
+    """
     unseen = ", ".join(" ".join(pair) for pair in UNSEEN_PAIRS)
     parts = [
         _HEAD.format(unseen=unseen, **plan),
@@ -109,4 +176,6 @@ def card(measured: Mapping[str, Any], plan: Mapping[str, Any]) -> str:
         parts.append(
             f"### {split} ({measured['splits'][split]['grounded_scenes']:,} scenes)\n\n{grounding_table(measured, split)}\n"
         )
+    if texts is not None:
+        parts.append(_texts(texts))
     return "\n".join(parts).rstrip() + "\n" + _LIMITS

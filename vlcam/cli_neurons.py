@@ -155,10 +155,12 @@ def neurons_evaluate(
     folder: Annotated[
         Path | None, typer.Option("--weights", help="Folder of the weights; by default the packaged ones.")
     ] = None,
-    card: Annotated[Path | None, typer.Option("--card", help="Also write the numbers to this JSON file.")] = None,
+    card: Annotated[
+        Path | None, typer.Option("--card", help="Folder of a model card to add the tables to (card.json, plan.json).")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure on generated scenes whether the texts about the bundled models' channels are true."""
     from vlcam.neuron_commands import run_evaluate
 
-    run_evaluate(n=n, seed=seed, folder=folder, as_json=as_json, card=card)
+    run_evaluate(n=n, seed=seed, folder=folder, as_json=as_json, card_folder=card)

@@ -10,9 +10,8 @@
    - ``random names``: as many names per case, drawn from all names;
    - ``prior names``: as many names per case, those most frequent for the same target in other scenes.
 
-2. Ablation: the channels of a concept are set to 0 at ``features`` and the model runs on. How far do words, answers and classes of
-   that concept fall, beyond what as many other channels do, drawn at random or with equal activity? Beyond what they do to
-   others that were said?
+2. Ablation (:mod:`vlcam.scenes.ablation`): without the channels of a concept, how far do words, answers and classes of that concept
+   fall, beyond what as many other channels do, drawn at random or with equal activity? Beyond what happens to other targets?
 3. Erasing: a thing is left out and the scene drawn again. Do names that are no longer true leave the text of the same targets, and do those
    that are still true stay?
 
@@ -21,30 +20,26 @@ Intervals are 95 % by bootstrap over scenes. Nothing is drawn but from seeds: th
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, cast, final
+from typing import Any, Final
 
 import numpy as np
-import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Int64
 from numpy.random import Generator
-from torch import Tensor, nn
 
 from vlcam.console import table
 from vlcam.contracts import InputError, Task
 from vlcam.explainer import explain
-from vlcam.explanation import NamedEvidence, NeuronText, TargetView
+from vlcam.explanation import NamedEvidence, TargetView
 from vlcam.neurons import NeuronNames
+from vlcam.scenes.ablation import ablation_row, ablations
 from vlcam.scenes.captions import about
-from vlcam.scenes.data import CAPTION_VOCABULARY, QUESTION_VOCABULARY
-from vlcam.scenes.models import SceneCaptioner, SceneClassifier, SceneVQA
-from vlcam.scenes.questions import ANSWERS
 from vlcam.scenes.record import Scene, Split
 from vlcam.scenes.sample import make
 from vlcam.scenes.textual import (
     MEASURES,
+    Case,
     Counts,
     Prior,
     Told,
@@ -52,17 +47,14 @@ from vlcam.scenes.textual import (
     by_alpha,
     claims_in,
     count,
-    effect,
     of_scenes,
     permuted,
     share,
     uncalibrated,
     visible,
     vocabulary_of,
-    words_of,
 )
-from vlcam.scenes.words import Vocabulary
-from vlcam.scenes.zoo import WHICH, Which, load, to_input
+from vlcam.scenes.zoo import WHICH, Which, load
 from vlcam.tasks import bundled
 
 Progress = Callable[[int, int], Any]
@@ -70,32 +62,12 @@ Progress = Callable[[int, int], Any]
 RANKINGS: Final = ("contribution", "above T_k", "alpha", "permuted names", "random names", "prior names")
 KINDS: Final = ("class", "word", "answer", "all")
 QUESTIONS: Final = 4
-DRAWS: Final = 5
-"""Sets of control channels per ablation, of each of the two sorts."""
 _CLASSES: Final = 4
 _SURE: Final = 0.5
-_NEAREST: Final = 3
 _OF: Final[Mapping[str, Which]] = {"class": "classifier", "word": "captioner", "answer": "vqa"}
 _FURTHER: Final = {"coverage": "evidence in named channels", "told": "evidence in channels whose names are told"}
 
 Samples = Int64[np.ndarray, "resamples scenes"]
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class Case:
-    """One target in one scene and its text: ``things`` are the numbers of those that a word or a class is about."""
-
-    scene: int
-    view: TargetView
-    text: NeuronText
-    question: str | None
-    things: frozenset[int]
-
-    @property
-    def kind(self) -> str:
-        """Class, word or answer."""
-        return self.view.target.kind
 
 
 def evaluate(
@@ -136,7 +108,8 @@ def evaluate(
         scene, rng = make(number, split), np.random.default_rng([seed, number])
         found = list(_cases(scene, number, tasks, known))
         cases += found
-        ablated += [row for kind in _OF for row in _ablations(kind, models, known, found, scene, rng)]
+        for kind, which in _OF.items():
+            ablated += ablations(models[which], known[which], [case for case in found if case.kind == kind], scene, rng)
         removed += _erased(scene, found, tasks, known, rng)
         if progress is not None:
             progress(number + 1, n)
@@ -149,7 +122,7 @@ def evaluate(
         "calibrated": {which: sum(bool(unit.claims) for unit in found.units) for which, found in known.items()},
         "measures": {**MEASURES, **_FURTHER},
         "texts": _texts(cases, known, n, split, seed, samples),
-        "ablation": {kind: _ablation_row(_of(kind, ablated), samples) for kind in KINDS},
+        "ablation": {kind: ablation_row(_of(kind, ablated), samples) for kind in KINDS},
         "erased": {kind: _erased_row(_of(kind, removed), n, samples) for kind in KINDS},
     }
 
@@ -254,130 +227,6 @@ def _measured(tallies: Sequence[Counts], samples: Samples) -> dict[str, Any]:
     return out
 
 
-# --- ablation --------------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def masked(model: nn.Module, masks: Float[Tensor, "sets channels"]) -> Iterator[None]:
-    """Inside, each of a batch of equal photos has its own set of channels of ``features``; these run once, for the first photo."""
-
-    def first(module: nn.Module, inputs: Any) -> Any:
-        return (inputs[0][:1],)
-
-    def each(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
-        return output * masks[:, :, None, None]
-
-    features = model.get_submodule("features")
-    handles = features.register_forward_pre_hook(first), features.register_forward_hook(each)
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def scores(
-    model: nn.Module, scene: Scene, cases: Sequence[Case], masks: Float[Tensor, "sets channels"]
-) -> Float[np.ndarray, "cases sets"]:
-    """The score of each case of one model with each set of channels: logits, of words log-probabilities."""
-    sets = len(masks)
-    image = to_input(torch.from_numpy(scene.image()[None])).expand(sets, -1, -1, -1)
-    with torch.no_grad(), masked(model, masks):
-        if isinstance(model, SceneClassifier):
-            logits = model(image)
-            found = [logits[:, bundled.PAIR_LABELS.index(case.view.label)] for case in cases]
-        elif isinstance(model, SceneVQA):
-            photo = model.encode(image)
-            asked = [model.read(torch.tensor([QUESTION_VOCABULARY.encode(case.question or "")])) for case in cases]
-            answers = [model.answer(photo, one.expand(sets, -1)) for one in asked]
-            found = [one[:, ANSWERS.index(case.view.label)] for one, case in zip(answers, cases, strict=True)]
-        else:
-            speaker = cast(SceneCaptioner, model)
-            ids = CAPTION_VOCABULARY.encode(cases[0].view.explanation.text)
-            before = torch.tensor([[Vocabulary.START, *ids[:-1]]]).expand(sets, -1)
-            spoken = speaker.decode(speaker.encode(image), before).log_softmax(-1)
-            places = [_place(case) for case in cases]
-            found = [spoken[:, place, ids[place]] for place in places]
-        table: np.ndarray = torch.stack(found).double().numpy()
-    return table
-
-
-def _place(case: Case) -> int:
-    """Which word of its caption a case is."""
-    words = [view.index for view in case.view.explanation if view.target.kind == "word"]
-    return words.index(case.view.index)
-
-
-def _ablations(
-    kind: str,
-    models: Mapping[Which, nn.Module],
-    known: Mapping[Which, NeuronNames],
-    found: Sequence[Case],
-    scene: Scene,
-    rng: Generator,
-) -> Iterator[dict[str, Any]]:
-    """For every concept that was said: how far the scores fall without the channels of that name, and of names that imply it."""
-    model, names = models[_OF[kind]], known[_OF[kind]]
-    cases = [case for case in found if case.kind == kind and words_of(case.view.label)]
-    with torch.no_grad():
-        maps = model.get_submodule("features")(to_input(torch.from_numpy(scene.image()[None])))
-    activity = maps[0].sum((1, 2)).double().numpy()
-    for concept in sorted({words_of(case.view.label) for case in cases}, key=sorted):
-        chosen = [unit.unit for unit in names.units if unit.name is not None and concept <= words_of(unit.name)]
-        if not chosen or not activity[chosen].sum() > 0:
-            continue
-        sets = [[], chosen, *controls(chosen, names, activity, rng)]
-        masks = torch.ones(len(sets), len(names.units))
-        for row, units in enumerate(sets):
-            masks[row, units] = 0.0
-        said = scores(model, scene, cases, masks)
-        for case, drop in zip(cases, said[:, :1] - said, strict=True):
-            words = words_of(case.view.label)
-            if words == concept or not words & concept:
-                yield {
-                    "scene": case.scene,
-                    "kind": kind,
-                    "related": words == concept,
-                    "drop": float(drop[1]),
-                    "number": float(drop[2 : 2 + DRAWS].mean()),
-                    "activity": float(drop[2 + DRAWS :].mean()),
-                }
-
-
-def controls(
-    chosen: Sequence[int], names: NeuronNames, activity: Float[np.ndarray, " channels"], rng: Generator
-) -> list[list[int]]:
-    """Sets of other living channels: ``DRAWS`` of equal number, then ``DRAWS`` whose activities are as near as can be."""
-    others = np.array([unit.unit for unit in names.units if unit.state != "dead" and unit.unit not in set(chosen)], int)
-    out = [rng.permutation(others)[: len(chosen)].tolist() for _ in range(DRAWS)]
-    for _ in range(DRAWS):
-        left, taken = others, []
-        for unit in rng.permutation(list(chosen)).tolist():
-            if not len(left):
-                break
-            near = left[np.argsort(np.abs(activity[left] - activity[unit]), kind="stable")[:_NEAREST]]
-            taken.append(int(rng.choice(near)))
-            left = left[left != taken[-1]]
-        out.append(taken)
-    return out
-
-
-def _ablation_row(found: Sequence[Mapping[str, Any]], samples: Samples) -> dict[str, Any]:
-    """Mean drops, how far that of the concept's channels exceeds that of the controls, and what happens to other targets."""
-
-    def of(related: bool, value: Callable[[Mapping[str, Any]], float]) -> dict[str, Any]:
-        these = [row for row in found if row["related"] == related]
-        values, scene = [value(row) for row in these], [row["scene"] for row in these]
-        return effect(np.array(values, np.float64), np.array(scene, np.int64), samples)
-
-    return {
-        "drop": of(True, lambda row: row["drop"]),
-        "beyond as many channels": of(True, lambda row: row["drop"] - row["number"]),
-        "beyond as active channels": of(True, lambda row: row["drop"] - row["activity"]),
-        "drop of other targets": of(False, lambda row: row["drop"]),
-    }
-
-
 # --- erasing ---------------------------------------------------------------------------------------------------------------
 
 ERASED: Final = (
@@ -445,7 +294,7 @@ def rows(measured: Mapping[str, Any], kind: str = "all") -> list[list[str]]:
     """The table of what texts claim: a row per measure, a column per ranking, each with its interval."""
     texts = measured["texts"][kind]
     measures = [one for one in (*MEASURES, *_FURTHER) if one in texts["contribution"]]
-    return [[measure, *(_cell(texts[ranking].get(measure)) for ranking in RANKINGS)] for measure in measures]
+    return [[measure, *(cell(texts[ranking].get(measure)) for ranking in RANKINGS)] for measure in measures]
 
 
 def show(measured: Mapping[str, Any]) -> None:
@@ -455,18 +304,15 @@ def show(measured: Mapping[str, Any]) -> None:
         table([title, *RANKINGS], rows(measured, kind))
     ablation, erased = measured["ablation"], measured["erased"]
     heads = list(ablation["all"])
-    table(["ablation", *heads], [[kind, *(_effect(ablation[kind][one]) for one in heads)] for kind in KINDS])
-    table(["a thing erased", *ERASED], [[kind, *(_cell(erased[kind][one]) for one in ERASED)] for kind in KINDS])
+    table(["ablation", *heads], [[kind, *(cell(ablation[kind][one]) for one in heads)] for kind in KINDS])
+    table(["a thing erased", *ERASED], [[kind, *(cell(erased[kind][one]) for one in ERASED)] for kind in KINDS])
 
 
-def _cell(found: Mapping[str, Any] | None) -> str:
-    if found is None or found["value"] is None:
-        return "-"
-    return f"{found['value']:.3f} ({found['interval'][0]:.3f}-{found['interval'][1]:.3f})"
-
-
-def _effect(found: Mapping[str, Any]) -> str:
-    if found["mean"] is None:
+def cell(found: Mapping[str, Any] | None) -> str:
+    """A share with its interval, or a fall with its interval and effect size."""
+    if found is None or found.get("value", found.get("mean")) is None:
         return "-"
     low, high = found["interval"]
-    return f"{found['mean']:.2f} ({low:.2f} to {high:.2f}), d {found['size']:.2f}"
+    if "mean" in found:
+        return f"{found['mean']:.2f} ({low:.2f} to {high:.2f}), d {found['size']:.2f}"
+    return f"{found['value']:.3f} ({low:.3f}-{high:.3f})"

@@ -1,5 +1,6 @@
 """What ``vlcam neurons`` does: list, name, report and evaluate. Imported when a command runs, never before."""
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
@@ -18,7 +19,7 @@ from vlcam.neurons.opening import open_probe
 from vlcam.neurons.probe import Probe, WordProbe
 from vlcam.neurons.report import write_report
 from vlcam.neurons.synonyms import Thesaurus
-from vlcam.output import SCHEMA, check_folder, dumps, make_folder, staged, write_text
+from vlcam.output import SCHEMA, check_folder, dumps, finite, make_folder, staged, write_text
 from vlcam.scenes.probe import SceneProbe
 from vlcam.scenes.zoo import WHICH
 from vlcam.tasks import bundled
@@ -133,19 +134,42 @@ def run_report(wanted: Wanted, out: Path, *, given: Path | None, exemplars: int,
     console.say(f"Wrote {', '.join(map(str, paths))}")
 
 
-def run_evaluate(*, n: int, seed: int, folder: Path | None, as_json: bool, card: Path | None) -> None:
-    """Measure on the bundled world whether the texts are true, and print the table."""
-    from vlcam.naming_bench import evaluate, show
+def run_evaluate(*, n: int, seed: int, folder: Path | None, as_json: bool, card_folder: Path | None) -> None:
+    """Measure on the bundled world whether names and texts are true; print the tables, and add them to a model card."""
+    from vlcam import naming_bench
+    from vlcam.scenes import planted
 
+    if card_folder is not None:
+        check_folder(card_folder)
+        before, plan = (_read_json(card_folder / name) for name in ("card.json", "plan.json"))
     with console.bar("measuring the texts") as advance:
-        measured = evaluate(n=n, seed=seed, folder=folder, progress=advance)
-    if card is not None:
-        write_text(card, dumps(measured) + "\n")
-        console.say(f"Wrote {card}")
+        measured = naming_bench.evaluate(n=n, seed=seed, folder=folder, progress=advance)
+    measured["planted"] = planted.evaluate(seed=seed)
     if as_json:
         console.data(dumps(measured))
     else:
-        show(measured)
+        naming_bench.show(measured)
+        console.table(["planted units", "units", "right", "instead"], planted.rows(measured["planted"]))
+    if card_folder is not None:
+        from vlcam.card import card
+
+        write_text(card_folder / TEXTS, json.dumps(finite(measured), indent=1, allow_nan=False) + "\n")
+        write_text(card_folder / "MODEL_CARD.md", card(before, plan, measured))
+        console.say(f"Wrote {card_folder / TEXTS} and {card_folder / 'MODEL_CARD.md'}")
+
+
+TEXTS = "texts.json"
+"""What was measured of the texts, beside the card's other numbers."""
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{str(path)!r} can't be read ({error}); --card takes the folder of a card: vlcam scenes evaluate --card makes one"
+        ) from error
+    return cast(dict[str, Any], found)
 
 
 def _names_of(model: str) -> NeuronNames:

@@ -94,7 +94,9 @@ def run_evaluate(
     if card_folder is not None and plan is not None:
         make_folder(card_folder)
         write_text(card_folder / "card.json", json.dumps(finite(measured), indent=1, allow_nan=False) + "\n")
-        write_text(card_folder / "MODEL_CARD.md", card(measured, plan))
+        texts = card_folder / "texts.json"  # of vlcam neurons evaluate
+        known = json.loads(texts.read_text("utf-8")) if texts.is_file() else None
+        write_text(card_folder / "MODEL_CARD.md", card(measured, plan, known))
         console.say(f"Wrote {card_folder / 'MODEL_CARD.md'} and {card_folder / 'card.json'}")
 
 

@@ -1,8 +1,8 @@
 """Units whose meaning is known, because they are made by hand: is the naming right about them, and silent where it should be?
 
 After the synthetic neurons of MAIA (Rott Shaham et al. 2024, arXiv 2404.14394), but on generated scenes, where every concept has an exact
-mask. With ``c`` the share of a cell of the layer's grid that shows the concept, slightly blurred, ``g`` between 0.5 and 1.5 for each picture
-(no unit answers to all pictures alike), and ``e`` smooth noise of deviation 1:
+mask. With ``c`` the share of a cell of the layer's grid that shows the concept, slightly blurred, ``g`` between 0.5 and 1.5 for each
+picture (no unit answers to all pictures alike), and ``e`` smooth noise of deviation 1:
 
 ============  ==================================================  ===========================================================
 kind          map (after ReLU)                                    what is right
@@ -74,7 +74,9 @@ class Bed:
 def plant(n: int = 500, *, seed: int = 0, split: Split = "val", each: int = _EACH, noise: float = NOISE) -> Bed:
     """Units on scenes ``0..n-1``: a detector of every concept in ``LEAST`` scenes or more, and ``each`` units of every other kind."""
     if n < 2 * LEAST or each < 1:
-        raise InputError(f"n={n} and each={each} were given; expected at least {2 * LEAST} scenes and 1 unit, such as 300 and 20")
+        raise InputError(
+            f"n={n} and each={each} were given; expected at least {2 * LEAST} scenes and 1 unit, such as 300 and 20"
+        )
     rng = np.random.default_rng(seed)
     masks = np.stack([concept_masks(make(number, split), MASK_SIZE) for number in range(n)])
     often = masks.any(axis=(2, 3)).sum(axis=0)
@@ -116,7 +118,7 @@ def judge(bed: Bed, units: Sequence[NeuronName]) -> dict[str, dict[str, Any]]:
 def evaluate(
     namer: Namer = dissect,
     *,
-    n: int = 500,
+    n: int = 1000,
     seed: int = 0,
     split: Split = "val",
     each: int = _EACH,
@@ -169,7 +171,9 @@ def _unrelated(known: Sequence[int], each: int, rng: Generator) -> Iterator[tupl
         yield there[" ".join(first)], there[" ".join(second)]
 
 
-def _cover(masks: Bool[np.ndarray, "scenes concepts height width"], concept: int) -> Float[Tensor, "scenes rows columns"]:
+def _cover(
+    masks: Bool[np.ndarray, "scenes concepts height width"], concept: int
+) -> Float[Tensor, "scenes rows columns"]:
     """The share of each cell that shows a concept, slightly blurred (a quarter of it comes from the neighbours)."""
     share = avg_pool2d(torch.from_numpy(masks[:, concept].astype(np.float32))[:, None], MASK_SIZE // GRID)
     return (0.75 * share + 0.25 * _blurred(share))[:, 0]

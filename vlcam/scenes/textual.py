@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int64
 from numpy.random import Generator
 
 from vlcam.contracts import Target
-from vlcam.explanation import NamedEvidence, TargetView
+from vlcam.explanation import NamedEvidence, NeuronText, TargetView
 from vlcam.neurons import NeuronNames
 from vlcam.scenes.concepts import CONCEPTS, REGIONS
 from vlcam.scenes.grammar import SINGULARS
@@ -35,6 +35,23 @@ Told = tuple[str, str | None]
 
 Claim = tuple[str, str, str | None]
 """Case, name and category."""
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One target in one scene and its text: ``things`` are the numbers of those that a word or a class is about."""
+
+    scene: int
+    view: TargetView
+    text: NeuronText
+    question: str | None
+    things: frozenset[int]
+
+    @property
+    def kind(self) -> str:
+        """Class, word or answer."""
+        return self.view.target.kind
 
 
 def visible(scene: Scene) -> frozenset[Told]:
