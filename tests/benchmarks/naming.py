@@ -96,7 +96,9 @@ def measure(images: int, options: argparse.Namespace) -> None:
     average_precisions(levels(seen), cover)
     parts["average precision"] = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"{images} pictures, {options.channels} channels, {options.concepts} concepts: {total:.1f} s, peak {peak:.1f} GB")
+    print(
+        f"{images} pictures, {options.channels} channels, {options.concepts} concepts: {total:.1f} s, peak {peak:.1f} GB"
+    )
     for what, seconds in parts.items():
         print(f"  {what:<28}{seconds:7.1f} s")
 

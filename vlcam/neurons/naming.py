@@ -1,8 +1,9 @@
 """From scores to names: which concept each unit of a layer stands for, how sure that is, and when there is no name.
 
 1. every concept gets a score for every unit (:mod:`vlcam.neurons.scorers`); the best one is the candidate;
-2. it must reach ``min_score`` and beat the null, the best score over all concepts when pictures and labels don't belong together
-   (:mod:`vlcam.neurons.null`), with Benjamini-Hochberg over the layer's units. Else the unit has no name;
+2. it must reach ``min_score`` (or half the IoU that areas of these sizes allow, if that is less) and beat the null, the best score
+   over all concepts when pictures and labels don't belong together (:mod:`vlcam.neurons.null`), with Benjamini-Hochberg over the
+   layer's units. Else the unit has no name;
 3. what can be doubted is said: on how many bootstrap samples of the pictures the same concept wins, how close the next one is, whether
    the unit fires for something unrelated as well, whether the concept is rare in the probe.
 
@@ -43,6 +44,9 @@ LEAST: Final = {"iou": 0.04, "auprc": 0.0, "correlation": 0.1, "soft-wpmi": 0.0,
 """The least score of a name, if none is given. 0.04 is Network Dissection's."""
 
 UNSTABLE, AMBIGUOUS, FEW = 0.5, 0.1, 10
+REACHED: Final = 0.5
+"""Large concepts (a background) can't reach an IoU of 0.04; for them this part of what they can reach is enough."""
+
 SECOND: Final = 0.5
 """A further, unrelated name counts from this part of the name's own score on."""
 
@@ -139,9 +143,10 @@ def name_by_masks(
     observed = scores.max(axis=1)
     live = (overlap.fired.sizes > 0) & ~dead if settings.scorer == "iou" else ~dead
     p, significant = passes(observed, null, live, LEVEL)
-    named = significant & (observed >= settings.least) & (scores.max(axis=1) > 0)
-    stable = scorer.wins(settings.bootstrap, settings.seed) if settings.bootstrap else None
     best = scores.argmax(axis=1)
+    ceilings = reachable(overlap, best) if settings.scorer == "iou" else np.ones(len(best))
+    named = significant & (observed >= np.minimum(settings.least, REACHED * ceilings)) & (observed > 0)
+    stable = scorer.wins(settings.bootstrap, settings.seed) if settings.bootstrap else None
     rows = np.arange(len(best))
     iou = overlap.scores()[rows, best]
     r = (scores if settings.scorer == "correlation" else correlations(maps, cover))[rows, best]
@@ -150,22 +155,19 @@ def name_by_masks(
     formulas = best_formulas(overlap, settings, _part(progress, "formulas")) if settings.length > 1 else {}
     known = [marks.concepts[c] if named[unit] else None for unit, c in enumerate(best.tolist())]
     told = claims(marks, highest(maps), overlap.thresholds.double().numpy(), known, related)
-    areas, firing = marks.sizes(), overlap.fired.sizes
-    rooms = np.maximum(areas[len(marks.concepts) + marks.category], 1)
-    shares, often = areas[: len(marks.concepts)] / rooms, marks.images_with()
+    often = marks.images_with()
     names = [name for name, _ in marks.concepts]
     units = []
     for unit in rows.tolist():
         top = int(best[unit])
         one = _name(unit, scores[unit], marks.concepts, bool(named[unit]), bool(dead[unit]), related)
-        own = firing[unit] / max(len(marks) * marks.cells, 1)
         stability = None if stable is None or dead[unit] else float(stable[unit])
         flags = _flags(one, stability, int(often[top]), also[unit], targets)
         formula = formulas.get(unit)
         units.append(
             replace(
                 one,
-                ceiling=_ceiling(float(shares[top]), float(own)) if settings.scorer == "iou" else 1.0,
+                ceiling=float(ceilings[unit]),
                 p=float(p[unit]),
                 threshold=float(overlap.thresholds[unit]),
                 iou=float(iou[unit]),
@@ -331,8 +333,14 @@ def _kin(one: str, other: str, related: Related) -> bool:
     return related(one, other) or bool(set(one.split()) & set(other.split()))
 
 
-def _ceiling(p: float, q: float) -> float:
-    return min(p, q) / max(p, q) if max(p, q) > 0 else 0.0
+def reachable(overlap: Overlap, best: Int64[np.ndarray, " units"]) -> Float[np.ndarray, " units"]:
+    """The highest IoU that areas of these sizes allow: ``min(p, q) / max(p, q)`` of a concept's share p and a unit's share q."""
+    marks, areas = overlap.marks, overlap.marks.sizes()
+    rooms = np.maximum(areas[len(marks.concepts) + marks.category], 1)
+    p = (areas[: len(marks.concepts)] / rooms)[best]
+    q = overlap.fired.sizes / max(len(marks) * marks.cells, 1)
+    found: NDArray[np.float64] = np.minimum(p, q) / np.maximum(np.maximum(p, q), 1e-12)
+    return found
 
 
 def _part(progress: Progress | None, what: str) -> Callable[[int, int], None] | None:

@@ -7,12 +7,12 @@ picture (no unit answers to all pictures alike), and ``e`` smooth noise of devia
 ============  ==================================================  ===========================================================
 kind          map (after ReLU)                                    what is right
 ============  ==================================================  ===========================================================
-detector      ``g c + 0.15 e`` of one concept                     that concept's name
+detector      ``g c + 0.25 e`` of one concept                     that concept's name
 either        the same of the larger of two unrelated pairs       one of both; better with a warning that it is not alone
 noise         ``e``; half of them not smooth                      no name
 dead          0, or the same value everywhere                     no name
-inverted      ``g (1 - c) + 0.15 e``: where the concept isn't     no name
-placed        ``g + 0.15 e`` on a line of the picture             no name: it knows where, not what
+inverted      ``g (1 - c) + 0.25 e``: where the concept isn't     no name
+placed        ``g + 0.25 e`` on a line of the picture             no name: it knows where, not what
 ============  ==================================================  ===========================================================
 
 A line runs between two regions (and on to the others beside them), so that no region's name would be right.
@@ -47,7 +47,7 @@ Namer = Callable[[Iterable[Batch], Sequence[Concept]], Sequence[NeuronName]]
 LEAST: Final = 10
 """A detector's concept is in at least so many pictures."""
 
-NOISE: Final = 0.15
+NOISE: Final = 0.25
 _EACH: Final = 20
 _LINES: Final = 4
 
