@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from vlcam.card import card
+from vlcam.card import card, texts_table
 from vlcam.contracts import InputError
 from vlcam.measure import MEASURED_SPLITS, measure_grounding, measure_quality
 from vlcam.scenes.record import Split
@@ -99,3 +99,16 @@ def test_heatmaps_point_far_better_than_no_explanation_would(found: dict[str, An
     for baseline in ("area", "centre", "random", "untrained"):
         assert row[baseline] < 0.5 * row["map"], baseline
     assert row["map"] <= row["ceiling"] <= 1
+
+
+def test_the_readme_has_the_measured_texts(root: Path) -> None:
+    texts = json.loads((weights_folder() / "texts.json").read_text())
+    assert texts_table(texts) in (root / "README.md").read_text("utf-8")
+    all_targets = texts["texts"]["all"]
+    ours = all_targets["contribution"]
+    assert ours["precision"]["value"] >= 0.90 and ours["hallucination"]["value"] <= 0.05
+    for other in ("alpha", "permuted names", "random names"):
+        for measure in ("precision", "recall", "recall, own words", "absence precision", "sign accuracy"):
+            assert ours[measure]["value"] > all_targets[other][measure]["value"]
+        assert ours["hallucination"]["value"] < all_targets[other]["hallucination"]["value"]
+    assert min(texts["planted"][kind]["right"] for kind in ("detector", "nameless")) >= 0.95

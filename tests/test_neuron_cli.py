@@ -30,7 +30,7 @@ def named(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "neurons",
         "report",
         "--probe",
-        "scenes:val:120",
+        "scenes:val:40",
         "--out",
         out,
         "--photos",
@@ -47,8 +47,8 @@ def test_a_report_has_its_files(named: Path) -> None:
     assert sorted(path.name for path in named.iterdir()) == ["names.csv", "names.json", "report.html"]
     names = NeuronNames.from_json(named / "names.json")
     assert (names.model, names.layer, len(names)) == ("scenes-captioner", "features", 192)
-    assert names.probe["images"] == 120 and names.probe["mask_size"] == [24, 24]
-    assert any("only 120 pictures" in note for note in names.probe["notes"])
+    assert names.probe["images"] == 40 and names.probe["mask_size"] == [24, 24]
+    assert any("only 40 pictures" in note for note in names.probe["notes"])
     same = read_names(named / "names.csv", model="scenes-captioner", layer="features")
     assert [unit.name for unit in same.units] == [unit.name for unit in names.units]
     page = (named / "report.html").read_text(encoding="utf-8")
@@ -59,7 +59,7 @@ def test_names_alone_are_those_of_the_report(named: Path, tmp_path: Path, capsys
     cache = tmp_path / "cache"
     for _ in range(2):  # the second time from the cache
         code, out, err = run(
-            capsys, "neurons", "name", "--probe", "scenes:val:120", "--out", tmp_path / "out", "--cache", cache, *QUICK
+            capsys, "neurons", "name", "--probe", "scenes:val:40", "--out", tmp_path / "out", "--cache", cache, *QUICK
         )
         assert (code, out) == (0, "") and re.search(r"scenes-captioner, layer features: \d+ of 192 units named", err)
         names = NeuronNames.from_json(tmp_path / "out" / "names.json")

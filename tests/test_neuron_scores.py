@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 from torch.nn.functional import adaptive_avg_pool2d
 
 from vlcam.contracts import InputError
+from vlcam.neurons.claims import claim_level, claims, lower_bound
 from vlcam.neurons.cover import LEVELS, Cover, average_precisions, correlations, levels
 from vlcam.neurons.fired import fire, unit_thresholds
 from vlcam.neurons.formulas import best_formulas, search
 from vlcam.neurons.marks import Marks, from_dense
-from vlcam.neurons.naming import Settings, name_by_masks, name_by_words
+from vlcam.neurons.naming import Settings, by_words, name_by_masks, name_by_words
 from vlcam.neurons.null import orders
 from vlcam.neurons.probe import Labelled
 from vlcam.neurons.scorers import Covering, Overlap, Worded, bootstraps
@@ -344,3 +345,35 @@ def test_detectors_are_named_by_every_scorer_and_noise_by_none(scorer: str) -> N
 def test_bad_settings(options: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         Settings(**options)  # type: ignore[arg-type]
+
+
+def test_claims_are_reliable_and_more_than_usual() -> None:
+    """40 of 100 pictures have it; of the 60 in which the unit is highest, the first 40 do."""
+    peaks = np.arange(100.0)[::-1].copy()
+    present = np.arange(100) < 40
+    level = claim_level(peaks, present, 0.0)
+    assert level is not None
+    hits, above = present[peaks > level].sum(), (peaks > level).sum()
+    assert lower_bound(np.array([hits]), np.array([above]))[0] >= 0.9
+    assert claim_level(peaks, present, level) == level  # T_k may be as high, but no higher
+    assert claim_level(peaks, present, 85.0) is None  # too few pictures are left above it
+    assert claim_level(peaks, np.ones(100, bool), 0.0) is None  # what is everywhere is no news
+    assert claim_level(peaks, present[::-1].copy(), 0.0) is None
+    assert claim_level(np.ones(100), np.arange(100) < 99, 0.0) is None  # equal maxima can't be parted
+    assert lower_bound(np.array([50.0]), np.array([100]))[0] == pytest.approx(0.4191, abs=1e-3)  # Wilson, one-sided 95 %
+
+
+def test_claims_go_from_the_name_to_what_it_implies() -> None:
+    """The unit is sure of red stars where it is high, of red wherever it fires; never of the star of a rare blue one."""
+    concepts = (("red star", "pair"), ("red", "colour"), ("left", "region"))
+    masks = np.zeros((200, 3, 2, 2), bool)
+    masks[:60, 0, 0, 0] = True
+    masks[:120, 1, 0, 0] = True
+    masks[:, 2, :, 0] = True
+    marks = from_dense(concepts, masks)
+    peaks = np.concatenate([np.full(60, 9.0), np.full(60, 5.0), np.zeros(80)])[:, None]
+    (found,) = claims(marks, peaks, np.array([1.0]), [("red star", "pair")], by_words)
+    assert [one[:2] for one in found] == [("red star", "pair"), ("red", "colour")]
+    assert found[0][2] == 5.0 and found[1][2] == 1.0
+    assert claims(marks, peaks, np.array([1.0]), [("left", "region")], by_words) == [()]
+    assert claims(marks, peaks, np.array([1.0]), [None], by_words) == [()]

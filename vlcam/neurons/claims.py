@@ -3,7 +3,8 @@
 A unit named after red stars also fires, more weakly, for red circles: its name says what it fires for *most*, not what is there
 whenever it fires. So a claim of presence is calibrated on the probe: from a level on, the concept must have been in at least
 :data:`RELIABLE` of the pictures in which the unit's maximum was that high. What is compared is the lower end of Wilson's interval for that
-share (one-sided, 95 %; Wilson 1927), so that few pictures are not enough.
+share (one-sided, 95 %; Wilson 1927), so that few pictures are not enough. It must also be more than the share of all pictures that
+have the concept: what is in every picture (a region of it, say) can't be claimed because a unit fires.
 
 Where the name itself can't be claimed, something more general may: of "red star" still "red". So each unit has a list of claims, the
 most specific first, each with its level.
@@ -41,7 +42,8 @@ def claim_level(
     many = np.arange(1, len(ranked) + 1)
     bound = lower_bound(np.cumsum(present[order]), many)
     last = np.append(ranked[1:] < ranked[:-1], True)  # a level can't part equal maxima
-    good = np.flatnonzero((bound >= RELIABLE) & last & (ranked > least))
+    usual = float(present.mean()) if len(present) else 1.0
+    good = np.flatnonzero((bound >= RELIABLE) & (bound > usual) & last & (ranked > least))
     if not len(good):
         return None
     below = ranked[good[-1] + 1] if good[-1] + 1 < len(ranked) else least
@@ -75,27 +77,23 @@ def claims(
             out.append(())
             continue
         own = marks.concepts.index(name)
+        here = present[:, own]
+        always = (present[here] | ~labelled[here]).all(axis=0)
         implied = [
             c
-            for c, other in enumerate(marks.concepts)
+            for c in np.flatnonzero(always).tolist()
             if c != own
-            and related(name[0], other[0])
-            and bool((present[:, c] | ~labelled[:, c])[present[:, own]].all())
-            and not marks_equal(present, own, c)
+            and related(name[0], marks.concepts[c][0])
+            and not np.array_equal(present[:, own], present[:, c])  # neither is the more general one
         ]
         found: list[Claim] = []
         for c in [own, *sorted(implied, key=lambda one: int(present[:, one].sum()))]:
-            here = labelled[:, c]
-            level = claim_level(peaks[here, unit].astype(np.float64), present[here, c], float(thresholds[unit]))
+            known = labelled[:, c]
+            level = claim_level(peaks[known, unit].astype(np.float64), present[known, c], float(thresholds[unit]))
             if level is not None:
                 found.append((*marks.concepts[c], level))
         out.append(tuple(found))
     return out
-
-
-def marks_equal(present: Bool[np.ndarray, "images concepts"], one: int, other: int) -> bool:
-    """Whether two concepts are in the same pictures, so that neither is the more general one."""
-    return bool((present[:, one] == present[:, other]).all())
 
 
 def presence(marks: Marks) -> tuple[Bool[np.ndarray, "images concepts"], Bool[np.ndarray, "images concepts"]]:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, final
 
@@ -168,7 +169,9 @@ def name_and_keep(
         grid = _grid(seen.maps.shape[2:], mask_size)
         joined = _groups(probe, words, hypernyms=hypernyms)
         marks = _marks(seen, probe, grid, joined, progress=progress)
-        found = name_by_masks(seen.maps, marks, settings, related=words.related, targets=targets, progress=progress)
+        found = name_by_masks(
+            seen.maps, marks, settings, related=lru_cache(2**20)(words.related), targets=targets, progress=progress
+        )
         facts = {"concepts": len(marks.concepts), "mask_size": list(grid)}
     positions = seen.maps.shape[0] * seen.maps.shape[2] * seen.maps.shape[3]
     categories = categories_of(tuple(probe.concepts)) if isinstance(probe, Probe) else ()
