@@ -24,7 +24,7 @@ made of the four cases is in :mod:`vlcam.neurons.styles`.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal, cast, final
 
 import torch
 from jaxtyping import Float
@@ -79,13 +79,13 @@ def describe(
     if not _finite(names, alpha, contributions, activity):
         sentence = f"{lead(target)} Some channel values are not finite (NaN or infinity), so nothing can be said about channels."
         return NeuronText(sentence, (), (), 0.0, chosen, (), reliable=False)
-    every = evidence(names, alpha, contributions, activity)
-    values = [one.alpha if chosen == "paper" else one.contribution for one in every]
-    order = sorted(range(len(every)), key=lambda k: (-abs(values[k]), k))
-    top = tuple(every[k] for k in order if values[k] > 0)[:top_k]
-    bottom = tuple(every[k] for k in order if values[k] < 0)[:top_k]
-    total = sum(abs(value) for value in values)
-    known = sum(abs(value) for value, one in zip(values, every, strict=True) if one.name is not None)
+    every = _Channels(names, alpha, contributions, activity)
+    values = every.alphas if chosen == "paper" else every.parts
+    order = sorted(range(len(values)), key=lambda k: (-abs(values[k]), k))
+    top = tuple(every.record(k) for k in [k for k in order if values[k] > 0][:top_k])
+    bottom = tuple(every.record(k) for k in [k for k in order if values[k] < 0][:top_k])
+    total = sum(map(abs, values))
+    known = sum(abs(value) for value, unit in zip(values, names.units, strict=True) if unit.name is not None)
     coverage = min(known / total, 1.0) if total > 0 else 0.0
     reliable = coverage >= MIN_COVERAGE
     named: tuple[NamedEvidence, ...] = ()
@@ -94,10 +94,10 @@ def describe(
     elif not reliable:
         sentence = f"{lead(target)} No reliable names: named units cover only {percent(coverage)} of the evidence."
     elif chosen == "paper":
-        groups = _merge((_key(names.units[one.unit]), one.unit, one.alpha) for one in every)
+        groups = _merge((_key(unit), unit.unit, value) for unit, value in zip(names.units, values, strict=True))
         sentence = by_alpha(names, target, _select(groups, 1, top_k), _select(groups, -1, top_k))
     else:
-        cases = _cases(names, every, activity.detach().double().cpu().tolist(), coverage, top_k)
+        cases = _cases(every, coverage, top_k)
         sentence = in_image(names, target, cases, form)
         named = tuple(_records(cases))
     return NeuronText(sentence, top, bottom, coverage, chosen, named, reliable)
@@ -110,21 +110,39 @@ def evidence(
     activity: Float[Tensor, " channels"],
 ) -> tuple[Evidence, ...]:
     """The record of every channel, in the layer's order. All positive shares sum to 1, all negative ones to -1."""
-    alphas, parts, peaks = (one.detach().double().cpu().tolist() for one in (alpha, contributions, activity))
-    most = sum(part for part in parts if part > 0)
-    least = -sum(part for part in parts if part < 0)
-    return tuple(
-        Evidence(
+    every = _Channels(names, alpha, contributions, activity)
+    return tuple(map(every.record, range(len(names.units))))
+
+
+@final
+class _Channels:
+    """The numbers of all channels as plain lists, in the layer's order; only a few of them become records."""
+
+    def __init__(self, names: NeuronNames, alpha: Tensor, contributions: Tensor, activity: Tensor) -> None:
+        self.units = names.units
+        self.alphas, self.parts, self.peaks = (
+            one.detach().double().cpu().tolist() for one in (alpha, contributions, activity)
+        )
+        self.most = sum(part for part in self.parts if part > 0)
+        self.least = -sum(part for part in self.parts if part < 0)
+
+    def active(self, k: int) -> bool:
+        """Whether the channel fires above T_k."""
+        unit = self.units[k]
+        return unit.state != "dead" and self.peaks[k] > unit.threshold
+
+    def record(self, k: int) -> Evidence:
+        """All about one channel."""
+        unit, part = self.units[k], self.parts[k]
+        return Evidence(
             unit=unit.unit,
             name=unit.name,
-            alpha=alphas[k],
-            contribution=parts[k],
-            share=parts[k] / most if parts[k] > 0 else parts[k] / least if parts[k] < 0 else 0.0,
-            active=unit.state != "dead" and peaks[k] > unit.threshold,
+            alpha=self.alphas[k],
+            contribution=part,
+            share=part / self.most if part > 0 else part / self.least if part < 0 else 0.0,
+            active=self.active(k),
             match=unit.score if unit.name is not None else None,
         )
-        for k, unit in enumerate(names.units)
-    )
 
 
 def to_dict(text: NeuronText) -> dict[str, Any]:
@@ -147,32 +165,34 @@ def may_claim(unit: NeuronName) -> tuple[Alternative, ...]:
     return tuple((name, category, max(level, unit.threshold)) for name, category, level in unit.claims)
 
 
-def _cases(names: NeuronNames, every: Sequence[Evidence], peaks: Sequence[float], coverage: float, top_k: int) -> Cases:
+def _cases(every: _Channels, coverage: float, top_k: int) -> Cases:
     """Channels by name and case, and how much of the evidence can't be told."""
-    sums = {sign: sum(abs(one.contribution) for one in every if one.contribution * sign > 0) for sign in (1, -1)}
-    whole = sum(sums.values())
+    whole = every.most + every.least
     trusted: list[tuple[tuple[str, str | None], int, float]] = []
+    fires, silent = [], []
     doubtful = 0.0
-    for one, unit in zip(every, names.units, strict=True):
-        said = next(((name, category) for name, category, above in may_claim(unit) if peaks[one.unit] > above), None)
+    for k, (unit, part, peak) in enumerate(zip(every.units, every.parts, every.peaks, strict=True)):
+        if unit.name is None:
+            continue
+        said = next(((name, category) for name, category, above in may_claim(unit) if peak > above), None)
         if said is not None:
-            trusted.append((said, one.unit, one.contribution))
-        elif one.name is not None:
-            doubtful += abs(one.contribution)
+            trusted.append((said, k, part))
+        else:
+            doubtful += abs(part)
+        if every.active(k):
+            fires.append((_key(unit), k, part))
+        else:  # what a silent channel would have done if it had fired at its threshold
+            silent.append((_key(unit), k, every.alphas[k] * max(unit.threshold, 1e-9) / whole))
     present = [
-        replace(group, weight=group.weight / sums[1 if group.weight > 0 else -1]) if group.weight else group
+        replace(group, weight=group.weight / (every.most if group.weight > 0 else every.least))
+        if group.weight
+        else group
         for group in _merge(trusted)
     ]  # as shares of all positive (or all negative) contributions
-    fires = _merge((_key(names.units[one.unit]), one.unit, one.contribution) for one in every if one.active)
-    # what a silent channel would have done if it had fired at its threshold
-    silent = _merge(
-        (_key(names.units[one.unit]), one.unit, one.alpha * max(names.units[one.unit].threshold, 1e-9) / whole)
-        for one in every
-        if not one.active
-    )
-    shown = {group.key for group in (*fires, *present)}
-    implied = _implied((*fires, *present))
-    absent = [group for group in silent if not (group.key in shown or set(group.key[0].split()) <= implied)]
+    firing = _merge(fires)
+    shown = {group.key for group in (*firing, *present)}
+    implied = _implied((*firing, *present))
+    absent = [group for group in _merge(silent) if not (group.key in shown or set(group.key[0].split()) <= implied)]
     return Cases(
         supports=_select(present, 1, top_k, _PRESENT),
         opposes=_select(present, -1, top_k, _PRESENT),
@@ -180,7 +200,7 @@ def _cases(names: NeuronNames, every: Sequence[Evidence], peaks: Sequence[float]
         absent=_select(absent, -1, top_k, _ABSENT),
         coverage=coverage,
         doubtful=doubtful / whole,
-        measured=all(unit.claims is not None for unit in names.units if unit.name is not None),
+        measured=all(unit.claims is not None for unit in every.units if unit.name is not None),
     )
 
 
