@@ -181,3 +181,19 @@ def test_a_real_model_on_few_real_photos_gets_few_names(tmp_path: Path, capsys: 
     assert len(names) == 1280 and names.coverage < 0.05
     assert "so small a probe supports few names" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert np.mean(["few" in unit.flags for unit in names.units if unit.name]) > 0.5 or names.coverage == 0
+
+
+def test_a_command_that_is_mistyped_is_no_model(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(capsys, "neurons", "nmae", "--out", "x")
+    assert code == 2 and "Did you mean 'name'" in err
+    code, _, err = run(capsys, "neurons", "zebra")
+    assert code == 2 and "model 'zebra' was given; expected one of classifier, captioner, vqa" in err
+
+
+def test_a_unit_says_how_far_its_name_can_be_trusted(named: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = NeuronNames.from_json(named / "names.json")
+    unit = next(one for one in names.units if one.flags and one.also)
+    code, out, _ = run(capsys, "neurons", "--names", named, "--unit", unit.unit)
+    assert code == 0 and f"also stands for {', '.join(unit.also)}" in out and f"Warning: {unit.flags[0]}" in out
+    assert "bootstrap samples" in out and "A text may say that this is there" in out
+    assert "Note: The probe has only 40 pictures" in out and "observed" not in out

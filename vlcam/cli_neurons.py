@@ -1,5 +1,6 @@
 """``vlcam neurons``: list, name, report and evaluate. Nothing heavy is imported before a command runs."""
 
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -43,7 +44,8 @@ class _ListByDefault(TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         asked = next((one for one in args if not one.startswith("-")), None)
-        if not {"--help", "-h"} & set(args[:1]) and (asked is None or asked not in self.commands):
+        mistyped = asked is not None and get_close_matches(asked, self.commands, 1, 0.7)
+        if args[:1] != ["--help"] and not mistyped:
             args = ["list", *args]
         return super().parse_args(ctx, args)
 

@@ -8,6 +8,7 @@ from typing import Any
 from vlcam.console import Part, clean, heading, line, paragraph, table
 from vlcam.explanation import Explanation, TargetView
 from vlcam.neurons import NeuronName, NeuronNames
+from vlcam.neurons.names import FLAGS
 from vlcam.render.reading import NEARLY_CERTAIN, nats, notice, peak, percent, place, weight
 
 SENTENCES = 2
@@ -65,7 +66,8 @@ def show_names(names: NeuronNames, units: Sequence[NeuronName]) -> None:
         ]
     )
     width = max((len(clean(unit.name or unit.state)) for unit in units), default=0)
-    line([(f"  unit  {'name'.ljust(width)}  kind          IoU", "dim")])
+    score = "IoU" if names.probe.get("scorer", "iou") == "iou" else "score"
+    line([(f"  unit  {'name'.ljust(width)}  kind        {score:>5}", "dim")])
     for unit in units:
         known = unit.name is not None
         name = (clean(unit.name) if unit.name is not None else f"({unit.state})").ljust(width)
@@ -90,21 +92,59 @@ def show_unit(names: NeuronNames, unit: NeuronName) -> None:
     if unit.state == "dead":
         paragraph("It never fires on the probe pictures, so it stands for nothing.", indent=2)
         return
+    score = SCORES.get(str(names.probe.get("scorer", "iou")), "score")
     if unit.name is None:
-        paragraph(f"It fires, but no name passed the tests; the best one reached an IoU of {unit.score:.2f}.", indent=2)
-    else:
-        chance = "" if unit.p is None else f" (permutation test: p = {unit.p:.2g})"
         paragraph(
-            f"Where it fires above {unit.threshold:.3g}, the picture shows {unit.name} "
-            f"({unit.category or 'no category'}) with an IoU of {unit.score:.2f}; "
-            f"at most {unit.ceiling:.2f} is possible for areas of these sizes{chance}.",
+            f"It fires, but no name passed the tests; the best one reached {_a(score)} {score} of {unit.score:.2f}.",
             indent=2,
         )
+    else:
+        chance = "" if unit.p is None else f" (permutation test: p = {unit.p:.2g})"
+        most = f"; at most {unit.ceiling:.2f} is possible for areas of these sizes" if score == "IoU" else ""
+        paragraph(
+            f"Where it fires above {unit.threshold:.3g}, the picture shows {unit.name} "
+            f"({unit.category or 'no category'}) with {_a(score)} {score} of {unit.score:.2f}{most}{chance}.",
+            indent=2,
+        )
+        _show_trust(unit)
     if unit.alternatives:
         paragraph(
-            "Next best: " + ", ".join(f"{name} ({iou:.2f})" for name, _, iou in unit.alternatives) + ".", indent=2
+            "Next best: " + ", ".join(f"{name} ({found:.2f})" for name, _, found in unit.alternatives) + ".", indent=2
         )
-    paragraph("Probe: " + ", ".join(f"{key} {value}" for key, value in names.probe.items()), indent=2)
+    facts = {key: value for key, value in names.probe.items() if isinstance(value, str | int | float)}
+    paragraph("Probe: " + ", ".join(f"{key} {value}" for key, value in facts.items()), indent=2)
+    notes = names.probe.get("notes", ())
+    for note in notes if isinstance(notes, list | tuple) else ():
+        paragraph(f"Note: {note}", indent=2)
+
+
+SCORES = {
+    "iou": "IoU",
+    "auprc": "average precision",
+    "correlation": "correlation",
+    "soft-wpmi": "soft-WPMI",
+    "www": "similarity",
+}
+"""What the scorers' numbers are called."""
+
+
+def _a(word: str) -> str:
+    return "an" if word[:1] in "aeiouAEIOU" else "a"
+
+
+def _show_trust(unit: NeuronName) -> None:
+    """How far the name can be trusted, and what a text may claim when the unit fires."""
+    if unit.stability is not None:
+        paragraph(f"The name wins on {percent(unit.stability)} of bootstrap samples of the pictures.", indent=2)
+    if unit.also:
+        paragraph(f"It also stands for {', '.join(unit.also)}.", indent=2)
+    if unit.formula is not None:
+        paragraph(f"Better than one name: {unit.formula[0]} ({unit.formula[1]:.2f}).", indent=2)
+    if unit.claims is not None:
+        said = ", ".join(f"{name} above {level:.3g}" for name, _, level in unit.claims)
+        paragraph(f"A text may say that this is there: {said or 'nothing, as no level is sure enough'}.", indent=2)
+    for flag in unit.flags:
+        paragraph(f"Warning: {flag} ({FLAGS.get(flag, flag)}).", indent=2)
 
 
 def show_measured(measured: Mapping[str, Any]) -> None:
