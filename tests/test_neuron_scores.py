@@ -10,7 +10,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from vlcam.contracts import InputError
 from vlcam.neurons.claims import claim_level, claims, lower_bound
-from vlcam.neurons.cover import LEVELS, Cover, average_precisions, correlations, levels
+from vlcam.neurons.cover import LEVELS, Cover, average_precisions, correlations, levels, precisions_of
 from vlcam.neurons.fired import fire, unit_thresholds
 from vlcam.neurons.formulas import best_formulas, search
 from vlcam.neurons.marks import Marks, from_dense
@@ -145,6 +145,8 @@ def test_average_precision_as_in_the_textbook() -> None:
                 expected += own[level[k] == here].sum() / own.sum() * own[above].sum() / max(v[above].sum(), 1e-12)
             assert found[k, c] == pytest.approx(expected, abs=1e-9)
     assert found[0].argmax() == 0 and found[0, 0] > 2 * found[0, 1]
+    for c in range(5):
+        assert precisions_of(maps, Cover.of(marks, (4, 4)), np.full(6, c)) == pytest.approx(found[:, c], abs=1e-12)
 
 
 @pytest.mark.parametrize("measure", ["auprc", "correlation"])

@@ -8,6 +8,9 @@ from vlcam.scenes.planted import rows as planted_rows
 from vlcam.scenes.questions import QUESTION_KINDS
 from vlcam.scenes.record import UNSEEN_PAIRS
 
+TEXTS = "texts.json"
+"""What ``vlcam neurons evaluate`` measured, beside the card's other numbers."""
+
 _HEAD = """# The bundled scene models
 
 Three small models that come with vlcam, so that every command works without a download: `classifier`, `captioner` and `vqa`.

@@ -20,6 +20,7 @@ from vlcam.neurons.probe import Probe, WordProbe
 from vlcam.neurons.report import write_report
 from vlcam.neurons.synonyms import Thesaurus
 from vlcam.output import SCHEMA, check_folder, dumps, finite, make_folder, staged, write_text
+from vlcam.scenes.concepts import MASK_SIZE
 from vlcam.scenes.probe import SceneProbe
 from vlcam.scenes.zoo import WHICH
 from vlcam.tasks import bundled
@@ -151,15 +152,11 @@ def run_evaluate(*, n: int, seed: int, folder: Path | None, as_json: bool, card_
         naming_bench.show(measured)
         console.table(["planted units", "units", "right", "instead"], planted.rows(measured["planted"]))
     if card_folder is not None:
-        from vlcam.card import card
+        from vlcam.card import TEXTS, card
 
         write_text(card_folder / TEXTS, json.dumps(finite(measured), indent=1, allow_nan=False) + "\n")
         write_text(card_folder / "MODEL_CARD.md", card(before, plan, measured))
         console.say(f"Wrote {card_folder / TEXTS} and {card_folder / 'MODEL_CARD.md'}")
-
-
-TEXTS = "texts.json"
-"""What was measured of the texts, beside the card's other numbers."""
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -233,7 +230,7 @@ def _request(task: Task, wanted: Wanted) -> Request:
 def _named(task: Task, probe: Probe | WordProbe, wanted: Wanted, known: NeuronNames | None = None) -> Named:
     """The names with the activations they come from."""
     request = _request(task, wanted)
-    grid = SCENE_CELLS if isinstance(probe, SceneProbe) and wanted.mask_size is None else wanted.mask_size
+    grid = MASK_SIZE if isinstance(probe, SceneProbe) and wanted.mask_size is None else wanted.mask_size
     with _bar() as progress:
         return name_and_keep(
             task,
@@ -249,10 +246,6 @@ def _named(task: Task, probe: Probe | WordProbe, wanted: Wanted, known: NeuronNa
             known=known,
             progress=progress,
         )
-
-
-SCENE_CELLS = 24
-"""The cells a side that scenes know their concepts on."""
 
 
 def _tell(names: NeuronNames) -> None:

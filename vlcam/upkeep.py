@@ -69,7 +69,7 @@ def run_evaluate(
     as_json: bool,
 ) -> None:
     """Measure quality, grounding and visual gain; write the model card and its numbers if a folder is given for them."""
-    from vlcam.card import card
+    from vlcam.card import TEXTS, card
     from vlcam.measure import measure
     from vlcam.methods import method as find_method
     from vlcam.scenes.gains import gains
@@ -94,7 +94,7 @@ def run_evaluate(
     if card_folder is not None and plan is not None:
         make_folder(card_folder)
         write_text(card_folder / "card.json", json.dumps(finite(measured), indent=1, allow_nan=False) + "\n")
-        texts = card_folder / "texts.json"  # of vlcam neurons evaluate
+        texts = card_folder / TEXTS
         known = json.loads(texts.read_text("utf-8")) if texts.is_file() else None
         write_text(card_folder / "MODEL_CARD.md", card(measured, plan, known))
         console.say(f"Wrote {card_folder / 'MODEL_CARD.md'} and {card_folder / 'card.json'}")

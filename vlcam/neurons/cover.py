@@ -142,6 +142,32 @@ def levels(maps: Stored) -> NDArray[np.uint8]:
     return out
 
 
+def precisions_of(maps: Stored, cover: Cover, concept: Int64[np.ndarray, " units"]) -> Float[np.ndarray, " units"]:
+    """The average precision of each unit and one concept, a bounded number of units at a time."""
+    rows = [
+        np.flatnonzero((cover.column == c) | (cover.column == cover.known + cover.category[c]))
+        for c in range(cover.known)
+    ]
+    place = cover.image * cover.cells + cover.cell
+    out = np.zeros(len(concept))
+    each = max(1, _UNITS // max(len(maps) * cover.cells, 1))
+    for start in range(0, len(concept), each):
+        for unit, level in enumerate(levels(maps[:, start : start + each]), start):
+            some = rows[concept[unit]]
+            own = cover.column[some] == concept[unit]
+            table = np.bincount(own * LEVELS + level[place[some]], cover.weight[some], 2 * LEVELS).reshape(2, LEVELS)
+            out[unit] = _precision(table[1:], table[:1])[0]
+    return out
+
+
+def _precision(own: Float[np.ndarray, "rows levels"], room: Float[np.ndarray, "rows levels"]) -> NDArray[np.float64]:
+    """Average precision from what is covered, and what is labelled, at each level."""
+    above = own[:, ::-1].cumsum(axis=1)
+    precision = above / np.maximum(room[:, ::-1].cumsum(axis=1), _LEAST)
+    found: NDArray[np.float64] = (precision * own[:, ::-1]).sum(axis=1) / np.maximum(above[:, -1], _LEAST)
+    return found
+
+
 def average_precisions(
     found: NDArray[np.uint8],
     cover: Cover,
@@ -161,8 +187,5 @@ def average_precisions(
     out = np.zeros((len(found), cover.known))
     for unit, level in enumerate(found):
         table = np.bincount(base + level[place], weight, cover.width * LEVELS).reshape(cover.width, LEVELS)
-        above = table[:, ::-1].cumsum(axis=1)
-        precision = above[: cover.known] / np.maximum(above[own], _LEAST)
-        total = np.maximum(above[: cover.known, -1], _LEAST)
-        out[unit] = (precision * table[: cover.known, ::-1]).sum(axis=1) / total
+        out[unit] = _precision(table[: cover.known], table[own])
     return out

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from vlcam.contracts import InputError
 from vlcam.neurons.claims import claims
-from vlcam.neurons.cover import Cover, average_precisions, correlations, levels
+from vlcam.neurons.cover import Cover, correlations, precisions_of
 from vlcam.neurons.fired import Stored, chunks
 from vlcam.neurons.formulas import best_formulas
 from vlcam.neurons.marks import Marks
@@ -150,7 +150,7 @@ def name_by_masks(
     rows = np.arange(len(best))
     iou = overlap.scores()[rows, best]
     r = (scores if settings.scorer == "correlation" else correlations(maps, cover))[rows, best]
-    precision = (scores if settings.scorer == "auprc" else average_precisions(levels(maps), cover))[rows, best]
+    precision = scores[rows, best] if settings.scorer == "auprc" else precisions_of(maps, cover, best)
     also = _also(overlap, best, named, null, settings, marks.concepts, related)
     formulas = best_formulas(overlap, settings, _part(progress, "formulas")) if settings.length > 1 else {}
     known = [marks.concepts[c] if named[unit] else None for unit, c in enumerate(best.tolist())]
@@ -335,7 +335,7 @@ def _kin(one: str, other: str, related: Related) -> bool:
 
 def reachable(overlap: Overlap, best: Int64[np.ndarray, " units"]) -> Float[np.ndarray, " units"]:
     """The highest IoU that areas of these sizes allow: ``min(p, q) / max(p, q)`` of a concept's share p and a unit's share q."""
-    marks, areas = overlap.marks, overlap.marks.sizes()
+    marks, areas = overlap.marks, overlap.sizes
     rooms = np.maximum(areas[len(marks.concepts) + marks.category], 1)
     p = (areas[: len(marks.concepts)] / rooms)[best]
     q = overlap.fired.sizes / max(len(marks) * marks.cells, 1)
