@@ -77,6 +77,7 @@ def captioner(model: nn.Module | None = None, *, beams: int = 1) -> Captioning:
         encode=_encode,
         generate=partial(_generate, beams=beams),
         logits=_word_logits,
+        logits_of_batch=_every_word_logits,
         layer=LAYER,
         name="scenes-captioner",
         names=names("captioner") if model is None else None,
@@ -95,9 +96,13 @@ def _generate(model: nn.Module, photo: Tensor, *, beams: int) -> Sequence[int]:
 
 
 def _word_logits(model: nn.Module, photo: Tensor, ids: Sequence[int]) -> Tensor:
+    return _every_word_logits(model, photo, ids)[0]
+
+
+def _every_word_logits(model: nn.Module, photos: Tensor, ids: Sequence[int]) -> Tensor:
     assert isinstance(model, SceneCaptioner)
-    before = torch.tensor([[Vocabulary.START, *ids[:-1]]], device=photo.device)
-    return model.decode(photo, before)[0]
+    before = torch.tensor([[Vocabulary.START, *ids[:-1]]], device=photos.device)
+    return model.decode(photos, before.expand(len(photos), -1))
 
 
 def vqa(model: nn.Module | None = None) -> VQA:
@@ -146,4 +151,5 @@ def _plain(text: str) -> list[str]:
 
 def _answer_logits(model: nn.Module, images: Any, question: Tensor) -> Tensor:
     assert isinstance(model, SceneVQA)
-    return model(images, question)  # type: ignore[no-any-return]
+    photos = model.encode(images)
+    return model.answer(photos, model.read(question).expand(len(photos), -1))

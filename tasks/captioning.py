@@ -9,6 +9,7 @@ from math import exp
 from typing import Any, ClassVar, Protocol, final, runtime_checkable
 
 import torch
+from jaxtyping import Float
 from PIL.Image import Image
 from torch import Tensor, nn
 
@@ -52,6 +53,8 @@ class Captioning:
     features. ``layout`` says how the layer's output lies on the input, if it isn't that of a CNN: one for all photos, or a function
     of the input. ``prompted(inputs, prompt)`` puts what a person wants said first into the inputs; without it a prompt is refused.
     ``continued`` are the tokens of a caption that goes on from such a prompt on the same line, if they are others.
+    ``logits_of_batch(model, encoded, ids) -> (B, len(ids), vocabulary)`` is ``logits`` for B encoded photos and the same words, for methods
+    that look at many changed photos; without it they are looked at one by one.
     """
 
     kind: ClassVar[str] = "captioning"
@@ -69,6 +72,7 @@ class Captioning:
     prompted: Callable[[Any, str], Any] | None = None
     continued: Tokens | None = None
     notes: tuple[str, ...] = ()
+    logits_of_batch: Callable[[Any, Any, Sequence[int]], Tensor] | None = None
 
     def prepare(self, photo: Image, request: Request) -> Prepared:
         """Check the caption, and make the input."""
@@ -126,6 +130,32 @@ class Captioning:
             layout = layout(prepared.inputs)
         return Spoken(torch.stack(scores), tuple(targets), text, layout, notes=self.notes)
 
+    def score_batch(self, prepared: Prepared, request: Request) -> Float[Tensor, "batch targets"]:
+        """The scores of the words, the whole caption and contrasts, for every row of the image (see ``ScoringTask``)."""
+        if self.logits_of_batch is None or request.ids is None:
+            raise InputError(f"{self.name} can't score several images at once: it has no logits_of_batch, or no words")
+        several = self.logits_of_batch
+        encoded = self.encode(self.model, prepared.inputs)
+        ids = request.ids
+        logits = several(self.model, encoded, ids)
+        text, words = group(ids, self.tokens.decode)
+        shown = [word for word in words if word.tokens and not word.is_punctuation]
+        of = log_probability if request.measure == "log-probability" else own_logits
+
+        def scores(rows: Tensor, said: Sequence[int]) -> Tensor:
+            batch, places = rows.shape[:2]
+            return of(rows.reshape(batch * places, -1), tuple(said) * batch).reshape(batch, places)
+
+        own = scores(logits, ids)
+        found = [own[:, list(word.tokens)].sum(1) for word in shown] + [own.sum(1)]
+        for this, that in request.contrasts:
+            word, instead = self._places(ids, text, shown, request, this, that)
+            first = word.tokens[0]
+            rows = logits if len(instead) == 1 else several(self.model, encoded, (*ids[:first], *instead))
+            other = scores(rows[:, first : first + len(instead)], instead).sum(1)
+            found.append(own[:, list(word.tokens)].sum(1) - other)
+        return torch.stack(found, 1)
+
     def _spoken_ids(self, encoded: Any, request: Request) -> tuple[int, ...]:
         """What is scored: the ids that were given, or those of the caption that was given, or of the model's own."""
         if request.ids is not None:
@@ -170,6 +200,18 @@ class Captioning:
         that: str,
     ) -> tuple[Tensor, Target]:
         """``this`` less ``that`` at the first place where the caption says ``this``, after the same words."""
+        word, instead = self._places(ids, text, words, request, this, that)
+        first = word.tokens[0]
+        rows = logits if len(instead) == 1 else self._logits(encoded, (*ids[:first], *instead))
+        own = tuple(ids[place] for place in word.tokens)
+        of = log_probability if request.measure == "log-probability" else own_logits
+        score = of(logits[list(word.tokens)], own).sum() - of(rows[first : first + len(instead)], instead).sum()
+        return score, contrast_target(this, that, float(score.detach()), (*own, *instead), request.measure)
+
+    def _places(
+        self, ids: tuple[int, ...], text: str, words: Sequence[Word], request: Request, this: str, that: str
+    ) -> tuple[Word, tuple[int, ...]]:
+        """The first word ``this`` of the caption, and the tokens of ``that`` in its place."""
         same = [word for word in words if word.text == this] or [w for w in words if w.text.lower() == this.lower()]
         if not same:
             said = " ".join(one.text for one in words)
@@ -178,14 +220,7 @@ class Captioning:
             )
         if not that.strip():
             raise TargetError(f"{this!r} can't be contrasted with nothing; give another word")
-        word = same[0]
-        instead = self._instead(ids, text, word, that, request.prompt)
-        first = word.tokens[0]
-        rows = logits if len(instead) == 1 else self._logits(encoded, (*ids[:first], *instead))
-        own = tuple(ids[place] for place in word.tokens)
-        of = log_probability if request.measure == "log-probability" else own_logits
-        score = of(logits[list(word.tokens)], own).sum() - of(rows[first : first + len(instead)], instead).sum()
-        return score, contrast_target(this, that, float(score.detach()), (*own, *instead), request.measure)
+        return same[0], self._instead(ids, text, same[0], that, request.prompt)
 
     def _instead(self, ids: tuple[int, ...], text: str, word: Word, that: str, prompt: str | None) -> tuple[int, ...]:
         """The tokens of ``that`` in the word's place: tokenizers write a word otherwise within a text than on its own."""

@@ -77,6 +77,18 @@ class Classification:
             )
         return [self._spoken(logits.reshape(-1), request) for logits in output]
 
+    def score_batch(self, prepared: Prepared, request: Request) -> Float[Tensor, "batch targets"]:
+        """The logits of the classes asked for, and of contrasts, of every row of the input (see ``ScoringTask``)."""
+        logits = self._logits(prepared.inputs)
+        logits = logits.reshape(len(logits), -1)
+        sides = self._sides()
+        if logits.shape[1] == 1 and len(sides) == 2:
+            logits = torch.cat([logits, -logits] if len(self.labels) == 1 else [-logits, logits], 1)
+        wanted = [logits[:, position(one, sides, "class")] for one in request.labels]
+        for this, that in request.contrasts:
+            wanted.append(logits[:, position(this, sides, "class")] - logits[:, position(that, sides, "class")])
+        return torch.stack(wanted, 1)
+
     def _logits(self, inputs: Any) -> Tensor:
         return logits_of(self.model(inputs)) if self.logits is None else self.logits(self.model, inputs)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, final
 
 import torch
+from jaxtyping import Float
 from PIL.Image import Image
 from torch import Tensor, nn
 
@@ -23,7 +24,8 @@ class VQA:
     """A model that answers questions from a list of answers, and how to talk to it.
 
     ``read(question)`` makes the question's input (token ids, say) and raises InputError for words that the model doesn't know.
-    ``logits(model, inputs, question)`` returns ``(1, answers)`` or ``(answers,)``. ``activation`` is how the model was trained:
+    ``logits(model, inputs, question)`` returns ``(1, answers)`` or ``(answers,)``; if it returns ``(B, answers)`` for B images and the one
+    question, methods that look at many changed images are quicker. ``activation`` is how the model was trained:
     ``softmax`` over the answers, or a ``sigmoid`` each (then probabilities don't sum to one). ``layout`` (or a function of inputs and
     question) says how the layer's output lies on the input, if it isn't that of a CNN; ``reading(question input, question)`` says
     where the question's words are, so that they can be weighed; ``notes`` go with every result.
@@ -59,6 +61,15 @@ class VQA:
         question = to_model(self.read(request.question), self.model)
         inputs, geometry = self.preprocess(photo)
         return Prepared((to_model(inputs, self.model), question), geometry)
+
+    def score_batch(self, prepared: Prepared, request: Request) -> Float[Tensor, "batch targets"]:
+        """The logits of the answers asked for, and of contrasts, for every row of the image (see ``ScoringTask``)."""
+        logits = self.logits(self.model, *prepared.inputs)
+        wanted = [logits[:, position(one, self.answers, "answer")] for one in request.labels]
+        for this, that in request.contrasts:
+            one, other = position(this, self.answers, "answer"), position(that, self.answers, "answer")
+            wanted.append(logits[:, one] - logits[:, other])
+        return torch.stack(wanted, 1)
 
     def run(self, prepared: Prepared, request: Request) -> Spoken:
         """One forward; the logits of the answers asked for, or of the ``top_k`` best."""

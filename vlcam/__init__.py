@@ -10,6 +10,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "METHODS",
+    "PROCEDURES",
     "Explanation",
     "Geometry",
     "InputError",
@@ -19,6 +20,7 @@ __all__ = [
     "Outcome",
     "Prepared",
     "Preprocess",
+    "Procedure",
     "Request",
     "Spoken",
     "Target",
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from vlcam.contracts import LayerError as LayerError
     from vlcam.contracts import Method as Method
     from vlcam.contracts import Prepared as Prepared
+    from vlcam.contracts import Procedure as Procedure
     from vlcam.contracts import Request as Request
     from vlcam.contracts import Spoken as Spoken
     from vlcam.contracts import Target as Target
@@ -58,6 +61,7 @@ if TYPE_CHECKING:
     from vlcam.explainer import explain as explain
     from vlcam.explanation import Explanation as Explanation
     from vlcam.methods import METHODS as METHODS
+    from vlcam.methods import PROCEDURES as PROCEDURES
     from vlcam.neurons import NeuronNames as NeuronNames
     from vlcam.preprocess import Preprocess as Preprocess
     from vlcam.tasks.opening import load as load
@@ -65,13 +69,13 @@ else:
     _HOMES = {
         **dict.fromkeys(("scenes", "tasks"), None),
         "attribute": "attribution",
-        **dict.fromkeys(("Geometry", "InputError", "LayerError", "Method", "Prepared", "Request"), "contracts"),
-        **dict.fromkeys(("Spoken", "Target", "TargetError", "Task", "VlcamError"), "contracts"),
+        **dict.fromkeys(("Geometry", "InputError", "LayerError", "Method", "Prepared"), "contracts"),
+        **dict.fromkeys(("Procedure", "Request", "Spoken", "Target", "TargetError", "Task", "VlcamError"), "contracts"),
         **dict.fromkeys(("gradients", "record"), "engine"),
         "explain": "explainer",
         **dict.fromkeys(("Outcome", "explain_batches"), "batches"),
         "Explanation": "explanation",
-        "METHODS": "methods",
+        **dict.fromkeys(("METHODS", "PROCEDURES"), "methods"),
         "NeuronNames": "neurons",
         "Preprocess": "preprocess",
         "load": "tasks.opening",

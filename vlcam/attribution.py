@@ -35,6 +35,31 @@ class LayerMaps:
     activity: Float[Tensor, " channels"]
 
 
+@final
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What one run left at a layer of C channels and an h x w grid, detached: all that a method needs.
+
+    ``activations`` ``(1, C, h, w)``; ``slopes`` ``(T, C, h, w)``, the gradients of the T scores; ``grid`` says how the layer's output
+    lies on the model's input.
+    """
+
+    layer: str
+    activations: Float[Tensor, "1 channels rows columns"]
+    slopes: Float[Tensor, "targets channels rows columns"]
+    grid: Layout
+
+    def maps(self, method: Method) -> LayerMaps:
+        """The maps of a method, and what the channels have to do with them."""
+        return LayerMaps(
+            layer=self.layer,
+            maps=self.grid.place(method.function(self.activations, self.slopes)),
+            alpha=alpha(self.slopes),
+            contributions=contributions(self.activations, self.slopes),
+            activity=_wide(self.activations).amax((2, 3))[0],
+        )
+
+
 def maps_from(
     scores: Float[Tensor, " targets"],
     recording: Recording,
@@ -42,6 +67,20 @@ def maps_from(
     grid: Layout | Callable[[Tensor], Layout] | None = None,
 ) -> LayerMaps:
     """The maps of one photo's targets, from the recording of one run with a batch of one.
+
+    Raises:
+        LayerError: as :func:`evidence_from`.
+        TargetError: the scores have no autograd history.
+    """
+    return evidence_from(scores, recording, grid).maps(method)
+
+
+def evidence_from(
+    scores: Float[Tensor, " targets"],
+    recording: Recording,
+    grid: Layout | Callable[[Tensor], Layout] | None = None,
+) -> Evidence:
+    """Activations and gradients of one photo's targets, from the recording of one run with a batch of one.
 
     Raises:
         LayerError: the scores don't depend on the layer, or its output isn't laid out as ``grid`` (by default a CNN's maps).
@@ -64,7 +103,7 @@ def maps_from(
             if isinstance(grid, Grid) and len(leaf) == 1
             else torch.cat([grid.to_maps(one) for one in found])
         )
-        return _layer_maps(recording.layer_name, activations, slopes, found, method, grid)
+        return _evidence(recording.layer_name, activations, slopes, found, grid)
 
 
 def maps_of_batch(
@@ -86,34 +125,21 @@ def maps_of_batch(
         activations = grid.to_maps(leaf.detach())
         found = gradients(totals, leaf)
         return [
-            _layer_maps(
-                recording.layer_name,
-                activations[row : row + 1],
-                grid.to_maps(found[:, row]),
-                found[:, row],
-                method,
-                grid,
-            )
+            _evidence(
+                recording.layer_name, activations[row : row + 1], grid.to_maps(found[:, row]), found[:, row], grid
+            ).maps(method)
             for row in range(len(leaf))
         ]
 
 
-def _layer_maps(
-    layer: str, activations: Tensor, slopes: Tensor, found: Tensor, method: Method, grid: Layout
-) -> LayerMaps:
+def _evidence(layer: str, activations: Tensor, slopes: Tensor, found: Tensor, grid: Layout) -> Evidence:
     """What one photo's targets rest on; ``found`` is the whole gradient, of which ``slopes`` lie on the photo."""
     if not slopes.any() and found.any():
         raise LayerError(
             f"at layer {layer!r} the whole gradient lies on tokens that are no part of the photo, such as a class "
             "token, so its map would be empty; explain an earlier layer"
         )
-    return LayerMaps(
-        layer=layer,
-        maps=grid.place(method.function(activations, slopes)),
-        alpha=alpha(slopes),
-        contributions=contributions(activations, slopes),
-        activity=_wide(activations).amax((2, 3))[0],
-    )
+    return Evidence(layer, activations, slopes, grid)
 
 
 @final

@@ -4,6 +4,7 @@ The engine, the methods and the tasks meet only through the types of this module
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, final, runtime_checkable
 
@@ -198,6 +199,98 @@ class BatchTask(Task, Protocol):
         Raises InputError for inputs that don't fit together; they are then run one by one.
         """
         ...
+
+
+@runtime_checkable
+class ScoringTask(Task, Protocol):
+    """A task that can score the same targets for several inputs in one forward pass."""
+
+    def score_batch(self, prepared: Prepared, request: Request) -> Float[Tensor, "batch targets"]:
+        """The scores that ``run`` gives, of every row: the image in ``prepared.inputs``, or what a layer returned, may be B of them.
+
+        The request leaves nothing open: classes and answers are given, and of texts the token ids. Whatever goes with the image (a
+        question) is there once and is meant for every row. Differentiable.
+        """
+        ...
+
+
+@runtime_checkable
+class Subject(Protocol):
+    """One photo and its targets as something that can be run again, changed (see :class:`vlcam.subject.PhotoSubject`).
+
+    T targets, an image of c channels and H x W pixels, a layer of C channels and an h x w grid. All runs are in eval mode, leave the
+    model as it was, and are unseen by recordings.
+    """
+
+    @property
+    def targets(self) -> Sequence[Target]:
+        """The T targets, in the order of all scores."""
+        ...
+
+    @property
+    def image(self) -> Float[Tensor, "1 channels height width"]:
+        """The image as the model takes it (normalised), detached. Raises InputError if the model's input isn't one image."""
+        ...
+
+    @property
+    def model(self) -> nn.Module: ...  # noqa: D102
+    @property
+    def layer(self) -> str:
+        """The name of the explained layer."""
+        ...
+
+    @property
+    def activations(self) -> Float[Tensor, "1 channels rows columns"]:
+        """The layer's activations, detached."""
+        ...
+
+    @property
+    def gradients(self) -> Gradients:
+        """The gradients of the T scores at the layer, detached."""
+        ...
+
+    def scores(self, images: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch targets"]:
+        """The scores of B changed images, without autograd, in chunks of bounded memory; on the device of ``images``."""
+        ...
+
+    def scores_with(self, masks: Float[Tensor, "batch layer_channels"]) -> Float[Tensor, "batch targets"]:
+        """The scores with the layer's channels multiplied by each of B masks, without autograd; only what comes after runs B times."""
+        ...
+
+    def rerun(
+        self, leaf: Literal["image", "layer"], within: AbstractContextManager[Any] | None = None
+    ) -> tuple[Float[Tensor, " targets"], Tensor]:
+        """Run once more, differentiably and inside ``within``: the T scores, and the leaf that they depend on.
+
+        The leaf is the image ``(1, c, H, W)``, or the layer's output as the layer gives it (``to_maps`` reads it).
+        """
+        ...
+
+    def to_maps(self, tensor: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch layer_channels rows columns"]:
+        """The layer's output, or its gradient, with channels first."""
+        ...
+
+    def report(self, done: int, total: int) -> None:
+        """Tell whoever waits how far a procedure is."""
+        ...
+
+
+@final
+@dataclass(frozen=True)
+class Procedure:
+    """A way to make maps that takes more than the activations and gradients of one run: it runs the model again.
+
+    ``function(subject)`` returns *signed* raw maps ``(targets, rows, columns)`` that cover the model's input evenly, on any grid (of
+    pixels, say); ``relu`` as in :class:`Method`. ``runs`` says in words what it costs.
+    """
+
+    name: str
+    function: Callable[[Subject], Maps]
+    title: str
+    paper: str
+    equation: str
+    relu: bool = True
+    runs: str = "one more run"
 
 
 @final

@@ -1,6 +1,6 @@
 """The one path from an image to an Explanation."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +11,7 @@ import torch
 from PIL.Image import Image
 from torch import Tensor, nn
 
-from vlcam.attribution import LayerMaps, maps_from, maps_of_batch
+from vlcam.attribution import LayerMaps, evidence_from, maps_of_batch
 from vlcam.contracts import (
     BatchTask,
     Gain,
@@ -20,6 +20,7 @@ from vlcam.contracts import (
     Method,
     Names,
     Prepared,
+    Procedure,
     Request,
     Spoken,
     Target,
@@ -30,10 +31,12 @@ from vlcam.engine import gradients, record
 from vlcam.explanation import Explanation, NeuronText, Photo
 from vlcam.gain import with_gain
 from vlcam.layers import Grid, find, traced
+from vlcam.methods import method as find_method
 from vlcam.order import RANKINGS as RANKINGS
 from vlcam.order import Options, Order, ordered
 from vlcam.photo import Bands, open_photo
 from vlcam.restore import plain
+from vlcam.subject import PhotoSubject, settled
 from vlcam.towers import layout_of
 
 BATCH = 8
@@ -71,13 +74,14 @@ def explain(
     question: str | None = None,
     contrast: Sequence[tuple[str, str]] | tuple[str, str] = (),
     top_k: int = 3,
-    method: str | Method = "gradcam",
+    method: str | Method | Procedure = "gradcam",
     layer: str | nn.Module | None = None,
     names: Names | None = None,
     ranking: str = "contribution",
     prompt: str | None = None,
     measure: Literal["log-probability", "logit"] = "log-probability",
     gain: Gain | None = None,
+    progress: Callable[[int, int], Any] | None = None,
     name: str | None = None,
 ) -> Explanation | list[Explanation]:
     """Explain what a model says about an image: all targets from one forward pass.
@@ -91,7 +95,8 @@ def explain(
         question: the question, for VQA.
         contrast: pairs "this rather than that" of classes, answers, or a word of the caption and another word.
         top_k: how many classes or answers the model names by itself.
-        method: a name from ``vlcam.METHODS``, or a method.
+        method: a name from ``vlcam.METHODS``, or a method: maps from one run; or a name from ``vlcam.PROCEDURES``, or a procedure,
+            which runs the model again (``occlusion`` hundreds of times).
         layer: the layer to explain; by default the task's, or else the last spatial layer that leads to the targets.
         names: names of the layer's channels; by default the task's.
         ranking: how channels are ranked for the text: ``contribution`` (in this image) or ``paper`` (by alpha).
@@ -100,6 +105,7 @@ def explain(
             of the log-probability is nearly zero.
         gain: also measure each word's visual gain, its log-probability with the image less that with a ``blank`` or a
             ``blur``red one; this costs a second forward pass.
+        progress: called with (done, all) by procedures that run the model many times; nothing is shown by itself.
         name: what to call the photo; by default its file name.
 
     Returns:
@@ -124,6 +130,7 @@ def explain(
         prompt=prompt,
         measure=measure,
         gain=gain,
+        progress=progress,
     )
     if not isinstance(image, (list, tuple)):
         return alone(task, made_ready(task, image, order, name), order)
@@ -169,6 +176,8 @@ def together(task: Task, ready: Sequence[Ready], order: Order) -> list[Explanati
     The results are those of :func:`alone`, which is left to say what is wrong with which photo.
     """
     if len(ready) < 2 or not isinstance(task, BatchTask) or not _independent(task.model):
+        return None
+    if not isinstance(order.method, Method):  # a procedure runs again, photo by photo
         return None
     wanted = task.layer if order.layer is None else order.layer
     try:
@@ -264,7 +273,18 @@ def _run(task: Task, prepared: Prepared, order: Order, layer: str | nn.Module | 
     layout = spoken.layout
     if layer != task.layer:  # the task's layout is that of its own layer
         layout = layout_of(recording.resolve(spoken.scores), prepared.geometry.input_size)
-    return spoken, maps_from(spoken.scores, recording, order.method, layout)
+    evidence = evidence_from(spoken.scores, recording, layout)
+    if isinstance(order.method, Method):
+        return spoken, evidence.maps(order.method)
+    targets = tuple(spoken.targets)
+    subject = PhotoSubject(task, prepared, settled(order.request, targets), targets, evidence, order.progress)
+    maps = order.method.function(subject)
+    if maps.ndim != 3 or len(maps) != len(targets):
+        raise InputError(
+            f"the procedure {order.method.name!r} returned {tuple(maps.shape)} for {len(targets)} targets; expected "
+            f"({len(targets)}, rows, columns)"
+        )
+    return spoken, replace(evidence.maps(find_method("gradcam")), maps=maps)
 
 
 def weighed(spoken: Spoken) -> tuple[Target, ...]:

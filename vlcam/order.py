@@ -1,6 +1,6 @@
 """What a person asks of an explanation: the options, and what is left of them when they are checked."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import index
 from typing import Any, Literal, TypedDict, final
@@ -8,8 +8,8 @@ from typing import Any, Literal, TypedDict, final
 import numpy as np
 from torch import Tensor, nn
 
-from vlcam.contracts import Gain, InputError, Method, Names, Request, TargetError
-from vlcam.methods import method as find_method
+from vlcam.contracts import Gain, InputError, Method, Names, Procedure, Request, TargetError
+from vlcam.methods import way
 
 RANKINGS = ("contribution", "paper")
 
@@ -22,13 +22,14 @@ class Options(TypedDict, total=False):
     question: str | None
     contrast: Sequence[tuple[str, str]] | tuple[str, str]
     top_k: int
-    method: str | Method
+    method: str | Method | Procedure
     layer: str | nn.Module | None
     names: Names | None
     ranking: str
     prompt: str | None
     measure: Literal["log-probability", "logit"]
     gain: Gain | None
+    progress: Callable[[int, int], Any] | None
 
 
 @final
@@ -37,11 +38,12 @@ class Order:
     """The options of :func:`explain`, checked."""
 
     request: Request
-    method: Method
+    method: Method | Procedure
     layer: str | nn.Module | None
     names: Names | None
     ranking: str
     gain: Gain | None
+    progress: Callable[[int, int], Any] | None = None
 
 
 def ordered(
@@ -51,13 +53,14 @@ def ordered(
     question: Any = None,
     contrast: Any = (),
     top_k: int = 3,
-    method: str | Method = "gradcam",
+    method: str | Method | Procedure = "gradcam",
     layer: str | nn.Module | None = None,
     names: Names | None = None,
     ranking: Any = "contribution",
     prompt: str | None = None,
     measure: Any = "log-probability",
     gain: Any = None,
+    progress: Callable[[int, int], Any] | None = None,
 ) -> Order:
     """The options of :func:`explain`, checked as far as that goes without the task. Raises InputError or TargetError."""
     if question is not None and not isinstance(question, str):
@@ -68,7 +71,7 @@ def ordered(
         raise InputError(f"measure={measure!r} was given; expected log-probability or logit")
     if gain not in (None, "blank", "blur"):
         raise InputError(f"gain={gain!r} was given; expected blank, blur or None")
-    chosen = method if isinstance(method, Method) else find_method(method)
+    chosen = method if isinstance(method, (Method, Procedure)) else way(method)
     request = Request(
         labels=_labels(targets),
         caption=caption,
@@ -78,7 +81,7 @@ def ordered(
         prompt=prompt,
         measure=measure,
     )
-    return Order(request, chosen, layer, names, ranking, gain)
+    return Order(request, chosen, layer, names, ranking, gain, progress)
 
 
 def _labels(targets: Any) -> tuple[str | int, ...]:

@@ -7,12 +7,12 @@ area 1. The "+ 1" of boxes that name their last pixel is no part of this.
 from collections.abc import Sequence
 from math import hypot
 
-import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from vlcam.contracts import InputError
 from vlcam.geometry import Box
+from vlcam.metrics.parts import connected_parts
 from vlcam.metrics.pointing import peak
 
 THRESHOLD = 0.15
@@ -40,7 +40,8 @@ def box_from_map(heat: Float[Tensor, "height width"], *, threshold: float = THRE
     point = peak(heat)
     if point is None:
         return None
-    return _largest_part((heat >= threshold * heat[point]).cpu().numpy())
+    parts = connected_parts((heat >= threshold * heat[point]).cpu().numpy())
+    return max(parts, key=lambda part: part.size).box
 
 
 def iou(one: Box, other: Box) -> float:
@@ -108,38 +109,3 @@ def box_hit(
 def _area(box: Box) -> float:
     return max(0.0, box[2] - box[0]) * max(0.0, box[3] - box[1])
 
-
-def _largest_part(inside: Bool[np.ndarray, "height width"]) -> Box:
-    """The box of the largest 8-connected part: rows are cut into runs, and runs that touch the row before are joined."""
-    edges = np.diff(np.pad(inside, ((0, 0), (1, 1))).astype(np.int8))
-    rows, starts = np.nonzero(edges == 1)
-    ends = np.nonzero(edges == -1)[1]
-    runs = list(zip(rows.tolist(), starts.tolist(), ends.tolist(), strict=True))
-    parent = list(range(len(runs)))
-
-    def root(run: int) -> int:
-        while parent[run] != run:
-            parent[run] = run = parent[parent[run]]
-        return run
-
-    above = 0
-    for here, (row, start, end) in enumerate(runs):
-        while runs[above][0] < row - 1 or (runs[above][0] == row - 1 and runs[above][2] < start):
-            above += 1
-        before = above
-        while runs[before][0] == row - 1 and runs[before][1] <= end:
-            one, other = sorted((root(before), root(here)))
-            parent[other] = one
-            before += 1
-    sizes: dict[int, int] = {}
-    for here, (_, start, end) in enumerate(runs):
-        sizes[root(here)] = sizes.get(root(here), 0) + end - start
-    largest = max(sizes, key=lambda part: sizes[part])
-    own = [run for here, run in enumerate(runs) if root(here) == largest]
-    top, bottom = own[0][0], own[-1][0] + 1
-    return (
-        float(min(start for _, start, _ in own)),
-        float(top),
-        float(max(end for _, _, end in own)),
-        float(bottom),
-    )

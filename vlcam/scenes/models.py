@@ -56,7 +56,7 @@ class SceneClassifier(nn.Module):
         self.head = conv_head(hidden, channels)
         self.classifier = nn.Linear(hidden, classes)
 
-    def forward(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch classes"]:
+    def forward(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "rows classes"]:
         """Logits before the sigmoid."""
         out: Tensor = self.classifier(self.head(self.features(images)))
         return out
@@ -81,7 +81,7 @@ class SceneCaptioner(nn.Module):
         self.mix = nn.Sequential(nn.Linear(FUSED, hidden), nn.ReLU(inplace=True))
         self.out = nn.Linear(state + hidden, words)
 
-    def encode(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch hidden"]:
+    def encode(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "rows hidden"]:
         """The photo as one vector."""
         out: Tensor = self.head(self.features(images))
         return out
@@ -132,7 +132,7 @@ class SceneVQA(nn.Module):
         self.look = nn.Linear(hidden, FUSED)
         self.mix = nn.Sequential(nn.Linear(FUSED, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, answers))
 
-    def encode(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch hidden"]:
+    def encode(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "rows hidden"]:
         """The photo as one vector."""
         out: Tensor = self.head(self.features(images))
         return out
