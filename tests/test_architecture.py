@@ -16,8 +16,16 @@ MODULES = sorted(
 )
 TEXT = {".py", ".md", ".toml", ".html", ".js", ".css", ".json", ".yml", ".yaml", ".cfg", ".txt", ""}
 LONGEST = 400
-OWN_TRAINING = (ROOT / "vlcam" / "scenes" / "train.py", ROOT / "vlcam" / "scenes" / "heads.py")
-"""Trains the bundled models, so there is nobody's ``.grad`` to keep."""
+OWN_TRAINING = tuple(
+    ROOT / path
+    for path in (
+        "vlcam/scenes/train.py",
+        "vlcam/scenes/heads.py",
+        "vlcam/experiments/biased_world.py",
+        "examples/cat_dog_loop.py",
+    )
+)
+"""Trains models of its own, so there is nobody's ``.grad`` to keep."""
 
 
 def short(path: Path) -> str:

@@ -18,7 +18,7 @@ def test_there_are_examples() -> None:
 
 @pytest.mark.parametrize("script", EXAMPLES, ids=lambda script: script.stem)
 def test_the_example_runs(script: Path, tmp_path: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(FOLDER.parent), "MPLBACKEND": "Agg"}
+    environment = {**os.environ, "PYTHONPATH": str(FOLDER.parent), "MPLBACKEND": "Agg", "WANDB_SILENT": "true"}
     ran = subprocess.run(
         [sys.executable, str(script)],
         cwd=tmp_path,

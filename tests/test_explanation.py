@@ -253,7 +253,7 @@ def test_the_file_is_plain_safetensors(tmp_path: Path) -> None:
     with safetensors.safe_open(path, "pt") as file:
         assert set(file.keys()) == {"maps", "alpha", "contributions", "activity", "pixels"}
         meta = json.loads(file.metadata()["vlcam"], parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
-    assert meta["schema"] == 3 and meta["targets"][0]["score"] == "nan" and meta["targets"][1]["score"] == "-inf"
+    assert meta["schema"] == 4 and meta["targets"][0]["score"] == "nan" and meta["targets"][1]["score"] == "-inf"
 
 
 def test_saving_where_it_can_not_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -365,7 +365,7 @@ def tampered(path: Path, change: Change) -> None:
 
 
 FORGERIES: dict[str, tuple[Change, str]] = {
-    "schema 4": (lambda meta, _: meta.update(schema=4), "schema version 4, and this vlcam .* reads version 3"),
+    "schema 5": (lambda meta, _: meta.update(schema=5), "schema version 5, and this vlcam .* reads version 4"),
     "schema true": (lambda meta, _: meta.update(schema=True), "schema version True"),
     "no schema": (lambda meta, _: meta.pop("schema"), "schema version None"),
     "no version": (lambda meta, _: meta.pop("vlcam"), "which vlcam wrote it"),

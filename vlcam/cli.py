@@ -33,6 +33,7 @@ from vlcam.cli_options import (
     RankingOption,
     RevisionOption,
     TopOption,
+    VerifyOption,
 )
 from vlcam.cli_scenes import scenes_app
 
@@ -141,6 +142,7 @@ def classify(
     revision: RevisionOption = None,
     device: DeviceOption = None,
     dtype: DtypeOption = None,
+    verify: VerifyOption = False,
     out: OutOption = None,
     as_json: JsonOption = False,
 ) -> int:
@@ -160,6 +162,7 @@ def classify(
         revision=revision,
         device=device,
         dtype=dtype,
+        verify=verify,
     )
     return run_task("classification", images, wanted, out=out, as_json=as_json)
 
@@ -186,6 +189,7 @@ def caption(
     length: LengthOption = 40,
     device: DeviceOption = None,
     dtype: DtypeOption = None,
+    verify: VerifyOption = False,
     out: OutOption = None,
     as_json: JsonOption = False,
 ) -> int:
@@ -208,6 +212,7 @@ def caption(
         length=length,
         device=device,
         dtype=dtype,
+        verify=verify,
     )
     return run_task("captioning", images, wanted, out=out, as_json=as_json)
 
@@ -233,6 +238,7 @@ def vqa(
     length: LengthOption = 40,
     device: DeviceOption = None,
     dtype: DtypeOption = None,
+    verify: VerifyOption = False,
     out: OutOption = None,
     as_json: JsonOption = False,
 ) -> int:
@@ -256,6 +262,7 @@ def vqa(
         length=length,
         device=device,
         dtype=dtype,
+        verify=verify,
     )
     return run_task("vqa", images, wanted, out=out, as_json=as_json)
 

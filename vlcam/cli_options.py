@@ -89,6 +89,9 @@ MeasureOption = Annotated[
 GainOption = Annotated[
     str | None, typer.Option("--gain", help="Also score the words without the image: blank, or blur.")
 ]
+VerifyOption = Annotated[
+    bool, typer.Option("--verify", help="Test every map against 200 random regions of its size and shape.")
+]
 DtypeOption = Annotated[
     str | None, typer.Option("--dtype", help="float32, float16 or bfloat16; by default as the weights are.")
 ]

@@ -12,10 +12,10 @@ import torch
 from PIL import Image
 
 from vlcam import console, summary
-from vlcam.contracts import Gain, InputError, LayerError, Request, Task, VlcamError
+from vlcam.contracts import Gain, InputError, LayerError, Procedure, Request, Task, VlcamError
 from vlcam.explainer import RANKINGS, check_layer, explain
 from vlcam.explanation import Explanation
-from vlcam.methods import method as find_method
+from vlcam.methods import way
 from vlcam.neurons import NeuronNames, read_names
 from vlcam.neurons.name_files import names_in
 from vlcam.output import check_folder, dumps, slug, staged, to_json, without_surrogates, write_text
@@ -59,6 +59,7 @@ class Wanted:
     dtype: str | None = None
     prompt: str | None = None
     length: int = 40
+    verify: bool = False
 
     def precision(self) -> torch.dtype | None:
         """The model's precision, if another than its weights' was asked for."""
@@ -107,7 +108,8 @@ def run_task(kind: TaskKind, images: Sequence[str], wanted: Wanted, *, out: Path
     _check(task, wanted)
     done: list[tuple[str, Explanation]] = []
     failed: list[tuple[str, str]] = []
-    with console.bar("explaining") if as_json else nullcontext() as advance:
+    slow = wanted.verify or isinstance(way(wanted.method), Procedure)
+    with console.bar("explaining") if as_json and not slow else nullcontext() as advance:
         for number, source in enumerate(images, 1):
             try:
                 explanation = _explain_one(task, source, wanted, names)
@@ -210,7 +212,7 @@ def _open_task(kind: TaskKind, wanted: Wanted) -> Task:
 
 def _check(task: Task, wanted: Wanted) -> None:
     """Refuse what no image could mend, before any image is opened."""
-    find_method(wanted.method)
+    way(wanted.method)
     if wanted.ranking not in RANKINGS:
         raise InputError(f"ranking {wanted.ranking!r} was given; expected one of {', '.join(RANKINGS)}")
     blank = Image.new("RGB", (64, 64))
@@ -234,23 +236,29 @@ def _check(task: Task, wanted: Wanted) -> None:
 
 def _explain_one(task: Task, source: str, wanted: Wanted, names: NeuronNames | None) -> Explanation:
     image, name = open_image(source)
-    explanation = explain(
-        task,
-        image,
-        targets=wanted.targets,
-        caption=wanted.caption,
-        question=wanted.question,
-        contrast=wanted.pairs(),
-        top_k=wanted.top,
-        method=wanted.method,
-        layer=wanted.layer,
-        ranking=wanted.ranking,
-        names=names,
-        prompt=wanted.prompt,
-        measure=wanted.scored(),
-        gain=wanted.without(),
-        name=name,
-    )
+    again = isinstance(way(wanted.method), Procedure)
+    with console.bar("explaining") if again else nullcontext() as progress:
+        explanation = explain(
+            task,
+            image,
+            targets=wanted.targets,
+            caption=wanted.caption,
+            question=wanted.question,
+            contrast=wanted.pairs(),
+            top_k=wanted.top,
+            method=wanted.method,
+            layer=wanted.layer,
+            ranking=wanted.ranking,
+            names=names,
+            prompt=wanted.prompt,
+            measure=wanted.scored(),
+            gain=wanted.without(),
+            progress=progress,
+            name=name,
+        )
+    if wanted.verify:
+        with console.bar("verifying") as progress:
+            explanation = explanation.verify(task, image, prompt=wanted.prompt, progress=progress)
     if names is not None and explanation.neurons is None:
         raise LayerError(
             f"the names are of layer {names.layer!r}, and layer {explanation.layer!r} is explained; give --layer {names.layer}"

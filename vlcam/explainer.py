@@ -11,12 +11,13 @@ import torch
 from PIL.Image import Image
 from torch import Tensor, nn
 
-from vlcam.attribution import LayerMaps, evidence_from, maps_of_batch
+from vlcam.attribution import Evidence, LayerMaps, evidence_from, maps_of_batch
 from vlcam.contracts import (
     BatchTask,
     Gain,
     InputError,
     LayerError,
+    Maps,
     Method,
     Names,
     Prepared,
@@ -55,7 +56,12 @@ class Ready:
 
 @overload
 def explain(
-    task: Task, image: list[Any] | tuple[Any, ...], *, name: None = None, **options: Unpack[Options]
+    task: Task,
+    image: list[Any] | tuple[Any, ...],
+    *,
+    name: None = None,
+    progress: Callable[[int, int], Any] | None = None,
+    **options: Unpack[Options],
 ) -> list[Explanation]: ...
 @overload
 def explain(
@@ -63,6 +69,7 @@ def explain(
     image: str | Path | Image | np.ndarray | Tensor | Bands,
     *,
     name: str | None = None,
+    progress: Callable[[int, int], Any] | None = None,
     **options: Unpack[Options],
 ) -> Explanation: ...
 def explain(
@@ -268,23 +275,35 @@ def _explanation(task: Task, ready: Ready, order: Order, spoken: Spoken, found: 
 
 
 def _run(task: Task, prepared: Prepared, order: Order, layer: str | nn.Module | None) -> tuple[Spoken, LayerMaps]:
-    with record(task.model, layer) as recording:
-        spoken = task.run(prepared, order.request)
-    layout = spoken.layout
-    if layer != task.layer:  # the task's layout is that of its own layer
-        layout = layout_of(recording.resolve(spoken.scores), prepared.geometry.input_size)
-    evidence = evidence_from(spoken.scores, recording, layout)
+    spoken, evidence = ran(task, prepared, order.request, layer)
     if isinstance(order.method, Method):
         return spoken, evidence.maps(order.method)
     targets = tuple(spoken.targets)
     subject = PhotoSubject(task, prepared, settled(order.request, targets), targets, evidence, order.progress)
-    maps = order.method.function(subject)
-    if maps.ndim != 3 or len(maps) != len(targets):
+    return spoken, replace(evidence.maps(find_method("gradcam")), maps=maps_of(order.method, subject))
+
+
+def ran(task: Task, prepared: Prepared, request: Request, layer: str | nn.Module | None) -> tuple[Spoken, Evidence]:
+    """Run the task once: what it said, and what that left at the layer. Raises LayerError or TargetError."""
+    with record(task.model, layer) as recording:
+        spoken = task.run(prepared, request)
+    layout = spoken.layout
+    if layer != task.layer:  # the task's layout is that of its own layer
+        layout = layout_of(recording.resolve(spoken.scores), prepared.geometry.input_size)
+    return spoken, evidence_from(spoken.scores, recording, layout)
+
+
+def maps_of(method: Method | Procedure, subject: PhotoSubject) -> Maps:
+    """The signed maps of a method or a procedure. Raises InputError for a procedure that returns something else."""
+    if isinstance(method, Method):
+        return subject.evidence.maps(method).maps
+    maps = method.function(subject)
+    if maps.ndim != 3 or len(maps) != len(subject.targets):
         raise InputError(
-            f"the procedure {order.method.name!r} returned {tuple(maps.shape)} for {len(targets)} targets; expected "
-            f"({len(targets)}, rows, columns)"
+            f"the procedure {method.name!r} returned {tuple(maps.shape)} for {len(subject.targets)} targets; expected "
+            f"({len(subject.targets)}, rows, columns)"
         )
-    return spoken, replace(evidence.maps(find_method("gradcam")), maps=maps)
+    return maps
 
 
 def weighed(spoken: Spoken) -> tuple[Target, ...]:

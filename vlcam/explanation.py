@@ -18,6 +18,8 @@ from vlcam.geometry import to_photo
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from vlcam.contracts import Task
+
 Flag = Literal["ok", "zero", "negative", "nonfinite"]
 
 NEARLY_CERTAIN = 0.01
@@ -100,6 +102,31 @@ class NeuronText:
 
 
 @final
+@dataclass(frozen=True)
+class Proof:
+    """What became of a target's score when the map's region was taken away or left alone, beside random regions (:mod:`vlcam.verify`).
+
+    ``area`` is the region's part of the picture. ``removed``: how far the score falls without the region; ``kept``: how far it rises from
+    that of an empty picture with the region alone, both in the target's own units; ``removed_as_much`` and ``kept_as_much`` of
+    ``regions`` random ones do at least as much. ``p`` is that of both effects together, for the change that they take, None if there was
+    nothing to test.
+    ``occlusion`` and ``untrained`` are rank correlations of the map with a quick occlusion map, and with that of the same model before
+    any training (None where one of them is empty).
+    """
+
+    area: float
+    regions: int
+    removed: float
+    removed_as_much: int
+    kept: float
+    kept_as_much: int
+    p: float | None
+    occlusion: float | None
+    untrained: float | None
+    verdict: str
+
+
+@final
 @dataclass(frozen=True, eq=False)
 class Explanation:
     """Everything that was explained about one photo, from one forward pass.
@@ -111,7 +138,8 @@ class Explanation:
     - ``activity`` ``(C,)``: each channel's maximum over the grid in this photo.
 
     ``question_words`` are the character ranges of the question's words that the targets' ``reading`` is about; ``notes`` are
-    sentences that belong to the result, such as that the layer was guessed.
+    sentences that belong to the result, such as that the layer was guessed. ``proofs``, one for each target, are there after
+    :meth:`verify`.
     """
 
     task: str
@@ -131,6 +159,7 @@ class Explanation:
     neurons: tuple[NeuronText, ...] | None = None
     question_words: tuple[tuple[int, int], ...] = ()
     notes: tuple[str, ...] = ()
+    proofs: tuple[Proof, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -156,6 +185,12 @@ class Explanation:
         from vlcam.render import page
 
         return page([self])
+
+    def verify(self, task: "Task", image: object = None, **options: object) -> "Explanation":
+        """The same with a proof for every target: would random regions have done as well (see :func:`vlcam.verify.verify`)?"""
+        from vlcam.verify import verify
+
+        return verify(self, task, image, **options)  # type: ignore[arg-type]
 
     def _repr_html_(self) -> str:
         from vlcam.render import notebook
@@ -239,6 +274,11 @@ class TargetView:
     def neurons(self) -> NeuronText | None:
         """The named neurons behind the target, if the layer has names."""
         return None if self.explanation.neurons is None else self.explanation.neurons[self.index]
+
+    @property
+    def proof(self) -> Proof | None:
+        """How the map fared against random regions, if it was tested."""
+        return None if self.explanation.proofs is None else self.explanation.proofs[self.index]
 
     def heatmap(self) -> Float[Tensor, "height width"]:
         """The map on the original photo's pixels: bilinear, half-pixel centres; NaN where the model did not see the photo."""

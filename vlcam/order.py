@@ -29,7 +29,6 @@ class Options(TypedDict, total=False):
     prompt: str | None
     measure: Literal["log-probability", "logit"]
     gain: Gain | None
-    progress: Callable[[int, int], Any] | None
 
 
 @final

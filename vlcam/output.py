@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -167,6 +168,7 @@ def _target(view: TargetView) -> dict[str, Any]:
         "span": None if target.span is None else list(target.span),
         "token_ids": list(target.token_ids),
         "reading": finite(target.reading),
+        "proof": None if view.proof is None else finite(asdict(view.proof)),
         "flag": view.flag,
         "where": place(view) or None,
         "neurons": None if view.neurons is None else finite(to_dict(view.neurons)),

@@ -26,7 +26,7 @@ from vlcam import __version__
 from vlcam.contracts import Geometry, InputError, Target
 from vlcam.explanation import Explanation, NeuronText, Photo
 
-SCHEMA = 3
+SCHEMA = 4
 """Goes up when a record of an explanation changes."""
 
 MAX_BYTES = 512 * 1024 * 1024
@@ -35,6 +35,7 @@ MAX_BYTES = 512 * 1024 * 1024
 _TENSORS = ("maps", "alpha", "contributions", "activity")
 _TEXTS = (
     "task", "model", "layer", "method", "relu", "text", "question", "geometry", "targets", "neurons", "question_words", "notes",
+    "proofs",
 )  # fmt: skip
 _NUMBERS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
@@ -280,6 +281,8 @@ def _check_records(explanation: Explanation) -> None:
     """Raise _BadError where the records of an explanation contradict each other."""
     if explanation.neurons is not None and len(explanation.neurons) != len(explanation):
         raise _BadError(f"it has {len(explanation)} targets and {len(explanation.neurons)} neuron texts")
+    if explanation.proofs is not None and len(explanation.proofs) != len(explanation):
+        raise _BadError(f"it has {len(explanation)} targets and {len(explanation.proofs)} proofs")
     for target in explanation.targets:
         _check_span(target, len(explanation.text))
         if target.reading and len(target.reading) != len(explanation.question_words):

@@ -153,12 +153,13 @@ class PhotoSubject:
         inside = nullcontext() if within is None else within
         if leaf == "layer":
             with record(self.model, self.layer) as recording, inside:
-                scores = self._in_order(self.task.run(self.prepared, self.request))
+                scores = self.in_order(self.task.run(self.prepared, self.request))
             return scores, recording.resolve(scores)
         with restored(self.model):
             image = self.image.clone().requires_grad_()
             with inside:
-                scores = self._in_order(self.task.run(self._with(image), self.request))
+                # A copy of the leaf: a model may begin with an operation in place.
+                scores = self.in_order(self.task.run(self._with(image.clone()), self.request))
         check_differentiable(scores)
         return scores, image
 
@@ -186,7 +187,7 @@ class PhotoSubject:
         if batched is not None:
             return batched
         return torch.stack(
-            [self._in_order(self.task.run(self._with(image[None]), self.request)).detach() for image in images]
+            [self.in_order(self.task.run(self._with(image[None]), self.request)).detach() for image in images]
         )
 
     def _masked(self, masks: Tensor) -> Tensor:
@@ -201,7 +202,7 @@ class PhotoSubject:
         layout = self.evidence.grid.layout if isinstance(self.evidence.grid, Grid) else "BNC"
         for mask in masks:
             with _scaled(module, mask[None], layout):
-                found.append(self._in_order(self.task.run(self.prepared, self.request)).detach())
+                found.append(self.in_order(self.task.run(self.prepared, self.request)).detach())
         return torch.stack(found)
 
     def _batched(self, prepared: Prepared, rows: int) -> Tensor | None:
@@ -214,7 +215,7 @@ class PhotoSubject:
             return None  # whatever it is, it shows again row by row
         return scores.detach() if scores.shape == (rows, len(self.targets)) else None
 
-    def _in_order(self, spoken: Spoken) -> Tensor:
+    def in_order(self, spoken: Spoken) -> Tensor:
         """The scores in the order of the targets: answers that a model writes are ranked anew on every run."""
         left = list(enumerate(spoken.targets))
         order = []

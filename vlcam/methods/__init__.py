@@ -10,7 +10,13 @@ vlcam.contracts.InputError: no method 'grad-cam'; did you mean gradcam or xgradc
 from difflib import get_close_matches
 
 from vlcam.contracts import InputError, Method, Procedure
+from vlcam.methods import cam as _cam
+from vlcam.methods import channels as _channels
+from vlcam.methods import excitation as _excitation
 from vlcam.methods import gradient as _gradient
+from vlcam.methods import masks as _masks
+from vlcam.methods import occlusion as _occlusion
+from vlcam.methods import pixels as _pixels
 from vlcam.methods.gradient import alpha as alpha
 from vlcam.methods.gradient import contributions as contributions
 
@@ -57,5 +63,6 @@ def method(name: str) -> Method:
     )
 
 
-for _one in _gradient.BUILT_IN:
-    register(_one)
+for _family in (_gradient, _cam, _excitation, _pixels, _occlusion, _masks, _channels):
+    for _one in _family.BUILT_IN:
+        register(_one)

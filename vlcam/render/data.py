@@ -102,6 +102,8 @@ def _target(view: TargetView, shared: float) -> dict[str, Any]:
         "percent": percent(target.probability),
         "certain": NEARLY_CERTAIN if view.nearly_certain else "",
         "gain": nats(target.gain),
+        "proof": "" if view.proof is None else view.proof.verdict,
+        "chance": "" if view.proof is None or view.proof.p is None else f"p = {view.proof.p:.2g}",
         "reading": [{"weight": _finite(value) or 0.0, "text": weight(value)} for _, value in view.reading],
         "flag": view.flag,
         "notice": notice(view),

@@ -126,7 +126,8 @@ def _link(address: str) -> str:
 
 
 def _part(name: str) -> str:
-    return files("vlcam.render").joinpath("templates", name).read_text(encoding="utf-8").strip()
+    text = files("vlcam.render").joinpath("templates", name).read_text(encoding="utf-8").strip()
+    return re.sub(r"(?m)^ */\*.*\*/\n", "", text)  # lines that are for the reader of the source only
 
 
 def _hash(text: str) -> str:

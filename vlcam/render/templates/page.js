@@ -223,7 +223,7 @@
         node.append(make("span", { class: "meter", "aria-hidden": "true" }, fill));
       }
       if (target.percent || kind !== "chip") node.append(make("span", { class: "percent" }, target.percent));
-      if (target.gain && kind !== "row") node.append(make("span", { class: "percent" }, target.gain));
+      for (const text of [kind === "row" ? "" : target.gain, target.chance]) if (text) node.append(make("span", { class: "percent" }, text));
       node.addEventListener("pointerenter", (event) => { if (event.pointerType !== "touch" && this.pinned === null) this.show(i); });
       node.addEventListener("focus", () => { if (this.pinned === null) this.show(i); });
       node.addEventListener("click", () => {
@@ -282,7 +282,7 @@
       let text = "“" + target.label + "”" + (parts.length ? ": " + parts.join(", ") : "") + ".";
       if (target.notice) text += " " + target.notice[0].toUpperCase() + target.notice.slice(1) + ".";
       else text += " Maximum " + number(target.peak) + (target.place ? ", " + target.place : "") + ".";
-      this.status.textContent = text;
+      this.status.textContent = text + (target.proof && " " + target.proof);
     }
 
     refresh() {
@@ -405,6 +405,7 @@
         ["Probability", "end", (target) => target.percent],
         targets.some((target) => target.gain) && ["From the image", "end", (target) => target.gain],
         ["Map maximum", "end", (target) => (target.notice ? "" : number(target.peak))],
+        targets.some((target) => target.proof) && ["Against random regions", "", (target) => target.proof],
         ["Strongest at", "", (target) => target.notice || target.place],
         words.length && ["Words of the question", "", (target) => target.reading.map((one, i) => words[i] + " " + one.text).join(", ")],
       ].filter(Boolean);

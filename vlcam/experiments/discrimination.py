@@ -1,0 +1,340 @@
+"""Experiment 4: does a map tell which of two classes in a picture it is about?
+
+Selvaraju et al. 2017 (arXiv 1610.02391, section 5.1) showed people one visualisation of a picture of VOC 2007 with exactly two annotated
+categories and asked which of the two it shows. Without people, the same pictures answer two questions that have a chance of 50 % each:
+
+    mass:   sum of R_1 in M_1 / sum of R_1  >  sum of R_2 in M_1 / sum of R_2,    and the same with 1 and 2 exchanged,
+    judge:  s_1(top region of R_1 alone)  >  s_2(top region of R_1 alone),        and the same with 1 and 2 exchanged,
+
+where R_c is the map of class c, M_c its mask and s_c the score that a frozen model gives c when it sees nothing else (the mean colour is
+elsewhere). A method whose map is the same for both classes gets exactly one of the two right, whatever the judge prefers. An empty map
+tells nothing: its comparison counts half, as guessing would, and is counted.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from math import isnan, nan
+from typing import Final, final
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from vlcam.contracts import InputError, LayerError, Maps, Request, Task
+from vlcam.experiments.maps import Mapped, ceiling_map, centre_map, edge_map, every_map, random_map
+from vlcam.experiments.matching import match
+from vlcam.experiments.published import published
+from vlcam.experiments.results import Result, Row, number
+from vlcam.experiments.samples import Has, Sample, World
+from vlcam.experiments.setting import Setting
+from vlcam.explainer import maps_of
+from vlcam.methods import way
+from vlcam.metrics.mass import relevance_mass
+from vlcam.metrics.summary import Summary, summarise
+from vlcam.regions import AREA, top_region
+from vlcam.scenes.models import SceneClassifier
+from vlcam.scenes.zoo import new
+from vlcam.tasks.classification import Classification
+from vlcam.verify import shuffled
+
+KEY: Final = "discrimination"
+METHODS: Final = ("guided-backprop", "guided-gradcam", "deconvnet", "deconv-gradcam", "gradcam", "c-mwp")
+MASS: Final = "more mass on its own thing"
+JUDGE: Final = "judge names it (paper: people)"
+_LOOKED_AT: Final = 60
+"""Of a world without end, so many pictures are looked at for each one that is wanted."""
+
+
+# --- pictures of a classifier's world, shared with the experiments on trust, faithfulness, counterfactuals and depth ---
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A picture with C classes that the model knows: ``labels`` are their numbers in the model, ``masks`` where they are."""
+
+    number: int
+    sample: Sample
+    labels: tuple[int, ...]
+    masks: tuple[Bool[Tensor, "height width"], ...]
+
+    @property
+    def areas(self) -> tuple[float, ...]:
+        """The share of the picture that each class has."""
+        return tuple(float(mask.double().mean()) for mask in self.masks)
+
+
+def marked(setting: Setting, task: Task) -> World:
+    """The data with masks or, where there are none, with boxes. Raises InputError if they have neither."""
+    try:
+        return setting.world(("masks",), task)
+    except InputError:
+        wanted: tuple[Has, ...] = ("boxes",)
+        return setting.world(wanted, task)
+
+
+def walk(world: World, task: Task, n: int, *, classes: int | None = None) -> Iterator[Case]:
+    """The first ``n`` pictures whose annotated classes are all known to the model; exactly ``classes`` of them, if that is given.
+
+    A data set with an end is taken in its fixed random order. Raises InputError if there is no such picture.
+    """
+    of = match(world, tuple(getattr(task, "labels", ()))).of
+    found = 0
+    for sample in _samples(world, n):
+        present = sample.present
+        if not present or len(present) != (classes or len(present)) or any(one not in of for one in present):
+            continue
+        masks = tuple(mask_of(sample, one) for one in present)
+        if all(bool(mask.any()) for mask in masks):
+            yield Case(found, sample, tuple(of[one] for one in present), masks)
+            found += 1
+        if found == n:
+            return
+    if not found:
+        what = "annotated classes" if classes is None else f"exactly {classes} annotated classes"
+        raise InputError(f"no picture of {world.name} has {what} that {task.name} knows; give other data or another model")
+
+
+def _samples(world: World, n: int) -> Iterator[Sample]:
+    """Ever more samples, each once."""
+    if world.size is None:
+        yield from world.samples(_LOOKED_AT * n)
+        return
+    seen: set[str] = set()
+    many = n
+    while True:
+        for sample in world.samples(many):
+            if sample.name not in seen:
+                seen.add(sample.name)
+                yield sample
+        if many >= world.size:
+            return
+        many *= 2
+
+
+def mask_of(sample: Sample, index: int) -> Bool[Tensor, "height width"]:
+    """The pixels of a class; those of its boxes where nobody drew masks."""
+    found = sample.mask_of(index)
+    if found is None:
+        found = np.zeros(sample.size[::-1], dtype=np.bool_)
+        for thing in sample.of(index):
+            left, top, right, bottom = (round(edge) for edge in thing.box)
+            found[max(0, top) : bottom, max(0, left) : right] = True
+    return torch.from_numpy(found)
+
+
+def usable(task: Task, sample: Sample, names: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The methods that are defined for the model, found by trying them on one picture; and a sentence for each of the others."""
+    subject = every_map(task, sample.image, Request(top_k=1), ()).subject
+    good, notes = [], []
+    for name in names:
+        try:
+            maps_of(way(name), subject)
+        except (InputError, LayerError) as error:
+            notes.append(f"{way(name).title} is not defined for {task.name}: {str(error).split(';')[0]}.")
+        else:
+            good.append(name)
+    return tuple(good), tuple(notes)
+
+
+@contextmanager
+def blind(task: Task, seed: int) -> Iterator[Task]:
+    """Inside, a task whose model has learned nothing: new weights for the bundled classifier, else its own in random order."""
+    if isinstance(task, Classification) and isinstance(task.model, SceneClassifier):
+        with torch.random.fork_rng(devices=()):
+            torch.manual_seed(seed)
+            model = new("classifier")
+        yield replace(task, model=model, names=None)
+        return
+    with shuffled(task.model, seed):
+        yield task
+
+
+def controls_of(mapped: Mapped, rng: np.random.Generator) -> dict[str, Maps]:
+    """Maps of one picture that know nothing of the model: the same for all targets, but for the random ones."""
+    count = len(mapped.targets)
+    image = mapped.subject.image.float().cpu()
+    return {
+        "random map": torch.cat([random_map(mapped.grid, rng) for _ in range(count)]),
+        "centre": centre_map(mapped.grid).expand(count, -1, -1),
+        "edges (Sobel)": edge_map(image).expand(count, -1, -1),
+    }
+
+
+UNTRAINED: Final = "untrained model"
+CEILING: Final = "true masks at the map's resolution"
+
+
+def ceilings(mapped: Mapped, masks: Sequence[Bool[Tensor, "height width"]]) -> Maps:
+    """The true masks at the resolution of the layer."""
+    return torch.cat([ceiling_map(mask.numpy(), mapped.geometry, mapped.grid) for mask in masks])
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Tally:
+    """Values by row and column, each with the number of its photo; ``empty`` counts those that an empty map gave."""
+
+    values: dict[tuple[str, str], list[tuple[int, float]]] = field(default_factory=dict)
+    empty: dict[tuple[str, str], int] = field(default_factory=dict)
+
+    def add(self, name: str, column: str, photo: int, value: float, *, empty: bool = False) -> None:
+        """One more value; NaN is no answer."""
+        self.values.setdefault((name, column), []).append((photo, float(value)))
+        self.empty[name, column] = self.empty.get((name, column), 0) + empty
+
+    def summary(self, name: str, column: str, seed: int = 0) -> Summary:
+        """The mean with its interval over photos."""
+        pairs = self.values.get((name, column), [])
+        return summarise([value for _, value in pairs], seed=seed, clusters=[photo for photo, _ in pairs])
+
+    def ahead(self, name: str, other: str, column: str, seed: int = 0) -> Summary:
+        """The mean of the differences between two rows, value by value, with its interval over photos."""
+        pairs = zip(self.values[name, column], self.values[other, column], strict=True)
+        both = [(photo, one - two) for (photo, one), (_, two) in pairs]
+        return summarise([value for _, value in both], seed=seed, clusters=[photo for photo, _ in both])
+
+    def rows(self, key: str, names: Sequence[str], seed: int = 0, *, paper: str | None = None) -> tuple[Row, ...]:
+        """The rows of some names, column by column; the paper's numbers of the experiment go with the column ``paper``."""
+        return tuple(
+            self._row(key, name, column, seed, column == paper)
+            for name in names
+            for known, column in self.values
+            if known == name
+        )
+
+    def _row(self, key: str, name: str, column: str, seed: int, with_paper: bool) -> Row:
+        one = self.summary(name, column, seed)
+        found = Row(name, one.mean, one.low, one.high, one.n, one.undefined + self.empty[name, column], column=column)
+        paper = published(key, name) if with_paper else None
+        if paper is None:
+            return found
+        return replace(found, paper=paper.value, source=f"{paper.source}; {paper.model}")
+
+
+def said(one: Summary, unit: str = "") -> str:
+    """A mean with its interval, for a note.
+
+    >>> said(Summary(4, 0, 75.0, 25.0, 100.0), "%")
+    '75.0 [25.0, 100.0]'
+    """
+    return f"{number(one.mean, unit)} [{number(one.low, unit)}, {number(one.high, unit)}]"
+
+
+# --- the experiment ---
+
+
+def won(own: float, other: float) -> float:
+    """1 if ``own`` is larger, 0 if it is smaller, one half for a tie or where one of them is no number.
+
+    >>> won(2.0, 1.0), won(1.0, 2.0), won(1.0, 1.0), won(nan, 1.0)
+    (1.0, 0.0, 0.5, 0.5)
+    """
+    return 0.5 if isnan(own) or isnan(other) or own == other else float(own > other)
+
+
+def more_mass(
+    heat: Float[Tensor, "two height width"], masks: Sequence[Bool[Tensor, "height width"]]
+) -> tuple[list[float], list[bool]]:
+    """For each of two classes: whether its map has more of its mass in its mask than the other's map has; and whether one is empty."""
+    shares = [[relevance_mass(one, mask) for one in heat] for mask in masks]
+    outcomes = [won(shares[0][0], shares[0][1]), won(shares[1][1], shares[1][0])]
+    return outcomes, [any(isnan(one) for one in row) for row in shares]
+
+
+def judged(
+    scores: Callable[[Float[Tensor, "batch channels height width"]], Float[Tensor, "batch two"]],
+    image: Float[Tensor, "1 channels height width"],
+    maps: Sequence[Float[Tensor, "two _ _"]],
+    area: float = AREA,
+) -> tuple[list[list[float]], list[list[bool]]]:
+    """For each pair of maps: whether the judge, shown the top area of a class's map alone, scores that class higher than the other.
+
+    The rest of the picture is its mean colour. Also says which maps are empty; their picture is all of that colour, and counts half.
+    """
+    size = (image.shape[2], image.shape[3])
+    regions = [[top_region(one.to(image.device), size, area) for one in pair] for pair in maps]
+    empty = image.mean((2, 3), keepdim=True).expand_as(image)
+    shown = [empty if one is None else torch.where(one, image, empty) for pair in regions for one in pair]
+    given = scores(torch.cat(shown)).double().view(len(maps), 2, 2)
+    blank = [[one is None for one in pair] for pair in regions]
+    outcomes = [
+        [
+            0.5 if blank[place][own] else won(float(row[own][own]), float(row[own][1 - own]))
+            for own in range(2)
+        ]
+        for place, row in enumerate(given)
+    ]
+    return outcomes, blank
+
+
+def run(setting: Setting) -> Result:
+    """Experiment 4. Raises InputError for data without boxes, or without pictures of two classes that the model knows."""
+    began = time.monotonic()
+    task = setting.task("classification")
+    world = marked(setting, task)
+    n = setting.count(50, 600)
+    rng = np.random.default_rng([setting.seed, 4])
+    cases = list(walk(world, task, n, classes=2))
+    names, notes = usable(task, cases[0].sample, METHODS)
+    tally = Tally()
+    with blind(task, setting.seed) as newborn:
+        foreign = [
+            every_map(newborn, one.sample.image, Request(labels=one.labels), ("gradcam",)).maps("gradcam") for one in cases
+        ]
+    for done, case in enumerate(cases, 1):
+        mapped = every_map(task, case.sample.image, Request(labels=case.labels), names)
+        maps: dict[str, Maps] = {name: mapped.maps(name) for name in names}
+        maps |= {"random map": controls_of(mapped, rng)["random map"], UNTRAINED: foreign[done - 1]}
+        maps |= {"edges (Sobel)": controls_of(mapped, rng)["edges (Sobel)"], CEILING: ceilings(mapped, case.masks)}
+        _score(tally, case, mapped, maps)
+        setting.told(done, len(cases))
+    others = ("random map", "edges (Sobel)", UNTRAINED, CEILING)
+    controls = tuple(Row("chance", 50.0, column=column) for column in (MASS, JUDGE))
+    return Result(
+        4,
+        KEY,
+        "Class discrimination",
+        "Does a map tell which of two classes in the picture it is about?",
+        f"{len(cases)} pictures with exactly two annotated classes, both explained. Mass: does the map of a class have more of its mass in "
+        f"that class's mask than the map of the other class has? Judge: {task.name} itself, shown only the top {AREA:.0%} of the map (mean "
+        "colour elsewhere), scores that class higher than the other. Empty maps count half. The paper asked 43 people which of the two they "
+        "saw; its numbers are theirs.",
+        world.title,
+        task.name,
+        tally.rows(KEY, names, setting.seed, paper=JUDGE),
+        (*controls, *tally.rows(KEY, others, setting.seed)),
+        (MASS, JUDGE),
+        unit="%",
+        better="higher",
+        headline="guided-gradcam",
+        notes=(*_notes(tally, setting.seed), *notes),
+        seconds=time.monotonic() - began,
+    )
+
+
+def _score(tally: Tally, case: Case, mapped: Mapped, maps: dict[str, Maps]) -> None:
+    outcomes, blanks = judged(mapped.subject.scores, mapped.subject.image, list(maps.values()))
+    for (name, pair), judge, blank in zip(maps.items(), outcomes, blanks, strict=True):
+        mass, empty = more_mass(mapped.drawn(pair), case.masks)
+        for place in range(2):
+            tally.add(name, MASS, case.number, 100 * mass[place], empty=empty[place])
+            tally.add(name, JUDGE, case.number, 100 * judge[place], empty=blank[place])
+
+
+def _notes(tally: Tally, seed: int) -> list[str]:
+    """What localising by class adds to the two fine maps, beside what it added for people."""
+    found = []
+    for fine, both in (("guided-backprop", "guided-gradcam"), ("deconvnet", "deconv-gradcam")):
+        if any((one, JUDGE) not in tally.values for one in (fine, both)):
+            continue
+        gains = [tally.ahead(both, fine, column, seed) for column in (JUDGE, MASS)]
+        people = [one.value if (one := published(KEY, name)) is not None else nan for name in (both, fine)]
+        found.append(
+            f"{way(both).title} is ahead of {way(fine).title} by {said(gains[0], '%')} points for the judge and by {said(gains[1], '%')} "
+            f"points in mass; in the paper by {people[0] - people[1]:.1f} points for people."
+        )
+    return found

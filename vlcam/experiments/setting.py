@@ -1,0 +1,87 @@
+"""What an experiment is given: data, models, how many pictures, and where its files go."""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal, final
+
+from vlcam.contracts import InputError, Task
+from vlcam.experiments.opening import open_world
+from vlcam.experiments.results import Result
+from vlcam.experiments.samples import Has, World
+from vlcam.tasks.opening import load
+
+Kind = Literal["classification", "captioning", "vqa"]
+
+BUNDLED: Final[dict[Kind, str]] = {
+    "classification": "scenes/classifier",
+    "captioning": "scenes/captioner",
+    "vqa": "scenes/vqa",
+}
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """How the experiments of one call are to run.
+
+    ``data`` is the folder of a data set (None: the bundled world), ``model`` what is explained (a name for :func:`vlcam.load`; None: the
+    bundled models), ``rival`` a weaker model to compare it with. ``quick`` takes fewer pictures. ``out`` is where figures go (None:
+    nowhere). ``progress`` is called with (done, all) in pictures. ``opened`` keeps models from one experiment to the next.
+    """
+
+    data: Path | None = None
+    model: str | None = None
+    rival: str | None = None
+    quick: bool = False
+    seed: int = 0
+    out: Path | None = None
+    progress: Callable[[int, int], Any] | None = None
+    opened: dict[str, Task] = field(default_factory=dict, repr=False)
+
+    def count(self, quick: int, full: int) -> int:
+        """How many pictures: the first number in a quick run, else the second."""
+        return quick if self.quick else full
+
+    def world(self, needs: Collection[Has] = (), task: Task | None = None) -> World:
+        """The data, with what is needed known about it; if a classifier is given, with classes that it has.
+
+        Raises InputError if that isn't the data, or not known about it.
+        """
+        labels = None if task is None else list(getattr(task, "labels", ()))
+        return open_world(self.data, needs=needs, labels=labels)
+
+    def task(self, kind: Kind) -> Task:
+        """The model to explain. Raises InputError if the data are real and no model of that kind was named."""
+        if self.model is None and self.data is not None:
+            raise InputError(
+                f"the data in {str(self.data)!r} were given without a model; the bundled models know generated scenes only: give "
+                "--model, such as torchvision/resnet50"
+            )
+        return self._open(BUNDLED[kind] if self.model is None else self.model, kind)
+
+    def weaker(self, kind: Kind) -> Task | None:
+        """The weaker model to compare with, if one was named."""
+        return None if self.rival is None else self._open(self.rival, kind)
+
+    def told(self, done: int, total: int) -> None:
+        """Tell whoever waits how far the experiment is."""
+        if self.progress is not None:
+            self.progress(done, total)
+
+    def _open(self, name: str, kind: Kind) -> Task:
+        known = f"{kind} {name}"
+        if known not in self.opened:
+            self.opened[known] = load(name, task=kind)
+        return self.opened[known]
+
+
+@final
+@dataclass(frozen=True)
+class Experiment:
+    """One of the experiments: its number in the list, its key for the command line, its title, and what runs it."""
+
+    number: int
+    key: str
+    title: str
+    run: Callable[[Setting], Result]

@@ -1,0 +1,307 @@
+"""Experiment 5: of two models that say the same, does the better one's map look better?
+
+Selvaraju et al. 2017 (arXiv 1610.02391, section 5.2) showed people the visualisations of AlexNet (69.20 mAP) and VGG-16 (79.09 mAP) side by
+side, for pictures in which both predict what is there, and asked which model is more reliable. Without people, the model whose map lies
+better on the thing wins: it has more of its mass in the true mask,
+
+    m = sum of R in M / sum of R,
+
+and its highest point is there. If the maps show what makes a model reliable, the stronger one wins in more than half of the pictures.
+
+The weaker model is the one that the person names or, on the bundled world, the bundled classifier with noise on its weights, as much as
+brings its mean average precision down to the paper's ratio. Noise is a crude way to be weaker, and what it does to the maps needn't be what
+less training or a smaller network does.
+"""
+
+import time
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import replace
+from functools import partial
+from itertools import islice
+from math import isnan, nan
+from typing import Final
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from vlcam.contracts import InputError, Maps, Request, Task
+from vlcam.experiments.discrimination import (
+    CEILING,
+    UNTRAINED,
+    Case,
+    Tally,
+    blind,
+    ceilings,
+    controls_of,
+    marked,
+    said,
+    usable,
+    walk,
+    won,
+)
+from vlcam.experiments.maps import every_map
+from vlcam.experiments.matching import match
+from vlcam.experiments.published import published
+from vlcam.experiments.results import Result, Row, number
+from vlcam.experiments.samples import World
+from vlcam.experiments.scenes_world import scenes
+from vlcam.experiments.setting import Setting
+from vlcam.methods import way
+from vlcam.metrics.mass import relevance_mass
+from vlcam.metrics.pointing import pointing_hit
+from vlcam.photo import open_photo
+from vlcam.restore import restored
+from vlcam.tasks.classification import Classification
+
+KEY: Final = "trust"
+METHODS: Final = ("guided-gradcam", "guided-backprop", "gradcam")
+BETTER: Final = "its map lies better"
+MASS: Final = "mass on the thing"
+POINTS: Final = "points at the thing"
+STRONGER: Final = "stronger"
+WEAKER: Final = "weaker"
+
+FALL: Final = 69.20 / 79.09
+"""How much weaker the paper's weaker model was: AlexNet's mAP as a part of VGG-16's, both on VOC 2007."""
+
+_LEAST, _MOST, _STEPS = 0.05, 4.0, 6
+_LOOKED_AT: Final = 4
+"""How many times as many pictures are looked at as are wanted."""
+
+
+def average_precision(scores: Float[Tensor, " samples"], positive: Bool[Tensor, " samples"]) -> float:
+    """The mean over the positives, from the highest score down, of the share of positives among all that are as high or higher.
+
+    That is the area under the stepped precision-recall curve, not VOC 2007's eleven points. NaN without a positive.
+
+    >>> average_precision(torch.tensor([0.9, 0.8, 0.1]), torch.tensor([True, False, True]))
+    0.8333333333333333
+    """
+    if not bool(positive.any()):
+        return nan
+    own = scores[positive]
+    above = [(float((own >= one).sum()), float((scores >= one).sum())) for one in own]
+    return sum(hits / every for hits, every in above) / len(above)
+
+
+def mean_average_precision(
+    scores: Float[Tensor, "samples classes"], positive: Bool[Tensor, "samples classes"]
+) -> float:
+    """The mean of the average precisions of the classes that have a positive; NaN if none has."""
+    found = [average_precision(scores[:, one], positive[:, one]) for one in range(scores.shape[1])]
+    known = [one for one in found if not isnan(one)]
+    return sum(known) / len(known) if known else nan
+
+
+def weakened(
+    model: nn.Module, quality: Callable[[nn.Module], float], *, fall: float = FALL, seed: int = 0
+) -> tuple[nn.Module, dict[str, float]]:
+    """A weaker copy of a model: as little noise on its weights as brings its quality down to a part of what it was.
+
+    Every weight with two or more axes gets Gaussian noise of ``noise`` times the standard deviation of its tensor. The noise is the
+    same draw at every strength, which is doubled from 0.05 until the quality is at most ``fall`` of what it was, and then narrowed
+    down by halving. The model itself stays as it is.
+
+    Returns:
+        The copy, in eval mode, and ``noise``, ``quality`` and ``full_quality``.
+
+    Raises:
+        InputError: the quality doesn't fall, or there is none to lose.
+    """
+    full = quality(model)
+    if not full > 0:
+        raise InputError(f"the model's quality is {full}; expected more than 0, as a weaker model has to have some left")
+    low, high, step = 0.0, _LEAST, 0
+    best: tuple[nn.Module, float, float] | None = None
+    while high <= _MOST and step < _STEPS:
+        noise = high if best is None else (low + high) / 2
+        copy = _noisy(model, noise, seed)
+        left = quality(copy)
+        if left <= fall * full:
+            best, high, step = (copy, noise, left), noise, step + 1
+        elif best is None:
+            low, high = high, 2 * high
+        else:
+            low, step = noise, step + 1
+    if best is None:
+        raise InputError(f"noise on the weights doesn't bring the quality of {full:.3f} down; give a weaker model yourself")
+    return best[0], {"noise": best[1], "quality": best[2], "full_quality": full}
+
+
+def _noisy(model: nn.Module, noise: float, seed: int) -> nn.Module:
+    copy = deepcopy(model).eval()
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for weight in copy.parameters():
+            if weight.ndim > 1:
+                draw = torch.randn(weight.shape, generator=generator).to(weight)
+                weight.add_(draw * weight.std() * noise)
+    return copy
+
+
+def prediction(task: Task, image: object) -> int:
+    """The number of the class that the model finds most probable."""
+    picture, _ = open_photo(image)
+    request = Request(top_k=1)
+    with torch.inference_mode(False):
+        prepared = task.prepare(picture, request)
+    with restored(task.model), torch.no_grad():
+        return task.run(prepared, request).targets[0].token_ids[0]
+
+
+def run(setting: Setting) -> Result:
+    """Experiment 5. Raises InputError where there is no weaker model, or no picture of which both predict what is there."""
+    began = time.monotonic()
+    strong = setting.task("classification")
+    weak, about = _weaker(setting, strong)
+    world = marked(setting, strong)
+    n = setting.count(60, 600)
+    rng = np.random.default_rng([setting.seed, 5])
+    found, right = _agreed(world, strong, weak, n)
+    names, notes = usable(strong, found[0][0].sample, METHODS)
+    names, more = usable(weak, found[0][0].sample, names)
+    tally = Tally()
+    with blind(strong, setting.seed) as newborn:
+        foreign = [
+            every_map(newborn, case.sample.image, Request(labels=(case.labels[at],)), ("gradcam",)).maps("gradcam")
+            for case, at, _ in found
+        ]
+    for done, (case, at, theirs) in enumerate(found, 1):
+        mask = case.masks[at]
+        one = every_map(strong, case.sample.image, Request(labels=(case.labels[at],)), names)
+        two = every_map(weak, case.sample.image, Request(labels=(theirs,)), names)
+        for name in names:
+            _compare(tally, name, case.number, (one.heat(name)[0], two.heat(name)[0]), mask)
+        control: dict[str, Maps] = controls_of(one, rng)
+        control |= {UNTRAINED: foreign[done - 1], CEILING: ceilings(one, (mask,))}
+        tally.add("area of the thing", MASS, case.number, 100 * case.areas[at])
+        tally.add("area of the thing", POINTS, case.number, 100 * case.areas[at])
+        for name, maps in control.items():
+            _located(tally, name, case.number, one.drawn(maps)[0], mask)
+        setting.told(done, len(found))
+    rows = tally.rows(KEY, [f"{name}, {which}" for name in names for which in (STRONGER, WEAKER)], setting.seed)
+    controls = tally.rows(KEY, ["area of the thing", *control], setting.seed)
+    looked = sum(right["looked"])
+    return Result(
+        5,
+        KEY,
+        "Trust in the stronger of two models",
+        "Both models predict the same class, and it is there: does the stronger one's map lie better on it?",
+        f"{len(found)} of {looked} pictures, those in which both models find the same annotated class most probable. The better map is the "
+        "one with more of its mass in the class's true mask; ties count half, and an empty map loses. Chance is 50 %.",
+        world.title,
+        f"{strong.name} against {about}",
+        rows,
+        (Row("chance", 50.0, column=BETTER), *controls),
+        (BETTER, MASS, POINTS),
+        unit="%",
+        better="higher",
+        headline=f"{names[0]}, {STRONGER}" if names else "",
+        notes=(
+            f"The first choice is right in {right['strong'][0] / looked:.1%} of the pictures looked at for the stronger model, in "
+            f"{right['weak'][0] / looked:.1%} for the weaker one.",
+            *_notes(tally, names, setting.seed),
+            *notes,
+            *more,
+        ),
+        seconds=time.monotonic() - began,
+    )
+
+
+def _weaker(setting: Setting, strong: Task) -> tuple[Task, str]:
+    """The weaker model, and what it is."""
+    named = setting.weaker("classification")
+    if named is not None:
+        return named, named.name
+    if setting.data is not None or not isinstance(strong, Classification):
+        raise InputError("trust compares two models on the same photos, and one was given; name the weaker one with --rival")
+    samples = list(scenes("val").samples(setting.count(160, 400)))
+    inputs = torch.cat([strong.prepare(open_photo(one.image)[0], Request()).inputs for one in samples])
+    of = match(scenes("val"), strong.labels).of
+    there = torch.zeros(len(samples), len(strong.labels), dtype=torch.bool)
+    for row, sample in enumerate(samples):
+        there[row, [of[one] for one in sample.present if one in of]] = True
+    model, facts = weakened(strong.model, partial(_map_of, inputs, there), seed=setting.seed)
+    return replace(strong, model=model, names=None, name=f"{strong.name} with noise"), (
+        f"itself with noise on its weights ({facts['noise']:.3f} of each tensor's deviation): mAP {100 * facts['full_quality']:.1f} against "
+        f"{100 * facts['quality']:.1f} on {len(samples)} validation scenes"
+    )
+
+
+def _map_of(inputs: Tensor, there: Bool[Tensor, "samples classes"], model: nn.Module) -> float:
+    with restored(model), torch.no_grad():
+        scores = torch.cat([model(part) for part in inputs.split(32)])
+    return mean_average_precision(scores, there)
+
+
+def _agreed(
+    world: World, strong: Task, weak: Task, n: int
+) -> tuple[list[tuple[Case, int, int]], dict[str, list[int]]]:
+    """Pictures in which both models' first choice is the same annotated class: the place of that class, and its number in the weak model.
+
+    Also how many were looked at, and how often each was right.
+    """
+    mine, theirs = (match(world, tuple(getattr(task, "labels", ()))).of for task in (strong, weak))
+    also = {mine[one]: theirs[one] for one in mine if one in theirs}
+    found, looked, right = [], 0, [0, 0]
+    for case in islice(walk(world, strong, _LOOKED_AT * n), _LOOKED_AT * n):
+        looked += 1
+        first, second = prediction(strong, case.sample.image), prediction(weak, case.sample.image)
+        right[0] += first in case.labels
+        right[1] += second in [also.get(one) for one in case.labels]
+        if first in case.labels and also.get(first) == second:
+            found.append((case, case.labels.index(first), second))
+        if len(found) == n:
+            break
+    if not found:
+        raise InputError(
+            f"{strong.name} and {weak.name} both predict what is there in none of {looked} pictures of {world.name}; give models of its classes"
+        )
+    return found, {"looked": [looked], "strong": right[:1], "weak": right[1:]}
+
+
+def _compare(
+    tally: Tally,
+    name: str,
+    photo: int,
+    heats: tuple[Float[Tensor, "height width"], Float[Tensor, "height width"]],
+    mask: Bool[Tensor, "height width"],
+) -> None:
+    """One picture: each model's map, and which of the two lies better."""
+    labels = [f"{name}, {which}" for which in (STRONGER, WEAKER)]
+    mass = [_located(tally, label, photo, heat, mask) for label, heat in zip(labels, heats, strict=True)]
+    own, other = (-1.0 if isnan(one) else one for one in mass)
+    empty = any(isnan(one) for one in mass)
+    tally.add(labels[0], BETTER, photo, 100 * won(own, other), empty=empty)
+    tally.add(labels[1], BETTER, photo, 100 * won(other, own), empty=empty)
+
+
+def _located(
+    tally: Tally, name: str, photo: int, heat: Float[Tensor, "height width"], mask: Bool[Tensor, "height width"]
+) -> float:
+    mass = relevance_mass(heat, mask)
+    tally.add(name, MASS, photo, 100 * mass)
+    tally.add(name, POINTS, photo, 100.0 * pointing_hit(heat, mask))
+    return mass
+
+
+def _notes(tally: Tally, names: tuple[str, ...], seed: int) -> list[str]:
+    found = []
+    for name in names:
+        gain = [tally.ahead(f"{name}, {STRONGER}", f"{name}, {WEAKER}", column, seed) for column in (MASS, POINTS)]
+        sure = "more" if gain[0].low > 0 else "less" if gain[0].high < 0 else "no more for certain"
+        found.append(
+            f"{way(name).title} of the stronger model has {sure} of its mass on the thing: {said(gain[0], '%')} points ahead, and "
+            f"{said(gain[1], '%')} points in pointing."
+        )
+    people = [(way(name).title, one.value) for name in names if (one := published(KEY, name)) is not None]
+    if people:
+        listed = ", ".join(f"{title} {number(value)}" for title, value in people)
+        found.append(
+            f"The paper's numbers are people's answers from -2 to +2 (VGG-16 over AlexNet: {listed}) and no measure of this kind, so they "
+            "don't stand beside these."
+        )
+    return found

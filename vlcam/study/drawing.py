@@ -1,0 +1,97 @@
+"""How a visualisation is shown to raters: as in the paper, coarse maps on the photo, pictures made of single pixels alone on grey."""
+
+import base64
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any, Final, final
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image
+from torch import Tensor
+
+from vlcam.contracts import Maps, Method, Procedure, Subject, Task
+from vlcam.explainer import explain
+from vlcam.explanation import Explanation, TargetView
+from vlcam.geometry import to_photo
+from vlcam.methods import pixels
+from vlcam.render.colour import default_colours
+from vlcam.render.overlay import overlay
+
+LONGEST: Final = 384
+"""The longer side of every picture on the page, in pixels."""
+
+ALONE: Final = frozenset(one.name for one in pixels.BUILT_IN)
+"""Methods of single pixels. The paper shows their signed pictures in colour and without the photo; so do we."""
+
+_STRONG: Final = 0.995
+_QUALITY: Final = 82
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Look:
+    """A visualisation as raters see it, the photo at the same size, and whether there is nothing to be seen."""
+
+    drawn: UInt8[np.ndarray, "height width 3"]
+    photo: UInt8[np.ndarray, "height width 3"]
+    empty: bool
+
+
+def look(task: Task, image: Any, about: str, way: Method | Procedure) -> Look:
+    """Visualise one class on an image, on a scale of its own."""
+    if way.name not in ALONE or isinstance(way, Method):
+        (view,) = explain(task, image, targets=[about], method=way)
+        photo = shown(view.explanation)
+        return Look(_on_photo(view, photo), photo, view.flag != "ok")
+    pictures: list[Float[Tensor, "targets channels height width"]] = []
+
+    def kept(subject: Subject) -> Maps:
+        pictures.append(pixels.guided_picture(subject, way.name))
+        return pictures[0].abs().amax(1)
+
+    capture = Procedure(way.name, kept, way.title, way.paper, way.equation, relu=way.relu, runs=way.runs)
+    (view,) = explain(task, image, targets=[about], method=capture)
+    photo = shown(view.explanation)
+    height, width = photo.shape[:2]
+    signed = to_photo(pictures[0][0], view.explanation.geometry, size=(width, height)).float().cpu().numpy()
+    return Look(relief(np.moveaxis(signed, 0, 2)), photo, view.flag != "ok")
+
+
+def relief(picture: Float[np.ndarray, "height width channels"]) -> UInt8[np.ndarray, "height width 3"]:
+    """A signed picture around middle grey, which is 0; the 99.5th percentile of sizes is full colour. Unseen pixels are grey, too.
+
+    A picture with another number of channels than three is shown by their mean.
+
+    >>> relief(np.array([[[0.0], [2.0]], [[-2.0], [np.nan]]]))[..., 0].tolist()
+    [[128, 255], [1, 128]]
+    """
+    values = np.nan_to_num(picture, nan=0.0, posinf=0.0, neginf=0.0)
+    if values.shape[2] != 3:
+        values = np.repeat(values.mean(axis=2, keepdims=True), 3, axis=2)
+    sizes = np.abs(values[values != 0])
+    scale = float(np.quantile(sizes, _STRONG)) if sizes.size else 1.0
+    grey: UInt8[np.ndarray, "height width 3"] = np.rint(128 + 127 * np.clip(values / scale, -1, 1)).astype(np.uint8)
+    return grey
+
+
+def shown(explanation: Explanation) -> UInt8[np.ndarray, "height width 3"]:
+    """The photo as the page shows it: its longer side has 384 pixels, also if it is smaller itself."""
+    picture = Image.fromarray(np.ascontiguousarray(explanation.photo.pixels))
+    factor = LONGEST / max(picture.size)
+    size = max(1, round(factor * picture.width)), max(1, round(factor * picture.height))
+    return np.asarray(picture.resize(size, Image.Resampling.LANCZOS))
+
+
+def uri(picture: UInt8[np.ndarray, "height width 3"]) -> str:
+    """The picture as a data URI, a JPEG that says nothing but its pixels."""
+    data = BytesIO()
+    Image.fromarray(picture).save(data, "JPEG", quality=_QUALITY, subsampling=0)
+    return f"data:image/jpeg;base64,{base64.b64encode(data.getvalue()).decode('ascii')}"
+
+
+def _on_photo(view: TargetView, photo: UInt8[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "height width 3"]:
+    height, width = photo.shape[:2]
+    heat = to_photo(view.map[None], view.explanation.geometry, size=(width, height))[0].float().cpu().numpy()
+    heat = np.where(np.isinf(heat), 0, heat)
+    return overlay(photo, heat, colours=default_colours(relu=view.explanation.relu))

@@ -1,0 +1,144 @@
+"""Pictures for a study, and which categories are in each: generated scenes, or photos with annotations.
+
+The paper took the photos of VOC 2007 val with exactly two annotated categories.
+"""
+
+import csv
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any, Final, final
+from xml.etree import ElementTree
+
+import numpy as np
+
+from vlcam.contracts import InputError
+from vlcam.neurons.datasets import CocoInstances
+from vlcam.scenes.record import Split
+from vlcam.scenes.sample import make
+
+LIST: Final = "categories.csv"
+"""The file in a folder of photos that says what is in them."""
+
+SIDE: Final = 384
+"""Side of a generated picture, in pixels."""
+
+_EXPECTED: Final = (
+    f"a folder of photos with {LIST} in it (a photo's file name and its categories in each line), a folder of Pascal VOC with "
+    "Annotations, or the JSON file of COCO's instances"
+)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A picture and its annotated categories. ``image`` is anything that :func:`vlcam.explain` takes."""
+
+    name: str
+    image: Any
+    categories: tuple[str, ...]
+
+
+def scenes(split: Split = "test", *, things: int = 2, side: int = SIDE) -> Iterator[Picture]:
+    """Generated pictures of so many things of different classes (such as "red star"), without end; ``side`` is in pixels.
+
+    >>> next(scenes()).categories
+    ('purple circle', 'orange triangle')
+    """
+    for seed in count():
+        scene = make(seed, split)
+        found = tuple(dict.fromkeys(" ".join(thing.pair) for thing in scene.things))
+        if len(scene.things) == things == len(found):
+            yield Picture(f"scene:{split}:{seed}", scene.image(side), found)
+
+
+def photos(path: str | Path, *, split: str = "val", seed: int = 0) -> Iterator[Picture]:
+    """Annotated photos in an order shuffled by the seed.
+
+    Args:
+        path: a folder of photos with ``categories.csv`` in it: a photo's file name and its categories in each line; a folder of
+            Pascal VOC (``Annotations``, ``JPEGImages`` and ``ImageSets/Main``; objects marked as difficult count, too); or the JSON
+            file of COCO's instances.
+        split: which list of ``ImageSets/Main`` to take.
+        seed: of the order.
+
+    Raises:
+        InputError: the path is none of these, or what it holds is damaged.
+    """
+    root = Path(path)
+    if root.is_file() and root.suffix.lower() == ".json":
+        return _of_coco(root, seed)
+    if (root / LIST).is_file():
+        return _shuffled(_listed(root), seed)
+    if (root / "Annotations").is_dir() and (root / "JPEGImages").is_dir():
+        return _of_voc(root, split, seed)
+    raise InputError(f"{str(path)!r} was given as the photos of a study; expected {_EXPECTED}")
+
+
+def _order(length: int, seed: int) -> list[int]:
+    found: list[int] = np.random.default_rng(seed).permutation(length).tolist()
+    return found
+
+
+def _shuffled(pictures: Sequence[Picture], seed: int) -> Iterator[Picture]:
+    return (pictures[index] for index in _order(len(pictures), seed))
+
+
+def _listed(folder: Path) -> list[Picture]:
+    """The photos of ``categories.csv``; a first line that begins with "file" is its head."""
+    path = folder / LIST
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = [(number, [cell.strip() for cell in row]) for number, row in enumerate(csv.reader(file), 1) if row]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{str(path)!r} can't be read: {error}; expected a CSV file in UTF-8") from error
+    found = []
+    for number, (name, *categories) in rows:
+        if number == 1 and name.lower() == "file":
+            continue
+        photo = folder / name
+        if not name or not photo.is_file():
+            raise InputError(
+                f"{str(path)!r}, line {number}: there is no photo {name!r} beside the list; correct the name"
+            )
+        known = tuple(dict.fromkeys(one for one in categories if one))
+        if not known:
+            raise InputError(f"{str(path)!r}, line {number}: {name!r} has no category; expected FILE,CATEGORY,CATEGORY")
+        found.append(Picture(name, photo, known))
+    if not found:
+        raise InputError(f"{str(path)!r} names no photo; expected lines such as dogs.jpg,boxer,tiger cat")
+    return found
+
+
+def _of_voc(root: Path, split: str, seed: int) -> Iterator[Picture]:
+    lists = root / "ImageSets" / "Main"
+    chosen = lists / f"{split}.txt"
+    if not chosen.is_file():
+        have = ", ".join(sorted(one.stem for one in lists.glob("*.txt"))) or "none"
+        raise InputError(f"split {split!r} was given, but the splits of {str(root)!r} are: {have}")
+    stems = [line.split()[0] for line in chosen.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return (
+        Picture(stems[index], root / "JPEGImages" / f"{stems[index]}.jpg", _objects(root, stems[index]))
+        for index in _order(len(stems), seed)
+    )
+
+
+def _objects(root: Path, stem: str) -> tuple[str, ...]:
+    """The categories in a photo's XML file."""
+    path = root / "Annotations" / f"{stem}.xml"
+    try:
+        text = path.read_text(encoding="utf-8")
+        if "<!" in text.replace("<!--", ""):  # nothing of VOC declares entities, which can grow without end
+            raise InputError(f"{str(path)!r} declares a document type; expected a plain annotation of Pascal VOC")
+        tree = ElementTree.fromstring(text)
+    except (OSError, UnicodeDecodeError, ElementTree.ParseError) as error:
+        raise InputError(f"{str(path)!r} can't be read: {error}; expected an annotation of Pascal VOC") from error
+    return tuple(dict.fromkeys(name for one in tree.iter("object") if (name := (one.findtext("name") or "").strip())))
+
+
+def _of_coco(path: Path, seed: int) -> Iterator[Picture]:
+    probe = CocoInstances(path, missing="skip")
+    for index in _order(len(probe), seed):
+        sample = probe[index]
+        yield Picture(sample.name, sample.photo, tuple(probe.concepts[number][0] for number, _ in sample.masks))
