@@ -17,6 +17,7 @@ from vlcam.experiments import adversarial
 from vlcam.experiments.adversarial import Case, Present, arrived, attack, iterated_sign, pull
 from vlcam.experiments.matching import match
 from vlcam.experiments.scenes_world import of_scene, scenes
+from vlcam.experiments.setting import Setting
 from vlcam.explainer import alone, made_ready
 from vlcam.metrics import box_hit, pointing_hit
 from vlcam.order import ordered
@@ -206,7 +207,7 @@ def test_rows_count_what_they_say() -> None:
 
 def test_the_experiment_gives_a_result() -> None:
     told: list[tuple[int, int]] = []
-    found = adversarial.run(2, seed=1, quick=True, progress=lambda done, total: told.append((done, total)))
+    found = adversarial.run(Setting(seed=1, quick=True, progress=lambda done, total: told.append((done, total))), n=2)
     assert told == [(1, 2), (2, 2)]
     assert found.number == 8 and found.headline in {row.name for row in found.rows}
     assert all(row.paper is None for row in (*found.rows, *found.controls))

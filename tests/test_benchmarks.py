@@ -44,3 +44,21 @@ def test_the_benchmark_of_real_photos_says_what_it_lacks(root: Path, capsys: pyt
     bench["main"].__globals__["folder"] = lambda: None
     assert bench["main"](["--photos", "2"]) == 2
     assert "no folder shared/real" in capsys.readouterr().err
+
+
+def test_the_comparison_of_metrics_runs(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bench = runpy.run_path(str(root / "tests" / "benchmarks" / "metric_peers.py"))
+    assert bench["main"](["--short"]) == 0  # 1 if a peer's number differs where the formula is the same
+    first, *rows = capsys.readouterr().out.splitlines()
+    assert "maps of the bundled classifier; not installed: " in first
+    assert all("largest difference" in row or row.startswith("    ") for row in rows)
+
+
+def test_the_comparison_of_faithfulness_runs_or_says_what_it_lacks(root: Path) -> None:
+    import torch
+
+    bench = runpy.run_path(str(root / "tests" / "benchmarks" / "faithfulness_peers.py"))
+    assert bench["main"](["--photos", "1", "--threads", str(torch.get_num_threads())]) in (
+        0,
+        2,
+    )  # 2: no peer is installed

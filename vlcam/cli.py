@@ -35,7 +35,9 @@ from vlcam.cli_options import (
     TopOption,
     VerifyOption,
 )
+from vlcam.cli_reproduce import reproduce
 from vlcam.cli_scenes import scenes_app
+from vlcam.cli_study import study_app
 
 app = typer.Typer(
     name="vlcam",
@@ -46,6 +48,7 @@ app = typer.Typer(
 )
 app.add_typer(scenes_app, name="scenes")
 app.add_typer(neurons_app, name="neurons")
+app.add_typer(study_app, name="study")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -265,6 +268,9 @@ def vqa(
         verify=verify,
     )
     return run_task("vqa", images, wanted, out=out, as_json=as_json)
+
+
+app.command()(reproduce)
 
 
 @app.command()

@@ -50,6 +50,7 @@ from vlcam.experiments.biased_world import (
 )
 from vlcam.experiments.published import published
 from vlcam.experiments.results import Result, Row
+from vlcam.experiments.setting import Setting
 from vlcam.methods.gradient import alpha, contributions, gradcam
 from vlcam.metrics import oracle_map
 from vlcam.metrics.summary import LEVEL, RESAMPLES, Summary
@@ -343,15 +344,15 @@ def result(found: Study, *, seed: int = 0) -> Result:
     )
 
 
-def run(n: int | None = None, seed: int = 0, quick: bool = False, progress: Told | None = None) -> Result:
-    """Experiment 9, with ``n`` test pictures (by default 600, 400 if ``quick``) and 5 trainings of both models (2 if ``quick``).
+def run(setting: Setting, *, n: int | None = None) -> Result:
+    """Experiment 9, with ``n`` test pictures (by default 600, 400 if quick) and 5 trainings of both models (2 if quick).
 
-    ``progress`` is called with (done, all). Raises InputError for an n that is no multiple of 4.
+    Raises InputError for an n that is no multiple of 4.
     """
     began = time.monotonic()
-    many = (QUICK_TEST if quick else TEST) if n is None else n
-    found = study(n=many, runs=QUICK_RUNS if quick else RUNS, seed=seed, progress=progress)
-    return replace(result(found, seed=seed), seconds=time.monotonic() - began)
+    many = setting.count(QUICK_TEST, TEST) if n is None else n
+    found = study(n=many, runs=setting.count(QUICK_RUNS, RUNS), seed=setting.seed, progress=setting.told)
+    return replace(result(found, seed=setting.seed), seconds=time.monotonic() - began)
 
 
 def _row(name: str, column: str, values: Float[np.ndarray, "runs people"], seed: int, note: str | None = None) -> Row:

@@ -13,7 +13,6 @@ tells nothing: its comparison counts half, as guessing would, and is counted.
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from math import isnan, nan
 from typing import Final, final
@@ -23,22 +22,19 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from vlcam.contracts import InputError, LayerError, Maps, Request, Task
+from vlcam.contracts import InputError, Maps, Request, Task
+from vlcam.experiments.classes import matched, region_of, usable
+from vlcam.experiments.controls import untrained_task
 from vlcam.experiments.maps import Mapped, ceiling_map, centre_map, edge_map, every_map, random_map
-from vlcam.experiments.matching import match
 from vlcam.experiments.published import published
 from vlcam.experiments.results import Result, Row, number
 from vlcam.experiments.samples import Has, Sample, World
 from vlcam.experiments.setting import Setting
-from vlcam.explainer import maps_of
-from vlcam.methods import way
+from vlcam.explainer import ran
+from vlcam.methods import method, way
 from vlcam.metrics.mass import relevance_mass
 from vlcam.metrics.summary import Summary, summarise
 from vlcam.regions import AREA, top_region
-from vlcam.scenes.models import SceneClassifier
-from vlcam.scenes.zoo import new
-from vlcam.tasks.classification import Classification
-from vlcam.verify import shuffled
 
 KEY: Final = "discrimination"
 METHODS: Final = ("guided-backprop", "guided-gradcam", "deconvnet", "deconv-gradcam", "gradcam", "c-mwp")
@@ -76,26 +72,28 @@ def marked(setting: Setting, task: Task) -> World:
         return setting.world(wanted, task)
 
 
-def walk(world: World, task: Task, n: int, *, classes: int | None = None) -> Iterator[Case]:
+def pictures(world: World, task: Task, n: int, *, classes: int | None = None) -> Iterator[Case]:
     """The first ``n`` pictures whose annotated classes are all known to the model; exactly ``classes`` of them, if that is given.
 
     A data set with an end is taken in its fixed random order. Raises InputError if there is no such picture.
     """
-    of = match(world, tuple(getattr(task, "labels", ()))).of
+    of = matched(task, world)
     found = 0
     for sample in _samples(world, n):
         present = sample.present
         if not present or len(present) != (classes or len(present)) or any(one not in of for one in present):
             continue
-        masks = tuple(mask_of(sample, one) for one in present)
-        if all(bool(mask.any()) for mask in masks):
-            yield Case(found, sample, tuple(of[one] for one in present), masks)
+        masks = [one for index in present if (one := region_of(sample.of(index), sample.size)) is not None]
+        if len(masks) == len(present):
+            yield Case(found, sample, tuple(of[one] for one in present), tuple(masks))
             found += 1
         if found == n:
             return
     if not found:
         what = "annotated classes" if classes is None else f"exactly {classes} annotated classes"
-        raise InputError(f"no picture of {world.name} has {what} that {task.name} knows; give other data or another model")
+        raise InputError(
+            f"no picture of {world.name} has {what} that {task.name} knows; give other data or another model"
+        )
 
 
 def _samples(world: World, n: int) -> Iterator[Sample]:
@@ -115,57 +113,21 @@ def _samples(world: World, n: int) -> Iterator[Sample]:
         many *= 2
 
 
-def mask_of(sample: Sample, index: int) -> Bool[Tensor, "height width"]:
-    """The pixels of a class; those of its boxes where nobody drew masks."""
-    found = sample.mask_of(index)
-    if found is None:
-        found = np.zeros(sample.size[::-1], dtype=np.bool_)
-        for thing in sample.of(index):
-            left, top, right, bottom = (round(edge) for edge in thing.box)
-            found[max(0, top) : bottom, max(0, left) : right] = True
-    return torch.from_numpy(found)
-
-
-def usable(task: Task, sample: Sample, names: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The methods that are defined for the model, found by trying them on one picture; and a sentence for each of the others."""
-    subject = every_map(task, sample.image, Request(top_k=1), ()).subject
-    good, notes = [], []
-    for name in names:
-        try:
-            maps_of(way(name), subject)
-        except (InputError, LayerError) as error:
-            notes.append(f"{way(name).title} is not defined for {task.name}: {str(error).split(';')[0]}.")
-        else:
-            good.append(name)
-    return tuple(good), tuple(notes)
-
-
-@contextmanager
-def blind(task: Task, seed: int) -> Iterator[Task]:
-    """Inside, a task whose model has learned nothing: new weights for the bundled classifier, else its own in random order."""
-    if isinstance(task, Classification) and isinstance(task.model, SceneClassifier):
-        with torch.random.fork_rng(devices=()):
-            torch.manual_seed(seed)
-            model = new("classifier")
-        yield replace(task, model=model, names=None)
-        return
-    with shuffled(task.model, seed):
-        yield task
-
-
-def controls_of(mapped: Mapped, rng: np.random.Generator) -> dict[str, Maps]:
-    """Maps of one picture that know nothing of the model: the same for all targets, but for the random ones."""
-    count = len(mapped.targets)
-    image = mapped.subject.image.float().cpu()
-    return {
-        "random map": torch.cat([random_map(mapped.grid, rng) for _ in range(count)]),
-        "centre": centre_map(mapped.grid).expand(count, -1, -1),
-        "edges (Sobel)": edge_map(image).expand(count, -1, -1),
-    }
-
-
-UNTRAINED: Final = "untrained model"
+RANDOM, CENTRE, EDGES, UNTRAINED = "random", "centre", "Sobel edges", "untrained model"
 CEILING: Final = "true masks at the map's resolution"
+
+
+def controls_of(mapped: Mapped, newborn: Task, rng: np.random.Generator) -> dict[str, Maps]:
+    """Control maps of one picture: the centre and the edges are the same for all targets; ``newborn`` is the untrained model's task."""
+    count = len(mapped.targets)
+    subject = mapped.subject
+    blank = ran(newborn, subject.prepared, subject.request, newborn.layer)[1].maps(method("gradcam")).maps
+    return {
+        RANDOM: torch.cat([random_map(mapped.grid, rng) for _ in range(count)]),
+        CENTRE: centre_map(mapped.grid).expand(count, -1, -1),
+        EDGES: edge_map(subject.image.float().cpu()).expand(count, -1, -1),
+        UNTRAINED: blank.clamp_min(0),
+    }
 
 
 def ceilings(mapped: Mapped, masks: Sequence[Bool[Tensor, "height width"]]) -> Maps:
@@ -262,10 +224,7 @@ def judged(
     given = scores(torch.cat(shown)).double().view(len(maps), 2, 2)
     blank = [[one is None for one in pair] for pair in regions]
     outcomes = [
-        [
-            0.5 if blank[place][own] else won(float(row[own][own]), float(row[own][1 - own]))
-            for own in range(2)
-        ]
+        [0.5 if blank[place][own] else won(float(row[own][own]), float(row[own][1 - own])) for own in range(2)]
         for place, row in enumerate(given)
     ]
     return outcomes, blank
@@ -278,21 +237,17 @@ def run(setting: Setting) -> Result:
     world = marked(setting, task)
     n = setting.count(50, 600)
     rng = np.random.default_rng([setting.seed, 4])
-    cases = list(walk(world, task, n, classes=2))
-    names, notes = usable(task, cases[0].sample, METHODS)
+    cases = list(pictures(world, task, n, classes=2))
+    names, notes = usable(task, world, METHODS)
+    newborn = untrained_task(task, setting.seed)
     tally = Tally()
-    with blind(task, setting.seed) as newborn:
-        foreign = [
-            every_map(newborn, one.sample.image, Request(labels=one.labels), ("gradcam",)).maps("gradcam") for one in cases
-        ]
     for done, case in enumerate(cases, 1):
         mapped = every_map(task, case.sample.image, Request(labels=case.labels), names)
-        maps: dict[str, Maps] = {name: mapped.maps(name) for name in names}
-        maps |= {"random map": controls_of(mapped, rng)["random map"], UNTRAINED: foreign[done - 1]}
-        maps |= {"edges (Sobel)": controls_of(mapped, rng)["edges (Sobel)"], CEILING: ceilings(mapped, case.masks)}
+        maps: dict[str, Maps] = {str(name): mapped.maps(str(name)) for name in names}
+        maps |= controls_of(mapped, newborn, rng) | {CEILING: ceilings(mapped, case.masks)}
         _score(tally, case, mapped, maps)
         setting.told(done, len(cases))
-    others = ("random map", "edges (Sobel)", UNTRAINED, CEILING)
+    others = (RANDOM, CENTRE, EDGES, UNTRAINED, CEILING)
     controls = tuple(Row("chance", 50.0, column=column) for column in (MASS, JUDGE))
     return Result(
         4,
@@ -305,7 +260,7 @@ def run(setting: Setting) -> Result:
         "saw; its numbers are theirs.",
         world.title,
         task.name,
-        tally.rows(KEY, names, setting.seed, paper=JUDGE),
+        tally.rows(KEY, METHODS, setting.seed, paper=JUDGE),
         (*controls, *tally.rows(KEY, others, setting.seed)),
         (MASS, JUDGE),
         unit="%",

@@ -1,13 +1,12 @@
 """What an experiment is given: data, models, how many pictures, and where its files go."""
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal, final
 
 from vlcam.contracts import InputError, Task
 from vlcam.experiments.opening import open_world
-from vlcam.experiments.results import Result
 from vlcam.experiments.samples import Has, World
 from vlcam.tasks.opening import load
 
@@ -64,6 +63,10 @@ class Setting:
         """The weaker model to compare with, if one was named."""
         return None if self.rival is None else self._open(self.rival, kind)
 
+    def reporting(self, progress: Callable[[int, int], Any]) -> "Setting":
+        """The same setting that tells someone how far it is; the models that are open stay open."""
+        return replace(self, progress=progress)
+
     def told(self, done: int, total: int) -> None:
         """Tell whoever waits how far the experiment is."""
         if self.progress is not None:
@@ -74,14 +77,3 @@ class Setting:
         if known not in self.opened:
             self.opened[known] = load(name, task=kind)
         return self.opened[known]
-
-
-@final
-@dataclass(frozen=True)
-class Experiment:
-    """One of the experiments: its number in the list, its key for the command line, its title, and what runs it."""
-
-    number: int
-    key: str
-    title: str
-    run: Callable[[Setting], Result]

@@ -18,7 +18,6 @@ from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
 from functools import partial
-from itertools import islice
 from math import isnan, nan
 from typing import Final
 
@@ -27,23 +26,25 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from vlcam.contracts import InputError, Maps, Request, Task
+from vlcam.contracts import InputError, Request, Task
+from vlcam.experiments.classes import matched, predicted, usable
+from vlcam.experiments.controls import untrained_task
 from vlcam.experiments.discrimination import (
     CEILING,
+    CENTRE,
+    EDGES,
+    RANDOM,
     UNTRAINED,
     Case,
     Tally,
-    blind,
     ceilings,
     controls_of,
     marked,
+    pictures,
     said,
-    usable,
-    walk,
     won,
 )
 from vlcam.experiments.maps import every_map
-from vlcam.experiments.matching import match
 from vlcam.experiments.published import published
 from vlcam.experiments.results import Result, Row, number
 from vlcam.experiments.samples import World
@@ -61,6 +62,7 @@ METHODS: Final = ("guided-gradcam", "guided-backprop", "gradcam")
 BETTER: Final = "its map lies better"
 MASS: Final = "mass on the thing"
 POINTS: Final = "points at the thing"
+AREA: Final = "area of the thing"
 STRONGER: Final = "stronger"
 WEAKER: Final = "weaker"
 
@@ -113,7 +115,9 @@ def weakened(
     """
     full = quality(model)
     if not full > 0:
-        raise InputError(f"the model's quality is {full}; expected more than 0, as a weaker model has to have some left")
+        raise InputError(
+            f"the model's quality is {full}; expected more than 0, as a weaker model has to have some left"
+        )
     low, high, step = 0.0, _LEAST, 0
     best: tuple[nn.Module, float, float] | None = None
     while high <= _MOST and step < _STEPS:
@@ -127,7 +131,9 @@ def weakened(
         else:
             low, step = noise, step + 1
     if best is None:
-        raise InputError(f"noise on the weights doesn't bring the quality of {full:.3f} down; give a weaker model yourself")
+        raise InputError(
+            f"noise on the weights doesn't bring the quality of {full:.3f} down; give a weaker model yourself"
+        )
     return best[0], {"noise": best[1], "quality": best[2], "full_quality": full}
 
 
@@ -142,16 +148,6 @@ def _noisy(model: nn.Module, noise: float, seed: int) -> nn.Module:
     return copy
 
 
-def prediction(task: Task, image: object) -> int:
-    """The number of the class that the model finds most probable."""
-    picture, _ = open_photo(image)
-    request = Request(top_k=1)
-    with torch.inference_mode(False):
-        prepared = task.prepare(picture, request)
-    with restored(task.model), torch.no_grad():
-        return task.run(prepared, request).targets[0].token_ids[0]
-
-
 def run(setting: Setting) -> Result:
     """Experiment 5. Raises InputError where there is no weaker model, or no picture of which both predict what is there."""
     began = time.monotonic()
@@ -161,29 +157,25 @@ def run(setting: Setting) -> Result:
     n = setting.count(60, 600)
     rng = np.random.default_rng([setting.seed, 5])
     found, right = _agreed(world, strong, weak, n)
-    names, notes = usable(strong, found[0][0].sample, METHODS)
-    names, more = usable(weak, found[0][0].sample, names)
+    kept, notes = usable(strong, world, METHODS)
+    both, more = usable(weak, world, kept)
+    names = tuple(str(name) for name in both)
+    newborn = untrained_task(strong, setting.seed)
     tally = Tally()
-    with blind(strong, setting.seed) as newborn:
-        foreign = [
-            every_map(newborn, case.sample.image, Request(labels=(case.labels[at],)), ("gradcam",)).maps("gradcam")
-            for case, at, _ in found
-        ]
     for done, (case, at, theirs) in enumerate(found, 1):
         mask = case.masks[at]
         one = every_map(strong, case.sample.image, Request(labels=(case.labels[at],)), names)
         two = every_map(weak, case.sample.image, Request(labels=(theirs,)), names)
         for name in names:
             _compare(tally, name, case.number, (one.heat(name)[0], two.heat(name)[0]), mask)
-        control: dict[str, Maps] = controls_of(one, rng)
-        control |= {UNTRAINED: foreign[done - 1], CEILING: ceilings(one, (mask,))}
-        tally.add("area of the thing", MASS, case.number, 100 * case.areas[at])
-        tally.add("area of the thing", POINTS, case.number, 100 * case.areas[at])
+        control = controls_of(one, newborn, rng) | {CEILING: ceilings(one, (mask,))}
+        tally.add(AREA, MASS, case.number, 100 * case.areas[at])
+        tally.add(AREA, POINTS, case.number, 100 * case.areas[at])
         for name, maps in control.items():
             _located(tally, name, case.number, one.drawn(maps)[0], mask)
         setting.told(done, len(found))
-    rows = tally.rows(KEY, [f"{name}, {which}" for name in names for which in (STRONGER, WEAKER)], setting.seed)
-    controls = tally.rows(KEY, ["area of the thing", *control], setting.seed)
+    rows = tally.rows(KEY, tuple(f"{name}, {which}" for name in names for which in (STRONGER, WEAKER)), setting.seed)
+    controls = tally.rows(KEY, (AREA, RANDOM, CENTRE, EDGES, UNTRAINED, CEILING), setting.seed)
     looked = sum(right["looked"])
     return Result(
         5,
@@ -217,10 +209,12 @@ def _weaker(setting: Setting, strong: Task) -> tuple[Task, str]:
     if named is not None:
         return named, named.name
     if setting.data is not None or not isinstance(strong, Classification):
-        raise InputError("trust compares two models on the same photos, and one was given; name the weaker one with --rival")
+        raise InputError(
+            "trust compares two models on the same photos, and one was given; name the weaker one with --rival"
+        )
     samples = list(scenes("val").samples(setting.count(160, 400)))
     inputs = torch.cat([strong.prepare(open_photo(one.image)[0], Request()).inputs for one in samples])
-    of = match(scenes("val"), strong.labels).of
+    of = matched(strong, scenes("val"))
     there = torch.zeros(len(samples), len(strong.labels), dtype=torch.bool)
     for row, sample in enumerate(samples):
         there[row, [of[one] for one in sample.present if one in of]] = True
@@ -237,19 +231,17 @@ def _map_of(inputs: Tensor, there: Bool[Tensor, "samples classes"], model: nn.Mo
     return mean_average_precision(scores, there)
 
 
-def _agreed(
-    world: World, strong: Task, weak: Task, n: int
-) -> tuple[list[tuple[Case, int, int]], dict[str, list[int]]]:
+def _agreed(world: World, strong: Task, weak: Task, n: int) -> tuple[list[tuple[Case, int, int]], dict[str, list[int]]]:
     """Pictures in which both models' first choice is the same annotated class: the place of that class, and its number in the weak model.
 
     Also how many were looked at, and how often each was right.
     """
-    mine, theirs = (match(world, tuple(getattr(task, "labels", ()))).of for task in (strong, weak))
+    mine, theirs = matched(strong, world), matched(weak, world)
     also = {mine[one]: theirs[one] for one in mine if one in theirs}
     found, looked, right = [], 0, [0, 0]
-    for case in islice(walk(world, strong, _LOOKED_AT * n), _LOOKED_AT * n):
+    for case in pictures(world, strong, _LOOKED_AT * n):
         looked += 1
-        first, second = prediction(strong, case.sample.image), prediction(weak, case.sample.image)
+        first, second = predicted(strong, case.sample, 1)[0], predicted(weak, case.sample, 1)[0]
         right[0] += first in case.labels
         right[1] += second in [also.get(one) for one in case.labels]
         if first in case.labels and also.get(first) == second:

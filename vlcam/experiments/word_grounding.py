@@ -1,12 +1,12 @@
 """The maps of every word of a scene's caption, by many methods and four targets, against the exact masks and against the removal of things.
 
 One scene gives one caption: the model's own. Its words are judged by the scene's ground truth. Words that are true and about things are
-scored on the visible pixels of those things; a wrong word (colour, shape, size or texture) on those of the things that the other words of its
-phrase are about, if there are any: a kind of its own. Function words are about nothing: they enter Func-IoU, and the removal of things.
+scored on the visible pixels of those things; a wrong word (colour, shape, size or texture) on those of the things that the other words of
+its phrase are about, if there are any: a kind of its own. Function words are about nothing: they enter Func-IoU, and the removal of things.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, final
 
@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float
 from PIL import Image
 from torch import Tensor
 
-from vlcam.contracts import Prepared, Request
+from vlcam.contracts import Request, Task
 from vlcam.experiments.interventions import effects, masses, pictures, rank_agreement, ranked, top_agrees
 from vlcam.experiments.maps import Mapped, Way, ceiling_map, centre_map, edge_map, every_map, random_map
 from vlcam.experiments.word_targets import FUNCTION, KIND_OF, TARGETS, WordTargets
@@ -53,8 +53,11 @@ def pair(method: str, target: str) -> str:
 @final
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """What was found: ``kinds`` of every word (scene and place), ``things`` in every scene, and for every pair of a method and a
-    target, or control, the ``words`` by measure, and the ``captions`` by scene."""
+    """What was found.
+
+    ``kinds`` of every word (scene and place), how many ``things`` are in every scene, and for every pair of a method and a target, or
+    control, the ``words`` by measure, and the ``captions`` by scene.
+    """
 
     kinds: dict[tuple[int, int], str] = field(default_factory=dict)
     things: dict[int, int] = field(default_factory=dict)
@@ -69,7 +72,9 @@ class Scores:
             found = {(scene,): values[column] for scene, values in self.captions.get(name, {}).items()}
         else:
             found = {
-                where: values[column] for where, values in self.words.get(name, {}).items() if self.kinds[where] in kinds
+                where: values[column]
+                for where, values in self.words.get(name, {}).items()
+                if self.kinds[where] in kinds
             }
         return {where: value for where, value in found.items() if scenes is None or where[0] in scenes}
 
@@ -118,7 +123,7 @@ def ground(
     scene: Scene,
     number: int,
     captioner: Captioning,
-    untrained: Captioning,
+    untrained: Task,
     ways: Sequence[Way],
     rng: np.random.Generator,
     scores: Scores,
@@ -136,7 +141,7 @@ def ground(
     for name, heat in _every_heat(mapped, spoken, many):
         target = next((at for at, one in enumerate(TARGETS) if name.endswith(f": {one}")), 0)
         _score(name, heat, spoken, fell[:, 0], fell[:, target], number, scores)
-    for name, heat in _controls(scene, mapped, spoken, WordTargets(untrained), request, rng):
+    for name, heat in _controls(scene, mapped, spoken, untrained, request, rng):
         _score(name, heat, spoken, fell[:, 0], fell[:, 0], number, scores)
         if name == UNIFORM:  # a flat map has no highest point: by chance it is anywhere
             for place, mask in enumerate(spoken.masks):
@@ -156,7 +161,7 @@ def _every_heat(mapped: Mapped, spoken: Said, many: int) -> Iterator[tuple[str, 
 
 
 def _controls(
-    scene: Scene, mapped: Mapped, spoken: Said, untrained: WordTargets, request: Request, rng: np.random.Generator
+    scene: Scene, mapped: Mapped, spoken: Said, untrained: Task, request: Request, rng: np.random.Generator
 ) -> Iterator[tuple[str, Heat]]:
     many, geometry, grid = len(spoken.words), mapped.geometry, mapped.grid
     yield UNIFORM, mapped.drawn(torch.ones(many, *grid))
@@ -207,10 +212,10 @@ def _score(
     scores.captions.setdefault(name, {})[number] = {OBJ: whole.obj, FUNC: whole.func, F1: whole.f1}
 
 
-def _union(shown: Bool[np.ndarray, "things height width"], things: Sequence[int]) -> Bool[Tensor, "height width"] | None:
+def _union(
+    shown: Bool[np.ndarray, "things height width"], things: Sequence[int]
+) -> Bool[Tensor, "height width"] | None:
     if not things:
         return None
     found = torch.from_numpy(shown[list(things)].any(axis=0))
     return found if bool(found.any()) else None
-
-

@@ -9,8 +9,8 @@ the other five colours, for "small" only "large"):
     contrast, mean        z[w] - mean over v in K z[v]         the word against its kind's average
 
 The gradient of the log-probability is ``1 - p`` times that of the log-odds against *all* other words, so it asks why this word and no
-other, whatever its kind; a contrast asks why red rather than another colour, and lets go of what speaks for any colour at all. Kinds are those
-of the bundled world's grammar, the number words and the function words among them.
+other, whatever its kind; a contrast asks why red rather than another colour, and lets go of what speaks for any colour at all. Kinds are
+those of the bundled world's grammar, the number words and the function words among them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -87,8 +87,8 @@ def word_scores(
 class WordTargets:
     """A captioner as a task whose targets are the four scalars of every word of a given text (``Request.ids``): a ``ScoringTask``.
 
-    The targets are the words by their log-probabilities, then by their logits, and so on, in the order of :data:`TARGETS`. ``captioner`` has
-    to know every word of the bundled world as one token.
+    The targets are the words by their log-probabilities, then by their logits, and so on, in the order of :data:`TARGETS`. ``captioner``
+    has to know every word of the bundled world as one token.
     """
 
     kind: ClassVar[str] = "captioning"
@@ -150,7 +150,9 @@ class WordTargets:
 
     def _said(self, request: Request) -> tuple[tuple[int, ...], list[list[int]]]:
         if not request.ids:
-            raise InputError("no token ids were given; the words have to be settled before four targets of each are made")
+            raise InputError(
+                "no token ids were given; the words have to be settled before four targets of each are made"
+            )
         encode, decode = self.captioner.tokens.encode, self.captioner.tokens.decode
         rivals = []
         for one in request.ids:

@@ -1,0 +1,37 @@
+"""``vlcam reproduce``: the experiments of the Grad-CAM paper. Nothing heavy is imported before the command runs."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vlcam.cli_options import JsonOption, SeedOption
+
+
+def reproduce(
+    experiments: Annotated[
+        list[str],
+        typer.Argument(metavar="LIST", help="all, numbers (1 3-6), or keys (localisation, words).", show_default=False),
+    ],
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data", help="Folder of a data set: ILSVRC, VOC, COCO, VQA v2 or VQA-HAT; else the bundled world."
+        ),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", help="The model, as for classify, caption and vqa; else the bundled ones.")
+    ] = None,
+    rival: Annotated[
+        str | None, typer.Option("--rival", help="A weaker model to compare with, for experiment 5.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for JSON files, figures and results.md.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer pictures: minutes instead of hours.")] = False,
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
+) -> int:
+    """Run experiments of the Grad-CAM paper: ours beside the paper's number, with intervals and controls."""
+    from vlcam.reproduce import run_reproduce, setting_of
+
+    setting = setting_of(data, model, rival, out, quick=quick, seed=seed)
+    return run_reproduce(experiments, setting, as_json=as_json)

@@ -1,0 +1,198 @@
+"""Experiment 12: do the heatmaps of captions and of their words lie on what they are about?
+
+Three measures, two of them of the paper (Selvaraju et al., arXiv 1610.02391):
+
+- *pointing*: a caption that people gave (here: that is true) is scored word by word; a visual word hits if its map's highest point lies
+  in the segmentation of what it is about. The paper: 1000 photos of COCO, Show and Tell, 30.0 %.
+- *inside/outside*: a caption of one region is explained as a whole; the mean of its map inside the region's box by the mean outside, 1 for a
+  flat map. The paper takes the five captions and boxes that DenseCap gives a photo; here, without DenseCap, a region is a class that is in the
+  picture, its box or boxes are the true ones, and its caption is "a" or "an" with the class's name.
+- *whole caption*: the map of the whole caption points at something that one of its words is about.
+"""
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final, final
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vlcam.contracts import InputError, Maps, Request, TargetError, Task
+from vlcam.experiments.controls import untrained_task
+from vlcam.experiments.maps import Mapped, ceiling_map, centre_map, edge_map, every_map, random_map
+from vlcam.experiments.results import Result, Row, row
+from vlcam.experiments.samples import Sample
+from vlcam.experiments.setting import Setting
+from vlcam.experiments.visual_words import Mask, phrases, word_masks
+from vlcam.experiments.workable import workable
+from vlcam.metrics import inside_outside_ratio, pointing_hit, summarise
+
+KEY: Final = "captions"
+WAYS: Final = ("gradcam", "guided-backprop", "guided-gradcam", "hirescam", "layercam", "c-mwp", "gradient")
+WORD, RATIO, WHOLE = "pointing", "inside/outside", "whole caption"
+COLUMNS: Final = (WORD, RATIO, WHOLE)
+CONTROLS: Final = ("area", "centre", "random", "Sobel edges", "untrained gradcam", "ceiling")
+SAMPLES: Final = (16, 200)
+_MOST_PHRASES: Final = 5
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Tally:
+    """Values and their photos by method (or control) and measure; ``skipped`` counts captions that the model can't read."""
+
+    values: dict[tuple[str, str], list[tuple[int, float]]] = field(default_factory=dict)
+    skipped: list[str] = field(default_factory=list)
+
+    def add(self, name: str, column: str, photo: int, value: float) -> None:
+        """One more value."""
+        self.values.setdefault((name, column), []).append((photo, value))
+
+    def row(self, name: str, column: str, seed: int) -> Row | None:
+        """The row of a method and a measure, with its interval over photos; None if nothing was measured."""
+        pairs = self.values.get((name, column))
+        if not pairs:
+            return None
+        finite = [value if math.isfinite(value) else math.nan for _, value in pairs]
+        one = summarise(finite, seed=seed, clusters=[photo for photo, _ in pairs])
+        return row(KEY, name, one.mean, one.low, one.high, one.n, column=column, undefined=one.undefined)
+
+
+def run(setting: Setting) -> Result:
+    """Experiment 12 on the bundled world, or on data with masks and captions.
+
+    Raises InputError if the data have none of them, or no caption could be scored.
+    """
+    began = time.monotonic()
+    world, task = setting.world(("masks", "captions")), setting.task("captioning")
+    blind, rng = untrained_task(task, setting.seed), np.random.default_rng(setting.seed)
+    n = setting.count(*SAMPLES)
+    tally, ways, dropped, used = Tally(), (), (), 0
+    for number, sample in enumerate(world.samples(n)):
+        if not ways:
+            ways, dropped = workable(task, sample.image, Request(), WAYS)
+        used += score(task, blind, sample, number, ways, world.labels, rng, tally)
+        setting.told(number + 1, n if world.size is None else min(n, world.size))
+    if not tally.values:
+        why = f"; of the captions it couldn't read the first error was: {tally.skipped[0]}" if tally.skipped else ""
+        raise InputError(
+            f"no word of {n} captions of {world.name} is about a thing with a mask, as {task.name} reads them{why}"
+        )
+    found = [one for name in ways for column in COLUMNS if (one := tally.row(name, column, setting.seed))]
+    controls = [one for name in CONTROLS for column in COLUMNS if (one := tally.row(name, column, setting.seed))]
+    return Result(
+        12,
+        KEY,
+        "Captions and their words",
+        "Do the heatmaps of captions and of their words lie on what they are about?",
+        f"{used} pictures. pointing (%): each visual word of a true caption, hit if the highest point of the map of its log-probability lies "
+        "on the mask of what it is about, without tolerance; an empty map misses. inside/outside: the map of the caption 'a CLASS' for every "
+        f"class in the picture (at most {_MOST_PHRASES}), its mean inside the class's boxes by that outside, 1 for a flat map; without a "
+        "finite ratio it is undefined. whole caption (%): its map points at a thing of any of its words.",
+        world.title,
+        task.name,
+        tuple(found),
+        tuple(controls),
+        tuple(column for column in COLUMNS if any(one.column == column for one in found)),
+        better="higher",
+        headline="gradcam",
+        notes=tuple(_notes(found, controls, tally, dropped, generated=setting.data is None)),
+        seconds=time.monotonic() - began,
+    )
+
+
+def score(
+    task: Task,
+    blind: Task,
+    sample: Sample,
+    photo: int,
+    ways: Sequence[str],
+    labels: Sequence[str],
+    rng: np.random.Generator,
+    tally: Tally,
+) -> bool:
+    """Score one photo: its first caption, and those of its classes. False if the model could read none of them."""
+    read = 0
+    for caption in sample.captions[:1]:
+        mapped = _mapped(task, sample, caption.text, ways, tally)
+        if mapped is None:
+            continue
+        words = [one.label for one in mapped.targets if one.kind == "word"]
+        masks = word_masks(sample, caption, words, labels)
+        if not masks:
+            continue
+        read += 1
+        whole: Mask = torch.stack(list(masks.values())).any(0)
+        places = [*masks, len(words)]
+        naive = _naive(mapped, blind, sample)
+        for place, mask in zip(places, [*masks.values(), whole], strict=True):
+            column = WHOLE if place == len(words) else WORD
+            for name, heat in _heats(mapped, naive, place, mask, rng).items():
+                tally.add(name, column, photo, 100.0 * float(pointing_hit(heat, mask)))
+            tally.add("area", column, photo, 100.0 * float(mask.double().mean()))
+    for text, inside in phrases(sample, labels)[:_MOST_PHRASES]:
+        mapped = _mapped(task, sample, text, ways, tally)
+        if mapped is None:
+            continue
+        read += 1
+        place = next(at for at, one in enumerate(mapped.targets) if one.kind == "caption")
+        for name, heat in _heats(mapped, _naive(mapped, blind, sample), place, inside, rng).items():
+            tally.add(name, RATIO, photo, inside_outside_ratio(heat, inside))
+        tally.add("area", RATIO, photo, 1.0)
+    return read > 0
+
+
+def _mapped(task: Task, sample: Sample, text: str, ways: Sequence[str], tally: Tally) -> Mapped | None:
+    try:
+        return every_map(task, sample.image, Request(caption=text), ways)
+    except (InputError, TargetError) as error:  # words that a closed vocabulary doesn't have
+        tally.skipped.append(str(error))
+        return None
+
+
+def _naive(mapped: Mapped, blind: Task, sample: Sample) -> Maps:
+    """Grad-CAM of every target by the untrained model."""
+    return every_map(blind, sample.image, mapped.subject.request, ["gradcam"]).maps("gradcam")
+
+
+def _heats(
+    mapped: Mapped, naive: Maps, place: int, mask: Mask, rng: np.random.Generator
+) -> dict[str, Float[Tensor, "height width"]]:
+    """The maps of one target by every method, and the controls', on the photo."""
+    grid, image = mapped.grid, mapped.subject.image.cpu().float()
+    maps = {name: mapped.maps(name)[place : place + 1] for name in mapped.ways}
+    maps |= {
+        "centre": centre_map(grid),
+        "random": random_map(grid, rng),
+        "Sobel edges": edge_map(image),
+        "untrained gradcam": naive[place : place + 1],
+        "ceiling": ceiling_map(mask.numpy(), mapped.geometry, grid),
+    }
+    return {name: mapped.drawn(one)[0] for name, one in maps.items()}
+
+
+def _notes(
+    found: Sequence[Row], controls: Sequence[Row], tally: Tally, dropped: Sequence[str], *, generated: bool
+) -> list[str]:
+    notes = []
+    for column, unit in ((WORD, " %"), (RATIO, "")):
+        own = next((one for one in found if (one.name, one.column) == ("gradcam", column)), None)
+        rivals = [one for one in controls if one.column == column and one.name != "ceiling" and one.n]
+        if own is None or not rivals:
+            continue
+        best = max(rivals, key=lambda one: one.value)
+        verdict = "above" if own.low > best.high else "not clearly above"
+        notes.append(
+            f"{column}: Grad-CAM {own.value:.1f}{unit} [{own.low:.1f}, {own.high:.1f}] is {verdict} the best control "
+            f"({best.name}, {best.value:.1f}{unit})."
+        )
+    if generated:
+        notes.append("The paper's numbers are of photos, with other models; a word's things fill a smaller part of these scenes.")
+    notes.append("The paper's regions and their captions are DenseCap's, ours the true boxes with the names of their classes.")
+    if tally.skipped:
+        notes.append(f"{len(tally.skipped)} captions could not be read by the model and were left out, such as: {tally.skipped[0]}")
+    return [*notes, *dropped]

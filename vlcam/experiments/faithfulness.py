@@ -1,0 +1,200 @@
+"""Experiment 6: does a map rank the places of a picture as covering them does?
+
+Selvaraju et al. 2017 (arXiv 1610.02391, section 5.3) correlate the ranks of a map with those of an occlusion map, which says how far the
+score falls when a patch is covered:
+
+    rho = Pearson(rank(R), rank(S)),    S(i, j) = mean over the patches p that cover (i, j) of y(x) - y(x_p).
+
+The paper doesn't say how large its patch was, how far it moved or what filled it; ours are those of :mod:`vlcam.methods.occlusion`. Both
+maps are brought to the coarser of their two grids, and the occlusion map keeps its sign. The target is the class that the model finds
+most probable and, in a second column, one that is in the picture, at random.
+
+Beside it stand two measures that don't take occlusion's patches for granted (Petsiuk et al. 2018, RISE, arXiv 1806.07421, section 4.3): the
+area under the curve of the most probable class's probability while the map's highest pixels are taken away, or are brought back.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vlcam.contracts import Maps, Request, Task
+from vlcam.experiments.classes import predicted, usable
+from vlcam.experiments.controls import untrained_task
+from vlcam.experiments.discrimination import (
+    CEILING,
+    CENTRE,
+    EDGES,
+    RANDOM,
+    UNTRAINED,
+    Case,
+    Tally,
+    ceilings,
+    controls_of,
+    marked,
+    pictures,
+    said,
+)
+from vlcam.experiments.maps import Mapped, every_map
+from vlcam.experiments.published import published
+from vlcam.experiments.results import Result, number
+from vlcam.experiments.setting import Setting
+from vlcam.methods import way
+from vlcam.metrics.correlation import occlusion_correlation
+from vlcam.metrics.removal import deletion, insertion
+from vlcam.regions import on_picture
+from vlcam.restore import restored
+from vlcam.subject import PhotoSubject
+
+KEY: Final = "faithfulness"
+METHODS: Final = (
+    "gradcam",
+    "guided-gradcam",
+    "c-mwp",
+    "cam",
+    "guided-backprop",
+    "gradient",
+    "deconvnet",
+    "deconv-gradcam",
+    "mwp",
+    "gradcam++",
+    "hirescam",
+    "layercam",
+    "xgradcam",
+    "eigen-cam",
+    "ablation-cam",
+)
+SLOW: Final = ("score-cam",)
+"""Methods that only the full run has."""
+CURVES: Final = ("gradcam", "guided-gradcam", "c-mwp", "cam", "guided-backprop")
+"""Methods with deletion and insertion."""
+
+TOP: Final = "most probable class"
+PRESENT: Final = "a class that is there"
+DELETION: Final = "deletion (lower is better)"
+INSERTION: Final = "insertion (higher is better)"
+STEPS: Final = 24
+"""Into how many steps deletion and insertion go; RISE's have 224."""
+
+
+def run(setting: Setting) -> Result:
+    """Experiment 6. Raises InputError for data without boxes, or of other classes than the model's."""
+    began = time.monotonic()
+    task = setting.task("classification")
+    world = marked(setting, task)
+    cases = list(pictures(world, task, setting.count(24, 250)))
+    wanted = METHODS if setting.quick else (*METHODS, *SLOW)
+    kept, notes = usable(task, world, wanted)
+    names = tuple(str(name) for name in kept)
+    newborn = untrained_task(task, setting.seed)
+    rng = np.random.default_rng([setting.seed, 6])
+    tally = Tally()
+    for done, case in enumerate(cases, 1):
+        _measure(tally, task, newborn, case, names, rng)
+        setting.told(done, len(cases))
+    others = (RANDOM, CENTRE, EDGES, UNTRAINED, CEILING, "occlusion")
+    return Result(
+        6,
+        KEY,
+        "Faithfulness to occlusion",
+        "Does a map rank the places of a picture as covering them does?",
+        f"Spearman's rank correlation of each map with the occlusion map of the same class on {len(cases)} pictures; a square of a sixth of "
+        "the input's shorter side covers it with the mean colour, moving by half of its side. Deletion and insertion: the area under the "
+        f"curve of the most probable class's probability in {STEPS} steps, mean colour and blur as in RISE. Maps that are the same everywhere "
+        "have no rank and are left out.",
+        world.title,
+        task.name,
+        tally.rows(KEY, names, setting.seed, paper=TOP),
+        tally.rows(KEY, others, setting.seed),
+        (TOP, PRESENT, DELETION, INSERTION),
+        headline="guided-gradcam" if "guided-gradcam" in names else "",
+        notes=(*_notes(tally, names, setting.seed), *notes),
+        seconds=time.monotonic() - began,
+    )
+
+
+def _measure(
+    tally: Tally, task: Task, newborn: Task, case: Case, names: Sequence[str], rng: np.random.Generator
+) -> None:
+    """One picture: all methods against the occlusion map, and the curves of some."""
+    top = predicted(task, case.sample, 1)[0]
+    place = int(rng.integers(len(case.labels)))
+    there = case.labels[place]
+    labels = tuple(dict.fromkeys((top, there)))
+    mapped = every_map(task, case.sample.image, Request(labels=labels), (*names, "occlusion"))
+    drops = mapped.signed["occlusion"].float()
+    maps: dict[str, Maps] = {name: mapped.maps(name) for name in names}
+    maps |= controls_of(mapped, newborn, rng)
+    truth = dict(zip(case.labels, ceilings(mapped, case.masks), strict=True))
+    maps[CEILING] = torch.stack([truth.get(label, torch.zeros(mapped.grid)) for label in labels])
+    for name, one in maps.items():
+        found = occlusion_correlation(one.float(), drops.to(one.device)).tolist()
+        tally.add(name, TOP, case.number, found[0])
+        tally.add(name, PRESENT, case.number, found[-1])
+    _curves(tally, task, mapped, case.number, {**maps, "occlusion": mapped.maps("occlusion")})
+
+
+def _curves(tally: Tally, task: Task, mapped: Mapped, photo: int, maps: dict[str, Maps]) -> None:
+    """Deletion and insertion of the first target."""
+    chosen = [name for name in maps if name in (*CURVES, RANDOM, CENTRE, EDGES, UNTRAINED, CEILING, "occlusion")]
+    image = mapped.subject.image
+    size = (image.shape[2], image.shape[3])
+    score = chance(task, mapped.subject)
+    for name in chosen:
+        heat = on_picture(maps[name][:1].float(), size)
+        for column, curve in ((DELETION, deletion), (INSERTION, insertion)):
+            tally.add(name, column, photo, float(curve(score, image, heat, steps=STEPS).auc))
+
+
+def chance(
+    task: Task, subject: PhotoSubject
+) -> Callable[[Float[Tensor, "batch channels height width"]], Float[Tensor, "batch 1"]]:
+    """The probability of a subject's first class, as a function of images; its score where the task gives no probabilities.
+
+    A softmax is over all of the task's classes.
+    """
+    probability = subject.targets[0].probability
+    labels = tuple(getattr(task, "labels", ()))
+    if probability is None:
+        return lambda images: subject.scores(images)[:, :1]
+    if getattr(task, "activation", "softmax") == "sigmoid" or len(labels) < 2:
+        return lambda images: subject.scores(images)[:, :1].sigmoid()
+    request = Request(labels=tuple(range(len(labels))))
+    with restored(task.model), torch.no_grad():
+        targets = tuple(task.run(subject.prepared, request).targets)
+    whole = replace(subject, request=request, targets=targets)
+    (first,) = subject.targets[0].token_ids
+    return lambda images: whole.scores(images).softmax(-1)[:, first : first + 1]
+
+
+def _notes(tally: Tally, names: Sequence[str], seed: int) -> list[str]:
+    """Which maps are the most faithful, and whether the order is that of the paper."""
+    means = {name: tally.summary(name, TOP, seed).mean for name in names}
+    ranked = sorted((name for name in names if means[name] == means[name]), key=lambda name: -means[name])
+    if not ranked:
+        return []
+    found = [f"The closest to occlusion: {', '.join(f'{way(one).title} {number(means[one])}' for one in ranked[:3])}."]
+    theirs = {name: one.value for name in names if (one := published(KEY, name)) is not None}
+    known = sorted((name for name in theirs if name in ranked), key=lambda name: -theirs[name])
+    ours = sorted(known, key=lambda name: -means[name])
+    if len(known) > 1:
+        same = "the paper's order, too" if ours == known else f"in the paper {_order(known)}"
+        found.append(f"Of the methods that the paper has: {_order(ours)}; {same}.")
+    best = max((RANDOM, CENTRE, EDGES, UNTRAINED), key=lambda name: _or_low(tally.summary(name, TOP, seed).mean))
+    if (best, TOP) in tally.values:
+        gain = tally.ahead(ranked[0], best, TOP, seed)
+        found.append(f"{way(ranked[0]).title} is ahead of the best control ({best}) by {said(gain)}.")
+    return found
+
+
+def _order(names: Sequence[str]) -> str:
+    return " > ".join(way(name).title for name in names)
+
+
+def _or_low(value: float) -> float:
+    return -2.0 if value != value else value

@@ -1,0 +1,206 @@
+"""Experiment 1: weakly supervised localisation, the Grad-CAM paper's Table 1 (Selvaraju et al. 2017, arXiv 1610.02391).
+
+Every one of the model's first k classes gets a map; the pixels of at least 15 % of the map's maximum are cut out, and the tight box of
+their largest connected segment is the prediction. A photo is right if one of these classes is in it and its box has an IoU of 0.5 with
+a box of that class (ILSVRC's rule, Russakovsky et al. 2015, arXiv 1409.0575). CAM (Zhou et al. 2016, arXiv 1512.04150) is defined for nets
+of one form only: others get its head first, so that their row has a classification error of its own.
+
+A fixed threshold favours maps of one kind of scale (Choe et al. 2020, arXiv 2001.07437), so MaxBoxAccV2 stands beside it: the class is
+given, the best threshold for the whole data set counts, and it is the mean over the IoUs 0.3, 0.5 and 0.7.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, final
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vlcam.contracts import Task
+from vlcam.experiments.cam_model import cam_task
+from vlcam.experiments.classes import FRAME, SMOOTHED, Looked, matched, usable, walk
+from vlcam.experiments.controls import CONTROLS, Controls
+from vlcam.experiments.gallery import Panel, panel, save_gallery
+from vlcam.experiments.maps import Way
+from vlcam.experiments.published import NUMBERS
+from vlcam.experiments.results import Result, Row, row
+from vlcam.experiments.setting import Setting
+from vlcam.geometry import Box
+from vlcam.metrics import best_box_ious, box_from_map, ranked_hit, summarise, summarise_by
+from vlcam.metrics.wsol import DELTAS
+
+NUMBER: Final = 1
+KEY: Final = "localisation"
+PAPERS: Final = ("gradcam", "c-mwp", "gradient", "guided-backprop")
+OTHERS: Final = ("guided-gradcam", "hirescam", "layercam", "gradcam++", "xgradcam", "eigen-cam")
+SLOW: Final = ("ablation-cam",)
+"""Of a full run only."""
+
+COLUMNS: Final = ("loc top-1", "loc top-5", "cls top-1", "cls top-5", "MaxBoxAccV2")
+LEVELS: Final = 200
+"""Thresholds of MaxBoxAccV2."""
+_EXAMPLES: Final = 4
+_RESAMPLES: Final = 1000
+
+
+@final
+@dataclass(frozen=True)
+class Scored:
+    """One method's outcomes, photo by photo.
+
+    ``errors`` ``(photos, 4)``: the columns but the last, 1 for wrong. ``ious`` has for each photo the best IoU at every threshold with a
+    box of one of its classes. ``empty`` counts the maps that point nowhere.
+    """
+
+    errors: list[tuple[bool, bool, bool, bool]] = field(default_factory=list)
+    ious: list[Float[Tensor, " levels"]] = field(default_factory=list)
+    empty: list[int] = field(default_factory=list)
+
+    def add(self, look: Looked, heats: Float[Tensor, "targets height width"]) -> None:
+        """Score a photo's maps, in its frame."""
+        truths = {index: look.boxes(index) for index in look.present}
+        found: list[tuple[int, Box | None]] = [(one, box_from_map(heats[look.place(one)])) for one in look.predicted]
+        first, five = (ranked_hit(found, truths, top=top) for top in (1, 5))
+        self.errors.append((not first.localised, not five.localised, not first.classified, not five.classified))
+        given = look.present[look.number % len(look.present)]
+        self.ious.append(best_box_ious(heats[look.place(given)], truths[given], levels=LEVELS))
+        self.empty.append(sum(box is None for _, box in found))
+
+    def rows(self, name: str, key: str, seed: int, note: str = "") -> list[Row]:
+        """The method's rows, one for each column, in percent."""
+        errors = np.array(self.errors, dtype=np.float64)
+        found = []
+        for column, values in zip(COLUMNS, errors.T, strict=False):
+            one = summarise(100 * values, seed=seed)
+            found.append(row(key, name, one.mean, one.low, one.high, one.n, column=column, note=note))
+        best = summarise_by(accuracy_of(torch.stack(self.ious)), len(self.ious), seed=seed, resamples=_RESAMPLES)
+        numbers = (100 * best.mean, 100 * best.low, 100 * best.high)
+        found.append(row(key, name, *numbers, best.n, column=COLUMNS[-1], note=note, undefined=sum(self.empty)))
+        return found
+
+
+def accuracy_of(ious: Float[Tensor, "photos levels"]) -> Callable[[np.ndarray], float]:
+    """MaxBoxAccV2 of the photos of given numbers, for the bootstrap: :func:`vlcam.metrics.max_box_acc` without doing it all again."""
+    hits = torch.stack([ious >= delta for delta in DELTAS], 1).float().flatten(1)
+
+    def accuracy(drawn: np.ndarray) -> float:
+        times = torch.from_numpy(np.bincount(drawn, minlength=len(ious))).float()
+        shares = (times @ hits).view(len(DELTAS), -1) / len(drawn)
+        return float(shares.amax(1).mean())
+
+    return accuracy
+
+
+def run(setting: Setting) -> Result:
+    """Experiment 1 on the bundled world, or on a data set with boxes and a classifier of its classes."""
+    began = time.monotonic()
+    task = setting.task("classification")
+    world = setting.world(("boxes",), task)
+    wanted: list[Way] = [*PAPERS, *OTHERS, *(() if setting.quick else SLOW), "cam"]
+    ways, notes = usable(task, world, wanted)
+    other = cam_task(setting) if "cam" not in ways else None
+    n = setting.count(30, 300)
+    scored = {name: Scored() for name in (*map(str, ways), "cam") if name in ways or other is not None}
+    controls = {name: Scored() for name in ("whole picture", *CONTROLS)}
+    blind = Controls(task, setting.seed)
+    examples: list[list[Panel]] = []
+    samples = world.samples(n)
+    for look in walk(task, samples, matched(task, world), ways):
+        for name in map(str, ways):
+            scored[name].add(look, look.heat(name, look.frame))
+        for name, heats in blind.heats(look, look.frame).items():
+            controls[name].add(look, heats)
+        controls["whole picture"].add(look, torch.ones(len(look.mapped.targets), *reversed(look.frame)))
+        if setting.out is not None and len(examples) < _EXAMPLES:
+            examples.append(_example(look, [one for one in PAPERS if one in ways]))
+        setting.told(look.number + 1, n)
+    if other is not None:
+        for look in walk(other, world.samples(n), matched(other, world), ["cam"]):
+            scored["cam"].add(look, look.heat("cam", look.frame))
+    return _result(setting, task, other, scored, controls, notes, examples, time.monotonic() - began)
+
+
+def _result(
+    setting: Setting,
+    task: Task,
+    other: Task | None,
+    scored: dict[str, Scored],
+    controls: dict[str, Scored],
+    notes: Sequence[str],
+    examples: Sequence[Sequence[Panel]],
+    seconds: float,
+) -> Result:
+    world = setting.world(("boxes",), task)
+    key = key_of(task.name)
+    rows = [one for name in scored for one in scored[name].rows(name, key, setting.seed)]
+    figures: tuple[str, ...] = ()
+    if setting.out is not None:
+        figures = save_gallery(
+            examples, "The model's first class: true boxes (white) and found ones", setting.out / f"{NUMBER:02d}-{KEY}.png"
+        )
+    kept = [one for one in notes if other is None or not one.startswith("cam ")]
+    return Result(
+        NUMBER,
+        KEY,
+        "Weakly supervised localisation",
+        "Does the box around a map's strongest part find the thing, though the model never saw a box?",
+        "Each predicted class has its own map; pixels of at least 15 % of its maximum, the tight box of the largest segment, right at an "
+        f"IoU of 0.5 with a box of that class. Errors: lower is better. {COLUMNS[-1]}: the class is given, the best threshold for the data "
+        f"set, mean over the IoUs 0.3, 0.5 and 0.7; higher is better. Boxes are found at no more than {FRAME} pixels a side; maps of "
+        f"{', '.join(SMOOTHED)} are smoothed by 2 % of the side. Controls take the model's classes.",
+        world.title,
+        task.name,
+        tuple(rows),
+        tuple(one for name, each in controls.items() for one in each.rows(name, key, setting.seed)),
+        COLUMNS,
+        "%",
+        headline="gradcam",
+        notes=(*_notes(scored, controls, other), *kept),
+        seconds=seconds,
+        figures=figures,
+    )
+
+
+def key_of(model: str) -> str:
+    """The experiment whose published numbers are of the model that is most like this one: VGG-16's, if none is."""
+    name = model.lower()
+    return next((f"{KEY} {one}" for one in ("alexnet", "googlenet") if one in name and f"{KEY} {one}" in NUMBERS), KEY)
+
+
+def _notes(scored: dict[str, Scored], controls: dict[str, Scored], other: Task | None) -> list[str]:
+    top = {name: 100 * float(np.mean([one[0] for one in each.errors])) for name, each in scored.items()}
+    best = min(top, key=lambda name: top[name])
+    ceiling = 100 * float(np.mean([one[0] for one in controls["ceiling"].errors]))
+    found = [
+        f"The lowest top-1 localisation error has {best} ({top[best]:.1f} %); Grad-CAM has {top['gradcam']:.1f} %, the true mask at the "
+        f"layer's resolution {ceiling:.1f} %."
+    ]
+    if other is not None:
+        cost = [100 * float(np.mean([one[2] for one in scored[name].errors])) for name in ("cam", "gradcam")]
+        found.append(
+            f"CAM is of {other.name}, a net of its own: its top-1 classification error is {cost[0]:.1f} %, that of the whole net "
+            f"{cost[1]:.1f} %."
+        )
+    empty = {name: sum(each.empty) for name, each in scored.items() if sum(each.empty)}
+    if empty:
+        told = ", ".join(f"{name} {count}" for name, count in empty.items())
+        found.append(f"Maps that point nowhere have no box and are wrong: {told}.")
+    found.append("The paper cuts gradient maps out with GrabCut; here they have the same threshold as all others.")
+    return found
+
+
+def _example(look: Looked, names: Sequence[str]) -> list[Panel]:
+    """The maps of the first class, with true and found boxes."""
+    index = look.predicted[0]
+    across, down = (whole / small for whole, small in zip(look.sample.size, look.frame, strict=True))
+    true = [thing.box for thing in look.things(index)]
+    found = [panel(look.sample.image, f"{look.label(index)}\n", true=true)]
+    for name in names:
+        heat = look.heat(name, look.frame)[look.place(index)]
+        box = box_from_map(heat)
+        boxes = [] if box is None else [(box[0] * across, box[1] * down, box[2] * across, box[3] * down)]
+        found.append(panel(look.sample.image, name, heat, true=true, found=boxes))
+    return found
