@@ -26,7 +26,7 @@ FULL: Final = 2000
 """How many scenes the head is trained on."""
 DECAY: Final = 1e-3
 """Of the squared weights, on features of variance 1. On 150 scenes of the ``val`` split all from 1e-5 to 1e-3 rank the present classes first."""
-_STEPS: Final = 100
+_STEPS: Final = 500
 _KEY: Final = "classification, with CAM's head"
 
 
@@ -74,21 +74,21 @@ def _input(task: Classification, sample: Sample) -> Tensor:
 def _fit(
     network: CamNetwork, features: Float[Tensor, "scenes channels"], truths: Float[Tensor, "scenes classes"]
 ) -> None:
-    """Logistic regression in features of mean 0 and variance 1, written back as weights on the features as they are."""
+    """Logistic regression in features of mean 0 and variance 1, written back as weights on the features as they are.
+
+    By Nesterov's accelerated gradient steps, as long as the greatest curvature allows: the same weights on every machine but for rounding.
+    """
     mean, spread = features.mean(0), features.std(0).clamp_min(1e-6)
-    scaled = (features - mean) / spread
-    weights = torch.zeros(truths.shape[1], features.shape[1], requires_grad=True)
-    bias = torch.full((truths.shape[1],), -2.0, requires_grad=True)
-    optimiser = torch.optim.LBFGS([weights, bias], max_iter=_STEPS, line_search_fn="strong_wolfe")
-
-    def closure() -> Tensor:
-        optimiser.zero_grad()
-        loss = functional.binary_cross_entropy_with_logits(scaled @ weights.T + bias, truths)
-        loss = loss + DECAY * weights.pow(2).sum(1).mean()
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss
-
-    optimiser.step(closure)  # type: ignore[arg-type]
+    scaled = torch.cat([(features - mean) / spread, torch.ones(len(features), 1)], 1)
+    decay = torch.full((scaled.shape[1], 1), 2 * DECAY)
+    decay[-1] = 0  # not of the bias
+    steepest = float(torch.linalg.matrix_norm(scaled, 2)) ** 2 / (4 * len(scaled)) + 2 * DECAY
+    weights = previous = torch.zeros(scaled.shape[1], truths.shape[1])
+    for step in range(_STEPS):
+        ahead = weights + step / (step + 3) * (weights - previous)
+        slope = scaled.T @ ((scaled @ ahead).sigmoid() - truths) / len(scaled) + decay * ahead
+        previous, weights = weights, ahead - slope / steepest
+    plain = weights[:-1].T / spread
     with torch.no_grad():
-        network.classifier.weight.copy_(weights / spread)
-        network.classifier.bias.copy_(bias - (weights / spread) @ mean)
+        network.classifier.weight.copy_(plain)
+        network.classifier.bias.copy_(weights[-1] - plain @ mean)

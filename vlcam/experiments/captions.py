@@ -191,8 +191,14 @@ def _notes(
             f"({best.name}, {best.value:.1f}{unit})."
         )
     if generated:
-        notes.append("The paper's numbers are of photos, with other models; a word's things fill a smaller part of these scenes.")
-    notes.append("The paper's regions and their captions are DenseCap's, ours the true boxes with the names of their classes.")
+        notes.append(
+            "The paper's numbers are of photos, with other models; a word's things fill a smaller part of these scenes."
+        )
+    notes.append(
+        "The paper's regions and their captions are DenseCap's, ours the true boxes with the names of their classes."
+    )
     if tally.skipped:
-        notes.append(f"{len(tally.skipped)} captions could not be read by the model and were left out, such as: {tally.skipped[0]}")
+        notes.append(
+            f"{len(tally.skipped)} captions could not be read by the model and were left out, such as: {tally.skipped[0]}"
+        )
     return [*notes, *dropped]

@@ -171,7 +171,8 @@ class Tally:
     def _row(self, key: str, name: str, column: str, seed: int, with_paper: bool) -> Row:
         one = self.summary(name, column, seed)
         found = Row(name, one.mean, one.low, one.high, one.n, one.undefined + self.empty[name, column], column=column)
-        paper = published(key, name) if with_paper else None
+        # Names are looked up without their punctuation, and Grad-CAM++ is not Grad-CAM.
+        paper = published(key, name) if with_paper and not name.endswith("+") else None
         if paper is None:
             return found
         return replace(found, paper=paper.value, source=f"{paper.source}; {paper.model}")
@@ -256,8 +257,8 @@ def run(setting: Setting) -> Result:
         "Does a map tell which of two classes in the picture it is about?",
         f"{len(cases)} pictures with exactly two annotated classes, both explained. Mass: does the map of a class have more of its mass in "
         f"that class's mask than the map of the other class has? Judge: {task.name} itself, shown only the top {AREA:.0%} of the map (mean "
-        "colour elsewhere), scores that class higher than the other. Empty maps count half. The paper asked 43 people which of the two they "
-        "saw; its numbers are theirs.",
+        "colour elsewhere), scores that class higher than the other. Empty maps count half. The paper asked 43 people which of the two "
+        "they saw; its numbers are theirs.",
         world.title,
         task.name,
         tally.rows(KEY, METHODS, setting.seed, paper=JUDGE),

@@ -24,9 +24,10 @@ from vlcam.experiments.cam_model import cam_task
 from vlcam.experiments.classes import FRAME, SMOOTHED, Looked, matched, usable, walk
 from vlcam.experiments.controls import CONTROLS, Controls
 from vlcam.experiments.gallery import Panel, panel, save_gallery
+from vlcam.experiments.lines import compared, percent_row
 from vlcam.experiments.maps import Way
 from vlcam.experiments.published import NUMBERS
-from vlcam.experiments.results import Result, Row, row
+from vlcam.experiments.results import Result, Row
 from vlcam.experiments.setting import Setting
 from vlcam.geometry import Box
 from vlcam.metrics import best_box_ious, box_from_map, ranked_hit, summarise, summarise_by
@@ -35,8 +36,8 @@ from vlcam.metrics.wsol import DELTAS
 NUMBER: Final = 1
 KEY: Final = "localisation"
 PAPERS: Final = ("gradcam", "c-mwp", "gradient", "guided-backprop")
-OTHERS: Final = ("guided-gradcam", "hirescam", "layercam", "gradcam++", "xgradcam", "eigen-cam")
-SLOW: Final = ("ablation-cam",)
+OTHERS: Final = ("guided-gradcam", "layercam", "gradcam++")
+MORE: Final = ("deconvnet", "hirescam", "xgradcam", "eigen-cam", "ablation-cam")
 """Of a full run only."""
 
 COLUMNS: Final = ("loc top-1", "loc top-5", "cls top-1", "cls top-5", "MaxBoxAccV2")
@@ -69,17 +70,15 @@ class Scored:
         self.ious.append(best_box_ious(heats[look.place(given)], truths[given], levels=LEVELS))
         self.empty.append(sum(box is None for _, box in found))
 
-    def rows(self, name: str, key: str, seed: int, note: str = "") -> list[Row]:
+    def rows(self, name: str, key: str, seed: int) -> list[Row]:
         """The method's rows, one for each column, in percent."""
         errors = np.array(self.errors, dtype=np.float64)
-        found = []
-        for column, values in zip(COLUMNS, errors.T, strict=False):
-            one = summarise(100 * values, seed=seed)
-            found.append(row(key, name, one.mean, one.low, one.high, one.n, column=column, note=note))
+        found = [
+            percent_row(key, name, summarise(values, seed=seed), column=column, undefined=0)
+            for column, values in zip(COLUMNS, errors.T, strict=False)
+        ]
         best = summarise_by(accuracy_of(torch.stack(self.ious)), len(self.ious), seed=seed, resamples=_RESAMPLES)
-        numbers = (100 * best.mean, 100 * best.low, 100 * best.high)
-        found.append(row(key, name, *numbers, best.n, column=COLUMNS[-1], note=note, undefined=sum(self.empty)))
-        return found
+        return [*found, percent_row(key, name, best, column=COLUMNS[-1])]
 
 
 def accuracy_of(ious: Float[Tensor, "photos levels"]) -> Callable[[np.ndarray], float]:
@@ -99,7 +98,7 @@ def run(setting: Setting) -> Result:
     began = time.monotonic()
     task = setting.task("classification")
     world = setting.world(("boxes",), task)
-    wanted: list[Way] = [*PAPERS, *OTHERS, *(() if setting.quick else SLOW), "cam"]
+    wanted: list[Way] = [*PAPERS, *OTHERS, *(() if setting.quick else MORE), "cam"]
     ways, notes = usable(task, world, wanted)
     other = cam_task(setting) if "cam" not in ways else None
     n = setting.count(30, 300)
@@ -139,7 +138,9 @@ def _result(
     figures: tuple[str, ...] = ()
     if setting.out is not None:
         figures = save_gallery(
-            examples, "The model's first class: true boxes (white) and found ones", setting.out / f"{NUMBER:02d}-{KEY}.png"
+            examples,
+            "The model's first class: true boxes (white) and found ones",
+            setting.out / f"{NUMBER:02d}-{KEY}.png",
         )
     kept = [one for one in notes if other is None or not one.startswith("cam ")]
     return Result(
@@ -158,7 +159,7 @@ def _result(
         COLUMNS,
         "%",
         headline="gradcam",
-        notes=(*_notes(scored, controls, other), *kept),
+        notes=(*_notes(scored, controls, other, setting.seed), *kept),
         seconds=seconds,
         figures=figures,
     )
@@ -170,7 +171,7 @@ def key_of(model: str) -> str:
     return next((f"{KEY} {one}" for one in ("alexnet", "googlenet") if one in name and f"{KEY} {one}" in NUMBERS), KEY)
 
 
-def _notes(scored: dict[str, Scored], controls: dict[str, Scored], other: Task | None) -> list[str]:
+def _notes(scored: dict[str, Scored], controls: dict[str, Scored], other: Task | None, seed: int) -> list[str]:
     top = {name: 100 * float(np.mean([one[0] for one in each.errors])) for name, each in scored.items()}
     best = min(top, key=lambda name: top[name])
     ceiling = 100 * float(np.mean([one[0] for one in controls["ceiling"].errors]))
@@ -184,12 +185,14 @@ def _notes(scored: dict[str, Scored], controls: dict[str, Scored], other: Task |
             f"CAM is of {other.name}, a net of its own: its top-1 classification error is {cost[0]:.1f} %, that of the whole net "
             f"{cost[1]:.1f} %."
         )
+    wrong = {name: [float(one[0]) for one in each.errors] for name, each in scored.items()}
+    found.append(compared(wrong, "gradcam", [*PAPERS, "cam"], "top-1 localisation error", seed=seed))
     empty = {name: sum(each.empty) for name, each in scored.items() if sum(each.empty)}
     if empty:
         told = ", ".join(f"{name} {count}" for name, count in empty.items())
-        found.append(f"Maps that point nowhere have no box and are wrong: {told}.")
+        found.append(f"Maps of the first five classes that point nowhere have no box: {told}.")
     found.append("The paper cuts gradient maps out with GrabCut; here they have the same threshold as all others.")
-    return found
+    return [one for one in found if one]
 
 
 def _example(look: Looked, names: Sequence[str]) -> list[Panel]:

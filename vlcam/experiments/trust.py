@@ -193,8 +193,8 @@ def run(setting: Setting) -> Result:
         better="higher",
         headline=f"{names[0]}, {STRONGER}" if names else "",
         notes=(
-            f"The first choice is right in {right['strong'][0] / looked:.1%} of the pictures looked at for the stronger model, in "
-            f"{right['weak'][0] / looked:.1%} for the weaker one.",
+            f"The first choice is right in {number(100 * right['strong'][0] / looked, '%')} % of the pictures looked at for the stronger "
+            f"model, in {number(100 * right['weak'][0] / looked, '%')} % for the weaker one.",
             *_notes(tally, names, setting.seed),
             *notes,
             *more,
@@ -220,8 +220,8 @@ def _weaker(setting: Setting, strong: Task) -> tuple[Task, str]:
         there[row, [of[one] for one in sample.present if one in of]] = True
     model, facts = weakened(strong.model, partial(_map_of, inputs, there), seed=setting.seed)
     return replace(strong, model=model, names=None, name=f"{strong.name} with noise"), (
-        f"itself with noise on its weights ({facts['noise']:.3f} of each tensor's deviation): mAP {100 * facts['full_quality']:.1f} against "
-        f"{100 * facts['quality']:.1f} on {len(samples)} validation scenes"
+        f"itself with noise on its weights ({facts['noise']:.3f} of each tensor's deviation): mAP {100 * facts['full_quality']:.1f} "
+        f"against {100 * facts['quality']:.1f} on {len(samples)} validation scenes"
     )
 
 
@@ -250,7 +250,8 @@ def _agreed(world: World, strong: Task, weak: Task, n: int) -> tuple[list[tuple[
             break
     if not found:
         raise InputError(
-            f"{strong.name} and {weak.name} both predict what is there in none of {looked} pictures of {world.name}; give models of its classes"
+            f"{strong.name} and {weak.name} both predict what is there in none of {looked} pictures of {world.name}; "
+            "give models of its classes"
         )
     return found, {"looked": [looked], "strong": right[:1], "weak": right[1:]}
 

@@ -1,0 +1,202 @@
+"""Experiment 13: answers to questions. Do their heatmaps rank places as occlusion does, and as people do, and do they find what decides?
+
+Selvaraju et al. (arXiv 1610.02391, on visual question answering) report two rank correlations for the VQA model of Lu et al. 2015:
+
+- with occlusion: 0.60 +- 0.038 for Grad-CAM and 0.42 +- 0.038 for guided backpropagation. Their patch isn't in the text; ours is that of
+  :mod:`vlcam.methods.occlusion`, whose map says how far the answer's logit falls. Both maps are compared on the coarser of their grids;
+- with human attention: 0.136 on 1374 pairs of VQA-HAT (Das et al. 2016, arXiv 1606.03556), where random maps have 0. By the protocol of
+  that data set both maps are brought to 14 x 14 cells and ranked, and the correlation is averaged over the people who were asked, then over
+  the questions. As a ceiling, each person's map is compared with the mean of the others'.
+
+What is explained is the model's own answer. On scenes it is also known which things a question turns on: *pointing* says for right answers
+whether the map's highest point lies on one of them.
+"""
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from statistics import fmean
+from typing import Final, final
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vlcam.contracts import InputError, Request, TargetError, Task
+from vlcam.experiments.controls import untrained_task
+from vlcam.experiments.maps import ceiling_map, centre_map, edge_map, every_map, random_map
+from vlcam.experiments.results import Result, Row, row
+from vlcam.experiments.samples import Asked, Has, Sample, union
+from vlcam.experiments.setting import Setting
+from vlcam.experiments.workable import workable
+from vlcam.metrics import occlusion_correlation, pointing_hit, spearman, summarise, to_grid
+
+KEY: Final = "vqa"
+WAYS: Final = ("gradcam", "guided-backprop", "guided-gradcam", "hirescam", "layercam", "c-mwp", "gradient")
+OCCLUSION, HUMAN, POINTING = "occlusion", "human attention", "pointing"
+COLUMNS: Final = (OCCLUSION, HUMAN, POINTING)
+CONTROLS: Final = ("area", "centre", "random", "Sobel edges", "untrained gradcam", "another person", "ceiling")
+GRID: Final = (14, 14)
+"""The grid of VQA-HAT's protocol."""
+
+SAMPLES: Final = (14, 150)
+QUESTIONS: Final = 4
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Tally:
+    """Values and their photos by method (or control) and measure; how many answers there were, and how many were right."""
+
+    values: dict[tuple[str, str], list[tuple[int, float]]] = field(default_factory=dict)
+    right: list[bool] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+
+    def add(self, name: str, column: str, photo: int, value: float) -> None:
+        """One more value."""
+        self.values.setdefault((name, column), []).append((photo, value))
+
+    def row(self, name: str, column: str, seed: int) -> Row | None:
+        """The row of a method and a measure, with its interval over photos; None if nothing was measured."""
+        pairs = self.values.get((name, column))
+        if not pairs:
+            return None
+        one = summarise([value for _, value in pairs], seed=seed, clusters=[photo for photo, _ in pairs])
+        return row(KEY, name, one.mean, one.low, one.high, one.n, column=column, undefined=one.undefined)
+
+
+def run(setting: Setting) -> Result:
+    """Experiment 13 on the bundled world, or on data with questions; human attention is compared where the data have it.
+
+    Raises InputError if the data have no questions, or the model reads none of them.
+    """
+    began = time.monotonic()
+    task = setting.task("vqa")
+    needs: tuple[Has, ...] = ("questions",)
+    world = setting.world(needs)
+    blind, rng = untrained_task(task, setting.seed), np.random.default_rng(setting.seed)
+    n = setting.count(*SAMPLES)
+    tally, ways, dropped = Tally(), (), ()
+    for number, sample in enumerate(world.samples(n)):
+        for asked in sample.questions[:QUESTIONS]:
+            try:
+                if not ways:
+                    ways, dropped = workable(task, sample.image, Request(question=asked.question, top_k=1), WAYS)
+                score(task, blind, sample, asked, number, ways, rng, tally)
+            except (InputError, TargetError) as error:  # words that a closed vocabulary doesn't have
+                tally.skipped.append(str(error))
+        setting.told(number + 1, n if world.size is None else min(n, world.size))
+    if not tally.right:
+        raise InputError(f"{task.name} read none of the questions of {world.name}: {tally.skipped[0]}")
+    found = [one for name in ways for column in COLUMNS if (one := tally.row(name, column, setting.seed))]
+    controls = [one for name in CONTROLS for column in COLUMNS if (one := tally.row(name, column, setting.seed))]
+    return Result(
+        13,
+        KEY,
+        "Answers to questions",
+        "Do the heatmaps of answers agree with occlusion and with people, and do they find what the answer turns on?",
+        f"{len(tally.right)} questions, at most {QUESTIONS} a picture; the logit of the model's own answer. occlusion: Spearman's correlation "
+        "with the occlusion map (patches of a sixth of the shorter side in the image's mean colour, moved by half of that) on the coarser "
+        "of the two grids. human attention: VQA-HAT's protocol, 14 x 14 cells, mean over people. pointing: share of right answers whose map's "
+        "highest point lies on a thing that decides the question, without tolerance; an empty map misses. Maps that are constant have no "
+        "correlation and are left out of it.",
+        world.title,
+        task.name,
+        tuple(found),
+        tuple(controls),
+        tuple(column for column in COLUMNS if any(one.column == column for one in (*found, *controls))),
+        better="higher",
+        headline="gradcam",
+        notes=tuple(_notes(found, controls, tally, dropped)),
+        seconds=time.monotonic() - began,
+    )
+
+
+def score(
+    task: Task,
+    blind: Task,
+    sample: Sample,
+    asked: Asked,
+    photo: int,
+    ways: Sequence[str],
+    rng: np.random.Generator,
+    tally: Tally,
+) -> None:
+    """Score the model's own answer to one question. Raises InputError for words that the model doesn't know."""
+    mapped = every_map(task, sample.image, Request(question=asked.question, top_k=1), [*ways, "occlusion"])
+    right = mapped.text.strip().lower() in {one.strip().lower() for one in (asked.answer, *asked.answers)}
+    tally.right.append(right)
+    covered = mapped.signed["occlusion"][:1]
+    grid, request = mapped.grid, mapped.subject.request
+    maps = {name: mapped.maps(name)[:1] for name in ways}
+    maps |= {
+        "centre": centre_map(grid),
+        "random": random_map(grid, rng),
+        "Sobel edges": edge_map(mapped.subject.image.cpu().float()),
+        "untrained gradcam": every_map(blind, sample.image, request, ["gradcam"]).maps("gradcam")[:1],
+    }
+    for name, one in maps.items():
+        tally.add(name, OCCLUSION, photo, float(occlusion_correlation(one.float().cpu(), covered.float().cpu())))
+    people = asked.attention or []
+    if people:
+        for name, one in maps.items():
+            tally.add(name, HUMAN, photo, with_people(mapped.drawn(one)[0], people))
+        if len(people) > 1:
+            tally.add("another person", HUMAN, photo, among_people(people))
+    things = [sample.things[one].mask for one in asked.decides or ()]
+    mask = union(things)
+    if not right or mask is None or not mask.any():
+        return
+    inside = torch.from_numpy(mask)
+    maps["ceiling"] = ceiling_map(mask, mapped.geometry, grid)
+    for name, one in maps.items():
+        tally.add(name, POINTING, photo, float(pointing_hit(mapped.drawn(one)[0], inside)))
+    tally.add("area", POINTING, photo, float(inside.double().mean()))
+
+
+def with_people(heat: Float[Tensor, "height width"], people: Sequence[Float[np.ndarray, "_ _"]]) -> float:
+    """VQA-HAT's protocol: Spearman's correlation on 14 x 14 cells, averaged over people; NaN if the map is constant.
+
+    >>> heat = torch.arange(196.0).view(14, 14)
+    >>> with_people(heat, [heat.numpy().astype(float), -heat.numpy().astype(float)])
+    0.0
+    """
+    own = to_grid(heat.double(), GRID)
+    found = [float(spearman(own, to_grid(torch.from_numpy(one).double(), GRID))) for one in people]
+    kept = [one for one in found if not math.isnan(one)]
+    return fmean(kept) if kept else math.nan
+
+
+def among_people(people: Sequence[Float[np.ndarray, "_ _"]]) -> float:
+    """How far people agree: each one's map with the mean of the others', on 14 x 14 cells."""
+    cells = torch.stack([to_grid(torch.from_numpy(one).double(), GRID) for one in people])
+    rest = (cells.sum(0) - cells) / (len(cells) - 1)
+    kept = [float(one) for one in spearman(cells, rest) if not bool(one.isnan())]
+    return fmean(kept) if kept else math.nan
+
+
+def _notes(found: Sequence[Row], controls: Sequence[Row], tally: Tally, dropped: Sequence[str]) -> list[str]:
+    notes = [f"The model gave a right answer to {sum(tally.right)} of {len(tally.right)} questions."]
+    for column in COLUMNS:
+        own = next((one for one in found if (one.name, one.column) == ("gradcam", column)), None)
+        rivals = [one for one in found if one.column == column and one.name != "gradcam" and one.n]
+        if own is None or not rivals:
+            continue
+        best = max(rivals, key=lambda one: one.value)
+        first = "the highest" if own.value >= best.value else f"below {best.name} ({best.value:.2f})"
+        notes.append(f"{column}: Grad-CAM's {own.value:.2f} is {first}.")
+    guided = {one.name: one.value for one in found if one.column == OCCLUSION}
+    if {"gradcam", "guided-backprop"} <= set(guided):
+        same = guided["gradcam"] > guided["guided-backprop"]
+        notes.append(
+            f"With occlusion the paper has Grad-CAM above guided backpropagation; here it is {'so' if same else 'not so'}."
+        )
+    if not any(one.column == HUMAN for one in (*found, *controls)):
+        notes.append("The data have no human attention; give the folder of VQA-HAT for that.")
+    if tally.skipped:
+        notes.append(
+            f"{len(tally.skipped)} questions could not be read by the model and were left out, such as: {tally.skipped[0]}"
+        )
+    return [*notes, *dropped]
