@@ -62,3 +62,10 @@ def test_the_comparison_of_faithfulness_runs_or_says_what_it_lacks(root: Path) -
         0,
         2,
     )  # 2: no peer is installed
+
+
+def test_the_experiments_on_real_photos_say_what_they_lack(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bench = runpy.run_path(str(root / "tests" / "benchmarks" / "real_experiments.py"))
+    bench["REAL"]["folder"] = lambda: None
+    assert bench["main"]([]) == 2
+    assert "no folder shared/real" in capsys.readouterr().err

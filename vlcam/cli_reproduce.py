@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from vlcam.cli_options import JsonOption, SeedOption
+from vlcam.cli_options import ArchOption, JsonOption, SeedOption
 
 
 def reproduce(
@@ -25,7 +25,13 @@ def reproduce(
     rival: Annotated[
         str | None, typer.Option("--rival", help="A weaker model to compare with, for experiment 5.")
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Folder for JSON files, figures and results.md.")] = None,
+    arch: ArchOption = None,
+    methods: Annotated[
+        list[str] | None, typer.Option("--method", help="A further method to compare; may be given several times.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder for JSON files, figures, and results.md of all that is in it.")
+    ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Fewer pictures: minutes instead of hours.")] = False,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
@@ -33,5 +39,5 @@ def reproduce(
     """Run experiments of the Grad-CAM paper: ours beside the paper's number, with intervals and controls."""
     from vlcam.reproduce import run_reproduce, setting_of
 
-    setting = setting_of(data, model, rival, out, quick=quick, seed=seed)
+    setting = setting_of(data, model, arch, rival, methods or (), out, quick=quick, seed=seed)
     return run_reproduce(experiments, setting, as_json=as_json)

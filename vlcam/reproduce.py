@@ -5,9 +5,10 @@ from pathlib import Path
 
 from vlcam import console
 from vlcam.contracts import InputError, VlcamError
-from vlcam.experiments.results import Result, cells, markdown, markdown_table, overview, to_json
-from vlcam.experiments.running import Ran, chosen, run_one
+from vlcam.experiments.results import Result, cells, load, markdown, markdown_table, overview, to_json
+from vlcam.experiments.running import EXPERIMENTS, Ran, chosen, run_one
 from vlcam.experiments.setting import Setting
+from vlcam.methods import way
 from vlcam.output import check_folder, dumps, make_folder, write_text
 
 TABLE = "results.md"
@@ -44,7 +45,7 @@ def run_reproduce(wanted: Sequence[str], setting: Setting, *, as_json: bool) -> 
         head, *body = overview(results)
         console.table(head, body, texts=3)
     if setting.out is not None:
-        write_text(setting.out / TABLE, document(results))
+        write_text(setting.out / TABLE, document(all_in(setting.out)))
         console.say(f"Wrote {setting.out / TABLE}, and for each experiment a JSON file and a chart")
     if as_json:
         failed = [
@@ -52,6 +53,12 @@ def run_reproduce(wanted: Sequence[str], setting: Setting, *, as_json: bool) -> 
         ]
         console.data(dumps({"results": [to_json(one) for one in results], "not run": failed}))
     return 1 if len(results) < len(done) else 0
+
+
+def all_in(folder: Path) -> list[Result]:
+    """Every result in a folder, of this run and of earlier ones, by number. Raises InputError for a file that is none."""
+    files = (folder / f"{one.number:02d}-{one.key}.json" for one in EXPERIMENTS)
+    return [load(file) for file in files if file.is_file()]
 
 
 def document(results: Sequence[Result]) -> str:
@@ -80,7 +87,18 @@ def _show(ran: Ran) -> None:
 
 
 def setting_of(
-    data: Path | None, model: str | None, rival: str | None, out: Path | None, *, quick: bool, seed: int
+    data: Path | None,
+    model: str | None,
+    arch: str | None,
+    rival: str | None,
+    methods: Sequence[str],
+    out: Path | None,
+    *,
+    quick: bool,
+    seed: int,
 ) -> Setting:
-    """The options of the command as a setting."""
-    return Setting(data=data, model=model, rival=rival, quick=quick, seed=seed, out=out)
+    """The options of the command as a setting. Raises InputError for methods that don't exist."""
+    if arch is not None and model is None:
+        raise InputError(f"--arch {arch} goes with --model and the path of a state dict")
+    names = tuple(dict.fromkeys(way(one).name for one in methods))
+    return Setting(data=data, model=model, arch=arch, rival=rival, methods=names, quick=quick, seed=seed, out=out)

@@ -99,7 +99,8 @@ def verify(
     )
     note = (
         f"Proofs: the top {area:.0%} of each map was taken away (mean colour in its place) and left alone, beside {regions} random "
-        "regions of its size and shape. A p-value is that of one target by itself; of 20 worthless maps one reaches 0.05 by chance."
+        "regions of its size and shape. The p-value is that of both effects together, for the change of the picture that a region makes; "
+        "of 20 worthless maps one reaches 0.05 by chance."
     )
     kept = tuple(one for one in explanation.notes if not one.startswith("Proofs: "))
     return replace(explanation, proofs=proofs, notes=(*kept, note))
@@ -330,7 +331,7 @@ def verdict_of(view: TargetView, removed: float, as_much: int, regions: int, p: 
         if as_much
         else f"none of {regions} random regions did as much"
     )
-    sure = "better than chance" if p <= SURE else "no better than a random map"
+    sure = "better than chance" if p <= SURE else "a random map may do as well"
     return f"Removing this region {does}; {others}. {sure.capitalize()} (p = {p:.2g})."
 
 

@@ -41,7 +41,7 @@ CONTROLS: Final = ("area", "centre", "random", "Sobel edges", "untrained gradcam
 GRID: Final = (14, 14)
 """The grid of VQA-HAT's protocol."""
 
-SAMPLES: Final = (14, 150)
+SAMPLES: Final = (12, 150)
 QUESTIONS: Final = 4
 
 
@@ -78,7 +78,9 @@ def run(setting: Setting) -> Result:
     world = setting.world(needs)
     blind, rng = untrained_task(task, setting.seed), np.random.default_rng(setting.seed)
     n = setting.count(*SAMPLES)
-    tally, ways, dropped = Tally(), (), ()
+    tally = Tally()
+    ways: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
     for number, sample in enumerate(world.samples(n)):
         for asked in sample.questions[:QUESTIONS]:
             try:
@@ -97,11 +99,11 @@ def run(setting: Setting) -> Result:
         KEY,
         "Answers to questions",
         "Do the heatmaps of answers agree with occlusion and with people, and do they find what the answer turns on?",
-        f"{len(tally.right)} questions, at most {QUESTIONS} a picture; the logit of the model's own answer. occlusion: Spearman's correlation "
-        "with the occlusion map (patches of a sixth of the shorter side in the image's mean colour, moved by half of that) on the coarser "
-        "of the two grids. human attention: VQA-HAT's protocol, 14 x 14 cells, mean over people. pointing: share of right answers whose map's "
-        "highest point lies on a thing that decides the question, without tolerance; an empty map misses. Maps that are constant have no "
-        "correlation and are left out of it.",
+        f"{len(tally.right)} questions, at most {QUESTIONS} a picture; the logit of the model's own answer. occlusion: Spearman's "
+        "correlation with the occlusion map (patches of a sixth of the shorter side in the image's mean colour, moved by half of "
+        "that) on the coarser of the two grids. human attention: VQA-HAT's protocol, 14 x 14 cells, mean over people. pointing: "
+        "share of right answers whose map's highest point lies on a thing that decides the question, without tolerance; an empty "
+        "map misses. Maps that are constant have no correlation and are left out of it.",
         world.title,
         task.name,
         tuple(found),

@@ -7,22 +7,22 @@ model knows. Some experiments need photos that aren't scored, to choose a thresh
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Final, final
+from typing import Any, Final, final
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
-from vlcam.contracts import InputError, LayerError, Maps, Request, Task
+from vlcam.contracts import InputError, Maps, Request, Task
 from vlcam.engine import unrecorded
 from vlcam.experiments.maps import Mapped, Way, every_map
 from vlcam.experiments.matching import match
 from vlcam.experiments.samples import Sample, Thing, World
 from vlcam.experiments.scenes_world import scenes
 from vlcam.experiments.setting import Setting
+from vlcam.experiments.workable import workable
 from vlcam.geometry import Box, to_photo
-from vlcam.methods import way
 from vlcam.photo import open_photo
 from vlcam.restore import restored
 
@@ -130,21 +130,10 @@ def matched(task: Task, world: World) -> Mapping[int, int]:
     return match(world, labels).of
 
 
-def usable(task: Task, world: World, ways: Sequence[Way]) -> tuple[list[Way], list[str]]:
+def usable(task: Task, world: World, ways: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The methods that are defined for the model's network, and of each other one a sentence that says why it isn't."""
     sample = next(iter(world.samples(1)))
-    request = Request(labels=predicted(task, sample, 1))
-    kept: list[Way] = []
-    notes = []
-    for one in ways:
-        try:
-            every_map(task, sample.image, request, [one])
-        except LayerError as error:
-            name = way(one).name if isinstance(one, str) else one.name
-            notes.append(f"{name} is left out: {error}.")
-        else:
-            kept.append(one)
-    return kept, notes
+    return workable(task, sample.image, Request(labels=predicted(task, sample, 1)), ways)
 
 
 def held_out(setting: Setting, world: World, n: int) -> tuple[Iterator[Sample], Iterator[Sample]]:
@@ -152,6 +141,15 @@ def held_out(setting: Setting, world: World, n: int) -> tuple[Iterator[Sample], 
     if setting.data is None:
         return scenes("val").samples(n), world.samples(n)
     return islice(world.samples(2 * n), 1, None, 2), islice(world.samples(2 * n), 0, None, 2)
+
+
+def check_held_out(held: Sequence[Any], scored: Sequence[Any], world: World) -> None:
+    """Raise InputError unless there is something to choose on, and something to score."""
+    if not held or not scored:
+        raise InputError(
+            f"{world.name} has {len(held) + len(scored)} usable photos, too few to choose a threshold on some and score others; give a "
+            "data set with more photos of classes that the model knows"
+        )
 
 
 def region_of(things: Sequence[Thing], size: tuple[int, int]) -> Bool[Tensor, "height width"] | None:

@@ -7,8 +7,8 @@ Selvaraju et al. 2017 (arXiv 1610.02391, on counterfactual explanations) turn th
 and show, for one picture of a cat and a dog, that the map of what speaks against the one lies on the other. Here it is numbers, for
 pictures with exactly two annotated classes: for each of them, where does its counterfactual map lie (on its own thing, on the rival's, on
 neither), and does taking the map's top area away (mean colour in its place) raise its score, and more than taking away a random region of
-the same size and shape? The second row asks the same of the score *difference* "this rather than that", of which the rival's own score is a part: there
-the rival must speak against the class.
+the same size and shape? The second row has the map of the *difference* "this rather than that", of which the rival's own score is a part:
+there the rival must speak against the class.
 
 Taking away a thing changes a picture more than taking away background, whatever the map says. So a map that only marks things is no null:
 the Grad-CAM map of the rival is among the controls.
@@ -43,7 +43,7 @@ from vlcam.experiments.discrimination import (
     won,
 )
 from vlcam.experiments.maps import every_map
-from vlcam.experiments.results import Result, Row, number
+from vlcam.experiments.results import Result, number
 from vlcam.experiments.setting import Setting
 from vlcam.explainer import explain
 from vlcam.metrics.mass import relevance_mass
@@ -89,12 +89,13 @@ def run(setting: Setting) -> Result:
         "Counterfactual explanations",
         "Does the map of what speaks against a class lie on the rival, and does the class gain without it?",
         f"{len(cases)} pictures with exactly two annotated classes, both explained. The top {AREA:.0%} of the map is replaced by the mean "
-        f"colour, beside {regions} random regions of its size and shape; empty maps point nowhere and are left out of the interventions. "
+        f"colour, beside {regions} random regions of its size and shape; empty maps point nowhere and are left out of the interventions; "
+        "the row of the random map says what chance gives. "
         "What happens to the score is the class's own logit in every row.",
         world.title,
         task.name,
         tally.rows(KEY, (AGAINST, RATHER), setting.seed),
-        (Row("chance", 50.0, column=MORE), *tally.rows(KEY, others, setting.seed)),
+        tally.rows(KEY, others, setting.seed),
         columns,
         unit="%",
         headline=AGAINST,
@@ -171,34 +172,41 @@ def _notes(tally: Tally, seed: int) -> list[str]:
         f"The counterfactual map points most often at {where[0]} ({number(where[1].mean, '%')} %). It points at the rival in "
         f"{said(rival, '%')} % of all cases, {than} the rival's area ({number(area, '%')} %)."
     ]
-    gain, blind = tally.summary(AGAINST, MORE, seed), tally.summary(UNTRAINED, MORE, seed)
-    better = "more" if gain.low > 50 else "less" if gain.high < 50 else "neither more nor less"
+    gain = tally.summary(AGAINST, MORE, seed)
+    others = {
+        RANDOM: "a random map",
+        UNTRAINED: "the untrained model's map",
+        RIVAL: "the rival's map, which only marks it",
+    }
+    parts = []
+    for name, what in others.items():
+        ahead = tally.ahead(AGAINST, name, MORE, seed)
+        sure = "ahead of" if ahead.low > 0 else "behind" if ahead.high < 0 else "not for certain ahead of"
+        parts.append(f"{sure} {what} by {said(ahead, '%')} points")
     found.append(
-        f"Without its top area the class's score rises {better} often than not against a random region: {said(gain, '%')} %; the untrained "
-        f"model's map gets {said(blind, '%')} %."
-    )
-    ahead = tally.ahead(AGAINST, RIVAL, MORE, seed)
-    found.append(
-        f"Against the map of the rival, which only marks it, that is {said(ahead, '%')} points"
-        + (" more." if ahead.low > 0 else " (fewer)." if ahead.high < 0 else ": no difference for certain.")
+        f"Without its top area the class's score rises more than without a random region in {said(gain, '%')} % of comparisons: "
+        f"{'; '.join(parts)}."
     )
     return found
 
 
 def _drawn(out: Path, task: Task, cases: Sequence[Case]) -> tuple[str, ...]:
-    """Some pictures with the Grad-CAM maps of both classes and, below, the counterfactual ones."""
-    sheets = [
-        figure(
-            explain(task, case.sample.image, targets=list(case.labels), method=way, name=case.sample.name), width=960
-        )
-        for case in cases
-        for way in ("gradcam", "counterfactual")
+    """Some pictures with the Grad-CAM maps of both classes on the left and the counterfactual ones on the right."""
+    pairs = [
+        [
+            figure(
+                explain(task, one.sample.image, targets=list(one.labels), method=way, name=one.sample.name), width=720
+            )
+            for way in ("gradcam", "counterfactual")
+        ]
+        for one in cases
     ]
-    sheet = Image.new("RGB", (max(one.width for one in sheets), sum(one.height for one in sheets)), (255, 255, 255))
-    top = 0
-    for one in sheets:
-        sheet.paste(one, (0, top))
-        top += one.height
+    wide = [max(pair[side].width for pair in pairs) for side in range(2)]
+    tall = [max(one.height for one in pair) for pair in pairs]
+    sheet = Image.new("RGB", (sum(wide), sum(tall)), (255, 255, 255))
+    for row, pair in enumerate(pairs):
+        for side, one in enumerate(pair):
+            sheet.paste(one, (sum(wide[:side]), sum(tall[:row])))
     name = f"10-{KEY}.png"
     out.mkdir(parents=True, exist_ok=True)
     sheet.save(out / name)

@@ -1,25 +1,27 @@
 """Experiment 14: how do maps change through the depth of a network?
 
-Selvaraju et al. 2017 (arXiv 1610.02391, appendix on residual networks) look at Grad-CAM maps of every layer of a 200-layer ResNet and say that
-those of adjacent layers differ little, except where the resolution is reduced. As numbers: with R_l the map at the end of conv block l, from
-the last to the first,
+Selvaraju et al. 2017 (arXiv 1610.02391, appendix on residual networks) look at Grad-CAM maps of every layer of a 200-layer ResNet and say
+that those of adjacent layers differ little, except where the resolution is reduced. As numbers: with R_l the map at the end of conv block
+l, from the last to the first,
 
     rho_l = Spearman(R_l, R_(l + 1)) on the coarser of the two grids,
 
 how often the highest point of R_l lies on the thing, and how much of R_l lies there. Two maps of the same picture have something in common
 whatever the model, so the maps of *different* pictures and those of an untrained model stand beside them.
 
-A conv block is a module with two or more convolutions and none smaller of its kind inside (a ResNet's, an Inception's); where a network has no
-such modules, every ReLU or other activation on a grid ends one, and where there are none, every convolution.
+A conv block is a module with two or more convolutions and none smaller of its kind inside (a ResNet's, an Inception's); where a network
+has no such modules, every ReLU or other activation on a grid ends one, and where there are none, every convolution.
 """
 
 import time
 from collections.abc import Sequence
-from math import isnan
+from itertools import pairwise
+from math import isnan, nan
 from typing import Final
 
 import numpy as np
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from vlcam.contracts import LayerError, Maps, Request, Task
 from vlcam.experiments.controls import untrained_task
@@ -109,7 +111,7 @@ def run(setting: Setting) -> Result:
         maps = [one.maps("gradcam").float().cpu() for one in mapped]
         for name, one, own in zip(names, mapped, maps, strict=True):
             _located(tally, name, one, own, case)
-        alike = [_alike(deeper, own) for deeper, own in zip(maps, maps[1:], strict=False)]
+        alike = [_alike(deeper, own) for deeper, own in pairwise(maps)]
         for name, values in zip(names[1:], alike, strict=True):
             _add(tally, name, ALIKE, case, values)
         pairs += _by_step(case, blocks, alike)
@@ -128,8 +130,8 @@ def run(setting: Setting) -> Result:
         "Maps through the depth of the network",
         "How much do the Grad-CAM maps of adjacent layers differ, and where are they good?",
         f"Grad-CAM of every annotated class at the end of each of {len(blocks)} conv blocks, from the last to the first, on {len(cases)} "
-        "pictures. Spearman's correlation on the coarser of the two grids; the highest point in the class's mask; the share of the map there. "
-        "A map without positive values misses, and has no share and no correlation.",
+        "pictures. Spearman's correlation on the coarser of the two grids; the highest point in the class's mask; the share of the map "
+        "there. A map without positive values misses, and has no share and no correlation.",
         world.title,
         task.name,
         tally.rows(KEY, names, setting.seed),
@@ -157,7 +159,7 @@ def _walk(task: Task, case: Case, blocks: Sequence[Layer]) -> list[Mapped]:
     ]
 
 
-def _alike(deeper: Maps, own: Maps) -> list[float]:
+def _alike(deeper: Float[Tensor, "targets deeper_rows deeper_columns"], own: Maps) -> list[float]:
     """The correlation of two layers' maps for each target."""
     found: list[float] = occlusion_correlation(own, deeper).tolist()
     return found
@@ -180,7 +182,7 @@ def _untrained(tally: Tally, newborn: Task, case: Case, blocks: Sequence[Layer])
     maps = [one.maps("gradcam").float().cpu() for one in mapped]
     for one, own in zip(mapped, maps, strict=True):
         _located(tally, UNTRAINED, one, own, case)
-    for deeper, own in zip(maps, maps[1:], strict=False):
+    for deeper, own in pairwise(maps):
         _add(tally, UNTRAINED, ALIKE, case, _alike(deeper, own))
 
 
@@ -197,15 +199,19 @@ def _known_nothing(tally: Tally, mapped: Sequence[Mapped], case: Case, newborn: 
 
 def _by_step(case: Case, blocks: Sequence[Layer], alike: Sequence[Sequence[float]]) -> list[tuple[int, float, float]]:
     """For each target: its mean correlation over pairs of layers of one grid, and over those between which it is reduced."""
-    same = [deeper.grid == own.grid for deeper, own in zip(blocks, blocks[1:], strict=False)]
+    same = [deeper.grid == own.grid for deeper, own in pairwise(blocks)]
     found = []
     for values in zip(*alike, strict=True):
-        means = [
-            [value for value, kept in zip(values, same, strict=True) if kept is which and not isnan(value)]
+        kept, reduced = (
+            [value for value, one in zip(values, same, strict=True) if one is which and not isnan(value)]
             for which in (True, False)
-        ]
-        found.append((case.number, *(sum(one) / len(one) if one else float("nan") for one in means)))
+        )
+        found.append((case.number, _mean(kept), _mean(reduced)))
     return found
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else nan
 
 
 def _notes(
@@ -227,9 +233,9 @@ def _notes(
     if kept.n and reduced.n:
         as_said = (
             "as the paper says"
-            if gap.low > 0
+            if 0 < gap.low < gap.high
             else "the other way round than the paper says"
-            if gap.high < 0
+            if gap.low < gap.high < 0
             else "which is no difference for certain"
         )
         found.append(

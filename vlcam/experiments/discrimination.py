@@ -26,7 +26,7 @@ from vlcam.contracts import InputError, Maps, Request, Task
 from vlcam.experiments.classes import matched, region_of, usable
 from vlcam.experiments.controls import untrained_task
 from vlcam.experiments.maps import Mapped, ceiling_map, centre_map, edge_map, every_map, random_map
-from vlcam.experiments.published import published
+from vlcam.experiments.published import Published, published
 from vlcam.experiments.results import Result, Row, number
 from vlcam.experiments.samples import Has, Sample, World
 from vlcam.experiments.setting import Setting
@@ -40,6 +40,8 @@ KEY: Final = "discrimination"
 METHODS: Final = ("guided-backprop", "guided-gradcam", "deconvnet", "deconv-gradcam", "gradcam", "c-mwp")
 MASS: Final = "more mass on its own thing"
 JUDGE: Final = "judge names it (paper: people)"
+_MASKS: Final[Has] = "masks"
+_BOXES: Final[Has] = "boxes"
 _LOOKED_AT: Final = 60
 """Of a world without end, so many pictures are looked at for each one that is wanted."""
 
@@ -66,22 +68,21 @@ class Case:
 def marked(setting: Setting, task: Task) -> World:
     """The data with masks or, where there are none, with boxes. Raises InputError if they have neither."""
     try:
-        return setting.world(("masks",), task)
+        return setting.world([_MASKS], task)
     except InputError:
-        wanted: tuple[Has, ...] = ("boxes",)
-        return setting.world(wanted, task)
+        return setting.world([_BOXES], task)
 
 
 def pictures(world: World, task: Task, n: int, *, classes: int | None = None) -> Iterator[Case]:
-    """The first ``n`` pictures whose annotated classes are all known to the model; exactly ``classes`` of them, if that is given.
+    """The first ``n`` pictures with an annotated class that the model knows; or with ``classes`` of them exactly, all known.
 
     A data set with an end is taken in its fixed random order. Raises InputError if there is no such picture.
     """
     of = matched(task, world)
     found = 0
     for sample in _samples(world, n):
-        present = sample.present
-        if not present or len(present) != (classes or len(present)) or any(one not in of for one in present):
+        present = [one for one in sample.present if one in of]
+        if not present or classes not in (None, len(present)) or (classes and len(sample.present) != classes):
             continue
         masks = [one for index in present if (one := region_of(sample.of(index), sample.size)) is not None]
         if len(masks) == len(present):
@@ -171,11 +172,19 @@ class Tally:
     def _row(self, key: str, name: str, column: str, seed: int, with_paper: bool) -> Row:
         one = self.summary(name, column, seed)
         found = Row(name, one.mean, one.low, one.high, one.n, one.undefined + self.empty[name, column], column=column)
-        # Names are looked up without their punctuation, and Grad-CAM++ is not Grad-CAM.
-        paper = published(key, name) if with_paper and not name.endswith("+") else None
+        paper = paper_of(key, name) if with_paper else None
         if paper is None:
             return found
         return replace(found, paper=paper.value, source=f"{paper.source}; {paper.model}")
+
+
+def paper_of(key: str, name: str) -> Published | None:
+    """The paper's number of a method. Names are looked up without their punctuation, and Grad-CAM++ is not Grad-CAM.
+
+    >>> paper_of("faithfulness", "gradcam").value, paper_of("faithfulness", "gradcam++")
+    (0.254, None)
+    """
+    return None if name.endswith("+") else published(key, name)
 
 
 def said(one: Summary, unit: str = "") -> str:
@@ -239,12 +248,13 @@ def run(setting: Setting) -> Result:
     n = setting.count(50, 600)
     rng = np.random.default_rng([setting.seed, 4])
     cases = list(pictures(world, task, n, classes=2))
-    names, notes = usable(task, world, METHODS)
+    kept, notes = usable(task, world, tuple(dict.fromkeys((*METHODS, *setting.methods))))
+    names = tuple(str(name) for name in kept)
     newborn = untrained_task(task, setting.seed)
     tally = Tally()
     for done, case in enumerate(cases, 1):
         mapped = every_map(task, case.sample.image, Request(labels=case.labels), names)
-        maps: dict[str, Maps] = {str(name): mapped.maps(str(name)) for name in names}
+        maps: dict[str, Maps] = {name: mapped.maps(name) for name in names}
         maps |= controls_of(mapped, newborn, rng) | {CEILING: ceilings(mapped, case.masks)}
         _score(tally, case, mapped, maps)
         setting.told(done, len(cases))
@@ -261,7 +271,7 @@ def run(setting: Setting) -> Result:
         "they saw; its numbers are theirs.",
         world.title,
         task.name,
-        tally.rows(KEY, METHODS, setting.seed, paper=JUDGE),
+        tally.rows(KEY, names, setting.seed, paper=JUDGE),
         (*controls, *tally.rows(KEY, others, setting.seed)),
         (MASS, JUDGE),
         unit="%",
@@ -288,7 +298,7 @@ def _notes(tally: Tally, seed: int) -> list[str]:
         if any((one, JUDGE) not in tally.values for one in (fine, both)):
             continue
         gains = [tally.ahead(both, fine, column, seed) for column in (JUDGE, MASS)]
-        people = [one.value if (one := published(KEY, name)) is not None else nan for name in (both, fine)]
+        people = [one.value if (one := paper_of(KEY, name)) is not None else nan for name in (both, fine)]
         found.append(
             f"{way(both).title} is ahead of {way(fine).title} by {said(gains[0], '%')} points for the judge and by {said(gains[1], '%')} "
             f"points in mass; in the paper by {people[0] - people[1]:.1f} points for people."

@@ -37,11 +37,11 @@ from vlcam.experiments.discrimination import (
     ceilings,
     controls_of,
     marked,
+    paper_of,
     pictures,
     said,
 )
 from vlcam.experiments.maps import Mapped, every_map
-from vlcam.experiments.published import published
 from vlcam.experiments.results import Result, number
 from vlcam.experiments.setting import Setting
 from vlcam.methods import way
@@ -98,10 +98,10 @@ def run(setting: Setting) -> Result:
     began = time.monotonic()
     task = setting.task("classification")
     world = marked(setting, task)
-    cases = list(pictures(world, task, setting.count(20, 160)))
-    curved = setting.count(8, 160)
-    wanted = METHODS if setting.quick else (*METHODS, *SLOW)
-    kept, notes = usable(task, world, wanted)
+    cases = list(pictures(world, task, setting.count(20, 120)))
+    curved = setting.count(8, 120)
+    wanted = dict.fromkeys((*METHODS, *(() if setting.quick else SLOW), *setting.methods))
+    kept, notes = usable(task, world, [name for name in wanted if name != "occlusion"])
     names = tuple(str(name) for name in kept)
     newborn = untrained_task(task, setting.seed)
     rng = np.random.default_rng([setting.seed, 6])
@@ -116,9 +116,9 @@ def run(setting: Setting) -> Result:
         "Faithfulness to occlusion",
         "Does a map rank the places of a picture as covering them does?",
         f"Spearman's rank correlation of each map with the occlusion map of the same class on {len(cases)} pictures; a square of a sixth "
-        "of the input's shorter side covers it with the mean colour, moving by half of its side. Deletion and insertion: the area under the "
-        f"curve of the most probable class's probability in {STEPS} steps, mean colour and blur as in RISE, on {min(curved, len(cases))} of the "
-        "pictures. Maps that are the same everywhere have no rank and are left out.",
+        "of the input's shorter side covers it with the mean colour, moving by half of its side. Deletion and insertion: the area under "
+        f"the curve of the most probable class's probability in {STEPS} steps, mean colour and blur as in RISE, on "
+        f"{min(curved, len(cases))} of the pictures. Maps that are the same everywhere have no rank and are left out.",
         world.title,
         task.name,
         tally.rows(KEY, names, setting.seed, paper=TOP),
@@ -192,7 +192,7 @@ def _notes(tally: Tally, names: Sequence[str], seed: int) -> list[str]:
     if not ranked:
         return []
     found = [f"The closest to occlusion: {', '.join(f'{way(one).title} {number(means[one])}' for one in ranked[:3])}."]
-    theirs = {name: one.value for name in names if (one := published(KEY, name)) is not None}
+    theirs = {name: one.value for name in names if (one := paper_of(KEY, name)) is not None}
     known = sorted((name for name in theirs if name in ranked), key=lambda name: -theirs[name])
     ours = sorted(known, key=lambda name: -means[name])
     if len(known) > 1:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, final
 
@@ -75,10 +76,12 @@ def gallery(rows: Sequence[Sequence[Panel]], title: str) -> Image.Image:
     below = _LINES * (_TEXT + 4) + _GAP
     heights = [max(one.picture.shape[0] for one in row) + below for row in rows]
     width = 2 * _MARGIN + columns * _SIDE + (columns - 1) * _GAP
-    top = 2 * _MARGIN + _TITLE
+    lines = letters.wrap(title, _TITLE, width - 2 * _MARGIN, _LINES)
+    top = 2 * _MARGIN + len(lines) * (_TITLE + 6)
     sheet = Image.new("RGB", (width, top + sum(heights) + _MARGIN), _PAPER)
     pen = ImageDraw.Draw(sheet)
-    pen.text((_MARGIN, _MARGIN), letters.fit(title, _TITLE, width - 2 * _MARGIN), _INK, letters.font(_TITLE))
+    for number, line in enumerate(lines):
+        pen.text((_MARGIN, _MARGIN + number * (_TITLE + 6)), line, _INK, letters.font(_TITLE))
     for row, height in zip(rows, heights, strict=True):
         for place, one in enumerate(row):
             left = _MARGIN + place * (_SIDE + _GAP)
@@ -106,7 +109,7 @@ def _outline(pen: ImageDraw.ImageDraw, box: Sequence[int], colour: tuple[int, ..
     left, top, right, bottom = box
     right, bottom = max(left, right - 1), max(top, bottom - 1)
     corners = [(left, top), (right, top), (right, bottom), (left, bottom), (left, top)]
-    for (x0, y0), (x1, y1) in zip(corners, corners[1:], strict=False):
+    for (x0, y0), (x1, y1) in pairwise(corners):
         length = max(abs(x1 - x0), abs(y1 - y0))
         pieces = range(0, length + 1, 12) if dashed else (0,)
         for start in pieces:

@@ -1,8 +1,8 @@
 """What a word really rests on: the scene drawn again without each thing in turn, and whether a map's mass ranks the things alike.
 
 A mask says where the generator put a thing, not that the model used it (see FunnyBirds, Hesse et al. 2023, arXiv 2308.06248, and BAM,
-Yang and Kim 2019, arXiv 1907.09701). So the scene is drawn again without thing j: the background, the light and all other things stay as they
-were. The change of a word's score is the effect of the thing,
+Yang and Kim 2019, arXiv 1907.09701). So the scene is drawn again without thing j: the background, the light and all other things stay as
+they were. The change of a word's score is the effect of the thing,
 
     effect_j = y(scene) - y(scene without j),
 

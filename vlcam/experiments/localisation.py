@@ -25,7 +25,6 @@ from vlcam.experiments.classes import FRAME, SMOOTHED, Looked, matched, usable, 
 from vlcam.experiments.controls import CONTROLS, Controls
 from vlcam.experiments.gallery import Panel, panel, save_gallery
 from vlcam.experiments.lines import compared, percent_row
-from vlcam.experiments.maps import Way
 from vlcam.experiments.published import NUMBERS
 from vlcam.experiments.results import Result, Row
 from vlcam.experiments.setting import Setting
@@ -98,17 +97,17 @@ def run(setting: Setting) -> Result:
     began = time.monotonic()
     task = setting.task("classification")
     world = setting.world(("boxes",), task)
-    wanted: list[Way] = [*PAPERS, *OTHERS, *(() if setting.quick else MORE), "cam"]
+    wanted = [*PAPERS, *OTHERS, *(() if setting.quick else MORE), *setting.methods, "cam"]
     ways, notes = usable(task, world, wanted)
     other = cam_task(setting) if "cam" not in ways else None
     n = setting.count(30, 300)
-    scored = {name: Scored() for name in (*map(str, ways), "cam") if name in ways or other is not None}
+    scored = {name: Scored() for name in dict.fromkeys((*ways, *(["cam"] if other else [])))}
     controls = {name: Scored() for name in ("whole picture", *CONTROLS)}
     blind = Controls(task, setting.seed)
     examples: list[list[Panel]] = []
     samples = world.samples(n)
     for look in walk(task, samples, matched(task, world), ways):
-        for name in map(str, ways):
+        for name in ways:
             scored[name].add(look, look.heat(name, look.frame))
         for name, heats in blind.heats(look, look.frame).items():
             controls[name].add(look, heats)

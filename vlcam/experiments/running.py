@@ -4,14 +4,14 @@ Each is a module with ``run(setting)`` that returns a :class:`vlcam.experiments.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 from typing import Final, final
 
-from vlcam.contracts import InputError, VlcamError
+from vlcam.contracts import InputError
 from vlcam.experiments.chart import save_chart
 from vlcam.experiments.results import Result, save
 from vlcam.experiments.setting import Setting
@@ -95,15 +95,6 @@ def _numbers(text: str) -> set[int]:
 
 def _keys() -> str:
     return ", ".join(f"{one.number} {one.key}" for one in EXPERIMENTS)
-
-
-def run_all(experiments: Sequence[Experiment], setting: Setting) -> Iterator[Ran]:
-    """Run experiments one after the other; one that the data or the model don't suit says why, and the others go on."""
-    for experiment in experiments:
-        try:
-            yield Ran(experiment, run_one(experiment, setting))
-        except VlcamError as error:
-            yield Ran(experiment, why=str(error))
 
 
 def run_one(experiment: Experiment, setting: Setting) -> Result:

@@ -25,13 +25,17 @@ class Setting:
     """How the experiments of one call are to run.
 
     ``data`` is the folder of a data set (None: the bundled world), ``model`` what is explained (a name for :func:`vlcam.load`; None: the
-    bundled models), ``rival`` a weaker model to compare it with. ``quick`` takes fewer pictures. ``out`` is where figures go (None:
-    nowhere). ``progress`` is called with (done, all) in pictures. ``opened`` keeps models from one experiment to the next.
+    bundled models), ``rival`` a weaker model to compare it with. ``methods`` are names of further methods to compare, of your own too
+    (:func:`vlcam.methods.register`). ``quick`` takes fewer pictures. ``out`` is where figures go (None:
+    nowhere). ``progress`` is called with (done, all) in pictures. ``arch`` is the architecture of a ``model`` that is a state dict.
+    ``opened`` keeps models from one experiment to the next.
     """
 
     data: Path | None = None
     model: str | None = None
     rival: str | None = None
+    methods: tuple[str, ...] = ()
+    arch: str | None = None
     quick: bool = False
     seed: int = 0
     out: Path | None = None
@@ -75,5 +79,5 @@ class Setting:
     def _open(self, name: str, kind: Kind) -> Task:
         known = f"{kind} {name}"
         if known not in self.opened:
-            self.opened[known] = load(name, task=kind)
+            self.opened[known] = load(name, task=kind, arch=self.arch if name == self.model else None)
         return self.opened[known]

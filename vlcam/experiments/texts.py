@@ -1,8 +1,8 @@
 """Experiment 11: do the textual explanations say what is in the picture?
 
-Selvaraju et al. (arXiv 1610.02391, on textual explanations) name the neurons of the last convolutional layer by Network Dissection, rank them
-by the mean gradient alpha, and show for some Places365 photos the names of the five with the largest and the five with the smallest
-alpha. They give no number. Where the content of a picture is known a text can be right or wrong, so here it is counted
+Selvaraju et al. (arXiv 1610.02391, on textual explanations) name the neurons of the last convolutional layer by Network Dissection, rank
+them by the mean gradient alpha, and show for some Places365 photos the names of the five with the largest and the five with the
+smallest alpha. They give no number. Where the content of a picture is known a text can be right or wrong, so here it is counted
 (:mod:`vlcam.scenes.textual`): which names it says are there, which of them are, which are beside the point, and whether names speak for and
 against the target as the words' meaning has it.
 
@@ -91,10 +91,11 @@ def run(setting: Setting) -> Result:
         KEY,
         "Textual explanations",
         "Do the names of the neurons behind a class, a word or an answer say what is in the picture?",
-        f"Classes that the classifier predicts, words of the captioner's own captions and answers to {_QUESTIONS} questions, on {n} scenes: "
-        f"{len(cases)} texts. precision: of the names said to be there, those that are; recall: of what is there and has a name, what is "
-        "told; hallucination (less is better): names said to be there that neither are nor share a word with the target; distractors (less "
-        "is better): true names beside the point; sign accuracy: names whose sign agrees with the words' meaning. Intervals are over scenes.",
+        f"Classes that the classifier predicts, words of the captioner's own captions and answers to {_QUESTIONS} questions, on {n} "
+        f"scenes: {len(cases)} texts. precision: of the names said to be there, those that are; recall: of what is there and has a "
+        "name, what is told; hallucination (less is better): names said to be there that neither are nor share a word with the "
+        "target; distractors (less is better): true names beside the point; sign accuracy: names whose sign agrees with the words' "
+        "meaning. Intervals are over scenes.",
         "generated scenes (test split) with exact content",
         ", ".join(task.name for task in tasks.values()),
         tuple(rows),
@@ -167,7 +168,7 @@ def _notes(rows: Sequence[Row], controls: Sequence[Row]) -> list[str]:
         best = (max if good == "higher" else min)(rivals, key=lambda one: one.value)
         apart = own.low > best.high if good == "higher" else own.high < best.low
         notes.append(
-            f"{measure.capitalize()}: by contribution {own.value:.1f} %, by alpha as in the paper {paper.value:.1f} %; the best control has "
-            f"{best.value:.1f} % ({best.name}), which is {'' if apart else 'not '}clearly worse than the first."
+            f"{measure.capitalize()}: by contribution {own.value:.1f} %, by alpha as in the paper {paper.value:.1f} %; the best control "
+            f"has {best.value:.1f} % ({best.name}), which is {'' if apart else 'not '}clearly worse than the first."
         )
     return notes

@@ -40,12 +40,12 @@ from vlcam.experiments.discrimination import (
     ceilings,
     controls_of,
     marked,
+    paper_of,
     pictures,
     said,
     won,
 )
 from vlcam.experiments.maps import every_map
-from vlcam.experiments.published import published
 from vlcam.experiments.results import Result, Row, number
 from vlcam.experiments.samples import World
 from vlcam.experiments.scenes_world import scenes
@@ -70,7 +70,7 @@ FALL: Final = 69.20 / 79.09
 """How much weaker the paper's weaker model was: AlexNet's mAP as a part of VGG-16's, both on VOC 2007."""
 
 _LEAST, _MOST, _STEPS = 0.05, 4.0, 6
-_LOOKED_AT: Final = 4
+_LOOKED_AT: Final = 10
 """How many times as many pictures are looked at as are wanted."""
 
 
@@ -157,7 +157,7 @@ def run(setting: Setting) -> Result:
     n = setting.count(60, 600)
     rng = np.random.default_rng([setting.seed, 5])
     found, right = _agreed(world, strong, weak, n)
-    kept, notes = usable(strong, world, METHODS)
+    kept, notes = usable(strong, world, tuple(dict.fromkeys((*METHODS, *setting.methods))))
     both, more = usable(weak, world, kept)
     names = tuple(str(name) for name in both)
     newborn = untrained_task(strong, setting.seed)
@@ -290,7 +290,7 @@ def _notes(tally: Tally, names: tuple[str, ...], seed: int) -> list[str]:
             f"{way(name).title} of the stronger model has {sure} of its mass on the thing: {said(gain[0], '%')} points ahead, and "
             f"{said(gain[1], '%')} points in pointing."
         )
-    people = [(way(name).title, one.value) for name in names if (one := published(KEY, name)) is not None]
+    people = [(way(name).title, one.value) for name in names if (one := paper_of(KEY, name)) is not None]
     if people:
         listed = ", ".join(f"{title} {number(value)}" for title, value in people)
         found.append(

@@ -1,9 +1,9 @@
 """Which words of a caption are about what can be seen in it, and where: for scenes as their generator says, for photos by category.
 
-Selvaraju et al. (arXiv 1610.02391, IJCV version) mapped 830 visual words by hand to COCO's 80 categories; their table was not published. Here a
-word is about a category if it is its name, a synonym or a plural of it, or a narrower word ("puppy", "woman", "motorbike") by the table of
-:mod:`vlcam.neurons.synonyms`; names of up to three words ("traffic light", "hot dog") are looked for first and belong to their last
-word. A word that fits several categories, or none, isn't scored, nor is one whose category nobody outlined in the photo.
+Selvaraju et al. (arXiv 1610.02391, IJCV version) mapped 830 visual words by hand to COCO's 80 categories; their table was not published.
+Here a word is about a category if it is its name, a synonym or a plural of it, or a narrower word ("puppy", "woman", "motorbike") by the
+table of :mod:`vlcam.neurons.synonyms`; names of up to three words ("traffic light", "hot dog") are looked for first and belong to their
+last word. A word that fits several categories, or none, isn't scored, nor is one whose category nobody outlined in the photo.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,7 +32,9 @@ def visual_words(words: Sequence[str], labels: Sequence[str]) -> dict[int, int]:
     place = 0
     while place < len(words):
         for many in range(min(_LONGEST, len(words) - place), 0, -1):
-            category = _category(" ".join(words[place : place + many]).lower(), tuple(labels))
+            here = words[place : place + many]
+            whole = all(any(one.isalnum() for one in word) for word in here)  # no name goes on after a comma
+            category = _category(" ".join(here).lower(), tuple(labels)) if whole else None
             if category is not None:
                 found[place + many - 1] = category
                 place += many

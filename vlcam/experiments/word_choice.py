@@ -18,6 +18,9 @@ from vlcam.metrics.summary import Summary, summarise
 DECIDING: Final = (POINTING, MASS, F1, TOP)
 """The measures whose mean decides."""
 
+ENOUGH: Final = 10
+"""Scenes in each half that a pair has to be measured on to take part: of fewer, bootstrap intervals are too narrow to be believed."""
+
 
 @final
 @dataclass(frozen=True)
@@ -72,16 +75,16 @@ def compare(
 def choose(
     scores: Scores, names: Sequence[str], default: str, kinds: Sequence[str], *, seed: int = 0
 ) -> Verdict | None:
-    """The pair that is best on the even scenes, measured on the odd ones; None with fewer than two scenes of each.
+    """The pair that is best on the even scenes, measured on the odd ones; None if no pair was measured on :data:`ENOUGH` of each.
 
-    The default itself is among the candidates; of equals the first counts. A candidate needs two even scenes and two odd ones.
+    The default itself is among the candidates; of equals the first counts.
     """
     even = [scene for scene in scores.things if scene % 2 == 0]
     odd = [scene for scene in scores.things if scene % 2 == 1]
     found = []
     for name in dict.fromkeys((default, *names)):
         first = overall(scores, name, default, kinds, even)
-        if len(first) > 1 and len(overall(scores, name, default, kinds, odd)) > 1:
+        if min(len(first), len(overall(scores, name, default, kinds, odd))) >= ENOUGH:
             found.append((fmean(first), name))
     if not found:
         return None

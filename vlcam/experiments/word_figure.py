@@ -21,11 +21,14 @@ _GAP, _HEAD, _LEFT, _TEXT = 6, 30, 210, 20
 _PAPER, _INK, _RED = (255, 255, 255), (28, 27, 25), (176, 32, 32)
 
 
-def draw_words(scene: Scene, captioner: Captioning, path: Path) -> None:
-    """Write the picture; wrong words are red and marked with a star. Raises InputError for a caption outside the grammar, or no place."""
+def draw_words(scene: Scene, captioner: Captioning, path: Path) -> bool:
+    """Write the picture; wrong words are red and have a star. False for a caption outside the grammar, which nobody can judge.
+
+    Raises InputError if the file can't be written.
+    """
     spoken = said(scene, captioner)
     if spoken is None:
-        raise InputError(f"the caption that {captioner.name} gave the scene is outside the grammar; take another scene")
+        return False
     many = len(spoken.words)
     mapped = every_map(WordTargets(captioner), scene.image(), Request(ids=spoken.ids), ["gradcam"])
     heat = to_photo(mapped.maps("gradcam"), mapped.geometry, size=(SIDE, SIDE))
@@ -51,3 +54,4 @@ def draw_words(scene: Scene, captioner: Captioning, path: Path) -> None:
         out.save(path, "PNG")
     except OSError as error:
         raise InputError(f"{str(path)!r} can't be written: {error.strerror or error}; give another place") from error
+    return True

@@ -29,7 +29,7 @@ from vlcam.tasks.captioning import Captioning
 WRONG: Final = "wrong words"
 CONTENT: Final = ("colour words", "shape words", "size words", "texture words")
 POINTING, MASS, OBJ, FUNC, F1 = "pointing", "mass", "Obj-IoU", "Func-IoU", "F1-IoU"
-TOP, RANK, OWN = "removal: top-1", "removal: rank", "removal of own score: top-1"
+TOP, RANK, OWN = "top-1", "rank", "own top-1"
 COLUMNS: Final = (POINTING, MASS, F1, TOP, RANK, OBJ, FUNC, OWN)
 WHOLE: Final = (OBJ, FUNC, F1)
 """Measures of a whole caption; the others are of a word."""
@@ -68,6 +68,7 @@ class Scores:
         self, name: str, column: str, kinds: Sequence[str], scenes: Sequence[int] | None = None
     ) -> dict[tuple[int, ...], float]:
         """The values of one measure, of words of some kinds (measures of captions are of all words), by scene and place."""
+        found: dict[tuple[int, ...], float]
         if column in WHOLE:
             found = {(scene,): values[column] for scene, values in self.captions.get(name, {}).items()}
         else:
@@ -114,7 +115,7 @@ def said(scene: Scene, captioner: Captioning) -> Said | None:
         words,
         caption.token_ids,
         tuple(WRONG if gone else kind for kind, gone in zip(kinds, lost, strict=True)),
-        tuple(_union(shown, these) for these in meant),
+        tuple(None if kind == FUNCTION else _union(shown, these) for kind, these in zip(kinds, meant, strict=True)),
         shown,
     )
 

@@ -18,13 +18,11 @@ from vlcam.experiments.controls import untrained_task
 from vlcam.experiments.interventions import LEAST, chance
 from vlcam.experiments.results import Result, Row, row
 from vlcam.experiments.setting import Setting
-from vlcam.experiments.word_choice import Verdict, choose, compare
+from vlcam.experiments.word_choice import DECIDING, ENOUGH, Verdict, choose, compare
 from vlcam.experiments.word_figure import draw_words
 from vlcam.experiments.word_grounding import (
     COLUMNS,
     CONTROLS,
-    POINTING,
-    TOP,
     WHOLE,
     WRONG,
     Scores,
@@ -74,10 +72,10 @@ def run(setting: Setting) -> Result:
     names = [name for name in scores.words if name not in CONTROLS]
     fast = [name for name in names if isinstance(way(name.split(":")[0]), Method)]
     best, quickest = (choose(scores, these, DEFAULT, ABOUT, seed=setting.seed) for these in (names, fast))
-    figures = ()
+    figures: tuple[str, ...] = ()
     if setting.out is not None:
-        figures = (f"16-{KEY}.png",)
-        draw_words(make(0, "test"), captioner, setting.out / figures[0])
+        name = f"16-{KEY}.png"
+        figures = (name,) if draw_words(make(0, "test"), captioner, setting.out / name) else ()
     shown = dict.fromkeys((DEFAULT, *(one.name for one in (best, quickest) if one is not None)))
     return Result(
         16,
@@ -86,9 +84,9 @@ def run(setting: Setting) -> Result:
         "Which target and which method ground a word best: on the masks of its things, and in what its removal does?",
         f"The captioner's own captions of {judged} scenes; words that are true and about things, unless a row says otherwise. pointing: "
         "the map's highest point lies on the word's things, without tolerance; mass: the positive part of the map on them; Obj-, Func- and "
-        "F1-IoU of whole captions, maps split by Otsu's threshold (TAM). removal: the scene is drawn again without each thing in turn; "
+        "F1-IoU of whole captions, maps split by Otsu's threshold (TAM). Then the scene is drawn again without each thing in turn: "
         "top-1 says whether the thing with most of the map is the one whose removal lowers the word's log-probability most, rank is "
-        f"Spearman's correlation over the things, both for words of which some removal takes {LEAST} nats; 'of own score' takes the "
+        f"Spearman's correlation over the things, both for words of which some removal takes {LEAST} nats; own top-1 takes the "
         f"explained scalar's fall instead. Targets: {', '.join(TARGETS)} (z less the log-sum-exp, or the mean, of the logits of the other "
         "words of its kind). Intervals are over scenes.",
         "generated scenes (test split) with exact masks",
@@ -137,7 +135,7 @@ def _rows(scores: Scores, name: str, title: str, kinds: Sequence[str], columns: 
     for column in columns:
         values = scores.of(name, column, kinds)
         one = summarise(list(values.values()), seed=seed, clusters=[where[0] for where in values])
-        if values:
+        if one.n:
             found.append(row(KEY, title, one.mean, one.low, one.high, one.n, column=column, undefined=one.undefined))
     return found
 
@@ -171,35 +169,38 @@ def _notes(
     found = []
     for verdict, among in ((best, "all pairs"), (quickest, "the pairs that take one run")):
         if verdict is None:
-            found.append(f"Too few scenes to choose the best of {among}.")
+            found.append(
+                f"Too few scenes to choose the best of {among}: fewer than {ENOUGH} in each half. Run it without --quick."
+            )
         elif verdict.name == DEFAULT:
             found.append(f"Of {among}, the default ({DEFAULT}) is the best on the even scenes.")
         else:
             found.append(
-                f"Of {among}, {verdict.name} is the best on the even scenes; on the odd ones its mean of {', '.join(_short())} is that of "
-                f"the default ({DEFAULT}) {_signed(verdict.overall)}: {_said(verdict)}. By measure: {_measures(verdict)}."
+                f"Of {among}, {verdict.name} is the best on the even scenes; on the odd ones its mean of {', '.join(DECIDING)} differs "
+                f"from that of the default ({DEFAULT}) by {_signed(verdict.overall)}: {_said(verdict)}. By measure: {_measures(verdict)}."
             )
     every = {one: compare(scores, pair("gradcam", one), DEFAULT, ABOUT, seed=seed) for one in TARGETS[1:]}
     targets = "; ".join(f"{name}: {_signed(one.overall)} ({_measures(one)})" for name, one in every.items())
     found.append(f"With Grad-CAM, instead of the log-probability, on all scenes, paired: {targets}.")
+    runs = [one for one in CHEAP if isinstance(way(one), Method) and pair(one, TARGETS[0]) in names][1:]
+    others = {one: compare(scores, pair(one, TARGETS[0]), DEFAULT, ABOUT, seed=seed) for one in runs}
+    methods = "; ".join(f"{name}: {_signed(one.overall)} ({_measures(one)})" for name, one in others.items())
+    if others:
+        found.append(f"With the log-probability, instead of Grad-CAM, in the same way: {methods}.")
     wrong = sum(kind == WRONG for kind in scores.kinds.values())
     found.append(
         f"{n - judged} of {n} captions were outside the grammar. {wrong} of {len(scores.kinds)} words were wrong; they have rows of their "
-        f"own, on the things that the rest of their phrase is about. By luck, removal: top-1 is {chance(list(scores.things.values())):.2f}."
+        f"own, on the things that the rest of their phrase is about. By luck, top-1 is {chance(list(scores.things.values())):.2f}."
     )
     few = [name for name in names if len(scores.captions[name]) < judged]
-    methods = ", ".join(dict.fromkeys(name.split(":")[0] for name in few))
+    costly = ", ".join(dict.fromkeys(name.split(":")[0] for name in few))
     if few:
-        found.append(f"Because of their cost, {methods} were measured on the first scenes only; see n.")
+        found.append(f"Because of their cost, {costly} were measured on the first scenes only; see n.")
     found.append(
         "Without tolerance, gradients of pixels (gradient, guided-gradcam) often peak on an outline's outer side, which pointing counts as "
         "a miss. The paper has no such table."
     )
     return found
-
-
-def _short() -> tuple[str, ...]:
-    return POINTING, "mass", "F1-IoU", TOP
 
 
 def _measures(verdict: Verdict) -> str:

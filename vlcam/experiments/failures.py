@@ -1,0 +1,243 @@
+"""Experiment 7: what a model looked at when it was wrong.
+
+Selvaraju et al. 2017 (arXiv 1610.02391, on failure modes) show maps of the class that VGG-16 predicted and of the true class for photos
+that it got wrong: seemingly unreasonable predictions have reasonable explanations. Here that is counted. A *wrong* class is said but isn't
+there, a *missed* class is there but isn't said; of each, where does the highest point of its map lie, and how much of the map? What a
+model says is its best class, or, if it is multi-label, every class that it finds likelier than not.
+
+The bundled classifier is hardly ever wrong on scenes like those it was trained on, so it gets scenes with pairs of colour and shape that it
+never saw. There a thing can share a wrong class's colour, or its shape. Each share has its chance beside it: the part of the picture that
+such things cover. A class that a model is sure not to see often has no evidence for it, and so an empty map; the counterfactual map (the
+paper's eq. for ``-dy/dA``) of a missed class says where what speaks against it lies.
+"""
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, final
+
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from vlcam.experiments.classes import TOP, Looked, matched, region_of, usable, walk
+from vlcam.experiments.controls import CONTROLS, Controls
+from vlcam.experiments.gallery import Panel, panel, save_gallery
+from vlcam.experiments.lines import percent_row
+from vlcam.experiments.results import Result, Row
+from vlcam.experiments.samples import Thing, World
+from vlcam.experiments.scenes_world import scenes
+from vlcam.experiments.setting import Setting
+from vlcam.metrics import pointing_game, relevance_mass, summarise
+from vlcam.scenes.record import UNSEEN_PAIRS
+
+NUMBER: Final = 7
+KEY: Final = "failures"
+WAYS: Final = ("gradcam", "guided-gradcam", "counterfactual")
+COLUMNS: Final = ("points at it", "mass on it", "its area")
+LIKELY: Final = 0.5
+NEVER: Final = tuple(" ".join(pair) for pair in UNSEEN_PAIRS)
+"""Classes of the bundled classifier that are in no scene it was trained on."""
+THING: Final = "wrong class: a thing"
+ITSELF: Final = "missed class: its thing"
+AGAINST: Final = "missed class, against it: its thing"
+_CONTROLLED: Final = (THING, ITSELF)
+_EXAMPLES: Final = 5
+
+
+@final
+@dataclass(frozen=True)
+class Shares:
+    """Where the maps of one kind of class lie, one value for each class: whether they point there, their mass there, and the area."""
+
+    points: list[float] = field(default_factory=list)
+    mass: list[float] = field(default_factory=list)
+    area: list[float] = field(default_factory=list)
+    photos: list[int] = field(default_factory=list)
+
+    def add(
+        self, number: int, heat: Float[Tensor, "height width"], region: Bool[Tensor, "mask_height mask_width"] | None
+    ) -> None:
+        """Add one map; where there is no such region, it neither points there nor lies there."""
+        self.points.append(0.0 if region is None else pointing_game(heat, region))
+        empty = not bool((heat > 0).any())
+        self.mass.append(math.nan if empty else 0.0 if region is None else relevance_mass(heat, region))
+        self.area.append(0.0 if region is None else float(region.float().mean()))
+        self.photos.append(number)
+
+    def rows(self, name: str, seed: int, *, area: bool = True) -> list[Row]:
+        """The rows of the measures, in percent."""
+        parts = (self.points, self.mass, self.area)[: 3 if area else 2]
+        found = [summarise(values, seed=seed, clusters=self.photos) for values in parts]
+        return [percent_row(KEY, name, one, column=column) for column, one in zip(COLUMNS, found, strict=False)]
+
+
+@final
+@dataclass(frozen=True)
+class Verdict:
+    """What a model said of one photo: classes that are there and said, said but not there, there but not said."""
+
+    right: tuple[int, ...]
+    wrong: tuple[int, ...]
+    missed: tuple[int, ...]
+
+
+def judged(look: Looked, *, several: bool) -> Verdict:
+    """Compare what is said with what is there; ``several``: every class likelier than not is said, else the best one."""
+    said = look.predicted[:1]
+    if several:
+        likely = [(one, look.mapped.targets[look.place(one)].probability) for one in (*look.predicted, *look.present)]
+        said = tuple(dict.fromkeys(one for one, p in likely if p is not None and p > LIKELY))
+    right = tuple(one for one in said if one in look.present)
+    wrong = tuple(one for one in said if one not in look.present)
+    if not several and right:  # a model that names one thing has missed nothing if it named one that is there
+        return Verdict(right, wrong, ())
+    return Verdict(right, wrong, tuple(one for one in look.present if one not in said))
+
+
+def regions(look: Looked, verdict: Verdict, wrong: int) -> dict[str, Bool[Tensor, "height width"] | None]:
+    """The places where the map of a wrong class might lie, by the name of the row; things of unknown classes count, too."""
+    every = look.sample.things
+    missed = [thing for one in verdict.missed for thing in look.things(one)]
+    found: dict[str, Sequence[Thing]] = {THING: every, "wrong class: a missed thing": missed}
+    if look.sample.scene is not None:
+        colour, shape = look.label(wrong).split()
+        pairs = [(thing, *thing.label.split()) for thing in every]
+        found["wrong class: a thing of its colour"] = [thing for thing, one, _ in pairs if one == colour]
+        found["wrong class: a thing of its shape"] = [thing for thing, _, one in pairs if one == shape]
+    return {name: region_of(things, look.sample.size) for name, things in found.items()}
+
+
+def run(setting: Setting) -> Result:
+    """Experiment 7 on scenes with unseen pairs, or on a data set with boxes (or masks) and a classifier of its classes."""
+    began = time.monotonic()
+    task = setting.task("classification")
+    world: World = scenes("unseen") if setting.data is None else setting.world(("boxes",), task)
+    several = getattr(task, "activation", "softmax") == "sigmoid"
+    ways, notes = usable(task, world, WAYS)
+    n = setting.count(80, 600)
+    found: dict[str, Shares] = {}
+    blind = Controls(task, setting.seed)
+    controls = {f"{what}, {name}": Shares() for what in _CONTROLLED for name in CONTROLS}
+    verdicts: list[Verdict] = []
+    examples: list[list[Panel]] = []
+    alike, never = [0, 0, 0], 0
+    for look in walk(task, world.samples(n), matched(task, world), ways, top=TOP):
+        verdict = judged(look, several=several)
+        verdicts.append(verdict)
+        heats = {name: look.heat(name) for name in ways}
+        every = blind.heats(look) if verdict.wrong or verdict.missed else {}
+        for name in ways:
+            if name != "counterfactual":
+                _add(found, "" if name == "gradcam" else f", {name}", look, verdict, heats[name])
+        for index in verdict.missed:
+            own = found.setdefault(AGAINST, Shares())
+            own.add(look.number, heats["counterfactual"][look.place(index)], look.region(index))
+        for name, maps in every.items():
+            _add(controls, f", {name}", look, verdict, maps, only=_CONTROLLED)
+        for number, count in enumerate(_alike(look, verdict)):
+            alike[number] += count
+        if setting.data is None and setting.model is None:
+            never += sum(look.label(one) in NEVER for one in verdict.missed)
+        if setting.out is not None and verdict.wrong and verdict.missed and len(examples) < _EXAMPLES:
+            examples.append(_example(look, verdict, heats))
+        setting.told(look.number + 1, n)
+    figures: tuple[str, ...] = ()
+    if setting.out is not None:
+        title = "Grad-CAM of a class that was said wrongly, of one that was missed, and what spoke against that"
+        figures = save_gallery(examples, title, setting.out / f"{NUMBER:02d}-{KEY}.png")
+    return Result(
+        NUMBER,
+        KEY,
+        "Failure modes",
+        "When the model is wrong, do the maps show what it took for what, and where the true thing is?",
+        ("Said is every class likelier than not. " if several else "Said is the best class. ")
+        + "Of each class that is said but not there (wrong), there but not said (missed), or both (right): does the highest point of its "
+        "map lie on such a thing, how much of the map does, and how much of the picture do such things cover (chance)? All shares of wrong "
+        "classes are of all of them, also where no such thing is in the picture. Intervals are over pictures.",
+        world.title,
+        task.name,
+        tuple(one for name, each in found.items() for one in each.rows(name, setting.seed)),
+        tuple(
+            one for name, each in controls.items() if each.photos for one in each.rows(name, setting.seed, area=False)
+        ),
+        COLUMNS,
+        "%",
+        headline=THING,
+        notes=(*_notes(found, verdicts, alike, never), *notes),
+        seconds=time.monotonic() - began,
+        figures=figures,
+    )
+
+
+def _add(
+    found: dict[str, Shares],
+    suffix: str,
+    look: Looked,
+    verdict: Verdict,
+    heats: Float[Tensor, "targets height width"],
+    only: Sequence[str] = (),
+) -> None:
+    """Add a photo's maps to the shares of every row; ``only`` some of them for controls."""
+    of = [(name, one, region) for one in verdict.wrong for name, region in regions(look, verdict, one).items()]
+    of += [(ITSELF, one, look.region(one)) for one in verdict.missed]
+    of += [("right class: its thing", one, look.region(one)) for one in verdict.right]
+    for name, index, region in of:
+        if only and (name not in only or (name == THING and suffix == ", ceiling")):
+            continue  # a class that isn't there has no true mask
+        found.setdefault(name + suffix, Shares()).add(look.number, heats[look.place(index)], region)
+
+
+def _alike(look: Looked, verdict: Verdict) -> tuple[int, int, int]:
+    """Of generated scenes: the wrong classes where a thing was missed, and those of its colour and of its shape."""
+    if look.sample.scene is None or not verdict.missed:
+        return 0, 0, 0
+    missed = [look.label(one).split() for one in verdict.missed]
+    wrong = [look.label(one).split() for one in verdict.wrong]
+    colours = sum(any(one[0] == other[0] for other in missed) for one in wrong)
+    return len(wrong), colours, sum(any(one[1] == other[1] for other in missed) for one in wrong)
+
+
+def _notes(found: dict[str, Shares], verdicts: Sequence[Verdict], alike: Sequence[int], never: int) -> list[str]:
+    wrong, missed = (sum(len(getattr(one, kind)) for one in verdicts) for kind in ("wrong", "missed"))
+    some = sum(bool(one.wrong or one.missed) for one in verdicts)
+    told = [f"Of {len(verdicts)} pictures {some} have a mistake: {wrong} wrong and {missed} missed classes."]
+    if alike[0]:
+        told.append(
+            f"Of {alike[0]} wrong classes in pictures where a thing was missed, {alike[1]} have the colour and {alike[2]} the shape of a "
+            "missed one."
+        )
+    if THING in found:
+        told.append(
+            f"Maps of wrong classes point at a thing in {_mean(found[THING]):.1f} % of cases, and at one that was missed in "
+            f"{_mean(found['wrong class: a missed thing']):.1f} %."
+        )
+    if ITSELF in found:
+        empty = sum(math.isnan(one) for one in found[ITSELF].mass)
+        told.append(
+            f"Of {missed} maps of missed classes {empty} are empty; {_mean(found[ITSELF]):.1f} % point at their thing, and of the maps of "
+            f"what speaks against them {_mean(found[AGAINST]):.1f} % do."
+        )
+    if never:
+        told.append(f"{never} of the missed classes are pairs that the classifier was trained never to say.")
+    return told
+
+
+def _mean(shares: Shares) -> float:
+    return 100 * sum(shares.points) / len(shares.points)
+
+
+def _example(look: Looked, verdict: Verdict, heats: Mapping[str, Float[Tensor, "targets height width"]]) -> list[Panel]:
+    """A photo with its missed things, the map of a wrong class, that of a missed one, and the evidence against that."""
+    wrong, missed = verdict.wrong[0], verdict.missed[0]
+    boxes = [thing.box for one in verdict.missed for thing in look.things(one)]
+    found = [panel(look.sample.image, f"missed: {', '.join(look.label(one) for one in verdict.missed)}", true=boxes)]
+    for what, index, name in (
+        ("said", wrong, "gradcam"), ("missed", missed, "gradcam"), ("against", missed, "counterfactual")
+    ):  # fmt: skip
+        heat = heats[name][look.place(index)]
+        p = look.mapped.targets[look.place(index)].probability
+        sure = "" if p is None else f", p = {p:.2f}"
+        empty = "" if bool((heat > 0).any()) else " (empty map)"
+        found.append(panel(look.sample.image, f"{what}: {look.label(index)}{sure}{empty}", heat, true=boxes))
+    return found

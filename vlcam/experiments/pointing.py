@@ -1,0 +1,234 @@
+"""Experiment 3: the pointing game, and the Grad-CAM paper's variant with recall; Grad-CAM against c-MWP.
+
+The game of Zhang et al. 2016 (arXiv 1608.00507): each class in the picture has a map, whose highest point hits if it lies on a thing of
+that class; the score is the mean over classes. On real photos 15 pixels beside it are near enough, as in TorchRay's benchmark (Fong et
+al. 2019, arXiv 1910.08485); generated scenes of 96 pixels are played exactly.
+
+Selvaraju et al. 2017 (arXiv 1610.02391) note that this says nothing about classes that aren't there. In their game the model's five best
+classes have maps; one whose maximum is below a threshold declines to point, which is right for a class that isn't in the picture and
+wrong for one that is. The maps must not be scaled, and the threshold, which the paper doesn't give, is chosen on pictures that aren't
+scored. The class's score itself could decline, too: that is the control "its score declines".
+"""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final, final
+
+import numpy as np
+from jaxtyping import Float
+from torch import Tensor
+
+from vlcam.contracts import Task
+from vlcam.experiments.cam_model import cam_task
+from vlcam.experiments.classes import SMOOTHED, TOP, Looked, check_held_out, held_out, matched, usable, walk
+from vlcam.experiments.controls import CONTROLS, Controls
+from vlcam.experiments.lines import compared, percent_row
+from vlcam.experiments.published import published
+from vlcam.experiments.results import Result, Row
+from vlcam.experiments.setting import Setting
+from vlcam.metrics import (
+    TOLERANCE,
+    Pointed,
+    choose_threshold,
+    is_hit,
+    pointed,
+    pointing_game,
+    recall_score,
+    summarise,
+    summarise_by,
+)
+
+NUMBER: Final = 3
+KEY: Final = "pointing"
+WAYS: Final = ("gradcam", "c-mwp", "gradient", "guided-backprop", "guided-gradcam", "layercam", "gradcam++")
+MORE: Final = ("mwp", "deconvnet", "hirescam", "eigen-cam")
+"""Of a full run only."""
+COLUMNS: Final = ("recall", "pointing", "points at present", "declines absent")
+SCORE: Final = "its score declines"
+_RESAMPLES: Final = 1000
+
+
+@final
+@dataclass(frozen=True)
+class Played:
+    """One method's games. ``hits`` are of the classes in the pictures, ``points`` of the classes that were predicted."""
+
+    hits: list[float] = field(default_factory=list)
+    classes: list[int] = field(default_factory=list)
+    photos: list[int] = field(default_factory=list)
+    points: list[Pointed] = field(default_factory=list)
+    owners: list[int] = field(default_factory=list)
+    empty: list[int] = field(default_factory=list)
+
+    def add(self, look: Looked, heats: Float[Tensor, "targets height width"], tolerance: float) -> None:
+        """Play both games on a photo."""
+        regions = {index: look.region(index) for index in look.present}
+        for index in look.counted:
+            region = regions[index]
+            if region is not None:
+                self.hits.append(pointing_game(heats[look.place(index)], region, tolerance=tolerance))
+                self.classes.append(index)
+                self.photos.append(look.number)
+        for index in look.predicted:
+            heat = heats[look.place(index)]
+            self.points.append(pointed(heat, regions.get(index), tolerance=tolerance))
+            self.owners.append(look.number)
+            self.empty.append(int(not bool((heat > 0).any())))
+
+
+def by_score(played: Played, scores: Sequence[float]) -> Played:
+    """The same points, but what declines is the class's own score (of any sign; here it is made positive, in the same order)."""
+    kept = [
+        replace(one, maximum=math.exp(min(score, 50.0))) if one.maximum > 0 else one
+        for one, score in zip(played.points, scores, strict=True)
+    ]
+    return replace(played, points=kept)
+
+
+def run(setting: Setting) -> Result:
+    """Experiment 3 on the bundled world, or on a data set with boxes (or masks) and a classifier of its classes."""
+    began = time.monotonic()
+    task = setting.task("classification")
+    world = setting.world(("boxes",), task)
+    ways, notes = usable(task, world, [*WAYS, *(() if setting.quick else MORE), "cam"])
+    other = cam_task(setting) if "cam" not in ways else None
+    n = setting.count(40, 400)
+    tolerance = 0.0 if setting.data is None else TOLERANCE
+    names = tuple(dict.fromkeys((*ways, *(["cam"] if other else []))))
+    blind = Controls(task, setting.seed)
+    held = {name: Played() for name in (*names, *CONTROLS)}
+    played = {name: Played() for name in held}
+    scores: tuple[list[float], list[float]] = ([], [])
+    area: list[float] = []
+    done = 0
+    for games, own, samples in zip((held, played), scores, held_out(setting, world, n), strict=True):
+        for look in walk(task, samples, matched(task, world), ways):
+            heats = {name: look.heat(name) for name in ways} | blind.heats(look)
+            for name, maps in heats.items():
+                games[name].add(look, maps, tolerance)
+            own.extend(look.mapped.targets[look.place(index)].score for index in look.predicted)
+            if other is not None:
+                again = next(walk(other, [look.sample], matched(other, world), ["cam"]))
+                games["cam"].add(replace(again, number=look.number), again.heat("cam"), tolerance)
+            if games is played:
+                regions = [look.region(index) for index in look.counted]
+                area.extend(float(one.float().mean()) for one in regions if one is not None)
+            done += 1
+            setting.told(done, 2 * n)
+    check_held_out(held["gradcam"].points, played["gradcam"].points, world)
+    held[SCORE], played[SCORE] = (
+        by_score(one["gradcam"], own) for one, own in zip((held, played), scores, strict=True)
+    )
+    return _result(setting, task, other, names, held, played, area, tolerance, notes, began)
+
+
+def _result(
+    setting: Setting,
+    task: Task,
+    other: Task | None,
+    names: Sequence[str],
+    held: dict[str, Played],
+    played: dict[str, Played],
+    area: Sequence[float],
+    tolerance: float,
+    notes: Sequence[str],
+    began: float,
+) -> Result:
+    thresholds = {name: choose_threshold(one.points) for name, one in held.items()}
+    rows = {name: _rows(name, one, thresholds[name], setting.seed) for name, one in played.items()}
+    base = played["gradcam"]
+    never = [float(not one.present) for one in base.points]
+    chance = [
+        percent_row(KEY, "always declines", summarise(never, seed=setting.seed, clusters=base.owners), column="recall"),
+        percent_row(KEY, "area", summarise(area, seed=setting.seed, clusters=base.photos), column="pointing"),
+    ]
+    near = f"{tolerance:.0f} pixels beside it are near enough" if tolerance else "without tolerance"
+    kept = [one for one in notes if other is None or not one.startswith("cam ")]
+    return Result(
+        NUMBER,
+        KEY,
+        "Pointing game with recall",
+        "Does a map's highest point lie on the thing, and does the map stay faint for what isn't there?",
+        f"Pointing: each class in the picture, {near}, mean over classes. Recall: the model's {TOP} best classes; a map whose maximum is "
+        "below a threshold declines; right are a point on a class that is there, and declining one that isn't; the threshold is each "
+        "method's best on pictures that aren't scored. The last two columns are its two halves. Maps of "
+        f"{', '.join(SMOOTHED)} are smoothed by 2 % of the side.",
+        setting.world(("boxes",), task).title,
+        task.name,
+        tuple(one for name in names for one in rows[name]),
+        (*chance, *(one for name in (SCORE, *CONTROLS) for one in rows[name])),
+        COLUMNS,
+        "%",
+        "higher",
+        headline="gradcam",
+        notes=(*_notes(played, rows, thresholds, names, setting.seed), *kept),
+        seconds=time.monotonic() - began,
+    )
+
+
+def _rows(name: str, played: Played, threshold: float, seed: int) -> list[Row]:
+    right = [float(is_hit(one, threshold)) for one in played.points]
+    halves = [
+        [value if one.present == wanted else math.nan for one, value in zip(played.points, right, strict=True)]
+        for wanted in (True, False)
+    ]
+    pointing = summarise_by(
+        _class_mean(played), len(played.hits), seed=seed, clusters=played.photos, resamples=_RESAMPLES
+    )
+    empty, note = sum(played.empty), f"threshold {threshold:.3g}"
+    shares = [summarise(values, seed=seed, clusters=played.owners) for values in (right, *halves)]
+    found = [percent_row(KEY, name, shares[0], column="recall", undefined=empty, note=note)]
+    if name != SCORE:
+        found.append(percent_row(KEY, name, pointing, column="pointing"))
+    for column, one in zip(COLUMNS[2:], shares[1:], strict=True):
+        found.append(percent_row(KEY, name, one, column=column, undefined=0, note=note))
+    return found
+
+
+def _class_mean(played: Played) -> Callable[[np.ndarray], float]:
+    """:func:`vlcam.metrics.class_accuracy` of the hits of given numbers."""
+    hits = np.array(played.hits)
+    classes = np.unique(played.classes, return_inverse=True)[1]
+
+    def mean(drawn: np.ndarray) -> float:
+        count = np.bincount(classes[drawn])
+        total = np.bincount(classes[drawn], hits[drawn])
+        return float((total[count > 0] / count[count > 0]).mean())
+
+    return mean
+
+
+def _notes(
+    played: dict[str, Played],
+    rows: dict[str, list[Row]],
+    thresholds: dict[str, float],
+    names: Sequence[str],
+    seed: int,
+) -> list[str]:
+    absent = sum(not one.present for one in played["gradcam"].points)
+    total = len(played["gradcam"].points)
+    found = [f"Of {total} predicted classes {absent} are not in their picture."]
+    if "c-mwp" in names:
+        right = {
+            name: [float(is_hit(one, thresholds[name])) for one in played[name].points] for name in ("gradcam", "c-mwp")
+        }
+        owners = played["gradcam"].owners
+        found.append(compared(right, "gradcam", ["c-mwp"], "recall", seed=seed, clusters=owners))
+        hits = {name: played[name].hits for name in ("gradcam", "c-mwp")}
+        found.append(
+            compared(hits, "gradcam", ["c-mwp"], "hits of all pairs", seed=seed, clusters=played["gradcam"].photos)
+        )
+        theirs = [published(KEY, name, "recall") for name in ("gradcam", "cmwp")]
+        if theirs[0] is not None and theirs[1] is not None:
+            ours = rows["gradcam"][0].value - rows["c-mwp"][0].value
+            agree = ours * (theirs[0].value - theirs[1].value)
+            same = "the same order" if agree > 0 else "the other order" if agree < 0 else "here a tie"
+            found.append(f"Of the two the paper finds {theirs[0].value - theirs[1].value:+.1f} points on COCO: {same}.")
+    score = recall_score(played[SCORE].points, thresholds[SCORE]).accuracy
+    found.append(
+        f"Where the class's own score declines in the place of the map's maximum, Grad-CAM's recall is {100 * score:.1f} %, against "
+        f"{rows['gradcam'][0].value:.1f} %."
+    )
+    return [one for one in found if one]
