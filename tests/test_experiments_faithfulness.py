@@ -201,27 +201,6 @@ def test_average_precision_matches_a_plain_loop() -> None:
     assert math.isnan(trust.mean_average_precision(two, torch.zeros(2, 2, dtype=torch.bool)))
 
 
-def test_the_weaker_model_has_no_more_noise_than_it_takes() -> None:
-    torch.manual_seed(0)
-    model = nn.Linear(20, 4)
-    before = model.weight.detach().clone()
-
-    def quality(other: nn.Module) -> float:
-        weight = other.weight
-        assert isinstance(weight, Tensor)
-        return max(0.0, 1 - float((weight - before).detach().square().mean().sqrt() / before.std()))
-
-    copy, facts = trust.weakened(model, quality, fall=0.7, seed=3)
-    assert torch.equal(model.weight, before) and facts["full_quality"] == 1.0
-    assert facts["quality"] == pytest.approx(quality(copy)) and 0.6 < facts["quality"] <= 0.7
-    again, _ = trust.weakened(model, quality, fall=0.7, seed=3)
-    assert all(torch.equal(one, other) for one, other in zip(copy.parameters(), again.parameters(), strict=True))
-    with pytest.raises(InputError, match="doesn't bring the quality"):
-        trust.weakened(model, lambda _: 1.0)
-    with pytest.raises(InputError, match="more than 0"):
-        trust.weakened(model, lambda _: 0.0)
-
-
 def test_trust_on_scenes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Setting, "count", lambda self, quick, full: 24 if quick > 100 else 2)
     result = trust.run(Setting(quick=True))

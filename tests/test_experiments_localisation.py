@@ -4,7 +4,6 @@ import math
 from pathlib import Path
 from typing import Any
 
-from tests import data_layouts
 import numpy as np
 import pytest
 import torch
@@ -12,6 +11,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 import vlcam
+from tests import data_layouts
 from vlcam.contracts import InputError, Request, Task
 from vlcam.experiments import ablations, classes, failures, localisation, pointing, seeds
 from vlcam.experiments.cam_model import with_cam_head
@@ -91,10 +91,13 @@ def on(data: Path, labels: tuple[str, ...] = CLASSES) -> Setting:
 
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Setting, "count", lambda self, quick, full: 3)
+    monkeypatch.setattr(Setting, "count", lambda self, quick, full: 2)
     monkeypatch.setattr(classes, "FRAME", 32)
     for module in (localisation, pointing):
         monkeypatch.setattr(module, "_RESAMPLES", 20)
+    monkeypatch.setattr(localisation, "OTHERS", ("layercam",))
+    for module in (seeds, pointing):
+        monkeypatch.setattr(module, "WAYS", ("gradcam", "c-mwp", "guided-backprop"))
 
 
 def at(result: Result, name: str, column: str = "") -> Row:
@@ -219,10 +222,10 @@ def test_controls_know_nothing_of_the_model_but_the_ceiling_all() -> None:
 
 def test_cams_head_says_what_is_there_and_cam_is_its_gradcam() -> None:
     task, world = bundled.classifier(), scenes("val")
-    other = with_cam_head(task, 150)
+    other = with_cam_head(task, 100)
     assert other.model is not task.model and type(task.model).__name__ == "SceneClassifier"
-    right = [predicted(other, one, 1)[0] in one.present for one in world.samples(40)]
-    assert sum(right) >= 36
+    right = [predicted(other, one, 1)[0] in one.present for one in world.samples(20)]
+    assert sum(right) >= 18
     (look,) = walk(other, world.samples(1), matched(other, world), ["gradcam", "cam"])
     torch.testing.assert_close(look.mapped.signed["cam"] / 144, look.mapped.signed["gradcam"], rtol=1e-4, atol=1e-6)
     with pytest.raises(InputError, match="at least one"):
@@ -263,7 +266,7 @@ def test_seed_scores_are_vocs_mean_iou() -> None:
         own = tally.stacked()[..., 24]
         assert one == summarise_by(
             lambda drawn: float(seeds.scores(own[drawn].sum(0))[place]), 3, seed=7, resamples=100
-        )  # noqa: B023
+        )
     nothing = np.array([[[0.0], [0.0], [4.0]], [[0.0], [0.0], [0.0]], [[9.0], [13.0], [9.0]]])
     assert seeds.scores(nothing)[:, 0].tolist() == pytest.approx([(9 / 13) / 2, 0.0, 0.0])
 
@@ -427,7 +430,7 @@ def kept() -> dict[str, Task]:
     from vlcam.experiments import cam_model
 
     head = with_cam_head(task, 60)
-    return {"classification scenes/classifier": task, f"{cam_model._KEY} of 3 scenes": head}
+    return {"classification scenes/classifier": task, f"{cam_model._KEY} of 2 scenes": head}
 
 
 @pytest.mark.parametrize("key", list(MODULES))
@@ -446,7 +449,7 @@ def test_on_generated_scenes(key: str, kept: dict[str, Task], few: None, tmp_pat
     for one in (*result.rows, *result.controls):
         assert math.isnan(one.value) or 0 <= one.low <= one.value + 1e-9 <= one.high + 2e-9 <= 100 + 3e-9
     if key == "localisation":
-        assert at(result, "gradcam", "cls top-1").value == 0 and at(result, "cam", "cls top-1").n == 3
+        assert at(result, "gradcam", "cls top-1").value == 0 and at(result, "cam", "cls top-1").n == 2
         assert at(result, "ceiling", "loc top-1").value <= at(result, "random", "loc top-1").value
         assert at(result, "gradcam", "loc top-1").paper == 56.51
     if key == "seeds":
@@ -497,7 +500,7 @@ def test_on_tiny_data_sets(key: str, data: str, few: None, tmp_path: Path) -> No
         assert at(result, "gradcam", "pointing").value == 100 and "15 pixels" in result.protocol
         assert at(result, "gradcam", "pointing").n == (1 if data == "voc" else 2)  # a sheep is difficult in the one
     if key == "failures":
-        assert any("Of 3 pictures 0 have a mistake" in one for one in result.notes)
+        assert any("Of 2 pictures 0 have a mistake" in one for one in result.notes)
         assert at(result, "right class: its thing", "points at it").value == 100
     if key == "ablations":  # no ReLU above the layer: two variants are not defined
         assert "guided ReLU" not in names and any(one.startswith("guided ReLU is left out") for one in result.notes)

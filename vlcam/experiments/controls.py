@@ -72,5 +72,5 @@ def untrained_task(task: Task, seed: int) -> Task:
     model.train(task.model.training)
     layer = task.layer if task.layer is None or isinstance(task.layer, str) else find_module(task.model, task.layer)[0]
     changed: dict[str, Any] = {"model": model, "layer": layer, "names": None}
-    found: Task = replace(task, **changed)  # type: ignore[type-var]
+    found: Task = replace(task, **changed)
     return found

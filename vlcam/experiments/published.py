@@ -131,7 +131,7 @@ def published(key: str, row: str, column: str = "") -> Published | None:
     True
     """
     numbers = NUMBERS.get(key.strip().lower(), {})
-    wanted = re.sub(r"[^a-z0-9]", "", row.lower())
+    wanted = re.sub(r"[^a-z0-9+]", "", row.lower())
     wanted = _ALIASES.get(wanted, wanted)
     columns = {column for _, column in numbers}
     if not column and len(columns) == 1:

@@ -14,8 +14,6 @@ less training or a smaller network does.
 """
 
 import time
-from collections.abc import Callable
-from copy import deepcopy
 from dataclasses import replace
 from functools import partial
 from math import isnan, nan
@@ -55,6 +53,7 @@ from vlcam.metrics.mass import relevance_mass
 from vlcam.metrics.pointing import pointing_hit
 from vlcam.photo import open_photo
 from vlcam.restore import restored
+from vlcam.study.plan import weakened
 from vlcam.tasks.classification import Classification
 
 KEY: Final = "trust"
@@ -66,10 +65,6 @@ AREA: Final = "area of the thing"
 STRONGER: Final = "stronger"
 WEAKER: Final = "weaker"
 
-FALL: Final = 69.20 / 79.09
-"""How much weaker the paper's weaker model was: AlexNet's mAP as a part of VGG-16's, both on VOC 2007."""
-
-_LEAST, _MOST, _STEPS = 0.05, 4.0, 6
 _LOOKED_AT: Final = 10
 """How many times as many pictures are looked at as are wanted."""
 
@@ -96,56 +91,6 @@ def mean_average_precision(
     found = [average_precision(scores[:, one], positive[:, one]) for one in range(scores.shape[1])]
     known = [one for one in found if not isnan(one)]
     return sum(known) / len(known) if known else nan
-
-
-def weakened(
-    model: nn.Module, quality: Callable[[nn.Module], float], *, fall: float = FALL, seed: int = 0
-) -> tuple[nn.Module, dict[str, float]]:
-    """A weaker copy of a model: as little noise on its weights as brings its quality down to a part of what it was.
-
-    Every weight with two or more axes gets Gaussian noise of ``noise`` times the standard deviation of its tensor. The noise is the
-    same draw at every strength, which is doubled from 0.05 until the quality is at most ``fall`` of what it was, and then narrowed
-    down by halving. The model itself stays as it is.
-
-    Returns:
-        The copy, in eval mode, and ``noise``, ``quality`` and ``full_quality``.
-
-    Raises:
-        InputError: the quality doesn't fall, or there is none to lose.
-    """
-    full = quality(model)
-    if not full > 0:
-        raise InputError(
-            f"the model's quality is {full}; expected more than 0, as a weaker model has to have some left"
-        )
-    low, high, step = 0.0, _LEAST, 0
-    best: tuple[nn.Module, float, float] | None = None
-    while high <= _MOST and step < _STEPS:
-        noise = high if best is None else (low + high) / 2
-        copy = _noisy(model, noise, seed)
-        left = quality(copy)
-        if left <= fall * full:
-            best, high, step = (copy, noise, left), noise, step + 1
-        elif best is None:
-            low, high = high, 2 * high
-        else:
-            low, step = noise, step + 1
-    if best is None:
-        raise InputError(
-            f"noise on the weights doesn't bring the quality of {full:.3f} down; give a weaker model yourself"
-        )
-    return best[0], {"noise": best[1], "quality": best[2], "full_quality": full}
-
-
-def _noisy(model: nn.Module, noise: float, seed: int) -> nn.Module:
-    copy = deepcopy(model).eval()
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for weight in copy.parameters():
-            if weight.ndim > 1:
-                draw = torch.randn(weight.shape, generator=generator).to(weight)
-                weight.add_(draw * weight.std() * noise)
-    return copy
 
 
 def run(setting: Setting) -> Result:
@@ -220,8 +165,8 @@ def _weaker(setting: Setting, strong: Task) -> tuple[Task, str]:
         there[row, [of[one] for one in sample.present if one in of]] = True
     model, facts = weakened(strong.model, partial(_map_of, inputs, there), seed=setting.seed)
     return replace(strong, model=model, names=None, name=f"{strong.name} with noise"), (
-        f"itself with noise on its weights ({facts['noise']:.3f} of each tensor's deviation): mAP {100 * facts['full_quality']:.1f} "
-        f"against {100 * facts['quality']:.1f} on {len(samples)} validation scenes"
+        f"itself with noise on its weights ({facts['noise']:.3f} of each tensor's deviation): mAP {100 * facts['full_accuracy']:.1f} "
+        f"against {100 * facts['accuracy']:.1f} on {len(samples)} validation scenes"
     )
 
 
