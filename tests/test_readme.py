@@ -13,6 +13,9 @@ import vlcam
 from tests.hub_models import alive, blip
 from tests.hub_saved import saved
 from vlcam.cli import main
+from vlcam.experiments.results import Result, Row
+from vlcam.experiments.running import Experiment
+from vlcam.experiments.setting import Setting
 from vlcam.scenes.sample import make
 from vlcam.tasks import bundled
 
@@ -87,12 +90,43 @@ def test_the_block_of_your_own_models(root: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("photos")
-def test_the_commands(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_commands(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[str] = []
+
+    def instead(experiment: Experiment, setting: Setting) -> Result:  # the experiments have tests of their own
+        ran.append(experiment.key)
+        return Result(experiment.number, experiment.key, "T", "Q?", "P.", "W", "M", (Row("gradcam", 0.5),))
+
+    monkeypatch.setattr("vlcam.reproduce.run_one", instead)
+    (tmp_path / "ILSVRC").mkdir()
     lines = [line for block in blocks(root, "") for line in block.splitlines() if line.startswith("vlcam ")]
     assert len(lines) >= 4
     for line in lines:
         fewer = standin(line, tmp_path).replace("scenes:val:1000", "scenes:val:30")
         assert main(shlex.split(fewer)[1:]) == 0, (line, capsys.readouterr().err)
+    assert len(ran) == 1 + 16 + 4
+
+
+@pytest.mark.usefixtures("photos")
+def test_the_block_of_proofs(root: Path) -> None:
+    (block,) = [one for one in blocks(root, "python") if ".verify(" in one]
+    space: dict[str, Any] = {"vlcam": vlcam, "bundled": bundled, "photo": make(12).image()}
+    lines = block.replace(".verify(bundled.captioner())", ".verify(bundled.captioner(), regions=19)").splitlines()
+    exec(compile(lines[0], "README.md", "exec"), space)
+    assert "random regions did as much" in eval(lines[1].partition("#")[0], space)
+    assert 0 < eval(lines[2].partition("#")[0], space) <= 1
+
+
+@pytest.mark.usefixtures("photos")
+def test_the_block_of_heatmaps_while_training(root: Path, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard", reason="the extra 'tensorboard' isn't installed")
+    (block,) = [one for one in blocks(root, "python") if "Heatmaps(" in one]
+    space: dict[str, Any] = {"task": bundled.classifier()}
+    exec(compile(block, "README.md", "exec"), space)
+    space["heatmaps"].close()
+    assert list((tmp_path / "runs").rglob("events*"))
 
 
 @pytest.mark.usefixtures("photos")

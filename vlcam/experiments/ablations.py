@@ -129,7 +129,7 @@ def run(setting: Setting) -> Result:
     """Experiment 15 on the bundled world, or on a data set with boxes (or masks) and a classifier of its classes."""
     began = time.monotonic()
     task = setting.task("classification")
-    world = setting.world(("boxes",), task)
+    world = setting.world(["boxes"], task)
     ways, left = _defined(task, world)
     n = setting.count(60, 500)
     tolerance = 0.0 if setting.data is None else TOLERANCE

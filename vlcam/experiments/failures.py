@@ -102,9 +102,8 @@ def regions(look: Looked, verdict: Verdict, wrong: int) -> dict[str, Bool[Tensor
     found: dict[str, Sequence[Thing]] = {THING: every, "wrong class: a missed thing": missed}
     if look.sample.scene is not None:
         colour, shape = look.label(wrong).split()
-        pairs = [(thing, *thing.label.split()) for thing in every]
-        found["wrong class: a thing of its colour"] = [thing for thing, one, _ in pairs if one == colour]
-        found["wrong class: a thing of its shape"] = [thing for thing, _, one in pairs if one == shape]
+        found["wrong class: a thing of its colour"] = [one for one in every if one.label.split()[0] == colour]
+        found["wrong class: a thing of its shape"] = [one for one in every if one.label.split()[1] == shape]
     return {name: region_of(things, look.sample.size) for name, things in found.items()}
 
 
@@ -112,7 +111,7 @@ def run(setting: Setting) -> Result:
     """Experiment 7 on scenes with unseen pairs, or on a data set with boxes (or masks) and a classifier of its classes."""
     began = time.monotonic()
     task = setting.task("classification")
-    world: World = scenes("unseen") if setting.data is None else setting.world(("boxes",), task)
+    world: World = scenes("unseen") if setting.data is None else setting.world(["boxes"], task)
     several = getattr(task, "activation", "softmax") == "sigmoid"
     ways, notes = usable(task, world, WAYS)
     n = setting.count(80, 600)

@@ -96,7 +96,7 @@ def run(setting: Setting) -> Result:
     """Experiment 1 on the bundled world, or on a data set with boxes and a classifier of its classes."""
     began = time.monotonic()
     task = setting.task("classification")
-    world = setting.world(("boxes",), task)
+    world = setting.world(["boxes"], task)
     wanted = [*PAPERS, *OTHERS, *(() if setting.quick else MORE), *setting.methods, "cam"]
     ways, notes = usable(task, world, wanted)
     other = cam_task(setting) if "cam" not in ways else None
@@ -131,7 +131,7 @@ def _result(
     examples: Sequence[Sequence[Panel]],
     seconds: float,
 ) -> Result:
-    world = setting.world(("boxes",), task)
+    world = setting.world(["boxes"], task)
     key = key_of(task.name)
     rows = [one for name in scored for one in scored[name].rows(name, key, setting.seed)]
     figures: tuple[str, ...] = ()

@@ -91,7 +91,7 @@ def run(setting: Setting) -> Result:
     """Experiment 3 on the bundled world, or on a data set with boxes (or masks) and a classifier of its classes."""
     began = time.monotonic()
     task = setting.task("classification")
-    world = setting.world(("boxes",), task)
+    world = setting.world(["boxes"], task)
     ways, notes = usable(task, world, [*WAYS, *(() if setting.quick else MORE), "cam"])
     other = cam_task(setting) if "cam" not in ways else None
     n = setting.count(40, 400)
@@ -155,7 +155,7 @@ def _result(
         "below a threshold declines; right are a point on a class that is there, and declining one that isn't; the threshold is each "
         "method's best on pictures that aren't scored. The last two columns are its two halves. Maps of "
         f"{', '.join(SMOOTHED)} are smoothed by 2 % of the side.",
-        setting.world(("boxes",), task).title,
+        setting.world(["boxes"], task).title,
         task.name,
         tuple(one for name in names for one in rows[name]),
         (*chance, *(one for name in (SCORE, *CONTROLS) for one in rows[name])),

@@ -133,7 +133,7 @@ def run(setting: Setting) -> Result:
     """Experiment 2 on the bundled world, or on a data set with masks and a classifier of its classes."""
     began = time.monotonic()
     task = setting.task("classification")
-    world = setting.world(("masks",), task)
+    world = setting.world(["masks"], task)
     ways, notes = usable(task, world, [*WAYS, "cam"])
     other = cam_task(setting) if "cam" not in ways else None
     n = setting.count(30, 250)
@@ -205,7 +205,7 @@ def _result(
         "A map for each class in the picture, divided by its maximum; a pixel takes the class of the highest value, or background below "
         "the threshold, which is each method's best on pictures that aren't scored. mIoU over classes and background, pixels summed over "
         f"all pictures; precision and recall: mean over classes. Maps of {', '.join(SMOOTHED)} are smoothed by 2 % of the side.",
-        setting.world(("masks",), task).title,
+        setting.world(["masks"], task).title,
         task.name,
         tuple(one for name in names for one in rows[name]),
         tuple(one for name in held if name not in names for one in rows[name]),
