@@ -288,9 +288,10 @@ def test_the_bootstraps_max_box_accuracy_is_the_metrics() -> None:
         assert accuracy(drawn) == pytest.approx(max_box_acc(ious[drawn]).value)
 
 
-def test_localisation_is_right_where_the_box_is() -> None:
-    (look,) = looks(1)
+def test_localisation_is_right_where_the_box_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    look = looks(4)[3]
     index = look.predicted[0]
+    assert look.present[look.number % len(look.present)] == index  # so it is also the given class of MaxBoxAccV2
     left, top, right, bottom = (round(one) for one in look.boxes(index)[0])
     good, bad = torch.zeros(len(look.mapped.targets), 96, 96), torch.zeros(len(look.mapped.targets), 96, 96)
     good[look.place(index), top:bottom, left:right] = 1
@@ -300,6 +301,11 @@ def test_localisation_is_right_where_the_box_is() -> None:
     found.add(look, bad)
     assert found.errors == [(False, False, False, False), (True, True, False, False)]
     assert found.empty == [len(look.predicted) - 1] * 2
+    assert found.ious[0].tolist() == [1.0] * localisation.LEVELS
+    assert found.ious[1][0] == pytest.approx((right - left) * (bottom - top) / 96**2)
+    monkeypatch.setattr(localisation, "SWEPT", 48)
+    found.add(look, good)
+    assert 0.85 < float(found.ious[2][100]) <= 1
     assert localisation.key_of("torchvision/alexnet") == "localisation alexnet"
     assert localisation.key_of("resnet50") == "localisation"
 

@@ -149,7 +149,7 @@ def run(setting: Setting) -> Result:
         area.extend(float(one.float().mean()) for one in regions if one is not None)
         setting.told(look.number + 1, n)
     photos = found[WHOLE].photos
-    near = f"{tolerance:.0f} pixels beside it are near enough" if tolerance else "without tolerance"
+    near = f"{tolerance:.0f} pixels of the stored photo beside it are near enough" if tolerance else "without tolerance"
     return Result(
         NUMBER,
         KEY,

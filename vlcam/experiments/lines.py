@@ -1,7 +1,6 @@
 """From values to what a result shows: a row in percent, and a sentence that compares methods photo by photo."""
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import replace
 
 from vlcam.experiments.results import Row, row
 from vlcam.metrics.summary import Summary, summarise
@@ -14,7 +13,7 @@ def percent_row(
 
     ``undefined`` is that of the summary, or another count of maps without an answer.
     """
-    one = row(
+    return row(
         key,
         name,
         100 * found.mean,
@@ -25,8 +24,6 @@ def percent_row(
         undefined=found.undefined if undefined is None else undefined,
         note=note,
     )
-    # Names are compared without punctuation, and Grad-CAM++ is not Grad-CAM.
-    return replace(one, paper=None, source="") if "+" in name else one
 
 
 def compared(

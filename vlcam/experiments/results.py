@@ -19,6 +19,7 @@ SCHEMA: Final = 1
 """Version of the JSON; files of another version are refused."""
 
 _NONE: Final = "–"
+_SHORT: Final = 36  # characters of a model's name in an overview
 
 
 @final
@@ -236,11 +237,13 @@ def overview(results: Sequence[Result]) -> list[list[str]]:
     for result in sorted(results, key=lambda one: one.number):
         if not result.rows:
             continue
-        one = next((row for row in result.rows if row.name == result.headline), result.rows[0])
+        headed = [row for row in result.rows if row.name == result.headline] or list(result.rows)
+        one = min(headed, key=lambda row: result.measures.index(row.column))  # the first column that it has
+        model = result.model if len(result.model) <= _SHORT else f"{result.model[: _SHORT - 1].rstrip()}…"
         measure = " ".join(filter(None, (one.name, one.column))) + (f" ({result.unit})" if result.unit else "")
         paper = number(one.paper, result.unit) if one.paper is not None else ""
         ours = [number(one.value, result.unit), _interval(one, result.unit), paper, str(one.n or "")]
-        lines.append([str(result.number), result.title, measure, *ours, result.world, result.model])
+        lines.append([str(result.number), result.title, measure, *ours, result.world, model])
     return lines
 
 

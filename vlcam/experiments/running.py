@@ -111,13 +111,13 @@ def run_one(experiment: Experiment, setting: Setting) -> Result:
     result: Result = import_module(f"vlcam.experiments.{experiment.key}").run(setting)
     result = replace(result, seconds=time.monotonic() - start)
     if setting.out is not None:
-        result = write(result, setting.out)
+        result = write(result, setting.out, experiment.key)
     return result
 
 
-def write(result: Result, out: Path) -> Result:
+def write(result: Result, out: Path, key: str) -> Result:
     """Write ``NN-key.json`` and ``NN-key-chart.png`` into a folder; the result that knows its chart."""
-    name = f"{result.number:02d}-{result.key}"
+    name = f"{result.number:02d}-{key}"
     result = replace(result, figures=(*result.figures, f"{name}-chart.png"))
     save_chart(result, out / f"{name}-chart.png")
     save(result, out / f"{name}.json")
