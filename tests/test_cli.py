@@ -15,6 +15,7 @@ from PIL import Image
 
 from vlcam import commands, console, demo, upkeep
 from vlcam.cli import main
+from vlcam.commands import word_method
 from vlcam.explanation import Explanation
 from vlcam.output import dumps, slug, staged, write_text
 from vlcam.scenes.sample import make
@@ -567,3 +568,16 @@ def test_a_reader_that_leaves_early_gets_no_traceback() -> None:
         err = cast(io.BufferedReader, process.stderr).read()
     assert process.returncode == 1
     assert err == b""
+
+
+def test_the_default_for_words_follows_the_experiment(capsys: pytest.CaptureFixture[str]) -> None:
+    """Occlusion grounds the bundled captioner's words best (experiment 16); nothing is known of others, or of named layers."""
+    asked = {
+        "occlusion": ["caption", "scene:12"],
+        "gradcam": ["caption", "scene:12", "--layer", "features.13"],
+        "xgradcam": ["caption", "scene:12", "--method", "xgradcam"],
+    }
+    for method, command in asked.items():
+        assert main([*command, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["results"][0]["method"] == method
+    assert word_method("Salesforce/blip", None) == "gradcam"

@@ -208,7 +208,7 @@ class TestText:
 
     def test_the_footer_follows_the_method(self) -> None:
         usual, against = classification(), replace(classification(), method="counterfactual")
-        side = "layer held evidence {} the word"
+        side = "the method found evidence {} the word"
         assert side.format("for") in page([usual])
         assert side.format("against") not in page([usual])
         assert side.format("against") in page([against])

@@ -34,6 +34,7 @@ from vlcam.cli_options import (
     RevisionOption,
     TopOption,
     VerifyOption,
+    WordMethodOption,
 )
 from vlcam.cli_reproduce import reproduce
 from vlcam.cli_scenes import scenes_app
@@ -183,7 +184,7 @@ def caption(
     measure: MeasureOption = "log-probability",
     gain: GainOption = None,
     layer: LayerOption = None,
-    method: MethodOption = "gradcam",
+    method: WordMethodOption = None,
     ranking: RankingOption = "contribution",
     names: NamesOption = None,
     model: ModelOption = None,
@@ -197,7 +198,7 @@ def caption(
     as_json: JsonOption = False,
 ) -> int:
     """Explain each word of a captioner's caption, or of one you give: the bundled captioner, or one of transformers."""
-    from vlcam.commands import Wanted, run_task
+    from vlcam.commands import Wanted, run_task, word_method
 
     wanted = Wanted(
         caption=text,
@@ -205,7 +206,7 @@ def caption(
         measure=measure,
         gain=gain,
         layer=layer,
-        method=method,
+        method=method or word_method(model, layer),
         ranking=ranking,
         names=names,
         beams=beams,

@@ -9,6 +9,14 @@ Images = Annotated[
     list[str], typer.Argument(help="Image files, or scene:SEED for a generated picture.", show_default=False)
 ]
 LayerOption = Annotated[str | None, typer.Option("--layer", help="The layer to explain, by dotted name.")]
+WordMethodOption = Annotated[
+    str | None,
+    typer.Option(
+        "--method",
+        help="How maps are made; by default occlusion for the bundled captioner (experiment 16), else gradcam.",
+        show_default=False,
+    ),
+]
 MethodOption = Annotated[
     str, typer.Option("--method", help="gradcam, counterfactual, hirescam, layercam, gradcam++ or xgradcam.")
 ]

@@ -97,6 +97,14 @@ class Wanted:
         return tuple(out)
 
 
+def word_method(model: str | None, layer: str | None) -> str:
+    """The method for words if none was asked for: what grounds the words of the bundled captioner best (``vlcam reproduce words``).
+
+    That was measured on that captioner alone, and is not about a layer; so for other models, or if a layer is named, it is Grad-CAM.
+    """
+    return "occlusion" if model in (None, _BUNDLED["captioning"]) and layer is None else "gradcam"
+
+
 def run_task(kind: TaskKind, images: Sequence[str], wanted: Wanted, *, out: Path | None, as_json: bool) -> int:
     """Explain each image and return the exit code: 1 if some could not be explained; the others are finished."""
     if out is not None:

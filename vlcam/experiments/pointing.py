@@ -92,7 +92,7 @@ def run(setting: Setting) -> Result:
     began = time.monotonic()
     task = setting.task("classification")
     world = setting.world(["boxes"], task)
-    ways, notes = usable(task, world, [*WAYS, *(() if setting.quick else MORE), "cam"])
+    ways, notes = usable(task, world, [*WAYS, *(() if setting.quick else MORE), *setting.methods, "cam"])
     other = cam_task(setting) if "cam" not in ways else None
     n = setting.count(30, 400)
     tolerance = 0.0 if setting.data is None else TOLERANCE

@@ -134,7 +134,7 @@ def run(setting: Setting) -> Result:
     began = time.monotonic()
     task = setting.task("classification")
     world = setting.world(["masks"], task)
-    ways, notes = usable(task, world, [*WAYS, "cam"])
+    ways, notes = usable(task, world, [*WAYS, *setting.methods, "cam"])
     other = cam_task(setting) if "cam" not in ways else None
     n = setting.count(30, 250)
     names = tuple(dict.fromkeys((*ways, *(["cam"] if other else []))))

@@ -23,7 +23,8 @@ from vlcam.render.reading import shows_against
 _FRAME_HEIGHT = 780
 _TITLE = "vlcam"
 _MEANING = (
-    "Colour marks where the explained layer held evidence {side} the word, class or answer. "
+    "Colour marks where the method found evidence {side} the word, class or answer: for Grad-CAM and its kin in the explained layer, for "
+    "occlusion in how the score changes when a place is covered. "
     "The stronger the colour, the more evidence; where there is none, you see the photo."
 )
 _MEANING_BOTH = (
