@@ -33,11 +33,14 @@ def reproduce(
         Path | None, typer.Option("--out", help="Folder for JSON files, figures, and results.md of all that is in it.")
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Fewer pictures: minutes instead of hours.")] = False,
+    most: Annotated[
+        int | None, typer.Option("--n", min=1, help="At most that many pictures in each experiment.")
+    ] = None,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> int:
     """Run experiments of the Grad-CAM paper: ours beside the paper's number, with intervals and controls."""
     from vlcam.reproduce import run_reproduce, setting_of
 
-    setting = setting_of(data, model, arch, rival, methods or (), out, quick=quick, seed=seed)
+    setting = setting_of(data, model, arch, rival, methods or (), out, quick=quick, most=most, seed=seed)
     return run_reproduce(experiments, setting, as_json=as_json)

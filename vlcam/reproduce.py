@@ -95,10 +95,13 @@ def setting_of(
     out: Path | None,
     *,
     quick: bool,
+    most: int | None,
     seed: int,
 ) -> Setting:
     """The options of the command as a setting. Raises InputError for methods that don't exist."""
     if arch is not None and model is None:
         raise InputError(f"--arch {arch} goes with --model and the path of a state dict")
     names = tuple(dict.fromkeys(way(one).name for one in methods))
-    return Setting(data=data, model=model, arch=arch, rival=rival, methods=names, quick=quick, seed=seed, out=out)
+    return Setting(
+        data=data, model=model, arch=arch, rival=rival, methods=names, quick=quick, most=most, seed=seed, out=out
+    )

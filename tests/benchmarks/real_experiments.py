@@ -1,6 +1,6 @@
 """Experiments 1, 3 and 6 on real photos, vlcam's maps beside grad-cam's and torchcam's (``pip install '.[bench]'``), scored alike.
 
-    python tests/benchmarks/real_experiments.py [--experiments 1 3 6] [--threads 2] [--out FOLDER] [--quick]
+    python tests/benchmarks/real_experiments.py [--experiments 1 3 6] [--threads 2] [--out FOLDER] [--quick] [--n PHOTOS]
 
 It needs a folder of real photos and weights that is no part of the project (by default ``shared/real`` beside the checkout or further
 up): ILSVRC-2012 validation photos with boxes, and the state dicts of two classifiers. The peers' maps enter the experiments as methods
@@ -71,7 +71,7 @@ def peers() -> tuple[str, ...]:
     return tuple(names)
 
 
-def run(real: Path, experiments: Sequence[str], *, quick: bool, out: Path | None) -> list[Result]:
+def run(real: Path, experiments: Sequence[str], *, quick: bool, most: int | None, out: Path | None) -> list[Result]:
     """The results of each experiment with each model."""
     methods = peers()
     found = []
@@ -81,7 +81,7 @@ def run(real: Path, experiments: Sequence[str], *, quick: bool, out: Path | None
             place.mkdir(parents=True, exist_ok=True)
         opened = {f"classification {name}": REAL["load"](real, name)}
         setting = Setting(
-            data=real / "ilsvrc_val.json", model=name, methods=methods, quick=quick, out=place, opened=opened
+            data=real / "ilsvrc_val.json", model=name, methods=methods, quick=quick, most=most, out=place, opened=opened
         )
         found += [run_one(experiment, setting) for experiment in chosen(experiments)]
     return found
@@ -94,13 +94,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--n", type=int, help="at most that many photos")
     options = parser.parse_args(arguments)
     real: Any = REAL["folder"]()
     if real is None:
         print("no folder shared/real beside the checkout or further up", file=sys.stderr)
         return 2
     torch.set_num_threads(options.threads)
-    for result in run(real, options.experiments, quick=options.quick, out=options.out):
+    for result in run(real, options.experiments, quick=options.quick, most=options.n, out=options.out):
         print(f"\n{result.number}. {result.title}: {result.model}, {result.world} ({result.seconds:.0f} s)")
         widths = [max(map(len, column)) for column in zip(*cells(result), strict=True)]
         for row in cells(result):

@@ -26,7 +26,7 @@ class Setting:
 
     ``data`` is the folder of a data set (None: the bundled world), ``model`` what is explained (a name for :func:`vlcam.load`; None: the
     bundled models), ``rival`` a weaker model to compare it with. ``methods`` are names of further methods to compare, of your own too
-    (:func:`vlcam.methods.register`). ``quick`` takes fewer pictures. ``out`` is where figures go (None:
+    (:func:`vlcam.methods.register`). ``quick`` takes fewer pictures, ``most`` no more than that many. ``out`` is where figures go (None:
     nowhere). ``progress`` is called with (done, all) in pictures. ``arch`` is the architecture of a ``model`` that is a state dict.
     ``opened`` keeps models from one experiment to the next.
     """
@@ -37,6 +37,7 @@ class Setting:
     methods: tuple[str, ...] = ()
     arch: str | None = None
     quick: bool = False
+    most: int | None = None
     seed: int = 0
     out: Path | None = None
     progress: Callable[[int, int], Any] | None = None
@@ -44,7 +45,8 @@ class Setting:
 
     def count(self, quick: int, full: int) -> int:
         """How many pictures: the first number in a quick run, else the second."""
-        return quick if self.quick else full
+        many = quick if self.quick else full
+        return many if self.most is None else min(many, self.most)
 
     def world(self, needs: Collection[Has] = (), task: Task | None = None) -> World:
         """The data, with what is needed known about it; if a classifier is given, with classes that it has.
