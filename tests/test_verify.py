@@ -31,9 +31,8 @@ class Spot(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.look = nn.Conv2d(3, 1, 1)
+        self.look = nn.Conv2d(3, 1, 1, bias=False)
         nn.init.constant_(self.look.weight, 1 / 3)
-        nn.init.zeros_(self.look.bias)
         self.spot = nn.Parameter(torch.zeros(SIDE, SIDE), requires_grad=False)
         self.spot.data[2:8, 2:8] = 1.0
 
@@ -106,7 +105,7 @@ def test_the_effects_are_those_of_the_score(fixed: Any) -> None:
     mask[0, 2:5, 2:8] = True
     image = subject.image
     grey = image.mean((2, 3), keepdim=True)
-    spot = task.model.spot.bool()  # type: ignore[union-attr,operator]
+    spot = task.model.spot.bool()
     expected = ((image - grey).mean(1)[0] * (mask[0] & spot)).sum()
     removed, kept = effects(subject, 0, mask)
     assert float(removed[0]) == pytest.approx(float(expected), abs=1e-3)

@@ -325,7 +325,7 @@ def run(setting: Setting, *, n: int | None = None) -> Result:
     chosen = setting.task("classification")
     if not isinstance(chosen, Classification):
         raise InputError(f"{chosen.name} is no classifier with logits, so it can't be attacked; give another --model")
-    data = setting.world(("boxes",), chosen)
+    data = setting.world(["boxes"], chosen)
     never = NEVER if setting.data is None else ()
     cases = attack(chosen, data, many, seed=setting.seed, never=never, progress=setting.told)
     found, controls = rows(cases, seed=setting.seed)
