@@ -8,6 +8,8 @@ import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers is imported: no test may download anything
 os.environ["NO_COLOR"] = "1"
+if "PYTEST_XDIST_WORKER" in os.environ:  # side by side, each has a core
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def _torch_state() -> dict[str, object]:
