@@ -243,3 +243,30 @@ class _Plain:
 
 def _words(subject: PhotoSubject) -> list[str]:
     return [target.label for target in subject.targets if target.kind == "word"]
+
+
+def test_a_task_whose_model_takes_one_photo_at_a_time_is_asked_row_by_row() -> None:
+    class Picky:
+        """Scores batches, but its model refuses them as it likes: with errors of any kind, or rows that are no rows."""
+
+        def __init__(self, task: Any, wrong: Any) -> None:
+            self.task, self.wrong = task, wrong
+            self.kind, self.name, self.model, self.layer, self.names = "vqa", "picky", task.model, task.layer, None
+
+        def prepare(self, *given: Any) -> Any:
+            return self.task.prepare(*given)
+
+        def run(self, *given: Any) -> Any:
+            return self.task.run(*given)
+
+        def score_batch(self, prepared: Any, request: Any) -> Tensor:
+            if isinstance(self.wrong, Exception):
+                raise self.wrong
+            found: Tensor = self.wrong
+            return found
+
+    subject = subject_of(bundled.vqa(), question=QUESTION)
+    expected = subject.scores(subject.image.repeat(2, 1, 1, 1))
+    for wrong in (ValueError("text and image inputs differ"), KeyError("x"), torch.zeros(1, 3), torch.zeros(6)):
+        found = replace(subject, task=Picky(bundled.vqa(), wrong)).scores(subject.image.repeat(2, 1, 1, 1))
+        assert torch.allclose(found, expected, atol=1e-4)

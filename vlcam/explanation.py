@@ -131,11 +131,11 @@ class Proof:
 class Explanation:
     """Everything that was explained about one photo, from one forward pass.
 
-    Raw tensors, with T targets, C channels and an h x w grid:
+    Raw tensors, with T targets, C channels and an h x w grid (that of the layer, or of the procedure that made the maps):
 
     - ``maps`` ``(T, h, w)``: signed raw maps before the method's final ReLU, in the target's own units;
     - ``alpha`` ``(T, C)``: mean gradients; ``contributions`` ``(T, C)``: ``alpha * sum(A)``;
-    - ``activity`` ``(C,)``: each channel's maximum over the grid in this photo.
+    - ``activity`` ``(C,)``: each channel's maximum over the layer's grid in this photo.
 
     ``question_words`` are the character ranges of the question's words that the targets' ``reading`` is about; ``notes`` are
     sentences that belong to the result, such as that the layer was guessed. ``proofs``, one for each target, are there after

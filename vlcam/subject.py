@@ -215,8 +215,8 @@ class PhotoSubject:
             return None
         try:
             scores = self.task.score_batch(prepared, self.request)
-        except (InputError, TargetError, RuntimeError, NotImplementedError):
-            return None  # whatever it is, it shows again row by row
+        except Exception:  # whatever it is, it shows again row by row
+            return None
         return scores.detach() if scores.shape == (rows, len(self.targets)) else None
 
     def in_order(self, spoken: Spoken) -> Tensor:

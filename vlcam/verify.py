@@ -322,7 +322,7 @@ def verdict_of(view: TargetView, removed: float, as_much: int, regions: int, p: 
     if not isfinite(change):
         return f"Removing this region has no finite effect on {view.label!r}."
     does = (
-        f"leaves {view.label!r} as it was"
+        f"hardly changes {view.label!r} (by {abs(change):.1g}{unit})"
         if abs(change) < 5e-4
         else f"{'lowers' if change > 0 else 'raises'} {view.label!r} by {_amount(abs(change))}{unit}"
     )

@@ -232,13 +232,14 @@ def _wide(result: Result) -> list[list[str]]:
 
 
 def overview(results: Sequence[Result]) -> list[list[str]]:
-    """One line an experiment: its headline row, or its first, in the first column; the head first."""
+    """One line an experiment: its headline row, or its first, in the first column (that the paper has); the head first."""
     lines = [["", "experiment", "measure", "ours", "95 % interval", "paper", "n", "data", "model"]]
     for result in sorted(results, key=lambda one: one.number):
         if not result.rows:
             continue
         headed = [row for row in result.rows if row.name == result.headline] or list(result.rows)
-        one = min(headed, key=lambda row: result.measures.index(row.column))  # the first column that it has
+        # The first column that can be compared with the paper, or else the first.
+        one = min(headed, key=lambda row: (row.paper is None, result.measures.index(row.column)))
         model = result.model if len(result.model) <= _SHORT else f"{result.model[: _SHORT - 1].rstrip()}…"
         measure = " ".join(filter(None, (one.name, one.column))) + (f" ({result.unit})" if result.unit else "")
         paper = number(one.paper, result.unit) if one.paper is not None else ""
