@@ -343,7 +343,7 @@ def run(setting: Setting, *, n: int | None = None) -> Result:
         found,
         controls,
         COLUMNS,
-        headline=_HITS,
+        headline=f"{_HITS} / attacked",
         notes=("The paper shows one picture and no number.",),
         seconds=time.monotonic() - began,
     )

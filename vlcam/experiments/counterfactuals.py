@@ -98,7 +98,7 @@ def run(setting: Setting) -> Result:
         tally.rows(KEY, others, setting.seed),
         columns,
         unit="%",
-        headline=AGAINST,
+        headline=f"{AGAINST} / {ON_RIVAL}",
         notes=tuple(_notes(tally, setting.seed)),
         seconds=time.monotonic() - began,
         figures=() if setting.out is None else _drawn(setting.out, task, cases[:_SHOWN]),

@@ -50,8 +50,8 @@ class Result:
 
     ``rows`` are the methods (or whatever is compared), ``controls`` what tells whether a number is any good: chance, centre, random
     maps, an untrained model, the ceiling. ``columns`` is the order of the measures, by default that of the rows. ``unit`` goes with every
-    number (``%``: 0 to 100), ``better`` says which way is good. ``headline`` is the name of the row that an overview shows, by default
-    the first. ``figures`` are file names.
+    number (``%``: 0 to 100), ``better`` says which way is good. ``headline`` is the name of the row that an overview shows
+    (``row / column`` for one of its columns), by default the first. ``figures`` are file names.
     """
 
     number: int
@@ -237,7 +237,8 @@ def overview(results: Sequence[Result]) -> list[list[str]]:
     for result in sorted(results, key=lambda one: one.number):
         if not result.rows:
             continue
-        headed = [row for row in result.rows if row.name == result.headline] or list(result.rows)
+        name, _, column = result.headline.partition(" / ")
+        headed = [row for row in result.rows if row.name == name and column in ("", row.column)] or list(result.rows)
         # The first column that can be compared with the paper, or else the first.
         one = min(headed, key=lambda row: (row.paper is None, result.measures.index(row.column)))
         model = result.model if len(result.model) <= _SHORT else f"{result.model[: _SHORT - 1].rstrip()}…"
