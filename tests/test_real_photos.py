@@ -24,7 +24,7 @@ REAL = BENCH["folder"]()
 MODELS: list[str] = list(BENCH["MODELS"])
 # Set by looking at the photo of 640 x 480 pixels: left, top, right, bottom.
 CAT, DOG = (126.0, 254.0, 572.0, 480.0), (222.0, 30.0, 472.0, 318.0)
-MADE_FOR_IT = sorted(name for name, one in METHODS.items() if one.relu and name != "counterfactual")
+MADE_FOR_IT = sorted(name for name, one in METHODS.items() if one.relu and name not in ("counterfactual", "eigen-cam"))
 
 pytestmark = pytest.mark.skipif(REAL is None, reason="no real weights and photos here")
 
