@@ -1,6 +1,6 @@
 """Experiments 1, 3 and 6 on real photos, vlcam's maps beside grad-cam's and torchcam's (``pip install '.[bench]'``), scored alike.
 
-    python tests/benchmarks/real_experiments.py [--experiments 1 3 6] [--threads 2] [--out FOLDER] [--quick] [--n PHOTOS]
+    python tests/benchmarks/real_experiments.py [--experiments 1 3 6] [--models squeezenet1_0] [--threads 2] [--out FOLDER] [--quick] [--n PHOTOS]
 
 It needs a folder of real photos and weights that is no part of the project (by default ``shared/real`` beside the checkout or further
 up): ILSVRC-2012 validation photos with boxes, and the state dicts of two classifiers. The peers' maps enter the experiments as methods
@@ -71,11 +71,19 @@ def peers() -> tuple[str, ...]:
     return tuple(names)
 
 
-def run(real: Path, experiments: Sequence[str], *, quick: bool, most: int | None, out: Path | None) -> list[Result]:
+def run(
+    real: Path,
+    experiments: Sequence[str],
+    models: Sequence[str],
+    *,
+    quick: bool,
+    most: int | None,
+    out: Path | None,
+) -> list[Result]:
     """The results of each experiment with each model."""
     methods = peers()
     found = []
-    for name in MODELS:
+    for name in models:
         place = None if out is None else out / name
         if place is not None:
             place.mkdir(parents=True, exist_ok=True)
@@ -91,6 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the experiments and print their tables; 2 if the photos aren't there."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--experiments", nargs="+", default=["1", "3", "6"])
+    parser.add_argument("--models", nargs="+", default=MODELS, choices=MODELS)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--quick", action="store_true")
@@ -101,7 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("no folder shared/real beside the checkout or further up", file=sys.stderr)
         return 2
     torch.set_num_threads(options.threads)
-    for result in run(real, options.experiments, quick=options.quick, most=options.n, out=options.out):
+    for result in run(real, options.experiments, options.models, quick=options.quick, most=options.n, out=options.out):
         print(f"\n{result.number}. {result.title}: {result.model}, {result.world} ({result.seconds:.0f} s)")
         widths = [max(map(len, column)) for column in zip(*cells(result), strict=True)]
         for row in cells(result):
