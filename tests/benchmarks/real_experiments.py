@@ -1,6 +1,7 @@
 """Experiments 1, 3 and 6 on real photos, vlcam's maps beside grad-cam's and torchcam's (``pip install '.[bench]'``), scored alike.
 
-    python tests/benchmarks/real_experiments.py [--experiments 1 3 6] [--models squeezenet1_0] [--threads 2] [--out FOLDER] [--quick] [--n PHOTOS]
+    python tests/benchmarks/real_experiments.py [--experiments 1 3 6] [--models squeezenet1_0] [--threads 2]
+        [--out FOLDER] [--quick] [--n PHOTOS]
 
 It needs a folder of real photos and weights that is no part of the project (by default ``shared/real`` beside the checkout or further
 up): ILSVRC-2012 validation photos with boxes, and the state dicts of two classifiers. The peers' maps enter the experiments as methods
