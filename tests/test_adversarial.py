@@ -12,7 +12,9 @@ from PIL import Image
 from torch import Tensor
 
 import vlcam
-from vlcam.contracts import InputError, Request
+from tests import data_layouts
+from tests.test_experiments_localisation import tiny
+from vlcam.contracts import InputError, Request, Task
 from vlcam.experiments import adversarial
 from vlcam.experiments.adversarial import Case, Present, arrived, attack, iterated_sign, pull
 from vlcam.experiments.matching import match
@@ -234,3 +236,20 @@ def test_the_papers_own_picture_is_an_airliner_and_the_maps_hold() -> None:
     for label, box in (("tiger cat", cat), ("boxer", dog)):
         assert attacked[label].target.probability < 1e-3  # type: ignore[operator]
         assert box_hit(attacked[label].heatmap(), [box])
+
+
+def test_a_data_set_of_photos_and_its_classifier(tmp_path: Path) -> None:
+    """On a tiny folder in the layout of Pascal VOC, with a model that sees the colours of its things."""
+    data_layouts.voc(tmp_path)
+    task = tiny()
+    with torch.no_grad():
+        task.model.get_parameter("classifier.weight").mul_(100)  # sure of what it sees
+    opened: dict[str, Task] = {"classification tiny": task}
+    setting = Setting(data=tmp_path, model="tiny", quick=True, opened=opened)
+    found = adversarial.run(setting, n=2)
+    assert found.model == "tiny" and "VOC" in found.world
+    reached = found.rows[0]
+    assert (
+        reached.n == 1 and reached.value == 0
+    )  # so coarse a model can't be fooled in so few levels, and the rest is empty:
+    assert all(math.isnan(one.value) and one.n == 0 for one in found.rows[2:])

@@ -16,6 +16,7 @@ from vlcam.cli import main
 from vlcam.experiments.results import Result, Row
 from vlcam.experiments.running import Experiment
 from vlcam.experiments.setting import Setting
+from vlcam.methods import METHODS
 from vlcam.scenes.sample import make
 from vlcam.tasks import bundled
 
@@ -117,6 +118,15 @@ def test_the_block_of_proofs(root: Path) -> None:
     exec(compile(lines[0], "README.md", "exec"), space)
     assert "random regions did as much" in eval(lines[1].partition("#")[0], space)
     assert 0 < eval(lines[2].partition("#")[0], space) <= 1
+
+
+def test_the_block_of_your_own_method(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (block,) = [one for one in blocks(root, "python") if "register(" in one]
+    monkeypatch.setattr("vlcam.methods.METHODS", dict(METHODS))
+    space: dict[str, Any] = {"vlcam": vlcam, "my_function": METHODS["hirescam"].function}
+    exec(compile(block.replace("quick=True", "quick=True, most=2"), "README.md", "exec"), space)
+    rows = {row.name: row.value for row in space["result"].rows if row.column == space["result"].columns[0]}
+    assert rows["mine"] == rows["hirescam"]
 
 
 @pytest.mark.usefixtures("photos")
