@@ -211,7 +211,7 @@ def test_the_experiment_gives_a_result() -> None:
     told: list[tuple[int, int]] = []
     found = adversarial.run(Setting(seed=1, quick=True, progress=lambda done, total: told.append((done, total))), n=2)
     assert told == [(1, 2), (2, 2)]
-    assert found.number == 8 and found.headline in {row.name for row in found.rows}
+    assert found.number == 8 and found.headline in {f"{row.name} / {row.column}" for row in found.rows}
     assert all(row.paper is None for row in (*found.rows, *found.controls))
 
 

@@ -43,10 +43,8 @@ def test_the_recipe_benchmark_runs(
 def test_the_benchmark_of_real_photos_says_what_it_lacks(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bench = runpy.run_path(str(root / "tests" / "benchmarks" / "real_photos.py"))
     bench["main"].__globals__["folder"] = lambda: None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the peers' own
-        code = bench["main"](["--photos", "1", "--threads", str(torch.get_num_threads())])
-    assert code in (0, 2)  # 2: no peer is installed
+    assert bench["main"](["--photos", "2"]) == 2
+    assert "no folder shared/real" in capsys.readouterr().err
 
 
 def test_the_comparison_of_metrics_runs(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
