@@ -57,7 +57,7 @@ def torchcam(subject: Subject) -> Tensor:
     return torch.stack(found)
 
 
-PEERS = {"pytorch_grad_cam": ("grad-cam", grad_cam), "torchcam": ("torchcam", torchcam)}
+PEERS = {"pytorch_grad_cam": ("pytorch-grad-cam", grad_cam), "torchcam": ("torchcam", torchcam)}
 
 
 def peers() -> tuple[str, ...]:
