@@ -270,3 +270,19 @@ def test_a_task_whose_model_takes_one_photo_at_a_time_is_asked_row_by_row() -> N
     for wrong in (ValueError("text and image inputs differ"), KeyError("x"), torch.zeros(1, 3), torch.zeros(6)):
         found = replace(subject, task=Picky(bundled.vqa(), wrong)).scores(subject.image.repeat(2, 1, 1, 1))
         assert torch.allclose(found, expected, atol=1e-4)
+
+
+def test_rows_that_touch_each_other_are_scored_one_by_one() -> None:
+    """A batch-norm without statistics of its own sees the whole batch, so no row may have company."""
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 3),
+        nn.BatchNorm2d(4, track_running_stats=False),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(4, 2),
+    )
+    task = Classification(model, ("a", "b"), vlcam.Preprocess(size=(16, 16), mode="resize"), layer="2")
+    subject = subject_of(task, SCENE.image(), targets=["a", "b"])
+    images = torch.cat([subject.image, 3 * subject.image + 1])
+    assert torch.allclose(subject.scores(images)[:1], subject.scores(subject.image), atol=1e-6)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import vlcam
+from vlcam import verify as verifying
 from vlcam.contracts import InputError, Procedure, Subject
 from vlcam.explanation import Proof
 from vlcam.output import to_json
@@ -271,3 +272,27 @@ class TestRegions:
         region[0] = region[9] = True
         found = elsewhere(region, 50, np.random.default_rng(0))
         assert (found.sum((1, 2)) == 20).all() and len({tuple(one.flatten().tolist()) for one in found}) > 5
+
+
+def test_another_layer_than_the_tasks_is_tested_at_that_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = bundled.classifier()
+    explanation = vlcam.explain(task, SCENE.image(), targets="red star", layer="features.2")
+    seen: list[str] = []
+    kept = verifying.ran
+
+    def ran(task: Any, prepared: Any, request: Any, layer: Any) -> Any:
+        spoken, evidence = kept(task, prepared, request, layer)
+        seen.append(evidence.layer)
+        return spoken, evidence
+
+    monkeypatch.setattr(verifying, "ran", ran)
+    explanation.verify(task, regions=19)
+    assert seen == ["features.2", "features.2"]  # the trained model and the untrained one, each once
+
+
+def test_a_method_without_a_name_is_tested_too() -> None:
+    mine = vlcam.Method("mine", vlcam.METHODS["hirescam"].function, "Mine", "-", "-")
+    task = spot_task()
+    picture = white((slice(2, 8), slice(2, 8)))
+    proof = vlcam.explain(task, picture, targets="bright", method=mine).verify(task, regions=19)[0].proof
+    assert proof is not None and proof.p is not None and proof.untrained is None

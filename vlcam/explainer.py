@@ -33,6 +33,7 @@ from vlcam.explanation import Explanation, NeuronText, Photo
 from vlcam.gain import with_gain
 from vlcam.layers import Grid, find, traced
 from vlcam.methods import method as find_method
+from vlcam.modules import independent
 from vlcam.order import RANKINGS as RANKINGS
 from vlcam.order import Options, Order, ordered
 from vlcam.photo import Bands, open_photo
@@ -182,7 +183,7 @@ def together(task: Task, ready: Sequence[Ready], order: Order) -> list[Explanati
 
     The results are those of :func:`alone`, which is left to say what is wrong with which photo.
     """
-    if len(ready) < 2 or not isinstance(task, BatchTask) or not _independent(task.model):
+    if len(ready) < 2 or not isinstance(task, BatchTask) or not independent(task.model):
         return None
     if not isinstance(order.method, Method):  # a procedure runs again, photo by photo
         return None
@@ -234,15 +235,6 @@ def _place(number: int) -> Iterator[None]:
     except Exception as error:
         error.add_note(f"in vlcam.explain, at image[{number}]")
         raise
-
-
-def _independent(model: nn.Module) -> bool:
-    """Whether photos of a batch don't touch each other: not so in batch-norms that keep no statistics of their own."""
-    norms = nn.modules.batchnorm._NormBase, nn.modules.instancenorm._InstanceNorm
-    return not any(
-        isinstance(one, norms[0]) and not isinstance(one, norms[1]) and one.running_mean is None
-        for one in model.modules()
-    )
 
 
 def _explanation(task: Task, ready: Ready, order: Order, spoken: Spoken, found: LayerMaps) -> Explanation:

@@ -111,7 +111,7 @@ class Proof:
     ``regions`` random ones do at least as much. ``p`` is that of both effects together, for the change that they take, None if there was
     nothing to test.
     ``occlusion`` and ``untrained`` are rank correlations of the map with a quick occlusion map, and with that of the same model before
-    any training (None where one of them is empty).
+    any training (None where one of them is empty, or the method isn't a registered one).
     """
 
     area: float

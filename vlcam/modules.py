@@ -130,3 +130,12 @@ def rebuilt(value: Any, old: Tensor, new: Tensor) -> Any:
         for field in fields(value):
             object.__setattr__(twin, field.name, rebuilt(getattr(value, field.name, None), old, new))
     return twin
+
+
+def independent(model: nn.Module) -> bool:
+    """Whether the rows of a batch don't touch each other: not so in batch-norms that keep no statistics of their own."""
+    norms = nn.modules.batchnorm._NormBase, nn.modules.instancenorm._InstanceNorm
+    return not any(
+        isinstance(one, norms[0]) and not isinstance(one, norms[1]) and one.running_mean is None
+        for one in model.modules()
+    )

@@ -30,7 +30,7 @@ from vlcam.contracts import (
 )
 from vlcam.engine import record, unrecorded
 from vlcam.layers import Grid
-from vlcam.modules import find_module, first_tensor, rebuilt, tensors_in
+from vlcam.modules import find_module, first_tensor, independent, rebuilt, tensors_in
 from vlcam.restore import restored
 
 CHUNK_NUMBERS = 2**22
@@ -96,19 +96,7 @@ class PhotoSubject:
 
         Raises InputError if the model's input isn't one image of the size that the geometry says: tiles, or patches in a row.
         """
-        width, height = self.prepared.geometry.input_size
-        images = [
-            one
-            for one in tensors_in(self.prepared.inputs)
-            if one.is_floating_point() and one.ndim == 4 and len(one) == 1 and tuple(one.shape[2:]) == (height, width)
-        ]
-        if len(images) != 1:
-            shapes = ", ".join(str(tuple(one.shape)) for one in tensors_in(self.prepared.inputs))
-            raise InputError(
-                f"{self.task.name} takes its photo as {shapes or 'no tensor'}, not as one image (1, channels, {height}, {width}), so "
-                "pixels can't be changed or followed back; explain with a method of one run, such as gradcam"
-            )
-        return images[0].detach()
+        return self._photo().detach()
 
     def report(self, done: int, total: int) -> None:
         """Tell whoever waits how far a procedure is."""
@@ -178,13 +166,23 @@ class PhotoSubject:
 
     def _with(self, image: Tensor) -> Prepared:
         """The inputs with another image, or a batch of them, in the place of the photo's."""
+        return replace(self.prepared, inputs=rebuilt(self.prepared.inputs, self._photo(), image))
+
+    def _photo(self) -> Tensor:
+        """The tensor among the inputs that is the image, itself."""
         width, height = self.prepared.geometry.input_size
-        old = next(
+        images = [
             one
             for one in tensors_in(self.prepared.inputs)
-            if one.is_floating_point() and one.ndim == 4 and tuple(one.shape[2:]) == (height, width)
-        )
-        return replace(self.prepared, inputs=rebuilt(self.prepared.inputs, old, image))
+            if one.is_floating_point() and one.ndim == 4 and len(one) == 1 and tuple(one.shape[2:]) == (height, width)
+        ]
+        if len(images) != 1:
+            shapes = ", ".join(str(tuple(one.shape)) for one in tensors_in(self.prepared.inputs))
+            raise InputError(
+                f"{self.task.name} takes its photo as {shapes or 'no tensor'}, not as one image (1, channels, {height}, {width}), so "
+                "pixels can't be changed or followed back; explain with a method of one run, such as gradcam"
+            )
+        return images[0]
 
     def _scored(self, images: Tensor) -> Tensor:
         batched = self._batched(self._with(images), len(images))
@@ -211,7 +209,7 @@ class PhotoSubject:
 
     def _batched(self, prepared: Prepared, rows: int) -> Tensor | None:
         """The scores of all rows at once, if the task can do that for its model."""
-        if not isinstance(self.task, ScoringTask):
+        if not isinstance(self.task, ScoringTask) or not independent(self.model):
             return None
         try:
             scores = self.task.score_batch(prepared, self.request)

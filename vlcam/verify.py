@@ -30,7 +30,8 @@ from torch import Tensor, nn
 from vlcam.contracts import InputError, LayerError, Prepared, Request, Target, TargetError, Task
 from vlcam.explainer import maps_of, ran
 from vlcam.explanation import Explanation, Photo, Proof, TargetView, map_flag
-from vlcam.methods import way
+from vlcam.layers import find
+from vlcam.methods import METHODS, PROCEDURES
 from vlcam.methods.occlusion import occlusion
 from vlcam.metrics.correlation import occlusion_correlation
 from vlcam.photo import open_photo
@@ -117,9 +118,7 @@ def subject_again(explanation: Explanation, task: Task, image: Any = None, promp
         prepared = task.prepare(picture, request)
     prepared = Prepared(plain(prepared.inputs), prepared.geometry)
     try:
-        spoken, evidence = ran(task, prepared, request, explanation.layer if task.layer is None else task.layer)
-        if evidence.layer != explanation.layer:
-            spoken, evidence = ran(task, prepared, request, explanation.layer)
+        spoken, evidence = ran(task, prepared, request, _layer(task, explanation))
     except (LayerError, TargetError) as error:
         raise InputError(
             f"{task.name} can't be run as {explanation.model} was when it was explained: {error}"
@@ -134,6 +133,12 @@ def subject_again(explanation: Explanation, task: Task, image: Any = None, promp
             f"{float(said[worst]):.3f}; give the model, the photo and the prompt that it was made with"
         )
     return subject
+
+
+def _layer(task: Task, explanation: Explanation) -> str | nn.Module:
+    """The explained layer: as the task calls it if it is its own, whose layout the task knows; else by name."""
+    own = task.layer
+    return own if own is not None and find(task.model, own)[0] == explanation.layer else explanation.layer
 
 
 def _picture(photo: Photo, image: Any) -> Image:
@@ -248,16 +253,14 @@ def _occlusion_correlations(subject: PhotoSubject, explanation: Explanation) -> 
 
 
 def _untrained_correlations(subject: PhotoSubject, explanation: Explanation, seed: int) -> list[float | None]:
-    """The rank correlation of each map, before its ReLU, with that of the same model untrained."""
+    """The rank correlation of each map, before its ReLU, with that of the same model untrained; None for methods that have no name."""
+    method = METHODS.get(explanation.method) or PROCEDURES.get(explanation.method)
+    if method is None:
+        return [None] * len(explanation)
     with untrained(subject.model, seed):
-        _, evidence = ran(
-            subject.task,
-            subject.prepared,
-            subject.request,
-            subject.task.layer if subject.task.layer is not None else explanation.layer,
-        )
+        _, evidence = ran(subject.task, subject.prepared, subject.request, _layer(subject.task, explanation))
         other = replace(subject, evidence=evidence)
-        maps = maps_of(way(explanation.method), other)
+        maps = maps_of(method, other)
     found = occlusion_correlation(explanation.maps.to(maps.device), maps)
     return [None if isnan(one) else one for one in found.tolist()]
 
