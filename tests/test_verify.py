@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 import vlcam
-from vlcam import verify as verifying
 from vlcam.contracts import InputError, Procedure, Subject
+from vlcam.explainer import ran as really_ran
 from vlcam.explanation import Proof
 from vlcam.output import to_json
 from vlcam.regions import elsewhere, on_picture, top_region
@@ -278,14 +278,13 @@ def test_another_layer_than_the_tasks_is_tested_at_that_layer(monkeypatch: pytes
     task = bundled.classifier()
     explanation = vlcam.explain(task, SCENE.image(), targets="red star", layer="features.2")
     seen: list[str] = []
-    kept = verifying.ran
 
-    def ran(task: Any, prepared: Any, request: Any, layer: Any) -> Any:
-        spoken, evidence = kept(task, prepared, request, layer)
+    def watched(task: Any, prepared: Any, request: Any, layer: Any) -> Any:
+        spoken, evidence = really_ran(task, prepared, request, layer)
         seen.append(evidence.layer)
         return spoken, evidence
 
-    monkeypatch.setattr(verifying, "ran", ran)
+    monkeypatch.setattr("vlcam.verify.ran", watched)
     explanation.verify(task, regions=19)
     assert seen == ["features.2", "features.2"]  # the trained model and the untrained one, each once
 
