@@ -162,7 +162,9 @@ def test_a_caption_is_proved_word_by_word(tmp_path: Path) -> None:
     assert found.verify(task, regions=19).notes == (*explanation.notes, found.verify(task, regions=19).notes[-1])
     saved = load(found.save(tmp_path / "proved.safetensors"))
     assert saved.proofs == found.proofs
-    assert colour.proof.verdict in page([found])
+    shown = page([found])
+    assert colour.proof.verdict in shown
+    assert f"Rank correlation: {colour.proof.occlusion:.2f} with an occlusion map, " in shown
     targets = to_json([("scene", found)])["results"][0]["targets"]
     assert targets[0]["proof"]["p"] == found.proofs[0].p
 
@@ -295,3 +297,19 @@ def test_a_method_without_a_name_is_tested_too() -> None:
     picture = white((slice(2, 8), slice(2, 8)))
     proof = vlcam.explain(task, picture, targets="bright", method=mine).verify(task, regions=19)[0].proof
     assert proof is not None and proof.p is not None and proof.untrained is None
+
+
+def test_effects_are_compared_for_the_change_that_they_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Regions that change the picture more need larger effects: of 38 others, 19 do half as much for their change, 19 do twice as much."""
+    explanation = vlcam.explain(bundled.classifier(), SCENE.image(), targets="green circle")
+    subject = subject_again(explanation, bundled.classifier())
+
+    def effects(subject: Any, index: int, masks: Tensor) -> tuple[Tensor, Tensor]:
+        worth = torch.tensor([1.0, *(0.5, 2.0) * 19], dtype=torch.float64)
+        found = worth * changes(subject.image, masks)
+        return found / 4, 3 * found / 4
+
+    monkeypatch.setattr("vlcam.verify.effects", effects)
+    found = fared(subject, explanation[0], 38, 0.1, np.random.default_rng(0))
+    assert found is not None and found.p == 20 / 39
+    assert found.removed_as_much != 19  # the counts are of the effects as they are

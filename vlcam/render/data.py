@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from vlcam.contracts import Target
-from vlcam.explanation import Evidence, Explanation, NeuronText, Photo, TargetView
+from vlcam.explanation import Evidence, Explanation, NeuronText, Photo, Proof, TargetView
 from vlcam.render.colour import default_colours, table
 from vlcam.render.reading import (
     KIND,
@@ -102,7 +102,7 @@ def _target(view: TargetView, shared: float) -> dict[str, Any]:
         "percent": percent(target.probability),
         "certain": NEARLY_CERTAIN if view.nearly_certain else "",
         "gain": nats(target.gain),
-        "proof": "" if view.proof is None else view.proof.verdict,
+        "proof": "" if view.proof is None else _proof(view.proof),
         "chance": "" if view.proof is None or view.proof.p is None else f"p = {view.proof.p:.2g}",
         "reading": [{"weight": _finite(value) or 0.0, "text": weight(value)} for _, value in view.reading],
         "flag": view.flag,
@@ -115,6 +115,16 @@ def _target(view: TargetView, shared: float) -> dict[str, Any]:
         "map": _quantised(view) if view.flag == "ok" else None,
         "neurons": None if view.neurons is None else _neurons(view.neurons),
     }
+
+
+def _proof(proof: Proof) -> str:
+    """The verdict, and how the map agrees with two others."""
+    ranked = [
+        f"{rank:.2f} with {what}".replace("-", "−")
+        for rank, what in ((proof.occlusion, "an occlusion map"), (proof.untrained, "the map of the untrained model"))
+        if rank is not None
+    ]
+    return " ".join([proof.verdict, *([f"Rank correlation: {', '.join(ranked)}."] if ranked else [])])
 
 
 def _quantised(view: TargetView) -> str:
