@@ -3,8 +3,12 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers is imported: no test may download anything
 os.environ["NO_COLOR"] = "1"
@@ -41,3 +45,14 @@ def _torch_as_before() -> Iterator[None]:
 def root() -> Path:
     """The checkout."""
     return Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator["Browser"]:
+    """A headless browser for the tests of pages; they are skipped on machines without one."""
+    from tests import browser as headless
+
+    if reason := headless.missing():
+        pytest.skip(reason)
+    with headless.launched() as browser:
+        yield browser

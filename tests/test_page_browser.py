@@ -36,14 +36,6 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator["Browser"]:
-    if reason := headless.missing():
-        pytest.skip(reason)
-    with headless.launched() as browser:
-        yield browser
-
-
 @pytest.fixture
 def show(chromium: "Browser", tmp_path: Path) -> Iterator[Any]:
     """Opens explanations as a page; afterwards there must be no message, no dialog and no request."""

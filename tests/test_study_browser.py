@@ -47,14 +47,6 @@ def study(kind: Any) -> Part:
 PARTS: dict[str, Part] = {kind: study(kind) for kind in ("discrimination", "trust")}
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator["Browser"]:
-    if reason := headless.missing():
-        pytest.skip(reason)
-    with headless.launched() as browser:
-        yield browser
-
-
 @pytest.fixture
 def show(chromium: "Browser", tmp_path: Path) -> Iterator[Any]:
     """Opens a study's page; afterwards there must be no message, no dialog and no request."""
