@@ -268,6 +268,8 @@ class TestRegions:
                 and int(columns[-1] - columns[0]) == 2
             )
         assert len({tuple(torch.nonzero(one)[0].tolist()) for one in found}) > 100
+        shapes = {tuple(one[one.any(1)][:, one.any(0)].flatten().tolist()) for one in found}
+        assert len(shapes) == 4  # as it is, and mirrored in each way
 
     def test_large_regions_are_shifted_around_the_edges(self) -> None:
         region = torch.zeros(10, 10, dtype=torch.bool)
