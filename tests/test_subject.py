@@ -27,6 +27,8 @@ ASKED: list[tuple[str, dict[str, Any]]] = [
     ("classifier", {"targets": ["red star", "blue circle"], "contrast": ("red star", "blue circle")}),
     ("captioner", {}),
     ("captioner", {"measure": "logit"}),
+    ("captioner", {"contrast": ("green", "red")}),
+    ("captioner", {"contrast": ("green", "red"), "measure": "logit"}),
     ("vqa", {"question": QUESTION}),
     ("vqa", {"question": QUESTION, "contrast": ("2", "3")}),
 ]
