@@ -19,6 +19,7 @@ from vlcam.render import page
 from vlcam.scenes.sample import make
 from vlcam.scenes.zoo import new
 from vlcam.storage import load
+from vlcam.summary import show
 from vlcam.tasks import bundled
 from vlcam.tasks.classification import Classification
 from vlcam.verify import changes, effects, fared, subject_again, untrained, verify
@@ -315,3 +316,11 @@ def test_effects_are_compared_for_the_change_that_they_take(monkeypatch: pytest.
     found = fared(subject, explanation[0], 38, 0.1, np.random.default_rng(0))
     assert found is not None and found.p == 20 / 39
     assert found.removed_as_much != 19  # the counts are of the effects as they are
+
+
+def test_the_command_line_says_the_verdict(capsys: pytest.CaptureFixture[str]) -> None:
+    task = bundled.classifier()
+    found = vlcam.explain(task, SCENE.image(), targets="green circle").verify(task, regions=19)
+    show(found)
+    proof = found[0].proof
+    assert proof is not None and proof.verdict in capsys.readouterr().out
