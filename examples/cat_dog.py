@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 import vlcam
+from vlcam.image.photo import open_photo
 from vlcam.integrations import FolderWriter, TensorBoardWriter, WandbWriter, Writer
-from vlcam.photo import open_photo
 from vlcam.tasks import bundled
 from vlcam.tasks.classification import Classification
 

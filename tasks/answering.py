@@ -15,11 +15,11 @@ from PIL.Image import Image
 from torch import Tensor, nn
 
 from vlcam.contracts import Asked, Geometry, InputError, Layout, Names, Prepared, Request, Spoken, Target, TargetError
-from vlcam.engine import unrecorded
-from vlcam.labels import contrast_target
-from vlcam.plumbing import log_probability, own_logits, to_model
+from vlcam.engine.outputs import log_probability, own_logits, to_model
+from vlcam.engine.recording import unrecorded
+from vlcam.tasks.labels import contrast_target
 from vlcam.tasks.reading import Reading, weighed
-from vlcam.words import group
+from vlcam.tasks.words import group
 
 
 @final

@@ -8,14 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from vlcam.contracts import InputError
+from vlcam.image.preprocess import Preprocess
 from vlcam.neurons import NeuronNames
-from vlcam.preprocess import Preprocess
-from vlcam.scenes.data import CAPTION_VOCABULARY, QUESTION_LENGTH, QUESTION_VOCABULARY
-from vlcam.scenes.models import SceneCaptioner, SceneVQA
+from vlcam.scenes.models.data import CAPTION_VOCABULARY, QUESTION_LENGTH, QUESTION_VOCABULARY
+from vlcam.scenes.models.nets import SceneCaptioner, SceneVQA
+from vlcam.scenes.models.vocabulary import Vocabulary
+from vlcam.scenes.models.zoo import MEAN, STD, Which, beam_search, greedy, load, recorded_sums, weights_folder
 from vlcam.scenes.questions import ANSWERS
 from vlcam.scenes.record import PAIRS, PIXELS
-from vlcam.scenes.words import Vocabulary
-from vlcam.scenes.zoo import MEAN, STD, Which, beam_search, greedy, load, recorded_sums, weights_folder
 from vlcam.tasks.captioning import Captioning
 from vlcam.tasks.classification import Classification
 from vlcam.tasks.reading import Reading

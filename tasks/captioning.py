@@ -13,22 +13,11 @@ from jaxtyping import Float
 from PIL.Image import Image
 from torch import Tensor, nn
 
-from vlcam.contracts import (
-    Geometry,
-    InputError,
-    Kind,
-    Layout,
-    Names,
-    Prepared,
-    Request,
-    Spoken,
-    Target,
-    TargetError,
-)
-from vlcam.engine import unrecorded
-from vlcam.labels import contrast_target
-from vlcam.plumbing import log_probability, own_logits, to_model
-from vlcam.words import Word, group
+from vlcam.contracts import Geometry, InputError, Kind, Layout, Names, Prepared, Request, Spoken, Target, TargetError
+from vlcam.engine.outputs import log_probability, own_logits, to_model
+from vlcam.engine.recording import unrecorded
+from vlcam.tasks.labels import contrast_target
+from vlcam.tasks.words import Word, group
 
 
 @runtime_checkable

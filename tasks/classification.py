@@ -13,8 +13,8 @@ from PIL.Image import Image
 from torch import Tensor, nn
 
 from vlcam.contracts import Geometry, InputError, Layout, Names, Prepared, Request, Spoken, TargetError
-from vlcam.labels import choose, contrast, position
-from vlcam.plumbing import logits_of, to_model
+from vlcam.engine.outputs import logits_of, to_model
+from vlcam.tasks.labels import choose, contrast, position
 
 Preprocessing = Callable[[Image], tuple[Any, Geometry]]
 

@@ -26,9 +26,9 @@ from vlcam.contracts import (
     TargetError,
     VlcamError,
 )
-from vlcam.labels import contrast_target, position
-from vlcam.plumbing import logits_of, to_model
+from vlcam.engine.outputs import logits_of, to_model
 from vlcam.tasks.classification import Preprocessing
+from vlcam.tasks.labels import contrast_target, position
 
 Score = Callable[[Any], Tensor]
 
@@ -124,7 +124,7 @@ def region(index: int, mask: Any = None) -> Score:
 
     Args:
         index: which channel of the output ``(1, classes, rows, columns)``; of outputs with several parts that of
-            :func:`vlcam.plumbing.logits_of` is taken (``out`` of torchvision's, ``logits`` of transformers').
+            :func:`vlcam.engine.outputs.logits_of` is taken (``out`` of torchvision's, ``logits`` of transformers').
         mask: an array or tensor ``(rows, columns)`` of the output's size, as weights or true and false; by default the pixels
             that the model itself gives to the class.
 

@@ -13,13 +13,13 @@ import torch
 from torch import nn
 
 from vlcam.contracts import InputError
-from vlcam.labels import nearest
-from vlcam.modules import find_module
-from vlcam.plumbing import logits_of
-from vlcam.preprocess import Mode, Preprocess
+from vlcam.engine.find_layer import propose
+from vlcam.engine.modules import find_module
+from vlcam.engine.outputs import logits_of
+from vlcam.image.preprocess import Mode, Preprocess
 from vlcam.tasks.classification import Classification, Preprocessing
+from vlcam.tasks.labels import nearest
 from vlcam.tasks.states import classes_of, filled
-from vlcam.towers import propose
 
 
 def open_timm(

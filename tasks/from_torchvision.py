@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 from vlcam.contracts import InputError, Layout
-from vlcam.labels import nearest
-from vlcam.layers import Grid
-from vlcam.preprocess import Preprocess
+from vlcam.engine.layers import Grid
+from vlcam.image.preprocess import Preprocess
 from vlcam.tasks.classification import Classification, Preprocessing
+from vlcam.tasks.labels import nearest
 from vlcam.tasks.states import classes_of, filled
 
 

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from vlcam.contracts import InputError, LayerError, Task
-from vlcam.plumbing import logits_of, to_model
+from vlcam.engine.find_layer import propose
+from vlcam.engine.outputs import logits_of, to_model
 from vlcam.tasks.answering import Answering
 from vlcam.tasks.captioning import Captioning
 from vlcam.tasks.classification import Classification, Preprocessing
@@ -19,7 +20,6 @@ from vlcam.tasks.hub_inputs import HubInputs, HubTokens
 from vlcam.tasks.hub_photos import HubPreprocess
 from vlcam.tasks.hub_questions import reading_of
 from vlcam.tasks.hub_speech import HubSpeech
-from vlcam.towers import propose
 
 Kind = Literal["classification", "captioning", "vqa"]
 

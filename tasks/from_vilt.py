@@ -7,10 +7,10 @@ from typing import Any
 import torch
 
 from vlcam.contracts import InputError
-from vlcam.engine import unrecorded
-from vlcam.layers import Tokens
-from vlcam.modules import find_module
-from vlcam.photo import as_rgb
+from vlcam.engine.layers import Tokens
+from vlcam.engine.modules import find_module
+from vlcam.engine.recording import unrecorded
+from vlcam.image.photo import as_rgb
 from vlcam.tasks.hub_families import FAMILIES, tap_of
 from vlcam.tasks.hub_inputs import understood
 from vlcam.tasks.hub_places import measured, shuffled

@@ -6,7 +6,7 @@ from typing import Any, Literal, final
 
 from torch import nn
 
-from vlcam.modules import named_modules
+from vlcam.engine.modules import named_modules
 
 TOWERS = ("vision_tower", "vision_model", "visual", "image_encoder", "vision_encoder", "encoder")
 """What models call their vision tower, the surest name first."""

@@ -11,7 +11,7 @@ from PIL.Image import Image
 from torch import nn
 
 from vlcam.contracts import Geometry, InputError, Layout, VlcamError
-from vlcam.photo import as_rgb
+from vlcam.image.photo import as_rgb
 from vlcam.tasks.hub_families import DESCRIBE, Family
 from vlcam.tasks.hub_places import Order, by_shape, canvas_of, measured, placed_tokens, tiles_layout
 from vlcam.tasks.hub_speech import decoder_start, decodes

@@ -6,8 +6,8 @@ from typing import Any, final
 from PIL.Image import Image
 
 from vlcam.contracts import Geometry, InputError
-from vlcam.geometry import resized, shorter_resized
-from vlcam.photo import as_rgb
+from vlcam.image.geometry import resized, shorter_resized
+from vlcam.image.photo import as_rgb
 from vlcam.tasks.hub_places import measured
 
 

@@ -12,9 +12,9 @@ from PIL import Image
 from torch import Tensor
 
 from vlcam.contracts import Geometry, InputError, LayerError, Layout
-from vlcam.geometry import resized
-from vlcam.layers import Tokens
-from vlcam.towers import layout_of
+from vlcam.engine.find_layer import layout_of
+from vlcam.engine.layers import Tokens
+from vlcam.image.geometry import resized
 
 Order = Literal["rows", "merged", "windows", "shuffled", "patches", "tiles"]
 Placed = Callable[[Tensor], Layout]

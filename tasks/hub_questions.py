@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from vlcam.tasks.reading import Reading
-from vlcam.words import group
+from vlcam.tasks.words import group
 
 
 def reading_of(model: Any, tokenizer: Any, inputs: dict[str, Any], question: str) -> Reading | None:

@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vlcam.engine import run_once
-from vlcam.modules import find_module
+from vlcam.engine.modules import find_module
+from vlcam.engine.recording import run_once
 
 _LONGEST = 40
 

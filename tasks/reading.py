@@ -8,7 +8,7 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from vlcam.modules import first_tensor, rebuilt
+from vlcam.engine.modules import first_tensor, rebuilt
 
 
 @final

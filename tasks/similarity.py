@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from vlcam.contracts import InputError, Layout, Names, Prepared, Request, Spoken, Target, TargetError
-from vlcam.engine import unrecorded
-from vlcam.labels import contrast_target, position
-from vlcam.photo import open_photo
-from vlcam.plumbing import to_model
-from vlcam.restore import plain, restored
+from vlcam.engine.outputs import to_model
+from vlcam.engine.recording import unrecorded
+from vlcam.engine.restore import plain, restored
+from vlcam.image.photo import open_photo
 from vlcam.tasks.classification import Preprocessing
+from vlcam.tasks.labels import contrast_target, position
 
 _MOST_KEPT = 4096
 

@@ -13,8 +13,8 @@ from PIL.Image import Image
 from torch import Tensor, nn
 
 from vlcam.contracts import Asked, Geometry, InputError, Layout, Names, Prepared, Request, Spoken
-from vlcam.labels import choose, contrast, position
-from vlcam.plumbing import to_model
+from vlcam.engine.outputs import to_model
+from vlcam.tasks.labels import choose, contrast, position
 from vlcam.tasks.reading import Reading, weighed
 
 

@@ -26,16 +26,16 @@ from vlcam.contracts import (
     Target,
     TargetError,
 )
-from vlcam.geometry import resized
-from vlcam.labels import contrast_target
-from vlcam.layers import Tokens
-from vlcam.photo import as_rgb
-from vlcam.plumbing import to_model
-from vlcam.restore import plain
+from vlcam.engine.find_layer import propose
+from vlcam.engine.layers import Tokens
+from vlcam.engine.outputs import to_model
+from vlcam.engine.restore import plain
+from vlcam.image.geometry import resized
+from vlcam.image.photo import as_rgb
 from vlcam.tasks.classification import Preprocessing
 from vlcam.tasks.hub_photos import HubPreprocess
+from vlcam.tasks.labels import contrast_target
 from vlcam.tasks.similarity import Shelf, cosines
-from vlcam.towers import propose
 
 _AT_ONCE = 64
 """How many texts are embedded in one run."""

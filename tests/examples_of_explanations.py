@@ -11,7 +11,9 @@ from PIL import Image, ImageDraw, ImageFilter
 from torch import Tensor
 
 from vlcam.contracts import Geometry, Kind, Target
-from vlcam.explanation import Evidence, Explanation, NeuronText, Photo
+from vlcam.explanation.explanation import Explanation
+from vlcam.explanation.record import Evidence, NeuronText
+from vlcam.image.photo import Photo
 
 CAPTION = "A red kite above a red barn, beside the dog."
 GRID = 14

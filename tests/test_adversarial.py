@@ -17,12 +17,12 @@ from tests.test_experiments_localisation import tiny
 from vlcam.contracts import InputError, Request, Task
 from vlcam.experiments import adversarial
 from vlcam.experiments.adversarial import Case, Present, arrived, attack, iterated_sign, pull
-from vlcam.experiments.matching import match
-from vlcam.experiments.scenes_world import of_scene, scenes
+from vlcam.experiments.data.matching import match
+from vlcam.experiments.data.scenes_world import of_scene, scenes
 from vlcam.experiments.setting import Setting
-from vlcam.explainer import alone, made_ready
+from vlcam.explanation.explain import alone, made_ready
+from vlcam.explanation.options import ordered
 from vlcam.metrics import box_hit, pointing_hit
-from vlcam.order import ordered
 from vlcam.scenes.sample import make
 from vlcam.tasks import bundled
 

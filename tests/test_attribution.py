@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from tests.tiny import Captioner, Cnn, Lambda, SideBranch, Twice, lively, snapshot
-from vlcam.attribution import attribute, maps_from
 from vlcam.contracts import InputError, LayerError, TargetError
-from vlcam.engine import record
-from vlcam.layers import Grid
+from vlcam.engine.layers import Grid
+from vlcam.engine.recording import record
+from vlcam.explanation.attribution import attribute, maps_from
 from vlcam.methods import METHODS
 
 CLOSE: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-6}
@@ -241,7 +241,7 @@ def test_no_model_or_image_library_is_imported() -> None:  # peers 8.7 #83
     import sys
 
     names = "{'matplotlib', 'sklearn', 'scipy', 'cv2', 'torchvision', 'transformers'}"
-    code = f"import sys, vlcam.attribution; print(sorted({names} & set(sys.modules)))"
+    code = f"import sys, vlcam.explanation.attribution; print(sorted({names} & set(sys.modules)))"
     assert (
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
     )

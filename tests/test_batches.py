@@ -20,13 +20,13 @@ from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
 import vlcam
 from tests.tiny import Cnn, Lambda, lively, snapshot
-from vlcam.attribution import maps_of_batch
 from vlcam.contracts import BatchTask, Prepared, Request, Spoken
-from vlcam.engine import record
-from vlcam.explainer import explain
-from vlcam.layers import Grid, Tokens
+from vlcam.engine.layers import Grid, Tokens
+from vlcam.engine.recording import record
+from vlcam.explanation.attribution import maps_of_batch
+from vlcam.explanation.explain import explain
+from vlcam.explanation.options import Options, ordered
 from vlcam.methods import METHODS
-from vlcam.order import Options, ordered
 from vlcam.tasks.classification import Classification
 
 LABELS = ["tiger", "cat", "dog", "crane", "bus"]

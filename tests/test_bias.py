@@ -9,10 +9,11 @@ import torch
 
 import vlcam
 from vlcam.contracts import InputError
-from vlcam.experiments import bias, biased_world
-from vlcam.experiments.biased_world import BADGES, BALANCED, CLASSES, FACES, USUAL, Person, collection, person
-from vlcam.scenes.models import SceneClassifier
-from vlcam.scenes.zoo import load
+from vlcam.experiments import bias
+from vlcam.experiments.data import biased_world
+from vlcam.experiments.data.biased_world import BADGES, BALANCED, CLASSES, FACES, USUAL, Person, collection, person
+from vlcam.scenes.models.nets import SceneClassifier
+from vlcam.scenes.models.zoo import load
 from vlcam.tasks import bundled
 
 

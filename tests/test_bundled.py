@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from vlcam.card import card, texts_table
+from vlcam.benchmark.card import card, texts_table
+from vlcam.benchmark.measure import MEASURED_SPLITS, measure_grounding, measure_quality
 from vlcam.contracts import InputError
-from vlcam.measure import MEASURED_SPLITS, measure_grounding, measure_quality
+from vlcam.scenes.models.zoo import WHICH, load, weights_folder
 from vlcam.scenes.record import Split
-from vlcam.scenes.zoo import WHICH, load, weights_folder
 from vlcam.tasks import bundled
 
 BARS = {"map": 0.98, "words_true": 0.97, "captions_true": 0.88, "vqa": 0.97}

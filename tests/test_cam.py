@@ -11,10 +11,10 @@ from torch import Tensor, nn
 import vlcam
 from tests.test_pixels import StandIn, classes
 from tests.tiny import Cnn, lively, snapshot
-from vlcam.cam_head import CamNetwork, cam_head
 from vlcam.contracts import InputError, LayerError, Target
 from vlcam.methods import METHODS
 from vlcam.methods.cam import BUILT_IN, cam, heads
+from vlcam.methods.cam_head import CamNetwork, cam_head
 from vlcam.scenes.sample import make
 from vlcam.tasks import bundled
 
@@ -133,7 +133,9 @@ def test_a_single_logit_stands_for_two_classes(sign: int) -> None:
 )  # fmt: skip
 def test_other_networks_are_refused(net: nn.Module, names: str) -> None:
     subject = subject_of(lively(net).double())
-    with pytest.raises(LayerError, match=rf"^CAM needs .* isn't one after '1' .*{names}.*'gradcam'.*vlcam.cam_head"):
+    with pytest.raises(
+        LayerError, match=rf"^CAM needs .* isn't one after '1' .*{names}.*'gradcam'.*vlcam.methods.cam_head"
+    ):
         cam(subject)
 
 

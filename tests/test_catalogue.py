@@ -11,8 +11,8 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 from tests import hub_zero_shot
 from tests.hub_saved import BUILDERS, saved
 from tests.test_hub_classifiers import FAMILIES as CLASSIFIER_ROWS
-from vlcam.catalogue import families
 from vlcam.cli import main
+from vlcam.cli.run_models import families
 from vlcam.tasks.hub_families import CLASSIFIERS, FAMILIES, ZERO_SHOT_TOWERS
 
 

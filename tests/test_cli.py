@@ -13,11 +13,10 @@ from typing import Any, cast, final
 import pytest
 from PIL import Image
 
-from vlcam import commands, console, demo, upkeep
-from vlcam.cli import main
-from vlcam.commands import word_method
-from vlcam.explanation import Explanation
-from vlcam.output import dumps, slug, staged, write_text
+from vlcam.cli import console, main, run_demo, run_explain, run_scenes
+from vlcam.cli.run_explain import word_method
+from vlcam.explanation.explanation import Explanation
+from vlcam.files import dumps, slug, staged, write_text
 from vlcam.scenes.sample import make
 from vlcam.tasks import bundled
 
@@ -171,12 +170,12 @@ def test_demo_prints_a_summary_and_writes_one_page(capsys: pytest.CaptureFixture
     assert err == f"Wrote {out / 'report.html'}; open it in a browser.\n"
     assert [one.name for one in out.iterdir()] == ["report.html"]
     page = (out / "report.html").read_text("utf-8")
-    for seed, questions in demo.ASKED.items():
+    for seed, questions in run_demo.ASKED.items():
         assert f"scene:{seed}" in text
         for question in questions:
             assert question in text
             assert question in page
-    assert text.count("caption  ") == len(demo.ASKED)
+    assert text.count("caption  ") == len(run_demo.ASKED)
     assert not re.search(r"""(src|href)\s*=\s*["']?(https?:)?//""", page)
     assert "Content-Security-Policy" in page
 
@@ -184,7 +183,7 @@ def test_demo_prints_a_summary_and_writes_one_page(capsys: pytest.CaptureFixture
 def test_the_demo_asks_what_its_scenes_can_answer() -> None:
     from vlcam.scenes.questions import answer
 
-    for seed, questions in demo.ASKED.items():
+    for seed, questions in run_demo.ASKED.items():
         assert all(answer(make(seed), question).answer for question in questions)
 
 
@@ -414,7 +413,7 @@ def test_a_failure_while_writing_leaves_the_folder_as_it_was(
     def fail(*_: object, **__: object) -> str:
         raise error
 
-    monkeypatch.setattr(commands, "page", fail)
+    monkeypatch.setattr(run_explain, "make_page", fail)
     out = tmp_path / "deep" / "out"
     arguments = ["classify", SCENE, "--out", str(out)]
     for existing in (False, True):
@@ -496,7 +495,7 @@ def test_training_says_its_losses_now_and_then(capsys: pytest.CaptureFixture[str
 
 
 def test_measured_numbers_become_tables(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    import vlcam.measure
+    import vlcam.benchmark.measure
 
     kinds = {"colour words": {"n": 7, "map": 0.5, "area": 0.04, "interval": (0.4, 0.6)}}
     found = {"scenes": 20, "quality": {"map": 0.98, "vqa": float("nan")}, "grounded_scenes": 5, "grounding": kinds}
@@ -507,7 +506,7 @@ def test_measured_numbers_become_tables(capsys: pytest.CaptureFixture[str], monk
         asked.append(options)
         return measured
 
-    monkeypatch.setattr(vlcam.measure, "measure", measure)
+    monkeypatch.setattr(vlcam.benchmark.measure, "measure", measure)
     code, out, _ = _run(capsys, "scenes", "evaluate", "--n", 20, "--grounding", 5)
     assert code == 0
     assert (asked[0]["n"], asked[0]["grounded"], asked[0]["method"]) == (20, 5, "gradcam")
@@ -521,7 +520,7 @@ def test_measured_numbers_become_tables(capsys: pytest.CaptureFixture[str], monk
 def test_the_defaults_of_train_are_the_plan(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vlcam.scenes import train
+    from vlcam.scenes.models import train
 
     plans: list[train.Plan] = []
     monkeypatch.setattr(train, "train", lambda folder, plan, **_: plans.append(plan))
@@ -533,7 +532,7 @@ def test_an_interrupt_ends_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(upkeep, "run_export", stop)
+    monkeypatch.setattr(run_scenes, "run_export", stop)
     assert main(["scenes", "export", "nowhere"]) == 130
 
 

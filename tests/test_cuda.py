@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from tests.tiny import Captioner, Cnn, InPlaceAfter, lively, snapshot
-from vlcam.attribution import attribute
-from vlcam.engine import gradients, record
+from vlcam.engine.recording import gradients, record
+from vlcam.explanation.attribution import attribute
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 

@@ -12,7 +12,7 @@ import vlcam
 from tests.hub_models import alive
 from tests.hub_zero_shot import clip
 from tests.tiny import snapshot
-from vlcam.photo import open_photo
+from vlcam.image.photo import open_photo
 from vlcam.scenes.sample import make
 from vlcam.tasks.custom import Custom, region
 

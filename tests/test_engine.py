@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from tests.tiny import Captioner, Cnn, InPlaceAfter, Lambda, Residual, SideBranch, Twice, compiled, lively, snapshot
-from vlcam import backward
 from vlcam.contracts import LayerError, TargetError, VlcamError
-from vlcam.engine import gradients, record
-from vlcam.modules import tensors_in
+from vlcam.engine import backward
+from vlcam.engine.modules import tensors_in
+from vlcam.engine.recording import gradients, record
 
 
 def kernels() -> bool:

@@ -15,8 +15,8 @@ import vlcam
 from tests.test_perturbation import StandIn, bundled_case
 from tests.tiny import Cnn, lively, snapshot
 from vlcam.contracts import LayerError, Request
-from vlcam.engine import gradients, record
-from vlcam.excitation import Excitation
+from vlcam.engine.excitation_rule import Excitation
+from vlcam.engine.recording import gradients, record
 from vlcam.methods.excitation import BUILT_IN, cmwp, mwp, winning
 from vlcam.tasks.classification import Classification
 

@@ -26,12 +26,12 @@ from tests.data_layouts import (
     xml,
 )
 from vlcam.contracts import InputError
-from vlcam.experiments.layouts import as_annotated, marked
-from vlcam.experiments.matching import match
-from vlcam.experiments.opening import LAYOUTS, open_world
-from vlcam.experiments.samples import Listed, Sample, Thing, World, union
-from vlcam.experiments.scenes_world import LABELS, scenes
-from vlcam.photo import open_photo
+from vlcam.experiments.data.layouts import as_annotated, marked
+from vlcam.experiments.data.matching import match
+from vlcam.experiments.data.open_world import LAYOUTS, open_world
+from vlcam.experiments.data.samples import Listed, Sample, Thing, World, union
+from vlcam.experiments.data.scenes_world import LABELS, scenes
+from vlcam.image.photo import open_photo
 from vlcam.scenes.captions import about, true_words
 from vlcam.tasks import bundled
 

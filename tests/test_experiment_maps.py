@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
-from vlcam.experiments.maps import ceiling_map, centre_map, edge_map, random_map
-from vlcam.geometry import letterboxed, resized, resized_and_cropped
+from vlcam.experiments.shared.maps import ceiling_map, centre_map, edge_map, random_map
+from vlcam.image.geometry import letterboxed, resized, resized_and_cropped
 
 
 def test_the_ceiling_is_the_share_of_each_cell() -> None:

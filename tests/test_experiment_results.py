@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from vlcam.contracts import InputError
-from vlcam.experiments.chart import chart, save_chart
-from vlcam.experiments.published import NUMBERS, published
-from vlcam.experiments.results import (
+from vlcam.experiments.results.chart import chart, save_chart
+from vlcam.experiments.results.published import NUMBERS, published
+from vlcam.experiments.results.result import (
     Result,
     Row,
     cells,

@@ -13,15 +13,18 @@ from torch import Tensor, nn
 
 from tests import data_layouts
 from vlcam.contracts import InputError, LayerError, Request, Task
+from vlcam.engine.layers import Layer
 from vlcam.experiments import counterfactuals, depth, discrimination, faithfulness, trust
-from vlcam.experiments.discrimination import JUDGE, MASS, Tally, judged, more_mass, pictures
-from vlcam.experiments.maps import every_map
-from vlcam.experiments.results import Result, Row
-from vlcam.experiments.scenes_world import scenes
+from vlcam.experiments.data.scenes_world import scenes
+from vlcam.experiments.discrimination import JUDGE, MASS, judged, more_mass
+from vlcam.experiments.results.result import Result, Row
 from vlcam.experiments.setting import Setting
-from vlcam.layers import Layer
-from vlcam.preprocess import Preprocess
-from vlcam.regions import AREA, elsewhere
+from vlcam.experiments.shared.maps import every_map
+from vlcam.experiments.shared.tally import Tally
+from vlcam.experiments.shared.two_classes import marked, pictures
+from vlcam.image.preprocess import Preprocess
+from vlcam.image.regions import AREA, elsewhere
+from vlcam.metrics.statistics import average_precision, mean_average_precision
 from vlcam.tasks import bundled
 from vlcam.tasks.classification import Classification
 
@@ -194,11 +197,11 @@ def test_average_precision_matches_a_plain_loop() -> None:
                 hits += 1
                 total += hits / place
         wanted = total / hits if hits else math.nan
-        found = trust.average_precision(torch.from_numpy(scores), torch.from_numpy(positive))
+        found = average_precision(torch.from_numpy(scores), torch.from_numpy(positive))
         assert found == pytest.approx(wanted, nan_ok=True)
     two, there = torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([[True, False], [False, False]])
-    assert trust.mean_average_precision(two, there) == 1.0
-    assert math.isnan(trust.mean_average_precision(two, torch.zeros(2, 2, dtype=torch.bool)))
+    assert mean_average_precision(two, there) == 1.0
+    assert math.isnan(mean_average_precision(two, torch.zeros(2, 2, dtype=torch.bool)))
 
 
 def test_trust_on_scenes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,7 +237,7 @@ def test_faithfulness_is_the_rank_correlation_with_occlusion(voc: Setting) -> No
     result = faithfulness.run(voc)
     assert any("cam is left out" in note for note in result.notes)
     task = tiny()
-    case = next(iter(pictures(discrimination.marked(voc, task), task, 1)))
+    case = next(iter(pictures(marked(voc, task), task, 1)))
     image: Tensor = task.prepare(
         Image.open(case.sample.image) if isinstance(case.sample.image, Path) else case.sample.image, Request()
     ).inputs

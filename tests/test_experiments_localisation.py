@@ -13,16 +13,18 @@ from torch import Tensor, nn
 import vlcam
 from tests import data_layouts
 from vlcam.contracts import InputError, Request, Task
-from vlcam.experiments import ablations, cam_model, classes, failures, localisation, pointing, seeds
-from vlcam.experiments.cam_model import with_cam_head
-from vlcam.experiments.classes import Looked, held_out, matched, predicted, region_of, smooth, walk
-from vlcam.experiments.controls import CONTROLS, Controls, untrained_task
-from vlcam.experiments.gallery import gallery, panel, save_gallery
-from vlcam.experiments.lines import compared, percent_row
-from vlcam.experiments.results import Result, Row, from_json, to_json
-from vlcam.experiments.samples import Thing
-from vlcam.experiments.scenes_world import scenes
+from vlcam.experiments import ablations, failures, localisation, pointing, seeds
+from vlcam.experiments.data.samples import Thing
+from vlcam.experiments.data.scenes_world import scenes
+from vlcam.experiments.results.gallery import gallery, panel, save_gallery
+from vlcam.experiments.results.lines import compared, percent_row
+from vlcam.experiments.results.result import Result, Row, from_json, to_json
 from vlcam.experiments.setting import Setting
+from vlcam.experiments.shared import cam_model, classes
+from vlcam.experiments.shared.cam_model import with_cam_head
+from vlcam.experiments.shared.classes import Looked, held_out, matched, predicted, region_of, smooth, walk
+from vlcam.experiments.shared.controls import CONTROLS, Controls, untrained_task
+from vlcam.image.preprocess import Preprocess
 from vlcam.metrics import (
     Pointed,
     best_box_ious,
@@ -34,7 +36,6 @@ from vlcam.metrics import (
     summarise,
     summarise_by,
 )
-from vlcam.preprocess import Preprocess
 from vlcam.scenes.record import UNSEEN_PAIRS
 from vlcam.tasks import bundled
 from vlcam.tasks.classification import Classification

@@ -14,23 +14,32 @@ from torch import Tensor, nn
 
 import vlcam
 from tests import data_layouts
-from vlcam import naming_bench
+from vlcam.benchmark import texts as naming_bench
 from vlcam.contracts import InputError, Request
-from vlcam.experiments import answers, captions, texts, word_choice, words
-from vlcam.experiments.interventions import effects, masses, pictures, rank_agreement, ranked, top_agrees, without
-from vlcam.experiments.maps import every_map
-from vlcam.experiments.results import Result, cells, from_json, to_json
-from vlcam.experiments.samples import Said, union
-from vlcam.experiments.scenes_world import of_scene, scenes
+from vlcam.experiments import answers, captions, texts, words
+from vlcam.experiments.data.samples import Said, union
+from vlcam.experiments.data.scenes_world import of_scene, scenes
+from vlcam.experiments.data.visual_words import phrases, visual_words, word_masks
+from vlcam.experiments.results.result import Result, cells, from_json, to_json
 from vlcam.experiments.setting import Setting
-from vlcam.experiments.visual_words import phrases, visual_words, word_masks
-from vlcam.experiments.word_choice import choose, compare
-from vlcam.experiments.word_grounding import COLUMNS, F1, MASS, POINTING, TOP, WRONG, Scores, ground, pair, said
-from vlcam.experiments.word_targets import FUNCTION, KIND_OF, TARGETS, WordTargets, others, word_scores
+from vlcam.experiments.shared import word_choice
+from vlcam.experiments.shared.interventions import (
+    effects,
+    masses,
+    pictures,
+    rank_agreement,
+    ranked,
+    top_agrees,
+    without,
+)
+from vlcam.experiments.shared.maps import every_map
+from vlcam.experiments.shared.word_choice import choose, compare
+from vlcam.experiments.shared.word_grounding import COLUMNS, F1, MASS, POINTING, TOP, WRONG, Scores, ground, pair, said
+from vlcam.experiments.shared.word_targets import FUNCTION, KIND_OF, TARGETS, WordTargets, others, word_scores
+from vlcam.image.preprocess import Preprocess
 from vlcam.metrics import occlusion_correlation, pointing_hit
-from vlcam.preprocess import Preprocess
 from vlcam.scenes.captions import about, true_words
-from vlcam.scenes.data import CAPTION_VOCABULARY
+from vlcam.scenes.models.data import CAPTION_VOCABULARY
 from vlcam.scenes.sample import make
 from vlcam.tasks import bundled
 from vlcam.tasks.captioning import Captioning

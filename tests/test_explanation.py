@@ -26,10 +26,12 @@ from tests.examples_of_explanations import (
     vqa,
     weighed,
 )
-from vlcam import storage
 from vlcam.contracts import Geometry, InputError, Target, TargetError
-from vlcam.explanation import Evidence, Explanation, NeuronText, Photo, map_flag
-from vlcam.storage import load, save
+from vlcam.explanation import storage
+from vlcam.explanation.explanation import Explanation
+from vlcam.explanation.record import Evidence, NeuronText, map_flag
+from vlcam.explanation.storage import save
+from vlcam.image.photo import Photo
 
 
 def same(one: Any, other: Any) -> bool:
@@ -229,22 +231,22 @@ def test_what_is_saved_comes_back_bit_for_bit(dtype: torch.dtype, tmp_path: Path
 @pytest.mark.parametrize("make", [captioning, certain, classification, vqa, weighed])
 def test_every_kind_of_explanation_comes_back(make: Callable[[], Explanation], tmp_path: Path) -> None:
     explanation = make()
-    assert same(load(save(explanation, tmp_path / "one")), explanation)
+    assert same(Explanation.load(save(explanation, tmp_path / "one")), explanation)
     plain = replace(explanation, neurons=None)
-    assert same(load(save(plain, tmp_path / "one")), plain)
+    assert same(Explanation.load(save(plain, tmp_path / "one")), plain)
 
 
 @pytest.mark.parametrize("payload", PAYLOADS, ids=range(len(PAYLOADS)))
 def test_hostile_texts_come_back_as_they_were(payload: str, tmp_path: Path) -> None:
     explanation = hostile(payload)
-    assert same(load(save(explanation, tmp_path / "one")), explanation)
+    assert same(Explanation.load(save(explanation, tmp_path / "one")), explanation)
 
 
 def test_tensors_of_a_graph_and_shared_tensors_are_saved(tmp_path: Path) -> None:
     explanation = small()
     wide = torch.randn(4, 3, requires_grad=True).T
     shared = replace(explanation, alpha=wide, contributions=wide)
-    back = load(save(shared, tmp_path / "one"))
+    back = Explanation.load(save(shared, tmp_path / "one"))
     assert torch.equal(back.alpha, wide) and torch.equal(back.contributions, wide) and not back.alpha.requires_grad
 
 
@@ -303,7 +305,7 @@ def test_saving_what_contradicts_itself_is_refused(tmp_path: Path) -> None:
 
 def refused(path: Path, text: str) -> None:
     with pytest.raises(InputError, match=text) as caught:
-        load(path)
+        Explanation.load(path)
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -319,7 +321,7 @@ def test_loading_what_is_not_there_or_something_else(tmp_path: Path) -> None:
         file.truncate(storage.MAX_BYTES + 1)  # sparse: takes no disk
     refused(tmp_path / "one", "has 536,870,913 bytes; expected at most 536,870,912")
     with pytest.raises(InputError, match="can't be read"):
-        load(tmp_path / "nul\x00")
+        Explanation.load(tmp_path / "nul\x00")
 
 
 def test_every_truncation_is_refused(tmp_path: Path) -> None:
@@ -344,7 +346,7 @@ def test_flipped_bits_are_noticed(tmp_path: Path) -> None:
         broken[place] ^= int(random.integers(1, 256))
         path.write_bytes(broken)
         try:
-            back = load(path)
+            back = Explanation.load(path)
         except InputError:
             continue
         harmless += 1
@@ -411,7 +413,7 @@ FORGERIES: dict[str, tuple[Change, str]] = {
 def test_forged_files_are_refused(change: Change, text: str, tmp_path: Path) -> None:
     path = save(small(), tmp_path / "one")
     tampered(path, lambda *_: None)
-    assert same(load(path), small())
+    assert same(Explanation.load(path), small())
     tampered(path, change)
     refused(path, text)
 

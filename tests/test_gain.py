@@ -13,12 +13,12 @@ from torch import Tensor, nn
 import vlcam
 from tests import reference
 from tests.test_tasks import PHOTO, PREPROCESS, TinyCaptioner, TinyCNN, TinyVQA, Tokens
+from vlcam.benchmark.gains import false_words, gains, places
 from vlcam.contracts import Geometry, Prepared, Request, Spoken, Target
-from vlcam.engine import record
-from vlcam.gain import altered, scored
-from vlcam.photo import open_photo
-from vlcam.scenes.evaluate import auroc
-from vlcam.scenes.gains import false_words, gains, places
+from vlcam.engine.recording import record
+from vlcam.explanation.visual_gain import altered, scored
+from vlcam.image.photo import open_photo
+from vlcam.metrics.statistics import auroc
 from vlcam.scenes.sample import make
 from vlcam.tasks import bundled
 from vlcam.tasks.captioning import Captioning

@@ -14,7 +14,7 @@ from torchvision import transforms
 from torchvision.transforms import InterpolationMode
 
 from vlcam.contracts import Geometry, InputError
-from vlcam.geometry import (
+from vlcam.image.geometry import (
     cell_at,
     cell_box,
     letterboxed,
@@ -25,8 +25,8 @@ from vlcam.geometry import (
     seen_box,
     to_photo,
 )
-from vlcam.photo import open_photo
-from vlcam.preprocess import Mode, Preprocess, Resample
+from vlcam.image.photo import open_photo
+from vlcam.image.preprocess import Mode, Preprocess, Resample
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SIZES = ((300, 100), (100, 300), (97, 131), (224, 224), (31, 17), (500, 333))

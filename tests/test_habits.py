@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 import vlcam
 from tests.tiny import Lambda
-from vlcam.attribution import attribute
-from vlcam.engine import gradients, record, unrecorded
-from vlcam.plumbing import logits_of
+from vlcam.engine.outputs import logits_of
+from vlcam.engine.recording import gradients, record, unrecorded
+from vlcam.explanation.attribution import attribute
 from vlcam.tasks.captioning import Captioning
 from vlcam.tasks.classification import Classification
 from vlcam.tasks.vqa import VQA

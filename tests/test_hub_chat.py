@@ -14,8 +14,8 @@ import vlcam
 from tests import hub_chat
 from tests.hub_saved import BUILDERS, saved
 from vlcam.contracts import Geometry, InputError, Layout, Request
-from vlcam.geometry import cell_box, point_to_photo
-from vlcam.modules import find_module, first_tensor
+from vlcam.engine.modules import find_module, first_tensor
+from vlcam.image.geometry import cell_box, point_to_photo
 from vlcam.tasks.answering import Answering
 from vlcam.tasks.hub_inputs import HubTokens
 from vlcam.tasks.hub_places import canvas_of, measured

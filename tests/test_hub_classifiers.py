@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 import vlcam
-from vlcam.layers import Grid
+from vlcam.engine.layers import Grid
 from vlcam.tasks.classification import Classification
 from vlcam.tasks.hub_photos import HubPreprocess, placed
 

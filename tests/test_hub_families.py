@@ -12,10 +12,10 @@ from torch import Tensor
 import vlcam
 from tests.hub_saved import BUILDERS, saved
 from vlcam.contracts import Layout, Request
-from vlcam.engine import record
-from vlcam.layers import Tokens
-from vlcam.modules import find_module, first_tensor
-from vlcam.plumbing import log_probability
+from vlcam.engine.layers import Tokens
+from vlcam.engine.modules import find_module, first_tensor
+from vlcam.engine.outputs import log_probability
+from vlcam.engine.recording import record
 from vlcam.tasks.answering import Answering
 from vlcam.tasks.captioning import Captioning
 from vlcam.tasks.hub_places import canvas_of, measured

@@ -10,8 +10,8 @@ from torch.nn import functional
 
 from tests.tiny import Captioner, Cnn, Lambda, SideBranch, Twice, compiled, snapshot
 from vlcam.contracts import InputError, LayerError
-from vlcam.engine import _chosen, gradients, record
-from vlcam.layers import Grid, Layer, find, table
+from vlcam.engine.layers import Grid, Layer, find, table
+from vlcam.engine.recording import _chosen, gradients, record
 
 
 def choice(model: nn.Module, *inputs: Any, key: str | None = None) -> tuple[str, tuple[int, ...]]:

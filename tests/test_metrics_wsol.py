@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 import vlcam
-from vlcam.geometry import Box
+from vlcam.image.geometry import Box
 from vlcam.metrics import (
     RankedError,
     RankedHit,

@@ -15,9 +15,9 @@ from torch import Tensor
 from tests.hub_models import alive
 from tests.hub_zero_shot import BUILDERS
 from vlcam.contracts import InputError
-from vlcam.neurons.encoders import TEMPLATE, EncodedWords, Encoder
-from vlcam.neurons.opening import open_probe
-from vlcam.neurons.probe import WordProbe
+from vlcam.neurons.probes.encoders import TEMPLATE, EncodedWords, Encoder
+from vlcam.neurons.probes.open_probe import open_probe
+from vlcam.neurons.probes.probe import WordProbe
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "grey": (90, 90, 90)}
 seen: list[tuple[str, int]] = []

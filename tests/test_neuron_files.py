@@ -10,7 +10,7 @@ import pytest
 
 from vlcam.contracts import InputError, Names
 from vlcam.neurons import NeuronName, NeuronNames
-from vlcam.neurons.name_files import read_names
+from vlcam.neurons.names.names import read_names
 
 # --- vlcam's own --------------------------------------------------------------------------------------------------------
 

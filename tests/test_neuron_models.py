@@ -13,13 +13,13 @@ from torch import Tensor, nn
 import vlcam
 from tests.tiny import Cnn
 from vlcam.contracts import InputError, LayerError, Request
+from vlcam.image.preprocess import Preprocess
 from vlcam.neurons import NeuronNames, name
-from vlcam.neurons.activations import Activations, Plain, watch
-from vlcam.neurons.encoders import EncodedWords, Encoder
-from vlcam.neurons.folders import ClassFolders
-from vlcam.neurons.probe import Sample
-from vlcam.preprocess import Preprocess
-from vlcam.scenes.probe import SceneProbe
+from vlcam.neurons.probes.encoders import EncodedWords, Encoder
+from vlcam.neurons.probes.folders import ClassFolders
+from vlcam.neurons.probes.probe import Sample
+from vlcam.neurons.probes.scenes import SceneProbe
+from vlcam.neurons.scoring.activations import Activations, Plain, watch
 from vlcam.tasks import bundled
 from vlcam.tasks.classification import Classification
 
@@ -105,7 +105,7 @@ def test_captioner_and_question_answerer_are_watched() -> None:
 def test_large_maps_go_to_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
     task, pictures = classifier(), photos(4)
     inside = watch(task, pictures)
-    monkeypatch.setattr("vlcam.neurons.activations.IN_MEMORY", 1000)
+    monkeypatch.setattr("vlcam.neurons.scoring.activations.IN_MEMORY", 1000)
     outside = watch(task, pictures)
     assert isinstance(outside.maps, np.memmap) and not isinstance(inside.maps, np.memmap)
     assert outside.maps == pytest.approx(inside.maps)

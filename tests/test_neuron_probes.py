@@ -14,15 +14,14 @@ import pytest
 from PIL import Image
 
 from vlcam.contracts import Geometry, InputError
-from vlcam.geometry import letterboxed, resized, resized_and_cropped
-from vlcam.neurons.broden import Broden
-from vlcam.neurons.datasets import CocoInstances, VocSegmentation, expanded, outlined
-from vlcam.neurons.folders import ClassFolders, LabelMaps, read_names
-from vlcam.neurons.opening import FORMS, Part, open_probe
-from vlcam.neurons.probe import IGNORED, NOTHING, Concept, Labelled, LabelMap, Probe, Sample
-from vlcam.neurons.rasters import POINTS, rasterise
-from vlcam.scenes.concepts import CONCEPTS, concept_masks
-from vlcam.scenes.probe import SceneProbe
+from vlcam.image.geometry import letterboxed, resized, resized_and_cropped
+from vlcam.neurons.probes.broden import Broden
+from vlcam.neurons.probes.datasets import CocoInstances, VocSegmentation, expanded, outlined
+from vlcam.neurons.probes.folders import ClassFolders, LabelMaps, read_names
+from vlcam.neurons.probes.open_probe import FORMS, Part, open_probe
+from vlcam.neurons.probes.probe import IGNORED, NOTHING, Concept, Labelled, LabelMap, Probe, Sample
+from vlcam.neurons.probes.rasters import POINTS, rasterise
+from vlcam.neurons.probes.scenes import CONCEPTS, SceneProbe, concept_masks
 from vlcam.scenes.sample import make
 
 CONCEPTS_HERE: tuple[Concept, ...] = (("sky", "scene"), ("car", "object"), ("wheel", "object"), ("red", "colour"))

@@ -17,22 +17,22 @@ from tests.examples_of_explanations import PAYLOADS, captioning
 from tests.test_page import Elements, data_of
 from vlcam import explain
 from vlcam.contracts import Geometry, InputError, LayerError, Request
-from vlcam.geometry import letterboxed, resized
+from vlcam.explanation.page import make_page
+from vlcam.image.geometry import letterboxed, resized
+from vlcam.image.photo import open_photo
 from vlcam.neurons import NeuronName, NeuronNames
-from vlcam.neurons import cards as cards_module
-from vlcam.neurons import survey as survey_module
-from vlcam.neurons.activations import Activations
-from vlcam.neurons.cards import Card, Exemplar, collect, plan_of
-from vlcam.neurons.drawings import crop, on_photo, outlined, thumbnail
-from vlcam.neurons.effects import Effects, effects
-from vlcam.neurons.probe import NOTHING, LabelMap, Sample
-from vlcam.neurons.report import confidence, document, report, write_report
-from vlcam.neurons.survey import survey
-from vlcam.photo import open_photo
-from vlcam.render import page
-from vlcam.render.page import policy
+from vlcam.neurons.probes.probe import NOTHING, LabelMap, Sample
+from vlcam.neurons.report import cards as cards_module
+from vlcam.neurons.report.cards import Card, Exemplar, collect, plan_of
+from vlcam.neurons.report.drawings import crop, on_photo, outlined, thumbnail
+from vlcam.neurons.report.effects import Effects, effects
+from vlcam.neurons.report.report import confidence, document, report, write_report
+from vlcam.neurons.scoring import survey as survey_module
+from vlcam.neurons.scoring.activations import Activations
+from vlcam.neurons.scoring.survey import survey
+from vlcam.render.html import policy
+from vlcam.scenes.models.zoo import load
 from vlcam.scenes.sample import make
-from vlcam.scenes.zoo import load
 from vlcam.tasks import bundled
 
 SIZE = (48, 32)
@@ -545,7 +545,7 @@ class TestLinks:
         "address", ["report.html", "../n/report.html", "https://example.org/r.html", "a b.html?x=1"]
     )
     def test_addresses_of_reports(self, address: str) -> None:
-        assert data_of(page([captioning()], neurons=address))["neurons"] == address
+        assert data_of(make_page([captioning()], neurons=address))["neurons"] == address
 
     @pytest.mark.parametrize(
         "address",
@@ -554,7 +554,7 @@ class TestLinks:
     )  # fmt: skip
     def test_other_addresses_are_refused(self, address: str) -> None:
         with pytest.raises(InputError, match="relative path"):
-            page([captioning()], neurons=address)
+            make_page([captioning()], neurons=address)
 
     def test_without_an_address_there_is_none(self) -> None:
-        assert "neurons" not in json.loads(Elements(page([captioning()])).texts["script"][0])
+        assert "neurons" not in json.loads(Elements(make_page([captioning()])).texts["script"][0])

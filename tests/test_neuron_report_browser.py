@@ -12,9 +12,9 @@ from tests import browser as headless
 from tests.examples_of_explanations import PAYLOADS, captioning
 from tests.test_neuron_report import NAMES, card_of, made, made_effects, named_everything
 from tests.test_page_browser import contrast
+from vlcam.explanation.page import make_page
 from vlcam.neurons import NeuronName, NeuronNames
-from vlcam.neurons.report import report
-from vlcam.render import page
+from vlcam.neurons.report.report import report
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -276,7 +276,7 @@ class TestLinksOfExplanations:
     def test_units_lead_to_their_cards(self, show: Any, tmp_path: Path) -> None:
         (tmp_path / "neurons").mkdir()
         (tmp_path / "neurons" / "report.html").write_text(report(many(400)), encoding="utf-8")
-        tab = show(page([captioning()], neurons="neurons/report.html"))
+        tab = show(make_page([captioning()], neurons="neurons/report.html"))
         links = tab.locator("#photo-1 td.unit a")
         unit = links.first.inner_text()
         assert links.count() == tab.locator("#photo-1 td.unit").count() > 1
@@ -285,6 +285,6 @@ class TestLinksOfExplanations:
         assert tab.locator("article.here").get_attribute("id") == f"unit-{unit}"
 
     def test_without_a_report_they_are_plain(self, show: Any) -> None:
-        tab = show(page([captioning()]))
+        tab = show(make_page([captioning()]))
         assert tab.locator("td.unit").count() > 1
         assert tab.locator("td.unit a").count() == 0

@@ -9,17 +9,18 @@ from numpy.typing import NDArray
 from torch.nn.functional import adaptive_avg_pool2d
 
 from vlcam.contracts import InputError
-from vlcam.neurons.claims import claim_level, claims, lower_bound
-from vlcam.neurons.cover import LEVELS, Cover, average_precisions, correlations, levels, precisions_of
-from vlcam.neurons.fired import fire, unit_thresholds
-from vlcam.neurons.formulas import best_formulas, search
-from vlcam.neurons.marks import Marks, from_dense
-from vlcam.neurons.naming import Settings, by_words, name_by_masks, name_by_words
-from vlcam.neurons.null import orders
-from vlcam.neurons.probe import Labelled
-from vlcam.neurons.scorers import Covering, Overlap, Worded, bootstraps
-from vlcam.neurons.together import OPERATORS, besides, best_pairs, candidates, holds, pairs
-from vlcam.neurons.wpmi import adaptive_similarity, soft_wpmi
+from vlcam.neurons.probes.marks import Marks, from_dense
+from vlcam.neurons.probes.probe import Labelled
+from vlcam.neurons.scoring.choose import by_words, name_by_masks, name_by_words
+from vlcam.neurons.scoring.claims import claim_level, claims, lower_bound
+from vlcam.neurons.scoring.cover import LEVELS, Cover, average_precisions, correlations, levels, precisions_of
+from vlcam.neurons.scoring.fired import fire, unit_thresholds
+from vlcam.neurons.scoring.formulas import best_formulas, search
+from vlcam.neurons.scoring.null import orders
+from vlcam.neurons.scoring.scorers import Covering, Overlap, Worded, bootstraps
+from vlcam.neurons.scoring.settings import Settings
+from vlcam.neurons.scoring.together import OPERATORS, besides, best_pairs, candidates, holds, pairs
+from vlcam.neurons.scoring.wpmi import adaptive_similarity, soft_wpmi
 
 CONCEPTS = (("red", "colour"), ("blue", "colour"), ("star", "shape"), ("linen", "background"), ("circle", "shape"))
 CATEGORIES = ("colour", "shape", "background")
@@ -79,7 +80,7 @@ def test_iou_counts_labelled_cells_only() -> None:
 def test_thresholds_of_streams_are_those_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     maps = np.random.default_rng(0).random((40, 3, 5, 5), np.float32)
     whole = unit_thresholds(maps, 0.03)
-    monkeypatch.setattr("vlcam.neurons.fired._CHUNK", 200)
+    monkeypatch.setattr("vlcam.neurons.scoring.fired._CHUNK", 200)
     assert unit_thresholds(maps, 0.03).tolist() == whole.tolist()
     one, other = fire(maps, whole, (10, 10)), fire(maps[:7], whole, (10, 10))
     assert one.place[: one.first[7]].tolist() == other.place.tolist()

@@ -11,9 +11,9 @@ from zipfile import ZipFile
 import pytest
 
 from vlcam.contracts import InputError
-from vlcam.neurons.nouns import plain, plural, singulars
-from vlcam.neurons.synonyms import Entry, Thesaurus, available_wordnet, merge_concepts
-from vlcam.neurons.wordnet import Nouns, WordNet
+from vlcam.neurons.thesaurus.nouns import plain, plural, singulars
+from vlcam.neurons.thesaurus.synonyms import Entry, Thesaurus, available_wordnet, merge_concepts
+from vlcam.neurons.thesaurus.wordnet import Nouns, WordNet
 
 KNOWN = Thesaurus()
 EVERY_NAME = [name for concept, entry in KNOWN.entries.items() for name in (concept, *entry.synonyms)]
@@ -454,7 +454,7 @@ def test_offsets_that_lead_nowhere() -> None:
 
 def test_nltk_is_imported_only_for_wordnet() -> None:
     code = (
-        "import sys; from vlcam.neurons.synonyms import Thesaurus; "
+        "import sys; from vlcam.neurons.thesaurus.synonyms import Thesaurus; "
         "assert Thesaurus().same('couch', 'sofa'); sys.exit('nltk' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

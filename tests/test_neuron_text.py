@@ -11,14 +11,16 @@ import torch
 from torch import Tensor, nn
 
 import vlcam
+from vlcam.cli.document import to_json
 from vlcam.contracts import InputError, Target, TargetError
-from vlcam.explanation import Explanation, NeuronText
-from vlcam.neurons import NeuronName, NeuronNames, describe
-from vlcam.neurons.describe import may_claim, to_dict
-from vlcam.neurons.styles import STYLES
-from vlcam.output import dumps, to_json
+from vlcam.explanation.explanation import Explanation
+from vlcam.explanation.record import NeuronText
+from vlcam.explanation.storage import save
+from vlcam.files import dumps
+from vlcam.neurons import NeuronName, NeuronNames
+from vlcam.neurons.text.describe import describe, may_claim, to_dict
+from vlcam.neurons.text.styles import STYLES
 from vlcam.scenes.sample import make
-from vlcam.storage import load, save
 from vlcam.tasks import bundled
 from vlcam.tasks.classification import Classification
 
@@ -313,7 +315,7 @@ def test_json_of_a_text_and_of_the_command() -> None:
 
 def test_texts_survive_saving(tmp_path: Path) -> None:
     found, _ = explained("captioner")
-    back = load(save(found, tmp_path / "one.safetensors"))
+    back = Explanation.load(save(found, tmp_path / "one.safetensors"))
     assert back.neurons == found.neurons and any(one.named for one in back.neurons or ())
     assert found.neurons is not None
     text = found.neurons[0]

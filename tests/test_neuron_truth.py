@@ -9,31 +9,30 @@ import pytest
 import torch
 
 import vlcam
-from vlcam import naming_bench
-from vlcam.contracts import InputError, Target
-from vlcam.explanation import NamedEvidence
-from vlcam.naming_bench import without
-from vlcam.neurons import NeuronName, NeuronNames
-from vlcam.scenes.ablation import DRAWS, controls, masked, scores
-from vlcam.scenes.concepts import CONCEPTS, concept_masks
-from vlcam.scenes.sample import make
-from vlcam.scenes.textual import (
+from vlcam.benchmark import texts as naming_bench
+from vlcam.benchmark.ablation import DRAWS, controls, masked, scores
+from vlcam.benchmark.claims import (
     Claim,
     Prior,
     at_random,
     claims_in,
     count,
-    effect,
-    of_scenes,
     permuted,
     presence,
-    share,
     sign,
     uncalibrated,
     visible,
     vocabulary_of,
 )
-from vlcam.scenes.zoo import WHICH, load, to_input
+from vlcam.benchmark.texts import without
+from vlcam.cli import printing
+from vlcam.contracts import InputError, Target
+from vlcam.explanation.record import NamedEvidence
+from vlcam.metrics.statistics import effect, of_scenes, share
+from vlcam.neurons import NeuronName, NeuronNames
+from vlcam.neurons.probes.scenes import CONCEPTS, concept_masks
+from vlcam.scenes.models.zoo import WHICH, load, to_input
+from vlcam.scenes.sample import make
 from vlcam.tasks import bundled
 
 N = 20
@@ -286,7 +285,7 @@ def test_the_same_seed_gives_the_same_numbers_and_json(capsys: pytest.CaptureFix
     assert first == naming_bench.evaluate(n=3, seed=1)
     assert seen == [(1, 3), (2, 3), (3, 3)]
     assert json.loads(json.dumps(first, allow_nan=False)) == first
-    naming_bench.show(first)
+    printing.show_texts(first)
     out = capsys.readouterr().out
     assert "texts, all (3 test scenes)" in out and "beyond as active channels" in out and "lost names leave" in out
     table = naming_bench.rows(first, "word")

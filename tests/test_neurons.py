@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vlcam.contracts import InputError, Target
-from vlcam.neurons import NeuronName, NeuronNames, describe, dissect, evidence, phrase
-from vlcam.neurons.dissect import MIN_IOU, in_batches
-from vlcam.neurons.fired import Fired, unit_thresholds
-from vlcam.neurons.marks import from_dense
-from vlcam.neurons.null import passes
-from vlcam.neurons.wording import percent
+from vlcam.neurons import NeuronName, NeuronNames, evidence, phrase
+from vlcam.neurons.probes.marks import from_dense
+from vlcam.neurons.scoring.dissect import MIN_IOU, dissect, in_batches
+from vlcam.neurons.scoring.fired import Fired, unit_thresholds
+from vlcam.neurons.scoring.null import passes
+from vlcam.neurons.text.describe import describe
+from vlcam.neurons.text.wording import percent
 
 CONCEPTS = (("red", "colour"), ("star", "shape"), ("linen", "background"), ("left", "region"))
 

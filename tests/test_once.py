@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.tiny import snapshot
-from vlcam.engine import record, run_once, unrecorded
+from vlcam.engine.recording import record, run_once, unrecorded
 
 
 class Speaker(nn.Module):

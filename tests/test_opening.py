@@ -15,11 +15,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import vlcam
-from vlcam.layers import Grid, Tokens
+from vlcam.engine.find_layer import LEAST_SHARE, propose
+from vlcam.engine.layers import Grid, Tokens
 from vlcam.tasks.classification import Classification
 from vlcam.tasks.from_timm import wrap_timm
 from vlcam.tasks.from_torchvision import classifiers, preprocessing, wrap_torchvision
-from vlcam.towers import LEAST_SHARE, propose
 
 
 def photo(width: int = 90, height: int = 60) -> Image.Image:

@@ -29,10 +29,10 @@ from tests.examples_of_explanations import (
     weighed,
 )
 from vlcam.contracts import InputError, Target
-from vlcam.render import notebook, page
-from vlcam.render.data import document
+from vlcam.explanation.document import document
+from vlcam.explanation.page import make_notebook_cell, make_page
+from vlcam.render.html import embed
 from vlcam.render.overlay import OPACITY
-from vlcam.render.page import embed
 
 if TYPE_CHECKING:
     pass
@@ -68,7 +68,7 @@ def data_of(text: str) -> Any:
 
 
 class TestDocument:
-    def test_maps_come_back_from_the_page(self) -> None:
+    def test_maps_come_back_from_the_make_page(self) -> None:
         found = captioning()
         for view, target in zip(found, document(found)["targets"], strict=True):
             if view.flag != "ok":
@@ -141,7 +141,7 @@ class TestDocument:
 
 class TestText:
     def test_nothing_comes_from_outside(self) -> None:
-        text = page([captioning(), vqa(), classification()])
+        text = make_page([captioning(), vqa(), classification()])
         outside = re.findall(r"(?:https?:)?//[\w.-]+\.\w+[^\s\"']*|@import|url\(", text.replace("url(#hatch)", ""))
         assert not [address for address in outside if "www.w3.org/2000/svg" not in address]
         for tag, attributes in Elements(text).found:
@@ -149,12 +149,12 @@ class TestText:
             assert "src" not in attributes
 
     def test_no_inline_handlers_or_styles(self) -> None:
-        for _, attributes in Elements(page([captioning()])).found:
+        for _, attributes in Elements(make_page([captioning()])).found:
             assert "style" not in attributes
             assert not [name for name in attributes if name.startswith("on")]
 
     def test_the_policy_allows_exactly_this_script_and_style(self) -> None:
-        elements = Elements(page([captioning()]))
+        elements = Elements(make_page([captioning()]))
         policy = next(attributes["content"] for tag, attributes in elements.found if "http-equiv" in attributes)
         assert policy is not None
         rules = {name: values for name, *values in (rule.split() for rule in policy.split(";"))}
@@ -168,20 +168,20 @@ class TestText:
         assert rules["img-src"] == ["data:"]
 
     def test_the_script_never_parses_text_as_html(self) -> None:
-        script = Elements(page([captioning()])).texts["script"][1]
+        script = Elements(make_page([captioning()])).texts["script"][1]
         for word in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function"):
             assert word not in script
 
     def test_script_and_style_stay_small(self) -> None:
-        elements = Elements(page([captioning()]))
+        elements = Elements(make_page([captioning()]))
         assert len(elements.texts["script"][1]) + len(elements.texts["style"][0]) < 40_000
 
     @pytest.mark.parametrize("payload", PAYLOADS)
     def test_payloads_stay_data(self, payload: str) -> None:
-        text = page([hostile(payload)], title=payload)
+        text = make_page([hostile(payload)], title=payload)
         text.encode("utf-8")
         elements = Elements(text)
-        plain = Elements(page([hostile("plain")], title="plain"))
+        plain = Elements(make_page([hostile("plain")], title="plain"))
         assert [tag for tag, _ in elements.found] == [tag for tag, _ in plain.found]
         found = data_of(text)["explanations"][0]
         for value in (found["question"], found["targets"][0]["label"], found["photo"]["name"], found["facts"]["model"]):
@@ -193,34 +193,34 @@ class TestText:
         assert json.loads(text) == {"<a>&": "</script>\u2028\u2029\ud800"}
 
     def test_it_is_the_same_every_time(self) -> None:
-        assert page([captioning(), vqa()]) == page([captioning(), vqa()])
+        assert make_page([captioning(), vqa()]) == make_page([captioning(), vqa()])
 
     def test_slider_starts_at_the_opacity_of_figures(self) -> None:
         slider = next(
-            attributes for _, attributes in Elements(page([vqa()])).found if attributes.get("id") == "opacity"
+            attributes for _, attributes in Elements(make_page([vqa()])).found if attributes.get("id") == "opacity"
         )
         assert slider["value"] == str(round(100 * OPACITY))
 
     def test_one_explanation_gives_the_page_its_name(self) -> None:
-        assert Elements(page([captioning()])).texts["title"] == ["meadow.jpg: Caption"]
-        assert Elements(page([captioning(), vqa()])).texts["title"] == ["vlcam"]
-        assert Elements(page([captioning()], title="mine")).texts["title"] == ["mine"]
+        assert Elements(make_page([captioning()])).texts["title"] == ["meadow.jpg: Caption"]
+        assert Elements(make_page([captioning(), vqa()])).texts["title"] == ["vlcam"]
+        assert Elements(make_page([captioning()], title="mine")).texts["title"] == ["mine"]
 
     def test_the_footer_follows_the_method(self) -> None:
         usual, against = classification(), replace(classification(), method="counterfactual")
         side = "the method found evidence {} the word"
-        assert side.format("for") in page([usual])
-        assert side.format("against") not in page([usual])
-        assert side.format("against") in page([against])
-        assert side.format("for") not in page([against])
-        assert "Where the method is counterfactual, it is the other way round" in page([usual, against])
+        assert side.format("for") in make_page([usual])
+        assert side.format("against") not in make_page([usual])
+        assert side.format("against") in make_page([against])
+        assert side.format("for") not in make_page([against])
+        assert "Where the method is counterfactual, it is the other way round" in make_page([usual, against])
 
     def test_the_footer_tells_what_the_tint_of_a_question_means(self) -> None:
-        assert "gradient times embedding" in page([captioning(), weighed()])
-        assert "gradient times embedding" not in page([captioning(), vqa()])
+        assert "gradient times embedding" in make_page([captioning(), weighed()])
+        assert "gradient times embedding" not in make_page([captioning(), vqa()])
 
     def test_every_percentage_stays_on_a_line_and_cards_may_break_in_print(self) -> None:
-        style = Elements(page([captioning()])).texts["style"][0]
+        style = Elements(make_page([captioning()])).texts["style"][0]
         printed = style[style.index("@media print {") :]
         assert "print-color-adjust: exact" in printed
         assert not re.search(r"\.card \{[^}]*break-inside", printed)
@@ -228,10 +228,10 @@ class TestText:
 
     def test_no_explanations_is_an_error(self) -> None:
         with pytest.raises(InputError, match="needs at least one"):
-            page([])
+            make_page([])
 
     def test_a_notebook_gets_a_sandboxed_frame(self) -> None:
-        ((tag, attributes),) = Elements(notebook(hostile('"><script>'))).found
+        ((tag, attributes),) = Elements(make_notebook_cell(hostile('"><script>'))).found
         assert tag == "iframe"
         assert attributes["sandbox"] == "allow-scripts"
         assert attributes["srcdoc"] is not None

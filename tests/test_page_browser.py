@@ -28,8 +28,9 @@ from tests.examples_of_explanations import (
     weighed,
 )
 from vlcam.contracts import Target
-from vlcam.explanation import Explanation
-from vlcam.render import notebook, overlay, page
+from vlcam.explanation.explanation import Explanation
+from vlcam.explanation.page import make_notebook_cell, make_page
+from vlcam.render import overlay
 from vlcam.render.overlay import OPACITY
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def show(chromium: "Browser", tmp_path: Path) -> Iterator[Any]:
 
     def opener(*explanations: Explanation, title: str = "report", width: int = 1280, height: int = 900) -> "Page":
         path = tmp_path / f"page{len(tabs)}.html"
-        path.write_text(page(explanations, title=title), encoding="utf-8")
+        path.write_text(make_page(explanations, title=title), encoding="utf-8")
         tab = headless.opened(chromium, path, width=width, height=height)
         tabs.append(tab)
         found: Page
@@ -449,16 +450,18 @@ class TestBrowser:
     def test_the_policy_stops_a_script_that_got_in(self, chromium: "Browser", tmp_path: Path) -> None:
         """The second wall alone: as if escaping had failed."""
         path = tmp_path / "broken.html"
-        text = page([vqa()]).replace("</footer>", "</footer><script>alert(1)</script><img src=x onerror=alert(2)>", 1)
+        text = make_page([vqa()]).replace(
+            "</footer>", "</footer><script>alert(1)</script><img src=x onerror=alert(2)>", 1
+        )
         path.write_text(text, encoding="utf-8")
         with headless.opened(chromium, path) as (tab, record):
             tab.wait_for_timeout(200)
             assert not record.dialogs
             assert any("Content Security Policy" in message for message in record.messages)
 
-    def test_in_a_notebook(self, chromium: "Browser", tmp_path: Path) -> None:
+    def test_in_a_make_notebook_cell(self, chromium: "Browser", tmp_path: Path) -> None:
         path = tmp_path / "notebook.html"
-        path.write_text("<!doctype html><meta charset=utf-8>" + notebook(captioning()), encoding="utf-8")
+        path.write_text("<!doctype html><meta charset=utf-8>" + make_notebook_cell(captioning()), encoding="utf-8")
         with headless.opened(chromium, path) as (tab, record):
             frame = tab.frame_locator("iframe")
             frame.locator("[data-target='2']").hover()

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 import vlcam
 from tests.tiny import Cnn, Lambda, lively, snapshot
 from vlcam.contracts import InputError, LayerError, TargetError
-from vlcam.habits import GradCAM, per_image
-from vlcam.layers import Grid
+from vlcam.engine.layers import Grid
+from vlcam.explanation.pytorch_grad_cam import GradCAM, per_image
 
 CLOSE: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-6}
 
@@ -224,7 +224,11 @@ LINE = ClassifierOutputTarget(1)
         ),
         ({"targets": [lambda row: 1.0] * 3}, TargetError, "target 0 .* returned float"),
         ({"layer": "block"}, InputError, "layer= and target_layers= were both given"),
-        ({"target_layers": ["stem", "block"]}, InputError, "2 target_layers were given.*vlcam.habits.GradCAM"),
+        (
+            {"target_layers": ["stem", "block"]},
+            InputError,
+            "2 target_layers were given.*vlcam.explanation.pytorch_grad_cam.GradCAM",
+        ),
         ({"target_layers": []}, InputError, r"target_layers=\[\] was given; expected a list of layers"),
         ({"target_layers": nn.Sequential()}, InputError, "target_layers=Sequential was given; expected a list"),
         ({"target_layers": ["blok"]}, LayerError, "no layer 'blok'"),

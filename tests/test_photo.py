@@ -15,7 +15,7 @@ import torch
 from PIL import Image, ImageFile
 
 from vlcam.contracts import InputError
-from vlcam.photo import Bands, as_rgb, as_rgba, bands_of, open_photo
+from vlcam.image.photo import Bands, as_rgb, as_rgba, bands_of, open_photo
 
 
 def pixels(width: int = 40, height: int = 20, seed: int = 0) -> np.ndarray:
@@ -185,9 +185,12 @@ def test_things_that_are_no_photo() -> None:
     refused(np.zeros((3, 8, 9), np.uint8), r"shape \(3, 8, 9\) was given; .* use array.transpose\(1, 2, 0\)")
     refused(
         np.zeros((8, 9, 2), np.uint8),
-        r"shape \(8, 9, 2\).* with 1, 3 or 4 channels; wrap other bands in vlcam.photo.Bands",
+        r"shape \(8, 9, 2\).* with 1, 3 or 4 channels; wrap other bands in vlcam.image.photo.Bands",
     )
-    refused(torch.zeros(5, 8, 9), r"shape \(5, 8, 9\).* with 1, 3 or 4 channels; wrap other bands in vlcam.photo.Bands")
+    refused(
+        torch.zeros(5, 8, 9),
+        r"shape \(5, 8, 9\).* with 1, 3 or 4 channels; wrap other bands in vlcam.image.photo.Bands",
+    )
     refused(np.zeros((8,), np.uint8), r"shape \(8,\)")
     refused(np.zeros((0, 9, 3), np.uint8), "has 9 x 0 pixels")
     refused(np.zeros((8, 9, 3), np.int64), "dtype int64 was given; expected uint8, uint16, or floats from 0 to 1")

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 import vlcam
-from vlcam import backward
 from vlcam.contracts import InputError, LayerError, Maps, Procedure, Subject, Target
+from vlcam.engine import backward
+from vlcam.engine.relu_rules import relu_rule
 from vlcam.methods import METHODS
 from vlcam.methods.pixels import BUILT_IN, guided_picture, upsampled
-from vlcam.relu_rules import relu_rule
 from vlcam.scenes.sample import make
 from vlcam.tasks import bundled
 

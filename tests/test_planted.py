@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from vlcam.benchmark import planted
+from vlcam.benchmark.planted import NAMELESS, Bed, Plant, judge, plant, rows
 from vlcam.contracts import InputError
-from vlcam.neurons.dissect import Batch, dissect
-from vlcam.neurons.names import NeuronName
-from vlcam.neurons.probe import Concept
-from vlcam.scenes import planted
-from vlcam.scenes.concepts import CONCEPTS
-from vlcam.scenes.planted import NAMELESS, Bed, Plant, judge, plant, rows
+from vlcam.neurons.names.record import NeuronName
+from vlcam.neurons.probes.probe import Concept
+from vlcam.neurons.probes.scenes import CONCEPTS
+from vlcam.neurons.scoring.dissect import Batch, dissect
 
 
 @pytest.fixture(scope="module")

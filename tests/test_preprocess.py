@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 import vlcam
-from vlcam.photo import Bands, open_photo
+from vlcam.image.photo import Bands, open_photo
 from vlcam.tasks.classification import Classification
 
 MODES: list[Literal["resize", "crop", "letterbox"]] = ["resize", "crop", "letterbox"]

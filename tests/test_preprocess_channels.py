@@ -13,9 +13,9 @@ from torchvision import transforms
 from torchvision.transforms import InterpolationMode
 
 import vlcam
-from vlcam.geometry import resized, resized_and_cropped
-from vlcam.photo import Bands, open_photo
-from vlcam.preprocess import Resample
+from vlcam.image.geometry import resized, resized_and_cropped
+from vlcam.image.photo import Bands, open_photo
+from vlcam.image.preprocess import Resample
 from vlcam.tasks.classification import Classification
 
 SIZES = [(90, 60), (40, 71)]
@@ -141,7 +141,7 @@ def test_channels_that_do_not_fit() -> None:
     picture = open_photo(noise((8, 8), 3))[0]
     with pytest.raises(
         vlcam.InputError,
-        match=r"red, green and blue was given, but .* 6 channels; give the photo as vlcam.photo.Bands with 6 bands",
+        match=r"red, green and blue was given, but .* 6 channels; give the photo as vlcam.image.photo.Bands with 6 bands",
     ):
         vlcam.Preprocess(8, channels=6)(picture)
     banded = open_photo(Bands(np.zeros((8, 8, 5))))[0]

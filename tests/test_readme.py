@@ -13,7 +13,7 @@ import vlcam
 from tests.hub_models import alive, blip
 from tests.hub_saved import saved
 from vlcam.cli import main
-from vlcam.experiments.results import Result, Row
+from vlcam.experiments.results.result import Result, Row
 from vlcam.experiments.running import Experiment
 from vlcam.experiments.setting import Setting
 from vlcam.methods import METHODS
@@ -100,7 +100,7 @@ def test_the_commands(
         ran.append(experiment.key)
         return Result(experiment.number, experiment.key, "T", "Q?", "P.", "W", "M", (Row("gradcam", 0.5),))
 
-    monkeypatch.setattr("vlcam.reproduce.run_one", instead)
+    monkeypatch.setattr("vlcam.cli.run_reproduce.run_one", instead)
     (tmp_path / "ILSVRC").mkdir()
     lines = [line for block in blocks(root, "") for line in block.splitlines() if line.startswith("vlcam ")]
     assert len(lines) >= 4

@@ -10,9 +10,9 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from tests.tiny import Cnn, compiled, snapshot
-from vlcam.backward import gradients
 from vlcam.contracts import InputError, LayerError
-from vlcam.relu_rules import relu_rule
+from vlcam.engine.backward import gradients
+from vlcam.engine.relu_rules import relu_rule
 
 RULES = pytest.mark.parametrize("rule", ["guided", "deconv", "plain"])
 Plane = list[list[float]]

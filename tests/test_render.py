@@ -11,11 +11,8 @@ from PIL import ImageDraw
 
 from tests.examples_of_explanations import blob, captioning, certain, classification, explanation, paint, photo, vqa
 from vlcam.contracts import Geometry, InputError, Target
-from vlcam.render import colourise, figure, overlay
-from vlcam.render.colour import SEQUENTIAL, default_colours, is_diverging, relative, table
-from vlcam.render.lettering import Lettering
-from vlcam.render.overlay import ring
-from vlcam.render.reading import (
+from vlcam.explanation.figures import draw_figure
+from vlcam.explanation.wording import (
     at_size,
     fainter,
     notice,
@@ -28,6 +25,10 @@ from vlcam.render.reading import (
     shared_peaks,
     times,
 )
+from vlcam.render import colourise, overlay
+from vlcam.render.colour import SEQUENTIAL, default_colours, is_diverging, relative, table
+from vlcam.render.lettering import Lettering
+from vlcam.render.overlay import ring
 
 
 def lightness(colours: np.ndarray) -> np.ndarray:
@@ -278,18 +279,18 @@ class TestLettering:
 class TestFigure:
     def test_size_follows_the_columns(self) -> None:
         found = classification()
-        assert figure(found, width=701).width == 701
-        assert figure(found, columns=1, width=300).width == 300
-        assert figure(found, columns=1, width=300).height > figure(found, columns=3, width=300).height
+        assert draw_figure(found, width=701).width == 701
+        assert draw_figure(found, columns=1, width=300).width == 300
+        assert draw_figure(found, columns=1, width=300).height > draw_figure(found, columns=3, width=300).height
 
     def test_it_is_the_same_every_time(self) -> None:
-        assert figure(captioning(), width=500).tobytes() == figure(captioning(), width=500).tobytes()
+        assert draw_figure(captioning(), width=500).tobytes() == draw_figure(captioning(), width=500).tobytes()
 
     @pytest.mark.parametrize(("x", "y"), [(0.12, 0.12), (0.88, 0.12), (0.12, 0.88), (0.88, 0.88)])
     def test_the_map_lies_where_the_object_is(self, x: float, y: float) -> None:
         black = photo(pixels=np.zeros((200, 300, 3), np.uint8))
         spot = explanation("classification", [Target("spot", "class")], [blob(x, y, 0.06)], text="spot", picture=black)
-        sheet = np.asarray(figure(spot, columns=2, contour=False)).astype(int)
+        sheet = np.asarray(draw_figure(spot, columns=2, contour=False)).astype(int)
         # The panels are the only black things.
         dark = (sheet.max(axis=2) < 25).all(axis=1) | (sheet[:, 40].max(axis=1) < 25)
         rows = np.flatnonzero(dark)
@@ -303,17 +304,17 @@ class TestFigure:
 
     def test_repeated_words_and_order(self) -> None:
         found = captioning()
-        two = figure(found, targets=[("red", 0), ("red", 1)], width=400)
-        assert two.tobytes() != figure(found, targets=[("red", 1), ("red", 0)], width=400).tobytes()
+        two = draw_figure(found, targets=[("red", 0), ("red", 1)], width=400)
+        assert two.tobytes() != draw_figure(found, targets=[("red", 1), ("red", 0)], width=400).tobytes()
 
     def test_own_scales_differ_from_the_shared_one(self) -> None:
         found = vqa()
-        assert figure(found, width=500).tobytes() != figure(found, shared=True, width=500).tobytes()
+        assert draw_figure(found, width=500).tobytes() != draw_figure(found, shared=True, width=500).tobytes()
 
     def test_flagged_maps_leave_the_photo(self) -> None:
         found = captioning()
         for label in ("a", "the", "barn rather than house"):
-            sheet = np.asarray(figure(found, targets=[label], columns=2)).astype(int)
+            sheet = np.asarray(draw_figure(found, targets=[label], columns=2)).astype(int)
             panel, margin, gap = 320, 26, 19
             top = next(y for y in range(sheet.shape[0]) if (sheet[y, margin : margin + panel] < 250).all())
             first = sheet[top : top + 220, margin : margin + panel]
@@ -324,7 +325,7 @@ class TestFigure:
         for size in ((4, 300), (300, 4), (1, 1), (1, 600), (600, 1)):
             picture = photo(pixels=np.full((size[1], size[0], 3), 90, np.uint8))
             found = explanation("classification", [Target("x", "class")], [blob(0.5, 0.5)], text="x", picture=picture)
-            assert figure(found, width=300, columns=2).height < 2 * 150 + 150
+            assert draw_figure(found, width=300, columns=2).height < 2 * 150 + 150
 
     @pytest.mark.parametrize(
         ("width", "height", "wide", "tall"), [(1, 600, 40, 640), (600, 1, 320, 20), (100, 400, 160, 640)]
@@ -332,7 +333,7 @@ class TestFigure:
     def test_thin_photos_fit_a_box_and_stay_visible(self, width: int, height: int, wide: int, tall: int) -> None:
         picture = photo(pixels=np.full((height, width, 3), 90, np.uint8))
         found = explanation("classification", [Target("x", "class")], [blob(0.5, 0.5)], text="x", picture=picture)
-        sheet = np.asarray(figure(found))
+        sheet = np.asarray(draw_figure(found))
         grey = (sheet[:, : 26 + 320] == 90).all(axis=2)
         assert (grey.sum(axis=0) >= tall).sum() == wide
         assert (grey.sum(axis=1) >= wide).sum() == tall
@@ -343,7 +344,7 @@ class TestFigure:
         found = explanation("classification", targets, [blob(0.5, 0.5)] * 3, text="a", picture=picture)
         tracemalloc.start()
         try:
-            figure(found)
+            draw_figure(found)
             assert tracemalloc.get_traced_memory()[1] < 50e6
         finally:
             tracemalloc.stop()
@@ -363,28 +364,28 @@ class TestFigure:
         monkeypatch.setattr(ImageDraw.ImageDraw, "text", text)
         targets = [Target("strong", "class"), Target("weak", "class")]
         found = explanation("classification", targets, [blob(0.5, 0.5), blob(0.5, 0.5) / ratio], text="")
-        figure(found, width=width, columns=3)
+        draw_figure(found, width=width, columns=3)
         assert [one for one in written if "faint" in one and "…" not in one]
 
     def test_gain_and_near_certainty_stand_under_the_map(self, monkeypatch: pytest.MonkeyPatch) -> None:
         written: list[str] = []
         monkeypatch.setattr(ImageDraw.ImageDraw, "text", lambda pen, at, text, *rest, **more: written.append(text))
-        figure(certain())
+        draw_figure(certain())
         assert [one for one in written if one.endswith("nats from the image")][:3] == [
             "+0.4 nats from the image", "+0.8 nats from the image", "+1.2 nats from the image",
         ]  # fmt: skip
         assert written.count("nearly certain: explain the logit instead") == 2  # "the" and "barn"
         assert any("1.2 nats from the image" in one and one[0] in "-−" for one in written)
         written.clear()
-        figure(captioning())
+        draw_figure(captioning())
         assert not [one for one in written if "nats" in one or "certain" in one]
 
     def test_what_the_colours_of_a_counterfactual_mean(self, monkeypatch: pytest.MonkeyPatch) -> None:
         written: list[str] = []
         monkeypatch.setattr(ImageDraw.ImageDraw, "text", lambda pen, at, text, *rest, **more: written.append(text))
-        figure(replace(classification(), method="counterfactual"))
+        draw_figure(replace(classification(), method="counterfactual"))
         assert "evidence against" in written
-        figure(replace(classification(), method="counterfactual"), shared=True)
+        draw_figure(replace(classification(), method="counterfactual"), shared=True)
         assert "against: classes" in written
 
     def test_a_photo_kept_at_reduced_size(self) -> None:
@@ -393,20 +394,20 @@ class TestFigure:
             found.geometry, photo_size=(6400, 4480), scale=(found.geometry.scale[0] / 10, found.geometry.scale[1] / 10)
         )
         large = replace(found, geometry=big, photo=replace(found.photo, width=6400, height=4480))
-        small = figure(found, width=500)
-        assert figure(large, width=500).size == small.size
-        assert np.abs(np.asarray(figure(large, width=500)).astype(int) - np.asarray(small)).mean() < 0.5
+        small = draw_figure(found, width=500)
+        assert draw_figure(large, width=500).size == small.size
+        assert np.abs(np.asarray(draw_figure(large, width=500)).astype(int) - np.asarray(small)).mean() < 0.5
 
     def test_labels_in_any_script(self) -> None:
         labels = ["żółw", "漢字", "كلب", "x" * 400, "", "a\nb"]
         targets = [Target(label, "class", 1.0, 0.5) for label in labels]
-        figure(explanation("classification", targets, [blob(0.5, 0.5)] * len(labels), text=""), width=500)
+        draw_figure(explanation("classification", targets, [blob(0.5, 0.5)] * len(labels), text=""), width=500)
 
     def test_errors(self) -> None:
         found = classification()
         with pytest.raises(InputError, match="0 columns were asked for"):
-            figure(found, columns=0)
+            draw_figure(found, columns=0)
         with pytest.raises(InputError, match="60 pixels is too narrow for 5 columns"):
-            figure(found, width=60)
+            draw_figure(found, width=60)
         with pytest.raises(InputError, match="choose a diverging table"):
-            figure(classification(relu=False), colours="inferno")
+            draw_figure(classification(relu=False), colours="inferno")

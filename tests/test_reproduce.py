@@ -10,7 +10,7 @@ import pytest
 from vlcam.cli import main
 from vlcam.contracts import InputError
 from vlcam.experiments import running
-from vlcam.experiments.results import Result, row
+from vlcam.experiments.results.result import Result, row
 from vlcam.experiments.running import EXPERIMENTS, chosen
 from vlcam.experiments.setting import Setting
 
@@ -119,7 +119,7 @@ def test_what_the_data_do_not_suit_is_said_and_the_others_go_on(
     def sometimes(experiment: Any, setting: Setting) -> Result:
         return kept(experiment, Setting() if experiment.number == 2 else setting)
 
-    monkeypatch.setattr("vlcam.reproduce.run_one", sometimes)
+    monkeypatch.setattr("vlcam.cli.run_reproduce.run_one", sometimes)
     assert main(["reproduce", "1", "2", "--data", str(tmp_path)]) == 1
     printed = capsys.readouterr().out
     assert "Not run: the data don't have what is needed" in printed and "[0.400, 0.600]" in printed

@@ -8,12 +8,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vlcam import __version__
+from vlcam._version import __version__
+from vlcam.benchmark.name_units import feature_batches, name_features
 from vlcam.contracts import InputError
 from vlcam.neurons import NeuronNames
+from vlcam.neurons.probes.scenes import CONCEPTS, REGIONS, concept_masks
 from vlcam.scenes import BACKGROUNDS, make
-from vlcam.scenes.concepts import CONCEPTS, REGIONS, concept_masks, feature_batches, name_features
-from vlcam.scenes.zoo import MEAN, STD, new
+from vlcam.scenes.models.zoo import MEAN, STD, new
 
 ROW = {concept: row for row, concept in enumerate(CONCEPTS)}
 

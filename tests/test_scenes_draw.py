@@ -24,11 +24,11 @@ from vlcam.scenes.record import (
     SPLITS,
     TEXTURES,
     UNSEEN_PAIRS,
-    Scene,
     Split,
     Thing,
 )
 from vlcam.scenes.sample import PALETTE, make
+from vlcam.scenes.scene import Scene
 from vlcam.scenes.shapes import DISTANCES, EXTENTS, full_mask
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from vlcam.scenes.captions import CAPTION_WORDS, MARGIN, about, captions, parse, true_words
 from vlcam.scenes.questions import ANSWERS, OFFSET, QUESTION_KINDS, QUESTION_WORDS, answer, questions
-from vlcam.scenes.record import COLOURS, SHAPES, SIZES, TEXTURES, UNSEEN_PAIRS, Question, Scene, Split, Thing
+from vlcam.scenes.record import COLOURS, SHAPES, SIZES, TEXTURES, UNSEEN_PAIRS, Question, Split, Thing
+from vlcam.scenes.scene import Scene
 
 NUMBERS = {"two": 2, "three": 3, "four": 4}
 SINGULAR = {

@@ -10,19 +10,19 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import vlcam.scenes.train as training
+import vlcam.scenes.models.train as training
 from vlcam.contracts import InputError
 from vlcam.metrics import oracle_map, peak, pointing_hit
 from vlcam.scenes.captions import about
-from vlcam.scenes.data import CAPTION_VOCABULARY, QUESTION_VOCABULARY, Arrays, draw
-from vlcam.scenes.evaluate import average_precision, caption_truth, quality
-from vlcam.scenes.models import GRID, SceneCaptioner, SceneClassifier, SceneVQA
+from vlcam.scenes.models.data import CAPTION_VOCABULARY, QUESTION_VOCABULARY, Arrays, draw
+from vlcam.scenes.models.nets import GRID, SceneCaptioner, SceneClassifier, SceneVQA
+from vlcam.scenes.models.quality import average_precision, caption_truth, quality
+from vlcam.scenes.models.train import Plan, train
+from vlcam.scenes.models.vocabulary import Vocabulary
+from vlcam.scenes.models.zoo import WHICH, beam_search, greedy, load, new, to_input, write_weights
 from vlcam.scenes.questions import ANSWERS, QUESTION_KINDS, answer
 from vlcam.scenes.record import COLOURS, PAIRS, SHAPES
 from vlcam.scenes.sample import make
-from vlcam.scenes.train import Plan, train
-from vlcam.scenes.words import Vocabulary
-from vlcam.scenes.zoo import WHICH, beam_search, greedy, load, new, to_input, write_weights
 
 SCENES = 24
 

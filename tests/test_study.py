@@ -17,7 +17,9 @@ import torch
 from PIL import Image
 from torch import nn
 
+from vlcam.cli.run_study import Wanted, run_make, run_score
 from vlcam.contracts import InputError
+from vlcam.engine.weights import FALL
 from vlcam.methods import pixels, way
 from vlcam.scenes.sample import make
 from vlcam.study import (
@@ -35,9 +37,8 @@ from vlcam.study import (
     trust,
     weakened,
 )
-from vlcam.study.commands import Wanted, run_make, run_score
 from vlcam.study.drawing import look
-from vlcam.study.plan import FALL, STRONGER, Item, study_id
+from vlcam.study.plan import STRONGER, Item, study_id
 from vlcam.study.score import PAPER, TRUST_ANSWERS, Rating, bootstrap, document, krippendorff
 from vlcam.tasks import bundled
 
@@ -557,7 +558,7 @@ class TestCommands:
     def test_make_then_score(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("vlcam.study.commands._TRIED", 16)  # enough to see that it works
+        monkeypatch.setattr("vlcam.cli.run_study._TRIED", 16)  # enough to see that it works
         out = tmp_path / "study"
         made = run_make(Wanted(methods=METHODS, n=3, note="Send it to Ada."), out)
         assert {path.name for path in out.iterdir()} == {"discrimination.html", "trust.html", "key.json"}
@@ -623,12 +624,12 @@ class TestCommands:
 def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from typer.testing import CliRunner
 
-    from vlcam import cli_study
-    from vlcam.study import commands
+    from vlcam.cli import run_study
+    from vlcam.cli import study as cli_study
 
     calls: list[Any] = []
-    monkeypatch.setattr(commands, "run_make", lambda *given: calls.append(given))
-    monkeypatch.setattr(commands, "run_score", lambda *given, **options: calls.append((given, options)))
+    monkeypatch.setattr(run_study, "run_make", lambda *given: calls.append(given))
+    monkeypatch.setattr(run_study, "run_score", lambda *given, **options: calls.append((given, options)))
     runner = CliRunner()
     made = [
         "make",

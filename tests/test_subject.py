@@ -9,14 +9,14 @@ from PIL import Image as Pictures
 from torch import Tensor, nn
 
 import vlcam
-from vlcam.attribution import evidence_from
-from vlcam.backward import gradients
 from vlcam.contracts import InputError, LayerError, Method, Procedure, ScoringTask, Subject, Task
-from vlcam.engine import record
-from vlcam.layers import Grid
+from vlcam.engine.backward import gradients
+from vlcam.engine.layers import Grid
+from vlcam.engine.recording import record
+from vlcam.explanation.attribution import evidence_from
+from vlcam.explanation.rerun import PhotoSubject, settled
 from vlcam.methods import METHODS
 from vlcam.scenes.sample import make
-from vlcam.subject import PhotoSubject, settled
 from vlcam.tasks import bundled
 from vlcam.tasks.classification import Classification
 
@@ -126,7 +126,7 @@ def test_large_batches_run_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     subject = subject_of(task, targets=["red star"])
     seen: list[int] = []
     handle = task.model.register_forward_pre_hook(lambda module, args: seen.append(len(args[0])))
-    monkeypatch.setattr("vlcam.subject.CHUNK_NUMBERS", 4 * subject.image.numel())
+    monkeypatch.setattr("vlcam.explanation.rerun.CHUNK_NUMBERS", 4 * subject.image.numel())
     found = subject.scores(subject.image.repeat(10, 1, 1, 1))
     handle.remove()
     assert found.shape == (10, 1) and seen == [4, 4, 2]

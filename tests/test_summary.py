@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 
 from tests.examples_of_explanations import captioning, certain, vqa, weighed
-from vlcam import summary
-from vlcam.explanation import Explanation
+from vlcam.cli import printing
+from vlcam.explanation.explanation import Explanation
 
 
 def shown(capsys: pytest.CaptureFixture[str], explanation: Explanation) -> str:
-    summary.show(explanation, sentences=0)
+    printing.show(explanation, sentences=0)
     return " ".join(capsys.readouterr().out.replace("\xa0", " ").split())
 
 
@@ -49,7 +49,7 @@ def test_gains_become_tables(capsys: pytest.CaptureFixture[str]) -> None:
     cell = {"auroc": 0.98, "interval": (0.97, 0.99)}
     row: dict[str, Any] = {"positives": 5, "negatives": 7, "blank": cell, "log-probability": {**cell, "auroc": 0.5}}
     measured = {"splits": {}, "gain": {"scenes": 9, "seen": {"all": row}, "true": {"colour words": row}}}
-    summary.show_measured(measured)
+    printing.show_measured(measured)
     text = " ".join(capsys.readouterr().out.split())
     assert "AUROC, words that show, against function words (9 scenes) n gain, blank log-probability" in text
     assert "colour words 5:7 0.980 (0.970-0.990) 0.500 (0.970-0.990)" in text

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import vlcam
-from vlcam.plumbing import log_probability
+from vlcam.engine.outputs import log_probability
 from vlcam.tasks.captioning import Captioning
 from vlcam.tasks.classification import Classification
 from vlcam.tasks.vqa import VQA
@@ -467,6 +467,6 @@ def test_half_precision(captioner: Captioning) -> None:
 
 
 def _pil() -> Any:
-    from vlcam.photo import open_photo
+    from vlcam.image.photo import open_photo
 
     return open_photo(PHOTO)[0]

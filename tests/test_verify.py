@@ -10,19 +10,20 @@ import torch
 from torch import Tensor, nn
 
 import vlcam
+from vlcam.cli.document import to_json
+from vlcam.cli.printing import show
 from vlcam.contracts import InputError, Procedure, Subject
-from vlcam.explainer import ran as really_ran
-from vlcam.explanation import Proof
-from vlcam.output import to_json
-from vlcam.regions import elsewhere, on_picture, top_region
-from vlcam.render import page
+from vlcam.engine.weights import untrained
+from vlcam.explanation.explanation import Explanation
+from vlcam.explanation.page import make_page
+from vlcam.explanation.record import Proof
+from vlcam.explanation.run import ran as really_ran
+from vlcam.explanation.verify import changes, effects, fared, subject_again, verify
+from vlcam.image.regions import elsewhere, on_picture, top_region
+from vlcam.scenes.models.zoo import new
 from vlcam.scenes.sample import make
-from vlcam.scenes.zoo import new
-from vlcam.storage import load
-from vlcam.summary import show
 from vlcam.tasks import bundled
 from vlcam.tasks.classification import Classification
-from vlcam.verify import changes, effects, fared, subject_again, untrained, verify
 
 SCENE = make(3, "test")
 SIDE = 24
@@ -161,9 +162,9 @@ def test_a_caption_is_proved_word_by_word(tmp_path: Path) -> None:
     assert colour.proof.untrained is not None and abs(colour.proof.untrained) < 0.9
     assert explanation.verify(task, regions=39).proofs == found.proofs  # the same seed, the same proofs
     assert found.verify(task, regions=19).notes == (*explanation.notes, found.verify(task, regions=19).notes[-1])
-    saved = load(found.save(tmp_path / "proved.safetensors"))
+    saved = Explanation.load(found.save(tmp_path / "proved.safetensors"))
     assert saved.proofs == found.proofs
-    shown = page([found])
+    shown = make_page([found])
     assert colour.proof.verdict in shown
     assert f"Rank correlation: {colour.proof.occlusion:.2f} with an occlusion map, " in shown
     targets = to_json([("scene", found)])["results"][0]["targets"]
@@ -175,7 +176,7 @@ def test_answers_and_contrasts_are_proved_from_a_saved_file(tmp_path: Path) -> N
     explanation = vlcam.explain(
         task, SCENE.image(), question="how many things are there", contrast=("2", "3"), targets="2"
     )
-    saved = load(explanation.save(tmp_path / "answer.safetensors"))
+    saved = Explanation.load(explanation.save(tmp_path / "answer.safetensors"))
     found = saved.verify(bundled.vqa(), regions=19)
     assert [view.label for view in found] == ["2", "2 rather than 3"]
     assert all(isinstance(view.proof, Proof) for view in found)
@@ -289,7 +290,7 @@ def test_another_layer_than_the_tasks_is_tested_at_that_layer(monkeypatch: pytes
         seen.append(evidence.layer)
         return spoken, evidence
 
-    monkeypatch.setattr("vlcam.verify.ran", watched)
+    monkeypatch.setattr("vlcam.explanation.verify.ran", watched)
     explanation.verify(task, regions=19)
     assert seen == ["features.2", "features.2"]  # the trained model and the untrained one, each once
 
@@ -312,7 +313,7 @@ def test_effects_are_compared_for_the_change_that_they_take(monkeypatch: pytest.
         found = worth * changes(subject.image, masks)
         return found / 4, 3 * found / 4
 
-    monkeypatch.setattr("vlcam.verify.effects", effects)
+    monkeypatch.setattr("vlcam.explanation.verify.effects", effects)
     found = fared(subject, explanation[0], 38, 0.1, np.random.default_rng(0))
     assert found is not None and found.p == 20 / 39
     assert found.removed_as_much != 19  # the counts are of the effects as they are

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from vlcam.words import group, spans
+from vlcam.tasks.words import group, spans
 
 CORPUS = [
     "a dog and a cat play on the grass near the sofa",

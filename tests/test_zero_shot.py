@@ -17,7 +17,7 @@ from tests.hub_models import alive
 from tests.hub_zero_shot import BUILDERS
 from tests.tiny import snapshot
 from vlcam.cli import main
-from vlcam.modules import find_module
+from vlcam.engine.modules import find_module
 from vlcam.tasks.zero_shot import ZeroShot, wrap_zero_shot
 
 TEXTS = ["a dog on the grass", "the old café", "a red sofa"]

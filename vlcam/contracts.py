@@ -43,7 +43,7 @@ class Geometry:
     """Where a model's input lies on the photo: an axis-aligned affine map, kept exactly.
 
     A point ``(x, y)`` of the photo (pixel ``i`` covers ``[i, i + 1)``) lies at ``(x * scale[0] + offset[0], y * scale[1] + offset[1])``
-    of the model's input. Sizes are ``(width, height)`` in pixels. What to do with it is in :mod:`vlcam.geometry`.
+    of the model's input. Sizes are ``(width, height)`` in pixels. What to do with it is in :mod:`vlcam.image.geometry`.
     """
 
     photo_size: tuple[int, int]
@@ -106,7 +106,7 @@ class Prepared:
 
 @runtime_checkable
 class Layout(Protocol):
-    """How a layer's output lies on the model's input (see :class:`vlcam.layers.Grid` and :class:`vlcam.layers.Tokens`)."""
+    """How a layer's output lies on the model's input (see :class:`vlcam.engine.layers.Grid` and :class:`vlcam.engine.layers.Tokens`)."""
 
     def to_maps(self, tensor: Tensor) -> Float[Tensor, "batch channels rows columns"]:
         """The layer's output, or its gradient, with channels first. Raises LayerError if it is laid out differently."""
@@ -156,7 +156,7 @@ class Names(Protocol):
     def layer(self) -> str: ...  # noqa: D102
 
     def text(self, target: Target, alpha: Tensor, contributions: Tensor, activity: Tensor, *, ranking: str) -> Any:
-        """The :class:`vlcam.explanation.NeuronText` of one target; the tensors are ``(channels,)``."""
+        """The :class:`vlcam.explanation.record.NeuronText` of one target; the tensors are ``(channels,)``."""
         ...
 
 
@@ -185,7 +185,7 @@ class Task(Protocol):
         ...
 
     def run(self, prepared: Prepared, request: Request) -> Spoken:
-        """Run the model once, differentiably. Called inside :func:`vlcam.engine.record`."""
+        """Run the model once, differentiably. Called inside :func:`vlcam.engine.recording.record`."""
         ...
 
 
@@ -194,7 +194,7 @@ class BatchTask(Task, Protocol):
     """A task that can also run several photos in one forward pass, in eval mode independent of each other."""
 
     def run_batch(self, prepared: Sequence[Prepared], request: Request) -> Sequence[Spoken]:
-        """What ``run`` says of each photo, equally many targets of each. Called inside :func:`vlcam.engine.record`.
+        """What ``run`` says of each photo, equally many targets of each. Called inside :func:`vlcam.engine.recording.record`.
 
         Raises InputError for inputs that don't fit together; they are then run one by one.
         """
@@ -216,7 +216,7 @@ class ScoringTask(Task, Protocol):
 
 @runtime_checkable
 class Subject(Protocol):
-    """One photo and its targets as something that can be run again, changed (see :class:`vlcam.subject.PhotoSubject`).
+    """One photo and its targets as something that can be run again, changed (see :class:`vlcam.explanation.rerun.PhotoSubject`).
 
     T targets, an image of c channels and H x W pixels, a layer of C channels and an h x w grid. All runs are in eval mode, leave the
     model as it was, and are unseen by recordings.

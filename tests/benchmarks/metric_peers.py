@@ -24,7 +24,7 @@ from torch import Tensor
 
 import vlcam
 from vlcam import metrics
-from vlcam.geometry import to_photo
+from vlcam.image.geometry import to_photo
 from vlcam.scenes.sample import make
 from vlcam.tasks import bundled
 

@@ -14,11 +14,12 @@ import time
 import numpy as np
 import torch
 
-from vlcam.neurons.cover import Cover, average_precisions, correlations, levels
-from vlcam.neurons.marks import Marks
-from vlcam.neurons.naming import Settings, name_by_masks
-from vlcam.neurons.probe import Labelled
-from vlcam.neurons.scorers import Overlap
+from vlcam.neurons.probes.marks import Marks
+from vlcam.neurons.probes.probe import Labelled
+from vlcam.neurons.scoring.choose import name_by_masks
+from vlcam.neurons.scoring.cover import Cover, average_precisions, correlations, levels
+from vlcam.neurons.scoring.scorers import Overlap
+from vlcam.neurons.scoring.settings import Settings
 
 GRID = 56
 PRESENT = 14

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from vlcam.contracts import Procedure, Subject
-from vlcam.experiments.results import Result, cells
+from vlcam.experiments.results.result import Result, cells
 from vlcam.experiments.running import chosen, run_one
 from vlcam.experiments.setting import Setting
 from vlcam.methods import PROCEDURES, register

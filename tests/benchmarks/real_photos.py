@@ -33,7 +33,7 @@ from torch import Tensor
 
 import vlcam
 from vlcam.contracts import Method
-from vlcam.geometry import Box, resized, to_photo
+from vlcam.image.geometry import Box, resized, to_photo
 from vlcam.methods import method as find_method
 from vlcam.metrics import box_from_map, box_hit, localisation_error
 

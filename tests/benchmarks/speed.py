@@ -121,10 +121,10 @@ def blip_case(short: bool) -> Case:
 
 def bundled_case() -> Case:
     """The bundled captioner: to say its caption against saying it and explaining every word."""
-    from vlcam.attribution import maps_from
     from vlcam.contracts import Request
+    from vlcam.explanation.attribution import maps_from
+    from vlcam.image.photo import open_photo
     from vlcam.methods import METHODS
-    from vlcam.photo import open_photo
     from vlcam.tasks import bundled
 
     task = bundled.captioner()

@@ -7,7 +7,7 @@ Changed are
   at 1, as here, 15 % of that is mostly below what was zero. *Not shifted* takes 15 % of the greatest value instead;
 - the pooling of gradients: their maximum, the mean of their sizes, or none at all (HiResCAM: Draelos and Carin 2020, arXiv 2011.08891);
 - the backward pass: the ReLUs above the layer pass on the gradients of guided backpropagation or of the deconvnet
-  (:mod:`vlcam.relu_rules`).
+  (:mod:`vlcam.engine.relu_rules`).
 """
 
 import time
@@ -20,20 +20,20 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vlcam.backward import gradients
 from vlcam.contracts import Activations, Gradients, LayerError, Maps, Method, Procedure, Request, Subject, Task
-from vlcam.experiments.classes import Looked, matched, predicted, walk
-from vlcam.experiments.controls import CONTROLS, Controls
-from vlcam.experiments.lines import compared, percent_row
-from vlcam.experiments.maps import every_map
-from vlcam.experiments.results import Result, Row
-from vlcam.experiments.samples import World
+from vlcam.engine.backward import gradients
+from vlcam.engine.relu_rules import Rule, relu_rule
+from vlcam.experiments.data.samples import World
+from vlcam.experiments.results.lines import compared, percent_row
+from vlcam.experiments.results.result import Result, Row
 from vlcam.experiments.setting import Setting
+from vlcam.experiments.shared.classes import Looked, matched, predicted, walk
+from vlcam.experiments.shared.controls import CONTROLS, Controls
+from vlcam.experiments.shared.maps import every_map
 from vlcam.methods import way
 from vlcam.methods.gradient import gradcam
 from vlcam.metrics import TOLERANCE, box_from_map, pointing_game, ranked_hit, summarise
 from vlcam.metrics.pixels import unit_range
-from vlcam.relu_rules import Rule, relu_rule
 
 NUMBER: Final = 15
 KEY: Final = "ablations"

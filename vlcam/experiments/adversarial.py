@@ -31,18 +31,19 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from vlcam.contracts import InputError, Prepared, Request, Task
-from vlcam.experiments.matching import match
-from vlcam.experiments.results import Result, Row
-from vlcam.experiments.samples import Sample, World
+from vlcam.experiments.data.matching import match
+from vlcam.experiments.data.samples import Sample, World
+from vlcam.experiments.results.result import Result, Row
 from vlcam.experiments.setting import Setting
-from vlcam.explainer import alone, made_ready
-from vlcam.explanation import Explanation, TargetView
+from vlcam.explanation.explain import alone, made_ready
+from vlcam.explanation.explanation import Explanation
+from vlcam.explanation.options import ordered
+from vlcam.explanation.record import TargetView
+from vlcam.image.preprocess import Preprocess
 from vlcam.metrics import pointing_hit
 from vlcam.metrics.correlation import spearman
 from vlcam.metrics.mass import relevance_mass
-from vlcam.metrics.summary import summarise
-from vlcam.order import ordered
-from vlcam.preprocess import Preprocess
+from vlcam.metrics.statistics import summarise
 from vlcam.scenes.record import UNSEEN_PAIRS
 from vlcam.tasks.classification import Classification
 

@@ -25,12 +25,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vlcam.contracts import InputError, Request, TargetError, Task
-from vlcam.experiments.controls import untrained_task
-from vlcam.experiments.maps import ceiling_map, centre_map, edge_map, every_map, random_map
-from vlcam.experiments.results import Result, Row, row
-from vlcam.experiments.samples import Asked, Has, Sample, union
+from vlcam.experiments.data.samples import Asked, Has, Sample, union
+from vlcam.experiments.results.result import Result, Row, row
 from vlcam.experiments.setting import Setting
-from vlcam.experiments.workable import workable
+from vlcam.experiments.shared.controls import untrained_task
+from vlcam.experiments.shared.maps import ceiling_map, centre_map, edge_map, every_map, random_map
+from vlcam.experiments.shared.workable import workable
 from vlcam.metrics import occlusion_correlation, pointing_hit, spearman, summarise, to_grid
 
 KEY: Final = "vqa"

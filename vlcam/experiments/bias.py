@@ -5,10 +5,10 @@ for each of "doctor" and "nurse", reached 82 % on a test set with as many men as
 78 % of the doctors had been men and 93 % of the nurses women. With men among the nurses and women among the doctors added, at
 constant numbers of each class, it reached 90 % and looked at coats and stethoscopes.
 
-Here the pictures are those of :mod:`vlcam.experiments.biased_world`, so the cause (a badge) and the shortcut (the colour of a face) are
-known to the pixel. The bundled classifier is fine-tuned as the paper's was, on 250 pictures a class (200 to train on, 50 to choose the
-epoch by; both biased alike): its convolutions stay as they are, so the names of its channels still hold, and the fully connected layers
-learn. For the rebalanced model the faces that are too many are recoloured. Each is asked on a balanced test set:
+Here the pictures are those of :mod:`vlcam.experiments.data.biased_world`, so the cause (a badge) and the shortcut (the colour of a
+face) are known to the pixel. The bundled classifier is fine-tuned as the paper's was, on 250 pictures a class (200 to train on, 50 to
+choose the epoch by; both biased alike): its convolutions stay as they are, so the names of its channels still hold, and the fully
+connected layers learn. For the rebalanced model the faces that are too many are recoloured. Each is asked on a balanced test set:
 
 - how often it is right, and how often where the face is the one that is unusual for the class (the conflicting half);
 - which share of the Grad-CAM map of its decision lies on the face, on the badge and elsewhere;
@@ -32,7 +32,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from vlcam.contracts import InputError, Target
-from vlcam.experiments.biased_world import (
+from vlcam.experiments.data.biased_world import (
     BADGES,
     BATCH,
     BYSTANDERS,
@@ -48,15 +48,15 @@ from vlcam.experiments.biased_world import (
     features,
     trained_pair,
 )
-from vlcam.experiments.published import published
-from vlcam.experiments.results import Result, Row
+from vlcam.experiments.results.published import published
+from vlcam.experiments.results.result import Result, Row
 from vlcam.experiments.setting import Setting
 from vlcam.methods.gradient import alpha, contributions, gradcam
 from vlcam.metrics import oracle_map
-from vlcam.metrics.summary import LEVEL, RESAMPLES, Summary
+from vlcam.metrics.statistics import LEVEL, RESAMPLES, Summary
 from vlcam.neurons import NeuronNames
-from vlcam.scenes.models import GRID, SceneClassifier
-from vlcam.scenes.zoo import load
+from vlcam.scenes.models.nets import GRID, SceneClassifier
+from vlcam.scenes.models.zoo import load
 from vlcam.tasks import bundled
 from vlcam.tasks.classification import Classification
 
@@ -77,7 +77,7 @@ class Asked:
     """What a model decided on P pictures, and why.
 
     ``said`` are the classes, ``maps`` the Grad-CAM maps of their logits after the ReLU; ``alpha``, ``contributions`` and ``activity`` are
-    of the channels, as in :class:`vlcam.explanation.Explanation`.
+    of the channels, as in :class:`vlcam.explanation.explanation.Explanation`.
     """
 
     said: Int[Tensor, " people"]

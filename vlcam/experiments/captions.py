@@ -22,13 +22,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vlcam.contracts import InputError, Maps, Request, TargetError, Task
-from vlcam.experiments.controls import untrained_task
-from vlcam.experiments.maps import Mapped, ceiling_map, centre_map, edge_map, every_map, random_map
-from vlcam.experiments.results import Result, Row, row
-from vlcam.experiments.samples import Sample
+from vlcam.experiments.data.samples import Sample
+from vlcam.experiments.data.visual_words import Mask, phrases, word_masks
+from vlcam.experiments.results.result import Result, Row, row
 from vlcam.experiments.setting import Setting
-from vlcam.experiments.visual_words import Mask, phrases, word_masks
-from vlcam.experiments.workable import workable
+from vlcam.experiments.shared.controls import untrained_task
+from vlcam.experiments.shared.maps import Mapped, ceiling_map, centre_map, edge_map, every_map, random_map
+from vlcam.experiments.shared.workable import workable
 from vlcam.metrics import inside_outside_ratio, pointing_hit, summarise
 
 KEY: Final = "captions"

@@ -27,14 +27,17 @@ from PIL import Image
 from torch import Tensor
 
 from vlcam.contracts import Maps, Request, Subject, Task
-from vlcam.experiments.controls import untrained_task
-from vlcam.experiments.discrimination import (
+from vlcam.experiments.results.result import Result, number
+from vlcam.experiments.setting import Setting
+from vlcam.experiments.shared.controls import untrained_task
+from vlcam.experiments.shared.maps import every_map
+from vlcam.experiments.shared.tally import Tally
+from vlcam.experiments.shared.two_classes import (
     CENTRE,
     EDGES,
     RANDOM,
     UNTRAINED,
     Case,
-    Tally,
     ceilings,
     controls_of,
     marked,
@@ -42,14 +45,11 @@ from vlcam.experiments.discrimination import (
     said,
     won,
 )
-from vlcam.experiments.maps import every_map
-from vlcam.experiments.results import Result, number
-from vlcam.experiments.setting import Setting
-from vlcam.explainer import explain
+from vlcam.explanation.explain import explain
+from vlcam.explanation.figures import draw_figure
+from vlcam.image.regions import AREA, elsewhere, top_region
 from vlcam.metrics.mass import relevance_mass
 from vlcam.metrics.pointing import peak
-from vlcam.regions import AREA, elsewhere, top_region
-from vlcam.render.figures import figure
 
 KEY: Final = "counterfactuals"
 AGAINST: Final = "counterfactual"
@@ -194,7 +194,7 @@ def _drawn(out: Path, task: Task, cases: Sequence[Case]) -> tuple[str, ...]:
     """Some pictures with the Grad-CAM maps of both classes on the left and the counterfactual ones on the right."""
     pairs = [
         [
-            figure(
+            draw_figure(
                 explain(task, one.sample.image, targets=list(one.labels), method=way, name=one.sample.name), width=720
             )
             for way in ("gradcam", "counterfactual")

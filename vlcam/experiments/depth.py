@@ -24,29 +24,29 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vlcam.contracts import LayerError, Maps, Request, Task
-from vlcam.experiments.controls import untrained_task
-from vlcam.experiments.discrimination import (
+from vlcam.engine.layers import Layer, traced
+from vlcam.engine.modules import named_modules
+from vlcam.experiments.results.result import Result, number
+from vlcam.experiments.setting import Setting
+from vlcam.experiments.shared.controls import untrained_task
+from vlcam.experiments.shared.maps import Mapped, every_map
+from vlcam.experiments.shared.tally import Tally
+from vlcam.experiments.shared.two_classes import (
     CENTRE,
     EDGES,
     RANDOM,
     Case,
-    Tally,
     ceilings,
     controls_of,
     marked,
     pictures,
     said,
 )
-from vlcam.experiments.maps import Mapped, every_map
-from vlcam.experiments.results import Result, number
-from vlcam.experiments.setting import Setting
-from vlcam.layers import Layer, traced
+from vlcam.image.photo import open_photo
 from vlcam.metrics.correlation import occlusion_correlation
 from vlcam.metrics.mass import relevance_mass
 from vlcam.metrics.pointing import pointing_hit
-from vlcam.metrics.summary import summarise
-from vlcam.modules import named_modules
-from vlcam.photo import open_photo
+from vlcam.metrics.statistics import summarise
 
 KEY: Final = "depth"
 ALIKE: Final = "correlation with the next deeper layer"

@@ -12,200 +12,51 @@ tells nothing: its comparison counts half, as guessing would, and is counted.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
 from math import isnan, nan
-from typing import Final, final
+from typing import Final
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from vlcam.contracts import InputError, Maps, Request, Task
-from vlcam.experiments.classes import matched, region_of, usable
-from vlcam.experiments.controls import untrained_task
-from vlcam.experiments.maps import Mapped, ceiling_map, centre_map, edge_map, every_map, random_map
-from vlcam.experiments.published import Published, published
-from vlcam.experiments.results import Result, Row, number
-from vlcam.experiments.samples import Has, Sample, World
+from vlcam.contracts import Maps, Request
+from vlcam.experiments.results.result import Result, Row
 from vlcam.experiments.setting import Setting
-from vlcam.explainer import ran
-from vlcam.methods import method, way
+from vlcam.experiments.shared.classes import usable
+from vlcam.experiments.shared.controls import untrained_task
+from vlcam.experiments.shared.maps import Mapped, every_map
+from vlcam.experiments.shared.tally import Tally
+from vlcam.experiments.shared.two_classes import (
+    CEILING,
+    CENTRE,
+    EDGES,
+    RANDOM,
+    UNTRAINED,
+    Case,
+    ceilings,
+    controls_of,
+    marked,
+    paper_of,
+    pictures,
+    said,
+    won,
+)
+from vlcam.image.regions import AREA, top_region
+from vlcam.methods import way
 from vlcam.metrics.mass import relevance_mass
-from vlcam.metrics.summary import Summary, summarise
-from vlcam.regions import AREA, top_region
 
 KEY: Final = "discrimination"
 METHODS: Final = ("guided-backprop", "guided-gradcam", "deconvnet", "deconv-gradcam", "gradcam", "c-mwp")
 MASS: Final = "more mass on its own thing"
 JUDGE: Final = "judge names it (paper: people)"
-_MASKS: Final[Has] = "masks"
-_BOXES: Final[Has] = "boxes"
-_LOOKED_AT: Final = 60
-"""Of a world without end, so many pictures are looked at for each one that is wanted."""
 
 
 # --- pictures of a classifier's world, shared with the experiments on trust, faithfulness, counterfactuals and depth ---
 
 
-@final
-@dataclass(frozen=True, eq=False)
-class Case:
-    """A picture with C classes that the model knows: ``labels`` are their numbers in the model, ``masks`` where they are."""
-
-    number: int
-    sample: Sample
-    labels: tuple[int, ...]
-    masks: tuple[Bool[Tensor, "height width"], ...]
-
-    @property
-    def areas(self) -> tuple[float, ...]:
-        """The share of the picture that each class has."""
-        return tuple(float(mask.double().mean()) for mask in self.masks)
-
-
-def marked(setting: Setting, task: Task) -> World:
-    """The data with masks or, where there are none, with boxes. Raises InputError if they have neither."""
-    try:
-        return setting.world([_MASKS], task)
-    except InputError:
-        return setting.world([_BOXES], task)
-
-
-def pictures(world: World, task: Task, n: int, *, classes: int | None = None) -> Iterator[Case]:
-    """The first ``n`` pictures with an annotated class that the model knows; or with ``classes`` of them exactly, all known.
-
-    A data set with an end is taken in its fixed random order. Raises InputError if there is no such picture.
-    """
-    of = matched(task, world)
-    found = 0
-    for sample in _samples(world, n):
-        present = [one for one in sample.present if one in of]
-        if not present or classes not in (None, len(present)) or (classes and len(sample.present) != classes):
-            continue
-        masks = [one for index in present if (one := region_of(sample.of(index), sample.size)) is not None]
-        if len(masks) == len(present):
-            yield Case(found, sample, tuple(of[one] for one in present), tuple(masks))
-            found += 1
-        if found == n:
-            return
-    if not found:
-        what = "annotated classes" if classes is None else f"exactly {classes} annotated classes"
-        raise InputError(
-            f"no picture of {world.name} has {what} that {task.name} knows; give other data or another model"
-        )
-
-
-def _samples(world: World, n: int) -> Iterator[Sample]:
-    """Ever more samples, each once."""
-    if world.size is None:
-        yield from world.samples(_LOOKED_AT * n)
-        return
-    seen: set[str] = set()
-    many = n
-    while True:
-        for sample in world.samples(many):
-            if sample.name not in seen:
-                seen.add(sample.name)
-                yield sample
-        if many >= world.size:
-            return
-        many *= 2
-
-
-RANDOM, CENTRE, EDGES, UNTRAINED = "random", "centre", "Sobel edges", "untrained model"
-CEILING: Final = "true masks at the map's resolution"
-
-
-def controls_of(mapped: Mapped, newborn: Task, rng: np.random.Generator) -> dict[str, Maps]:
-    """Control maps of one picture: the centre and the edges are the same for all targets; ``newborn`` is the untrained model's task."""
-    count = len(mapped.targets)
-    subject = mapped.subject
-    blank = ran(newborn, subject.prepared, subject.request, newborn.layer)[1].maps(method("gradcam")).maps
-    return {
-        RANDOM: torch.cat([random_map(mapped.grid, rng) for _ in range(count)]),
-        CENTRE: centre_map(mapped.grid).expand(count, -1, -1),
-        EDGES: edge_map(subject.image.float().cpu()).expand(count, -1, -1),
-        UNTRAINED: blank.clamp_min(0),
-    }
-
-
-def ceilings(mapped: Mapped, masks: Sequence[Bool[Tensor, "height width"]]) -> Maps:
-    """The true masks at the resolution of the layer."""
-    return torch.cat([ceiling_map(mask.numpy(), mapped.geometry, mapped.grid) for mask in masks])
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class Tally:
-    """Values by row and column, each with the number of its photo; ``empty`` counts those that an empty map gave."""
-
-    values: dict[tuple[str, str], list[tuple[int, float]]] = field(default_factory=dict)
-    empty: dict[tuple[str, str], int] = field(default_factory=dict)
-
-    def add(self, name: str, column: str, photo: int, value: float, *, empty: bool = False) -> None:
-        """One more value; NaN is no answer."""
-        self.values.setdefault((name, column), []).append((photo, float(value)))
-        self.empty[name, column] = self.empty.get((name, column), 0) + empty
-
-    def summary(self, name: str, column: str, seed: int = 0) -> Summary:
-        """The mean with its interval over photos."""
-        pairs = self.values.get((name, column), [])
-        return summarise([value for _, value in pairs], seed=seed, clusters=[photo for photo, _ in pairs])
-
-    def ahead(self, name: str, other: str, column: str, seed: int = 0) -> Summary:
-        """The mean of the differences between two rows, value by value, with its interval over photos."""
-        pairs = zip(self.values[name, column], self.values[other, column], strict=True)
-        both = [(photo, one - two) for (photo, one), (_, two) in pairs]
-        return summarise([value for _, value in both], seed=seed, clusters=[photo for photo, _ in both])
-
-    def rows(self, key: str, names: Sequence[str], seed: int = 0, *, paper: str | None = None) -> tuple[Row, ...]:
-        """The rows of some names, column by column; the paper's numbers of the experiment go with the column ``paper``."""
-        return tuple(
-            self._row(key, name, column, seed, column == paper)
-            for name in names
-            for known, column in self.values
-            if known == name
-        )
-
-    def _row(self, key: str, name: str, column: str, seed: int, with_paper: bool) -> Row:
-        one = self.summary(name, column, seed)
-        found = Row(name, one.mean, one.low, one.high, one.n, one.undefined + self.empty[name, column], column=column)
-        paper = paper_of(key, name) if with_paper else None
-        if paper is None:
-            return found
-        return replace(found, paper=paper.value, source=f"{paper.source}; {paper.model}")
-
-
-def paper_of(key: str, name: str) -> Published | None:
-    """The paper's number of a method. Names are looked up without their punctuation, and Grad-CAM++ is not Grad-CAM.
-
-    >>> paper_of("faithfulness", "gradcam").value, paper_of("faithfulness", "gradcam++")
-    (0.254, None)
-    """
-    return None if name.endswith("+") else published(key, name)
-
-
-def said(one: Summary, unit: str = "") -> str:
-    """A mean with its interval, for a note.
-
-    >>> said(Summary(4, 0, 75.0, 25.0, 100.0), "%")
-    '75.0 [25.0, 100.0]'
-    """
-    return f"{number(one.mean, unit)} [{number(one.low, unit)}, {number(one.high, unit)}]"
-
-
 # --- the experiment ---
-
-
-def won(own: float, other: float) -> float:
-    """1 if ``own`` is larger, 0 if it is smaller, one half for a tie or where one of them is no number.
-
-    >>> won(2.0, 1.0), won(1.0, 2.0), won(1.0, 1.0), won(nan, 1.0)
-    (1.0, 0.0, 0.5, 0.5)
-    """
-    return 0.5 if isnan(own) or isnan(other) or own == other else float(own > other)
 
 
 def more_mass(

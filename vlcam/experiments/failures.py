@@ -20,14 +20,14 @@ from typing import Final, final
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from vlcam.experiments.classes import TOP, Looked, matched, region_of, usable, walk
-from vlcam.experiments.controls import CONTROLS, Controls
-from vlcam.experiments.gallery import Panel, panel, save_gallery
-from vlcam.experiments.lines import percent_row
-from vlcam.experiments.results import Result, Row
-from vlcam.experiments.samples import Thing, World
-from vlcam.experiments.scenes_world import scenes
+from vlcam.experiments.data.samples import Thing, World
+from vlcam.experiments.data.scenes_world import scenes
+from vlcam.experiments.results.gallery import Panel, panel, save_gallery
+from vlcam.experiments.results.lines import percent_row
+from vlcam.experiments.results.result import Result, Row
 from vlcam.experiments.setting import Setting
+from vlcam.experiments.shared.classes import TOP, Looked, matched, region_of, usable, walk
+from vlcam.experiments.shared.controls import CONTROLS, Controls
 from vlcam.metrics import pointing_game, relevance_mass, summarise
 from vlcam.scenes.record import UNSEEN_PAIRS
 

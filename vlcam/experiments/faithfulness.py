@@ -24,16 +24,20 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vlcam.contracts import Maps, Request, Task
-from vlcam.experiments.classes import predicted, usable
-from vlcam.experiments.controls import untrained_task
-from vlcam.experiments.discrimination import (
+from vlcam.engine.restore import restored
+from vlcam.experiments.results.result import Result, number
+from vlcam.experiments.setting import Setting
+from vlcam.experiments.shared.classes import predicted, usable
+from vlcam.experiments.shared.controls import untrained_task
+from vlcam.experiments.shared.maps import Mapped, every_map
+from vlcam.experiments.shared.tally import Tally
+from vlcam.experiments.shared.two_classes import (
     CEILING,
     CENTRE,
     EDGES,
     RANDOM,
     UNTRAINED,
     Case,
-    Tally,
     ceilings,
     controls_of,
     marked,
@@ -41,15 +45,11 @@ from vlcam.experiments.discrimination import (
     pictures,
     said,
 )
-from vlcam.experiments.maps import Mapped, every_map
-from vlcam.experiments.results import Result, number
-from vlcam.experiments.setting import Setting
+from vlcam.explanation.rerun import PhotoSubject
+from vlcam.image.regions import on_picture
 from vlcam.methods import way
 from vlcam.metrics.correlation import occlusion_correlation
 from vlcam.metrics.removal import deletion, insertion
-from vlcam.regions import on_picture
-from vlcam.restore import restored
-from vlcam.subject import PhotoSubject
 
 KEY: Final = "faithfulness"
 METHODS: Final = (

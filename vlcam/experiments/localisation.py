@@ -21,15 +21,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from vlcam.contracts import Task
-from vlcam.experiments.cam_model import cam_task
-from vlcam.experiments.classes import FRAME, SMOOTHED, Looked, matched, usable, walk
-from vlcam.experiments.controls import CONTROLS, Controls
-from vlcam.experiments.gallery import Panel, panel, save_gallery
-from vlcam.experiments.lines import compared, percent_row
-from vlcam.experiments.published import NUMBERS
-from vlcam.experiments.results import Result, Row
+from vlcam.experiments.results.gallery import Panel, panel, save_gallery
+from vlcam.experiments.results.lines import compared, percent_row
+from vlcam.experiments.results.published import NUMBERS
+from vlcam.experiments.results.result import Result, Row
 from vlcam.experiments.setting import Setting
-from vlcam.geometry import Box
+from vlcam.experiments.shared.cam_model import cam_task
+from vlcam.experiments.shared.classes import FRAME, SMOOTHED, Looked, matched, usable, walk
+from vlcam.experiments.shared.controls import CONTROLS, Controls
+from vlcam.image.geometry import Box
 from vlcam.metrics import best_box_ious, box_from_map, ranked_hit, summarise, summarise_by
 from vlcam.metrics.wsol import DELTAS
 

@@ -21,13 +21,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vlcam.contracts import Task
-from vlcam.experiments.cam_model import cam_task
-from vlcam.experiments.classes import SMOOTHED, TOP, Looked, check_held_out, held_out, matched, usable, walk
-from vlcam.experiments.controls import CONTROLS, Controls
-from vlcam.experiments.lines import compared, percent_row
-from vlcam.experiments.published import published
-from vlcam.experiments.results import Result, Row
+from vlcam.experiments.results.lines import compared, percent_row
+from vlcam.experiments.results.published import published
+from vlcam.experiments.results.result import Result, Row
 from vlcam.experiments.setting import Setting
+from vlcam.experiments.shared.cam_model import cam_task
+from vlcam.experiments.shared.classes import SMOOTHED, TOP, Looked, check_held_out, held_out, matched, usable, walk
+from vlcam.experiments.shared.controls import CONTROLS, Controls
 from vlcam.metrics import (
     TOLERANCE,
     Pointed,

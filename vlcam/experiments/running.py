@@ -1,6 +1,6 @@
 """The sixteen experiments: which there are, and running them one after the other.
 
-Each is a module with ``run(setting)`` that returns a :class:`vlcam.experiments.results.Result`. They are imported when they run.
+Each is a module with ``run(setting)`` that returns a :class:`vlcam.experiments.results.result.Result`. They are imported when they run.
 """
 
 import time
@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Final, final
 
 from vlcam.contracts import InputError
-from vlcam.experiments.chart import save_chart
-from vlcam.experiments.results import Result, save
+from vlcam.experiments.results.chart import save_chart
+from vlcam.experiments.results.result import Result, save
 from vlcam.experiments.setting import Setting
 
 

@@ -21,16 +21,16 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vlcam.contracts import Task
-from vlcam.experiments.cam_model import cam_task
-from vlcam.experiments.classes import SMOOTHED, Looked, check_held_out, held_out, matched, usable, walk
-from vlcam.experiments.controls import CONTROLS, Controls
-from vlcam.experiments.gallery import Panel, panel, save_gallery
-from vlcam.experiments.lines import percent_row
-from vlcam.experiments.published import published
-from vlcam.experiments.results import Result, Row
+from vlcam.experiments.results.gallery import Panel, panel, save_gallery
+from vlcam.experiments.results.lines import percent_row
+from vlcam.experiments.results.published import published
+from vlcam.experiments.results.result import Result, Row
 from vlcam.experiments.setting import Setting
+from vlcam.experiments.shared.cam_model import cam_task
+from vlcam.experiments.shared.classes import SMOOTHED, Looked, check_held_out, held_out, matched, usable, walk
+from vlcam.experiments.shared.controls import CONTROLS, Controls
 from vlcam.metrics import Summary, seed_mask
-from vlcam.metrics.summary import LEVEL, RESAMPLES
+from vlcam.metrics.statistics import LEVEL, RESAMPLES
 
 NUMBER: Final = 2
 KEY: Final = "seeds"

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, Final, Literal, final
 
 from vlcam.contracts import InputError, Task
-from vlcam.experiments.opening import open_world
-from vlcam.experiments.samples import Has, World
-from vlcam.tasks.opening import load
+from vlcam.experiments.data.open_world import open_world
+from vlcam.experiments.data.samples import Has, World
+from vlcam.tasks.load import load
 
 Kind = Literal["classification", "captioning", "vqa"]
 

@@ -3,8 +3,8 @@
 Selvaraju et al. (arXiv 1610.02391, on textual explanations) name the neurons of the last convolutional layer by Network Dissection, rank
 them by the mean gradient alpha, and show for some Places365 photos the names of the five with the largest and the five with the
 smallest alpha. They give no number. Where the content of a picture is known a text can be right or wrong, so here it is counted
-(:mod:`vlcam.scenes.textual`): which names it says are there, which of them are, which are beside the point, and whether names speak for and
-against the target as the words' meaning has it.
+(:mod:`vlcam.benchmark.claims`): which names it says are there, which of them are, which are beside the point, and whether names speak
+for and against the target as the words' meaning has it.
 
 Two ways to choose the names are compared: *contribution*, alpha times what the neuron does in this picture, with presence claimed only
 where the neuron fires strongly enough (vlcam's own texts), and *alpha*, the paper's. Controls, under the same counts: the same texts with
@@ -18,15 +18,7 @@ from typing import Final
 
 import numpy as np
 
-from vlcam.contracts import InputError, Task
-from vlcam.experiments.results import Result, Row, row
-from vlcam.experiments.setting import Kind, Setting
-from vlcam.explainer import explain
-from vlcam.explanation import TargetView
-from vlcam.neurons import NeuronNames
-from vlcam.scenes.record import Scene
-from vlcam.scenes.sample import make
-from vlcam.scenes.textual import (
+from vlcam.benchmark.claims import (
     Case,
     Claim,
     Counts,
@@ -35,12 +27,19 @@ from vlcam.scenes.textual import (
     by_alpha,
     claims_in,
     count,
-    of_scenes,
     permuted,
-    share,
     visible,
     vocabulary_of,
 )
+from vlcam.contracts import InputError, Task
+from vlcam.experiments.results.result import Result, Row, row
+from vlcam.experiments.setting import Kind, Setting
+from vlcam.explanation.explain import explain
+from vlcam.explanation.record import TargetView
+from vlcam.metrics.statistics import of_scenes, share
+from vlcam.neurons import NeuronNames
+from vlcam.scenes.sample import make
+from vlcam.scenes.scene import Scene
 
 KEY: Final = "texts"
 SCENES: Final = (16, 150)

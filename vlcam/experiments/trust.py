@@ -16,7 +16,7 @@ less training or a smaller network does.
 import time
 from dataclasses import replace
 from functools import partial
-from math import isnan, nan
+from math import isnan
 from typing import Final
 
 import numpy as np
@@ -25,16 +25,23 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from vlcam.contracts import InputError, Request, Task
-from vlcam.experiments.classes import matched, predicted, usable
-from vlcam.experiments.controls import untrained_task
-from vlcam.experiments.discrimination import (
+from vlcam.engine.restore import restored
+from vlcam.engine.weights import weakened
+from vlcam.experiments.data.samples import World
+from vlcam.experiments.data.scenes_world import scenes
+from vlcam.experiments.results.result import Result, Row, number
+from vlcam.experiments.setting import Setting
+from vlcam.experiments.shared.classes import matched, predicted, usable
+from vlcam.experiments.shared.controls import untrained_task
+from vlcam.experiments.shared.maps import every_map
+from vlcam.experiments.shared.tally import Tally
+from vlcam.experiments.shared.two_classes import (
     CEILING,
     CENTRE,
     EDGES,
     RANDOM,
     UNTRAINED,
     Case,
-    Tally,
     ceilings,
     controls_of,
     marked,
@@ -43,17 +50,11 @@ from vlcam.experiments.discrimination import (
     said,
     won,
 )
-from vlcam.experiments.maps import every_map
-from vlcam.experiments.results import Result, Row, number
-from vlcam.experiments.samples import World
-from vlcam.experiments.scenes_world import scenes
-from vlcam.experiments.setting import Setting
+from vlcam.image.photo import open_photo
 from vlcam.methods import way
 from vlcam.metrics.mass import relevance_mass
 from vlcam.metrics.pointing import pointing_hit
-from vlcam.photo import open_photo
-from vlcam.restore import restored
-from vlcam.study.plan import weakened
+from vlcam.metrics.statistics import mean_average_precision
 from vlcam.tasks.classification import Classification
 
 KEY: Final = "trust"
@@ -67,30 +68,6 @@ WEAKER: Final = "weaker"
 
 _LOOKED_AT: Final = 10
 """How many times as many pictures are looked at as are wanted."""
-
-
-def average_precision(scores: Float[Tensor, " samples"], positive: Bool[Tensor, " samples"]) -> float:
-    """The mean over the positives, from the highest score down, of the share of positives among all that are as high or higher.
-
-    That is the area under the stepped precision-recall curve, not VOC 2007's eleven points. NaN without a positive.
-
-    >>> average_precision(torch.tensor([0.9, 0.8, 0.1]), torch.tensor([True, False, True]))
-    0.8333333333333333
-    """
-    if not bool(positive.any()):
-        return nan
-    own = scores[positive]
-    above = [(float((own >= one).sum()), float((scores >= one).sum())) for one in own]
-    return sum(hits / every for hits, every in above) / len(above)
-
-
-def mean_average_precision(
-    scores: Float[Tensor, "samples classes"], positive: Bool[Tensor, "samples classes"]
-) -> float:
-    """The mean of the average precisions of the classes that have a positive; NaN if none has."""
-    found = [average_precision(scores[:, one], positive[:, one]) for one in range(scores.shape[1])]
-    known = [one for one in found if not isnan(one)]
-    return sum(known) / len(known) if known else nan
 
 
 def run(setting: Setting) -> Result:

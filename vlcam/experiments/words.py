@@ -1,10 +1,10 @@
 """Experiment 16: which target and which method ground a word best?
 
 The Grad-CAM paper explains logits of classes and log-probabilities of captions, and scores words on 1000 photos by pointing alone. Here
-every word of the bundled captioner's own captions is explained by four scalars (:mod:`vlcam.experiments.word_targets`) and by every method,
-and scored on the exact pixels of its things and by what really happens to the word when each thing is removed
-(:mod:`vlcam.experiments.interventions`). Which pair is best is decided on half of the scenes and measured on the other
-(:mod:`vlcam.experiments.word_choice`).
+every word of the bundled captioner's own captions is explained by four scalars (:mod:`vlcam.experiments.shared.word_targets`) and by
+every method, and scored on the exact pixels of its things and by what really happens to the word when each thing is removed
+(:mod:`vlcam.experiments.shared.interventions`). Which pair is best is decided on half of the scenes and measured on the other
+(:mod:`vlcam.experiments.shared.word_choice`).
 """
 
 import time
@@ -14,24 +14,16 @@ from typing import Final
 import numpy as np
 
 from vlcam.contracts import InputError, Method
-from vlcam.experiments.controls import untrained_task
-from vlcam.experiments.interventions import LEAST, chance
-from vlcam.experiments.results import Result, Row, row
+from vlcam.experiments.results.result import Result, Row, row
+from vlcam.experiments.results.word_figure import draw_words
 from vlcam.experiments.setting import Setting
-from vlcam.experiments.word_choice import DECIDING, ENOUGH, Verdict, choose, compare
-from vlcam.experiments.word_figure import draw_words
-from vlcam.experiments.word_grounding import (
-    COLUMNS,
-    CONTROLS,
-    WHOLE,
-    WRONG,
-    Scores,
-    ground,
-    pair,
-)
-from vlcam.experiments.word_targets import FUNCTION, KINDS, TARGETS
+from vlcam.experiments.shared.controls import untrained_task
+from vlcam.experiments.shared.interventions import LEAST, chance
+from vlcam.experiments.shared.word_choice import DECIDING, ENOUGH, Verdict, choose, compare
+from vlcam.experiments.shared.word_grounding import COLUMNS, CONTROLS, WHOLE, WRONG, Scores, ground, pair
+from vlcam.experiments.shared.word_targets import FUNCTION, KINDS, TARGETS
 from vlcam.methods import way
-from vlcam.metrics.summary import Summary, summarise
+from vlcam.metrics.statistics import Summary, summarise
 from vlcam.scenes.sample import make
 from vlcam.tasks.captioning import Captioning
 

@@ -26,14 +26,15 @@ from PIL import Image, PngImagePlugin
 from torch import distributed, nn
 
 from vlcam.contracts import InputError, Target, Task
-from vlcam.explainer import explain
-from vlcam.explanation import Explanation, TargetView
-from vlcam.geometry import to_photo
-from vlcam.order import Options, ordered
-from vlcam.photo import open_photo
+from vlcam.explanation.explain import explain
+from vlcam.explanation.explanation import Explanation
+from vlcam.explanation.options import Options, ordered
+from vlcam.explanation.record import TargetView
+from vlcam.explanation.wording import notice, number, percent
+from vlcam.image.geometry import to_photo
+from vlcam.image.photo import open_photo
 from vlcam.render.colour import default_colours
 from vlcam.render.overlay import overlay
-from vlcam.render.reading import notice, number, percent
 from vlcam.tasks.classification import Classification, Preprocessing
 
 OPACITY = 0.4

@@ -18,9 +18,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vlcam import backward
 from vlcam.contracts import InputError, LayerError, Maps, Procedure, Subject, Target
-from vlcam.modules import named_modules, unwrapped
+from vlcam.engine import backward
+from vlcam.engine.modules import named_modules, unwrapped
 
 _TOLERANCE = 1e-3
 """How far the found head may be off, relative to the sum of the sizes of a score's parts: well above the rounding of TF32."""
@@ -119,7 +119,7 @@ def _found(subject: Subject, activations: Tensor) -> tuple[Head, Tensor]:
         f"{name} isn't one after {subject.layer!r} ("
         + (f"{', '.join(tried)} on its {activations.shape[1]} channels" if tried else "no such layer on its channels")
         + (" doesn't" if len(tried) == 1 else " don't" if tried else " that could")
-        + " give the scores); use the method 'gradcam', which needs no such form, or train a head made by vlcam.cam_head.cam_head"
+        + " give the scores); use the method 'gradcam', which needs no such form, or train a head made by vlcam.methods.cam_head.cam_head"
     )
 
 

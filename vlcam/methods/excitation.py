@@ -1,7 +1,7 @@
 """Excitation backprop (MWP) and its contrastive form (c-MWP), the Grad-CAM paper's main rival, for classes, words and answers.
 
 Zhang et al. 2016 (arXiv 1608.00507). **Theirs**: a winner is drawn at the output unit of a class and walks down to the layer by the rule of
-:mod:`vlcam.excitation`; the map of the layer, summed over its channels, is the probability of each place. The contrastive map
+:mod:`vlcam.engine.excitation_rule`; the map of the layer, summed over its channels, is the probability of each place. The contrastive map
 is that of the unit less that of its dual unit, whose weights to the layer below are the negated ones. For a final linear
 layer ``y = W a`` on non-negative a, the first step of the two walks is
 
@@ -26,9 +26,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vlcam.backward import gradients
 from vlcam.contracts import LayerError, Maps, Procedure, Subject
-from vlcam.excitation import Excitation
+from vlcam.engine.backward import gradients
+from vlcam.engine.excitation_rule import Excitation
 
 
 def cmwp(subject: Subject) -> Maps:

@@ -4,7 +4,7 @@ Notation: ``x[c, i, j]`` is the image as the model takes it (normalised), y a ta
 *picture* ``P[c, i, j]`` in colour, in units of the score per unit of the normalised image:
 
 - ``gradient``: ``P = dy/dx``. Simonyan et al. 2014 (arXiv 1312.6034, section 3).
-- ``deconvnet`` and ``guided-backprop``: the same backward pass with another gradient for every ReLU (:mod:`vlcam.relu_rules`).
+- ``deconvnet`` and ``guided-backprop``: the same backward pass with another gradient for every ReLU (:mod:`vlcam.engine.relu_rules`).
   Zeiler & Fergus 2014 (arXiv 1311.2901); Springenberg et al. 2015 (arXiv 1412.6806). Max pooling passes the gradient to where the maximum
   was, which are the deconvnet's "switches".
 - ``guided-gradcam`` and ``deconv-gradcam``: those pictures times ``up(relu(L))``, where L is the Grad-CAM map of the explained layer and
@@ -15,7 +15,7 @@ of TorchRay reads guided backpropagation and the deconvnet in the same way. Maps
 as they are. The picture itself, which the Grad-CAM paper shows, is :func:`guided_picture`.
 
 The cost is one more run and one batched backward pass to the image, for all targets; what Grad-CAM needs is there already. As many
-targets go into one pass as keep the gradients at the widest tensor of the network within ``vlcam.backward.CHUNK_BYTES``.
+targets go into one pass as keep the gradients at the widest tensor of the network within ``vlcam.engine.backward.CHUNK_BYTES``.
 
 Guided backpropagation and Guided Grad-CAM change little when the upper layers of a network are randomised (Adebayo et al. 2018,
 arXiv 1810.03292): they show sharp edges of what is there, and are weak evidence for what the model used.
@@ -28,10 +28,10 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from vlcam import backward
 from vlcam.contracts import InputError, Maps, Procedure, Subject
+from vlcam.engine import backward
+from vlcam.engine.relu_rules import Rule, relu_rule
 from vlcam.methods.gradient import gradcam
-from vlcam.relu_rules import Rule, relu_rule
 
 _COPIES = 4
 """How many tensors as large as the widest one a backward pass holds at once, for every target: gradients above, below, and their
@@ -58,7 +58,8 @@ def guided_picture(subject: Subject, method: str = "guided-gradcam") -> Float[Te
 
     Raises:
         InputError: there is no such method, or the model's input isn't one image.
-        LayerError: the rule of the method is not defined for the network (see :func:`vlcam.relu_rules.relu_rule`), or the scores don't
+        LayerError: the rule of the method is not defined for the network (see :func:`vlcam.engine.relu_rules.relu_rule`), or the scores
+        don't
             depend on the image.
     """
     if method not in _RULES:

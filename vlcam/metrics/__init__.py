@@ -60,9 +60,9 @@ from vlcam.metrics.segment_removal import Irof as Irof
 from vlcam.metrics.segment_removal import irof as irof
 from vlcam.metrics.segments import segment_means as segment_means
 from vlcam.metrics.segments import slic as slic
-from vlcam.metrics.summary import Summary as Summary
-from vlcam.metrics.summary import summarise as summarise
-from vlcam.metrics.summary import summarise_by as summarise_by
+from vlcam.metrics.statistics import Summary as Summary
+from vlcam.metrics.statistics import summarise as summarise
+from vlcam.metrics.statistics import summarise_by as summarise_by
 from vlcam.metrics.word_masks import WordMaskScores as WordMaskScores
 from vlcam.metrics.word_masks import f1_iou as f1_iou
 from vlcam.metrics.word_masks import word_mask_scores as word_mask_scores

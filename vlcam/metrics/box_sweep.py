@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from vlcam.geometry import Box
+from vlcam.image.geometry import Box
 from vlcam.metrics.localisation import iou
 
 

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vlcam.contracts import InputError
-from vlcam.geometry import Box
+from vlcam.image.geometry import Box
 from vlcam.metrics.parts import connected_parts
 from vlcam.metrics.pointing import peak
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool
 
-from vlcam.geometry import Box
+from vlcam.image.geometry import Box
 
 
 class Part(NamedTuple):

@@ -22,7 +22,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vlcam.contracts import InputError
-from vlcam.geometry import Box
+from vlcam.image.geometry import Box
 from vlcam.metrics.box_sweep import sweep
 from vlcam.metrics.localisation import iou
 

@@ -9,22 +9,22 @@
 others found, and :func:`write_report` writes a page about all units.
 """
 
-from vlcam.neurons.broden import Broden
-from vlcam.neurons.cards import collect
-from vlcam.neurons.datasets import CocoInstances, VocSegmentation
-from vlcam.neurons.describe import describe, evidence
-from vlcam.neurons.dissect import dissect
-from vlcam.neurons.effects import effects
-from vlcam.neurons.encoders import EncodedWords, Encoder
-from vlcam.neurons.folders import ClassFolders, LabelMaps
-from vlcam.neurons.models import name
-from vlcam.neurons.name_files import read_names
-from vlcam.neurons.names import NeuronName, NeuronNames
-from vlcam.neurons.opening import open_probe
-from vlcam.neurons.probe import Concept
-from vlcam.neurons.report import write_report
-from vlcam.neurons.synonyms import Thesaurus
-from vlcam.neurons.wording import phrase
+from vlcam.neurons.name_layer import name
+from vlcam.neurons.names.names import NeuronNames, read_names
+from vlcam.neurons.names.record import NeuronName
+from vlcam.neurons.probes.broden import Broden
+from vlcam.neurons.probes.datasets import CocoInstances, VocSegmentation
+from vlcam.neurons.probes.encoders import EncodedWords, Encoder
+from vlcam.neurons.probes.folders import ClassFolders, LabelMaps
+from vlcam.neurons.probes.open_probe import open_probe
+from vlcam.neurons.probes.probe import Concept
+from vlcam.neurons.report.cards import collect
+from vlcam.neurons.report.effects import effects
+from vlcam.neurons.report.report import write_report
+from vlcam.neurons.scoring.dissect import dissect
+from vlcam.neurons.text.describe import describe, evidence
+from vlcam.neurons.text.wording import phrase
+from vlcam.neurons.thesaurus.synonyms import Thesaurus
 
 __all__ = [
     "Broden",

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Final
 
-from vlcam.neurons.naming import FEW, LEVEL, Found, Settings
+from vlcam.neurons.scoring.choose import FEW, Found
+from vlcam.neurons.scoring.settings import LEVEL, Settings
 
 METHODS: Final = {
     "iou": "Network Dissection with a permutation null",

@@ -1,8 +1,6 @@
-"""Everything a person looks at: colours, overlays, figures for print, and the interactive page."""
+"""Drawing tools that take arrays: colours, overlays, lettering, and what every HTML page shares."""
 
 from vlcam.render.colour import colourise
-from vlcam.render.figures import figure
 from vlcam.render.overlay import overlay
-from vlcam.render.page import notebook, page
 
-__all__ = ["colourise", "figure", "notebook", "overlay", "page"]
+__all__ = ["colourise", "overlay"]

@@ -38,15 +38,15 @@ if TYPE_CHECKING:
     from vlcam.scenes.record import UNSEEN_PAIRS as UNSEEN_PAIRS
     from vlcam.scenes.record import Caption as Caption
     from vlcam.scenes.record import Question as Question
-    from vlcam.scenes.record import Scene as Scene
     from vlcam.scenes.record import Thing as Thing
     from vlcam.scenes.sample import make as make
+    from vlcam.scenes.scene import Scene as Scene
 else:
 
     def __getattr__(name: str) -> object:
         if name not in __all__:
             raise AttributeError(f"module 'vlcam.scenes' has no attribute {name!r}", name=name)
-        value = getattr(import_module("vlcam.scenes." + ("sample" if name == "make" else "record")), name)
+        value = getattr(import_module("vlcam.scenes." + {"make": "sample", "Scene": "scene"}.get(name, "record")), name)
         globals()[name] = value
         return value
 

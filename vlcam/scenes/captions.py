@@ -35,7 +35,7 @@ from vlcam.scenes.grammar import (
     parse,
     stands,
 )
-from vlcam.scenes.record import Caption, Scene, Thing
+from vlcam.scenes.record import AbstractScene, Caption, Thing
 
 __all__ = ["CAPTION_WORDS", "MARGIN", "about", "captions", "parse", "true_words"]
 
@@ -43,12 +43,12 @@ MARGIN = 0.12
 """Least offset along its axis, as a fraction of the picture's side, for which a generated caption uses a relation."""
 
 
-def true_words(scene: Scene, caption: str | Sequence[str]) -> tuple[bool, ...]:
+def true_words(scene: AbstractScene, caption: str | Sequence[str]) -> tuple[bool, ...]:
     """Whether each word of a caption is true of the scene, for any caption of the grammar (see above)."""
     return _judge(scene.things, bags_of(scene), parse(caption))[0]
 
 
-def about(scene: Scene, caption: str | Sequence[str]) -> tuple[tuple[int, ...], ...]:
+def about(scene: AbstractScene, caption: str | Sequence[str]) -> tuple[tuple[int, ...], ...]:
     """The things that each word of a caption is about, for any caption of the grammar.
 
     Attribute words and numbers are about the things of their phrase, the words of a relation about those of both
@@ -57,7 +57,7 @@ def about(scene: Scene, caption: str | Sequence[str]) -> tuple[tuple[int, ...], 
     return _judge(scene.things, bags_of(scene), parse(caption))[1]
 
 
-def captions(scene: Scene, n: int = 5, *, seed: int = 0) -> tuple[Caption, ...]:
+def captions(scene: AbstractScene, n: int = 5, *, seed: int = 0) -> tuple[Caption, ...]:
     """``n`` different true captions (fewer if the scene has fewer), the same for the same scene and seed.
 
     About 65 % relate two things, 15 % join two with "and", 10 % name one and 10 % count some, where the scene allows

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlcam.scenes.backdrop import backdrop, wave
-from vlcam.scenes.record import PIXELS, Scene, Thing
+from vlcam.scenes.record import PIXELS, AbstractScene, Thing
 from vlcam.scenes.shapes import Floats, centres, distance, full_mask, window
 
 STRIPE_PERIOD: Final = 0.080
@@ -25,7 +25,7 @@ _SHADOW_DEPTH: Final = 0.48
 _ON_THINGS: Final = 0.5  # how strongly shadows fall on things, against the background: colours must stay plain
 
 
-def image(scene: Scene, size: int = PIXELS) -> NDArray[np.uint8]:
+def image(scene: AbstractScene, size: int = PIXELS) -> NDArray[np.uint8]:
     """The picture of a scene, ``(size, size, 3)``, RGB."""
     _check(size)
     picture = backdrop(scene.background, scene.background_seed, scene.light, size)
@@ -38,7 +38,7 @@ def image(scene: Scene, size: int = PIXELS) -> NDArray[np.uint8]:
     return picture.astype(np.uint8)
 
 
-def masks(scene: Scene, size: int = PIXELS) -> NDArray[np.bool_]:
+def masks(scene: AbstractScene, size: int = PIXELS) -> NDArray[np.bool_]:
     """The visible part of each thing, ``(things, size, size)``: the front-most thing that covers the pixel's centre."""
     _check(size)
     visible = np.zeros((len(scene.things), size, size), dtype=np.bool_)
@@ -50,7 +50,7 @@ def masks(scene: Scene, size: int = PIXELS) -> NDArray[np.bool_]:
     return visible
 
 
-def boxes(scene: Scene, size: int = PIXELS) -> NDArray[np.int64]:
+def boxes(scene: AbstractScene, size: int = PIXELS) -> NDArray[np.int64]:
     """The tight box around each visible mask, ``(things, 4)``: x0, y0, x1, y1 (exclusive); all 0: no pixel."""
     _check(size)
     found = np.zeros((len(scene.things), 4), dtype=np.int64)

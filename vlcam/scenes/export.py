@@ -26,8 +26,9 @@ from jaxtyping import Bool
 from PIL import Image
 
 from vlcam.contracts import InputError
-from vlcam.scenes.record import PAIRS, PIXELS, SPLITS, Scene, Split
+from vlcam.scenes.record import PAIRS, PIXELS, SPLITS, Split
 from vlcam.scenes.sample import make
+from vlcam.scenes.scene import Scene
 
 CAPTIONS_EACH = 5
 QUESTIONS_EACH = 12

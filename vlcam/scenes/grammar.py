@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import NoReturn, final
 
-from vlcam.scenes.record import COLOURS, SHAPES, SIZES, SPLITS, TEXTURES, Scene, Thing
+from vlcam.scenes.record import COLOURS, SHAPES, SIZES, SPLITS, TEXTURES, AbstractScene, Thing
 
 NUMBERS = {"two": 2, "three": 3, "four": 4}
 RELATIONS = ("left of", "right of", "above", "below")
@@ -134,7 +134,7 @@ def _read_phrase(reader: Reader, *, plural: bool) -> Phrase:
     return Phrase(start, head, attributes)
 
 
-def generator(scene: Scene, seed: int, salt: int) -> Callable[[], float]:
+def generator(scene: AbstractScene, seed: int, salt: int) -> Callable[[], float]:
     """Uniform numbers in 0..1 that depend on the scene's split and seed, on ``seed`` and on ``salt`` only."""
     key = SPLITS.index(scene.split)
     for part in (scene.seed, seed, salt):
@@ -142,7 +142,7 @@ def generator(scene: Scene, seed: int, salt: int) -> Callable[[], float]:
     return Random(key).random
 
 
-def bags_of(scene: Scene) -> Bags:
+def bags_of(scene: AbstractScene) -> Bags:
     """For each thing the words that are true of it."""
     return tuple(frozenset(thing.words) for thing in scene.things)
 

@@ -22,7 +22,7 @@ from itertools import combinations
 from typing import TypeVar, final
 
 from vlcam.scenes.grammar import PLURALS, SINGULARS, Bags, Reader, article, bags_of, fitting, generator
-from vlcam.scenes.record import COLOURS, PAIRS, SHAPES, SIZES, TEXTURES, UNSEEN_PAIRS, Question, Scene
+from vlcam.scenes.record import COLOURS, PAIRS, SHAPES, SIZES, TEXTURES, UNSEEN_PAIRS, AbstractScene, Question
 
 QUESTION_KINDS = ("colour", "shape", "size", "texture", "exists", "count", "left", "above", "same")
 OFFSET = 0.10
@@ -62,7 +62,7 @@ GRAMMAR = (
 )  # fmt: skip
 
 
-def answer(scene: Scene, question: str) -> Question:
+def answer(scene: AbstractScene, question: str) -> Question:
     """Any question of the grammar, answered for the scene with the things that decide it.
 
     ValueError for a text outside the grammar, for a description that fits no thing or several, and where
@@ -71,7 +71,7 @@ def answer(scene: Scene, question: str) -> Question:
     return _answer(scene, bags_of(scene), question)
 
 
-def questions(scene: Scene, n: int = 8, *, seed: int = 0) -> tuple[Question, ...]:
+def questions(scene: AbstractScene, n: int = 8, *, seed: int = 0) -> tuple[Question, ...]:
     """``n`` different questions with their answers (fewer if the scene runs out), the same for the same scene and seed.
 
     Every kind that the scene allows is asked once, in random order, then again. "exists" is answered yes and no equally
@@ -99,7 +99,7 @@ def questions(scene: Scene, n: int = 8, *, seed: int = 0) -> tuple[Question, ...
 # --- answering --------------------------------------------------------------------------------------------------------
 
 
-def _answer(scene: Scene, bags: Bags, text: str) -> Question:
+def _answer(scene: AbstractScene, bags: Bags, text: str) -> Question:
     things = scene.things
     reader = Reader("question", text, GRAMMAR)
     kind = _opening(reader)
@@ -193,7 +193,7 @@ _T = TypeVar("_T")
 class _Author:
     """Draws questions about one scene; ``_name`` methods give the text of one question of that kind, or ""."""
 
-    def __init__(self, scene: Scene, draw: Callable[[], float]) -> None:
+    def __init__(self, scene: AbstractScene, draw: Callable[[], float]) -> None:
         self.things, self.bags, self.draw = scene.things, bags_of(scene), draw
         self.barred = () if scene.split == "unseen" else UNSEEN_PAIRS
         self._eligible: dict[str, list[tuple[str, ...]]] = {}

@@ -4,12 +4,8 @@ A :class:`Scene` is the exact ground truth. Coordinates are fractions of the pic
 scene can be drawn at any size. The order of ``things`` is the drawing order: later things lie in front of earlier ones.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, final
-
-import numpy as np
-from numpy.typing import NDArray
 
 SHAPES = ("circle", "square", "triangle", "star", "cross", "heart")
 COLOURS = ("red", "orange", "yellow", "green", "blue", "purple")
@@ -93,10 +89,9 @@ class Question:
         return self.involved if self.kind in ("left", "above") else self.unique
 
 
-@final
 @dataclass(frozen=True)
-class Scene:
-    """One generated picture with its exact ground truth. Made by :func:`vlcam.scenes.make`."""
+class AbstractScene:
+    """The data of one generated picture; :class:`vlcam.scenes.Scene` draws it and talks about it."""
 
     split: Split
     seed: int
@@ -104,39 +99,3 @@ class Scene:
     background: str
     background_seed: int
     light: float  # direction that the light comes from, radians, 0 = from the right, pi/2 = from the top
-
-    def image(self, size: int = PIXELS) -> NDArray[np.uint8]:
-        """The picture, ``(size, size, 3)``, RGB."""
-        from vlcam.scenes.draw import image
-
-        return image(self, size)
-
-    def masks(self, size: int = PIXELS) -> NDArray[np.bool_]:
-        """The visible part of each thing, ``(things, size, size)``; a pixel belongs to the thing in front that covers its centre."""
-        from vlcam.scenes.draw import masks
-
-        return masks(self, size)
-
-    def boxes(self, size: int = PIXELS) -> NDArray[np.int64]:
-        """The tight box around each visible mask, ``(things, 4)``: x0, y0, x1, y1 in pixels, the last two exclusive."""
-        from vlcam.scenes.draw import boxes
-
-        return boxes(self, size)
-
-    def captions(self, n: int = 5, *, seed: int = 0) -> tuple[Caption, ...]:
-        """``n`` different true captions (fewer if the scene has fewer), the same for the same seed."""
-        from vlcam.scenes.captions import captions
-
-        return captions(self, n, seed=seed)
-
-    def questions(self, n: int = 8, *, seed: int = 0) -> tuple[Question, ...]:
-        """``n`` different questions with their answers (fewer if the scene has fewer), the same for the same seed."""
-        from vlcam.scenes.questions import questions
-
-        return questions(self, n, seed=seed)
-
-    def true_words(self, caption: str | Sequence[str]) -> tuple[bool, ...]:
-        """Whether each word of a caption is true of this scene (see :func:`vlcam.scenes.captions.true_words`)."""
-        from vlcam.scenes.captions import true_words
-
-        return true_words(self, caption)

@@ -9,18 +9,8 @@ import numpy as np
 from numpy.random import PCG64, Generator
 from numpy.typing import NDArray
 
-from vlcam.scenes.record import (
-    BACKGROUNDS,
-    COLOURS,
-    PIXELS,
-    SHAPES,
-    SPLITS,
-    TEXTURES,
-    UNSEEN_PAIRS,
-    Scene,
-    Split,
-    Thing,
-)
+from vlcam.scenes.record import BACKGROUNDS, COLOURS, PIXELS, SHAPES, SPLITS, TEXTURES, UNSEEN_PAIRS, Split, Thing
+from vlcam.scenes.scene import Scene
 from vlcam.scenes.shapes import EXTENTS, full_mask
 
 HUES: Final[Mapping[str, tuple[float, float, float]]] = {

@@ -5,9 +5,10 @@ And which of two models with the same right prediction looks more reliable? :fun
 of any model and methods, :func:`page` writes one as a single HTML file, and :func:`score` scores the answers with intervals.
 """
 
+from vlcam.engine.weights import weakened
 from vlcam.study.page import page
 from vlcam.study.pictures import Picture, photos, scenes
-from vlcam.study.plan import Part, default_methods, discrimination, key, trust, weakened
+from vlcam.study.plan import Part, default_methods, discrimination, key, trust
 from vlcam.study.score import Scores, read_answers, read_key, score
 
 __all__ = [

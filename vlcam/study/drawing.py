@@ -11,9 +11,10 @@ from PIL import Image
 from torch import Tensor
 
 from vlcam.contracts import Maps, Method, Procedure, Subject, Task
-from vlcam.explainer import explain
-from vlcam.explanation import Explanation, TargetView
-from vlcam.geometry import to_photo
+from vlcam.explanation.explain import explain
+from vlcam.explanation.explanation import Explanation
+from vlcam.explanation.record import TargetView
+from vlcam.image.geometry import to_photo
 from vlcam.methods import pixels
 from vlcam.render.colour import default_colours
 from vlcam.render.overlay import overlay

@@ -2,17 +2,16 @@
 
 The page knows the items by id, their pictures and the possible answers, in the order of the ids. Which booklet a rater fills in and in
 which order follows from the rater's id (the number at its end, or else a hash). Answers are kept in the browser's local storage
-at every step, and leave it as a CSV file that the rater downloads. Safety as in :mod:`vlcam.render.page`.
+at every step, and leave it as a CSV file that the rater downloads. Safety as in :mod:`vlcam.explanation.page`.
 """
 
 import html
 import math
-from importlib.resources import files
 from string import Template
 from typing import Any, Final
 
-from vlcam import __version__
-from vlcam.render.page import embed, policy
+from vlcam._version import __version__
+from vlcam.render.html import embed, policy, read_template
 from vlcam.study.plan import Kind, Part
 from vlcam.study.score import TRUST_ANSWERS
 
@@ -76,8 +75,8 @@ def page(part: Part, *, note: str = "") -> str:
             for item in sorted(part.items, key=lambda item: item.id)
         ],
     }
-    style, script = _part("study.css"), _part("study.js")
-    return Template(_part("study.html")).substitute(
+    style, script = read_template("vlcam.study", "study.css"), read_template("vlcam.study", "study.js")
+    return Template(read_template("vlcam.study", "study.html")).substitute(
         policy=policy(script, style),
         version=html.escape(__version__),
         title=html.escape(texts["title"]),
@@ -89,7 +88,3 @@ def page(part: Part, *, note: str = "") -> str:
         script=script,
         data=embed(content),
     )
-
-
-def _part(name: str) -> str:
-    return files("vlcam.study").joinpath("templates", name).read_text(encoding="utf-8").strip()

@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from vlcam.contracts import InputError
-from vlcam.neurons.datasets import CocoInstances
+from vlcam.neurons.probes.datasets import CocoInstances
 from vlcam.scenes.record import Split
 from vlcam.scenes.sample import make
 

@@ -12,20 +12,17 @@ square), so that no method is helped by what another showed of the same picture.
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final, Literal, final
 
 import numpy as np
-import torch
-from torch import nn
 
-from vlcam import __version__
+from vlcam._version import __version__
 from vlcam.contracts import InputError, Method, Procedure, Request, TargetError, Task
-from vlcam.explainer import explain
+from vlcam.explanation.explain import explain
+from vlcam.image.photo import open_photo
 from vlcam.methods import METHODS, PROCEDURES, way
-from vlcam.photo import open_photo
 from vlcam.study.drawing import look, uri
 from vlcam.study.pictures import Picture
 
@@ -38,12 +35,9 @@ STRONGER, WEAKER = "stronger", "weaker"
 RATINGS: Final = 9
 """How many ratings each item had in the paper."""
 
-FALL: Final = 69.20 / 79.09
-"""How much weaker the paper's weaker model was: AlexNet's mAP as a part of VGG-16's, both on VOC 2007."""
 
 _PREFERRED: Final = ("gradcam", "guided-backprop", "guided-gradcam", "deconvnet", "deconv-gradcam")
 _LOOKED_AT: Final = 50
-_LEAST, _MOST, _STEPS = 0.05, 4.0, 6
 
 Progress = Callable[[int, int], None]
 
@@ -252,56 +246,6 @@ def trust(
         "looked_at": looked,
     }
     return Part("trust", tuple(sorted(items, key=lambda item: item.id)), {**about_it, **(facts or {})})
-
-
-def weakened(
-    model: nn.Module, accuracy: Callable[[nn.Module], float], *, fall: float = FALL, seed: int = 0
-) -> tuple[nn.Module, dict[str, float]]:
-    """A weaker copy of a model: as little noise on its weights as brings its accuracy down to a part of what it was.
-
-    Every weight with two or more axes gets Gaussian noise of ``noise`` times the standard deviation of its tensor. The noise is the
-    same draw at every strength, which is doubled from 0.05 until the accuracy is at most ``fall`` of what it was, and then narrowed
-    down by halving. By default ``fall`` is the paper's ratio, 69.20 to 79.09 mAP. The model itself stays as it is.
-
-    Returns:
-        The copy, in eval mode, and ``noise``, ``accuracy`` and ``full_accuracy``.
-
-    Raises:
-        InputError: the accuracy doesn't fall (or there is none to lose).
-    """
-    full = accuracy(model)
-    if not full > 0:
-        raise InputError(
-            f"the model's accuracy is {full}; expected more than 0, as a weaker model has to have some left"
-        )
-    low, high, step = 0.0, _LEAST, 0
-    best: tuple[nn.Module, float, float] | None = None
-    while high <= _MOST and step < _STEPS:
-        noise = high if best is None else (low + high) / 2
-        copy = _noisy(model, noise, seed)
-        left = accuracy(copy)
-        if left <= fall * full:
-            best, high, step = (copy, noise, left), noise, step + 1
-        elif best is None:
-            low, high = high, 2 * high
-        else:
-            low, step = noise, step + 1
-    if best is None:
-        raise InputError(
-            f"noise on the weights doesn't bring the accuracy of {full:.3f} down; give a weaker model yourself"
-        )
-    return best[0], {"noise": best[1], "accuracy": best[2], "full_accuracy": full}
-
-
-def _noisy(model: nn.Module, noise: float, seed: int) -> nn.Module:
-    copy = deepcopy(model).eval()
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for weight in copy.parameters():
-            if weight.ndim > 1:
-                draw = torch.randn(weight.shape, generator=generator).to(weight)
-                weight.add_(draw * weight.std() * noise)
-    return copy
 
 
 def _checked(

@@ -20,7 +20,7 @@ from typing import Any, Final, Literal, final
 import numpy as np
 from jaxtyping import Float
 
-from vlcam import __version__
+from vlcam._version import __version__
 from vlcam.contracts import InputError
 from vlcam.study.plan import SCHEMA, study_id
 

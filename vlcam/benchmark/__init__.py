@@ -1,0 +1,1 @@
+"""How true the bundled world is explained: its maps, texts and names measured against exact ground truth."""

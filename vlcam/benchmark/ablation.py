@@ -1,0 +1,149 @@
+"""Do channels matter for what they are named after? They are set to 0 at ``features``, and the rest of the model runs on.
+
+For each concept that was said ("red", "star", "red star"), the channels of that name and of names that imply it are silenced. How far the
+score of what was said falls is set against what happens without as many other channels, drawn at random; without others of equal activity
+in this picture (a channel that is silent anyway costs nothing); and against what happens to other things that were said.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Final, cast
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from numpy.random import Generator
+from torch import Tensor, nn
+
+from vlcam.benchmark.claims import Case, words_of
+from vlcam.metrics.statistics import effect
+from vlcam.neurons import NeuronNames
+from vlcam.scenes.models.data import CAPTION_VOCABULARY, QUESTION_VOCABULARY
+from vlcam.scenes.models.nets import SceneCaptioner, SceneClassifier, SceneVQA
+from vlcam.scenes.models.vocabulary import Vocabulary
+from vlcam.scenes.models.zoo import to_input
+from vlcam.scenes.questions import ANSWERS
+from vlcam.scenes.record import PAIRS
+from vlcam.scenes.scene import Scene
+
+DRAWS: Final = 5
+"""Sets of control channels of each of the two sorts."""
+_NEAREST: Final = 3
+_LABELS: Final = tuple(" ".join(pair) for pair in PAIRS)
+
+Samples = Int64[np.ndarray, "resamples scenes"]
+
+
+@contextmanager
+def masked(model: nn.Module, masks: Float[Tensor, "sets channels"]) -> Iterator[None]:
+    """Inside, each of a batch of equal photos has its own set of channels of ``features``; these run once, for the first photo."""
+
+    def first(module: nn.Module, inputs: Any) -> Any:
+        return (inputs[0][:1],)
+
+    def each(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+        return output * masks[:, :, None, None]
+
+    features = model.get_submodule("features")
+    handles = features.register_forward_pre_hook(first), features.register_forward_hook(each)
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def scores(
+    model: nn.Module, scene: Scene, cases: Sequence[Case], masks: Float[Tensor, "sets channels"]
+) -> Float[np.ndarray, "cases sets"]:
+    """The score of each case of one model with each set of channels: logits, of words log-probabilities."""
+    sets = len(masks)
+    image = to_input(torch.from_numpy(scene.image()[None])).expand(sets, -1, -1, -1)
+    with torch.no_grad(), masked(model, masks):
+        if isinstance(model, SceneClassifier):
+            logits = model(image)
+            found = [logits[:, _LABELS.index(case.view.label)] for case in cases]
+        elif isinstance(model, SceneVQA):
+            photo = model.encode(image)
+            asked = [model.read(torch.tensor([QUESTION_VOCABULARY.encode(case.question or "")])) for case in cases]
+            answers = [model.answer(photo, one.expand(sets, -1)) for one in asked]
+            found = [one[:, ANSWERS.index(case.view.label)] for one, case in zip(answers, cases, strict=True)]
+        else:
+            speaker = cast(SceneCaptioner, model)
+            ids = CAPTION_VOCABULARY.encode(cases[0].view.explanation.text)
+            before = torch.tensor([[Vocabulary.START, *ids[:-1]]]).expand(sets, -1)
+            spoken = speaker.decode(speaker.encode(image), before).log_softmax(-1)
+            places = [_place(case) for case in cases]
+            found = [spoken[:, place, ids[place]] for place in places]
+        table: np.ndarray = torch.stack(found).double().numpy()
+    return table
+
+
+def _place(case: Case) -> int:
+    """Which word of its caption a case is."""
+    words = [view.index for view in case.view.explanation if view.target.kind == "word"]
+    return words.index(case.view.index)
+
+
+def ablations(
+    model: nn.Module, names: NeuronNames, found: Sequence[Case], scene: Scene, rng: Generator
+) -> Iterator[dict[str, Any]]:
+    """For every concept that one model said: how far the scores fall without the channels of names that imply it."""
+    cases = [case for case in found if words_of(case.view.label)]
+    with torch.no_grad():
+        maps = model.get_submodule("features")(to_input(torch.from_numpy(scene.image()[None])))
+    activity = maps[0].sum((1, 2)).double().numpy()
+    for concept in sorted({words_of(case.view.label) for case in cases}, key=sorted):
+        chosen = [unit.unit for unit in names.units if unit.name is not None and concept <= words_of(unit.name)]
+        if not chosen or not activity[chosen].sum() > 0:
+            continue
+        sets = [[], chosen, *controls(chosen, names, activity, rng)]
+        masks = torch.ones(len(sets), len(names.units))
+        for row, units in enumerate(sets):
+            masks[row, units] = 0.0
+        said = scores(model, scene, cases, masks)
+        for case, drop in zip(cases, said[:, :1] - said, strict=True):
+            words = words_of(case.view.label)
+            if words == concept or not words & concept:
+                yield {
+                    "scene": case.scene,
+                    "kind": case.kind,
+                    "related": words == concept,
+                    "drop": float(drop[1]),
+                    "number": float(drop[2 : 2 + DRAWS].mean()),
+                    "activity": float(drop[2 + DRAWS :].mean()),
+                }
+
+
+def controls(
+    chosen: Sequence[int], names: NeuronNames, activity: Float[np.ndarray, " channels"], rng: Generator
+) -> list[list[int]]:
+    """Sets of other living channels: ``DRAWS`` of equal number, then ``DRAWS`` whose activities are as near as can be."""
+    others = np.array([unit.unit for unit in names.units if unit.state != "dead" and unit.unit not in set(chosen)], int)
+    out = [rng.permutation(others)[: len(chosen)].tolist() for _ in range(DRAWS)]
+    for _ in range(DRAWS):
+        left, taken = others, []
+        for unit in rng.permutation(list(chosen)).tolist():
+            if not len(left):
+                break
+            near = left[np.argsort(np.abs(activity[left] - activity[unit]), kind="stable")[:_NEAREST]]
+            taken.append(int(rng.choice(near)))
+            left = left[left != taken[-1]]
+        out.append(taken)
+    return out
+
+
+def ablation_row(found: Sequence[Mapping[str, Any]], samples: Samples) -> dict[str, Any]:
+    """Mean drops, how far that of the concept's channels exceeds that of the controls, and what happens to other targets."""
+
+    def of(related: bool, value: Callable[[Mapping[str, Any]], float]) -> dict[str, Any]:
+        these = [row for row in found if row["related"] == related]
+        values, scene = [value(row) for row in these], [row["scene"] for row in these]
+        return effect(np.array(values, np.float64), np.array(scene, np.int64), samples)
+
+    return {
+        "drop": of(True, lambda row: row["drop"]),
+        "beyond as many channels": of(True, lambda row: row["drop"] - row["number"]),
+        "beyond as active channels": of(True, lambda row: row["drop"] - row["activity"]),
+        "drop of other targets": of(False, lambda row: row["drop"]),
+    }

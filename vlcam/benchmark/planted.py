@@ -1,0 +1,216 @@
+"""Units whose meaning is known, because they are made by hand: is the naming right about them, and silent where it should be?
+
+After the synthetic neurons of MAIA (Rott Shaham et al. 2024, arXiv 2404.14394), but on generated scenes, where every concept has an exact
+mask. With ``c`` the share of a cell of the layer's grid that shows the concept, slightly blurred, ``g`` between 0.5 and 1.5 for each
+picture (no unit answers to all pictures alike), and ``e`` smooth noise of deviation 1:
+
+============  ==================================================  ===========================================================
+kind          map (after ReLU)                                    what is right
+============  ==================================================  ===========================================================
+detector      ``g c + 0.25 e`` of one concept                     that concept's name
+either        the same of the larger of two unrelated pairs       one of both; better with a warning that it is not alone
+noise         ``e``; half of them not smooth                      no name
+dead          0, or the same value everywhere                     no name
+inverted      ``g (1 - c) + 0.25 e``: where the concept isn't     no name
+placed        ``g + 0.25 e`` on a line of the picture             no name: it knows where, not what
+============  ==================================================  ===========================================================
+
+A line runs between two regions (and on to the others beside them), so that no region's name would be right.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal, final
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from numpy.random import Generator
+from torch import Tensor
+from torch.nn.functional import avg_pool2d, pad
+
+from vlcam.contracts import InputError
+from vlcam.neurons.names.record import NeuronName
+from vlcam.neurons.probes.probe import Concept
+from vlcam.neurons.probes.scenes import CONCEPTS, MASK_SIZE, concept_masks
+from vlcam.neurons.scoring.dissect import Batch, dissect, in_batches
+from vlcam.scenes.models.nets import GRID
+from vlcam.scenes.record import PAIRS, Split
+from vlcam.scenes.sample import make
+
+Kind = Literal["detector", "either", "noise", "dead", "inverted", "placed"]
+NAMELESS: Final[tuple[Kind, ...]] = ("noise", "dead", "inverted", "placed")
+
+Namer = Callable[[Iterable[Batch], Sequence[Concept]], Sequence[NeuronName]]
+"""Names units from batches of (maps, masks), such as :func:`vlcam.neurons.scoring.dissect`."""
+
+LEAST: Final = 10
+"""A detector's concept is in at least so many pictures."""
+
+NOISE: Final = 0.25
+_EACH: Final = 20
+_LINES: Final = 4
+
+
+@final
+@dataclass(frozen=True)
+class Plant:
+    """What a planted unit is, and the concepts that it was made of."""
+
+    kind: Kind
+    concepts: tuple[Concept, ...] = ()
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Bed:
+    """Planted units on scenes: maps ``(scenes, units, 12, 12)`` and the masks of CONCEPTS ``(scenes, concepts, 24, 24)``."""
+
+    plants: tuple[Plant, ...]
+    maps: Float[Tensor, "scenes units rows columns"]
+    masks: Bool[np.ndarray, "scenes concepts height width"]
+
+
+def plant(n: int = 500, *, seed: int = 0, split: Split = "val", each: int = _EACH, noise: float = NOISE) -> Bed:
+    """Units on scenes ``0..n-1``: a detector of every concept in ``LEAST`` scenes or more, and ``each`` units of every other kind."""
+    if n < 2 * LEAST or each < 1:
+        raise InputError(
+            f"n={n} and each={each} were given; expected at least {2 * LEAST} scenes and 1 unit, such as 300 and 20"
+        )
+    rng = np.random.default_rng(seed)
+    masks = np.stack([concept_masks(make(number, split), MASK_SIZE) for number in range(n)])
+    often = masks.any(axis=(2, 3)).sum(axis=0)
+    known = [c for c in range(len(CONCEPTS)) if often[c] >= LEAST]
+    things = [c for c in known if CONCEPTS[c][1] not in ("object", "background", "region")]
+    plants: list[Plant] = []
+    maps: list[Float[Tensor, "scenes rows columns"]] = []
+    for kind, chosen, found in (
+        *(("detector", (c,), _detector(masks, (c,), rng, noise)) for c in known),
+        *(("either", both, _detector(masks, both, rng, noise)) for both in _unrelated(known, each, rng)),
+        *(("noise", (), torch.relu(_noise(n, rng, smooth=number % 2 == 0))) for number in range(each)),
+        *(("dead", (), torch.full((n, GRID, GRID), float(number % 2))) for number in range(each)),
+        *(("inverted", (c,), _inverted(masks, c, rng, noise)) for c in rng.choice(things, each).tolist()),
+        *(("placed", (), _placed(n, number, rng, noise)) for number in range(each)),
+    ):
+        plants.append(Plant(kind, tuple(CONCEPTS[c] for c in chosen)))  # type: ignore[arg-type]
+        maps.append(found)
+    return Bed(tuple(plants), torch.stack(maps, 1), masks)
+
+
+def judge(bed: Bed, units: Sequence[NeuronName]) -> dict[str, dict[str, Any]]:
+    """How often the naming is right, by kind, and over all units that should have no name.
+
+    ``right`` is the share and ``n`` the number of units; ``wrong`` lists what was said instead. "either" is right with one of its two
+    concepts; ``both`` is how often the other is also said: in ``also`` or in the formula, or by the flag "polysemantic".
+    """
+    if len(units) != len(bed.plants):
+        raise InputError(f"{len(units)} names of {len(bed.plants)} planted units were given; expected one of each unit")
+    out: dict[str, dict[str, Any]] = {}
+    for kind in ("detector", "either", *NAMELESS):
+        those = [(plant, unit) for plant, unit in zip(bed.plants, units, strict=True) if plant.kind == kind]
+        out[kind] = _row(those)
+    out["nameless"] = _row([(p, u) for p, u in zip(bed.plants, units, strict=True) if p.kind in NAMELESS])
+    either = [(p, u) for p, u in zip(bed.plants, units, strict=True) if p.kind == "either"]
+    out["either"]["both"] = float(np.mean([_says_both(p, u) for p, u in either])) if either else 1.0
+    return out
+
+
+def evaluate(
+    namer: Namer = dissect,
+    *,
+    n: int = 1000,
+    seed: int = 0,
+    split: Split = "val",
+    each: int = _EACH,
+    noise: float = NOISE,
+) -> dict[str, dict[str, Any]]:
+    """Plant units, name them and judge the names (see :func:`judge`)."""
+    bed = plant(n, seed=seed, split=split, each=each, noise=noise)
+    return judge(bed, namer(in_batches(bed.maps, bed.masks), CONCEPTS))
+
+
+def rows(judged: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+    """A row per kind: how many units, the share that was named (or left without a name) rightly, and what was said instead."""
+    return [
+        [kind, str(row["n"]), f"{row['right']:.3f}", ", ".join(row["wrong"][:3]) or "-"] for kind, row in judged.items()
+    ]
+
+
+def _row(those: Sequence[tuple[Plant, NeuronName]]) -> dict[str, Any]:
+    wrong = [(plant, unit) for plant, unit in those if not _right(plant, unit)]
+    return {
+        "n": len(those),
+        "right": 1 - len(wrong) / max(len(those), 1),
+        "wrong": [f"{' or '.join(name for name, _ in p.concepts) or p.kind}: {u.name or 'no name'}" for p, u in wrong],
+    }
+
+
+def _right(plant: Plant, unit: NeuronName) -> bool:
+    if plant.kind in NAMELESS:
+        return unit.name is None
+    return (unit.name, unit.category) in plant.concepts
+
+
+def _says_both(plant: Plant, unit: NeuronName) -> bool:
+    formula = "" if unit.formula is None else unit.formula[0]
+    said = {unit.name, *unit.also}
+    return "polysemantic" in unit.flags or all(name in said or name in formula for name, _ in plant.concepts)
+
+
+def _unrelated(known: Sequence[int], each: int, rng: Generator) -> Iterator[tuple[int, int]]:
+    """Two pairs of which neither colour nor shape is the same."""
+    there = {CONCEPTS[c][0]: c for c in known if CONCEPTS[c][1] == "pair"}
+    every = [pair for pair in PAIRS if " ".join(pair) in there]
+    pairs = [pair for pair in every if any(not set(pair) & set(other) for other in every)]
+    if not pairs:
+        raise InputError(f"there are no two unrelated pairs in {LEAST} scenes each; take more scenes, such as n=500")
+    for _ in range(each):
+        first = pairs[int(rng.integers(len(pairs)))]
+        others = [pair for pair in pairs if not set(pair) & set(first)]
+        second = others[int(rng.integers(len(others)))]
+        yield there[" ".join(first)], there[" ".join(second)]
+
+
+def _cover(
+    masks: Bool[np.ndarray, "scenes concepts height width"], concept: int
+) -> Float[Tensor, "scenes rows columns"]:
+    """The share of each cell that shows a concept, slightly blurred (a quarter of it comes from the neighbours)."""
+    share = avg_pool2d(torch.from_numpy(masks[:, concept].astype(np.float32))[:, None], MASK_SIZE // GRID)
+    return (0.75 * share + 0.25 * _blurred(share))[:, 0]
+
+
+def _blurred(grid: Float[Tensor, "scenes 1 rows columns"]) -> Float[Tensor, "scenes 1 rows columns"]:
+    return avg_pool2d(pad(grid, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+
+
+def _noise(scenes: int, rng: Generator, *, smooth: bool = True) -> Float[Tensor, "scenes rows columns"]:
+    """Noise of deviation 1."""
+    white = torch.from_numpy(rng.standard_normal((scenes, 1, GRID + 2, GRID + 2)).astype(np.float32))
+    return (avg_pool2d(white, 3, stride=1) * 3 if smooth else white[:, :, 1:-1, 1:-1])[:, 0]
+
+
+def _gain(scenes: int, rng: Generator) -> Float[Tensor, "scenes 1 1"]:
+    return torch.from_numpy(rng.uniform(0.5, 1.5, (scenes, 1, 1)).astype(np.float32))
+
+
+def _detector(
+    masks: Bool[np.ndarray, "scenes concepts height width"], concepts: Sequence[int], rng: Generator, noise: float
+) -> Float[Tensor, "scenes rows columns"]:
+    cover = torch.stack([_cover(masks, one) for one in concepts]).amax(0)
+    return torch.relu(_gain(len(masks), rng) * cover + noise * _noise(len(masks), rng))
+
+
+def _inverted(
+    masks: Bool[np.ndarray, "scenes concepts height width"], concept: int, rng: Generator, noise: float
+) -> Float[Tensor, "scenes rows columns"]:
+    return torch.relu(_gain(len(masks), rng) * (1 - _cover(masks, concept)) + noise * _noise(len(masks), rng))
+
+
+def _placed(scenes: int, number: int, rng: Generator, noise: float) -> Float[Tensor, "scenes rows columns"]:
+    """One of four lines, a third or two thirds across or down: on both sides of it equally many cells fire."""
+    line = torch.zeros(GRID, GRID)
+    at = GRID // 3 * (1 + number % 2)
+    line[:, at - 1 : at + 1] = 1
+    if number % _LINES >= 2:
+        line = line.T
+    return torch.relu(_gain(scenes, rng) * line + noise * _noise(scenes, rng))

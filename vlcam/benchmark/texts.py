@@ -1,0 +1,306 @@
+"""Are the neuron texts of the bundled models true? The benchmark of names and texts on scenes whose content is known.
+
+1. What the texts claim, against the scene (:mod:`vlcam.benchmark.claims`): for the pairs that the classifier predicts, the words of
+   the captioner's own captions, and answers. Beside it, under the same counts:
+
+   - ``above T_k``: the same text, if presence were claimed of every channel above Network Dissection's T_k;
+   - ``alpha``: the paper's ranking. The names of the 5 channels with the largest alpha are claimed to be present, those of the 5 with the
+     smallest to be absent;
+   - ``permuted names``: the same text, with the names shuffled over the units (with how strongly each must fire to be claimed);
+   - ``random names``: as many names per case, drawn from all names;
+   - ``prior names``: as many names per case, those most frequent for the same target in other scenes.
+
+2. Ablation (:mod:`vlcam.benchmark.ablation`): without the channels of a concept, how far do words, answers and classes of that concept
+   fall, beyond what as many other channels do, drawn at random or with equal activity? Beyond what happens to other targets?
+3. Erasing: a thing is left out and the scene drawn again. Do names that are no longer true leave the text of the same targets, and do those
+   that are still true stay?
+
+Intervals are 95 % by bootstrap over scenes. Nothing is drawn but from seeds: the same arguments give the same numbers.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from jaxtyping import Int64
+from numpy.random import Generator
+
+from vlcam.benchmark.ablation import ablation_row, ablations
+from vlcam.benchmark.claims import (
+    MEASURES,
+    Case,
+    Counts,
+    Prior,
+    Told,
+    at_random,
+    by_alpha,
+    claims_in,
+    count,
+    permuted,
+    uncalibrated,
+    visible,
+    vocabulary_of,
+)
+from vlcam.contracts import InputError, Task
+from vlcam.explanation.explain import explain
+from vlcam.explanation.record import NamedEvidence, TargetView
+from vlcam.metrics.statistics import of_scenes, share
+from vlcam.neurons import NeuronNames
+from vlcam.scenes.captions import about
+from vlcam.scenes.models.zoo import WHICH, Which, load
+from vlcam.scenes.record import Split
+from vlcam.scenes.sample import make
+from vlcam.scenes.scene import Scene
+from vlcam.tasks import bundled
+
+Progress = Callable[[int, int], Any]
+
+RANKINGS: Final = ("contribution", "above T_k", "alpha", "permuted names", "random names", "prior names")
+KINDS: Final = ("class", "word", "answer", "all")
+QUESTIONS: Final = 4
+_CLASSES: Final = 4
+_SURE: Final = 0.5
+_OF: Final[Mapping[str, Which]] = {"class": "classifier", "word": "captioner", "answer": "vqa"}
+_FURTHER: Final = {"coverage": "evidence in named channels", "told": "evidence in channels whose names are told"}
+
+Samples = Int64[np.ndarray, "resamples scenes"]
+
+
+def evaluate(
+    *,
+    n: int = 200,
+    seed: int = 0,
+    names: Mapping[Which, NeuronNames] | None = None,
+    folder: Path | None = None,
+    split: Split = "test",
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Measure the texts on scenes ``0..n-1`` of a split.
+
+    Args:
+        n: how many scenes.
+        seed: of everything that is drawn.
+        names: the names of each model's channels; by default the packaged ones, or those in ``folder``.
+        folder: other weights than the packaged ones.
+        split: which scenes; the names must not have been made with them.
+        progress: called with (scenes done, all scenes).
+
+    Returns:
+        JSON values: ``texts[kind][ranking][measure]``, ``ablation[kind][against]`` and ``erased[kind][measure]``.
+    """
+    if n < 2:
+        raise InputError(f"n={n} was given; expected 2 scenes or more, such as 200")
+    known = {which: _names(which, names, folder) for which in WHICH}
+    models = {which: load(which, folder) for which in WHICH}
+    tasks: dict[Which, Task] = {
+        "classifier": bundled.classifier(models["classifier"]),
+        "captioner": bundled.captioner(models["captioner"]),
+        "vqa": bundled.vqa(models["vqa"]),
+    }
+    cases: list[Case] = []
+    removed: list[dict[str, Any]] = []
+    ablated: list[dict[str, Any]] = []
+    for number in range(n):
+        scene, rng = make(number, split), np.random.default_rng([seed, number])
+        found = list(_cases(scene, number, tasks, known))
+        cases += found
+        for kind, which in _OF.items():
+            ablated += ablations(models[which], known[which], [case for case in found if case.kind == kind], scene, rng)
+        removed += _erased(scene, found, tasks, known, rng)
+        if progress is not None:
+            progress(number + 1, n)
+    samples = of_scenes(n, seed)
+    return {
+        "split": split,
+        "n": n,
+        "seed": seed,
+        "targets": dict(Counter(case.kind for case in cases)),
+        "calibrated": {which: sum(bool(unit.claims) for unit in found.units) for which, found in known.items()},
+        "measures": {**MEASURES, **_FURTHER},
+        "texts": _texts(cases, known, n, split, seed, samples),
+        "ablation": {kind: ablation_row(_of(kind, ablated), samples) for kind in KINDS},
+        "erased": {kind: _erased_row(_of(kind, removed), n, samples) for kind in KINDS},
+    }
+
+
+def _of(kind: str, found: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return [row for row in found if kind in (row["kind"], "all")]
+
+
+def _names(which: Which, names: Mapping[Which, NeuronNames] | None, folder: Path | None) -> NeuronNames:
+    if names is not None:
+        if which not in names:
+            raise InputError(
+                f"names of {', '.join(names) or 'nothing'} were given; expected those of {', '.join(WHICH)}"
+            )
+        return names[which]
+    path = None if folder is None else folder / f"{which}-neurons.json"
+    found = bundled.names(which) if path is None else NeuronNames.from_json(path) if path.is_file() else None
+    if found is None:
+        raise InputError(f"there are no names of the {which}'s channels; make them with: vlcam scenes name")
+    return found
+
+
+def _cases(
+    scene: Scene, number: int, tasks: Mapping[Which, Task], known: Mapping[Which, NeuronNames]
+) -> Iterator[Case]:
+    """What the models say of a scene by themselves."""
+    image = scene.image()
+
+    def case(view: TargetView, question: str | None, things: Iterable[int]) -> Case:
+        text = known[_OF[view.target.kind]].describe(view.explanation, view)
+        return Case(number, view, text, question, frozenset(things))
+
+    seen = explain(tasks["classifier"], image, top_k=_CLASSES)
+    for view in [view for view in seen if (view.target.probability or 0.0) >= _SURE] or [seen[0]]:
+        pair = tuple(view.label.split())
+        yield case(view, None, (i for i, thing in enumerate(scene.things) if thing.pair == pair))
+    spoken = explain(tasks["captioner"], image)
+    try:
+        things = about(scene, spoken.text.split())
+    except ValueError:  # outside the grammar, so about nothing that is known
+        things = ((),) * len(spoken.text.split())
+    for view, these in zip([one for one in spoken if one.target.kind == "word"], things, strict=True):
+        yield case(view, None, these)
+    for question in scene.questions(QUESTIONS):
+        answered = explain(tasks["vqa"], image, question=question.text, top_k=1)
+        yield case(answered[0], question.text, ())
+
+
+def _again(scene: Scene, found: Sequence[Case], tasks: Mapping[Which, Task]) -> Iterator[TargetView]:
+    """The same targets in another picture."""
+    image = scene.image()
+    yield from explain(tasks["classifier"], image, targets=[case.view.label for case in found if case.kind == "class"])
+    caption = next(case.view.explanation.text for case in found if case.kind == "word")
+    yield from (view for view in explain(tasks["captioner"], image, caption=caption) if view.target.kind == "word")
+    for case in found:
+        if case.kind == "answer":
+            yield explain(tasks["vqa"], image, question=case.question, targets=case.view.label)[0]
+
+
+# --- what the texts claim --------------------------------------------------------------------------------------------------
+
+
+def _texts(
+    cases: Sequence[Case], known: Mapping[Which, NeuronNames], n: int, split: Split, seed: int, samples: Samples
+) -> dict[str, Any]:
+    tallies = {(kind, ranking): [Counts() for _ in range(n)] for kind in KINDS for ranking in RANKINGS}
+    shown = {number: visible(make(number, split)) for number in {case.scene for case in cases}}
+    vocabulary = {kind: vocabulary_of(known[which]) for kind, which in _OF.items()}
+    bare = {kind: uncalibrated(known[which]) for kind, which in _OF.items()}
+    prior = Prior(((case.kind, case.view.label), case.scene, claims_in(case.text.named)) for case in cases)
+    mixed: dict[tuple[int, str], NeuronNames] = {}
+    for case in cases:
+        names, view = known[_OF[case.kind]], case.view
+        rng = np.random.default_rng([seed, case.scene, view.index, KINDS.index(case.kind)])
+        if (key := (case.scene, case.kind)) not in mixed:
+            mixed[key] = permuted(names, np.random.default_rng([seed, case.scene]))
+        own = claims_in(case.text.named)
+        every = {
+            "contribution": own,
+            "above T_k": claims_in(bare[case.kind].describe(view.explanation, view).named),
+            "alpha": by_alpha(names, view),
+            "permuted names": claims_in(mixed[key].describe(view.explanation, view).named),
+            "random names": at_random(own, sorted(vocabulary[case.kind], key=str), rng),
+            "prior names": prior.of((case.kind, view.label), case.scene, own),
+        }
+        for ranking, claimed in every.items():
+            found = count(claimed, view.target, case.question, shown[case.scene], vocabulary[case.kind])
+            if ranking == "contribution":
+                found.add("coverage", case.text.coverage, 1.0)
+                found.add("told", sum((one.share for one in case.text.named if one.case == "supports"), 0.0), 1.0)
+            for kind in (case.kind, "all"):
+                tallies[kind, ranking][case.scene].join(found)
+    return {kind: {ranking: _measured(tallies[kind, ranking], samples) for ranking in RANKINGS} for kind in KINDS}
+
+
+def _measured(tallies: Sequence[Counts], samples: Samples) -> dict[str, Any]:
+    out = {}
+    for measure in (*MEASURES, *_FURTHER):
+        pairs = np.array([one.shares.get(measure, (0.0, 0.0)) for one in tallies])
+        if measure in MEASURES or pairs[:, 1].sum():
+            out[measure] = share(pairs[:, 0], pairs[:, 1], samples)
+    return out
+
+
+# --- erasing ---------------------------------------------------------------------------------------------------------------
+
+ERASED: Final = (
+    "lost names leave",
+    "their evidence falls",
+    "true names stay",
+    "its targets fall",
+    "other targets fall",
+)
+
+
+def without(scene: Scene, number: int) -> Scene:
+    """The scene without one of its things."""
+    return replace(scene, things=tuple(thing for place, thing in enumerate(scene.things) if place != number))
+
+
+def _erased(
+    scene: Scene, found: Sequence[Case], tasks: Mapping[Which, Task], known: Mapping[Which, NeuronNames], rng: Generator
+) -> Iterator[dict[str, Any]]:
+    """One thing is left out: what becomes of the names that spoke for each target before, and of the score."""
+    number = int(rng.integers(len(scene.things)))
+    less = without(scene, number)
+    before, after = visible(scene), visible(less)
+    for case, then in zip(found, _again(less, found, tasks), strict=True):
+        names, view = known[_OF[case.kind]], case.view
+        first, second = _supports(case.text.named), _supports(names.describe(then.explanation, then).named)
+        lost = [one for one in first if one in before and one not in after]
+        kept = [one for one in first if one in after]
+        fell = [_sum(then, first[one].units) < _sum(view, first[one].units) for one in lost]
+        falls = then.target.score < view.target.score
+        own, other = case.things == {number}, bool(case.things) and number not in case.things
+        yield {
+            "scene": case.scene,
+            "kind": case.kind,
+            "lost names leave": (sum(one not in second for one in lost), len(lost)),
+            "their evidence falls": (sum(fell), len(lost)),
+            "true names stay": (sum(one in second for one in kept), len(kept)),
+            "its targets fall": (falls and own, own),
+            "other targets fall": (falls and other, other),
+        }
+
+
+def _supports(named: Iterable[NamedEvidence]) -> dict[Told, NamedEvidence]:
+    return {(one.name, one.category): one for one in named if one.case == "supports"}
+
+
+def _sum(view: TargetView, units: Sequence[int]) -> float:
+    return float(view.contributions[list(units)].double().sum())
+
+
+def _erased_row(found: Sequence[Mapping[str, Any]], n: int, samples: Samples) -> dict[str, Any]:
+    out = {}
+    for measure in ERASED:
+        pairs = np.zeros((n, 2))
+        for row in found:
+            pairs[row["scene"]] += row[measure]
+        out[measure] = share(pairs[:, 0], pairs[:, 1], samples)
+    return out
+
+
+# --- tables ----------------------------------------------------------------------------------------------------------------
+
+
+def rows(measured: Mapping[str, Any], kind: str = "all") -> list[list[str]]:
+    """The table of what texts claim: a row per measure, a column per ranking, each with its interval."""
+    texts = measured["texts"][kind]
+    measures = [one for one in (*MEASURES, *_FURTHER) if one in texts["contribution"]]
+    return [[measure, *(cell(texts[ranking].get(measure)) for ranking in RANKINGS)] for measure in measures]
+
+
+def cell(found: Mapping[str, Any] | None) -> str:
+    """A share with its interval, or a fall with its interval and effect size."""
+    if found is None or found.get("value", found.get("mean")) is None:
+        return "-"
+    low, high = found["interval"]
+    if "mean" in found:
+        return f"{found['mean']:.2f} ({low:.2f} to {high:.2f}), d {found['size']:.2f}"
+    return f"{found['value']:.3f} ({low:.3f}-{high:.3f})"

@@ -1,0 +1,5 @@
+"""The ``vlcam`` command."""
+
+from vlcam.cli.app import main
+
+__all__ = ["main"]

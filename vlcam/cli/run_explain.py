@@ -1,0 +1,275 @@
+"""What classify, caption and vqa of :mod:`vlcam.cli` do. Imported when a command runs, never before."""
+
+import os
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, final
+from urllib.parse import quote
+
+import torch
+from PIL import Image
+
+from vlcam.cli import console, printing
+from vlcam.cli.document import to_json
+from vlcam.contracts import Gain, InputError, LayerError, Procedure, Request, Task, VlcamError
+from vlcam.explanation.explain import RANKINGS, check_layer, explain
+from vlcam.explanation.explanation import Explanation
+from vlcam.explanation.page import make_page
+from vlcam.files import check_folder, dumps, slug, staged, without_surrogates, write_text
+from vlcam.methods import way
+from vlcam.neurons import NeuronNames, read_names
+from vlcam.neurons.names.json_files import names_in
+from vlcam.scenes.record import SPLITS, Split
+from vlcam.scenes.sample import make
+from vlcam.tasks.load import load
+
+PICTURE = 384
+"""Side of a generated picture that is shown to a person, in pixels; the models see it at 96."""
+
+TaskKind = Literal["classification", "captioning", "vqa"]
+_BUNDLED = {"classification": "scenes/classifier", "captioning": "scenes/captioner", "vqa": "scenes/vqa"}
+_LONGEST_SEED = 18  # digits
+
+
+@final
+@dataclass(frozen=True)
+class Wanted:
+    """The options of classify, caption and vqa. ``targets``: classes or answers; ``contrast``: texts THIS:THAT.
+
+    ``model``, ``arch``, ``revision``, ``device``, ``dtype`` and ``length`` are those of :func:`vlcam.load`; by default the bundled model.
+    """
+
+    targets: tuple[str, ...] = ()
+    caption: str | None = None
+    question: str | None = None
+    contrast: tuple[str, ...] = ()
+    top: int = 3
+    layer: str | None = None
+    method: str = "gradcam"
+    ranking: str = "contribution"
+    names: Path | None = None
+    beams: int = 1
+    measure: str = "log-probability"
+    gain: str | None = None
+    model: str | None = None
+    arch: str | None = None
+    revision: str | None = None
+    device: str | None = None
+    dtype: str | None = None
+    prompt: str | None = None
+    length: int = 40
+    verify: bool = False
+
+    def precision(self) -> torch.dtype | None:
+        """The model's precision, if another than its weights' was asked for."""
+        if self.dtype is None:
+            return None
+        known = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+        if self.dtype not in known:
+            raise InputError(f"--dtype {self.dtype!r} was given; expected {', '.join(known)}")
+        return known[self.dtype]
+
+    def scored(self) -> Literal["log-probability", "logit"]:
+        """What the scores of words are."""
+        if self.measure not in ("log-probability", "logit"):
+            raise InputError(f"--measure {self.measure!r} was given; expected log-probability or logit")
+        return "logit" if self.measure == "logit" else "log-probability"
+
+    def without(self) -> Gain | None:
+        """What stands for no image, if the visual gain was asked for."""
+        if self.gain not in (None, "blank", "blur"):
+            raise InputError(f"--gain {self.gain!r} was given; expected blank or blur")
+        return None if self.gain is None else "blur" if self.gain == "blur" else "blank"
+
+    def pairs(self) -> tuple[tuple[str, str], ...]:
+        """The contrasts as pairs."""
+        out = []
+        for one in self.contrast:
+            this, _, that = (part.strip() for part in one.partition(":"))
+            if not (this and that):
+                raise InputError(f"--contrast {one!r} was given; expected THIS:THAT, such as red:blue")
+            if this == that:
+                raise InputError(
+                    f"--contrast {one!r} was given; a contrast needs two different things, such as red:blue"
+                )
+            out.append((this, that))
+        return tuple(out)
+
+
+def word_method(model: str | None, layer: str | None) -> str:
+    """The method for words if none was asked for: what grounds the words of the bundled captioner best (``vlcam reproduce words``).
+
+    That was measured on that captioner alone, and is not about a layer; so for other models, or if a layer is named, it is Grad-CAM.
+    """
+    return "occlusion" if model in (None, _BUNDLED["captioning"]) and layer is None else "gradcam"
+
+
+def run_task(kind: TaskKind, images: Sequence[str], wanted: Wanted, *, out: Path | None, as_json: bool) -> int:
+    """Explain each image and return the exit code: 1 if some could not be explained; the others are finished."""
+    if out is not None:
+        check_folder(out)
+    names = None if wanted.names is None else read_names(names_in(wanted.names))
+    if names is not None and wanted.layer is None:
+        wanted = replace(wanted, layer=names.layer)
+    task = _open_task(kind, wanted)
+    _check(task, wanted)
+    done: list[tuple[str, Explanation]] = []
+    failed: list[tuple[str, str]] = []
+    slow = wanted.verify or isinstance(way(wanted.method), Procedure)
+    with console.bar("explaining") if as_json and not slow else nullcontext() as advance:
+        for number, source in enumerate(images, 1):
+            try:
+                explanation = _explain_one(task, source, wanted, names)
+            except LayerError:  # no image could mend that
+                raise
+            except VlcamError as error:
+                failed.append((source, str(error)))
+            else:
+                done.append((source, explanation))
+                if not as_json:
+                    printing.show(explanation)
+            if advance is not None:
+                advance(number, len(images))
+    files = None
+    if out is not None and done:
+        report = None if wanted.names is None else report_beside(wanted.names, out)
+        files = write_results(out, [explanation for _, explanation in done], neurons=report)
+    if as_json:
+        console.data(dumps(to_json(done, failed, files)))
+    for source, why in failed:
+        console.complain(why if repr(source)[1:-1] in why else f"{source}: {why}")
+    return 1 if failed else 0
+
+
+def open_image(source: str) -> tuple[str | Image.Image, str]:
+    """A path, or the picture of ``scene:SEED`` or ``scene:SPLIT:SEED``; and what to call it."""
+    if not source.startswith("scene:"):
+        return source, without_surrogates(Path(source).name)
+    *before, seed = source.removeprefix("scene:").split(":")
+    split = before[0] if before else "test"
+    if len(before) > 1 or not (seed.isascii() and seed.isdecimal() and len(seed) <= _LONGEST_SEED):
+        raise InputError(
+            f"{source!r} was given; expected scene:SEED with a whole number, such as scene:7, or scene:unseen:7"
+        )
+    return Image.fromarray(make(int(seed), _split(split)).image(PICTURE)), source
+
+
+def _split(name: str) -> Split:
+    """The split with this name, or InputError."""
+    found = next((split for split in SPLITS if split == name), None)
+    if found is None:
+        raise InputError(f"split {name!r} was given; expected one of {', '.join(SPLITS)}")
+    return found
+
+
+def report_beside(names: Path, out: Path) -> str | None:
+    """The way from a page in ``out`` to the neuron report beside the names, if there is one."""
+    report = names_in(names).with_name("report.html")
+    if not report.is_file() or report.resolve() == (out / "report.html").resolve():
+        return None
+    try:
+        return quote(Path(os.path.relpath(report.resolve(), out.resolve())).as_posix())
+    except ValueError:  # on another drive
+        return None
+
+
+def write_results(
+    out: Path, explanations: Sequence[Explanation], *, title: str = "vlcam", neurons: str | None = None
+) -> list[dict[str, str]]:
+    """Write ``report.html``, and for each image a picture and the saved explanation: all of it or nothing.
+
+    ``neurons`` is the neuron report that the page's units link to. Returns the paths of each explanation's files.
+    """
+    files = []
+    with staged(out) as folder:
+        for number, explanation in enumerate(explanations):
+            name = f"{number:03d}-{slug(_without_suffix(explanation.photo.name))}"
+            explanation.figure().save(folder / f"{name}.png")
+            explanation.save(folder / f"{name}.safetensors")
+            files.append({"figure": str(out / f"{name}.png"), "explanation": str(out / f"{name}.safetensors")})
+        write_text(folder / "report.html", make_page(explanations, title=title, neurons=neurons))
+    console.say(f"Wrote {out / 'report.html'}")
+    return files
+
+
+def _without_suffix(name: str) -> str:
+    return Path(name).stem if Path(name).suffix.lower() in Image.registered_extensions() else name
+
+
+def _open_task(kind: TaskKind, wanted: Wanted) -> Task:
+    if wanted.model is not None:
+        if not wanted.model.startswith(("torchvision/", "scenes/")):
+            console.hush_transformers()
+        return load(
+            wanted.model,
+            arch=wanted.arch,
+            revision=wanted.revision,
+            task=kind,
+            beams=wanted.beams,
+            length=wanted.length,
+            device=wanted.device,
+            dtype=wanted.precision(),
+        )
+    if wanted.arch is not None:
+        raise InputError(f"--arch {wanted.arch} goes with --model and the path of a state dict")
+    if wanted.revision is not None:
+        raise InputError(f"--revision {wanted.revision} goes with --model and a hub id")
+    return load(_BUNDLED[kind], beams=wanted.beams, device=wanted.device, dtype=wanted.precision())
+
+
+def _check(task: Task, wanted: Wanted) -> None:
+    """Refuse what no image could mend, before any image is opened."""
+    way(wanted.method)
+    if wanted.ranking not in RANKINGS:
+        raise InputError(f"ranking {wanted.ranking!r} was given; expected one of {', '.join(RANKINGS)}")
+    blank = Image.new("RGB", (64, 64))
+    wanted.without()
+    request = Request(
+        wanted.targets,
+        wanted.caption,
+        wanted.question,
+        wanted.top,
+        wanted.pairs(),
+        prompt=wanted.prompt,
+        measure=wanted.scored(),
+    )
+    prepared = task.prepare(blank, request)
+    if wanted.layer is not None:
+        check_layer(task, wanted.layer, prepared, request)
+    if task.kind == "captioning":  # the words of a contrast have to be words that the model knows
+        for word in (one for pair in wanted.pairs() for one in pair):
+            task.prepare(blank, Request(caption=word))
+
+
+def _explain_one(task: Task, source: str, wanted: Wanted, names: NeuronNames | None) -> Explanation:
+    image, name = open_image(source)
+    again = isinstance(way(wanted.method), Procedure)
+    with console.bar("explaining") if again else nullcontext() as progress:
+        explanation = explain(
+            task,
+            image,
+            targets=wanted.targets,
+            caption=wanted.caption,
+            question=wanted.question,
+            contrast=wanted.pairs(),
+            top_k=wanted.top,
+            method=wanted.method,
+            layer=wanted.layer,
+            ranking=wanted.ranking,
+            names=names,
+            prompt=wanted.prompt,
+            measure=wanted.scored(),
+            gain=wanted.without(),
+            progress=progress,
+            name=name,
+        )
+    if wanted.verify:
+        with console.bar("verifying") as progress:
+            explanation = explanation.verify(task, image, prompt=wanted.prompt, progress=progress)
+    if names is not None and explanation.neurons is None:
+        raise LayerError(
+            f"the names are of layer {names.layer!r}, and layer {explanation.layer!r} is explained; give --layer {names.layer}"
+        )
+    return explanation

@@ -1,0 +1,272 @@
+"""What ``vlcam neurons`` does: list, name, report and evaluate. Imported when a command runs, never before."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, cast, final
+
+from vlcam._version import __version__
+from vlcam.cli import console, printing
+from vlcam.cli.document import SCHEMA
+from vlcam.contracts import InputError, Request, Task
+from vlcam.files import check_folder, dumps, finite, make_folder, staged, write_text
+from vlcam.neurons.name_layer import Named, name_and_keep, settled
+from vlcam.neurons.names.json_files import names_in
+from vlcam.neurons.names.names import NeuronNames, read_names
+from vlcam.neurons.probes.open_probe import open_probe
+from vlcam.neurons.probes.probe import Probe, WordProbe
+from vlcam.neurons.probes.scenes import MASK_SIZE, SceneProbe
+from vlcam.neurons.report.cards import collect
+from vlcam.neurons.report.effects import effects
+from vlcam.neurons.report.report import write_report
+from vlcam.neurons.scoring.settings import Progress, Settings
+from vlcam.neurons.thesaurus.synonyms import Thesaurus
+from vlcam.scenes.models.zoo import WHICH
+from vlcam.tasks import bundled
+from vlcam.tasks.load import load
+
+_QUESTION = "what is in the picture?"
+_SCENES_QUESTION = "what colour is the star"
+_STEPS = {
+    "looking": "running the model",
+    "labels": "reading the labels",
+    "chance": "testing against chance",
+    "formulas": "trying formulas",
+    "cards": "drawing the cards",
+}
+
+
+@final
+@dataclass(frozen=True)
+class Wanted:
+    """The options of ``vlcam neurons name`` and ``report``; those of the model are those of :func:`vlcam.load`."""
+
+    model: str
+    probe: str
+    arch: str | None = None
+    revision: str | None = None
+    device: str | None = None
+    task: str | None = None
+    layer: str | None = None
+    question: str | None = None
+    labels: Path | None = None
+    concepts: Path | None = None
+    words: Path | None = None
+    encoder: str | None = None
+    split: str | None = None
+    n: int | None = None
+    scorer: str | None = None
+    quantile: float = 0.01
+    min_score: float | None = None
+    permutations: int = 200
+    bootstrap: int = 100
+    length: int = 1
+    seed: int = 0
+    mask_size: int | None = None
+    hypernyms: bool = False
+    wordnet: bool = False
+    batch: int = 16
+    cache: Path | None = None
+
+
+def wanted_of(options: Mapping[str, Any]) -> Wanted:
+    """The options among those of a command."""
+    return Wanted(**{one.name: options[one.name] for one in fields(Wanted)})
+
+
+def run_list(model: str, *, names: Path | None, unit: int | None, concept: str | None, as_json: bool) -> None:
+    """List the names of a bundled model's channels, or those in a file; or explain one unit."""
+    found = _names_of(model) if names is None else read_names(names_in(names))
+    chosen = found.units
+    if unit is not None:
+        if not 0 <= unit < len(found.units):
+            raise InputError(f"unit {unit} was given; {found.model} has units 0 to {len(found.units) - 1}")
+        chosen = (found.units[unit],)
+    if concept is not None:
+        chosen = tuple(one for one in chosen if one.name == concept)
+        if not chosen:
+            who = "no unit is" if unit is None else f"unit {unit} is not"
+            raise InputError(f"{who} named {concept!r}; names in use: {', '.join(found.concepts) or 'none'}")
+    if as_json:
+        about = {"model": found.model, "layer": found.layer, "weights_sha256": found.weights_sha256}
+        head = {"schema": SCHEMA, "vlcam": __version__, **about, "probe": dict(found.probe), "coverage": found.coverage}
+        console.data(dumps({**head, "units": [asdict(one) for one in chosen]}))
+    elif unit is not None:
+        printing.show_unit(found, chosen[0])
+    else:
+        printing.show_names(found, chosen)
+
+
+def run_name(wanted: Wanted, out: Path) -> None:
+    """Name the units and write ``names.json`` and ``names.csv``."""
+    check_folder(out)
+    task, probe = _opened(wanted)
+    named = _named(task, probe, wanted)
+    with staged(out) as folder:
+        write_text(folder / "names.json", named.names.to_json() + "\n")
+        write_text(folder / "names.csv", named.names.to_csv())
+    _tell(named.names)
+    console.say(f"Wrote {out / 'names.json'} and {out / 'names.csv'}")
+
+
+def run_report(wanted: Wanted, out: Path, *, given: Path | None, exemplars: int, photos: int) -> None:
+    """Name the units (or take the names that were given) and write the report with its files."""
+    check_folder(out)
+    known = None if given is None else read_names(names_in(given))
+    task, probe = _opened(wanted)
+    named = _named(task, probe, wanted, known)
+    with _bar() as progress:
+        cards = collect(
+            named.names,
+            named.activations,
+            probe,
+            exemplars=exemplars,
+            seed=wanted.seed,
+            joined=named.joined,
+            progress=lambda done, total: progress("cards", done, total),
+        )
+    helped = None
+    if photos:
+        helped = effects(task, probe, photos=photos, layer=named.names.layer, request=_request(task, wanted))
+    make_folder(out)
+    paths = write_report(out, named.names, cards, effects=helped)
+    _tell(named.names)
+    console.say(f"Wrote {', '.join(map(str, paths))}")
+
+
+def run_evaluate(*, n: int, seed: int, folder: Path | None, as_json: bool, card_folder: Path | None) -> None:
+    """Measure on the bundled world whether names and texts are true; print the tables, and add them to a model card."""
+    from vlcam.benchmark import planted
+    from vlcam.benchmark import texts as naming_bench
+
+    if card_folder is not None:
+        check_folder(card_folder)
+        before, plan = (_read_json(card_folder / name) for name in ("card.json", "plan.json"))
+    with console.bar("measuring the texts") as advance:
+        measured = naming_bench.evaluate(n=n, seed=seed, folder=folder, progress=advance)
+    measured["planted"] = planted.evaluate(seed=seed)
+    if as_json:
+        console.data(dumps(measured))
+    else:
+        printing.show_texts(measured)
+        console.table(["planted units", "units", "right", "instead"], planted.rows(measured["planted"]))
+    if card_folder is not None:
+        from vlcam.benchmark.card import TEXTS, card
+
+        write_text(card_folder / TEXTS, json.dumps(finite(measured), indent=1, allow_nan=False) + "\n")
+        write_text(card_folder / "MODEL_CARD.md", card(before, plan, measured))
+        console.say(f"Wrote {card_folder / TEXTS} and {card_folder / 'MODEL_CARD.md'}")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{str(path)!r} can't be read ({error}); --card takes the folder of a card: vlcam scenes evaluate --card makes one"
+        ) from error
+    return cast(dict[str, Any], found)
+
+
+def _names_of(model: str) -> NeuronNames:
+    which = next((one for one in WHICH if model in (one, f"scenes/{one}")), None)
+    if which is None:
+        raise InputError(
+            f"model {model!r} was given; expected one of {', '.join(WHICH)}, or --names with a file of names; "
+            "units of other models are named by: vlcam neurons name"
+        )
+    found = bundled.names(which)
+    if found is None:
+        raise InputError(f"the package holds no neuron names for the {which}; make them with: vlcam scenes name")
+    return found
+
+
+def _opened(wanted: Wanted) -> tuple[Task, Probe | WordProbe]:
+    """The probe, which is quick to check, and then the model."""
+    probe = open_probe(
+        wanted.probe,
+        words=wanted.words,
+        encoder=wanted.encoder,
+        names=wanted.concepts,
+        labels=wanted.labels,
+        split=wanted.split,
+        n=wanted.n,
+        scenes=SceneProbe,
+    )
+    _settings(wanted, probe)
+    name = f"scenes/{wanted.model}" if wanted.model in WHICH else wanted.model
+    if not name.startswith(("torchvision/", "scenes/")):
+        console.hush_transformers()
+    if wanted.task not in (None, "classification", "captioning", "vqa"):
+        raise InputError(f"--task {wanted.task!r} was given; expected classification, captioning or vqa")
+    kind = cast(Literal["classification", "captioning", "vqa"] | None, wanted.task)
+    task = load(name, arch=wanted.arch, revision=wanted.revision, device=wanted.device, task=kind)
+    return task, probe
+
+
+def _settings(wanted: Wanted, probe: Probe | WordProbe) -> Settings:
+    return Settings(
+        settled(probe, wanted.scorer),
+        wanted.quantile,
+        wanted.min_score,
+        wanted.permutations,
+        bootstrap=wanted.bootstrap,
+        length=wanted.length,
+        seed=wanted.seed,
+    )
+
+
+def _request(task: Task, wanted: Wanted) -> Request:
+    """What the model is asked while it looks: a question if it must have one."""
+    if task.kind != "vqa":
+        if wanted.question is not None:
+            raise InputError(f"--question {wanted.question!r} was given, but {task.name} answers no questions")
+        return Request()
+    usual = _SCENES_QUESTION if task.name.startswith("scenes-") else _QUESTION
+    return Request(question=usual if wanted.question is None else wanted.question)
+
+
+def _named(task: Task, probe: Probe | WordProbe, wanted: Wanted, known: NeuronNames | None = None) -> Named:
+    """The names with the activations they come from."""
+    request = _request(task, wanted)
+    grid = MASK_SIZE if isinstance(probe, SceneProbe) and wanted.mask_size is None else wanted.mask_size
+    with _bar() as progress:
+        return name_and_keep(
+            task,
+            wanted.layer if known is None or wanted.layer is not None else known.layer,
+            probe,
+            settings=_settings(wanted, probe),
+            request=request,
+            mask_size=grid,
+            thesaurus=Thesaurus.with_wordnet() if wanted.wordnet else None,
+            hypernyms=wanted.hypernyms,
+            batch_size=wanted.batch,
+            cache=wanted.cache,
+            known=known,
+            progress=progress,
+        )
+
+
+def _tell(names: NeuronNames) -> None:
+    """How many units have names, the most used names, and what limits them."""
+    named = [unit for unit in names.units if unit.state == "named"]
+    flagged = sum(bool(unit.flags) for unit in named)
+    console.say(
+        f"{names.model}, layer {names.layer}: {len(named)} of {len(names)} units named with {len(names.concepts)} different names"
+        + (f", {flagged} of them with a warning" if flagged else "")
+    )
+    for note in names.probe.get("notes", ()):
+        console.say(f"Note: {note}")
+
+
+@contextmanager
+def _bar() -> Iterator[Progress]:
+    """A progress bar that says which step is running."""
+    with console.steps() as advance:
+
+        def tell(what: str, done: int, total: int) -> None:
+            advance(_STEPS.get(what, what), done, total)
+
+        yield tell

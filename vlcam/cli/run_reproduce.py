@@ -1,0 +1,107 @@
+"""What ``vlcam reproduce`` does. Imported when the command runs, never before."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from vlcam.cli import console
+from vlcam.contracts import InputError, VlcamError
+from vlcam.experiments.results.result import Result, cells, load, markdown, markdown_table, overview, to_json
+from vlcam.experiments.running import EXPERIMENTS, Ran, chosen, run_one
+from vlcam.experiments.setting import Setting
+from vlcam.files import check_folder, dumps, make_folder, write_text
+from vlcam.methods import way
+
+TABLE = "results.md"
+
+
+def run_reproduce(wanted: Sequence[str], setting: Setting, *, as_json: bool) -> int:
+    """Run the experiments, print each as soon as it is done, and write what was found.
+
+    Returns the exit code: 1 if an experiment could not run. With several wanted, one that doesn't suit the data is named and passed over;
+    if none could run, that is an error.
+    """
+    experiments = chosen(wanted)
+    if setting.data is not None and not setting.data.exists():
+        raise InputError(f"there is nothing at {str(setting.data)!r}; give the folder of a data set with --data")
+    if setting.out is not None:
+        check_folder(setting.out)
+        make_folder(setting.out)
+    done: list[Ran] = []
+    for experiment in experiments:
+        with console.bar(f"{experiment.number}. {experiment.title}") as progress:
+            try:
+                ran = Ran(experiment, run_one(experiment, setting.reporting(progress)))
+            except VlcamError as error:
+                if len(experiments) == 1:
+                    raise
+                ran = Ran(experiment, why=str(error))
+        done.append(ran)
+        if not as_json:
+            _show(ran)
+    results = [ran.result for ran in done if ran.result is not None]
+    if not results:
+        raise InputError(f"none of the {len(done)} experiments could run: {done[0].why}")
+    if not as_json and len(results) > 1:
+        head, *body = overview(results)
+        console.table(head, body, texts=3)
+    if setting.out is not None:
+        write_text(setting.out / TABLE, document(all_in(setting.out)))
+        console.say(f"Wrote {setting.out / TABLE}, and for each experiment a JSON file and a chart")
+    if as_json:
+        failed = [
+            {"number": ran.experiment.number, "key": ran.experiment.key, "why": ran.why} for ran in done if ran.why
+        ]
+        console.data(dumps({"results": [to_json(one) for one in results], "not run": failed}))
+    return 1 if len(results) < len(done) else 0
+
+
+def all_in(folder: Path) -> list[Result]:
+    """Every result in a folder, of this run and of earlier ones, by number. Raises InputError for a file that is none."""
+    files = (folder / f"{one.number:02d}-{one.key}.json" for one in EXPERIMENTS)
+    return [load(file) for file in files if file.is_file()]
+
+
+def document(results: Sequence[Result]) -> str:
+    """All results as Markdown: the overview, then each experiment."""
+    return "\n".join([markdown_table(overview(results), texts=3), "", *map(markdown, results)])
+
+
+def _show(ran: Ran) -> None:
+    result = ran.result
+    console.heading(f"{ran.experiment.number}. {ran.experiment.title}")
+    if result is None:
+        console.paragraph(f"Not run: {ran.why}", indent=2)
+        console.line()
+        return
+    console.paragraph(result.question, indent=2)
+    better = f" {result.better.capitalize()} is better." if result.better else ""
+    console.paragraph(f"{result.protocol} Data: {result.world}. Model: {result.model}.{better}", indent=2)
+    head, *body = cells(result)
+    console.table(head, body)
+    for note in result.notes:
+        console.paragraph(note, indent=2)
+    for source in result.sources:
+        console.paragraph(f"Paper: {source}.", indent=2)
+    console.paragraph(f"{result.seconds:.0f} s", indent=2)
+    console.line()
+
+
+def setting_of(
+    data: Path | None,
+    model: str | None,
+    arch: str | None,
+    rival: str | None,
+    methods: Sequence[str],
+    out: Path | None,
+    *,
+    quick: bool,
+    most: int | None,
+    seed: int,
+) -> Setting:
+    """The options of the command as a setting. Raises InputError for methods that don't exist."""
+    if arch is not None and model is None:
+        raise InputError(f"--arch {arch} goes with --model and the path of a state dict")
+    names = tuple(dict.fromkeys(way(one).name for one in methods))
+    return Setting(
+        data=data, model=model, arch=arch, rival=rival, methods=names, quick=quick, most=most, seed=seed, out=out
+    )

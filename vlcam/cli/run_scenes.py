@@ -1,0 +1,125 @@
+"""What ``vlcam scenes`` does: export, train, name and measure the bundled world. Imported when a command runs, never before."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from vlcam.cli import console, printing
+from vlcam.contracts import InputError
+from vlcam.files import check_folder, dumps, finite, make_folder, write_text
+from vlcam.scenes.models.zoo import WHICH, weights_folder
+
+
+def run_export(folder: Path, split: str, n: int, size: int) -> None:
+    """Write a data set."""
+    from vlcam.scenes.export import export
+
+    with console.bar("drawing") as advance:
+        export(folder, split, n, size=size, progress=advance)
+    console.say(f"Wrote {n} scenes of the {split} split to {folder}")
+
+
+def run_train(
+    folder: Path,
+    *,
+    scenes: int,
+    steps: int,
+    head_steps: int,
+    caption_steps: int,
+    seed: int,
+    resume: bool,
+    device: str | None,
+) -> None:
+    """Train, with a progress bar."""
+    from vlcam.scenes.models.train import Plan, train
+
+    check_folder(folder)
+    _check_device(device)
+    with console.training() as report:
+        plan = Plan(scenes=scenes, steps=steps, head_steps=head_steps, caption_steps=caption_steps, seed=seed)
+        train(folder, plan, resume=resume, device=device, report=report)
+    console.say(f"Wrote the weights to {folder}; metrics are in {folder / 'train.jsonl'}")
+
+
+def run_name(folder: Path | None, out: Path | None, *, n: int, seed: int) -> None:
+    """Dissect the bundled models and write the names."""
+    from vlcam.benchmark.name_units import name_features
+
+    place = out or folder or weights_folder()
+    check_folder(place)
+    found = []
+    for which in WHICH:
+        with console.bar(f"naming the {which}'s units") as advance:
+            found.append(name_features(which, folder=folder, n=n, seed=seed, progress=advance))
+    make_folder(place)
+    for which, names in zip(WHICH, found, strict=True):
+        path = place / f"{which}-neurons.json"
+        write_text(path, names.to_json() + "\n")
+        console.say(f"{which}: {names.coverage:.0%} of {len(names.units)} units named; wrote {path}")
+
+
+def run_evaluate(
+    folder: Path | None,
+    *,
+    n: int,
+    grounded: int,
+    gain: int,
+    method: str,
+    card_folder: Path | None,
+    as_json: bool,
+) -> None:
+    """Measure quality, grounding and visual gain; write the model card and its numbers if a folder is given for them."""
+    from vlcam.benchmark.card import TEXTS, card
+    from vlcam.benchmark.gains import gains
+    from vlcam.benchmark.measure import measure
+    from vlcam.methods import method as find_method
+    from vlcam.scenes.models.zoo import load
+    from vlcam.tasks import bundled
+
+    find_method(method)
+    plan = None
+    if card_folder is not None:
+        check_folder(card_folder)
+        plan = _plan(weights_folder() if folder is None else folder)
+    with console.bar("measuring") as advance:
+        measured = measure(folder, n=n, grounded=grounded, method=method, progress=advance)
+    if gain:
+        with console.bar("measuring the gain") as advance:
+            captioner = bundled.captioner(load("captioner", folder))
+            measured = {**measured, "gain": gains(captioner, n=gain, progress=advance)}
+    if as_json:
+        console.data(dumps(measured))
+    else:
+        printing.show_measured(measured)
+    if card_folder is not None and plan is not None:
+        make_folder(card_folder)
+        write_text(card_folder / "card.json", json.dumps(finite(measured), indent=1, allow_nan=False) + "\n")
+        texts = card_folder / TEXTS
+        known = json.loads(texts.read_text("utf-8")) if texts.is_file() else None
+        write_text(card_folder / "MODEL_CARD.md", card(measured, plan, known))
+        console.say(f"Wrote {card_folder / 'MODEL_CARD.md'} and {card_folder / 'card.json'}")
+
+
+def _plan(folder: Path) -> dict[str, Any]:
+    try:
+        found = json.loads((folder / "plan.json").read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"no plan.json of a training run in {folder}; the card can't say how the models were trained"
+        ) from error
+    if not isinstance(found, dict):
+        raise InputError(f"{folder / 'plan.json'} holds no settings; expected what vlcam scenes train wrote there")
+    return found
+
+
+def _check_device(name: str | None) -> None:
+    import torch
+
+    if name is None:
+        return
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise InputError(
+            f"device {name!r} was given, which this machine doesn't have; expected cpu, or cuda with a GPU"
+        ) from error

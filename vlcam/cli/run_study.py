@@ -1,0 +1,221 @@
+"""What ``vlcam study`` does. Imported when a command runs, never before."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final, final
+
+import torch
+from torch import nn
+
+from vlcam.cli import console
+from vlcam.contracts import InputError, Request, Task
+from vlcam.engine.weights import weakened
+from vlcam.files import check_folder, dumps, finite, staged, write_text
+from vlcam.image.photo import open_photo
+from vlcam.scenes.record import PIXELS
+from vlcam.study.page import page
+from vlcam.study.pictures import photos, scenes
+from vlcam.study.plan import KINDS, RATINGS, Part, discrimination, key, trust
+from vlcam.study.score import Scores, document, read_answers, read_key, score
+from vlcam.tasks import bundled
+from vlcam.tasks.bundled import PAIR_LABELS
+from vlcam.tasks.load import load
+
+KEY: Final = "key.json"
+_TRIED: Final = 96
+_TITLES: Final = {
+    "discrimination": "Class discrimination: share of right answers (chance 50 %)",
+    "trust": "Trust: mean from -2 to 2 towards the stronger model (no difference: 0)",
+}
+
+
+@final
+@dataclass(frozen=True)
+class Wanted:
+    """The options of ``vlcam study make``. Without ``model`` the bundled classifier, without ``data`` generated pictures."""
+
+    part: str = "both"
+    methods: tuple[str, ...] | None = None
+    n: int = 90
+    model: str | None = None
+    against: str | None = None
+    data: Path | None = None
+    split: str = "val"
+    arch: str | None = None
+    revision: str | None = None
+    device: str | None = None
+    note: str = ""
+    whole: bool = False
+    seed: int = 0
+
+    def kinds(self) -> tuple[str, ...]:
+        """Which studies; InputError for options that don't fit together."""
+        if self.part not in (*KINDS, "both"):
+            raise InputError(f"--part {self.part!r} was given; expected discrimination, trust or both")
+        if self.model is None and self.data is not None:
+            raise InputError("--data was given without --model; the bundled classifier knows generated pictures only")
+        if self.model is not None and self.data is None and self.model != "scenes/classifier":
+            raise InputError(
+                f"--model {self.model} was given without --data; give photos with categories that it knows"
+            )
+        if self.model is None and (self.arch is not None or self.revision is not None):
+            raise InputError("--arch and --revision go with --model")
+        kinds: tuple[str, ...] = KINDS if self.part == "both" else (self.part,)
+        if "trust" in kinds and self.against is None and self.model not in (None, "scenes/classifier"):
+            raise InputError("trust compares two models: give the weaker one with --against, or --part discrimination")
+        return kinds
+
+
+def run_make(wanted: Wanted, out: Path) -> tuple[Part, ...]:
+    """Make the studies and write a page for each and the key: all of it or nothing. A key that is there is never overwritten."""
+    kinds = wanted.kinds()
+    check_folder(out)
+    if (out / KEY).exists():
+        raise InputError(
+            f"{str(out / KEY)!r} is the key of another study, without which its answers are lost; give another folder"
+        )
+    task = _open(wanted, wanted.model)
+    options: dict[str, Any] = {
+        "methods": wanted.methods,
+        "n": wanted.n,
+        "seed": wanted.seed,
+        "rotate": not wanted.whole,
+    }
+    parts = []
+    if "discrimination" in kinds:
+        with console.bar("class discrimination") as advance:
+            parts.append(discrimination(task, _pictures(wanted), **options, progress=advance))
+    if "trust" in kinds:
+        weaker, facts = _weaker(wanted, task)
+        with console.bar("trust") as advance:
+            parts.append(trust(task, weaker, _pictures(wanted), **options, facts=facts, progress=advance))
+    pages = {f"{part.kind}.html": page(part, note=wanted.note) for part in parts}
+    with staged(out) as folder:
+        for name, text in pages.items():
+            write_text(folder / name, text)
+        write_text(folder / KEY, json.dumps(finite(key(parts)), indent=1, allow_nan=False) + "\n")
+    for part in parts:
+        _say(part, wanted, out)
+    console.say(
+        f"Wrote {out / KEY}: keep it to yourself. Score the answers with: vlcam study score {out / KEY} ANSWERS.csv ..."
+    )
+    return tuple(parts)
+
+
+def run_score(
+    path: Path, answers: Sequence[Path], *, partial: bool, draws: int, seed: int, out: Path | None, as_json: bool
+) -> None:
+    """Score the answers, print the table and write the JSON."""
+    if out is not None:
+        check_folder(out.parent)
+        if out.is_dir():
+            raise InputError(f"--out {str(out)!r} is a folder; give the name of a JSON file")
+    known = read_key(path)
+    ratings = [one for file in answers for one in read_answers(file, known)]
+    found = score(known, ratings, draws=draws, seed=seed, partial=partial)
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_text(out, json.dumps(finite(document(found)), indent=1, allow_nan=False) + "\n")
+        console.say(f"Wrote {out}")
+    if as_json:
+        console.data(dumps(document(found)))
+        return
+    for one in found:
+        _show(one)
+
+
+def _open(wanted: Wanted, name: str | None) -> Task:
+    if name is None:
+        return load("scenes/classifier", device=wanted.device)
+    arch = wanted.arch if name.endswith((".pt", ".pth", ".bin", ".safetensors")) else None
+    return load(name, arch=arch, revision=wanted.revision if arch is None else None, device=wanted.device)
+
+
+def _pictures(wanted: Wanted) -> Any:
+    return scenes() if wanted.data is None else photos(wanted.data, split=wanted.split, seed=wanted.seed)
+
+
+def _weaker(wanted: Wanted, task: Task) -> tuple[Task, dict[str, Any]]:
+    """The weaker model and how it came about: the one asked for, or the bundled classifier with noise on its weights.
+
+    Its accuracy is measured on validation scenes, which are never shown to raters.
+    """
+    if wanted.against is not None:
+        return _open(wanted, wanted.against), {}
+    seen = list(islice(scenes("val", side=PIXELS), _TRIED))
+    inputs = torch.cat([task.prepare(open_photo(one.image)[0], Request()).inputs for one in seen])
+
+    def accuracy(model: nn.Module) -> float:
+        with torch.inference_mode():
+            tops = model.eval()(inputs).argmax(1).tolist()
+        return sum(PAIR_LABELS[top] in one.categories for top, one in zip(tops, seen, strict=True)) / len(seen)
+
+    with console.bar("weakening the bundled classifier"):
+        model, facts = weakened(task.model, accuracy, seed=wanted.seed)
+    return bundled.classifier(model), {"weakened": facts}
+
+
+def _say(part: Part, wanted: Wanted, out: Path) -> None:
+    """What was written, and how many raters it takes for as many ratings as in the paper."""
+    raters = RATINGS * part.booklets
+    found = part.facts["pictures"]
+    fewer = f" ({wanted.n} pictures were asked for, and {found} found to be of use)" if found < wanted.n else ""
+    ids = f"r1 to r{raters}" if part.booklets > 1 else f"{raters} different ones"
+    console.say(
+        f"Wrote {out / part.kind}.html: {len(part.items)} items{fewer}, dealt into {part.booklets} booklet"
+        f"{'s' if part.booklets > 1 else ''}; {raters} raters (give them the ids {ids}) make {RATINGS} ratings of each, as in the paper"
+    )
+    if part.kind == "trust" and part.facts["stronger"]["right"] <= part.facts["weaker"]["right"]:
+        console.say(
+            f"Note: {part.facts['weaker']['model']}, given as the weaker model, was right on {part.facts['weaker']['right']:.0%} of the "
+            f"pictures looked at and the other on {part.facts['stronger']['right']:.0%}; should they be swapped?"
+        )
+
+
+def _show(found: Scores) -> None:
+    console.heading(_TITLES[found.kind])
+    share = found.kind == "discrimination"
+
+    def number(value: float | None) -> str:
+        return "-" if value is None else f"{100 * value:.2f} %" if share else f"{value:+.2f}"
+
+    def interval(low: float | None, high: float | None) -> str:
+        return "-" if low is None or high is None else f"{number(low)} to {number(high)}"
+
+    console.table(
+        ["method", "ours", "95 % interval", "paper", "pictures", "ratings"],
+        [
+            [
+                one.method,
+                number(one.value),
+                interval(one.low, one.high),
+                number(one.paper),
+                str(one.pictures),
+                str(one.ratings),
+            ]
+            for one in found.methods
+        ],
+    )
+    if found.differences:
+        console.table(
+            ["difference", "ours", "95 % interval"],
+            [[f"{one.one} - {one.other}", number(one.value), interval(one.low, one.high)] for one in found.differences],
+        )
+    alpha = (
+        "not defined (no item has two raters, or all answers are the same)"
+        if found.agreement is None
+        else f"{found.agreement:.3f}"
+    )
+    console.line(
+        [(f"Krippendorff's alpha of {len(found.answered)} rater{'s' if len(found.answered) != 1 else ''}: {alpha}", "")]
+    )
+    short = [f"{rater} {have} of {of}" for rater, (have, of) in found.answered.items() if have < of]
+    if short:
+        console.line([(f"Incomplete: {', '.join(short)}", "")])
+    console.line(
+        [("Paper: VGG-16 and AlexNet on VOC 2007 (Selvaraju et al., arXiv 1610.02391, sections 5.1 and 5.2).", "")]
+    )
+    console.line()

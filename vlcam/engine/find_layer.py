@@ -1,0 +1,147 @@
+"""Where to explain a model nobody described: a layer proposed by tracing, checked by its gradient."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+
+from vlcam.contracts import LayerError, Layout
+from vlcam.engine.layers import Grid
+from vlcam.engine.modules import first_tensor, named_modules, rebuilt, tensors_in
+from vlcam.engine.restore import restored
+
+MOST_PREFIX = 16
+"""How many class, distillation and register tokens may stand before the patches."""
+LEAST_SHARE = 0.01
+"""A layer is dead for explaining if less of its gradient than this lies on the patches."""
+
+# What these return is a part of a layer's work, or no new evidence.
+_PARTS = (
+    nn.Linear, nn.Dropout, nn.Identity, nn.Softmax, nn.Flatten, nn.Unflatten, nn.Embedding,
+    nn.modules.pooling._AvgPoolNd, nn.modules.pooling._MaxPoolNd,
+    nn.modules.pooling._AdaptiveAvgPoolNd, nn.modules.pooling._AdaptiveMaxPoolNd,
+)  # fmt: skip
+
+
+@final
+@dataclass(frozen=True)
+class Proposal:
+    """A layer found by tracing: its name, how it lies on the input, and the share of its gradient that lies on the patches."""
+
+    layer: str
+    layout: Layout
+    share: float
+
+
+@dataclass(eq=False)
+class _Seen:
+    name: str
+    call: int
+    output: Tensor
+    returned: Tensor
+
+
+def propose(
+    model: nn.Module, run: Callable[[], Tensor], input_size: tuple[int, int], *, within: str = ""
+) -> list[Proposal]:
+    """Layers whose outputs lie on the input as a grid and that the score depends on, best first: the last one to run.
+
+    Args:
+        model: any module; it is left as it was.
+        run: runs the model on a picture and returns one differentiable scalar, such as the highest logit.
+        input_size: ``(width, height)`` of that picture; a grid must have its proportions.
+        within: the dotted name of the vision tower, if only its layers may be chosen.
+
+    Raises:
+        LayerError: there is no such layer.
+    """
+    seen: list[_Seen] = []
+    runs: dict[str, int] = {}
+
+    def hook_for(name: str, module: nn.Module) -> Callable[[nn.Module, Any, Any], Any]:
+        def hook(module: nn.Module, inputs: Any, output: Any) -> Any:
+            runs[name] = runs.get(name, -1) + 1
+            found = first_tensor(output)
+            if found is None:
+                return None
+            if seen and seen[-1].returned is found:  # what an outer module passes on
+                if name and not isinstance(module, _PARTS) and len(list(tensors_in(output))) == 1:
+                    seen[-1].name, seen[-1].call = name, runs[name]
+                return None
+            if isinstance(module, _PARTS) or not name.startswith(within) or layout_of(found, input_size) is None:
+                return None
+            kept = found if found.requires_grad else found.detach().clone().requires_grad_()
+            returned = kept.clone()  # the model may overwrite this one
+            seen.append(_Seen(name, runs[name], kept, returned))
+            return rebuilt(output, found, returned)
+
+        return hook
+
+    with restored(model) as stack:
+        for name, module in named_modules(model).items():
+            if name:
+                stack.callback(module.register_forward_hook(hook_for(name, module)).remove)
+        with torch.enable_grad():
+            score = run()
+        once = [one for one in seen if runs[one.name] == 0]
+        if not once or not score.requires_grad:
+            raise LayerError(_nothing(model, input_size, within))
+        slopes = torch.autograd.grad(score.sum(), [one.output for one in once], allow_unused=True)
+    found = []
+    for one, slope in zip(reversed(once), reversed(slopes), strict=True):
+        layout = layout_of(one.output, input_size)
+        if slope is None or layout is None:
+            continue
+        share = _share(slope, layout)
+        if share >= LEAST_SHARE:
+            found.append(Proposal(one.name, layout, share))
+    if not found:
+        raise LayerError(_nothing(model, input_size, within))
+    return found
+
+
+def _nothing(model: nn.Module, input_size: tuple[int, int], within: str) -> str:
+    width, height = input_size
+    return (
+        f"no layer of {type(model).__name__}{f' ({within})' if within else ''} was found whose output lies as a grid over the "
+        f"{width} x {height} input and leads to the score; name one, and say how its output is laid out"
+    )
+
+
+def _share(slope: Tensor, layout: Layout) -> float:
+    size = slope.abs()
+    total = float(size.sum())
+    return float(layout.to_maps(size).sum()) / total if total > 0 else 0.0
+
+
+def layout_of(output: Tensor, input_size: tuple[int, int]) -> Grid | None:
+    """How a layer's output lies on an input of ``(width, height)``, if its shape tells.
+
+    That is the case for maps with channels first or last, and for tokens in row-major order after a few others, if the grid has
+    the input's proportions. None if the shape fits nothing of that.
+    """
+    width, height = input_size
+    shape = tuple(output.shape)
+    if shape[:1] != (1,):
+        return None
+    if len(shape) == 4:
+        if _fits(shape[2], shape[3], width, height):
+            return Grid("BCHW")
+        return Grid("BHWC") if _fits(shape[1], shape[2], width, height) else None
+    if len(shape) != 3:
+        return None
+    for prefix in range(min(MOST_PREFIX + 1, shape[1] - 3)):
+        count = shape[1] - prefix
+        rows = round((count * height / width) ** 0.5)
+        if rows > 1 and count % rows == 0 and _fits(rows, count // rows, width, height):
+            return Grid("BNC", rows=rows, columns=count // rows, prefix=prefix)
+    return None
+
+
+def _fits(rows: int, columns: int, width: int, height: int) -> bool:
+    """Whether cells of that grid are square to within one row or column, and several pixels wide."""
+    if rows < 2 or columns < 2 or rows > height or columns > width:
+        return False
+    return abs(rows - columns * height / width) < 1 or abs(columns - rows * width / height) < 1

@@ -1,0 +1,141 @@
+"""Modules by name, and the tensors inside what they return."""
+
+import copy
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from difflib import get_close_matches
+from typing import Any
+
+from torch import Tensor, nn
+
+from vlcam.contracts import LayerError
+
+_PREFIXES = ("_orig_mod.", "module.")
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The model inside ``torch.compile``, ``DataParallel`` and ``DistributedDataParallel``; else the model itself."""
+    while is_wrapper(model):
+        model = next(model.children())
+    return model
+
+
+def is_wrapper(module: nn.Module) -> bool:
+    """Whether the module only passes its inputs on to the one model inside it."""
+    return type(module).__name__ in ("OptimizedModule", "DataParallel", "DistributedDataParallel")
+
+
+def named_modules(model: nn.Module) -> dict[str, nn.Module]:
+    """Dotted name -> module, every module once, in the order of registration; wrappers are left out, also from the names.
+
+    >>> list(named_modules(nn.DataParallel(nn.Sequential(nn.ReLU()))))
+    ['', '0']
+    """
+    return dict(_walk(model, "", set()))
+
+
+def _walk(module: nn.Module, name: str, seen: set[int] | None) -> Iterator[tuple[str, nn.Module]]:
+    module = unwrapped(module)
+    if seen is not None:
+        if id(module) in seen:
+            return
+        seen.add(id(module))
+    yield name, module
+    for part, child in module.named_children() if seen is not None else module._modules.items():
+        if child is not None:
+            yield from _walk(child, f"{name}.{part}" if name else part, seen)
+
+
+def find_module(model: nn.Module, layer: str | nn.Module) -> tuple[str, nn.Module]:
+    """The layer's dotted name in the model, and the module; see :func:`vlcam.engine.layers.find`."""
+    if isinstance(layer, nn.Module):
+        for name, module in named_modules(model).items():
+            if module is layer or module is unwrapped(layer):
+                return name or type(module).__name__, module
+        raise LayerError(
+            f"the {type(layer).__name__} that was given as layer is no part of the model ({type(unwrapped(model)).__name__}); "
+            "give one of the model's own modules, or a dotted name"
+        )
+    every = dict(_walk(model, "", None))
+    wanted = layer
+    for prefix in _PREFIXES * 2:
+        if wanted not in every:
+            wanted = wanted.removeprefix(prefix)
+    wanted = (
+        wanted
+        if wanted in every
+        else ".".join(part for part in wanted.split(".") if part not in ("_orig_mod", "module"))
+    )
+    if wanted and wanted in every:
+        return wanted, every[wanted]
+    names = [name for name in every if name]
+    close = get_close_matches(layer, names, n=5, cutoff=0.4)
+    raise LayerError(
+        f"the model ({type(unwrapped(model)).__name__}) has no layer {layer!r}; "
+        + (f"the closest names are {', '.join(close)}" if close else f"its layers are {', '.join(names[:8])}, ...")
+    )
+
+
+def first_tensor(output: Any) -> Tensor | None:
+    """The floating-point tensor in a module's output that holds its features; None if there is none.
+
+    The first that has positions (maps or tokens), or else the first at all, from any nesting of tuples, lists, dicts and
+    dataclasses (such as the outputs of transformers).
+    """
+    found = [tensor for tensor in tensors_in(output) if tensor.is_floating_point()]
+    return next((tensor for tensor in found if has_positions(tensor)), found[0] if found else None)
+
+
+def tensors_in(value: Any) -> Iterator[Tensor]:
+    """All tensors in any nesting of tuples, lists, dicts and dataclasses."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (tuple, list)):
+        for item in value:
+            yield from tensors_in(item)
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from tensors_in(item)
+    elif is_dataclass(value) and not isinstance(value, type):
+        for field in fields(value):
+            yield from tensors_in(getattr(value, field.name, None))
+
+
+def has_positions(tensor: Tensor) -> bool:
+    """Whether the tensor has several places: ``(batch, channels, rows, columns)`` or ``(batch, tokens, channels)``."""
+    return (tensor.ndim == 3 and tensor.shape[1] > 1) or (tensor.ndim > 3 and tensor[0, 0].numel() > 1)
+
+
+def is_map(tensor: Tensor) -> bool:
+    """Whether the tensor looks like feature maps: ``(batch, channels, rows > 1, columns > 1)``."""
+    return tensor.ndim == 4 and tensor.shape[2] > 1 and tensor.shape[3] > 1
+
+
+def rebuilt(value: Any, old: Tensor, new: Tensor) -> Any:
+    """A copy of a module's output, of the same type, with ``new`` in the places of ``old``."""
+    if value is old:
+        return new
+    if not any(tensor is old for tensor in tensors_in(value)):
+        return value
+    if isinstance(value, tuple):
+        items = [rebuilt(item, old, new) for item in value]
+        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+    if isinstance(value, list):
+        return type(value)(rebuilt(item, old, new) for item in value)
+    twin = copy.copy(value)
+    if isinstance(value, dict):
+        for key, item in value.items():
+            twin[key] = rebuilt(item, old, new)
+    else:
+        for field in fields(value):
+            object.__setattr__(twin, field.name, rebuilt(getattr(value, field.name, None), old, new))
+    return twin
+
+
+def independent(model: nn.Module) -> bool:
+    """Whether the rows of a batch don't touch each other: not so in batch-norms that keep no statistics of their own."""
+    norms = nn.modules.batchnorm._NormBase, nn.modules.instancenorm._InstanceNorm
+    return not any(
+        isinstance(one, norms[0]) and not isinstance(one, norms[1]) and one.running_mean is None
+        for one in model.modules()
+    )

@@ -1,0 +1,114 @@
+"""A folder of photos with a JSON of boxes: ``some_photos/`` and ``some_photos.json`` beside it, for photos that were cut or resized.
+
+The JSON is a list of ``{"file": "a.jpg", "label": 282, "boxes": [[left, top, right, bottom], ...]}`` with boxes in pixels of the photos
+as they lie in the folder, pixel i covering ``[i, i + 1)``, and ``label`` the class's number. A list of class names,
+``some_photos_classes.json`` or ``imagenet_classes.json``, lies beside it; without one, classes are called by their numbers.
+"""
+
+import re
+from pathlib import Path
+from typing import Any, Final
+
+from vlcam.contracts import InputError
+from vlcam.experiments.data.layouts import Layout, Missing, as_annotated, files_of, load_json, opening_of
+from vlcam.experiments.data.samples import Has, Listed, Sample, Thing
+
+_EXPECTED: Final = 'a list of {"file": "a.jpg", "label": 282, "boxes": [[left, top, right, bottom]]}'
+_IMAGENET: Final = 1000
+
+
+def _open(root: Path, split: str | None, _needs: frozenset[Has]) -> Listed | Missing:
+    files = [file for file in _candidates(root, split) if _looks_right(file)]
+    if not files:
+        return Missing("no JSON list of files, labels and boxes")
+    path = files[0]
+    folder = path.with_suffix("")
+    if not folder.is_dir():
+        return Missing(f"{str(path)!r} lists boxes, but its folder of photos {str(folder)!r} isn't there", True)
+    records = load_json(path, _EXPECTED)
+    for record in records:
+        _check(record, path)
+    there = set(files_of(folder))
+    gone = [record["file"] for record in records if record["file"] not in there]
+    if gone:
+        raise InputError(
+            f"{len(gone)} of {len(records)} photos of {str(path)!r} are missing, such as {str(folder / gone[0])!r}"
+        )
+    labels = _labels(path, max(int(record["label"]) for record in records))
+
+    def at(number: int) -> Sample:
+        record = records[number]
+        image, size = as_annotated(folder / record["file"])
+        things = tuple(
+            Thing(labels[record["label"]], _box(box, size, record["file"], path), record["label"])
+            for box in record["boxes"]
+        )
+        return Sample(Path(record["file"]).stem, image, size, things)
+
+    return Listed(
+        path.stem,
+        f"the photos of {path.stem} with boxes",
+        labels,
+        frozenset({"boxes"}),
+        len(records),
+        at,
+        indexed=len(labels) == _IMAGENET,
+        facts={"kind": "photos with a JSON of boxes", "path": str(path), "photos": len(records)},
+    )
+
+
+def _candidates(root: Path, split: str | None) -> list[Path]:
+    if root.is_file():
+        return [root]
+    found = [root.parent / f"{root.name}.json"] + [root / name for name in files_of(root, ".json")]
+    return [file for file in found if file.is_file() and split in (None, file.stem)]
+
+
+def _looks_right(file: Path) -> bool:
+    start = opening_of(file)
+    return (
+        file.suffix.lower() == ".json"
+        and bool(re.match(r"\[\s*\{", start))
+        and '"boxes"' in start
+        and '"file"' in start
+    )
+
+
+def _check(record: Any, path: Path) -> None:
+    good = isinstance(record, dict) and isinstance(record.get("file"), str) and isinstance(record.get("boxes"), list)
+    number = record.get("label") if good else None
+    if not good or not isinstance(number, int) or isinstance(number, bool) or number < 0 or not record["boxes"]:
+        raise InputError(f"{str(path)!r} has the record {str(record)[:80]}; expected {_EXPECTED}")
+
+
+def _box(box: Any, size: tuple[int, int], file: str, path: Path) -> tuple[float, float, float, float]:
+    try:
+        left, top, right, bottom = (float(one) for one in box)
+    except (TypeError, ValueError):
+        left = top = right = bottom = float("nan")
+    if not (0 <= left < right <= size[0] and 0 <= top < bottom <= size[1]):
+        raise InputError(
+            f"{str(path)!r} has the box {str(box)[:60]} for {file}, which is empty or outside its {size[0]} x {size[1]} pixels"
+        )
+    return (left, top, right, bottom)
+
+
+def _labels(path: Path, last: int) -> tuple[str, ...]:
+    for name in (f"{path.stem}_classes.json", "imagenet_classes.json", "classes.json"):
+        if (file := path.parent / name).is_file():
+            names = load_json(file, "a list of class names")
+            if not isinstance(names, list) or not all(isinstance(one, str) for one in names) or len(names) <= last:
+                raise InputError(
+                    f"{str(file)!r} is no list of at least {last + 1} class names, which {str(path)!r} needs"
+                )
+            return tuple(names)
+    return tuple(f"class {number}" for number in range(last + 1))
+
+
+BOXES_JSON: Final = Layout(
+    "boxes-json",
+    "a folder of photos with a JSON of boxes",
+    "a folder of photos and beside it a JSON of the same name: " + _EXPECTED,
+    frozenset({"boxes"}),
+    _open,
+)

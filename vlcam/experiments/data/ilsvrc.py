@@ -1,0 +1,157 @@
+"""The validation set of ILSVRC 2012 with its boxes, for weakly supervised localisation (Russakovsky et al. 2015, arXiv 1409.0575).
+
+Known in three forms: as on Kaggle (``ILSVRC/Data/CLS-LOC/val``, ``ILSVRC/Annotations/CLS-LOC/val``, ``LOC_synset_mapping.txt``); the
+archives of image-net.org unpacked (photos and boxes in folders ``val``, or both in one; names of synsets beside them); and photos in
+one folder a synset. A photo has all the boxes of its one class.
+
+Classes are numbered by their synset ids in ascending order, as torchvision and nearly all models do; the development kit's own
+numbers are another order and aren't used.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from vlcam.contracts import InputError
+from vlcam.experiments.data.layouts import Layout, Missing, as_annotated, files_of, first_folder, load_json, marked
+from vlcam.experiments.data.samples import Has, Listed, Sample, Thing
+from vlcam.files import read_text, subfolders
+
+_PREFIX: Final = "ILSVRC2012_val_"
+_PHOTOS: Final = ("ILSVRC/Data/CLS-LOC/val", "Data/CLS-LOC/val", "ILSVRC2012_img_val", "val", "images/val", ".")
+_BOXES: Final = (
+    "ILSVRC/Annotations/CLS-LOC/val",
+    "Annotations/CLS-LOC/val",
+    "ILSVRC2012_bbox_val_v3/val",
+    "ILSVRC2012_bbox_val_v3",
+    "bbox/val",
+    "bbox",
+    "Annotation/val",
+    "Annotations/val",
+    "annotations/val",
+    "val",
+    ".",
+)
+_NAMES: Final = ("LOC_synset_mapping.txt", "synset_words.txt", "map_clsloc.txt", "imagenet_class_index.json")
+_KITS: Final = (".", "..", "ILSVRC", "devkit/data", "ILSVRC/devkit/data", "ILSVRC2012_devkit_t12/data", "val")
+
+
+def _open(root: Path, split: str | None, _needs: frozenset[Has]) -> Listed | Missing:
+    folder = first_folder((root / one for one in _PHOTOS), lambda one: _photos(one, peek=True))
+    if folder is None:
+        return Missing(f"no photos {_PREFIX}*.JPEG", (root / "ILSVRC").is_dir())
+    boxes = first_folder((root / one for one in _BOXES), lambda one: any(_val(name) for name in files_of(one, ".xml")))
+    if boxes is None:
+        return Missing(
+            f"photos are in {str(folder)!r}, but no boxes {_PREFIX}*.xml were found, in ILSVRC/Annotations/CLS-LOC/val for instance",
+            True,
+        )
+    names = _names_file(root)
+    if names is None:
+        return Missing(
+            f"photos and boxes are there, but none of {', '.join(_NAMES)} with the names of the synsets", True
+        )
+    if split not in (None, "val"):
+        raise InputError(f"split={split!r} was given; of ILSVRC, vlcam reads val")
+    synsets = read_synsets(names)
+    codes = sorted(synsets)
+    photos = _photos(folder)
+    there = set(files_of(boxes, ".xml"))
+    gone = [photo.stem for photo in photos if f"{photo.stem}.xml" not in there]
+    if gone:
+        raise InputError(
+            f"{len(gone)} of {len(photos)} photos have no boxes: {gone[0] + '.xml'!r} isn't in {str(boxes)!r}"
+        )
+    return Listed(
+        "ilsvrc val",
+        "ILSVRC 2012 validation photos with boxes",
+        tuple(synsets[code] for code in codes),
+        frozenset({"boxes"}),
+        len(photos),
+        _reader(photos, boxes, {code: place for place, code in enumerate(codes)}, synsets),
+        indexed=len(codes) == 1000,
+        facts={"kind": "ILSVRC", "split": "val", "path": str(root), "photos": len(photos)},
+    )
+
+
+def _reader(
+    photos: list[Path], boxes: Path, places: dict[str, int], synsets: dict[str, str]
+) -> Callable[[int], Sample]:
+    def at(number: int) -> Sample:
+        photo = photos[number]
+        file = boxes / f"{photo.stem}.xml"
+        size, objects = marked(file, first=0)
+        if not objects:
+            raise InputError(f"{str(file)!r} has no object; expected the boxes of {photo.name}")
+        unknown = [one.name for one in objects if one.name not in places]
+        if unknown:
+            raise InputError(f"{str(file)!r} names the synset {unknown[0]!r}, which the list of synsets doesn't have")
+        image, size = as_annotated(photo, size)
+        things = tuple(Thing(synsets[one.name], one.box, places[one.name], one.difficult) for one in objects)
+        return Sample(photo.stem, image, size, things)
+
+    return at
+
+
+def read_synsets(path: Path) -> dict[str, str]:
+    """Synset ids and their names, from any of the usual files.
+
+    ``LOC_synset_mapping.txt`` and ``synset_words.txt`` have a line ``n01440764 tench, Tinca tinca`` a class, ``map_clsloc.txt`` of the
+    development kit ``n02119789 1 kit_fox``, ``imagenet_class_index.json`` ``{"0": ["n01440764", "tench"]}``.
+
+    Raises:
+        InputError: the file can't be read, is something else, or has a synset twice.
+    """
+    expected = "a synset and its names a line, such as 'n01440764 tench, Tinca tinca'"
+    if path.suffix == ".json":
+        read: Any = load_json(path, expected := '{"0": ["n01440764", "tench"], ...}')
+        rows = [list(one) for one in read.values() if isinstance(one, list)] if isinstance(read, dict) else []
+    else:
+        rows = [line.split(None, 1) for line in read_text(path, expected).splitlines() if line.strip()]
+        rows = [
+            [code, _without_number(name)] for code, name in (row if len(row) == 2 else (row[0], "") for row in rows)
+        ]
+    found: dict[str, str] = {}
+    for row in rows or [["", ""]]:
+        code, name = (str(row[0]), str(row[1]).strip()) if len(row) == 2 else ("", "")
+        if not (code[:1] == "n" and code[1:].isdigit() and name) or code in found:
+            raise InputError(
+                f"{str(path)!r} has the line {' '.join(map(str, row)).strip()[:60]!r}; expected {expected}, each synset once"
+            )
+        found[code] = name
+    return found
+
+
+def _without_number(name: str) -> str:
+    first, _, rest = name.strip().partition(" ")
+    return rest.strip().replace("_", " ") if first.isdigit() and rest else name.strip()
+
+
+def _names_file(root: Path) -> Path | None:
+    tried = (root / kit / name for kit in _KITS for name in _NAMES)
+    return next((file for file in tried if file.is_file()), None)
+
+
+def _val(name: str) -> bool:
+    return name.startswith(_PREFIX)
+
+
+def _photos(folder: Path, *, peek: bool = False) -> list[Path]:
+    """The photos in a folder, or in one folder a synset in it; ``peek``: those of the first such folder will do."""
+    found = [folder / name for name in files_of(folder) if _val(name) and not name.endswith(".xml")]
+    for below in subfolders(folder) if not found else ():
+        if below.name[:1] == "n" and below.name[1:].isdigit():
+            found += [below / name for name in files_of(below) if _val(name) and not name.endswith(".xml")]
+            if peek and found:
+                break
+    return sorted(found, key=lambda one: one.name)
+
+
+ILSVRC: Final = Layout(
+    "ilsvrc",
+    "ILSVRC 2012 validation photos with boxes",
+    f"photos {_PREFIX}*.JPEG in ILSVRC/Data/CLS-LOC/val (or val), boxes {_PREFIX}*.xml in ILSVRC/Annotations/CLS-LOC/val (or beside the "
+    "photos), and LOC_synset_mapping.txt (or synset_words.txt)",
+    frozenset({"boxes"}),
+    _open,
+)

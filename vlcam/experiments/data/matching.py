@@ -1,0 +1,98 @@
+"""Which class of a data set is which of a model: by number where both have ILSVRC's classes, else by name."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, final
+
+from vlcam.contracts import InputError
+from vlcam.experiments.data.samples import World
+
+_ALIASES: Final[Mapping[str, str]] = {
+    "aeroplane": "airplane",
+    "diningtable": "dining table",
+    "motorbike": "motorcycle",
+    "pottedplant": "potted plant",
+    "sofa": "couch",
+    "tvmonitor": "tv",
+}
+"""What Pascal VOC calls six of its classes, and COCO the same."""
+
+
+@final
+@dataclass(frozen=True)
+class Matched:
+    """``of`` maps the world's class numbers to the model's. ``by`` says how; ``sentence`` says it in words, for reports."""
+
+    of: Mapping[int, int]
+    by: Literal["index", "name"]
+    sentence: str
+
+
+def match(world: World, labels: Sequence[str]) -> Matched:
+    """Match the world's classes with a model's labels.
+
+    By number, if the world has ILSVRC's thousand classes and the model a thousand labels of which at least half say the same, or
+    which are mere numbers ("class 281"). Else by name: labels are the same if they agree but for case and underscores, or if one
+    of the names that they list (between commas) does; a name that several labels of a side have decides nothing.
+
+    Raises:
+        InputError: no class matches.
+    """
+    theirs = list(world.labels)
+    if world.indexed and len(labels) == len(theirs):
+        same = sum(bool(_names(one) & _names(other)) for one, other in zip(theirs, labels, strict=True))
+        if 2 * same >= len(labels) or _numbered(labels):
+            found = {number: number for number in range(len(labels))}
+            return Matched(found, "index", f"all {len(labels)} classes of {world.name} match by their numbers")
+    found = _by_name(theirs, labels)
+    if not found:
+        raise InputError(
+            f"none of the {len(theirs)} classes of {world.name} ({_some(theirs)}) is one of the model's {len(labels)} ({_some(labels)}); "
+            "give a model of these classes, or labels that name them alike"
+        )
+    missing = [label for number, label in enumerate(theirs) if number not in found]
+    rest = f"; not {_some(missing)}" if missing else ""
+    return Matched(
+        found, "name", f"{len(found)} of {len(theirs)} classes of {world.name} match the model's by name{rest}"
+    )
+
+
+def _by_name(theirs: Sequence[str], labels: Sequence[str]) -> dict[int, int]:
+    found: dict[int, int] = {}
+    for names in (lambda label: {_plain(label)}, _names):
+        free = [number for number in range(len(theirs)) if number not in found]
+        taken = set(found.values())
+        ours: dict[str, set[int]] = {}
+        for number, label in enumerate(labels):
+            for name in names(label) if number not in taken else ():
+                ours.setdefault(name, set()).add(number)
+        counts = Counter(name for number in free for name in names(theirs[number]))
+        for number in free:
+            hits = {one for name in names(theirs[number]) if counts[name] == 1 for one in ours.get(name, ())}
+            if len(hits) == 1 and not hits & set(found.values()):
+                found[number] = hits.pop()
+    return dict(sorted(found.items()))
+
+
+def _plain(label: str) -> str:
+    plain = " ".join(label.lower().replace("_", " ").split())
+    return _ALIASES.get(plain, plain)
+
+
+def _names(label: str) -> set[str]:
+    """What a label calls its class.
+
+    >>> sorted(_names("tench, Tinca_tinca"))
+    ['tench', 'tinca tinca']
+    """
+    return {_plain(part) for part in label.split(",") if part.strip()}
+
+
+def _numbered(labels: Sequence[str]) -> bool:
+    return all(re.fullmatch(rf"\D*0*{number}", label) for number, label in enumerate(labels))
+
+
+def _some(labels: Sequence[str]) -> str:
+    return ", ".join(repr(label) for label in labels[:3]) + (", ..." if len(labels) > 3 else "") if labels else "none"

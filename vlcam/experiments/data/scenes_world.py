@@ -1,0 +1,80 @@
+"""The bundled world as a data set: generated scenes of the split ``test``, with everything known exactly and nothing to download."""
+
+from functools import partial
+from typing import Final, final
+
+import numpy as np
+from jaxtyping import Bool
+
+from vlcam.experiments.data.samples import Asked, Listed, Said, Sample, Thing
+from vlcam.scenes.record import PAIRS, PIXELS, Split
+from vlcam.scenes.sample import make
+from vlcam.scenes.scene import Scene
+
+LABELS: Final = tuple(f"{colour} {shape}" for colour, shape in PAIRS)
+"""The classes: colour and shape, as the bundled classifier calls them."""
+
+CAPTIONS: Final = 5
+QUESTIONS: Final = 8
+
+
+def scenes(split: Split = "test") -> Listed:
+    """The scenes of a split, from seed 0 on, without end.
+
+    A scene's things are in its drawing order; captions say which things each word is about, questions which things decide them
+    (none where the answer is "no" or "0"). ``Sample.scene`` is the scene itself, to be redrawn or to judge other captions with.
+    """
+
+    def at(number: int) -> Sample:
+        return of_scene(make(number, split))
+
+    return Listed(
+        f"scenes {split}",
+        f"generated scenes ({split} split) with exact masks",
+        LABELS,
+        frozenset({"boxes", "masks", "captions", "questions"}),
+        None,
+        at,
+        facts={"kind": "scenes", "split": split, "pixels": PIXELS},
+    )
+
+
+def of_scene(scene: Scene) -> Sample:
+    """Any scene as a sample."""
+    drawn = _Drawn(scene)
+    things = tuple(
+        Thing(
+            label := " ".join(thing.pair),
+            (float(box[0]), float(box[1]), float(box[2]), float(box[3])),
+            LABELS.index(label),
+            outline=partial(drawn.mask, place),
+        )
+        for place, (thing, box) in enumerate(zip(scene.things, scene.boxes(), strict=True))
+    )
+    return Sample(
+        f"{scene.split} {scene.seed}",
+        scene.image(),
+        (PIXELS, PIXELS),
+        things,
+        tuple(Said(one.text, one.about) for one in scene.captions(CAPTIONS)),
+        tuple(
+            Asked(one.text, one.answer, decides=one.decides, kind=one.kind, number=number)
+            for number, one in enumerate(scene.questions(QUESTIONS))
+        ),
+        scene=scene,
+    )
+
+
+@final
+class _Drawn:
+    """The masks of a scene, drawn when the first one is asked for."""
+
+    def __init__(self, scene: Scene) -> None:
+        self._scene = scene
+        self._masks: Bool[np.ndarray, "things height width"] | None = None
+
+    def mask(self, place: int) -> Bool[np.ndarray, "height width"]:
+        if self._masks is None:
+            self._masks = self._scene.masks()
+        found: Bool[np.ndarray, "height width"] = self._masks[place].copy()
+        return found

@@ -1,0 +1,1 @@
+"""What an experiment gives, and how it is written and drawn."""

@@ -1,0 +1,55 @@
+"""From values to what a result shows: a row in percent, and a sentence that compares methods photo by photo."""
+
+from collections.abc import Hashable, Mapping, Sequence
+
+from vlcam.experiments.results.result import Row, row
+from vlcam.metrics.statistics import Summary, summarise
+
+
+def percent_row(
+    key: str, name: str, found: Summary, *, column: str = "", undefined: int | None = None, note: str = ""
+) -> Row:
+    """A summary of shares as a row in percent, with the paper's number where there is one.
+
+    ``undefined`` is that of the summary, or another count of maps without an answer.
+    """
+    return row(
+        key,
+        name,
+        100 * found.mean,
+        100 * found.low,
+        100 * found.high,
+        found.n,
+        column=column,
+        undefined=found.undefined if undefined is None else undefined,
+        note=note,
+    )
+
+
+def compared(
+    values: Mapping[str, Sequence[float]],
+    ours: str,
+    others: Sequence[str],
+    what: str,
+    *,
+    seed: int,
+    clusters: Sequence[Hashable] | None = None,
+) -> str:
+    """A sentence: by how many points ``ours`` is above or below each of the others, paired by sample, with 95 % intervals.
+
+    ``values`` are shares, of every method for the same samples. Empty if there is nothing to compare.
+
+    >>> compared({"a": [1.0, 1.0], "b": [1.0, 0.0]}, "a", ["b"], "pointing", seed=0)
+    'Paired by photo, a has in pointing 50.0 points [0.0, 100.0] more than b.'
+    """
+    parts = []
+    for other in others:
+        if other == ours or other not in values or ours not in values:
+            continue
+        differences = [one - two for one, two in zip(values[ours], values[other], strict=True)]
+        found = summarise(differences, seed=seed, clusters=clusters)
+        sign = 1 if found.mean >= 0 else -1
+        ends = sorted(100 * sign * end + 0.0 for end in (found.low, found.high))
+        word = "more" if sign > 0 else "less"
+        parts.append(f"{100 * abs(found.mean):.1f} points [{ends[0]:.1f}, {ends[1]:.1f}] {word} than {other}")
+    return f"Paired by photo, {ours} has in {what} {', '.join(parts)}." if parts else ""

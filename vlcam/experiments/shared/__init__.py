@@ -1,0 +1,1 @@
+"""What several experiments share: classes, words, controls, maps and tallies."""

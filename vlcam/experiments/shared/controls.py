@@ -1,0 +1,76 @@
+"""Maps that tell whether a number is any good: what comes out without the model, with an untrained one, and with the true masks.
+
+- ``centre``: a Gaussian in the middle, for the centre bias of photographs;
+- ``random``: independent numbers on the grid of the layer, others for each class;
+- ``Sobel edges``: what needs no model (Adebayo et al. 2018, arXiv 1810.03292);
+- ``untrained model``: Grad-CAM of the same network before its training;
+- ``ceiling``: the true pixels of the class at the resolution of the layer; nothing for a class that isn't there.
+"""
+
+import copy
+from dataclasses import is_dataclass, replace
+from typing import Any, Final, final
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vlcam.contracts import InputError, Task
+from vlcam.engine.modules import find_module
+from vlcam.engine.weights import untrained
+from vlcam.experiments.shared.classes import Looked
+from vlcam.experiments.shared.maps import ceiling_map, centre_map, edge_map, every_map, random_map
+from vlcam.image.geometry import to_photo
+
+CONTROLS: Final = ("centre", "random", "Sobel edges", "untrained model", "ceiling")
+
+
+@final
+class Controls:
+    """The control maps of one classifier; its untrained twin is made once."""
+
+    def __init__(self, task: Task, seed: int) -> None:
+        self.blind = untrained_task(task, seed)
+        self._rng = np.random.default_rng(seed)
+
+    def heats(
+        self, look: Looked, size: tuple[int, int] | None = None
+    ) -> dict[str, Float[Tensor, "targets height width"]]:
+        """A photo's control maps in the order of :data:`CONTROLS`, one for each of its targets, on the photo or a copy of that size."""
+        mapped = look.mapped
+        count, grid, geometry = len(mapped.targets), mapped.grid, mapped.geometry
+        blind = every_map(self.blind, look.sample.image, mapped.subject.request, ["gradcam"])
+        truth = torch.zeros(count, *grid)
+        for index in look.present:
+            region = look.region(index)
+            if region is not None:
+                truth[look.place(index)] = ceiling_map(region.numpy(), geometry, grid)[0]
+        every = {
+            "centre": centre_map(grid).expand(count, -1, -1),
+            "random": torch.cat([random_map(grid, self._rng) for _ in range(count)]),
+            "Sobel edges": edge_map(mapped.subject.image.cpu().float()).expand(count, -1, -1),
+            "untrained model": blind.maps("gradcam"),
+            "ceiling": truth,
+        }
+        return {name: to_photo(maps, geometry, size=size) for name, maps in every.items()}
+
+
+def untrained_task(task: Task, seed: int) -> Task:
+    """A copy of a task whose model is as before its training (:func:`vlcam.engine.weights.untrained`); the task itself stays as it is.
+
+    Raises InputError for a task that is no dataclass with a model, so that it can't be copied.
+    """
+    if not is_dataclass(task):
+        raise InputError(
+            f"{task.name} is a {type(task).__name__}; expected a dataclass such as vlcam.Classification, to be copied untrained"
+        )
+    model = copy.deepcopy(task.model)
+    with untrained(model, seed):
+        kept = {name: values.clone() for name, values in model.state_dict().items()}
+    model.load_state_dict(kept)
+    model.train(task.model.training)
+    layer = task.layer if task.layer is None or isinstance(task.layer, str) else find_module(task.model, task.layer)[0]
+    changed: dict[str, Any] = {"model": model, "layer": layer, "names": None}
+    found: Task = replace(task, **changed)
+    return found

@@ -1,0 +1,94 @@
+"""What a word really rests on: the scene drawn again without each thing in turn, and whether a map's mass ranks the things alike.
+
+A mask says where the generator put a thing, not that the model used it (see FunnyBirds, Hesse et al. 2023, arXiv 2308.06248, and BAM,
+Yang and Kim 2019, arXiv 1907.09701). So the scene is drawn again without thing j: the background, the light and all other things stay as
+they were. The change of a word's score is the effect of the thing,
+
+    effect_j = y(scene) - y(scene without j),
+
+in the score's units (nats, for a log-probability), with the words before it held fixed. A map claims effects, too: the mass of its positive
+part on the visible pixels of thing j. Two numbers say how the claim fares: whether the thing with the most mass is the one whose
+removal lowers the word most (*top-1*; by luck one in the number of things), and Spearman's rank correlation over the things. What a
+thing hid comes to light when it goes, and its shadow goes with it; both are part of the effect.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from vlcam.contracts import InputError
+from vlcam.metrics.correlation import average_ranks, pearson
+from vlcam.scenes.scene import Scene
+
+LEAST: Final = 0.1
+"""Nats that the removal of some thing has to take from a word for its things to be ranked: below, their order is noise."""
+
+
+def without(scene: Scene, number: int) -> Scene:
+    """The scene without one of its things. Raises InputError for a thing that it hasn't."""
+    if not 0 <= number < len(scene.things):
+        raise InputError(f"thing {number} was given; expected 0 to {len(scene.things) - 1}")
+    return replace(scene, things=tuple(thing for place, thing in enumerate(scene.things) if place != number))
+
+
+def pictures(scene: Scene, size: int) -> list[np.ndarray]:
+    """The scene's picture, and then those without each thing in turn, ``(size, size, 3)``, RGB."""
+    return [scene.image(size)] + [without(scene, number).image(size) for number in range(len(scene.things))]
+
+
+def effects(scores: Float[Tensor, "pictures targets"]) -> Float[Tensor, "things targets"]:
+    """How far each target falls without each thing: the first row is that of the whole scene.
+
+    >>> effects(torch.tensor([[-1.0], [-4.0], [-0.5]])).tolist()
+    [[3.0], [-0.5]]
+    """
+    return scores[:1] - scores[1:]
+
+
+def masses(
+    heat: Float[Tensor, "targets height width"], masks: Bool[np.ndarray, "things height width"]
+) -> Float[Tensor, "targets things"]:
+    """The positive mass of every map on every thing; unseen pixels (NaN) have none."""
+    shown = torch.from_numpy(masks).to(heat.device, torch.float64)
+    return torch.einsum("thw,khw->tk", heat.double().nan_to_num(nan=0).clamp_min(0), shown)
+
+
+def top_agrees(mass: Float[Tensor, " things"], effect: Float[Tensor, " things"]) -> float:
+    """1 if the thing with the most mass is the one with the greatest effect, else 0; NaN if there is but one thing.
+
+    Things tied for the most mass share the hit; a map without mass on any thing names none and misses.
+
+    >>> top_agrees(torch.tensor([3.0, 3.0, 0.0]), torch.tensor([0.1, 2.0, 0.0]))
+    0.5
+    """
+    if len(mass) < 2:
+        return math.nan
+    if not bool(mass.max() > 0):
+        return 0.0
+    best = (mass == mass.max()).double()
+    return float(best[int(effect.argmax())] / best.sum())
+
+
+def rank_agreement(mass: Float[Tensor, " things"], effect: Float[Tensor, " things"]) -> float:
+    """Spearman's correlation of masses and effects over the things; NaN for one thing, or if the map has the same mass on all."""
+    return float(pearson(average_ranks(mass), average_ranks(effect.to(mass))))
+
+
+def ranked(effect: Float[Tensor, " things"], least: float = LEAST) -> bool:
+    """Whether the removal of some thing lowers the word enough for the things to have an order."""
+    return len(effect) > 1 and bool(effect.max() >= least)
+
+
+def chance(counts: Sequence[int]) -> float:
+    """Top-1 agreement by luck: the mean of one in the number of things.
+
+    >>> chance([2, 4])
+    0.375
+    """
+    return sum(1 / count for count in counts) / len(counts) if counts else math.nan

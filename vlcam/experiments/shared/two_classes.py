@@ -1,0 +1,145 @@
+"""Photos of two classes: what experiments 4, 5, 6, 10 and 14 share."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import isnan
+from typing import Final, final
+
+import numpy as np
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from vlcam.contracts import InputError, Maps, Task
+from vlcam.experiments.data.samples import Has, Sample, World
+from vlcam.experiments.results.published import Published, published
+from vlcam.experiments.results.result import number
+from vlcam.experiments.setting import Setting
+from vlcam.experiments.shared.classes import matched, region_of
+from vlcam.experiments.shared.maps import Mapped, ceiling_map, centre_map, edge_map, random_map
+from vlcam.explanation.run import ran
+from vlcam.methods import method
+from vlcam.metrics.statistics import Summary
+
+RANDOM, CENTRE, EDGES, UNTRAINED = "random", "centre", "Sobel edges", "untrained model"
+_MASKS: Final[Has] = "masks"
+
+
+_BOXES: Final[Has] = "boxes"
+
+
+_LOOKED_AT: Final = 60
+"""Of a world without end, so many pictures are looked at for each one that is wanted."""
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A picture with C classes that the model knows: ``labels`` are their numbers in the model, ``masks`` where they are."""
+
+    number: int
+    sample: Sample
+    labels: tuple[int, ...]
+    masks: tuple[Bool[Tensor, "height width"], ...]
+
+    @property
+    def areas(self) -> tuple[float, ...]:
+        """The share of the picture that each class has."""
+        return tuple(float(mask.double().mean()) for mask in self.masks)
+
+
+def marked(setting: Setting, task: Task) -> World:
+    """The data with masks or, where there are none, with boxes. Raises InputError if they have neither."""
+    try:
+        return setting.world([_MASKS], task)
+    except InputError:
+        return setting.world([_BOXES], task)
+
+
+def pictures(world: World, task: Task, n: int, *, classes: int | None = None) -> Iterator[Case]:
+    """The first ``n`` pictures with an annotated class that the model knows; or with ``classes`` of them exactly, all known.
+
+    A data set with an end is taken in its fixed random order. Raises InputError if there is no such picture.
+    """
+    of = matched(task, world)
+    found = 0
+    for sample in _samples(world, n):
+        present = [one for one in sample.present if one in of]
+        if not present or classes not in (None, len(present)) or (classes and len(sample.present) != classes):
+            continue
+        masks = [one for index in present if (one := region_of(sample.of(index), sample.size)) is not None]
+        if len(masks) == len(present):
+            yield Case(found, sample, tuple(of[one] for one in present), tuple(masks))
+            found += 1
+        if found == n:
+            return
+    if not found:
+        what = "annotated classes" if classes is None else f"exactly {classes} annotated classes"
+        raise InputError(
+            f"no picture of {world.name} has {what} that {task.name} knows; give other data or another model"
+        )
+
+
+def _samples(world: World, n: int) -> Iterator[Sample]:
+    """Ever more samples, each once."""
+    if world.size is None:
+        yield from world.samples(_LOOKED_AT * n)
+        return
+    seen: set[str] = set()
+    many = n
+    while True:
+        for sample in world.samples(many):
+            if sample.name not in seen:
+                seen.add(sample.name)
+                yield sample
+        if many >= world.size:
+            return
+        many *= 2
+
+
+CEILING: Final = "true masks at the map's resolution"
+
+
+def controls_of(mapped: Mapped, newborn: Task, rng: np.random.Generator) -> dict[str, Maps]:
+    """Control maps of one picture: the centre and the edges are the same for all targets; ``newborn`` is the untrained model's task."""
+    count = len(mapped.targets)
+    subject = mapped.subject
+    blank = ran(newborn, subject.prepared, subject.request, newborn.layer)[1].maps(method("gradcam")).maps
+    return {
+        RANDOM: torch.cat([random_map(mapped.grid, rng) for _ in range(count)]),
+        CENTRE: centre_map(mapped.grid).expand(count, -1, -1),
+        EDGES: edge_map(subject.image.float().cpu()).expand(count, -1, -1),
+        UNTRAINED: blank.clamp_min(0),
+    }
+
+
+def ceilings(mapped: Mapped, masks: Sequence[Bool[Tensor, "height width"]]) -> Maps:
+    """The true masks at the resolution of the layer."""
+    return torch.cat([ceiling_map(mask.numpy(), mapped.geometry, mapped.grid) for mask in masks])
+
+
+def paper_of(key: str, name: str) -> Published | None:
+    """The paper's number of a method. Names are looked up without their punctuation, and Grad-CAM++ is not Grad-CAM.
+
+    >>> paper_of("faithfulness", "gradcam").value, paper_of("faithfulness", "gradcam++")
+    (0.254, None)
+    """
+    return None if name.endswith("+") else published(key, name)
+
+
+def said(one: Summary, unit: str = "") -> str:
+    """A mean with its interval, for a note.
+
+    >>> said(Summary(4, 0, 75.0, 25.0, 100.0), "%")
+    '75.0 [25.0, 100.0]'
+    """
+    return f"{number(one.mean, unit)} [{number(one.low, unit)}, {number(one.high, unit)}]"
+
+
+def won(own: float, other: float) -> float:
+    """1 if ``own`` is larger, 0 if it is smaller, one half for a tie or where one of them is no number.
+
+    >>> won(2.0, 1.0), won(1.0, 2.0), won(1.0, 1.0), won(nan, 1.0)
+    (1.0, 0.0, 0.5, 0.5)
+    """
+    return 0.5 if isnan(own) or isnan(other) or own == other else float(own > other)

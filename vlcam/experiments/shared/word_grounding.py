@@ -1,0 +1,223 @@
+"""The maps of every word of a scene's caption, by many methods and four targets, against the exact masks and against the removal of things.
+
+One scene gives one caption: the model's own. Its words are judged by the scene's ground truth. Words that are true and about things are
+scored on the visible pixels of those things; a wrong word (colour, shape, size or texture) on those of the things that the other words of
+its phrase are about, if there are any: a kind of its own. Function words are about nothing: they enter Func-IoU, and the removal of things.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final, final
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from PIL import Image
+from torch import Tensor
+
+from vlcam.contracts import Request, Task
+from vlcam.experiments.shared.interventions import effects, masses, pictures, rank_agreement, ranked, top_agrees
+from vlcam.experiments.shared.maps import Mapped, Way, ceiling_map, centre_map, edge_map, every_map, random_map
+from vlcam.experiments.shared.word_targets import FUNCTION, KIND_OF, TARGETS, WordTargets
+from vlcam.explanation.visual_gain import scored
+from vlcam.metrics import pointing_hit, relevance_mass, word_mask_scores
+from vlcam.scenes.captions import about, parse, true_words
+from vlcam.scenes.record import PIXELS
+from vlcam.scenes.scene import Scene
+from vlcam.tasks.captioning import Captioning
+
+WRONG: Final = "wrong words"
+CONTENT: Final = ("colour words", "shape words", "size words", "texture words")
+POINTING, MASS, OBJ, FUNC, F1 = "pointing", "mass", "Obj-IoU", "Func-IoU", "F1-IoU"
+TOP, RANK, OWN = "top-1", "rank", "own top-1"
+COLUMNS: Final = (POINTING, MASS, F1, TOP, RANK, OBJ, FUNC, OWN)
+WHOLE: Final = (OBJ, FUNC, F1)
+"""Measures of a whole caption; the others are of a word."""
+
+UNIFORM, CENTRE, RANDOM, EDGES, UNTRAINED = "area", "centre", "random", "edges", "untrained gradcam"
+CEILING: Final = "ceiling: mask of the word's things"
+CONTROLS: Final = (UNIFORM, CENTRE, RANDOM, EDGES, UNTRAINED, CEILING)
+
+Heat = Float[Tensor, "words height width"]
+
+
+def pair(method: str, target: str) -> str:
+    """The name of a method and a target.
+
+    >>> pair("gradcam", "logit")
+    'gradcam: logit'
+    """
+    return f"{method}: {target}"
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """What was found.
+
+    ``kinds`` of every word (scene and place), how many ``things`` are in every scene, and for every pair of a method and a target, or
+    control, the ``words`` by measure, and the ``captions`` by scene.
+    """
+
+    kinds: dict[tuple[int, int], str] = field(default_factory=dict)
+    things: dict[int, int] = field(default_factory=dict)
+    words: dict[str, dict[tuple[int, int], dict[str, float]]] = field(default_factory=dict)
+    captions: dict[str, dict[int, dict[str, float]]] = field(default_factory=dict)
+
+    def of(
+        self, name: str, column: str, kinds: Sequence[str], scenes: Sequence[int] | None = None
+    ) -> dict[tuple[int, ...], float]:
+        """The values of one measure, of words of some kinds (measures of captions are of all words), by scene and place."""
+        found: dict[tuple[int, ...], float]
+        if column in WHOLE:
+            found = {(scene,): values[column] for scene, values in self.captions.get(name, {}).items()}
+        else:
+            found = {
+                where: values[column]
+                for where, values in self.words.get(name, {}).items()
+                if self.kinds[where] in kinds
+            }
+        return {where: value for where, value in found.items() if scenes is None or where[0] in scenes}
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Said:
+    """A scene's caption, judged. For every word its kind, and the visible pixels that its map should lie on, if any."""
+
+    words: tuple[str, ...]
+    ids: tuple[int, ...]
+    kinds: tuple[str, ...]
+    masks: tuple[Bool[Tensor, "height width"] | None, ...]
+    shown: Bool[np.ndarray, "things height width"]
+
+
+def said(scene: Scene, captioner: Captioning) -> Said | None:
+    """What the captioner says of a scene; None for a caption outside the grammar, which nobody can judge."""
+    caption = next(one for one in scored(captioner, Image.fromarray(scene.image()), Request()) if one.kind == "caption")
+    words = tuple(caption.label.split())
+    try:
+        truth, things, parsed = true_words(scene, words), about(scene, words), parse(words)
+    except ValueError:
+        return None
+    meant = list(things)
+    for phrase in parsed.phrases:
+        places = range(phrase.start + 1, phrase.start + 1 + len(phrase.attributes))
+        for place in places:
+            if not truth[place]:
+                meant[place] = tuple(sorted({thing for other in places for thing in things[other]}))
+    shown = scene.masks()
+    kinds = [
+        KIND_OF[word] if truth[place] or KIND_OF[word] not in CONTENT else WRONG for place, word in enumerate(words)
+    ]
+    lost = [not truth[place] and kind not in (WRONG, FUNCTION) for place, kind in enumerate(kinds)]
+    return Said(
+        words,
+        caption.token_ids,
+        tuple(WRONG if gone else kind for kind, gone in zip(kinds, lost, strict=True)),
+        tuple(None if kind == FUNCTION else _union(shown, these) for kind, these in zip(kinds, meant, strict=True)),
+        shown,
+    )
+
+
+def ground(
+    scene: Scene,
+    number: int,
+    captioner: Captioning,
+    untrained: Task,
+    ways: Sequence[Way],
+    rng: np.random.Generator,
+    scores: Scores,
+) -> bool:
+    """Score one scene into ``scores``; False if its caption can't be judged."""
+    spoken = said(scene, captioner)
+    if spoken is None:
+        return False
+    task, request = WordTargets(captioner), Request(ids=spoken.ids)
+    mapped = every_map(task, scene.image(), request, ways)
+    fell = _effects(scene, task, mapped)
+    scores.things[number] = len(scene.things)
+    scores.kinds.update({(number, place): kind for place, kind in enumerate(spoken.kinds)})
+    many = len(spoken.words)
+    for name, heat in _every_heat(mapped, spoken, many):
+        target = next((at for at, one in enumerate(TARGETS) if name.endswith(f": {one}")), 0)
+        _score(name, heat, spoken, fell[:, 0], fell[:, target], number, scores)
+    for name, heat in _controls(scene, mapped, spoken, untrained, request, rng):
+        _score(name, heat, spoken, fell[:, 0], fell[:, 0], number, scores)
+        if name == UNIFORM:  # a flat map has no highest point: by chance it is anywhere
+            for place, mask in enumerate(spoken.masks):
+                by_luck = math.nan if mask is None else float(mask.double().mean())
+                scores.words[name][number, place][POINTING] = by_luck
+    return True
+
+
+def _every_heat(mapped: Mapped, spoken: Said, many: int) -> Iterator[tuple[str, Heat]]:
+    for method in mapped.ways:
+        heat = mapped.heat(method)
+        if bool((mapped.signed[method] == mapped.signed[method][:1]).all()):  # nothing about any target
+            yield pair(method, "any"), heat[:many]
+            continue
+        for place, target in enumerate(TARGETS):
+            yield pair(method, target), heat[place * many : (place + 1) * many]
+
+
+def _controls(
+    scene: Scene, mapped: Mapped, spoken: Said, untrained: Task, request: Request, rng: np.random.Generator
+) -> Iterator[tuple[str, Heat]]:
+    many, geometry, grid = len(spoken.words), mapped.geometry, mapped.grid
+    yield UNIFORM, mapped.drawn(torch.ones(many, *grid))
+    yield CENTRE, mapped.drawn(centre_map(grid).expand(many, -1, -1))
+    yield RANDOM, mapped.drawn(torch.cat([random_map(grid, rng) for _ in range(many)]))
+    yield EDGES, mapped.drawn(edge_map(mapped.subject.image).expand(many, -1, -1))
+    yield UNTRAINED, every_map(untrained, scene.image(), request, ["gradcam"]).heat("gradcam")[:many]
+    empty = torch.zeros(1, *grid)
+    best = [empty if mask is None else ceiling_map(mask.numpy(), geometry, grid) for mask in spoken.masks]
+    yield CEILING, mapped.drawn(torch.cat(best))
+
+
+def _effects(scene: Scene, task: WordTargets, mapped: Mapped) -> Float[Tensor, "things 4 words"]:
+    """How far the scalars of every word fall without each thing."""
+    photos = [
+        task.prepare(Image.fromarray(picture), mapped.subject.request).inputs for picture in pictures(scene, PIXELS)
+    ]
+    found = effects(mapped.subject.scores(torch.cat(photos)))
+    return found.view(len(scene.things), len(TARGETS), -1)
+
+
+def _score(
+    name: str,
+    heat: Heat,
+    spoken: Said,
+    fell: Float[Tensor, "things words"],
+    own: Float[Tensor, "things words"],
+    number: int,
+    scores: Scores,
+) -> None:
+    mass = masses(heat, spoken.shown)
+    for place, mask in enumerate(spoken.masks):
+        order = ranked(fell[:, place])
+        scores.words.setdefault(name, {})[number, place] = {
+            POINTING: math.nan if mask is None else float(pointing_hit(heat[place], mask)),
+            MASS: math.nan if mask is None else relevance_mass(heat[place], mask),
+            TOP: top_agrees(mass[place], fell[:, place]) if order else math.nan,
+            RANK: rank_agreement(mass[place], fell[:, place]) if order else math.nan,
+            OWN: top_agrees(mass[place], own[:, place]) if order else math.nan,
+        }
+    things = [
+        ([place], mask)
+        for place, mask in enumerate(spoken.masks)
+        if mask is not None and spoken.kinds[place] in CONTENT
+    ]
+    function = [place for place, kind in enumerate(spoken.kinds) if kind == FUNCTION]
+    whole = word_mask_scores(heat, things, function)
+    scores.captions.setdefault(name, {})[number] = {OBJ: whole.obj, FUNC: whole.func, F1: whole.f1}
+
+
+def _union(
+    shown: Bool[np.ndarray, "things height width"], things: Sequence[int]
+) -> Bool[Tensor, "height width"] | None:
+    if not things:
+        return None
+    found = torch.from_numpy(shown[list(things)].any(axis=0))
+    return found if bool(found.any()) else None

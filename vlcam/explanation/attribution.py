@@ -1,0 +1,341 @@
+"""From a model's run to maps: one photo with many targets (:func:`maps_from`), any module and batch (:func:`attribute`)."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias, final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from vlcam.contracts import InputError, LayerError, Layout, Method, TargetError
+from vlcam.engine.layers import Grid, find, table
+from vlcam.engine.outputs import logits_of
+from vlcam.engine.recording import Call, Recording, gradients, record
+from vlcam.explanation.pytorch_grad_cam import translated
+from vlcam.methods import alpha, contributions
+from vlcam.methods import method as find_method
+
+Score: TypeAlias = Callable[[Any], Tensor]
+
+
+@final
+@dataclass(frozen=True)
+class LayerMaps:
+    """What one photo's T targets rest on, at a layer of C channels and an h x w grid; float32 (float64 for a float64 model).
+
+    ``maps`` ``(T, h, w)`` are signed; ``alpha`` ``(T, C)`` mean gradients; ``contributions`` ``(T, C)`` are ``alpha * sum(A)``;
+    ``activity`` ``(C,)`` is each channel's maximum over the grid.
+    """
+
+    layer: str
+    maps: Float[Tensor, "targets rows columns"]
+    alpha: Float[Tensor, "targets channels"]
+    contributions: Float[Tensor, "targets channels"]
+    activity: Float[Tensor, " channels"]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What one run left at a layer of C channels and an h x w grid, detached: all that a method needs.
+
+    ``activations`` ``(1, C, h, w)``; ``slopes`` ``(T, C, h, w)``, the gradients of the T scores; ``grid`` says how the layer's output
+    lies on the model's input.
+    """
+
+    layer: str
+    activations: Float[Tensor, "1 channels rows columns"]
+    slopes: Float[Tensor, "targets channels rows columns"]
+    grid: Layout
+
+    def maps(self, method: Method) -> LayerMaps:
+        """The maps of a method, and what the channels have to do with them."""
+        return LayerMaps(
+            layer=self.layer,
+            maps=self.grid.place(method.function(self.activations, self.slopes)),
+            alpha=alpha(self.slopes),
+            contributions=contributions(self.activations, self.slopes),
+            activity=_wide(self.activations).amax((2, 3))[0],
+        )
+
+
+def maps_from(
+    scores: Float[Tensor, " targets"],
+    recording: Recording,
+    method: Method,
+    grid: Layout | Callable[[Tensor], Layout] | None = None,
+) -> LayerMaps:
+    """The maps of one photo's targets, from the recording of one run with a batch of one.
+
+    Raises:
+        LayerError: as :func:`evidence_from`.
+        TargetError: the scores have no autograd history.
+    """
+    return evidence_from(scores, recording, grid).maps(method)
+
+
+def evidence_from(
+    scores: Float[Tensor, " targets"],
+    recording: Recording,
+    grid: Layout | Callable[[Tensor], Layout] | None = None,
+) -> Evidence:
+    """Activations and gradients of one photo's targets, from the recording of one run with a batch of one.
+
+    Raises:
+        LayerError: the scores don't depend on the layer, or its output isn't laid out as ``grid`` (by default a CNN's maps).
+        TargetError: the scores have no autograd history.
+    """
+    leaf = recording.resolve(scores)
+    if grid is None:
+        grid = Grid()
+    elif not isinstance(grid, Layout):
+        grid = grid(leaf)
+    with torch.inference_mode(False), torch.no_grad():
+        activations = grid.to_maps(leaf.detach())
+        if len(activations) != 1:
+            raise LayerError(
+                f"layer {recording.layer_name!r} ran on a batch of {len(activations)}, but one photo is explained at a time"
+            )
+        found = gradients(scores, leaf)
+        slopes = (
+            grid.to_maps(found[:, 0])
+            if isinstance(grid, Grid) and len(leaf) == 1
+            else torch.cat([grid.to_maps(one) for one in found])
+        )
+        return _evidence(recording.layer_name, activations, slopes, found, grid)
+
+
+def maps_of_batch(
+    scores: Float[Tensor, "batch targets"], recording: Recording, method: Method, grid: Grid
+) -> list[LayerMaps]:
+    """The maps of B photos with T targets each, from the recording of one run with a batch of B.
+
+    The photos are independent of each other, so the k-th scores of all photos are summed: T gradients serve B * T maps.
+
+    Raises:
+        LayerError: as :func:`maps_from`; also if the layer didn't see every photo once.
+        TargetError: the scores have no autograd history.
+    """
+    totals = scores.sum(0)
+    leaf = recording.resolve(totals)
+    if len(leaf) != len(scores):
+        raise LayerError(f"layer {recording.layer_name!r} ran on a batch of {len(leaf)}, not of {len(scores)}")
+    with torch.inference_mode(False), torch.no_grad():
+        activations = grid.to_maps(leaf.detach())
+        found = gradients(totals, leaf)
+        return [
+            _evidence(
+                recording.layer_name, activations[row : row + 1], grid.to_maps(found[:, row]), found[:, row], grid
+            ).maps(method)
+            for row in range(len(leaf))
+        ]
+
+
+def _evidence(layer: str, activations: Tensor, slopes: Tensor, found: Tensor, grid: Layout) -> Evidence:
+    """What one photo's targets rest on; ``found`` is the whole gradient, of which ``slopes`` lie on the photo."""
+    if not slopes.any() and found.any():
+        raise LayerError(
+            f"at layer {layer!r} the whole gradient lies on tokens that are no part of the photo, such as a class "
+            "token, so its map would be empty; explain an earlier layer"
+        )
+    return Evidence(layer, activations, slopes, grid)
+
+
+@final
+@dataclass(frozen=True)
+class Attribution:
+    """What a batch of B inputs' T targets rest on, at a layer of C channels and an h x w grid; on the model's device.
+
+    ``maps`` ``(B, T, h, w)`` are raw, in units of the score: after the method's ReLU unless signed ones were asked for;
+    ``alpha`` ``(B, T, C)``; ``contributions`` ``(B, T, C)``; ``scores`` ``(B, T)``; ``targets`` are what was explained: for every
+    input its T class indices, tuples of indices, or names of functions.
+    """
+
+    layer: str
+    method: str
+    maps: Float[Tensor, "batch targets rows columns"]
+    alpha: Float[Tensor, "batch targets channels"]
+    contributions: Float[Tensor, "batch targets channels"]
+    scores: Float[Tensor, "batch targets"]
+    targets: tuple[tuple[int | tuple[int, ...] | str, ...], ...]
+
+
+def attribute(
+    model: nn.Module,
+    *inputs: Any,
+    targets: Any = None,
+    layer: str | nn.Module | None = None,
+    method: str | Method = "gradcam",
+    grid: Grid | None = None,
+    signed: bool = False,
+    call: Call = None,
+    target_layers: Any = None,
+    reshape_transform: Callable[[Tensor], Tensor] | None = None,
+    **options: Any,
+) -> Attribution:
+    """Explain a batch with any ``torch.nn.Module``, from one forward pass.
+
+    Args:
+        model: called as ``model(*inputs, **options)``; it is left as it was.
+        *inputs: the model's inputs, on its device, batched along their first axis.
+        targets: what to explain. None: the top class of every input. A class index, or a tuple of indices into one input's
+            output such as ``(step, word)``: the same for every input. A list: one for every input, or for every input a list of
+            equally many. A tensor of class indices ``(B,)`` or ``(B, T)``. A function of the model's output (or a list of them)
+            that returns ``(B,)`` scores, or one scalar; for several targets ``(B, T)``, or ``(T,)`` with a batch of one.
+        layer: see :func:`vlcam.engine.recording.record`; by default the last spatial layer.
+        method: a name from ``vlcam.METHODS``, or a method.
+        grid: how the layer's output is laid out; by default as a CNN's maps.
+        signed: leave out the method's final ReLU.
+        call: which run of the layer, if it runs more than once.
+        target_layers: pytorch-grad-cam's keyword, a list with one layer. With it, or with ``reshape_transform``, or if all functions
+            are that package's, a list of functions means what it does there: one for every input, called with that input's
+            output (see :mod:`vlcam.explanation.pytorch_grad_cam`).
+        reshape_transform: that package's, in place of ``grid``: the layer's output to ``(batch, channels, rows, columns)``.
+        **options: the model's keyword inputs.
+
+    Raises:
+        TargetError: targets that don't fit the batch or the model's output.
+        LayerError: a layer that doesn't exist, has no grid, or doesn't lead to the targets.
+        InputError: no such method, an output in which no logits are found, or several ``target_layers``.
+    """
+    chosen = find_method(method) if isinstance(method, str) else method
+    layer, targets, layout = translated(layer, targets, grid, target_layers, reshape_transform)
+    if isinstance(layer, str):
+        try:
+            find(model, layer)
+        except LayerError:
+            find(model, layer, shapes={row.name: row.shape for row in table(model, *inputs, **options)})
+    try:
+        return _attribute(model, inputs, options, targets, layer, chosen, layout, signed, call)
+    except LayerError:
+        if layer is not None:
+            raise
+    # A layer remembered from an earlier run doesn't lead to these targets; it is forgotten now.
+    return _attribute(model, inputs, options, targets, layer, chosen, layout, signed, call)
+
+
+def _attribute(
+    model: nn.Module,
+    inputs: tuple[Any, ...],
+    options: dict[str, Any],
+    targets: Any,
+    layer: str | nn.Module | None,
+    method: Method,
+    grid: Layout | None,
+    signed: bool,
+    call: Call,
+) -> Attribution:
+    with record(model, layer, call=call) as recording:
+        output = model(*inputs, **options)
+        scores, totals, explained = _scores(output, targets)
+    leaf = recording.resolve(totals)
+    grid = grid or Grid()
+    if len(leaf) != len(scores):
+        raise LayerError(
+            f"layer {recording.layer_name!r} ran on a batch of {len(leaf)}, but there are scores for {len(scores)} inputs; "
+            "name a layer that sees every input once"
+        )
+    with torch.inference_mode(False), torch.no_grad():
+        activations = grid.to_maps(leaf.detach())
+        slopes = [grid.to_maps(gradient) for gradient in gradients(totals, leaf)]
+        maps = torch.stack([method.function(activations, slope) for slope in slopes], 1)
+        return Attribution(
+            layer=recording.layer_name,
+            method=method.name,
+            maps=maps.relu() if method.relu and not signed else maps,
+            alpha=torch.stack([alpha(slope) for slope in slopes], 1),
+            contributions=torch.stack([contributions(activations, slope) for slope in slopes], 1),
+            scores=_wide(scores.detach()),
+            targets=explained,
+        )
+
+
+def _scores(output: Any, targets: Any) -> tuple[Tensor, Tensor, tuple[tuple[int | tuple[int, ...] | str, ...], ...]]:
+    """Scores ``(B, T)``; their sums over the batch ``(T,)``, to be differentiated; and what they are."""
+    functions = targets if isinstance(targets, list) and targets and all(map(callable, targets)) else [targets]
+    if all(map(callable, functions)):
+        return _called(output, functions)
+    logits = logits_of(output)
+    rows = _rows(logits, targets)
+    if len({len(row) for row in rows}) > 1:
+        raise TargetError(f"every input needs equally many targets; got {', '.join(str(len(row)) for row in rows)}")
+    indices = [[_checked(index, logits.shape[1:]) for index in row] for row in rows]
+    if not indices[0]:
+        raise TargetError("no targets were given (an empty list); leave targets out for the top class")
+    scores = torch.stack(
+        [torch.stack([row[index] for index in wanted]) for row, wanted in zip(logits, indices, strict=True)]
+    )
+    return (
+        scores,
+        scores.sum(0),
+        tuple(tuple(index[0] if len(index) == 1 else index for index in row) for row in indices),
+    )
+
+
+def _rows(logits: Tensor, targets: Any) -> Sequence[Sequence[Any]]:
+    """For every input of the batch, its targets."""
+    batch = len(logits)
+    if targets is None:
+        if logits.ndim != 2:
+            raise TargetError(f"the model's output is {tuple(logits.shape)}, not (batch, classes): give targets=")
+        return [[int(index)] for index in logits.argmax(1)]
+    if isinstance(targets, Tensor):
+        if targets.ndim > 2 or targets.is_floating_point():
+            given = f"{targets.dtype} {tuple(targets.shape)}"
+            raise TargetError(f"targets of {given} were given; expected class indices (batch,) or (batch, T)")
+        targets = targets.tolist()
+    if not isinstance(targets, list):
+        return [[targets]] * batch
+    if len(targets) != batch:
+        raise TargetError(f"{len(targets)} targets were given for a batch of {batch}; expected one for every input")
+    return [row if isinstance(row, list) else [row] for row in targets]
+
+
+def _checked(index: Any, shape: Sequence[int]) -> tuple[int, ...]:
+    parts = index if isinstance(index, tuple) else (index,)
+    if not all(isinstance(part, int) and not isinstance(part, bool) for part in parts):
+        raise TargetError(
+            f"target {index!r} was given; expected a class index, a tuple of indices, or a function of the output"
+        )
+    given = f"target {index!r} was given, but the output for one input is {tuple(shape)}"
+    if len(parts) != len(shape):
+        raise TargetError(f"{given}: expected {len(shape)} indices")
+    for part, size in zip(parts, shape, strict=True):
+        if not 0 <= part < size:
+            raise TargetError(f"{given}: expected 0 to {size - 1}")
+    return parts
+
+
+def _called(output: Any, functions: Sequence[Score]) -> tuple[Tensor, Tensor, tuple[tuple[str, ...], ...]]:
+    try:
+        batch: int | None = len(logits_of(output))
+    except InputError:  # an output that only the functions understand
+        batch = None
+    columns, totals = [], []
+    names: list[str] = []
+    for number, function in enumerate(functions):
+        values = function(output)
+        if not isinstance(values, Tensor) or values.ndim > 2:
+            given = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
+            raise TargetError(
+                f"target function {number} returned {given}; expected a tensor (batch,), (batch, T) or a scalar"
+            )
+        several = values.ndim == 1 and batch == 1
+        table = values[None] if several else values[:, None] if values.ndim == 1 else values
+        if table.ndim == 2 and batch is not None and len(table) != batch:
+            raise TargetError(
+                f"target function {number} returned {tuple(values.shape)} for a batch of {batch}; expected (batch,)"
+            )
+        totals.append(table.sum(0) if table.ndim == 2 else table[None])
+        columns.append(table)
+        name = getattr(function, "__name__", type(function).__name__)
+        count = len(totals[-1])
+        names += [name] if count == 1 else [f"{name}[{part}]" for part in range(count)]
+    size = batch or max((len(column) for column in columns if column.ndim), default=1)
+    scores = torch.cat([column if column.ndim else column.expand(size, 1) for column in columns], 1)
+    return scores, torch.cat(totals), (tuple(names),) * size
+
+
+def _wide(values: Tensor) -> Tensor:
+    return values if values.dtype in (torch.float32, torch.float64) else values.float()

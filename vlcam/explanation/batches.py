@@ -1,0 +1,216 @@
+"""Many images, from anything that has them: one by one in order, batch by batch through the model, bounded in memory."""
+
+import os
+import sys
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sized
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from itertools import count, islice
+from pathlib import Path
+from traceback import format_exception
+from typing import Any, Unpack, final
+
+import numpy as np
+from PIL.Image import Image
+from torch import Tensor
+from torch.utils.data import Dataset, IterableDataset
+
+from vlcam.contracts import InputError, Task, VlcamError
+from vlcam.explanation.explain import BATCH, Ready, alone, made_ready, together
+from vlcam.explanation.explanation import Explanation
+from vlcam.explanation.options import Options, Order, ordered
+from vlcam.image.photo import photos_in
+
+
+@final
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one image: its explanation, or the error that it ended in.
+
+    ``index`` counts the images from 0; ``name`` is the file's name, or ``image 3`` for what has none. An error has no traceback,
+    which would keep the pictures and tensors of its batch alive; unless it is vlcam's own, its text is in a note
+    (``error.__notes__``).
+    """
+
+    index: int
+    name: str
+    explanation: Explanation | None = None
+    error: Exception | None = None
+
+
+@final
+@dataclass(frozen=True)
+class _Item:
+    index: int
+    name: str
+    load: Callable[[], Any]
+
+
+def explain_batches(
+    task: Task,
+    images: Any,
+    *,
+    batch_size: int = BATCH,
+    progress: bool | None = None,
+    **options: Unpack[Options],
+) -> Generator[Outcome, None, None]:
+    """Explain many images, each as :func:`vlcam.explain` does; tasks that can run several photos in one forward pass do so.
+
+    No more than a batch of images is in memory at any time, and an image that fails stops none of the others. Between two outcomes,
+    and when the generator is closed, the model is as it was.
+
+    Args:
+        task: the model and how to talk to it.
+        images: a folder, of which the image files are taken in the order of their names; a map-style or iterable dataset of torch,
+            or any iterable. Its items are what ``explain`` takes, or ``(image, label)``, of which the label is passed over.
+        batch_size: how many images are prepared, and if possible run, together. Photos whose inputs differ in size run one by one.
+        progress: whether there is a progress bar on stderr; by default if that is a terminal.
+        **options: the options of :func:`vlcam.explain`, the same for every image.
+
+    Yields:
+        An outcome for every image, in order.
+
+    Raises:
+        InputError: at once, for options that make no sense, a folder without image files, or images that can't be iterated over.
+    """
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+        raise InputError(f"batch_size={batch_size!r} was given; expected a whole number from 1")
+    order = ordered(**options)
+    items, total = _items(images)
+    return _outcomes(task, items, total, batch_size, progress, order)
+
+
+def _outcomes(
+    task: Task, items: Iterator[_Item], total: int | None, batch_size: int, progress: bool | None, order: Order
+) -> Generator[Outcome, None, None]:
+    failed: Exception | None = None
+    with _bar(total, progress) as advance:
+        while failed is None:
+            done, failed = _batch(task, items, batch_size, order)
+            if not done:
+                break
+            while done:
+                advance()
+                yield _light(done.popleft())
+    if failed is not None:  # the iterable itself, after the images that it gave
+        raise failed
+
+
+def _batch(
+    task: Task, items: Iterator[_Item], batch_size: int, order: Order
+) -> tuple[deque[Outcome], Exception | None]:
+    """The outcomes of the next images, and what the iterable raised, if it did."""
+    given: list[_Item] = []
+    failed = None
+    try:
+        given.extend(islice(items, batch_size))
+    except Exception as error:
+        failed = error
+    ready: dict[int, Ready] = {}
+    found: dict[int, Explanation | Exception] = {}
+    for item in given:
+        try:
+            ready[item.index] = made_ready(task, item.load(), order, item.name)
+        except Exception as error:
+            found[item.index] = error
+    several = together(task, list(ready.values()), order)
+    if several is not None:
+        found.update(zip(ready, several, strict=True))
+    else:
+        for number, one in ready.items():
+            try:
+                found[number] = alone(task, one, order)
+            except Exception as error:
+                found[number] = error
+    return deque(_outcome(item, found[item.index]) for item in given), failed
+
+
+def _outcome(item: _Item, found: Explanation | Exception) -> Outcome:
+    if isinstance(found, Explanation):
+        return Outcome(item.index, item.name, explanation=found)
+    return Outcome(item.index, item.name, error=found)
+
+
+def _light(outcome: Outcome) -> Outcome:
+    """The outcome with nothing in its error that keeps frames, and all that is in them, alive."""
+    error: BaseException | None = outcome.error
+    if error is not None and not isinstance(error, VlcamError):
+        error.add_note("".join(format_exception(error)))
+    left = [error]
+    while left:
+        error = left.pop()
+        if error is not None and error.__traceback__ is not None:
+            error.__traceback__ = None
+            left += [error.__cause__, error.__context__]
+    return outcome
+
+
+def _items(images: Any) -> tuple[Iterator[_Item], int | None]:
+    """Every image with its name, made when it is asked for, and how many there are, if that is known.
+
+    These are ``map`` objects, since a generator, ``enumerate`` or ``zip`` would hold the last image while the next batch runs.
+    """
+    if isinstance(images, (str, Path)):
+        images = photos_in(images)
+    total = len(images) if isinstance(images, Sized) and not isinstance(images, IterableDataset) else None
+    if isinstance(images, Dataset) and not isinstance(images, IterableDataset):
+        if total is None:
+            raise InputError(f"a {type(images).__name__} without a length was given; expected a dataset with __len__")
+        return map(partial(_of_dataset, images), range(total)), total
+    single = isinstance(images, Image) or (isinstance(images, (Tensor, np.ndarray)) and images.ndim in (2, 3))
+    if single or not isinstance(images, Iterable):
+        raise InputError(
+            f"a {type(images).__name__} was given as images; expected a folder, a dataset or an iterable of images "
+            "(for a single one there is vlcam.explain)"
+        )
+    return map(_given, count(), images), total
+
+
+def _of_dataset(dataset: Any, index: int) -> _Item:
+    """An item that is loaded later, so that its error is its own; files are known to ``ImageFolder`` and the like."""
+    known = getattr(dataset, "samples", None)
+    entry = known[index] if isinstance(known, list) and index < len(known) else None
+    file = entry[0] if isinstance(entry, tuple) and entry else None
+    return _Item(index, _name(file, index), lambda: _image(dataset[index]))
+
+
+def _given(index: int, item: Any) -> _Item:
+    image = _image(item)
+    return _Item(index, _name(image, index), lambda: image)
+
+
+def _image(item: Any) -> Any:
+    """The image of ``(image, label)``, or the item itself."""
+    return item[0] if isinstance(item, (tuple, list)) and item else item
+
+
+def _name(image: Any, index: int) -> str:
+    file = image if isinstance(image, (str, Path)) else getattr(image, "filename", "")
+    return (Path(file).name if isinstance(file, (str, Path)) else "") or f"image {index}"
+
+
+@contextmanager
+def _bar(total: int | None, wanted: bool | None) -> Iterator[Callable[[], None]]:
+    """A progress bar on stderr, to call after every image: where a terminal wants one, or a person does."""
+    if wanted is None:
+        wanted = sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    if not wanted:
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.errors import LiveError
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    bar = Progress(*columns, console=console, transient=console.is_terminal)  # in a log its last state stays
+    try:
+        bar.start()
+    except LiveError:  # there is another bar, of the caller's own or around another of these loops
+        yield lambda: None
+        return
+    with bar:
+        row = bar.add_task("explaining", total=total)
+        yield lambda: bar.advance(row)

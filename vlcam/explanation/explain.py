@@ -1,0 +1,308 @@
+"""The one path from an image to an Explanation."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, Unpack, final, overload
+
+import numpy as np
+import torch
+from PIL.Image import Image
+from torch import Tensor, nn
+
+from vlcam.contracts import (
+    BatchTask,
+    Gain,
+    InputError,
+    LayerError,
+    Method,
+    Names,
+    Prepared,
+    Procedure,
+    Request,
+    Spoken,
+    Target,
+    Task,
+    VlcamError,
+)
+from vlcam.engine.find_layer import layout_of
+from vlcam.engine.layers import Grid, find, traced
+from vlcam.engine.modules import independent
+from vlcam.engine.recording import gradients, record
+from vlcam.engine.restore import plain
+from vlcam.explanation.attribution import LayerMaps, maps_of_batch
+from vlcam.explanation.explanation import Explanation
+from vlcam.explanation.options import RANKINGS as RANKINGS
+from vlcam.explanation.options import Options, Order, ordered
+from vlcam.explanation.record import NeuronText
+from vlcam.explanation.rerun import PhotoSubject, settled
+from vlcam.explanation.run import maps_of, ran
+from vlcam.explanation.visual_gain import with_gain
+from vlcam.image.photo import Bands, Photo, open_photo
+from vlcam.methods import method as find_method
+
+BATCH = 8
+"""How many images of a list go through the model together."""
+
+
+@final
+@dataclass(frozen=True)
+class Ready:
+    """One photo, opened and prepared for the model; ``picture`` is its full size, if that is needed again."""
+
+    picture: Image | None
+    photo: Photo
+    prepared: Prepared
+
+
+@overload
+def explain(
+    task: Task,
+    image: list[Any] | tuple[Any, ...],
+    *,
+    name: None = None,
+    progress: Callable[[int, int], Any] | None = None,
+    **options: Unpack[Options],
+) -> list[Explanation]: ...
+@overload
+def explain(
+    task: Task,
+    image: str | Path | Image | np.ndarray | Tensor | Bands,
+    *,
+    name: str | None = None,
+    progress: Callable[[int, int], Any] | None = None,
+    **options: Unpack[Options],
+) -> Explanation: ...
+def explain(
+    task: Task,
+    image: Any,
+    *,
+    targets: Any = (),
+    caption: str | None = None,
+    question: str | None = None,
+    contrast: Sequence[tuple[str, str]] | tuple[str, str] = (),
+    top_k: int = 3,
+    method: str | Method | Procedure = "gradcam",
+    layer: str | nn.Module | None = None,
+    names: Names | None = None,
+    ranking: str = "contribution",
+    prompt: str | None = None,
+    measure: Literal["log-probability", "logit"] = "log-probability",
+    gain: Gain | None = None,
+    progress: Callable[[int, int], Any] | None = None,
+    name: str | None = None,
+) -> Explanation | list[Explanation]:
+    """Explain what a model says about an image: all targets from one forward pass.
+
+    Args:
+        task: the model and how to talk to it, such as :class:`vlcam.tasks.captioning.Captioning`.
+        image: a path, a PIL image, an array ``(height, width, 3)`` or a tensor ``(3, height, width)``; or a list of them, in
+            batches of 8 where the task can. For more than fit the memory there is :func:`vlcam.explanation.batches.explain_batches`.
+        targets: classes or answers to explain, by label or number; by default the ``top_k`` that the model says itself.
+        caption: the caption to explain; by default the model's own.
+        question: the question, for VQA.
+        contrast: pairs "this rather than that" of classes, answers, or a word of the caption and another word.
+        top_k: how many classes or answers the model names by itself.
+        method: a name from ``vlcam.METHODS``, or a method: maps from one run; or a name from ``vlcam.PROCEDURES``, or a procedure,
+            which runs the model again (``occlusion`` hundreds of times).
+        layer: the layer to explain; by default the task's, or else the last spatial layer that leads to the targets.
+        names: names of the layer's channels; by default the task's.
+        ranking: how channels are ranked for the text: ``contribution`` (in this image) or ``paper`` (by alpha).
+        prompt: what a generative model is told before it speaks, such as "a photo of"; by default what suits the model.
+        measure: what the scores of words are: ``log-probability``, or the raw ``logit``, for words so certain that the gradient
+            of the log-probability is nearly zero.
+        gain: also measure each word's visual gain, its log-probability with the image less that with a ``blank`` or a
+            ``blur``red one; this costs a second forward pass.
+        progress: called with (done, all) by procedures that run the model many times; nothing is shown by itself.
+        name: what to call the photo; by default its file name.
+
+    Returns:
+        The explanation; for a list of images a list of them.
+
+    Raises:
+        InputError: the image, the text or an option can't be used.
+        TargetError: the model doesn't know a class, word or answer.
+        LayerError: the layer doesn't exist, or doesn't lead to the targets.
+            Of a list, the first error is raised; it begins with the image's place, such as ``image[3]``.
+    """
+    order = ordered(
+        targets=targets,
+        caption=caption,
+        question=question,
+        contrast=contrast,
+        top_k=top_k,
+        method=method,
+        layer=layer,
+        names=names,
+        ranking=ranking,
+        prompt=prompt,
+        measure=measure,
+        gain=gain,
+        progress=progress,
+    )
+    if not isinstance(image, (list, tuple)):
+        return alone(task, made_ready(task, image, order, name), order)
+    if name is not None:
+        raise InputError(
+            f"name={name!r} was given for {len(image)} images; leave it out: they are called as their files"
+        )
+    return [
+        one
+        for start in range(0, len(image), BATCH)
+        for one in _listed(task, image[start : start + BATCH], start, order)
+    ]
+
+
+def made_ready(task: Task, image: Any, order: Order, name: str | None = None) -> Ready:
+    """Open an image and prepare it. Raises InputError or TargetError."""
+    picture, photo = open_photo(image, name=name)
+    with torch.inference_mode(False):  # autograd can't use what is made in it
+        prepared = task.prepare(picture, order.request)
+    return Ready(picture if order.gain else None, photo, replace(prepared, inputs=plain(prepared.inputs)))
+
+
+def alone(task: Task, ready: Ready, order: Order) -> Explanation:
+    """Explain one photo. Raises LayerError or TargetError."""
+    wanted = task.layer if order.layer is None else order.layer
+    if isinstance(wanted, str):
+        check_layer(task, wanted, ready.prepared, order.request)
+    try:
+        spoken, found = _run(task, ready.prepared, order, wanted)
+    except LayerError as error:
+        if order.layer is not None and isinstance(task.layer, str) and order.layer != task.layer:
+            raise LayerError(f"{error}; {task.layer!r}, which is explained by default, works") from error
+        if wanted is not None:
+            raise
+        # The layer chosen by itself in an earlier run didn't lead to these targets and is forgotten: choose anew.
+        spoken, found = _run(task, ready.prepared, order, wanted)
+    return _explanation(task, ready, order, spoken, found)
+
+
+def together(task: Task, ready: Sequence[Ready], order: Order) -> list[Explanation] | None:
+    """Explain several photos from one forward pass; None if that can't be done for them, or not for all of them.
+
+    The results are those of :func:`alone`, which is left to say what is wrong with which photo.
+    """
+    if len(ready) < 2 or not isinstance(task, BatchTask) or not independent(task.model):
+        return None
+    if not isinstance(order.method, Method):  # a procedure runs again, photo by photo
+        return None
+    wanted = task.layer if order.layer is None else order.layer
+    try:
+        with record(task.model, wanted) as recording:
+            spoken = task.run_batch([one.prepared for one in ready], order.request)
+        scores = torch.stack([one.scores for one in spoken])
+        layout: Any = spoken[0].layout
+        if wanted != task.layer:
+            layout = layout_of(recording.resolve(scores.sum(0))[:1], ready[0].prepared.geometry.input_size)
+        elif any(one.layout != layout for one in spoken):
+            return None
+        grid = Grid() if layout is None else layout
+        if not isinstance(grid, Grid):
+            return None
+        maps = maps_of_batch(scores, recording, order.method, grid)
+        return [
+            _explanation(task, one, order, said, found) for one, said, found in zip(ready, spoken, maps, strict=True)
+        ]
+    except Exception:  # whatever it is, it shows again, beside the photo that it belongs to
+        return None
+
+
+def _listed(task: Task, images: Sequence[Any], first: int, order: Order) -> list[Explanation]:
+    """One batch of a list of images, the first of which is ``image[first]``."""
+    ready = []
+    for number, image in enumerate(images, first):
+        with _place(number):
+            ready.append(made_ready(task, image, order))
+    found = together(task, ready, order)
+    if found is not None:
+        return found
+    found = []
+    for number, one in enumerate(ready, first):
+        with _place(number):
+            found.append(alone(task, one, order))
+    return found
+
+
+@contextmanager
+def _place(number: int) -> Iterator[None]:
+    """Errors begin with the image's place in the list."""
+    try:
+        yield
+    except VlcamError as error:
+        error.args = (f"image[{number}]: {error}",)
+        raise
+    except Exception as error:
+        error.add_note(f"in vlcam.explain, at image[{number}]")
+        raise
+
+
+def _explanation(task: Task, ready: Ready, order: Order, spoken: Spoken, found: LayerMaps) -> Explanation:
+    explanation = Explanation(
+        task=task.kind,
+        model=task.name,
+        layer=found.layer,
+        method=order.method.name,
+        relu=order.method.relu,
+        text=spoken.text,
+        question=order.request.question,
+        photo=ready.photo,
+        geometry=ready.prepared.geometry,
+        targets=weighed(spoken),
+        maps=found.maps,
+        alpha=found.alpha,
+        contributions=found.contributions,
+        activity=found.activity,
+        question_words=tuple(span for span, _ in spoken.asked.words) if spoken.asked is not None else (),
+        notes=spoken.notes,
+    )
+    if order.gain is not None and ready.picture is not None:
+        explanation = with_gain(explanation, task, ready.picture, order.request, order.gain)
+    known = task.names if order.names is None else order.names
+    return (
+        explanation
+        if known is None
+        else replace(explanation, neurons=describe(explanation, known, ranking=order.ranking))
+    )
+
+
+def _run(task: Task, prepared: Prepared, order: Order, layer: str | nn.Module | None) -> tuple[Spoken, LayerMaps]:
+    spoken, evidence = ran(task, prepared, order.request, layer)
+    if isinstance(order.method, Method):
+        return spoken, evidence.maps(order.method)
+    targets = tuple(spoken.targets)
+    subject = PhotoSubject(task, prepared, settled(order.request, targets), targets, evidence, order.progress)
+    return spoken, replace(evidence.maps(find_method("gradcam")), maps=maps_of(order.method, subject))
+
+
+def weighed(spoken: Spoken) -> tuple[Target, ...]:
+    """The targets, with the importance of each word of the question: gradient times embedding, summed over its tokens."""
+    if spoken.asked is None or not spoken.asked.words:
+        return tuple(spoken.targets)
+    leaf = spoken.asked.leaf
+    slopes = gradients(spoken.scores, leaf)
+    tokens = (slopes * leaf.detach()).float().sum(-1)[:, 0]
+    words = torch.stack([tokens[:, list(places)].sum(1) for _, places in spoken.asked.words], 1)
+    return tuple(replace(one, reading=tuple(row)) for one, row in zip(spoken.targets, words.tolist(), strict=True))
+
+
+def check_layer(task: Task, layer: str, prepared: Prepared, request: Request) -> None:
+    """Raise LayerError for a layer that the task's model doesn't have, with the closest names and their output shapes."""
+    try:
+        find(task.model, layer)
+    except LayerError:
+        rows = traced(task.model, lambda: task.run(prepared, request))
+        find(task.model, layer, shapes={row.name: row.shape for row in rows})
+
+
+def describe(explanation: Explanation, names: Names, *, ranking: str = "contribution") -> tuple[NeuronText, ...] | None:
+    """The named-neuron text of every target; None if the names are those of another layer than the one explained."""
+    if names.layer != explanation.layer:
+        return None
+    return tuple(
+        names.text(target, alpha, contributions, explanation.activity, ranking=ranking)
+        for target, alpha, contributions in zip(
+            explanation.targets, explanation.alpha, explanation.contributions, strict=True
+        )
+    )

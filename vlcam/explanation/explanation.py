@@ -1,0 +1,64 @@
+"""An explanation with everything that can be done with it: drawn, tested, saved. The data and its views are in ``record``."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+from PIL.Image import Image
+
+from vlcam.contracts import Task
+from vlcam.explanation import figures, page, storage, verify
+from vlcam.explanation.record import AbstractExplanation
+from vlcam.image.regions import AREA
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Explanation(AbstractExplanation):
+    """Everything that was explained about one photo, from one forward pass (the fields: :class:`AbstractExplanation`)."""
+
+    def figure(
+        self,
+        *,
+        targets: Sequence[int | str | tuple[str, int]] | None = None,
+        columns: int | None = None,
+        shared: bool = False,
+        colours: str | None = None,
+        contour: bool = True,
+        width: int | None = None,
+    ) -> Image:
+        """A picture of the photo with every target's heatmap (the arguments: :func:`vlcam.explanation.figures.draw_figure`)."""
+        return figures.draw_figure(
+            self, targets=targets, columns=columns, shared=shared, colours=colours, contour=contour, width=width
+        )
+
+    def html(self) -> str:
+        """The interactive page, one self-contained HTML document."""
+        return page.make_page([self])
+
+    def verify(
+        self,
+        task: Task,
+        image: Any = None,
+        *,
+        regions: int = verify.REGIONS,
+        area: float = AREA,
+        seed: int = 0,
+        prompt: str | None = None,
+        progress: Callable[[int, int], Any] | None = None,
+    ) -> "Explanation":
+        """The same with a test of every map against random regions (the arguments: :func:`vlcam.explanation.verify.verify`)."""
+        return verify.verify(self, task, image, regions=regions, area=area, seed=seed, prompt=prompt, progress=progress)
+
+    def _repr_html_(self) -> str:
+        return page.make_notebook_cell(self)
+
+    def save(self, path: str | Path) -> Path:
+        """Write to a safetensors file with a JSON header (see :mod:`vlcam.explanation.storage`)."""
+        return storage.save(self, path)
+
+    @staticmethod
+    def load(path: str | Path) -> "Explanation":
+        """Read back what :meth:`save` wrote."""
+        return storage.load(path, make=Explanation)

@@ -1,0 +1,103 @@
+"""What a person asks of an explanation: the options, and what is left of them when they are checked."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from operator import index
+from typing import Any, Literal, TypedDict, final
+
+import numpy as np
+from torch import Tensor, nn
+
+from vlcam.contracts import Gain, InputError, Method, Names, Procedure, Request, TargetError
+from vlcam.methods import way
+
+RANKINGS = ("contribution", "paper")
+
+
+class Options(TypedDict, total=False):
+    """What :func:`explain` and :func:`vlcam.explanation.batches.explain_batches` may be told; see there."""
+
+    targets: Any
+    caption: str | None
+    question: str | None
+    contrast: Sequence[tuple[str, str]] | tuple[str, str]
+    top_k: int
+    method: str | Method | Procedure
+    layer: str | nn.Module | None
+    names: Names | None
+    ranking: str
+    prompt: str | None
+    measure: Literal["log-probability", "logit"]
+    gain: Gain | None
+
+
+@final
+@dataclass(frozen=True)
+class Order:
+    """The options of :func:`explain`, checked."""
+
+    request: Request
+    method: Method | Procedure
+    layer: str | nn.Module | None
+    names: Names | None
+    ranking: str
+    gain: Gain | None
+    progress: Callable[[int, int], Any] | None = None
+
+
+def ordered(
+    *,
+    targets: Any = (),
+    caption: str | None = None,
+    question: Any = None,
+    contrast: Any = (),
+    top_k: int = 3,
+    method: str | Method | Procedure = "gradcam",
+    layer: str | nn.Module | None = None,
+    names: Names | None = None,
+    ranking: Any = "contribution",
+    prompt: str | None = None,
+    measure: Any = "log-probability",
+    gain: Any = None,
+    progress: Callable[[int, int], Any] | None = None,
+) -> Order:
+    """The options of :func:`explain`, checked as far as that goes without the task. Raises InputError or TargetError."""
+    if question is not None and not isinstance(question, str):
+        raise InputError(f"question={question!r} was given; expected a text")
+    if ranking not in RANKINGS:
+        raise InputError(f"ranking {ranking!r} was given; expected one of {', '.join(RANKINGS)}")
+    if measure not in ("log-probability", "logit"):
+        raise InputError(f"measure={measure!r} was given; expected log-probability or logit")
+    if gain not in (None, "blank", "blur"):
+        raise InputError(f"gain={gain!r} was given; expected blank, blur or None")
+    chosen = method if isinstance(method, (Method, Procedure)) else way(method)
+    request = Request(
+        labels=_labels(targets),
+        caption=caption,
+        question=question,
+        top_k=top_k,
+        contrasts=_pairs(contrast),
+        prompt=prompt,
+        measure=measure,
+    )
+    return Order(request, chosen, layer, names, ranking, gain, progress)
+
+
+def _labels(targets: Any) -> tuple[str | int, ...]:
+    """Classes or answers, one or several, as a tuple."""
+    if targets is None:
+        return ()
+    given = targets.tolist() if isinstance(targets, (Tensor, np.ndarray)) else targets
+    several = [given] if isinstance(given, str) or hasattr(given, "__index__") else given
+    try:
+        return tuple(one if isinstance(one, str) else index(one) for one in several)
+    except TypeError as error:
+        raise TargetError(f"targets={targets!r} was given; expected labels or whole numbers") from error
+
+
+def _pairs(contrast: Any) -> tuple[tuple[str, str], ...]:
+    """Contrasts as pairs; a single pair may stand on its own."""
+    pairs = [contrast] if len(contrast) == 2 and all(isinstance(one, str) for one in contrast) else contrast
+    if any(isinstance(pair, str) or len(pair) != 2 for pair in pairs):
+        raise InputError(f"contrast={contrast!r} was given; expected pairs (this, rather than that)")
+    return tuple((this, that) for this, that in pairs)

@@ -1,0 +1,105 @@
+"""The interactive page: one HTML file that loads nothing, works from ``file://`` and keeps every text a text.
+
+Safety in three layers: the JSON is escaped for its place in the page; the script builds every element and sets text as text
+only; and a content security policy allows exactly this script and this style (by hash) and pictures inside the file.
+"""
+
+import html
+import re
+from collections.abc import Sequence
+from string import Template
+
+from vlcam._version import __version__
+from vlcam.contracts import InputError
+from vlcam.explanation.document import colours_uri, document
+from vlcam.explanation.record import AbstractExplanation
+from vlcam.explanation.wording import shows_against
+from vlcam.render.colour import default_colours
+from vlcam.render.html import embed, policy, read_template
+
+_FRAME_HEIGHT = 780
+_TITLE = "vlcam"
+_MEANING = (
+    "Colour marks where the method found evidence {side} the word, class or answer: for Grad-CAM and its kin in the explained layer, for "
+    "occlusion in how the score changes when a place is covered. "
+    "The stronger the colour, the more evidence; where there is none, you see the photo."
+)
+_MEANING_BOTH = (
+    "Where the method is {methods}, it is the other way round: colour marks evidence against the word, class or answer."
+)
+
+_QUESTION = (
+    "Words of a question are tinted by their part in the answer shown: warm and solid lines for it, cool and dashed ones against "
+    "it. The numbers under them are gradient times embedding, in units of the answer's score."
+)
+
+
+def make_page(explanations: Sequence[AbstractExplanation], *, title: str = _TITLE, neurons: str | None = None) -> str:
+    """Explanations as one self-contained HTML document. About 50 photos fit comfortably in one page; split longer lists.
+
+    Write it with ``Path("report.html").write_text(make_page(explanations), encoding="utf-8")``. With the default title, a page of one
+    explanation is named after it. ``neurons`` is the address of a neuron report of the same layer, such as ``neurons/report.html``: unit
+    numbers then lead to its cards.
+
+    Raises:
+        InputError: there are no explanations, or ``neurons`` is neither a relative path nor an http(s) address.
+    """
+    address = None if neurons is None else _link(neurons)
+    explanations = list(explanations)
+    if not explanations:
+        raise InputError("no explanations were given; a page needs at least one")
+    colours = sorted({default_colours(relu=explanation.relu) for explanation in explanations})
+    documents = [document(explanation) for explanation in explanations]
+    content: dict[str, object] = {
+        "colours": {name: colours_uri(name) for name in colours},
+        "explanations": documents,
+    }
+    if address is not None:
+        content["neurons"] = address
+    if title == _TITLE and len(explanations) == 1:
+        title = f"{explanations[0].photo.name}: {documents[0]['task']}"
+    style, script = read_template("vlcam.explanation", "page.css"), read_template("vlcam.explanation", "page.js")
+    return Template(read_template("vlcam.explanation", "page.html")).substitute(
+        policy=policy(script, style),
+        title=html.escape(title.encode("utf-8", "replace").decode("utf-8")),
+        version=html.escape(__version__),
+        meaning="</li>\n    <li>".join(html.escape(line) for line in meaning(explanations)),
+        style=style,
+        script=script,
+        data=embed(content),
+    )
+
+
+def make_notebook_cell(explanation: AbstractExplanation) -> str:
+    """The page in a sandboxed frame, for a notebook's output: its script can't reach the notebook."""
+    text = html.escape(make_page([explanation], title=explanation.photo.name), quote=True)
+    return (
+        f'<iframe sandbox="allow-scripts" srcdoc="{text}" title="vlcam explanation" width="100%" height="{_FRAME_HEIGHT}" '
+        'style="border:0;border-radius:12px"></iframe>'
+    )
+
+
+def meaning(explanations: Sequence[AbstractExplanation]) -> list[str]:
+    """What colour stands for on a page of these explanations, in a few sentences."""
+    against = sorted({one.method for one in explanations if shows_against(one)})
+    only = all(map(shows_against, explanations))
+    lines = [_MEANING.format(side="against" if only else "for")]
+    if against and not only:
+        lines.append(_MEANING_BOTH.format(methods=" or ".join(against)))
+    return [*lines, _QUESTION] if any(one.question_words for one in explanations) else lines
+
+
+def _link(address: str) -> str:
+    """An address to put before ``#unit-3``: http, https or a relative path, so that no link of the page runs anything."""
+    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*):", address)
+    odd = (
+        not address
+        or address != address.strip()
+        or re.search(r"[\x00-\x1f\x7f#\\]", address)
+        or address.startswith("//")
+    )
+    if odd or (scheme is not None and scheme[1].lower() not in ("http", "https")):
+        raise InputError(
+            f"neurons={address!r} was given; expected a relative path such as 'neurons/report.html', or an http(s) address, without '#'"
+        )
+    return address

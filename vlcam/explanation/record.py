@@ -1,0 +1,266 @@
+"""The result of explaining one photo: frozen, self-contained records. Saving and loading is in ``vlcam.explanation.storage``."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import expm1
+from operator import index
+from typing import TYPE_CHECKING, Literal, SupportsIndex, final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vlcam.contracts import Geometry, Target, TargetError
+from vlcam.image.geometry import to_photo
+from vlcam.image.photo import Photo
+
+if TYPE_CHECKING:
+    pass
+
+Flag = Literal["ok", "zero", "negative", "nonfinite"]
+
+NEARLY_CERTAIN = 0.01
+"""From this ``1 - p`` down a log-probability is said to be nearly certain.
+
+``d log p = (1 - p) d log(p / (1 - p))``: beside the log-odds, every gradient of a log-probability, and so its whole map, is smaller by the
+factor ``1 - p``. Below 0.01 the map is at least 50 times fainter than that of a word as likely as not with the same evidence, and
+nothing in the picture could raise the score by more than 0.01 nats.
+"""
+
+
+@final
+@dataclass(frozen=True)
+class Evidence:
+    """One channel's part in a target.
+
+    ``alpha`` is the mean gradient (Grad-CAM eq. 1), ``contribution`` is ``alpha * sum(A)`` in this image, ``share`` its part of all
+    positive (or, if negative, of all negative) contributions, ``active`` whether the channel fires in this image. ``match`` is the
+    score of its name (IoU, or that of another scorer).
+    """
+
+    unit: int
+    name: str | None
+    alpha: float
+    contribution: float
+    share: float
+    active: bool
+    match: float | None = None
+
+
+@final
+@dataclass(frozen=True)
+class NamedEvidence:
+    """Channels of one name in one of four cases.
+
+    ``supports``: for the target and active; ``missing``: for it and silent; ``opposes``: against it and active; ``absent``: against
+    it and silent, so its absence helps. ``units`` come strongest first. ``share`` is their part of all positive (``supports``) or,
+    with a minus, of all negative (``opposes``) contributions in this image; silent channels have none: 0.
+    """
+
+    case: Literal["supports", "missing", "opposes", "absent"]
+    name: str
+    category: str | None
+    units: tuple[int, ...]
+    share: float
+
+
+@final
+@dataclass(frozen=True)
+class NeuronText:
+    """The named-neuron explanation of one target: a sentence, the channels it rests on and how much of the evidence is named.
+
+    ``named`` is what the sentence says, name by name; empty in the paper's ranking, which says nothing about the image.
+    ``reliable`` is false where too little of the evidence has a name for a sentence.
+    """
+
+    sentence: str
+    top: tuple[Evidence, ...]
+    bottom: tuple[Evidence, ...]
+    coverage: float
+    ranking: Literal["contribution", "paper"] = "contribution"
+    named: tuple[NamedEvidence, ...] = ()
+    reliable: bool = True
+
+
+@final
+@dataclass(frozen=True)
+class Proof:
+    """What became of a target's score when the map's region was taken away or left alone, beside random regions.
+
+    See :mod:`vlcam.explanation.verify`.
+
+    ``area`` is the region's part of the picture. ``removed``: how far the score falls without the region; ``kept``: how far it rises from
+    that of an empty picture with the region alone, both in the target's own units; ``removed_as_much`` and ``kept_as_much`` of
+    ``regions`` random ones do at least as much. ``p`` is that of both effects together, for the change that they take, None if there was
+    nothing to test.
+    ``occlusion`` and ``untrained`` are rank correlations of the map with a quick occlusion map, and with that of the same model before
+    any training (None where one of them is empty, or the method isn't a registered one).
+    """
+
+    area: float
+    regions: int
+    removed: float
+    removed_as_much: int
+    kept: float
+    kept_as_much: int
+    p: float | None
+    occlusion: float | None
+    untrained: float | None
+    verdict: str
+
+
+@dataclass(frozen=True, eq=False)
+class AbstractExplanation:
+    """The data of an explanation and views of it; :class:`vlcam.Explanation` adds what draws, tests and saves it.
+
+    Raw tensors, with T targets, C channels and an h x w grid (that of the layer, or of the procedure that made the maps):
+
+    - ``maps`` ``(T, h, w)``: signed raw maps before the method's final ReLU, in the target's own units;
+    - ``alpha`` ``(T, C)``: mean gradients; ``contributions`` ``(T, C)``: ``alpha * sum(A)``;
+    - ``activity`` ``(C,)``: each channel's maximum over the layer's grid in this photo.
+
+    ``question_words`` are the character ranges of the question's words that the targets' ``reading`` is about; ``notes`` are
+    sentences that belong to the result, such as that the layer was guessed. ``proofs``, one for each target, are there after
+    :meth:`vlcam.Explanation.verify`.
+    """
+
+    task: str
+    model: str
+    layer: str
+    method: str
+    relu: bool
+    text: str
+    question: str | None
+    photo: Photo
+    geometry: Geometry
+    targets: tuple[Target, ...]
+    maps: Float[Tensor, "targets rows columns"]
+    alpha: Float[Tensor, "targets channels"]
+    contributions: Float[Tensor, "targets channels"]
+    activity: Float[Tensor, " channels"]
+    neurons: tuple[NeuronText, ...] | None = None
+    question_words: tuple[tuple[int, int], ...] = ()
+    notes: tuple[str, ...] = ()
+    proofs: tuple[Proof, ...] | None = None
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __iter__(self) -> Iterator["TargetView"]:
+        return (TargetView(self, index) for index in range(len(self.targets)))
+
+    def __getitem__(self, key: SupportsIndex | str | tuple[str, int]) -> "TargetView":
+        """A target by position, by label, or by ``(label, n)`` for the n-th target (from 0) with that label.
+
+        A label that occurs twice (a repeated word) needs the last form, so that one is never taken for the other.
+        """
+        return TargetView(self, _position(self, key))
+
+
+@final
+@dataclass(frozen=True)
+class TargetView:
+    """One target of an explanation with its row of every tensor."""
+
+    explanation: AbstractExplanation
+    index: int
+
+    @property
+    def target(self) -> Target:
+        """The target itself: label, kind, score, probability."""
+        return self.explanation.targets[self.index]
+
+    @property
+    def label(self) -> str:
+        """The target's label."""
+        return self.target.label
+
+    @property
+    def signed_map(self) -> Float[Tensor, "rows columns"]:
+        """The raw map with its signs, at grid resolution, in the target's own units."""
+        return self.explanation.maps[self.index]
+
+    @property
+    def map(self) -> Float[Tensor, "rows columns"]:
+        """The raw map as the method defines it (for Grad-CAM after the final ReLU), at grid resolution, never normalised."""
+        signed = self.signed_map
+        return signed.clamp_min(0) if self.explanation.relu else signed
+
+    @property
+    def flag(self) -> Flag:
+        """``ok``; or why the map shows nothing: ``zero`` (no evidence), ``negative`` (only evidence against), ``nonfinite``."""
+        return map_flag(self.signed_map, relu=self.explanation.relu)
+
+    @property
+    def nearly_certain(self) -> bool:
+        """Whether the score is the log-probability of something so certain that it hardly changes; the logit still does."""
+        target = self.target
+        spoken = target.measure == "log-probability" and target.kind != "contrast"
+        return spoken and -expm1(target.score) <= NEARLY_CERTAIN
+
+    @property
+    def reading(self) -> tuple[tuple[str, float], ...]:
+        """The words of the question with their signed importance for this target, in units of its score; empty if not weighed."""
+        question, words = self.explanation.question or "", self.explanation.question_words
+        return tuple(
+            (question[start:end], weight) for (start, end), weight in zip(words, self.target.reading, strict=False)
+        )
+
+    @property
+    def alpha(self) -> Float[Tensor, " channels"]:
+        """Mean gradient of every channel (Grad-CAM eq. 1)."""
+        return self.explanation.alpha[self.index]
+
+    @property
+    def contributions(self) -> Float[Tensor, " channels"]:
+        """``alpha * sum(A)`` of every channel."""
+        return self.explanation.contributions[self.index]
+
+    @property
+    def neurons(self) -> NeuronText | None:
+        """The named neurons behind the target, if the layer has names."""
+        return None if self.explanation.neurons is None else self.explanation.neurons[self.index]
+
+    @property
+    def proof(self) -> Proof | None:
+        """How the map fared against random regions, if it was tested."""
+        return None if self.explanation.proofs is None else self.explanation.proofs[self.index]
+
+    def heatmap(self) -> Float[Tensor, "height width"]:
+        """The map on the original photo's pixels: bilinear, half-pixel centres; NaN where the model did not see the photo."""
+        return to_photo(self.map[None], self.explanation.geometry)[0]
+
+
+def map_flag(signed: Float[Tensor, "rows columns"], *, relu: bool) -> Flag:
+    """Say whether a raw map shows anything (see :attr:`TargetView.flag`)."""
+    if not bool(torch.isfinite(signed).all()):
+        return "nonfinite"
+    if not bool((signed != 0).any()):
+        return "zero"
+    if relu and not bool((signed > 0).any()):
+        return "negative"
+    return "ok"
+
+
+def _position(explanation: AbstractExplanation, key: SupportsIndex | str | tuple[str, int]) -> int:
+    labels = [target.label for target in explanation.targets]
+    if isinstance(key, SupportsIndex):
+        place = index(key)
+        if not -len(labels) <= place < len(labels):
+            raise TargetError(f"target {place} was asked for; there are {len(labels)}: {', '.join(labels)}")
+        return place % len(labels)
+    label, occurrence = (key, None) if isinstance(key, str) else key
+    found = [index for index, have in enumerate(labels) if have == label]
+    if not found:
+        raise TargetError(f"no target {label!r} in this explanation; it has: {', '.join(labels)}")
+    if occurrence is None:
+        if len(found) > 1:
+            raise TargetError(
+                f"{label!r} occurs {len(found)} times; ask for ({label!r}, 0) to ({label!r}, {len(found) - 1}), or by position"
+            )
+        return found[0]
+    if not 0 <= occurrence < len(found):
+        raise TargetError(
+            f"{label!r} occurs {len(found)} time(s), so ({label!r}, {occurrence}) doesn't exist; count from 0"
+        )
+    return found[occurrence]

@@ -1,0 +1,252 @@
+"""One photo and its targets as something that can be run again, changed: what procedures and proofs are made of.
+
+A recording answers what the gradients say. Some questions need more runs: what if this patch were grey, this channel silent, this
+ReLU's gradient another? Here the targets are settled (the same classes, the same answer, the same token ids, whatever the model would say
+about the changed image), so that only the image, a layer or a gradient rule differs from the run that was explained.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from typing import Any, Literal, final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from vlcam.contracts import (
+    Gradients,
+    InputError,
+    LayerError,
+    Prepared,
+    Request,
+    ScoringTask,
+    Spoken,
+    Target,
+    TargetError,
+    Task,
+)
+from vlcam.engine.backward import check_differentiable
+from vlcam.engine.layers import Grid
+from vlcam.engine.modules import find_module, first_tensor, independent, rebuilt, tensors_in
+from vlcam.engine.recording import record, unrecorded
+from vlcam.engine.restore import restored
+from vlcam.explanation.attribution import Evidence
+
+CHUNK_NUMBERS = 2**22
+"""How many numbers the images of one forward pass may hold: 16 MiB in 32 bits, about 28 images of 224 pixels a side."""
+
+MOST_ROWS = 64
+"""The most images in one forward pass."""
+
+
+def settled(request: Request, targets: Sequence[Target]) -> Request:
+    """The request that leaves nothing open: whatever the image, it is these targets that are scored."""
+    whole = next((one for one in targets if one.kind == "caption"), None)
+    if whole is not None:
+        return replace(request, ids=whole.token_ids)
+    if any(one.kind == "word" for one in targets) or request.ids is not None:  # an answer in words
+        answers = [one for one in targets if one.kind == "answer"]
+        return replace(request, ids=answers[0].token_ids) if len(answers) == 1 and not request.labels else request
+    # Texts stay texts: a model that writes its answers has no numbers for them.
+    chosen = [one for one in targets if one.kind in ("class", "answer")]
+    numbered = all(len(one.token_ids) == 1 and one.measure == "logit" for one in chosen)
+    labels = tuple(one.token_ids[0] if numbered else one.label for one in chosen)
+    return replace(request, labels=labels) if labels else request
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class PhotoSubject:
+    """A photo prepared for a task, the targets that were explained, and what the explained layer gave: a :class:`vlcam.contracts.Subject`.
+
+    ``request`` is settled (see :func:`settled`). ``progress`` is called with (done, all) by procedures that take long.
+    """
+
+    task: Task
+    prepared: Prepared
+    request: Request
+    targets: tuple[Target, ...]
+    evidence: Evidence
+    progress: Callable[[int, int], Any] | None = None
+
+    @property
+    def model(self) -> nn.Module:
+        """The task's model."""
+        return self.task.model
+
+    @property
+    def layer(self) -> str:
+        """The name of the explained layer."""
+        return self.evidence.layer
+
+    @property
+    def activations(self) -> Float[Tensor, "1 channels rows columns"]:
+        """The layer's activations, detached."""
+        return self.evidence.activations
+
+    @property
+    def gradients(self) -> Gradients:
+        """The gradients of the T scores at the layer, detached."""
+        return self.evidence.slopes
+
+    @property
+    def image(self) -> Float[Tensor, "1 channels height width"]:
+        """The image as the model takes it, detached.
+
+        Raises InputError if the model's input isn't one image of the size that the geometry says: tiles, or patches in a row.
+        """
+        return self._photo().detach()
+
+    def report(self, done: int, total: int) -> None:
+        """Tell whoever waits how far a procedure is."""
+        if self.progress is not None:
+            self.progress(done, total)
+
+    def scores(self, images: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch targets"]:
+        """The scores of B changed images, without autograd, in chunks of bounded memory; on the device of ``images``."""
+        like = self.image
+        if images.shape[1:] != like.shape[1:]:
+            raise InputError(
+                f"images of shape {tuple(images.shape)} were given; expected (batch, {', '.join(map(str, like.shape[1:]))})"
+            )
+        rows = max(1, min(MOST_ROWS, CHUNK_NUMBERS // like.numel()))
+        with self._without_autograd():
+            # Channels last: convolutions on a CPU are quicker then, and nothing else changes.
+            found = [
+                self._scored(part.to(like.device, like.dtype).contiguous(memory_format=torch.channels_last))
+                for part in images.split(rows)
+            ]
+        return torch.cat(found).to(images.device) if found else images.new_zeros(0, len(self.targets))
+
+    def scores_with(self, masks: Float[Tensor, "batch layer_channels"]) -> Float[Tensor, "batch targets"]:
+        """The scores with the layer's channels multiplied by each of B masks, without autograd.
+
+        Raises LayerError if the masks aren't as wide as the layer.
+        """
+        channels = self.activations.shape[1]
+        if masks.shape[1] != channels:
+            raise LayerError(f"masks for {masks.shape[1]} channels were given; layer {self.layer!r} has {channels}")
+        cells = self.activations[0, 0].numel()
+        rows = max(1, min(MOST_ROWS, CHUNK_NUMBERS // (channels * cells)))
+        with self._without_autograd():
+            found = [self._masked(part.to(self.activations.device)) for part in masks.split(rows)]
+        return torch.cat(found).to(masks.device) if found else masks.new_zeros(0, len(self.targets))
+
+    def rerun(
+        self, leaf: Literal["image", "layer"], within: AbstractContextManager[Any] | None = None
+    ) -> tuple[Float[Tensor, " targets"], Tensor]:
+        """Run once more, differentiably and inside ``within``: the T scores, and the leaf that they depend on.
+
+        Raises:
+            InputError: for the image of a model that doesn't take one image.
+            LayerError: the scores don't depend on the leaf.
+        """
+        inside = nullcontext() if within is None else within
+        if leaf == "layer":
+            with record(self.model, self.layer) as recording, inside:
+                scores = self.in_order(self.task.run(self.prepared, self.request))
+            return scores, recording.resolve(scores)
+        with restored(self.model):
+            image = self.image.clone().requires_grad_()
+            with inside:
+                # A copy of the leaf: a model may begin with an operation in place.
+                scores = self.in_order(self.task.run(self._with(image.clone()), self.request))
+        check_differentiable(scores)
+        return scores, image
+
+    def to_maps(self, tensor: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch layer_channels rows columns"]:
+        """The layer's output, or its gradient, with channels first."""
+        return self.evidence.grid.to_maps(tensor)
+
+    @contextmanager
+    def _without_autograd(self) -> Iterator[None]:
+        with restored(self.model), unrecorded():
+            yield
+
+    def _with(self, image: Tensor) -> Prepared:
+        """The inputs with another image, or a batch of them, in the place of the photo's."""
+        return replace(self.prepared, inputs=rebuilt(self.prepared.inputs, self._photo(), image))
+
+    def _photo(self) -> Tensor:
+        """The tensor among the inputs that is the image, itself."""
+        width, height = self.prepared.geometry.input_size
+        images = [
+            one
+            for one in tensors_in(self.prepared.inputs)
+            if one.is_floating_point() and one.ndim == 4 and len(one) == 1 and tuple(one.shape[2:]) == (height, width)
+        ]
+        if len(images) != 1:
+            shapes = ", ".join(str(tuple(one.shape)) for one in tensors_in(self.prepared.inputs))
+            raise InputError(
+                f"{self.task.name} takes its photo as {shapes or 'no tensor'}, not as one image (1, channels, {height}, {width}), so "
+                "pixels can't be changed or followed back; explain with a method of one run, such as gradcam"
+            )
+        return images[0]
+
+    def _scored(self, images: Tensor) -> Tensor:
+        batched = self._batched(self._with(images), len(images))
+        if batched is not None:
+            return batched
+        return torch.stack(
+            [self.in_order(self.task.run(self._with(image[None]), self.request)).detach() for image in images]
+        )
+
+    def _masked(self, masks: Tensor) -> Tensor:
+        """The scores with each mask: all in one pass where the layer is a grid and the task can, or one by one."""
+        _, module = find_module(self.model, self.layer)
+        if isinstance(self.evidence.grid, Grid):
+            with _scaled(module, masks, self.evidence.grid.layout):
+                batched = self._batched(self.prepared, len(masks))
+            if batched is not None:
+                return batched
+        found = []
+        layout = self.evidence.grid.layout if isinstance(self.evidence.grid, Grid) else "BNC"
+        for mask in masks:
+            with _scaled(module, mask[None], layout):
+                found.append(self.in_order(self.task.run(self.prepared, self.request)).detach())
+        return torch.stack(found)
+
+    def _batched(self, prepared: Prepared, rows: int) -> Tensor | None:
+        """The scores of all rows at once, if the task can do that for its model."""
+        if not isinstance(self.task, ScoringTask) or not independent(self.model):
+            return None
+        try:
+            scores = self.task.score_batch(prepared, self.request)
+        except Exception:  # whatever it is, it shows again row by row
+            return None
+        return scores.detach() if scores.shape == (rows, len(self.targets)) else None
+
+    def in_order(self, spoken: Spoken) -> Tensor:
+        """The scores in the order of the targets: answers that a model writes are ranked anew on every run."""
+        left = list(enumerate(spoken.targets))
+        order = []
+        for target in self.targets:
+            names = target.kind, target.label, target.token_ids
+            found = next((one for one in left if (one[1].kind, one[1].label, one[1].token_ids) == names), None)
+            if found is None:
+                raise TargetError(
+                    f"{self.task.name} didn't score {target.label!r} again on another run; its task must score the labels and "
+                    "Request.ids that it is given"
+                )
+            left.remove(found)
+            order.append(found[0])
+        return spoken.scores[order]
+
+
+@contextmanager
+def _scaled(module: nn.Module, masks: Tensor, layout: Literal["BCHW", "BHWC", "BNC"]) -> Iterator[None]:
+    """Inside, each row of the layer's output has its channels multiplied by a row of ``masks``; one row is meant for all."""
+
+    def hook(module: nn.Module, inputs: Any, output: Any) -> Any:
+        found = first_tensor(output)
+        if found is None:
+            return None
+        shape = (len(masks), -1, 1, 1) if layout == "BCHW" else (len(masks), *(1,) * (found.ndim - 2), -1)
+        return rebuilt(output, found, found * masks.to(found.dtype).reshape(shape))
+
+    handle = module.register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()

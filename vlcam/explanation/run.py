@@ -1,0 +1,33 @@
+"""Run a task once, and make the maps of a method from what that left at the layer."""
+
+from torch import nn
+
+from vlcam.contracts import InputError, Maps, Method, Prepared, Procedure, Request, Spoken, Task
+from vlcam.engine.find_layer import layout_of
+from vlcam.engine.recording import record
+from vlcam.explanation.attribution import Evidence, evidence_from
+from vlcam.explanation.options import RANKINGS as RANKINGS
+from vlcam.explanation.rerun import PhotoSubject
+
+
+def ran(task: Task, prepared: Prepared, request: Request, layer: str | nn.Module | None) -> tuple[Spoken, Evidence]:
+    """Run the task once: what it said, and what that left at the layer. Raises LayerError or TargetError."""
+    with record(task.model, layer) as recording:
+        spoken = task.run(prepared, request)
+    layout = spoken.layout
+    if layer != task.layer:  # the task's layout is that of its own layer
+        layout = layout_of(recording.resolve(spoken.scores), prepared.geometry.input_size)
+    return spoken, evidence_from(spoken.scores, recording, layout)
+
+
+def maps_of(method: Method | Procedure, subject: PhotoSubject) -> Maps:
+    """The signed maps of a method or a procedure. Raises InputError for a procedure that returns something else."""
+    if isinstance(method, Method):
+        return subject.evidence.maps(method).maps
+    maps = method.function(subject)
+    if maps.ndim != 3 or len(maps) != len(subject.targets):
+        raise InputError(
+            f"the procedure {method.name!r} returned {tuple(maps.shape)} for {len(subject.targets)} targets; expected "
+            f"({len(subject.targets)}, rows, columns)"
+        )
+    return maps

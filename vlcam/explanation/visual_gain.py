@@ -1,0 +1,111 @@
+"""Visual gain: how much more probable a word is with the image than without it, after the same words.
+
+``log p(word | image, words before) - log p(word | no image, words before)`` in nats: high for a word that was seen, about 0 for one
+that the language would have said anyway, negative where the image speaks against it. For a word by itself this is the pointwise
+mutual information of word and image, given the words before.
+
+``without`` says what stands for no image. ``blank``: the whole photo in mid grey, so that nothing of it is left, not even its
+light or colour. ``blur``: a Gaussian blur with a deviation of a tenth of the photo's shorter side; light and large patches of colour
+remain, so what is measured is what the details say.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+import numpy as np
+import torch
+from PIL import Image as Pictures
+from PIL import ImageFilter
+from PIL.Image import Image
+
+from vlcam.contracts import Gain, InputError, Prepared, Request, Target, Task
+from vlcam.engine.recording import unrecorded
+from vlcam.engine.restore import plain, restored
+from vlcam.explanation.record import AbstractExplanation
+from vlcam.image.photo import bands_of
+
+_GREY = (128, 128, 128)
+_BLUR = 0.1
+"""Standard deviation of the blur as a part of the photo's shorter side."""
+
+_NOTE = {
+    "blank": "with a grey picture in its place",
+    "blur": "with a heavily blurred one",
+}
+
+
+Explained = TypeVar("Explained", bound=AbstractExplanation)
+
+
+def with_gain(explanation: Explained, task: Task, photo: Image, request: Request, without: Gain) -> Explained:
+    """The explanation, with the visual gain in every target whose score is a log-probability, and a note that says what it means.
+
+    The words are those of the explanation: the same token ids are scored without the image, whatever the model would say then. Of
+    a contrast this is how far the image moves the odds. It takes one more forward pass (two if logits were explained), without
+    autograd; the model is left as it was.
+
+    Raises:
+        InputError: the model chooses from a list instead of speaking, so there are no words whose probability could be compared.
+    """
+    request = replace(request, measure="log-probability", ids=said(explanation, request))
+    blind = scored(task, altered(photo, without), request)
+    if not any(target.measure == "log-probability" for target in blind):
+        raise InputError(
+            f"gain={without!r} was given, but {explanation.model} chooses from a list and speaks no words: leave gain out"
+        )
+    seen = explanation.targets
+    if any(target.measure != "log-probability" for target in seen):
+        seen = scored(task, photo, request)
+    pairs = zip(_in_order(explanation, seen), _in_order(explanation, blind), strict=True)
+    gains = [one.score - other.score if other.measure == "log-probability" else None for one, other in pairs]
+    targets = tuple(replace(target, gain=gain) for target, gain in zip(explanation.targets, gains, strict=True))
+    note = (
+        f"Nats from the image: how much the log-probability of a word rises with the image, compared to the same model "
+        f"{_NOTE[without]}. High: the word was seen. About 0: the language would have said it anyway. Negative: the image speaks "
+        "against it."
+    )
+    return replace(explanation, targets=targets, notes=(*explanation.notes, note))
+
+
+def _in_order(explanation: AbstractExplanation, found: Sequence[Target]) -> list[Target]:
+    """What another run found about the explanation's targets, in their order: answers may be ranked otherwise without the image."""
+    left, out = list(found), []
+    for target in explanation.targets:
+        names = target.kind, target.label, target.token_ids
+        same = next((one for one in left if (one.kind, one.label, one.token_ids) == names), None)
+        if same is None:
+            raise InputError(
+                f"{explanation.model} didn't score {target.label!r} again on a second run; its task must score Request.ids if given"
+            )
+        left.remove(same)
+        out.append(same)
+    return out
+
+
+def said(explanation: AbstractExplanation, request: Request) -> tuple[int, ...] | None:
+    """The token ids of what was said, if the model said it by itself or they are those of a caption; else the request has them."""
+    if request.labels:
+        return request.ids
+    whole = next((one for one in explanation.targets if one.kind in ("caption", "answer")), None)
+    return request.ids if whole is None else whole.token_ids
+
+
+def scored(task: Task, photo: Image, request: Request) -> tuple[Target, ...]:
+    """What the task says about a photo, with scores but without autograd and unseen by recordings; the model is left as it was."""
+    with torch.inference_mode(False), restored(task.model), unrecorded():
+        prepared = task.prepare(photo, request)
+        spoken = task.run(Prepared(plain(prepared.inputs), prepared.geometry), request)
+    return tuple(spoken.targets)
+
+
+def altered(photo: Image, without: Gain) -> Image:
+    """The photo without what it shows, at the same size. Raises InputError for bands that are no colours."""
+    bands = bands_of(photo)
+    if bands is not None and bands.dtype != np.uint8:
+        raise InputError(
+            f"gain={without!r} was given for a photo of {bands.shape[2]} bands, which has no {without} form; leave gain out"
+        )
+    if without == "blank":
+        return Pictures.new("RGB", photo.size, _GREY)
+    return photo.filter(ImageFilter.GaussianBlur(_BLUR * min(photo.size)))

@@ -1,0 +1,229 @@
+"""An explanation in words and plain numbers, for figures and pages: notices, scales, where a map lies, how numbers are written."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from vlcam.contracts import Geometry, Kind
+from vlcam.explanation.record import AbstractExplanation, Flag, TargetView
+from vlcam.render.overlay import grown
+
+AGAINST = frozenset({"counterfactual"})
+"""The methods whose maps show evidence against a target, so that everything said about them is the other way round."""
+
+FAINT = 20
+"""A map on its own scale whose maximum is that many times below the strongest is told to be so."""
+
+NOTICE: dict[Flag, str] = {
+    "ok": "",
+    "zero": "no evidence",
+    "negative": "only evidence against",
+    "nonfinite": "not a number: no map",
+}
+NOTICE_LONG: dict[Flag, str] = {
+    "ok": "",
+    "zero": "No evidence: the map is zero everywhere, so the photo is shown as it is.",
+    "negative": "Only evidence against: nothing in the photo speaks for this, so the photo is shown as it is.",
+    "nonfinite": "The map holds values that are not numbers, so it is not drawn.",
+}
+_NOTICE_AGAINST = "only evidence for"
+_NOTICE_AGAINST_LONG = "Only evidence for: nothing in the photo speaks against this, so the photo is shown as it is."
+NEARLY_CERTAIN = "nearly certain"
+_NEARLY_CERTAIN_LONG = (
+    "Nearly certain: its log-probability hardly changes. "
+    "Explain the logit instead: measure='logit', --measure\u00a0logit."
+)
+KIND: dict[Kind, str] = {
+    "class": "class",
+    "word": "word",
+    "caption": "whole caption",
+    "answer": "answer",
+    "contrast": "contrast",
+}
+_ROWS = ("upper", "middle", "lower")
+_COLUMNS = ("left", "middle", "right")
+_SPREAD = 0.24
+"""Of the photo's side: a hot part as wide as this (an even map has 0.29) in both directions has no place."""
+_NARROWEST = 1 / 16
+_SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def shows_against(explanation: AbstractExplanation) -> bool:
+    """Whether the maps show evidence against their targets instead of for them."""
+    return explanation.method in AGAINST
+
+
+def notice(view: TargetView) -> str:
+    """Why a target's map shows nothing, in a few words; empty if it shows something."""
+    reversed_ = view.flag == "negative" and shows_against(view.explanation)
+    return _NOTICE_AGAINST if reversed_ else NOTICE[view.flag]
+
+
+def notice_long(view: TargetView) -> str:
+    """The same in a sentence."""
+    reversed_ = view.flag == "negative" and shows_against(view.explanation)
+    return _NOTICE_AGAINST_LONG if reversed_ else NOTICE_LONG[view.flag]
+
+
+def certainty_long(view: TargetView) -> str:
+    """What to do about a target that is nearly certain, in sentences; empty for all others."""
+    return _NEARLY_CERTAIN_LONG if view.nearly_certain else ""
+
+
+def nats(gain: float | None) -> str:
+    r"""A visual gain as a person writes it; empty if there is none.
+
+    >>> nats(2.34), nats(-0.04), nats(-12.3), nats(None)
+    ('+2.3\xa0nats', '0.0\xa0nats', '−12.3\xa0nats', '')
+    """
+    return "" if gain is None or not math.isfinite(gain) else f"{_signed(gain, '.1f')}\u00a0nats"
+
+
+def weight(value: float) -> str:
+    """The importance of a word of the question, with its sign.
+
+    >>> weight(0.4123), weight(-0.00012), weight(0.0)
+    ('+0.412', '−0.00012', '0')
+    """
+    return _signed(value, ".3g") if math.isfinite(value) else "not a number"
+
+
+def _signed(value: float, form: str) -> str:
+    text = f"{abs(value):{form}}"
+    return text if float(text) == 0 else ("−" if value < 0 else "+") + text
+
+
+def drawn_ratio(width: int, height: int) -> float:
+    """Width by height of a photo as it is drawn: its own, but never so thin that nothing could be seen.
+
+    >>> drawn_ratio(300, 200), drawn_ratio(1, 600)
+    (1.5, 0.0625)
+    """
+    return min(max(width / height, _NARROWEST), 1 / _NARROWEST)
+
+
+def fainter(view: TargetView, strongest: float) -> float:
+    """How many times fainter a map is than the strongest of its kind; 0 if that isn't worth a warning."""
+    ratio = strongest / own if (own := peak(view)) else 0.0
+    return ratio if ratio >= FAINT else 0.0
+
+
+def times(ratio: float) -> str:
+    """A large factor in few letters.
+
+    >>> times(23.4), times(3112442379.0)
+    ('23', '3 × 10⁹')
+    """
+    if ratio < 9999.5:
+        return f"{ratio:.0f}"
+    digit, power = f"{ratio:.0e}".split("e")
+    return f"{digit} × 10{str(int(power)).translate(_SUPERSCRIPTS)}"
+
+
+def peak(view: TargetView) -> float:
+    """The largest value of a target's map (its size, if signed), 0 if the map shows nothing."""
+    return float(view.map.abs().max()) if view.flag == "ok" else 0.0
+
+
+def shared_peaks(explanation: AbstractExplanation) -> dict[Kind, float]:
+    """The largest value among all targets of a kind: the one scale of their maps.
+
+    Kinds are kept apart because their scores are not of one size: a whole caption's score is the sum of all its words', and on its
+    scale every word would look empty.
+    """
+    peaks: dict[Kind, float] = {}
+    for view in explanation:
+        peaks[view.target.kind] = max(peaks.get(view.target.kind, 0.0), peak(view))
+    return peaks
+
+
+def at_size(geometry: Geometry, width: int, height: int) -> Geometry:
+    """The same geometry for a copy of the photo at another size."""
+    across, down = geometry.photo_size[0] / width, geometry.photo_size[1] / height
+    return replace(geometry, photo_size=(width, height), scale=(geometry.scale[0] * across, geometry.scale[1] * down))
+
+
+def seen(geometry: Geometry) -> tuple[float, float, float, float]:
+    """The part of the photo that the model saw: left, top, right, bottom as parts (0 to 1) of the photo's sides."""
+    edges: list[tuple[float, float]] = []
+    for axis in (0, 1):
+        at = (-geometry.offset[axis], geometry.input_size[axis] - geometry.offset[axis])
+        low, high = sorted(place / geometry.scale[axis] / geometry.photo_size[axis] for place in at)
+        edges.append((min(max(low, 0.0), 1.0), min(max(high, 0.0), 1.0)))
+    (left, right), (top, bottom) = edges
+    return left, top, right, bottom
+
+
+def place(view: TargetView) -> str:
+    """Where on the photo a map is strongest: ``upper left``, ``centre``, ``spread out``, or nothing.
+
+    This is the middle of the connected part around the maximum that lies above half of it: a second, separate hot part
+    doesn't pull it to a place between the two where there is nothing.
+    """
+    if view.flag != "ok":
+        return ""
+    weights = view.map.clamp_min(0).double().cpu().numpy()
+    if not weights.max() > 0:
+        return ""
+    weights = np.where(_hot(weights), weights / weights.max(), 0.0)
+    weights /= weights.sum()
+    geometry = view.explanation.geometry
+    centres: list[float] = []
+    spreads: list[float] = []
+    for axis in (0, 1):
+        cells = weights.shape[1 - axis]
+        on_input = (np.arange(cells) + 0.5) * geometry.input_size[axis] / cells
+        on_photo = (on_input - geometry.offset[axis]) / geometry.scale[axis] / geometry.photo_size[axis]
+        part = weights.sum(axis=axis)
+        centre = float((part * on_photo).sum())
+        centres.append(centre)
+        spreads.append(math.sqrt(float((part * (on_photo - centre) ** 2).sum())))
+    if min(spreads) > _SPREAD:
+        return "spread out"
+    row, column = (min(max(int(centre * 3), 0), 2) for centre in (centres[1], centres[0]))
+    if (row, column) == (1, 1):
+        return "centre"
+    if row == 1:
+        return _COLUMNS[column]
+    if column == 1:
+        return ("top", "", "bottom")[row]
+    return f"{_ROWS[row]} {_COLUMNS[column]}"
+
+
+def _hot(weights: Float[np.ndarray, "rows columns"]) -> Bool[np.ndarray, "rows columns"]:
+    """The connected cells around the maximum that hold at least half of it."""
+    half: Bool[np.ndarray, "rows columns"] = weights >= weights.max() / 2
+    region: Bool[np.ndarray, "rows columns"] = np.zeros_like(half)
+    region.flat[weights.argmax()] = True
+    while (wider := grown(region) & half).sum() > region.sum():
+        region = wider
+    return region
+
+
+def number(value: float) -> str:
+    """A number with three significant digits: ``0.0123``, ``4.1e-07``, ``not a number``.
+
+    >>> number(12.345), number(0.0), number(-4.13e-7)
+    ('12.3', '0', '−4.13e−07')
+    """
+    if math.isnan(value):
+        return "not a number"
+    return f"{value:.3g}".replace("-", "−")
+
+
+def percent(probability: float | None) -> str:
+    r"""A probability as a person writes it; never 0 % or 100 % unless it is exactly so.
+
+    >>> percent(0.834), percent(0.0004), percent(0.99996), percent(None)
+    ('83\xa0%', '<0.1\xa0%', '>99.9\xa0%', '')
+    """
+    if probability is None or not math.isfinite(probability):
+        return ""
+    hundred = probability * 100
+    if 0 < hundred < 0.1:
+        return "<0.1\u00a0%"
+    if 99.9 < hundred < 100:
+        return ">99.9\u00a0%"
+    return f"{hundred:.1f}\u00a0%" if hundred < 9.95 or 99 < hundred < 100 else f"{hundred:.0f}\u00a0%"

@@ -1,0 +1,1 @@
+"""The names of a layer's channels: records and files."""

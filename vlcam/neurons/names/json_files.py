@@ -1,0 +1,301 @@
+"""Names of neurons as files: vlcam's own JSON, which keeps everything, and tables (:mod:`vlcam.neurons.names.tables`).
+
+Names that another tool found are as good as any, so its files are read, too. Network Dissection gives every unit a label; only those
+with an IoU of 0.04 or more are names. Whatever the file, a unit that it leaves out has no name, and is never passed over in silence.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+from typing import Any, Final, TypeVar, cast
+
+from vlcam.contracts import InputError
+from vlcam.neurons.names.record import STATES, AbstractNeuronNames, NeuronName, State
+from vlcam.neurons.names.tables import KINDS, read_table, units_of
+
+Made = TypeVar("Made", bound=AbstractNeuronNames)
+"""The class of names that a reader is told to make."""
+
+FORMAT: Final = "vlcam neuron names"
+VERSION: Final = 2
+
+FORMATS: Final = ("auto", "json", *KINDS)
+"""How a file of names may be laid out (for the tables see :data:`vlcam.neurons.names.tables.Kind`)."""
+
+TALLY_MIN_IOU: Final = 0.04
+"""The IoU from which Network Dissection takes a unit for a detector."""
+
+_HEAD: Final = ("format", "version", "model", "layer", "weights_sha256", "probe", "units")
+_FIELDS: Final = tuple(field.name for field in fields(NeuronName))
+
+
+def names_in(path: Path) -> Path:
+    """The file of names: the path itself, or ``names.json`` in a folder that ``vlcam neurons`` wrote."""
+    return path / "names.json" if path.is_dir() else path
+
+
+def read_names(
+    path: str | Path,
+    *,
+    model: str | None = None,
+    layer: str | None = None,
+    units: int | None = None,
+    format: str = "auto",
+    min_score: float | None = None,
+    make: type[Made],
+) -> Made:
+    """The names in a file: vlcam's JSON or CSV, Network Dissection's tally, CLIP-Dissect's descriptions, or any unit,name,score CSV.
+
+    Args:
+        path: the file, UTF-8.
+        model: the model that the names belong to. vlcam's JSON says so itself; of a CSV it is "unknown" if it isn't given.
+        layer: the layer. A CSV that doesn't name it needs this; of a file with several layers it chooses one.
+        units: how many channels the layer has. Those that the file leaves out become unnamed; without it, a gap is an error.
+        format: one of :data:`FORMATS`; by default the file's first line tells.
+        min_score: names that score less become alternatives of unnamed units. By default 0.04 for Network Dissection's tally, which
+            labels every unit, and no limit for other files.
+        make: the class to build.
+
+    Raises:
+        InputError: if the file can't be read, is none of these, or has bad numbers, double units or gaps.
+    """
+    if format not in FORMATS:
+        raise InputError(f"format {format!r} was given; expected one of {', '.join(FORMATS)}")
+    text, where = _read(path, None)
+    if format == "json" or (format == "auto" and text.lstrip().startswith("{")):
+        head, objects = _parse_json(text, where)
+        for what, given in (("model", model), ("layer", layer)):
+            if given not in (None, head[what]):
+                raise InputError(
+                    f"{where} names the {what} {head[what]!r}; {given!r} was asked for: give the file for that"
+                )
+        with _of(where):
+            names = make(**head, units=objects)
+        return replace(
+            names, units=_complete(_limited(objects, min_score), len(objects) if units is None else units, where)
+        )
+    kind, rows = read_table(text, where, next((one for one in KINDS if one == format), None))
+    found, chosen = units_of(rows, kind, layer, where)
+    if kind == "tally" and min_score is None:
+        min_score = TALLY_MIN_IOU
+    if not found:
+        raise InputError(f"{where} has a header and no units; expected a row for each")
+    if chosen is None:
+        raise InputError(
+            f"{where} doesn't say which layer its units are of; give the layer's name, as in layer='layer4'"
+        )
+    probe = {"source": Path(where).name, "format": kind, "min_score": min_score}
+    every = _complete(_limited(found, min_score), units, where)
+    with _of(where):
+        return make(model or "unknown", chosen, None, probe, every)
+
+
+def json_of(names: AbstractNeuronNames) -> str:
+    """As JSON text, one line a unit, the same for the same names."""
+    head = {
+        "format": FORMAT,
+        "version": VERSION,
+        "model": names.model,
+        "layer": names.layer,
+        "weights_sha256": names.weights_sha256,
+        "probe": dict(names.probe),
+    }
+    start = json.dumps(head, indent=1, allow_nan=False, ensure_ascii=False)[:-2]
+    rows = ",\n  ".join(json.dumps(asdict(unit), allow_nan=False, ensure_ascii=False) for unit in names.units)
+    return f'{start},\n "units": [\n  {rows}\n ]\n}}'
+
+
+def from_json(source: str | Path, *, make: type[Made]) -> Made:
+    """From a file's path, or from the text that :func:`json_of` made (a string that begins with ``{``)."""
+    text, where = _read(source, lambda text: text.removeprefix("\ufeff").lstrip().startswith("{"))
+    head, units = _parse_json(text, where)
+    with _of(where):
+        return make(**head, units=units)
+
+
+def from_csv(source: str | Path, *, model: str, layer: str, min_score: float | None = None, make: type[Made]) -> Made:
+    """From a CSV file's path, or CSV text (a string with a line break), with the columns unit, name and perhaps score."""
+    text, where = _read(source, lambda text: "\n" in text)
+    _, rows = read_table(text, where, "csv")
+    found, _ = units_of(rows, "csv", layer, where)
+    units = _complete(_limited(found, min_score), None, where)
+    with _of(where):
+        return make(model, layer, None, {"source": where}, units)
+
+
+# --- JSON ---------------------------------------------------------------------------------------------------------------
+
+
+def _parse_json(text: str, where: str) -> tuple[dict[str, Any], tuple[NeuronName, ...]]:
+    """The fields of :class:`NeuronNames` but for the units, and the units."""
+    try:
+        found = json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{where} is no JSON ({error}); expected what NeuronNames.to_json() wrote") from error
+    if not isinstance(found, dict) or found.get("format") != FORMAT:
+        raise InputError(
+            f'{where} holds no neuron names; expected JSON with "format": "{FORMAT}", as to_json() writes it'
+        )
+    if found.get("version") != VERSION:
+        version = found.get("version")
+        raise InputError(f"{where} has version {version!r}; this vlcam reads version {VERSION}: name the units again")
+    try:
+        _known(found, _HEAD, "the file")
+        if not isinstance(found["probe"], dict) or not isinstance(found["units"], list):
+            raise TypeError("probe is no object, or units no list")
+        weights = found["weights_sha256"]
+        head = {
+            "model": _text(found["model"]),
+            "layer": _text(found["layer"]),
+            "weights_sha256": None if weights is None else _text(weights),
+            "probe": found["probe"],
+        }
+        with _of(where):
+            return head, tuple(_from_object(row) for row in found["units"])
+    except (TypeError, ValueError, OverflowError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{where} is not what NeuronNames.to_json() wrote: {error}; name the units again") from error
+
+
+def _from_object(row: Any) -> NeuronName:
+    """A record from its JSON object; TypeError or ValueError if it is none."""
+    if not isinstance(row, dict):
+        raise TypeError(f"a unit is {row!r}, not an object")
+    number = row.get("unit")
+    if isinstance(number, bool) or not isinstance(number, int):
+        raise TypeError(f"a unit's number is {number!r}")
+    _known(row, _FIELDS, f"unit {number}")
+    if row["state"] not in STATES:
+        raise InputError(f"unit {number} has state {row['state']!r}; expected one of {', '.join(STATES)}")
+    return NeuronName(
+        unit=number,
+        state=cast(State, row["state"]),
+        name=None if row["name"] is None else _text(row["name"]),
+        category=None if row["category"] is None else _text(row["category"]),
+        score=_number(row["score"]),
+        ceiling=_number(row["ceiling"]),
+        p=_measure(row["p"]),
+        threshold=_number(row["threshold"]),
+        iou=_measure(row["iou"]),
+        auprc=_measure(row["auprc"]),
+        correlation=_measure(row["correlation"]),
+        stability=_measure(row["stability"]),
+        margin=_measure(row["margin"]),
+        alternatives=tuple(
+            (_text(name), None if category is None else _text(category), _number(score))
+            for name, category, score in row["alternatives"]
+        ),
+        also=_texts(row["also"]),
+        formula=None if row["formula"] is None else _formula(*row["formula"]),
+        flags=_texts(row["flags"]),
+        claims=None if row["claims"] is None else tuple(_claim(one) for one in row["claims"]),
+    )
+
+
+def _known(found: Mapping[str, object], names: Sequence[str], what: str) -> None:
+    """ValueError unless the fields are exactly these."""
+    missing = [name for name in names if name not in found]
+    unknown = [name for name in found if name not in names]
+    if missing:
+        raise ValueError(f"{', '.join(map(repr, missing))} is missing from {what}")
+    if unknown:
+        raise ValueError(f"{what} has {', '.join(map(repr, unknown))}, which no such file has")
+
+
+def _claim(found: Sequence[object]) -> tuple[str, str | None, float]:
+    name, category, level = found
+    return _text(name), None if category is None else _text(category), _number(level)
+
+
+def _formula(formula: object, iou: object) -> tuple[str, float]:
+    return _text(formula), _number(iou)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} stands where a text is expected")
+    return value
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise TypeError(f"{value!r} stands where a list of texts is expected")
+    return tuple(map(_text, value))
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{value!r} stands where a number is expected")
+    return float(value)
+
+
+def _measure(value: object) -> float | None:
+    return None if value is None else _number(value)
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is no JSON number")
+
+
+# --- both ---------------------------------------------------------------------------------------------------------------
+
+
+def _limited(units: Sequence[NeuronName], min_score: float | None) -> list[NeuronName]:
+    """The units; a name that scores less becomes the first alternative of an unnamed one."""
+    if min_score is None:
+        return list(units)
+    return [_without_name(unit) if unit.state == "named" and unit.score < min_score else unit for unit in units]
+
+
+def _without_name(unit: NeuronName) -> NeuronName:
+    best = () if unit.name is None else ((unit.name, unit.category, unit.score),)
+    return NeuronName(
+        unit.unit,
+        "unnamed",
+        score=unit.score,
+        ceiling=unit.ceiling,
+        p=unit.p,
+        threshold=unit.threshold,
+        alternatives=(*best, *unit.alternatives),
+    )
+
+
+def _complete(units: Sequence[NeuronName], count: int | None, where: str) -> tuple[NeuronName, ...]:
+    """The units in order. With a count, those that aren't there are unnamed; without one, they are an error."""
+    have = {unit.unit: unit for unit in units}
+    most = max(have, default=-1)
+    if count is not None and most >= count:
+        raise InputError(
+            f"{where} names unit {most} (counted from 0) but units={count} was given; expected as many as the layer has: "
+            "give the names of the layer that is meant"
+        )
+    gaps = [] if count is not None else [unit for unit in range(len(have) + 1) if unit not in have and unit < most]
+    if gaps:
+        raise InputError(
+            f"{where} has no unit {gaps[0]} (counted from 0) but one of number {most}; expected every unit of the layer: "
+            "give units=K, the number of its channels, to leave the others unnamed"
+        )
+    return tuple(have.get(unit) or NeuronName(unit, "unnamed") for unit in range(most + 1 if count is None else count))
+
+
+@contextmanager
+def _of(where: str) -> Iterator[None]:
+    """Errors of the records say which file they come from."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
+
+
+def _read(source: str | Path, is_text: Callable[[str], bool] | None) -> tuple[str, str]:
+    """The text without a byte-order mark, and what to call it in errors."""
+    if isinstance(source, str) and is_text is not None and is_text(source):
+        return source.removeprefix("\ufeff"), "the text"
+    try:
+        with Path(source).open(encoding="utf-8-sig", newline="") as file:
+            return file.read(), str(source)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{source} can't be read as a file of neuron names ({error}); give the path of one") from error

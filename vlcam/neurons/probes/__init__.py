@@ -1,0 +1,1 @@
+"""Labelled pictures that channels are named with."""

@@ -1,0 +1,152 @@
+"""A probe from Broden, the data set of Network Dissection (arXiv 1704.05796, section 2.1), or anything in its layout.
+
+``index.csv`` has a row a picture and a column a category. A cell of numbers (scenes, textures) holds of the whole picture; a cell of
+file names leads to label maps in ``images``, where a pixel's label is ``red + 256 * green`` and 0 is none. Several maps of a category
+are joined by semicolons. Labels are partial: **an empty cell means that nobody looked**, so such a picture counts neither for nor
+against the concepts of that category. ``label.csv`` says what the numbers mean; a label may be of several categories
+(``material(36);object(3)``), and is then one concept in each.
+"""
+
+import csv
+import io
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, final
+
+import numpy as np
+from jaxtyping import Int32
+
+from vlcam.contracts import InputError
+from vlcam.files import read_text
+from vlcam.neurons.probes.folders import read_picture
+from vlcam.neurons.probes.probe import NOTHING, Concept, LabelMap, Sample
+
+_NO_CATEGORY: Final = ("image", "split", "ih", "iw", "sh", "sw")
+_MOST: Final = 2**16
+_Row = tuple[str, tuple[tuple[str, tuple[str, ...]], ...]]
+
+
+@final
+class Broden:
+    """A folder in Broden's layout. Satisfies :class:`vlcam.neurons.probes.probe.Probe`.
+
+    Args:
+        root: the folder with ``index.csv``, ``label.csv`` and ``images``; ``category.csv`` is read if it is there.
+        split: ``train`` or ``val``; by default all pictures.
+    """
+
+    def __init__(self, root: str | Path, split: str | None = None) -> None:
+        home = Path(root)
+        index, columns = _table(home / "index.csv", ("image", "split"))
+        labels, _ = _table(home / "label.csv", ("number", "name", "category"))
+        every = [one for one in columns if one not in _NO_CATEGORY]
+        if (home / "category.csv").is_file():
+            listed = {row["name"] for row in _table(home / "category.csv", ("name",))[0]}
+            every = [one for one in every if one in listed]
+        numbered = [
+            (category, _number(row["number"], home / "label.csv"), (_plain(row["name"]), category))
+            for row in labels
+            for category in _categories(row["category"])
+            if category in every
+        ]
+        self.concepts: tuple[Concept, ...] = tuple(dict.fromkeys(concept for _, _, concept in numbered))
+        if not self.concepts:
+            raise InputError(
+                f"{str(home)!r} has no label of the categories {', '.join(every) or '(none)'} in label.csv"
+            )
+        place = {concept: number for number, concept in enumerate(self.concepts)}
+        self._tables = {category: np.full(_MOST, NOTHING, np.int32) for category in every}
+        self._known = np.zeros(_MOST, np.bool_)
+        self._known[[0, *(_number(row["number"], home / "label.csv") for row in labels)]] = True
+        for category, number, concept in numbered:
+            self._tables[category][number] = place[concept]
+        self._home = home
+        self._rows = tuple(_cells(row, every) for row in index if split is None or row["split"] == split)
+        if not self._rows:
+            have = ", ".join(sorted({row["split"] for row in index})) or "none"
+            raise InputError(f"{str(home)!r} has no pictures of split={split!r}; its splits are: {have}")
+        self.name = home.resolve().name if split is None else f"{home.resolve().name} {split}"
+        self.facts: Mapping[str, Any] = {
+            "kind": "Broden",
+            "path": str(home),
+            "split": split,
+            "images": len(self._rows),
+            "concepts": len(self.concepts),
+            "categories": every,
+        }
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int, /) -> Sample:
+        image, cells = self._rows[index]
+        whole: list[int] = []
+        maps: list[LabelMap] = []
+        for category, parts in cells:
+            for part in parts:
+                if part.isdecimal():
+                    concept = int(self._tables[category][self._checked(np.array([[int(part)]]), image)[0, 0]])
+                    whole += [concept] if concept >= 0 else []
+                else:
+                    maps.append(LabelMap(category, self._tables[category][self._numbers(part)]))
+        labelled = frozenset(category for category, _ in cells)
+        photo = self._home / "images" / image
+        return Sample(image, photo, labelled, whole=tuple(dict.fromkeys(whole)), maps=tuple(maps))
+
+    def _numbers(self, part: str) -> Int32[np.ndarray, "height width"]:
+        """The label numbers of a map."""
+        pixels = np.asarray(read_picture(self._home / "images" / part).convert("RGB"), np.int32)
+        return self._checked(pixels[:, :, 0] + 256 * pixels[:, :, 1], part)
+
+    def _checked(self, numbers: np.ndarray, where: str) -> np.ndarray:
+        """The same numbers, if each of them is a label."""
+        good = self._known[numbers.clip(0, _MOST - 1)] & (numbers < _MOST)
+        if not good.all():
+            raise InputError(f"{where!r} of Broden holds {int(numbers[~good][0])}, which is no number of label.csv")
+        return numbers
+
+
+def is_broden(root: Path) -> bool:
+    """Whether a folder has the files of Broden."""
+    return (root / "index.csv").is_file() and (root / "label.csv").is_file()
+
+
+def _table(path: Path, needed: tuple[str, ...]) -> tuple[list[dict[str, str]], list[str]]:
+    """The rows and the columns of a CSV file."""
+    expected = f"a table of Broden with the columns {', '.join(needed)}"
+    reader = csv.DictReader(io.StringIO(read_text(path, expected)))
+    rows, columns = list(reader), list(reader.fieldnames or ())
+    if not set(needed) <= set(columns) or any(None in row or None in row.values() for row in rows):
+        raise InputError(f"{str(path)!r} is not {expected}, all of them in every row")
+    return rows, columns
+
+
+def _cells(row: Mapping[str, str], categories: list[str]) -> _Row:
+    """The picture of a row, and what its categories hold where they hold anything."""
+    found = ((one, tuple(part.strip() for part in row[one].split(";") if part.strip())) for one in categories)
+    return row["image"], tuple((category, parts) for category, parts in found if parts)
+
+
+def _number(text: str, path: Path) -> int:
+    if not text.isdecimal() or int(text) >= _MOST:
+        raise InputError(f"{str(path)!r} has the number {text!r}; expected 0 to {_MOST - 1}")
+    return int(text)
+
+
+def _categories(text: str) -> list[str]:
+    """The categories of a label.
+
+    >>> _categories("material(36);object(3)")
+    ['material', 'object']
+    """
+    return [re.sub(r"\(.*\)$", "", part.strip()) for part in text.split(";") if part.strip()]
+
+
+def _plain(name: str) -> str:
+    """A label's name without what tells colours and scenes from objects.
+
+    >>> _plain("red-c"), _plain("street-s"), _plain("t-shirt")
+    ('red', 'street', 't-shirt')
+    """
+    return re.sub("-[cs]$", "", name.strip())

@@ -1,0 +1,131 @@
+"""Maps kept from one naming to the next, for as long as nothing that they depend on has changed.
+
+A key made of a model's name goes stale as soon as somebody trains on. Here it is made of everything: the bytes of all weights and
+buffers, the source code of the model's modules, their settings, the layer, and the versions of torch and vlcam; and each picture's maps
+are found by the bytes of its *prepared* input, so other pictures, another size or another normalisation never match.
+"""
+
+import hashlib
+import inspect
+import json
+import os
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from vlcam.contracts import InputError
+
+FORMAT: Final = 1
+
+
+@final
+@dataclass(frozen=True)
+class Cache:
+    """Maps of one layer of one model in a folder: ``maps.npy`` and the digests of the inputs they are of."""
+
+    folder: Path
+    places: dict[str, int]
+    maps: NDArray[np.float32] | None
+
+    @classmethod
+    def open(cls, root: Path, model: nn.Module, weights: str, layer: str, shape: tuple[int, ...]) -> "Cache":
+        """The maps that are known of this model and layer; none if there are none, or if what is there can't be read.
+
+        Raises InputError if the folder can't be made.
+        """
+        from vlcam._version import __version__
+
+        about = [FORMAT, __version__, torch.__version__, weights, code_digest(model), layer, *shape]
+        folder = root / hashlib.sha256(json.dumps(about).encode()).hexdigest()[:32]
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"the cache folder {str(root)!r} can't be made ({error.strerror}); give another"
+            ) from error
+        try:
+            index = json.loads((folder / "index.json").read_text("utf-8"))
+            maps = np.load(folder / index["file"], mmap_mode="r")
+            digests = index["digests"]
+            if maps.shape != (len(digests), *shape) or maps.dtype != np.float32:
+                raise ValueError("the index and the maps don't fit")
+        except (OSError, ValueError, KeyError, TypeError):
+            return cls(folder, {}, None)
+        return cls(folder, {one: place for place, one in enumerate(digests)}, maps)
+
+    def get(self, digest: str) -> NDArray[np.float32] | None:
+        """The maps of the input with this digest."""
+        place = self.places.get(digest)
+        return None if place is None or self.maps is None else self.maps[place]
+
+    def put(self, digests: Sequence[str], maps: NDArray[np.float32]) -> None:
+        """Keep these maps in place of what was there: a new file, then an index that names it, so that readers see old or new."""
+        file = f"maps-{secrets.token_hex(8)}.npy"
+        part = self.folder / f"index-{secrets.token_hex(8)}.part"
+        np.save(self.folder / file, maps)
+        part.write_text(json.dumps({"file": file, "digests": list(digests)}), encoding="utf-8")
+        os.replace(part, self.folder / "index.json")  # noqa: PTH105
+        for old in self.folder.glob("maps-*.npy"):
+            if old.name != file:
+                old.unlink(missing_ok=True)
+
+
+def weights_digest(model: nn.Module) -> str:
+    """The sha256 of all parameters and buffers, with their names, types and shapes."""
+    found = hashlib.sha256()
+    for name, tensor in sorted({**dict(model.named_parameters()), **dict(model.named_buffers())}.items()):
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        found.update(_bytes(tensor))
+    return found.hexdigest()
+
+
+def code_digest(model: nn.Module) -> str:
+    """The sha256 of the modules' settings and of the source code of their classes, as far as Python has it."""
+    found = hashlib.sha256(repr(model).encode())
+    classes = {type(module) for module in model.modules()}
+    for one in sorted(classes, key=lambda one: (one.__module__, one.__qualname__)):
+        found.update(f"{one.__module__}.{one.__qualname__}\n".encode())
+        try:
+            found.update(inspect.getsource(one).encode())
+        except (OSError, TypeError):  # made in a console, or in C
+            found.update(b"no source")
+    for name, module in model.named_modules():
+        own = {key: value for key, value in vars(module).items() if not key.startswith("_") and key != "training"}
+        simple = {key: value for key, value in own.items() if isinstance(value, (bool, int, float, str, tuple))}
+        found.update(f"{name} {sorted(simple.items(), key=lambda one: one[0])}\n".encode())
+    return found.hexdigest()
+
+
+def digest(inputs: Any) -> str:
+    """The sha256 of a prepared input: tensors, and tuples, lists and dicts of them."""
+    found = hashlib.sha256()
+    _feed(found, inputs)
+    return found.hexdigest()
+
+
+def _feed(found: Any, value: Any) -> None:
+    if isinstance(value, Tensor):
+        found.update(f"{value.dtype} {tuple(value.shape)}".encode())
+        found.update(_bytes(value))
+    elif isinstance(value, dict):
+        for key in sorted(value):
+            found.update(f"{key}:".encode())
+            _feed(found, value[key])
+    elif isinstance(value, (tuple, list)):
+        found.update(f"{len(value)}[".encode())
+        for one in value:
+            _feed(found, one)
+    else:
+        found.update(repr(value).encode())
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    plain = tensor.detach().cpu().contiguous().reshape(-1)
+    return plain.view(torch.uint8).numpy().tobytes()

@@ -1,0 +1,1 @@
+"""Sentences about the named channels behind a target."""

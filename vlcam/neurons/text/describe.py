@@ -1,0 +1,273 @@
+"""From named channels to words: which channels a target rests on, and what may be said of them.
+
+Grad-CAM (arXiv 1610.02391), section 7, ranks the last conv layer's channels by ``alpha_k`` (eq. 1) and reports the names of
+the top 5 ("presence raises the score") and the bottom 5 ("absence raises it"). Where a network ends in pooling and one linear
+layer, alpha is the same for every image, and a channel may be in the top 5 without firing at all. So vlcam ranks by the
+contribution ``c_k = alpha_k * sum_ij A^k_ij`` in this image, and tells four cases apart:
+
+=========  ==================================  ==============================================
+..         fires: above its T_k                silent
+=========  ==================================  ==============================================
+for        supports: "signs of red things"     missing support: would have raised the score
+against    opposes: "in spite of stars"        absence helps: would have lowered the score
+=========  ==================================  ==============================================
+
+T_k is where the unit's masks begin in Network Dissection, and no sign that its name is in the picture: of the pictures in which a
+unit of the bundled models fires above T_k, only half show what it is named after. So presence is claimed by how often the name held
+on the probe (:mod:`vlcam.neurons.scoring.claims`): a unit named "red star" that fires strongly speaks for red stars, one that fires
+less perhaps still for stars or for red things, and one that fires weakly for nothing; it counts as evidence all the same. Names that
+were never calibrated are claimed above T_k, and the text says so.
+
+A name is said to be absent only if no firing channel has it or implies it ("red star" implies "red"). How sentences are
+made of the four cases is in :mod:`vlcam.neurons.text.styles`.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, replace
+from typing import Any, Final, Literal, cast, final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vlcam.contracts import InputError, Target
+from vlcam.explanation.record import Evidence, NamedEvidence, NeuronText
+from vlcam.neurons.names.record import AbstractNeuronNames, Alternative, NeuronName
+from vlcam.neurons.text.styles import STYLES, Cases, Style, by_alpha, in_image
+from vlcam.neurons.text.wording import Group, lead, percent
+
+TOP: Final = 5
+MIN_COVERAGE: Final = 0.30
+_RANKINGS: Final = ("contribution", "paper")
+_PRESENT: Final = 0.03  # a smaller share of the evidence is not worth a word
+# What one cell at T_k would have changed (things cover several). The slope of a silent channel is unsure; where it is
+# positive it is mostly that of a rival of what was said (9 of 10, on validation scenes), so it must be as large as present evidence.
+_ABSENT: Final = 0.003
+_MISSING: Final = 0.03
+_THINGS: Final = frozenset({"colour", "shape", "texture", "size", "pair"})
+
+
+def describe(
+    names: AbstractNeuronNames,
+    target: Target,
+    alpha: Float[Tensor, " channels"],
+    contributions: Float[Tensor, " channels"],
+    activity: Float[Tensor, " channels"],
+    *,
+    ranking: str = "contribution",
+    top_k: int = TOP,
+    style: str | None = None,
+) -> NeuronText:
+    """The channels behind one target and a text about them, by templates: the same input gives the same words.
+
+    Args:
+        names: the names of the layer's channels.
+        target: what is explained.
+        alpha: mean gradients (eq. 1).
+        contributions: ``alpha * sum(A)``.
+        activity: each channel's maximum in this image.
+        ranking: ``contribution`` (in this image) or ``paper`` (by alpha).
+        top_k: length of the lists, and of each list of names in the text.
+        style: ``short``, ``full`` or ``paper``; by default what the ranking asks for.
+
+    Returns:
+        ``top``: the channels with the largest positive values, ``bottom``: with the largest negative ones, strongest first.
+        ``coverage``: the named channels' share of ``sum |c_k|`` (``sum |alpha_k|`` in the paper's ranking). ``named``: what the
+        text says of this image, name by name.
+    """
+    chosen, form = _checked(ranking, style, top_k)
+    if not _finite(names, alpha, contributions, activity):
+        sentence = f"{lead(target)} Some channel values are not finite (NaN or infinity), so nothing can be said about channels."
+        return NeuronText(sentence, (), (), 0.0, chosen, (), reliable=False)
+    every = _Channels(names, alpha, contributions, activity)
+    values = every.alphas if chosen == "paper" else every.parts
+    order = sorted(range(len(values)), key=lambda k: (-abs(values[k]), k))
+    top = tuple(every.record(k) for k in [k for k in order if values[k] > 0][:top_k])
+    bottom = tuple(every.record(k) for k in [k for k in order if values[k] < 0][:top_k])
+    total = sum(map(abs, values))
+    known = sum(abs(value) for value, unit in zip(values, names.units, strict=True) if unit.name is not None)
+    coverage = min(known / total, 1.0) if total > 0 else 0.0
+    reliable = coverage >= MIN_COVERAGE
+    named: tuple[NamedEvidence, ...] = ()
+    if total == 0:
+        sentence = f"{lead(target)} No channel contributed to it."
+    elif not reliable:
+        sentence = f"{lead(target)} No reliable names: named units cover only {percent(coverage)} of the evidence."
+    elif chosen == "paper":
+        groups = _merge((_key(unit), unit.unit, value) for unit, value in zip(names.units, values, strict=True))
+        sentence = by_alpha(names, target, _select(groups, 1, top_k), _select(groups, -1, top_k))
+    else:
+        cases = _cases(every, coverage, top_k)
+        sentence = in_image(names, target, cases, form)
+        named = tuple(_records(cases))
+    return NeuronText(sentence, top, bottom, coverage, chosen, named, reliable)
+
+
+def evidence(
+    names: AbstractNeuronNames,
+    alpha: Float[Tensor, " channels"],
+    contributions: Float[Tensor, " channels"],
+    activity: Float[Tensor, " channels"],
+) -> tuple[Evidence, ...]:
+    """The record of every channel, in the layer's order. All positive shares sum to 1, all negative ones to -1."""
+    every = _Channels(names, alpha, contributions, activity)
+    return tuple(map(every.record, range(len(names.units))))
+
+
+@final
+class _Channels:
+    """The numbers of all channels as plain lists, in the layer's order; only a few of them become records."""
+
+    def __init__(self, names: AbstractNeuronNames, alpha: Tensor, contributions: Tensor, activity: Tensor) -> None:
+        self.units = names.units
+        self.alphas, self.parts, self.peaks = (
+            one.detach().double().cpu().tolist() for one in (alpha, contributions, activity)
+        )
+        self.most = sum(part for part in self.parts if part > 0)
+        self.least = -sum(part for part in self.parts if part < 0)
+
+    def active(self, k: int) -> bool:
+        """Whether the channel fires above T_k."""
+        unit = self.units[k]
+        return unit.state != "dead" and self.peaks[k] > unit.threshold
+
+    def record(self, k: int) -> Evidence:
+        """All about one channel."""
+        unit, part = self.units[k], self.parts[k]
+        return Evidence(
+            unit=unit.unit,
+            name=unit.name,
+            alpha=self.alphas[k],
+            contribution=part,
+            share=part / self.most if part > 0 else part / self.least if part < 0 else 0.0,
+            active=self.active(k),
+            match=unit.score if unit.name is not None else None,
+        )
+
+
+def to_dict(text: NeuronText) -> dict[str, Any]:
+    """A text and all its records as JSON values (which may not be finite where the model's numbers are not)."""
+    found = asdict(text)
+    found["top"], found["bottom"] = list(found["top"]), list(found["bottom"])
+    found["named"] = [{**one, "units": list(one["units"])} for one in found["named"]]
+    return found
+
+
+def may_claim(unit: NeuronName) -> tuple[Alternative, ...]:
+    """What may be said of a unit above which activation, most specific first.
+
+    A unit that was never calibrated is taken at its word above T_k. Nothing is claimed at or below T_k.
+    """
+    if unit.name is None or unit.state == "dead":
+        return ()
+    if unit.claims is None:
+        return ((unit.name, unit.category, unit.threshold),)
+    return tuple((name, category, max(level, unit.threshold)) for name, category, level in unit.claims)
+
+
+def _cases(every: _Channels, coverage: float, top_k: int) -> Cases:
+    """Channels by name and case, and how much of the evidence can't be told."""
+    whole = every.most + every.least
+    trusted: list[tuple[tuple[str, str | None], int, float]] = []
+    fires, silent = [], []
+    doubtful = 0.0
+    for k, (unit, part, peak) in enumerate(zip(every.units, every.parts, every.peaks, strict=True)):
+        if unit.name is None:
+            continue
+        said = next(((name, category) for name, category, above in may_claim(unit) if peak > above), None)
+        if said is not None:
+            trusted.append((said, k, part))
+        else:
+            doubtful += abs(part)
+        if every.active(k):
+            fires.append((_key(unit), k, part))
+        else:  # what a silent channel would have done if it had fired at its threshold
+            silent.append((_key(unit), k, every.alphas[k] * max(unit.threshold, 1e-9) / whole))
+    present = [
+        replace(group, weight=group.weight / (every.most if group.weight > 0 else every.least))
+        if group.weight
+        else group
+        for group in _merge(trusted)
+    ]  # as shares of all positive (or all negative) contributions
+    firing = _merge(fires)
+    shown = {group.key for group in (*firing, *present)}
+    implied = _implied((*firing, *present))
+    absent = [group for group in _merge(silent) if not (group.key in shown or set(group.key[0].split()) <= implied)]
+    return Cases(
+        supports=_select(present, 1, top_k, _PRESENT),
+        opposes=_select(present, -1, top_k, _PRESENT),
+        missing=_select(absent, 1, top_k, _MISSING),
+        absent=_select(absent, -1, top_k, _ABSENT),
+        coverage=coverage,
+        doubtful=doubtful / whole,
+        measured=all(unit.claims is not None for unit in every.units if unit.name is not None),
+    )
+
+
+def _key(unit: NeuronName) -> tuple[str | None, str | None]:
+    return unit.name, unit.category
+
+
+def _merge(weighted: Iterable[tuple[tuple[str | None, str | None], int, float]]) -> list[Group]:
+    """Named channels put together by name: weights summed, strongest first."""
+    found: dict[tuple[str, str | None], list[tuple[int, float]]] = {}
+    for (name, category), unit, weight in weighted:
+        if name is not None:
+            found.setdefault((name, category), []).append((unit, weight))
+    groups = [
+        Group(
+            key,
+            tuple(unit for unit, _ in sorted(parts, key=lambda part: (-abs(part[1]), part[0]))),
+            sum(w for _, w in parts),
+        )
+        for key, parts in found.items()
+    ]
+    return sorted(groups, key=lambda group: (-abs(group.weight), group.units))
+
+
+def _select(groups: Sequence[Group], sign: int, most: int, smallest: float = 0.0) -> tuple[Group, ...]:
+    """The strongest groups of one sign."""
+    return tuple(group for group in groups if group.weight * sign > smallest)[:most]
+
+
+def _implied(present: Iterable[Group]) -> frozenset[str]:
+    """The words that firing names make true: those in them, and "thing" for what only things have."""
+    words: set[str] = set()
+    for group in present:
+        words |= {"thing"} if group.key[1] in _THINGS else set()
+        words |= {group.key[0]} if group.key[1] == "region" else set(group.key[0].split())
+    return frozenset(words)
+
+
+def _records(cases: Cases) -> Iterable[NamedEvidence]:
+    for case, groups in (("supports", cases.supports), ("opposes", cases.opposes)):
+        for one in groups:
+            yield NamedEvidence(cast(Any, case), *one.key, one.units, one.weight)
+    for case, groups in (("absent", cases.absent), ("missing", cases.missing)):
+        for one in groups:
+            yield NamedEvidence(cast(Any, case), *one.key, one.units, 0.0)
+
+
+def _checked(ranking: str, style: str | None, top_k: int) -> tuple[Literal["contribution", "paper"], Style]:
+    """The ranking and the style; InputError for unknown ones, or ones that contradict each other."""
+    if ranking not in _RANKINGS:
+        raise InputError(f"ranking {ranking!r} was given; expected one of {', '.join(_RANKINGS)}")
+    if style is not None and style not in STYLES:
+        raise InputError(f"style {style!r} was given; expected one of {', '.join(STYLES)}")
+    if isinstance(top_k, bool) or top_k < 1:
+        raise InputError(f"top_k {top_k!r} was given; expected how many names to list, 1 or more")
+    paper = ranking == "paper" if style is None else style == "paper"
+    if ranking == "paper" and not paper:
+        raise InputError(f"style {style!r} was given with the paper's ranking; expected style 'paper'")
+    return ("paper" if paper else "contribution"), cast(Style, style or ("paper" if paper else "full"))
+
+
+def _finite(names: AbstractNeuronNames, alpha: Tensor, contributions: Tensor, activity: Tensor) -> bool:
+    """Whether all values are finite; InputError if their number is not that of the named units."""
+    for what, values in (("alpha", alpha), ("contributions", contributions), ("activity", activity)):
+        if tuple(values.shape) != (len(names.units),):
+            raise InputError(
+                f"{what} has shape {tuple(values.shape)} but there are names of {len(names.units)} units (layer {names.layer!r} of "
+                f"{names.model!r}); expected ({len(names.units)},): use the names of the layer that is explained"
+            )
+    return all(bool(torch.isfinite(one).all()) for one in (alpha, contributions, activity))

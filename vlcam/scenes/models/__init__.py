@@ -1,0 +1,1 @@
+"""The models of the bundled world: networks, training, quality and weights."""

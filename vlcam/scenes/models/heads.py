@@ -1,0 +1,166 @@
+"""The second stage of training: what follows the last conv layer, on a trunk that no longer changes.
+
+The trunk's pooled features of all training scenes are computed once (and once more for the scenes shifted by a few pixels), so a step
+costs a fraction of a whole one and many more can be taken.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from vlcam.scenes.models.data import IGNORED, Arrays
+from vlcam.scenes.models.family import Family, presence, texts
+from vlcam.scenes.models.plan import Plan
+from vlcam.scenes.models.vocabulary import Vocabulary
+from vlcam.scenes.models.zoo import to_input
+
+CHUNK = 128
+
+
+def save_state(state: dict[str, Any], path: Path) -> None:
+    """Write a checkpoint so that either the old or the new one is there, whatever happens."""
+    part = path.with_suffix(".part")
+    torch.save(state, part)
+    part.replace(path)
+
+
+def pooled_features(
+    features: nn.Sequential, pool: nn.Module, arrays: Arrays, *, shift: int, seed: int, device: torch.device
+) -> NDArray[np.float16]:
+    """``(N, channels * 16)``: the last conv layer pooled to 4 x 4 cells, of pictures shifted by up to ``shift`` pixels each way."""
+    rng = np.random.Generator(np.random.PCG64([seed, 3, shift]))
+    rows: list[NDArray[np.float16]] = []
+    features.eval()
+    with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
+        for start in range(0, len(arrays), CHUNK):
+            images = to_input(torch.from_numpy(np.array(arrays.images[start : start + CHUNK])).to(device))
+            if shift:
+                down, right = rng.integers(0, 2 * shift + 1, 2)
+                wide = F.pad(images, (shift,) * 4, mode="replicate")
+                images = wide[:, :, down : down + images.shape[2], right : right + images.shape[3]]
+            images = images.contiguous(memory_format=torch.channels_last)
+            rows.append(pool(features(images)).half().cpu().numpy())
+    return np.concatenate(rows)
+
+
+def caption_loss(family: Family, photo: Tensor, captions: Tensor, *, smoothing: float) -> Tensor:
+    """The captioner's loss per word, from photo vectors and some captions of each.
+
+    It is label-smoothed. A captioner that is as good as certain of a word (``p`` > 0.999) is flat around the photo,
+    and the gradient of its log-probability says little about what the word came from.
+    """
+    each = len(captions) // len(photo)
+    said = family.captioner.decode(photo.repeat_interleave(each, 0), captions[:, :-1]).float()
+    wanted = captions[:, 1:].flatten()
+    return F.cross_entropy(said.flatten(0, 1), wanted, ignore_index=Vocabulary.PAD, label_smoothing=smoothing)
+
+
+def head_losses(family: Family, pooled: Tensor, batch: dict[str, Tensor], *, smoothing: float) -> dict[str, Tensor]:
+    """The losses of everything that follows the pooled features ``(batch, channels * 16)``; words and answers are label-smoothed."""
+    pairs = family.classifier.classifier(family.classifier.head[2:](pooled)).float()
+    photo = family.captioner.head[2:](pooled)
+    asked = family.vqa.head[2:](pooled)
+    each = len(batch["questions"]) // len(asked)
+    answers = family.vqa.answer(asked.repeat_interleave(each, 0), family.vqa.read(batch["questions"])).float()
+    things = torch.stack([family.said_things(photo), family.asked_things(asked)]).float()
+    return {
+        "pairs": F.binary_cross_entropy_with_logits(pairs, batch["pairs"]) * 10,
+        "words": caption_loss(family, photo, batch["captions"], smoothing=smoothing),
+        "answers": F.cross_entropy(answers, batch["answers"], ignore_index=IGNORED, label_smoothing=smoothing),
+        "photo things": presence(things, batch["things"].expand(2, -1, -1)),
+    }
+
+
+def _batch(
+    arrays: Arrays, rows: NDArray[np.int64], rng: np.random.Generator, device: torch.device, *, captions_each: int
+) -> dict[str, Tensor]:
+    captions, questions, answers = texts(arrays, rows, rng, captions=captions_each, questions=3)
+    there = (torch.from_numpy(np.array(have[rows])).float() for have in (arrays.pairs, arrays.things))
+    given = dict(
+        zip(
+            ("captions", "questions", "answers", "pairs", "things"), (captions, questions, answers, *there), strict=True
+        )
+    )
+    return {name: tensor.to(device) for name, tensor in given.items()}
+
+
+def fit_heads(
+    family: Family,
+    arrays: Arrays,
+    plan: Plan,
+    *,
+    state_file: Path,
+    device: torch.device,
+    check: Callable[[int, Family], None],
+    report: Callable[[int, int, dict[str, float]], None] | None = None,
+    check_every: int = 1000,
+) -> None:
+    """Train the heads of ``family`` in place for ``plan.head_steps`` steps, then the captioner's alone for ``plan.caption_steps``.
+
+    The convolutions stay as they are.
+
+    ``check(step)`` is called now and then and at the end, with the family in eval mode, and the state is saved in ``state_file``;
+    if it is there, the run goes on from it.
+    """
+    pool = family.classifier.head[:2]
+    both = [
+        pooled_features(family.classifier.features, pool, arrays, shift=shift, seed=plan.seed, device=device)
+        for shift in (0, 3)
+    ]
+    trained = [
+        parameter
+        for name, parameter in family.named_parameters()
+        if ".features." not in name and not name.startswith(("cells.", "things."))
+    ]
+    optimiser = torch.optim.AdamW(trained, lr=plan.head_peak, weight_decay=plan.decay)
+    first = 0
+    if state_file.exists():
+        state = torch.load(state_file, map_location=device, weights_only=True)
+        family.load_state_dict(state["family"])
+        optimiser.load_state_dict(state["optimiser"])
+        first = int(state["step"])
+    last = plan.head_steps + plan.caption_steps
+    if first >= last:  # stopped between its last checkpoint and writing the weights
+        family.eval()
+        check(first, family)
+    running: dict[str, float] = {}
+    for step in range(first, last):
+        rng = np.random.Generator(np.random.PCG64([plan.seed, 4, step]))
+        rows = rng.integers(0, len(arrays), plan.head_batch)
+        for group in optimiser.param_groups:
+            group["lr"] = plan.head_rate(step) if step < plan.head_steps else plan.caption_rate(step - plan.head_steps)
+        family.train()
+        family.classifier.features.eval()
+        with torch.autocast(device.type, torch.bfloat16):
+            pooled = torch.from_numpy(both[step % 2][rows]).to(device).float()
+            if step < plan.head_steps:
+                batch = _batch(arrays, rows, rng, device, captions_each=1)
+                losses = head_losses(family, pooled, batch, smoothing=plan.smoothing)
+                total = losses["pairs"] + losses["words"] + losses["answers"] + 0.5 * losses["photo things"]
+            else:
+                batch = _batch(arrays, rows, rng, device, captions_each=2)
+                total = caption_loss(
+                    family, family.captioner.head[2:](pooled), batch["captions"], smoothing=plan.smoothing
+                )
+                losses = {"words": total}
+        optimiser.zero_grad(set_to_none=True)
+        torch.autograd.backward(total)
+        nn.utils.clip_grad_norm_(trained, 2.0)
+        optimiser.step()
+        if step % 20 == 0:
+            for name, loss in losses.items():
+                new = float(loss.detach())
+                running[name] = 0.9 * running.get(name, new) + 0.1 * new
+            if report is not None:
+                report(step, last, running)
+        if (step + 1) % check_every == 0 or step + 1 == last:
+            family.eval()
+            state = {"family": family.state_dict(), "optimiser": optimiser.state_dict(), "step": step + 1}
+            save_state(state, state_file)
+            check(step + 1, family)
