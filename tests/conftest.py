@@ -50,7 +50,7 @@ def root() -> Path:
 @pytest.fixture(scope="module")
 def chromium() -> Iterator["Browser"]:
     """A headless browser for the tests of pages; they are skipped on machines without one."""
-    from tests import browser as headless
+    from tests.support import browser as headless
 
     if reason := headless.missing():
         pytest.skip(reason)

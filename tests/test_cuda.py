@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.tiny import Captioner, Cnn, InPlaceAfter, lively, snapshot
+from tests.support.tiny import Captioner, Cnn, InPlaceAfter, lively, snapshot
 from vlcam.engine.recording import gradients, record
 from vlcam.explanation.attribution import attribute
 

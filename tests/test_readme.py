@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 import vlcam
-from tests.hub_models import alive, blip
-from tests.hub_saved import saved
+from tests.support.hub_models import alive, blip
+from tests.support.hub_saved import saved
 from vlcam.cli import main
 from vlcam.experiments.results.result import Result, Row
 from vlcam.experiments.running import Experiment
