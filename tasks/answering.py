@@ -14,11 +14,22 @@ import torch
 from PIL.Image import Image
 from torch import Tensor, nn
 
-from vlcam.contracts import Asked, Geometry, InputError, Layout, Names, Prepared, Request, Spoken, Target, TargetError
-from vlcam.engine.outputs import log_probability, own_logits, to_model
-from vlcam.engine.recording import unrecorded
-from vlcam.tasks.labels import contrast_target
-from vlcam.tasks.reading import Reading, weighed
+from vlcam.contracts import (
+    Geometry,
+    InputError,
+    Layout,
+    Names,
+    Prepared,
+    QuestionEmbeddings,
+    Request,
+    Spoken,
+    Target,
+    TargetError,
+)
+from vlcam.engine.outputs import log_probability, pick_logits, to_model
+from vlcam.engine.recording import pause_recording
+from vlcam.tasks.labels import make_contrast_target
+from vlcam.tasks.reading import Reading, capture_question_vectors
 from vlcam.tasks.words import group
 
 
@@ -71,7 +82,7 @@ class Answering:
         wanted = [self._ids(str(label)) for label in request.labels]
         if not wanted:
             wanted = [self._own(encoded) if request.ids is None else request.ids]
-        with weighed(reading) as leaf:
+        with capture_question_vectors(reading) as leaf:
             said = [self._said(encoded, ids, request) for ids in wanted]
             said.sort(key=lambda one: one.mean, reverse=True)
             pairs = [(this, that, self._said(encoded, self._ids(this), request), self._said(encoded, self._ids(that), request))
@@ -86,8 +97,8 @@ class Answering:
         for this, that, first, second in pairs:
             scores.append(first.scores.sum() - second.scores.sum())
             ids = (*first.ids, *second.ids)
-            targets.append(contrast_target(this, that, float(scores[-1].detach()), ids, request.measure))
-        asked = Asked(leaf[0], reading.words) if reading is not None and leaf else None
+            targets.append(make_contrast_target(this, that, float(scores[-1].detach()), ids, request.measure))
+        asked = QuestionEmbeddings(leaf[0], reading.words) if reading is not None and leaf else None
         layout = self.layout
         if layout is not None and not isinstance(layout, Layout):
             layout = layout(prepared.inputs)
@@ -98,7 +109,7 @@ class Answering:
         return Spoken(torch.stack(scores), tuple(targets), targets[0].label, layout, asked, notes)
 
     def _own(self, encoded: Any) -> tuple[int, ...]:
-        with unrecorded():
+        with pause_recording():
             ids = tuple(int(token) for token in self.generate(self.model, encoded))
         if not ids or not self.tokens.decode(ids).strip():
             raise InputError("the model's own answer is empty for this image and question; give answers to explain")
@@ -118,8 +129,8 @@ class Answering:
             )
         sure = log_probability(rows, ended)
         own = rows[: len(ids)]
-        scores = sure[: len(ids)] if request.measure == "log-probability" else own_logits(own, ids)
-        return _Said(ids, scores, sure[: len(ids)].detach(), float(sure.detach().mean()))
+        scores = sure[: len(ids)] if request.measure == "log-probability" else pick_logits(own, ids)
+        return _ScoredAnswer(ids, scores, sure[: len(ids)].detach(), float(sure.detach().mean()))
 
     def _words(self, said: "_Said", scores: list[Tensor], targets: list[Target], request: Request) -> None:
         """The words of one answer, if it has several; their spans are in the answer as it is shown."""
@@ -134,7 +145,7 @@ class Answering:
 
 @final
 @dataclass(frozen=True, eq=False)
-class _Said:
+class _ScoredAnswer:
     """One answer: its ids, the scores and log-probabilities of its tokens, and their mean with the end."""
 
     ids: tuple[int, ...]

@@ -13,7 +13,16 @@ from vlcam.neurons import NeuronNames
 from vlcam.scenes.models.data import CAPTION_VOCABULARY, QUESTION_LENGTH, QUESTION_VOCABULARY
 from vlcam.scenes.models.nets import SceneCaptioner, SceneVQA
 from vlcam.scenes.models.vocabulary import Vocabulary
-from vlcam.scenes.models.zoo import MEAN, STD, Which, beam_search, greedy, load, recorded_sums, weights_folder
+from vlcam.scenes.models.zoo import (
+    MEAN,
+    STD,
+    ModelName,
+    beam_search,
+    get_weights_folder,
+    greedy_search,
+    load,
+    read_checksums,
+)
 from vlcam.scenes.questions import ANSWERS
 from vlcam.scenes.record import PAIRS, PIXELS
 from vlcam.tasks.captioning import Captioning
@@ -27,20 +36,20 @@ PAIR_LABELS = tuple(f"{colour} {shape}" for colour, shape in PAIRS)
 _PREPROCESS = Preprocess(size=(PIXELS, PIXELS), mode="resize", mean=MEAN, std=STD, resample="box")
 
 
-def names(which: Which) -> NeuronNames | None:
+def read_packaged_names(which: ModelName) -> NeuronNames | None:
     """The packaged names of a bundled model's last conv channels. Raises InputError if they are those of other weights."""
-    path = weights_folder() / f"{which}-neurons.json"
+    path = get_weights_folder() / f"{which}-neurons.json"
     if not path.is_file():
         return None
     found = NeuronNames.from_json(path)
-    if found.weights_sha256 != recorded_sums(weights_folder()).get(which):
+    if found.weights_sha256 != read_checksums(get_weights_folder()).get(which):
         raise InputError(
             f"{path} names the channels of other weights than those beside it; make it anew: vlcam scenes name"
         )
     return found
 
 
-def classifier(model: nn.Module | None = None) -> Classification:
+def open_classifier(model: nn.Module | None = None) -> Classification:
     """Which colour-shape pairs are in the picture? Multi-label."""
     return Classification(
         load("classifier") if model is None else model,
@@ -49,15 +58,15 @@ def classifier(model: nn.Module | None = None) -> Classification:
         layer=LAYER,
         name="scenes-classifier",
         activation="sigmoid",
-        names=names("classifier") if model is None else None,
+        names=read_packaged_names("classifier") if model is None else None,
     )
 
 
-class _Words:
+class _CaptionTokenizer:
     """The caption vocabulary as the captioning task wants it."""
 
     def encode(self, text: str) -> Sequence[int]:
-        ids = CAPTION_VOCABULARY.encode(_plain(text))
+        ids = CAPTION_VOCABULARY.encode(_split_words(text))
         if not ids:
             raise InputError(f"the caption {text!r} has no words; give one such as 'a red star above a blue circle'")
         return ids
@@ -66,21 +75,21 @@ class _Words:
         return " ".join(CAPTION_VOCABULARY.decode(ids))
 
 
-def captioner(model: nn.Module | None = None, *, beams: int = 1) -> Captioning:
+def open_captioner(model: nn.Module | None = None, *, beams: int = 1) -> Captioning:
     """Describes the picture; ``beams`` > 1 searches with that many beams instead of greedily."""
     if beams < 1:
         raise InputError(f"beams must be at least 1, got {beams}")
     return Captioning(
         load("captioner") if model is None else model,
-        tokens=_Words(),
+        tokens=_CaptionTokenizer(),
         preprocess=_PREPROCESS,
         encode=_encode,
         generate=partial(_generate, beams=beams),
-        logits=_word_logits,
-        logits_of_batch=_every_word_logits,
+        logits=_score_words,
+        logits_of_batch=_score_words_of_batch,
         layer=LAYER,
         name="scenes-captioner",
-        names=names("captioner") if model is None else None,
+        names=read_packaged_names("captioner") if model is None else None,
     )
 
 
@@ -91,21 +100,21 @@ def _encode(model: nn.Module, images: Any) -> Tensor:
 
 def _generate(model: nn.Module, photo: Tensor, *, beams: int) -> Sequence[int]:
     assert isinstance(model, SceneCaptioner)
-    words = greedy(model, photo)[0] if beams == 1 else beam_search(model, photo, beams)
+    words = greedy_search(model, photo)[0] if beams == 1 else beam_search(model, photo, beams)
     return CAPTION_VOCABULARY.encode(words)
 
 
-def _word_logits(model: nn.Module, photo: Tensor, ids: Sequence[int]) -> Tensor:
-    return _every_word_logits(model, photo, ids)[0]
+def _score_words(model: nn.Module, photo: Tensor, ids: Sequence[int]) -> Tensor:
+    return _score_words_of_batch(model, photo, ids)[0]
 
 
-def _every_word_logits(model: nn.Module, photos: Tensor, ids: Sequence[int]) -> Tensor:
+def _score_words_of_batch(model: nn.Module, photos: Tensor, ids: Sequence[int]) -> Tensor:
     assert isinstance(model, SceneCaptioner)
     before = torch.tensor([[Vocabulary.START, *ids[:-1]]], device=photos.device)
     return model.decode(photos, before.expand(len(photos), -1))
 
 
-def vqa(model: nn.Module | None = None) -> VQA:
+def open_vqa(model: nn.Module | None = None) -> VQA:
     """Answers questions of the scenes' grammar, such as "what colour is the star"."""
     chosen = load("vqa") if model is None else model
     return VQA(
@@ -113,16 +122,16 @@ def vqa(model: nn.Module | None = None) -> VQA:
         answers=ANSWERS,
         preprocess=_PREPROCESS,
         read=_read,
-        logits=_answer_logits,
+        logits=_score_answers,
         layer=LAYER,
-        reading=partial(_reading, chosen),
+        reading=partial(_find_question_words, chosen),
         name="scenes-vqa",
-        names=names("vqa") if model is None else None,
+        names=read_packaged_names("vqa") if model is None else None,
     )
 
 
 def _read(question: str) -> Tensor:
-    words = _plain(question)
+    words = _split_words(question)
     if not words:
         raise InputError(f"the question {question!r} has no words; ask one such as 'what colour is the star'")
     if len(words) > QUESTION_LENGTH:
@@ -132,24 +141,24 @@ def _read(question: str) -> Tensor:
     return torch.tensor([QUESTION_VOCABULARY.encode(words)], dtype=torch.long)
 
 
-def _reading(model: nn.Module, ids: Tensor, question: str) -> Reading:
+def _find_question_words(model: nn.Module, ids: Tensor, question: str) -> Reading:
     """Every word of the question is one token; punctuation around words is none."""
     assert isinstance(model, SceneVQA)
     spans = []
     end = 0
-    for word in _plain(question):
+    for word in _split_words(question):
         start = question.lower().index(word, end)
         end = start + len(word)
         spans.append((start, end))
     return Reading(model.embed, tuple(ids[0].tolist()), tuple((span, (place,)) for place, span in enumerate(spans)))
 
 
-def _plain(text: str) -> list[str]:
+def _split_words(text: str) -> list[str]:
     """The words in lower case, without the punctuation around them."""
     return [word for part in text.lower().split() if (word := part.strip(".,;:!?\"'()"))]
 
 
-def _answer_logits(model: nn.Module, images: Any, question: Tensor) -> Tensor:
+def _score_answers(model: nn.Module, images: Any, question: Tensor) -> Tensor:
     assert isinstance(model, SceneVQA)
     photos = model.encode(images)
     return model.answer(photos, model.read(question).expand(len(photos), -1))

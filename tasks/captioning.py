@@ -14,14 +14,14 @@ from PIL.Image import Image
 from torch import Tensor, nn
 
 from vlcam.contracts import Geometry, InputError, Kind, Layout, Names, Prepared, Request, Spoken, Target, TargetError
-from vlcam.engine.outputs import log_probability, own_logits, to_model
-from vlcam.engine.recording import unrecorded
-from vlcam.tasks.labels import contrast_target
+from vlcam.engine.outputs import log_probability, pick_logits, to_model
+from vlcam.engine.recording import pause_recording
+from vlcam.tasks.labels import make_contrast_target
 from vlcam.tasks.words import Word, group
 
 
 @runtime_checkable
-class Tokens(Protocol):
+class Tokenizer(Protocol):
     """Text to token ids and back, without start and end tokens."""
 
     def encode(self, text: str) -> Sequence[int]: ...  # noqa: D102
@@ -49,7 +49,7 @@ class Captioning:
     kind: ClassVar[str] = "captioning"
 
     model: nn.Module
-    tokens: Tokens
+    tokens: Tokenizer
     preprocess: Callable[[Image], tuple[Any, Geometry]]
     encode: Callable[[Any, Any], Any]
     generate: Callable[[Any, Any], Sequence[int]]
@@ -59,7 +59,7 @@ class Captioning:
     names: Names | None = None
     layout: Layout | Callable[[Any], Any] | None = None
     prompted: Callable[[Any, str], Any] | None = None
-    continued: Tokens | None = None
+    continued: Tokenizer | None = None
     notes: tuple[str, ...] = ()
     logits_of_batch: Callable[[Any, Any, Sequence[int]], Tensor] | None = None
 
@@ -88,7 +88,7 @@ class Captioning:
         ids = self._spoken_ids(encoded, request)
         logits = self._logits(encoded, ids)
         sure = log_probability(logits, ids)
-        spoken = sure if request.measure == "log-probability" else own_logits(logits, ids)
+        spoken = sure if request.measure == "log-probability" else pick_logits(logits, ids)
         text, words = group(ids, self.tokens.decode)
         shown = [word for word in words if word.tokens and not word.is_punctuation]
         parts: list[tuple[str, Kind, tuple[int, ...], tuple[int, int]]] = [
@@ -129,7 +129,7 @@ class Captioning:
         logits = several(self.model, encoded, ids)
         text, words = group(ids, self.tokens.decode)
         shown = [word for word in words if word.tokens and not word.is_punctuation]
-        of = log_probability if request.measure == "log-probability" else own_logits
+        of = log_probability if request.measure == "log-probability" else pick_logits
 
         def scores(rows: Tensor, said: Sequence[int]) -> Tensor:
             batch, places = rows.shape[:2]
@@ -155,7 +155,7 @@ class Captioning:
             return request.ids
         if request.caption is not None:
             return self._ids(request.caption, request.prompt)
-        with unrecorded():
+        with pause_recording():
             ids = tuple(int(token) for token in self.generate(self.model, encoded))
         if not ids or not self.tokens.decode(ids).strip():
             raise InputError("the model's own caption is empty for this image; give a caption to explain")
@@ -193,9 +193,9 @@ class Captioning:
         first = word.tokens[0]
         rows = logits if len(instead) == 1 else self._logits(encoded, (*ids[:first], *instead))
         own = tuple(ids[place] for place in word.tokens)
-        of = log_probability if request.measure == "log-probability" else own_logits
+        of = log_probability if request.measure == "log-probability" else pick_logits
         score = of(logits[list(word.tokens)], own).sum() - of(rows[first : first + len(instead)], instead).sum()
-        return score, contrast_target(this, that, float(score.detach()), (*own, *instead), request.measure)
+        return score, make_contrast_target(this, that, float(score.detach()), (*own, *instead), request.measure)
 
     def _places(
         self, ids: tuple[int, ...], text: str, words: Sequence[Word], request: Request, this: str, that: str

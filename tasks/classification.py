@@ -13,8 +13,8 @@ from PIL.Image import Image
 from torch import Tensor, nn
 
 from vlcam.contracts import Geometry, InputError, Layout, Names, Prepared, Request, Spoken, TargetError
-from vlcam.engine.outputs import logits_of, to_model
-from vlcam.tasks.labels import choose, contrast, position
+from vlcam.engine.outputs import find_logits, to_model
+from vlcam.tasks.labels import choose, contrast, find_position
 
 Preprocessing = Callable[[Image], tuple[Any, Geometry]]
 
@@ -55,7 +55,7 @@ class Classification:
         if request.prompt is not None:
             raise InputError(f"prompt={request.prompt!r} was given, but {self.name} takes no prompt; leave it out")
         for label in (*request.labels, *(one for pair in request.contrasts for one in pair)):
-            position(label, self._sides(), "class")
+            find_position(label, self._sides(), "class")
         inputs, geometry = self.preprocess(photo)
         return Prepared(to_model(inputs, self.model), geometry)
 
@@ -69,7 +69,7 @@ class Classification:
         Raises:
             InputError: the inputs differ in size, or the model doesn't return ``(B, classes)`` logits for them.
         """
-        output = self._logits(_joined([one.inputs for one in prepared]))
+        output = self._logits(_join_inputs([one.inputs for one in prepared]))
         squeezed = self.logits is None and len(self.labels) < 3  # a single logit may come without its axis
         if output.ndim < (1 if squeezed else 2) or len(output) != len(prepared):
             raise InputError(
@@ -84,13 +84,15 @@ class Classification:
         sides = self._sides()
         if logits.shape[1] == 1 and len(sides) == 2:
             logits = torch.cat([logits, -logits] if len(self.labels) == 1 else [-logits, logits], 1)
-        wanted = [logits[:, position(one, sides, "class")] for one in request.labels]
+        wanted = [logits[:, find_position(one, sides, "class")] for one in request.labels]
         for this, that in request.contrasts:
-            wanted.append(logits[:, position(this, sides, "class")] - logits[:, position(that, sides, "class")])
+            wanted.append(
+                logits[:, find_position(this, sides, "class")] - logits[:, find_position(that, sides, "class")]
+            )
         return torch.stack(wanted, 1)
 
     def _logits(self, inputs: Any) -> Tensor:
-        return logits_of(self.model(inputs)) if self.logits is None else self.logits(self.model, inputs)
+        return find_logits(self.model(inputs)) if self.logits is None else self.logits(self.model, inputs)
 
     def _spoken(self, logits: Float[Tensor, " outputs"], request: Request) -> Spoken:
         """What one photo's logits say."""
@@ -122,7 +124,7 @@ class Classification:
         return (self.labels[0], f"not {self.labels[0]}") if len(self.labels) == 1 else self.labels
 
 
-def _joined(inputs: Sequence[Any]) -> Any:
+def _join_inputs(inputs: Sequence[Any]) -> Any:
     """The inputs of B photos as one: their tensors ``(1, ...)`` as ``(B, ...)``, also inside tuples, lists and dicts."""
     first = inputs[0]
     if any(type(one) is not type(first) for one in inputs):
@@ -133,7 +135,7 @@ def _joined(inputs: Sequence[Any]) -> Any:
             raise InputError(f"inputs of {shapes} don't fit together; expected one shape (1, ...)")
         return torch.cat(list(inputs))
     if type(first) is dict and all(one.keys() == first.keys() for one in inputs):
-        return {key: _joined([one[key] for one in inputs]) for key in first}
+        return {key: _join_inputs([one[key] for one in inputs]) for key in first}
     if type(first) in (tuple, list) and len({len(one) for one in inputs}) == 1:
-        return type(first)(_joined(parts) for parts in zip(*inputs, strict=True))
+        return type(first)(_join_inputs(parts) for parts in zip(*inputs, strict=True))
     raise InputError(f"inputs of type {type(first).__name__} don't fit together; expected tensors (1, ...)")

@@ -1,6 +1,6 @@
 """Any scalar of any model's output as a target: segmentation, detection, regression, depth.
 
-A target is a named function of the model's output; :func:`region` makes one for dense outputs, as in Seg-Grad-CAM (Vinogradova et
+A target is a named function of the model's output; :func:`score_region` makes one for dense outputs, as in Seg-Grad-CAM (Vinogradova et
 al. 2020, arXiv 2002.11434, eq. 2): the sum of a class's logits over a set of pixels.
 """
 
@@ -26,16 +26,16 @@ from vlcam.contracts import (
     TargetError,
     VlcamError,
 )
-from vlcam.engine.outputs import logits_of, to_model
+from vlcam.engine.outputs import find_logits, to_model
 from vlcam.tasks.classification import Preprocessing
-from vlcam.tasks.labels import contrast_target, position
+from vlcam.tasks.labels import find_position, make_contrast_target
 
 Score = Callable[[Any], Tensor]
 
 
 @final
 @dataclass(frozen=True)
-class Custom:
+class CustomTask:
     """A model and named functions of its output, each of which gives one differentiable number for one photo.
 
     ``preprocess`` turns a photo into the model's input and the geometry. ``call(model, inputs)`` gives what the functions get; by
@@ -68,16 +68,16 @@ class Custom:
         if request.prompt is not None:
             raise InputError(f"prompt={request.prompt!r} was given, but {self.name} takes no prompt; leave it out")
         for label in (*request.labels, *(one for pair in request.contrasts for one in pair)):
-            position(label, list(self.targets), "target")
+            find_position(label, list(self.targets), "target")
         inputs, geometry = self.preprocess(photo)
         return Prepared(to_model(inputs, self.model), geometry)
 
     def run(self, prepared: Prepared, request: Request) -> Spoken:
         """One forward; the numbers asked for, or all."""
         known = list(self.targets)
-        wanted = [known[position(one, known, "target")] for one in request.labels] or known
+        wanted = [known[find_position(one, known, "target")] for one in request.labels] or known
         pairs = [
-            (known[position(this, known, "target")], known[position(that, known, "target")])
+            (known[find_position(this, known, "target")], known[find_position(that, known, "target")])
             for this, that in request.contrasts
         ]
         output = self.model(prepared.inputs) if self.call is None else self.call(self.model, prepared.inputs)
@@ -91,7 +91,7 @@ class Custom:
         values = [*(scores[one] for one in wanted), *(scores[this] - scores[that] for this, that in pairs)]
         targets = [Target(one, "class", float(scores[one].detach()), measure=self.measure) for one in wanted]
         targets += [
-            contrast_target(this, that, float((scores[this] - scores[that]).detach()), measure=self.measure)
+            make_contrast_target(this, that, float((scores[this] - scores[that]).detach()), measure=self.measure)
             for this, that in pairs
         ]
         return Spoken(
@@ -119,12 +119,12 @@ class Custom:
         return (value.float() if value.dtype in (torch.float16, torch.bfloat16) else value).reshape(())
 
 
-def region(index: int, mask: Any = None) -> Score:
+def score_region(index: int, mask: Any = None) -> Score:
     """A target for dense outputs: the sum of the logits of class ``index`` over a region.
 
     Args:
         index: which channel of the output ``(1, classes, rows, columns)``; of outputs with several parts that of
-            :func:`vlcam.engine.outputs.logits_of` is taken (``out`` of torchvision's, ``logits`` of transformers').
+            :func:`vlcam.engine.outputs.find_logits` is taken (``out`` of torchvision's, ``logits`` of transformers').
         mask: an array or tensor ``(rows, columns)`` of the output's size, as weights or true and false; by default the pixels
             that the model itself gives to the class.
 
@@ -133,7 +133,7 @@ def region(index: int, mask: Any = None) -> Score:
     """
 
     def score(output: Any) -> Tensor:
-        logits = logits_of(output)
+        logits = find_logits(output)
         if logits.ndim != 4 or len(logits) != 1 or not 0 <= index < logits.shape[1]:
             raise TargetError(
                 f"class {index} of a region was asked for, but the output is {tuple(logits.shape)}; expected (1, classes, rows, columns)"

@@ -15,11 +15,11 @@ from torch import nn
 from vlcam.contracts import InputError
 from vlcam.engine.find_layer import propose
 from vlcam.engine.modules import find_module
-from vlcam.engine.outputs import logits_of
+from vlcam.engine.outputs import find_logits
 from vlcam.image.preprocess import Mode, Preprocess
 from vlcam.tasks.classification import Classification, Preprocessing
-from vlcam.tasks.labels import nearest
-from vlcam.tasks.states import classes_of, filled
+from vlcam.tasks.labels import list_nearest
+from vlcam.tasks.states import count_classes, fill_weights
 
 
 def open_timm(
@@ -41,9 +41,9 @@ def open_timm(
         InputError: timm isn't installed, no such model, weights that aren't on this machine and can't be downloaded, or a state
             dict of another model.
     """
-    timm = _timm()
+    timm = _import_timm()
     if not timm.is_model(name.split(".")[0]):
-        raise InputError(f"timm has no model {name!r}; the nearest it has: {nearest(name, timm.list_models())}")
+        raise InputError(f"timm has no model {name!r}; the nearest it has: {list_nearest(name, timm.list_models())}")
     if state is None:
         try:
             model = timm.create_model(name, pretrained=True)
@@ -56,8 +56,8 @@ def open_timm(
             ) from error
     else:
         build = partial(timm.create_model, name, pretrained=False)
-        count = classes_of(state, build)
-        model = filled(build() if count is None else build(num_classes=count), state, f"timm/{name}")
+        count = count_classes(state, build)
+        model = fill_weights(build() if count is None else build(num_classes=count), state, f"timm/{name}")
     return wrap_timm(model, name, labels=labels, preprocess=preprocess)
 
 
@@ -65,23 +65,23 @@ def wrap_timm(
     model: nn.Module, name: str, *, labels: Sequence[str] | None = None, preprocess: Preprocessing | None = None
 ) -> Classification:
     """A timm classifier in memory as a task. The layer to explain is found by a trial run on noise."""
-    data = _timm("timm.data").resolve_data_config({}, model=model)
+    data = _import_timm("timm.data").resolve_data_config({}, model=model)
     _, height, width = data["input_size"]
-    channels = _channels(model)
+    channels = _count_channels(model)
     noise = torch.randn(1, channels, height, width, generator=torch.Generator().manual_seed(0))
     like = next(model.parameters())
-    best = propose(model, lambda: logits_of(model(noise.to(like.device, like.dtype))).max(), (width, height))[0]
+    best = propose(model, lambda: find_logits(model(noise.to(like.device, like.dtype))).max(), (width, height))[0]
     return Classification(
         model.eval(),
-        labels=tuple(labels or _labels(model)),
-        preprocess=preprocess or preprocessing(data, channels),
+        labels=tuple(labels or _find_labels(model)),
+        preprocess=preprocess or make_preprocess(data, channels),
         layer=best.layer,
         layout=best.layout,
         name=f"timm/{name}",
     )
 
 
-def _channels(model: Any) -> int:
+def _count_channels(model: Any) -> int:
     """How many channels the model takes: its first convolution's."""
     first = (getattr(model, "pretrained_cfg", None) or {}).get("first_conv")
     names = [first] if isinstance(first, str) else list(first or ())
@@ -89,7 +89,7 @@ def _channels(model: Any) -> int:
     return int(weight.shape[1]) if isinstance(weight, torch.Tensor) and weight.ndim == 4 else 3
 
 
-def preprocessing(data: dict[str, Any], channels: int = 3) -> Preprocess:
+def make_preprocess(data: dict[str, Any], channels: int = 3) -> Preprocess:
     """What timm's own transform for evaluation does, with the geometry that leads back to the photo.
 
     A model with other than three channels (timm sums the weights of the colours, ``in_chans=1``) is normalised by the mean of RGB's
@@ -108,8 +108,8 @@ def preprocessing(data: dict[str, Any], channels: int = 3) -> Preprocess:
     )
 
 
-def _labels(model: Any) -> Sequence[str]:
-    data = _timm("timm.data")
+def _find_labels(model: Any) -> Sequence[str]:
+    data = _import_timm("timm.data")
     own = (getattr(model, "pretrained_cfg", None) or {}).get("label_names")
     if own and len(own) == model.num_classes:
         return tuple(own)
@@ -120,7 +120,7 @@ def _labels(model: Any) -> Sequence[str]:
     return tuple(info.index_to_description(number) for number in range(model.num_classes))
 
 
-def _timm(module: str = "timm") -> Any:
+def _import_timm(module: str = "timm") -> Any:
     try:
         return import_module(module)
     except ImportError as error:

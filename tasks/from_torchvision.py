@@ -15,8 +15,8 @@ from vlcam.contracts import InputError, Layout
 from vlcam.engine.layers import Grid
 from vlcam.image.preprocess import Preprocess
 from vlcam.tasks.classification import Classification, Preprocessing
-from vlcam.tasks.labels import nearest
-from vlcam.tasks.states import classes_of, filled
+from vlcam.tasks.labels import list_nearest
+from vlcam.tasks.states import count_classes, fill_weights
 
 
 def open_torchvision(
@@ -42,18 +42,18 @@ def open_torchvision(
     """
     from torchvision.models import get_model
 
-    known = _weights(name, weights)
+    known = _find_weights(name, weights)
     count = None
     if state is not None:
-        build = partial(get_model, name, weights=None, **_quick(name))
-        count = classes_of(state, build) or len(known.meta["categories"])
-        model = filled(build(num_classes=count), state, f"torchvision/{name}")
+        build = partial(get_model, name, weights=None, **_get_quick_options(name))
+        count = count_classes(state, build) or len(known.meta["categories"])
+        model = fill_weights(build(num_classes=count), state, f"torchvision/{name}")
     else:
         try:
             with redirect_stdout(sys.stderr):  # torch says there that it downloads; results belong on stdout
                 model = get_model(name, weights=known)
         except (URLError, OSError) as error:
-            raise InputError(_missing(name, known, error)) from error
+            raise InputError(_describe_missing_weights(name, known, error)) from error
     categories = known.meta["categories"]
     if labels is None:
         if count not in (None, len(categories)):
@@ -62,14 +62,14 @@ def open_torchvision(
                 "give labels=, one name for each class in order"
             )
         labels = categories
-    return wrap_torchvision(model, name, labels=labels, preprocess=preprocess or preprocessing(known))
+    return wrap_torchvision(model, name, labels=labels, preprocess=preprocess or make_preprocess(known))
 
 
 def wrap_torchvision(
     model: nn.Module, name: str, *, labels: Sequence[str], preprocess: Preprocessing
 ) -> Classification:
     """A torchvision classifier in memory as a task."""
-    layer, layout = tap(model)
+    layer, layout = find_layer_and_layout(model)
     return Classification(
         model.eval(),
         labels=tuple(labels),
@@ -80,7 +80,7 @@ def wrap_torchvision(
     )
 
 
-def tap(model: nn.Module) -> tuple[str | None, Layout | None]:
+def find_layer_and_layout(model: nn.Module) -> tuple[str | None, Layout | None]:
     """The layer to explain and its layout; (None, None) leaves it to vlcam to find the last spatial layer, as in every CNN.
 
     A vision transformer's classes are read off its class token, so at the output of its last block no other token has a
@@ -95,7 +95,7 @@ def tap(model: nn.Module) -> tuple[str | None, Layout | None]:
     return f"encoder.layers.{last}.ln_1", Grid("BNC", rows=side, columns=side, prefix=1)
 
 
-def preprocessing(weights: Any) -> Preprocess:
+def make_preprocess(weights: Any) -> Preprocess:
     """The very numbers of ``weights.transforms()``, with the geometry that leads back to the photo."""
     preset = weights.transforms()
     return Preprocess(
@@ -108,12 +108,14 @@ def preprocessing(weights: Any) -> Preprocess:
     )
 
 
-def _weights(name: str, wanted: str | None) -> Any:
+def _find_weights(name: str, wanted: str | None) -> Any:
     """The weights enum's member; InputError for what is no classifier, or has no such weights."""
     from torchvision import models
 
-    if name not in classifiers():
-        raise InputError(f"torchvision has no classifier {name!r}; the nearest it has: {nearest(name, classifiers())}")
+    if name not in list_classifiers():
+        raise InputError(
+            f"torchvision has no classifier {name!r}; the nearest it has: {list_nearest(name, list_classifiers())}"
+        )
     every = models.get_model_weights(name)
     if wanted is None:
         return every.DEFAULT
@@ -122,19 +124,19 @@ def _weights(name: str, wanted: str | None) -> Any:
     return every[wanted]
 
 
-def classifiers() -> list[str]:
+def list_classifiers() -> list[str]:
     """The names of torchvision's classifiers of single pictures."""
     from torchvision import models
 
     return [str(name) for name in models.list_models(module=models)]
 
 
-def _quick(name: str) -> dict[str, bool]:
+def _get_quick_options(name: str) -> dict[str, bool]:
     """Options that leave out an initialisation of minutes, where weights follow anyway."""
     return {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
 
 
-def _missing(name: str, weights: Any, error: BaseException) -> str:
+def _describe_missing_weights(name: str, weights: Any, error: BaseException) -> str:
     file = Path(torch.hub.get_dir()) / "checkpoints" / str(weights.url).rsplit("/", 1)[-1]
     return (
         f"the weights {weights} of torchvision/{name} are not on this machine ({file}) and can't be downloaded from {weights.url} "

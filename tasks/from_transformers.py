@@ -9,16 +9,16 @@ from torch import nn
 
 from vlcam.contracts import InputError, LayerError, Task
 from vlcam.engine.find_layer import propose
-from vlcam.engine.outputs import logits_of, to_model
+from vlcam.engine.outputs import find_logits, to_model
 from vlcam.tasks.answering import Answering
 from vlcam.tasks.captioning import Captioning
 from vlcam.tasks.classification import Classification, Preprocessing
 from vlcam.tasks.from_vilt import wrap_vilt
-from vlcam.tasks.hub_families import CLASSIFIERS, FAMILIES, tap_of, tower_of
-from vlcam.tasks.hub_files import ZERO_SHOT, class_of, fetched, processor_of, weights_of
-from vlcam.tasks.hub_inputs import HubInputs, HubTokens
+from vlcam.tasks.hub_families import CLASSIFIERS, FAMILIES, find_tower, find_tower_layer
+from vlcam.tasks.hub_files import ZERO_SHOT, fetch, find_model_class, open_model, open_processor
+from vlcam.tasks.hub_inputs import HubInputs, HubTokenizer
 from vlcam.tasks.hub_photos import HubPreprocess
-from vlcam.tasks.hub_questions import reading_of
+from vlcam.tasks.hub_questions import find_reading
 from vlcam.tasks.hub_speech import HubSpeech
 
 Kind = Literal["classification", "captioning", "vqa"]
@@ -53,12 +53,12 @@ def open_transformers(
     """
     from transformers import AutoConfig
 
-    config = fetched(AutoConfig, name, revision)
-    auto = class_of(config, name)
-    model = weights_of(auto, name, revision)
+    config = fetch(AutoConfig, name, revision)
+    auto = find_model_class(config, name)
+    model = open_model(auto, name, revision)
     return wrap(
         model,
-        processor_of(model, name, revision),
+        open_processor(model, name, revision),
         name if not Path(name).is_dir() else Path(name).resolve().name,
         labels=labels,
         preprocess=preprocess,
@@ -82,19 +82,19 @@ def wrap(
     """A model of transformers in memory, with its processor, as a task; the options are those of :func:`open_transformers`."""
     made = type(model).__name__
     if made.endswith("ForImageClassification"):
-        _only(task, "classification", name)
+        _check_task(task, "classification", name)
         return wrap_classifier(
-            model, name, labels=labels, preprocess=preprocess or HubPreprocess(_photos_of(processor))
+            model, name, labels=labels, preprocess=preprocess or HubPreprocess(_get_image_processor(processor))
         )
     if made in ZERO_SHOT:
         from vlcam.tasks.zero_shot import wrap_zero_shot
 
-        _only(task, "classification", name)
+        _check_task(task, "classification", name)
         return wrap_zero_shot(model, processor, name, labels=labels)
     if labels is not None or preprocess is not None:
         raise InputError(f"{name} writes texts, so it takes no labels and no preprocess")
     if made == "ViltForQuestionAnswering":
-        _only(task, "vqa", name)
+        _check_task(task, "vqa", name)
         return wrap_vilt(model, processor, name)
     if not hasattr(model, "generate"):
         raise InputError(
@@ -106,7 +106,7 @@ def wrap(
     return wrap_writer(model, processor, name, chosen, beams=beams, length=length)
 
 
-def _only(task: Kind | None, able: Kind, name: str) -> None:
+def _check_task(task: Kind | None, able: Kind, name: str) -> None:
     if task not in (None, able):
         raise InputError(f"{name} is a model for {able}, not for {task}")
 
@@ -122,30 +122,30 @@ def wrap_writer(
             f"the processor of {name} is a {type(processor).__name__} without a tokenizer; give the model's own processor"
         )
     inputs = HubInputs(model.eval(), processor, tokenizer, family)
-    tower = tower_of(model)
+    tower = find_tower(model)
     speech = HubSpeech(tower, length=length, beams=beams)
-    tokens = HubTokens(tokenizer, inside=inputs.inside(kind))
-    layer = tap_of(model, family, tower) if family is not None and tower is not None else None
+    tokens = HubTokenizer(tokenizer, inside=inputs.inside(kind))
+    layer = find_tower_layer(model, family, tower) if family is not None and tower is not None else None
     notes: tuple[str, ...] = ()
     if layer is None:
-        layer, share = _guessed(model, inputs, speech, kind, tower)
-        notes = (guess_note(layer, model.config.model_type, share),)
+        layer, share = _guess_layer(model, inputs, speech, kind, tower)
+        notes = (describe_guess(layer, model.config.model_type, share),)
     shared: dict[str, Any] = {
         "model": model, "tokens": tokens, "generate": speech.generate, "logits": speech.logits, "layer": layer, "name": name,
         "layout": inputs.layout, "notes": notes, "encode": lambda model, made: speech.look(model, made["inputs"]),
     }  # fmt: skip
     if kind == "captioning":
-        continued = HubTokens(tokenizer, inside=True) if inputs.goes_on else None
+        continued = HubTokenizer(tokenizer, inside=True) if inputs.goes_on else None
         return Captioning(preprocess=inputs.caption, prompted=inputs.prompted, continued=continued, **shared)
     return Answering(
         ask=inputs.question,
         end=inputs.end(speech.ends(model)),
-        reading=lambda made, question: reading_of(model, tokenizer, made["inputs"], question),
+        reading=lambda made, question: find_reading(model, tokenizer, made["inputs"], question),
         **shared,
     )
 
 
-def guess_note(layer: str, kind: str, share: float) -> str:
+def describe_guess(layer: str, kind: str, share: float) -> str:
     """What a result says of a layer that vlcam chose by itself for a model that it doesn't know."""
     return (
         f"The layer {layer} was guessed by tracing, as vlcam has no entry for {kind} models; {share:.0%} of its gradient lay on the "
@@ -153,9 +153,9 @@ def guess_note(layer: str, kind: str, share: float) -> str:
     )
 
 
-def _guessed(model: Any, inputs: HubInputs, speech: HubSpeech, kind: str, tower: str | None) -> tuple[str, float]:
+def _guess_layer(model: Any, inputs: HubInputs, speech: HubSpeech, kind: str, tower: str | None) -> tuple[str, float]:
     """The layer to explain of a family that isn't known, from a trial run, and how much of its gradient lies on patches."""
-    noise = _noise()
+    noise = _make_noise()
     made, geometry = inputs.caption(noise) if kind == "captioning" else inputs.question(noise, "What is this?")
     ids = inputs.tokenizer("a", add_special_tokens=False)["input_ids"][:1]
     looked = speech.look(model, to_model(made["inputs"], model))
@@ -170,7 +170,7 @@ def _guessed(model: Any, inputs: HubInputs, speech: HubSpeech, kind: str, tower:
     return best.layer, best.share
 
 
-def _noise() -> Any:
+def _make_noise() -> Any:
     from PIL import Image
 
     noise = torch.randint(256, (64, 64, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
@@ -182,9 +182,9 @@ def wrap_classifier(
 ) -> Classification:
     """An image classifier of transformers in memory as a task. The layer to explain is found by a trial run on noise."""
     config: Any = model.config
-    inputs, geometry = preprocess(_noise())
+    inputs, geometry = preprocess(_make_noise())
     inputs = to_model(inputs, model)
-    best = propose(model.eval(), lambda: logits_of(model(inputs)).max(), geometry.input_size)[0]
+    best = propose(model.eval(), lambda: find_logits(model(inputs)).max(), geometry.input_size)[0]
     multi = config.problem_type == "multi_label_classification"
     return Classification(
         model,
@@ -194,9 +194,9 @@ def wrap_classifier(
         layout=best.layout,
         activation="sigmoid" if multi else "softmax",
         name=name,
-        notes=() if config.model_type in CLASSIFIERS else (guess_note(best.layer, config.model_type, best.share),),
+        notes=() if config.model_type in CLASSIFIERS else (describe_guess(best.layer, config.model_type, best.share),),
     )
 
 
-def _photos_of(processor: Any) -> Any:
+def _get_image_processor(processor: Any) -> Any:
     return getattr(processor, "image_processor", None) or processor

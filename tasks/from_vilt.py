@@ -7,21 +7,21 @@ from typing import Any
 import torch
 
 from vlcam.contracts import InputError
-from vlcam.engine.layers import Tokens
+from vlcam.engine.layers import TokenLayout
 from vlcam.engine.modules import find_module
-from vlcam.engine.recording import unrecorded
+from vlcam.engine.recording import pause_recording
 from vlcam.image.photo import as_rgb
-from vlcam.tasks.hub_families import FAMILIES, tap_of
-from vlcam.tasks.hub_inputs import understood
-from vlcam.tasks.hub_places import measured, shuffled
-from vlcam.tasks.hub_questions import question_words
+from vlcam.tasks.hub_families import FAMILIES, find_tower_layer
+from vlcam.tasks.hub_inputs import convert_processor_errors
+from vlcam.tasks.hub_places import find_shuffled_order, measure_tiles
+from vlcam.tasks.hub_questions import find_question_words
 from vlcam.tasks.reading import Reading
 from vlcam.tasks.vqa import VQA
 
 
 def wrap_vilt(model: Any, processor: Any, name: str) -> VQA:
     """ViLT, which answers from a list: its patches come in random order, which is made the same in every run."""
-    layer = tap_of(model.eval(), FAMILIES["vilt"], "vilt.encoder")
+    layer = find_tower_layer(model.eval(), FAMILIES["vilt"], "vilt.encoder")
     if layer is None:
         raise InputError(
             f"{name} has no layer vilt.encoder.layer.N.layernorm_before; give a transformers version that has it"
@@ -31,26 +31,26 @@ def wrap_vilt(model: Any, processor: Any, name: str) -> VQA:
 
     def preprocess(photo: Any) -> Any:
         rgb = as_rgb(photo)
-        with understood(processor.image_processor, rgb):
+        with convert_processor_errors(processor.image_processor, rgb):
             inputs = dict(processor.image_processor(images=rgb, return_tensors="pt"))
         if rgb.size not in known:
-            known[rgb.size] = measured(
+            known[rgb.size] = measure_tiles(
                 lambda other: processor.image_processor(images=other, return_tensors="pt")["pixel_values"], rgb.size
             )
         (tile,) = known[rgb.size]
         return inputs, tile
 
-    def layout(inputs: Any, question: Any) -> Tokens:
-        with unrecorded(), seeded():
-            return Tokens(shuffled(model, {**inputs, **question}))
+    def layout(inputs: Any, question: Any) -> TokenLayout:
+        with pause_recording(), fix_seed():
+            return TokenLayout(find_shuffled_order(model, {**inputs, **question}))
 
     def logits(model: Any, inputs: Any, question: Any) -> torch.Tensor:
-        with seeded():
+        with fix_seed():
             found: torch.Tensor = model(**inputs, **question).logits
         return found
 
     def reading(question: Any, text: str) -> Reading | None:
-        words = question_words(processor.tokenizer, question["input_ids"][0].tolist(), text)
+        words = find_question_words(processor.tokenizer, question["input_ids"][0].tolist(), text)
         return Reading(find_module(model, layer)[1], (), words) if words else None
 
     return VQA(
@@ -68,7 +68,7 @@ def wrap_vilt(model: Any, processor: Any, name: str) -> VQA:
 
 
 @contextmanager
-def seeded() -> Iterator[None]:
+def fix_seed() -> Iterator[None]:
     """The same random numbers inside, and outside the ones that would have come."""
     state = torch.get_rng_state()
     torch.manual_seed(0)

@@ -17,7 +17,7 @@ DESCRIBE = "Describe this image in one sentence."
 
 @final
 @dataclass(frozen=True)
-class Family:
+class HubFamily:
     """One family of models that speak about photos.
 
     ``taps`` are paths below the vision tower, the first that exists is explained (``-1`` is the last of a list);
@@ -39,35 +39,35 @@ _LAYERS = ("encoder.layers.-1", "layers.-1")
 _CLIP = ("vision_model.encoder.layers.-1", *_LAYERS)
 _ASK = "USER: <image>\n{} ASSISTANT:"
 
-FAMILIES: dict[str, Family] = {
+FAMILIES: dict[str, HubFamily] = {
     family.model_type: family
     for family in (
-        Family("blip", "ViT", _LAYERS, question="{}", tested="caption, answer, order, one forward"),
-        Family("blip-2", "ViT, then Q-Former", _LAYERS, question="Question: {} Answer:"),
-        Family("instructblip", "ViT, then Q-Former", _LAYERS, caption="A short image description:", question="{}"),
-        Family("git", "CLIP ViT", _CLIP, question="{}"),
-        Family("vision-encoder-decoder", "ViT or Swin", ("encoder.layers.-1", "layers.-1", "layernorm")),
-        Family("kosmos-2", "CLIP ViT, then latents", ("model.encoder.layers.-1", *_LAYERS), caption="An image of",
+        HubFamily("blip", "ViT", _LAYERS, question="{}", tested="caption, answer, order, one forward"),
+        HubFamily("blip-2", "ViT, then Q-Former", _LAYERS, question="Question: {} Answer:"),
+        HubFamily("instructblip", "ViT, then Q-Former", _LAYERS, caption="A short image description:", question="{}"),
+        HubFamily("git", "CLIP ViT", _CLIP, question="{}"),
+        HubFamily("vision-encoder-decoder", "ViT or Swin", ("encoder.layers.-1", "layers.-1", "layernorm")),
+        HubFamily("kosmos-2", "CLIP ViT, then latents", ("model.encoder.layers.-1", *_LAYERS), caption="An image of",
                question="Question: {} Answer:"),
-        Family("pix2struct", "ViT, variable grid", ("encoder.layer.-1",), "patches"),
-        Family("florence2", "DaViT", ("blocks.-1.-1",), caption="<CAPTION>"),
-        Family("vilt", "ViT, one stream", ("layer.-1.layernorm_before",), "shuffled", caption=None, question="{}",
+        HubFamily("pix2struct", "ViT, variable grid", ("encoder.layer.-1",), "patches"),
+        HubFamily("florence2", "DaViT", ("blocks.-1.-1",), caption="<CAPTION>"),
+        HubFamily("vilt", "ViT, one stream", ("layer.-1.layernorm_before",), "shuffled", caption=None, question="{}",
                tested="answer, order, one forward"),
-        Family("llava", "CLIP ViT", _CLIP, caption=_ASK.format(DESCRIBE), question=_ASK),
-        Family("vipllava", "CLIP ViT", _CLIP, caption=_ASK.format(DESCRIBE), question=_ASK),
-        Family("llava_next", "CLIP ViT, tiles", _CLIP, "tiles", caption=_ASK.format(DESCRIBE), question=_ASK),
-        Family("llava_onevision", "SigLIP ViT, tiles", _CLIP, "tiles", caption=DESCRIBE, question="{}"),
-        Family("paligemma", "SigLIP ViT", ("post_layernorm", "vision_model.post_layernorm"), caption="caption en",
+        HubFamily("llava", "CLIP ViT", _CLIP, caption=_ASK.format(DESCRIBE), question=_ASK),
+        HubFamily("vipllava", "CLIP ViT", _CLIP, caption=_ASK.format(DESCRIBE), question=_ASK),
+        HubFamily("llava_next", "CLIP ViT, tiles", _CLIP, "tiles", caption=_ASK.format(DESCRIBE), question=_ASK),
+        HubFamily("llava_onevision", "SigLIP ViT, tiles", _CLIP, "tiles", caption=DESCRIBE, question="{}"),
+        HubFamily("paligemma", "SigLIP ViT", ("post_layernorm", "vision_model.post_layernorm"), caption="caption en",
                question="answer en {}"),
-        Family("gemma3", "SigLIP ViT", ("post_layernorm", "vision_model.post_layernorm"), caption=DESCRIBE, question="{}"),
-        Family("internvl", "ViT, tiles", ("encoder.layer.-1",), "tiles", caption=DESCRIBE, question="{}"),
-        Family("idefics3", "SigLIP ViT, tiles", ("post_layernorm",), "tiles", caption=DESCRIBE, question="{}"),
-        Family("smolvlm", "SigLIP ViT, tiles", ("post_layernorm",), "tiles", caption=DESCRIBE, question="{}"),
-        Family("fast_vlm", "FastViT (convolutional)", ("timm_model.final_conv", "timm_model.stages.-1"), caption=DESCRIBE,
+        HubFamily("gemma3", "SigLIP ViT", ("post_layernorm", "vision_model.post_layernorm"), caption=DESCRIBE, question="{}"),
+        HubFamily("internvl", "ViT, tiles", ("encoder.layer.-1",), "tiles", caption=DESCRIBE, question="{}"),
+        HubFamily("idefics3", "SigLIP ViT, tiles", ("post_layernorm",), "tiles", caption=DESCRIBE, question="{}"),
+        HubFamily("smolvlm", "SigLIP ViT, tiles", ("post_layernorm",), "tiles", caption=DESCRIBE, question="{}"),
+        HubFamily("fast_vlm", "FastViT (convolutional)", ("timm_model.final_conv", "timm_model.stages.-1"), caption=DESCRIBE,
                question="{}"),
-        Family("qwen2_vl", "ViT, merged 2 x 2", ("blocks.-1",), "merged", caption=DESCRIBE, question="{}"),
-        Family("qwen2_5_vl", "ViT, windows", ("blocks.-1",), "windows", caption=DESCRIBE, question="{}"),
-        Family("qwen3_vl", "ViT, merged 2 x 2", ("blocks.-1",), "merged", caption=DESCRIBE, question="{}"),
+        HubFamily("qwen2_vl", "ViT, merged 2 x 2", ("blocks.-1",), "merged", caption=DESCRIBE, question="{}"),
+        HubFamily("qwen2_5_vl", "ViT, windows", ("blocks.-1",), "windows", caption=DESCRIBE, question="{}"),
+        HubFamily("qwen3_vl", "ViT, merged 2 x 2", ("blocks.-1",), "merged", caption=DESCRIBE, question="{}"),
     )
 }  # fmt: skip
 
@@ -99,7 +99,7 @@ ZERO_SHOT_TOWERS: dict[str, str] = {
 """The models that compare photos with texts that the tests run."""
 
 
-def tower_of(model: nn.Module) -> str | None:
+def find_tower(model: nn.Module) -> str | None:
     """The dotted name of the vision tower, or None if the model has nothing of a known name."""
     names = [name for name in named_modules(model) if name]
     for wanted in TOWERS:
@@ -109,7 +109,7 @@ def tower_of(model: nn.Module) -> str | None:
     return None
 
 
-def tap_of(model: nn.Module, family: Family, tower: str) -> str | None:
+def find_tower_layer(model: nn.Module, family: HubFamily, tower: str) -> str | None:
     """The dotted name of the layer to explain, or None if this version of the model has no such layer."""
     config: Any = model.config
     chosen = getattr(config, "vision_feature_layer", None)
@@ -121,7 +121,7 @@ def tap_of(model: nn.Module, family: Family, tower: str) -> str | None:
                 inner = names[path]
                 count = len(inner) if isinstance(inner, nn.ModuleList) else 0
                 read = chosen if chosen is not None and tap.endswith(("layer.-1", "layers.-1")) else -1
-                path = f"{path}.{_deepest(read, count)}"
+                path = f"{path}.{_find_deepest(read, count)}"
             else:
                 path = f"{path}.{part}"
             if path not in names:
@@ -131,7 +131,7 @@ def tap_of(model: nn.Module, family: Family, tower: str) -> str | None:
     return None
 
 
-def _deepest(chosen: int | Sequence[int], count: int) -> int:
+def _find_deepest(chosen: int | Sequence[int], count: int) -> int:
     """The last of ``count`` layers that LLaVA's projector reads; hidden state 0 is before the first, -1 after the last."""
     numbers = [chosen] if isinstance(chosen, int) else chosen
     return max(count + number if number < 0 else number - 1 for number in numbers)

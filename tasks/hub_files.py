@@ -12,7 +12,7 @@ ZERO_SHOT = ("CLIPModel", "SiglipModel", "Siglip2Model", "ChineseCLIPModel", "Al
 
 @final
 @dataclass(frozen=True)
-class Pair:
+class ProcessorPair:
     """An image processor and a tokenizer that were saved without a processor around them."""
 
     image_processor: Any
@@ -23,18 +23,18 @@ class Pair:
         return self.image_processor(images=images, **options)
 
 
-def processor_of(model: Any, name: str, revision: str | None) -> Any:
+def open_processor(model: Any, name: str, revision: str | None) -> Any:
     """The processor that a model was saved with. Raises InputError if there is none that can be read."""
     from transformers import AutoImageProcessor, AutoProcessor, AutoTokenizer
 
     if type(model).__name__.endswith("ForImageClassification"):
-        return fetched(AutoImageProcessor, name, revision)
+        return fetch(AutoImageProcessor, name, revision)
     if model.config.model_type == "vision-encoder-decoder":
-        return Pair(fetched(AutoImageProcessor, name, revision), fetched(AutoTokenizer, name, revision))
-    return fetched(AutoProcessor, name, revision)
+        return ProcessorPair(fetch(AutoImageProcessor, name, revision), fetch(AutoTokenizer, name, revision))
+    return fetch(AutoProcessor, name, revision)
 
 
-def class_of(config: Any, name: str) -> Any:
+def find_model_class(config: Any, name: str) -> Any:
     """The class that loads a model of this configuration: the one it was saved from, if vlcam can talk to that."""
     import transformers
 
@@ -67,15 +67,15 @@ def class_of(config: Any, name: str) -> Any:
     )
 
 
-def weights_of(auto: Any, name: str, revision: str | None) -> Any:
+def open_model(auto: Any, name: str, revision: str | None) -> Any:
     """The model with its weights: safetensors, or where there are none a checkpoint of torch's that is read as plain data."""
     try:
-        return fetched(auto, name, revision, use_safetensors=True)
+        return fetch(auto, name, revision, use_safetensors=True)
     except InputError as error:
         if "safetensors" not in str(error.__cause__) or not isinstance(error.__cause__, OSError):
             raise
         try:
-            return fetched(auto, name, revision, use_safetensors=False, weights_only=True)
+            return fetch(auto, name, revision, use_safetensors=False, weights_only=True)
         except InputError as second:
             if type(second.__cause__).__name__ != "UnpicklingError":
                 raise error from error.__cause__
@@ -85,7 +85,7 @@ def weights_of(auto: Any, name: str, revision: str | None) -> Any:
             ) from second.__cause__
 
 
-def fetched(auto: Any, name: str, revision: str | None, **options: Any) -> Any:
+def fetch(auto: Any, name: str, revision: str | None, **options: Any) -> Any:
     """``auto.from_pretrained``, with one error for all that may go wrong."""
     try:
         return auto.from_pretrained(name, revision=revision or "main", trust_remote_code=False, **options)

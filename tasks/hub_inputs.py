@@ -12,9 +12,16 @@ from torch import nn
 
 from vlcam.contracts import Geometry, InputError, Layout, VlcamError
 from vlcam.image.photo import as_rgb
-from vlcam.tasks.hub_families import DESCRIBE, Family
-from vlcam.tasks.hub_places import Order, by_shape, canvas_of, measured, placed_tokens, tiles_layout
-from vlcam.tasks.hub_speech import decoder_start, decodes
+from vlcam.tasks.hub_families import DESCRIBE, HubFamily
+from vlcam.tasks.hub_places import (
+    Order,
+    compute_canvas,
+    lay_out_by_shape,
+    make_tiles_layout,
+    measure_tiles,
+    place_tokens,
+)
+from vlcam.tasks.hub_speech import find_decoder_start, has_decoder
 
 _SPACED = ("blip", "blip-2", "instructblip", "git", "kosmos-2", "florence2", "pix2struct", "vilt")
 """Families whose processors put the photo's tokens into the text by themselves, or that need none."""
@@ -25,7 +32,7 @@ _READS = ("blip-2", "instructblip", "kosmos-2", "florence2")
 
 @final
 @dataclass(frozen=True)
-class HubTokens:
+class HubTokenizer:
     """A tokenizer of transformers, for what a model says: ids without special tokens.
 
     ``inside`` says that the words go on from a prompt, so that the first one starts with a blank where the tokenizer writes blanks.
@@ -55,7 +62,7 @@ class HubTokens:
 
 
 @contextmanager
-def understood(processor: Any, photo: Image) -> Iterator[None]:
+def convert_processor_errors(processor: Any, photo: Image) -> Iterator[None]:
     """Whatever a processor raises about a photo or a text becomes one InputError."""
     try:
         yield
@@ -77,7 +84,7 @@ class HubInputs:
     model: nn.Module
     processor: Any
     tokenizer: Any
-    family: Family | None
+    family: HubFamily | None
     known: dict[tuple[int, int], list[Geometry | None]] = field(default_factory=dict)
 
     def caption(self, photo: Image, prompt: str | None = None) -> tuple[dict[str, Any], Geometry]:
@@ -110,7 +117,7 @@ class HubInputs:
         kind = self.family.model_type if self.family is not None else ""
         if self.chats or kind == "paligemma":
             return False
-        return kind in ("vision-encoder-decoder", "pix2struct") or not decodes(self.model)
+        return kind in ("vision-encoder-decoder", "pix2struct") or not has_decoder(self.model)
 
     def inside(self, kind: str) -> bool:
         """Whether a caption or an answer goes on from a prompt on the same line."""
@@ -154,7 +161,7 @@ class HubInputs:
 
     def _made(self, photo: Image, text: str) -> tuple[dict[str, Any], Geometry]:
         rgb = as_rgb(photo)
-        with understood(self.processor, rgb):
+        with convert_processor_errors(self.processor, rgb):
             inputs = self._processed(rgb, text)
         order: Order = self.family.order if self.family is not None else "rows"
         geometry, layout = self._placed(order, inputs, rgb, text)
@@ -197,7 +204,7 @@ class HubInputs:
         begin = (
             []
             if kind == "vision-encoder-decoder" and "donut" in config.encoder.model_type
-            else decoder_start(self.model)
+            else find_decoder_start(self.model)
         )
         return {"decoder_input_ids": torch.tensor([ids if ids[:1] == begin else [*begin, *ids]])}
 
@@ -217,18 +224,20 @@ class HubInputs:
         self, order: Order, inputs: dict[str, Any], photo: Image, text: str
     ) -> tuple[Geometry, Layout | Callable[..., Layout]]:
         if order in ("merged", "windows", "patches"):
-            return placed_tokens(order, self.model, inputs, photo.size)
+            return place_tokens(order, self.model, inputs, photo.size)
         pixels = inputs.get("pixel_values")
         if pixels is None or pixels.ndim < 4:
             raise InputError(
                 f"{type(self.processor).__name__} makes {', '.join(inputs)} of a photo, which can't be placed on it; expected pixel_values"
             )
         if photo.size not in self.known:
-            self.known[photo.size] = measured(lambda other: self._processed(other, text)["pixel_values"], photo.size)
+            self.known[photo.size] = measure_tiles(
+                lambda other: self._processed(other, text)["pixel_values"], photo.size
+            )
         tiles = self.known[photo.size]
         if len(tiles) > 1 or order == "tiles":
-            return canvas_of(tiles), tiles_layout(tiles)
+            return compute_canvas(tiles), make_tiles_layout(tiles)
         (tile,) = tiles
         if tile is None:
             raise InputError("the image processor shows the model nothing of this photo")
-        return tile, partial(by_shape, tile.input_size)
+        return tile, partial(lay_out_by_shape, tile.input_size)

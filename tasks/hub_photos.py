@@ -6,9 +6,9 @@ from typing import Any, final
 from PIL.Image import Image
 
 from vlcam.contracts import Geometry, InputError
-from vlcam.image.geometry import resized, shorter_resized
+from vlcam.image.geometry import compute_resized_size, make_resize_geometry
 from vlcam.image.photo import as_rgb
-from vlcam.tasks.hub_places import measured
+from vlcam.tasks.hub_places import measure_tiles
 
 
 @final
@@ -35,10 +35,10 @@ class HubPreprocess:
                 "give preprocess=, a function that returns the input and its vlcam.Geometry"
             )
         try:
-            return pixels, placed(self.processor, image.size, (pixels.shape[3], pixels.shape[2]))
+            return pixels, compute_geometry(self.processor, image.size, (pixels.shape[3], pixels.shape[2]))
         except InputError:
             if image.size not in self.known:
-                (found,) = measured(self._pixels, image.size)
+                (found,) = measure_tiles(self._pixels, image.size)
                 if found is None:
                     raise
                 self.known[image.size] = found
@@ -48,14 +48,14 @@ class HubPreprocess:
         return self.processor(images=as_rgb(image), return_tensors="pt")["pixel_values"]
 
 
-def placed(processor: Any, photo_size: tuple[int, int], input_size: tuple[int, int]) -> Geometry:
+def compute_geometry(processor: Any, photo_size: tuple[int, int], input_size: tuple[int, int]) -> Geometry:
     """Where an input of ``(width, height)`` lies on the photo, from the processor's settings.
 
     Raises InputError for settings that are not known here.
     """
     if getattr(processor, "size", None) is None:
         raise InputError(f"{type(processor).__name__} doesn't say in its settings how it places photos")
-    size, crop = _sizes(getattr(processor, "size", None)), _sizes(getattr(processor, "crop_size", None))
+    size, crop = _read_sizes(getattr(processor, "size", None)), _read_sizes(getattr(processor, "crop_size", None))
     shortest = size.get("shortest_edge")
     if any(getattr(processor, name, False) for name in ("do_pad", "do_thumbnail", "do_align_long_axis")):
         raise InputError(f"{type(processor).__name__} turns or pads photos in a way that its settings don't tell")
@@ -64,18 +64,22 @@ def placed(processor: Any, photo_size: tuple[int, int], input_size: tuple[int, i
     percent = getattr(processor, "crop_pct", None)
     if percent is not None and shortest is not None:
         if shortest >= 384 and type(processor).__name__.startswith("ConvNext"):
-            return resized(photo_size, input_size)
-        return _cropped(photo_size, shorter_resized(photo_size, int(shortest / percent)), input_size)
+            return make_resize_geometry(photo_size, input_size)
+        return _compute_crop_geometry(photo_size, compute_resized_size(photo_size, int(shortest / percent)), input_size)
     if getattr(processor, "do_center_crop", False) and crop:
         if "height" in size:
-            return _cropped(photo_size, (size["width"], size["height"]), input_size)
+            return _compute_crop_geometry(photo_size, (size["width"], size["height"]), input_size)
         if type(processor).__name__.startswith("Levit") and shortest is not None:
             shortest = int(256 / 224 * shortest)
-        return _cropped(photo_size, shorter_resized(photo_size, shortest or min(photo_size)), input_size)
-    return resized(photo_size, input_size)
+        return _compute_crop_geometry(
+            photo_size, compute_resized_size(photo_size, shortest or min(photo_size)), input_size
+        )
+    return make_resize_geometry(photo_size, input_size)
 
 
-def _cropped(photo_size: tuple[int, int], middle: tuple[int, int], input_size: tuple[int, int]) -> Geometry:
+def _compute_crop_geometry(
+    photo_size: tuple[int, int], middle: tuple[int, int], input_size: tuple[int, int]
+) -> Geometry:
     """Resized to ``middle``, then the middle of that cut out, rounded as transformers does."""
     (left, top) = (
         float(-int((have - want) / 2)) if have >= want else float((want - have) // 2)
@@ -85,7 +89,7 @@ def _cropped(photo_size: tuple[int, int], middle: tuple[int, int], input_size: t
     return Geometry(photo_size, input_size, scale, (left, top))
 
 
-def _sizes(size: Any) -> dict[str, int]:
+def _read_sizes(size: Any) -> dict[str, int]:
     if size is None:
         return {}
     items = size.items() if hasattr(size, "items") else vars(size).items()

@@ -12,12 +12,12 @@ from PIL import Image
 from torch import Tensor
 
 from vlcam.contracts import Geometry, InputError, LayerError, Layout
-from vlcam.engine.find_layer import layout_of
-from vlcam.engine.layers import Tokens
-from vlcam.image.geometry import resized
+from vlcam.engine.find_layer import infer_layout
+from vlcam.engine.layers import TokenLayout
+from vlcam.image.geometry import make_resize_geometry
 
 Order = Literal["rows", "merged", "windows", "shuffled", "patches", "tiles"]
-Placed = Callable[[Tensor], Layout]
+LayoutMaker = Callable[[Tensor], Layout]
 _LEVELS = 255.0
 _BLUE = 153
 _SMALL = 64
@@ -26,7 +26,7 @@ _OFF = 1.5
 """A measured place may be off by so many pixels of the input, or of the photo where that is the coarser one."""
 
 
-def measured(process: Callable[[Image.Image], Any], photo_size: tuple[int, int]) -> list[Geometry | None]:
+def measure_tiles(process: Callable[[Image.Image], Any], photo_size: tuple[int, int]) -> list[Geometry | None]:
     """Where an image processor puts a photo, measured: for every tile it makes, its geometry, or None if it is all padding.
 
     Whatever a processor does (resize, crop, pad, cut into tiles), it does it to a picture of two ramps, too: its red says how
@@ -45,14 +45,14 @@ def measured(process: Callable[[Image.Image], Any], photo_size: tuple[int, int])
     ramps[..., 0] = np.linspace(0, _LEVELS, width).round()
     ramps[..., 1] = np.linspace(0, _LEVELS, height).round()[:, None]
     ramps[..., 2] = _BLUE
-    lit = _tiles(process(Image.fromarray(ramps)))
-    black, white = (_level_of(process, value) for value in (0, 255))
+    lit = _to_tiles(process(Image.fromarray(ramps)))
+    black, white = (_measure_levels(process, value) for value in (0, 255))
     light = (lit - black) / (white - black)
     shown = ((light[:, 2:] - _BLUE / _LEVELS).abs() < 0.01).expand_as(light)
     size = (lit.shape[3], lit.shape[2])
     tiles: list[Geometry | None] = []
     for tile, part in zip(light, shown, strict=True):
-        x, y = (_fit(line, side) for line, side in zip(_lines(tile, part), photo_size, strict=True))
+        x, y = (_fit(line, side) for line, side in zip(_measure_lines(tile, part), photo_size, strict=True))
         tiles.append(None if x is None or y is None else Geometry(photo_size, size, (x[0], y[0]), (x[1], y[1])))
     if not any(tiles):
         raise InputError(
@@ -61,17 +61,17 @@ def measured(process: Callable[[Image.Image], Any], photo_size: tuple[int, int])
     return tiles
 
 
-def _level_of(process: Callable[[Image.Image], Any], value: int) -> Float[Tensor, "3 1 1"]:
+def _measure_levels(process: Callable[[Image.Image], Any], value: int) -> Float[Tensor, "3 1 1"]:
     """The numbers that a processor makes of a grey value, for each channel; those of padding are the same for every value."""
     plain, other = (
-        _tiles(process(Image.new("RGB", (_SMALL, _SMALL), (one, one, one)))) for one in (value, 255 - value)
+        _to_tiles(process(Image.new("RGB", (_SMALL, _SMALL), (one, one, one)))) for one in (value, 255 - value)
     )
     place = (plain - other).abs().sum(1).flatten().argmax()
     levels: Tensor = plain.movedim(1, 0).flatten(1)[:, place]
     return levels[:, None, None]
 
 
-def _tiles(pixels: Any) -> Float[Tensor, "tiles 3 height width"]:
+def _to_tiles(pixels: Any) -> Float[Tensor, "tiles 3 height width"]:
     found: Tensor = torch.as_tensor(pixels).double()
     found = found.flatten(0, -4)
     if found.ndim != 4 or found.shape[1] != 3:
@@ -81,7 +81,7 @@ def _tiles(pixels: Any) -> Float[Tensor, "tiles 3 height width"]:
     return found
 
 
-def _lines(light: Float[Tensor, "3 rows columns"], shown: Tensor) -> tuple[Tensor, Tensor]:
+def _measure_lines(light: Float[Tensor, "3 rows columns"], shown: Tensor) -> tuple[Tensor, Tensor]:
     """For each column, how far right on the photo it was (0 to 1, -1 for padding); for each row, how far down."""
     found = []
     for axis in (0, 1):  # red runs across, green down
@@ -91,7 +91,7 @@ def _lines(light: Float[Tensor, "3 rows columns"], shown: Tensor) -> tuple[Tenso
     return found[0], found[1]
 
 
-def _steady(line: Float[Tensor, " pixels"]) -> Tensor:
+def _find_steady_pixels(line: Float[Tensor, " pixels"]) -> Tensor:
     """Where a line can be believed: the outermost pixels mix with the edge, and at the photo's edges the ramp stands still."""
     good = (line > 2 / _LEVELS) & (line < 1 - 2 / _LEVELS)
     edge = len(line) // 16
@@ -105,7 +105,7 @@ def _fit(line: Float[Tensor, " pixels"], side: int) -> tuple[float, float] | Non
 
     None if there is hardly anything to measure: padding, or a strip thinner than a token.
     """
-    good = _steady(line)
+    good = _find_steady_pixels(line)
     at = (torch.arange(len(line), dtype=torch.float64) + 0.5)[good]
     seen = line[good] * (side - 1) + 0.5
     if len(at) < min(_FEWEST, len(line) // 3):
@@ -120,14 +120,14 @@ def _fit(line: Float[Tensor, " pixels"], side: int) -> tuple[float, float] | Non
     return 1 / slope, float(mean_at - mean_seen / slope)
 
 
-def canvas_of(tiles: Sequence[Geometry | None]) -> Geometry:
+def compute_canvas(tiles: Sequence[Geometry | None]) -> Geometry:
     """Where the tiles of the photo, side by side, lie on it: one geometry for all of them."""
-    level = _level(tiles)
-    (width, *across), (height, *down) = (_row_of(level, axis) for axis in (0, 1))
+    level = _choose_main_tiles(tiles)
+    (width, *across), (height, *down) = (_fit_row(level, axis) for axis in (0, 1))
     return Geometry(level[0].photo_size, (round(width), round(height)), (across[0], down[0]), (across[1], down[1]))
 
 
-def _row_of(tiles: Sequence[Geometry], axis: int) -> tuple[float, float, float]:
+def _fit_row(tiles: Sequence[Geometry], axis: int) -> tuple[float, float, float]:
     """Length of a row of tiles along one axis, and scale and offset of the photo on it.
 
     A tile's middle is measured best. If the tiles lie edge to edge, the distances of their middles give the scale.
@@ -147,18 +147,18 @@ def _row_of(tiles: Sequence[Geometry], axis: int) -> tuple[float, float, float]:
     return max(after) + side, scale, float(place.mean() - scale * middle.mean())
 
 
-def _level(tiles: Sequence[Geometry | None]) -> list[Geometry]:
+def _choose_main_tiles(tiles: Sequence[Geometry | None]) -> list[Geometry]:
     """The tiles of one scale that are most (a thumbnail stands alone), or else finest."""
     real = [tile for tile in tiles if tile is not None]
-    levels = [[other for other in real if _alike(other, tile)] for tile in real]
+    levels = [[other for other in real if _is_same_scale(other, tile)] for tile in real]
     return max(levels, key=lambda level: (len(level), level[0].scale[0] * level[0].scale[1]))
 
 
-def _alike(tile: Geometry, finest: Geometry) -> bool:
+def _is_same_scale(tile: Geometry, finest: Geometry) -> bool:
     return all(abs(one / other - 1) < 0.06 for one, other in zip(tile.scale, finest.scale, strict=True))
 
 
-def tiled(tiles: Sequence[Geometry | None], output: Float[Tensor, "tiles tokens channels"]) -> Layout:
+def lay_out_tiles(tiles: Sequence[Geometry | None], output: Float[Tensor, "tiles tokens channels"]) -> Layout:
     """The layout of a tower that ran on tiles of the photo: fine tiles side by side, a thumbnail of all of it over them."""
     real = [tile for tile in tiles if tile is not None]
     if output.ndim != 3 or len(output) not in (len(tiles), len(real)):
@@ -166,14 +166,14 @@ def tiled(tiles: Sequence[Geometry | None], output: Float[Tensor, "tiles tokens 
             f"the layer's output is {tuple(output.shape)}; expected (tiles, tokens, channels) for {len(tiles)} tiles of the photo"
         )
     used = tiles if len(output) == len(tiles) else real
-    finest = _level(tiles)[0]
-    grid = layout_of(output[:1], finest.input_size)
+    finest = _choose_main_tiles(tiles)[0]
+    grid = infer_layout(output[:1], finest.input_size)
     if grid is None:
         raise LayerError(
             f"the layer's output is {tuple(output.shape)}, whose tokens don't lie as a grid over the tiles; name another layer"
         )
     rows, columns = grid.rows or 0, grid.columns or 0
-    whole = canvas_of(tiles)
+    whole = compute_canvas(tiles)
     cell = finest.input_size[0] / columns, finest.input_size[1] / rows
     shape = max(round(whole.input_size[1] / cell[1]), 1), max(round(whole.input_size[0] / cell[0]), 1)
     down, across = torch.meshgrid(*(torch.arange(count, dtype=torch.float64) + 0.5 for count in shape), indexing="ij")
@@ -193,12 +193,12 @@ def tiled(tiles: Sequence[Geometry | None], output: Float[Tensor, "tiles tokens 
                 break
         else:
             layers.append(torch.where(inside, token, -1))
-    return Tokens(torch.stack(layers))
+    return TokenLayout(torch.stack(layers))
 
 
-def by_shape(input_size: tuple[int, int], output: Tensor) -> Layout:
+def lay_out_by_shape(input_size: tuple[int, int], output: Tensor) -> Layout:
     """The layout that the shape of a layer's output tells: maps, or tokens in rows after a few others."""
-    found = layout_of(output, input_size)
+    found = infer_layout(output, input_size)
     if found is None:
         raise LayerError(
             f"the layer's output is {tuple(output.shape)}, which doesn't lie as a grid over the {input_size[0]} x {input_size[1]} input; "
@@ -207,7 +207,9 @@ def by_shape(input_size: tuple[int, int], output: Tensor) -> Layout:
     return found
 
 
-def merged(rows: int, columns: int, merge: int, window: int | None = None) -> Int[Tensor, "1 rows columns"]:
+def order_merged_tokens(
+    rows: int, columns: int, merge: int, window: int | None = None
+) -> Int[Tensor, "1 rows columns"]:
     """Qwen's orders: blocks of ``merge x merge`` tokens one after the other, in rows, or in windows of ``window x window`` blocks.
 
     >>> merged(2, 4, 2).tolist()
@@ -225,9 +227,9 @@ def merged(rows: int, columns: int, merge: int, window: int | None = None) -> In
     return place.view(1, rows, columns)
 
 
-def placed_tokens(
+def place_tokens(
     order: Order, model: Any, inputs: dict[str, Any], photo_size: tuple[int, int]
-) -> tuple[Geometry, Layout | Placed]:
+) -> tuple[Geometry, Layout | LayoutMaker]:
     """Where the input lies on the photo and how the tower's tokens lie on the input, for the orders that the inputs tell.
 
     Raises InputError for inputs without what the order needs.
@@ -239,7 +241,9 @@ def placed_tokens(
             raise InputError(f"the photo became {frames} frames; expected one")
         merge, patch = int(vision.spatial_merge_size), int(vision.patch_size)
         window = int(vision.window_size) // merge // patch if order == "windows" else None
-        return resized(photo_size, (columns * patch, rows * patch)), Tokens(merged(rows, columns, merge, window))
+        return make_resize_geometry(photo_size, (columns * patch, rows * patch)), TokenLayout(
+            order_merged_tokens(rows, columns, merge, window)
+        )
     if order == "patches":
         patches = inputs["flattened_patches"][0]
         at = patches[:, :2].round().long()
@@ -248,11 +252,11 @@ def placed_tokens(
         real = (at > 0).all(1).nonzero()[:, 0]
         cells[0, at[real, 0] - 1, at[real, 1] - 1] = real
         side = isqrt((patches.shape[1] - 2) // 3)
-        return resized(photo_size, (columns * side, rows * side)), Tokens(cells)
+        return make_resize_geometry(photo_size, (columns * side, rows * side)), TokenLayout(cells)
     raise InputError(f"the order {order!r} of a tower's tokens isn't one that the inputs tell")
 
 
-def shuffled(model: Any, inputs: dict[str, Any]) -> Int[Tensor, "1 rows columns"]:
+def find_shuffled_order(model: Any, inputs: dict[str, Any]) -> Int[Tensor, "1 rows columns"]:
     """ViLT's patches, which come in random order: the order of a run with the same random numbers."""
     embeddings = model.vilt.embeddings
     _, _, (index, shape) = embeddings.visual_embed(
@@ -266,6 +270,6 @@ def shuffled(model: Any, inputs: dict[str, Any]) -> Int[Tensor, "1 rows columns"
     return cells
 
 
-def tiles_layout(tiles: Sequence[Geometry | None]) -> Placed:
-    """:func:`tiled` as a function of the layer's output alone."""
-    return partial(tiled, tuple(tiles))
+def make_tiles_layout(tiles: Sequence[Geometry | None]) -> LayoutMaker:
+    """:func:`lay_out_tiles` as a function of the layer's output alone."""
+    return partial(lay_out_tiles, tuple(tiles))

@@ -9,25 +9,25 @@ from vlcam.tasks.reading import Reading
 from vlcam.tasks.words import group
 
 
-def reading_of(model: Any, tokenizer: Any, inputs: dict[str, Any], question: str) -> Reading | None:
+def find_reading(model: Any, tokenizer: Any, inputs: dict[str, Any], question: str) -> Reading | None:
     """Where the words of ``question`` are in the inputs; None if they can't be found there, or the model reads no text."""
     ids = inputs.get("input_ids", inputs.get("decoder_input_ids"))
-    embedding = _embedding(model)
+    embedding = _find_embedding(model)
     if not isinstance(ids, Tensor) or embedding is None:
         return None
     prompt = [int(token) for token in ids[0]]
-    words = question_words(tokenizer, prompt, question)
+    words = find_question_words(tokenizer, prompt, question)
     return Reading(embedding, tuple(prompt), words) if words else None
 
 
-def _embedding(model: Any) -> nn.Module | None:
+def _find_embedding(model: Any) -> nn.Module | None:
     """What turns the question's ids into vectors."""
     holder = model.text_encoder if type(model).__name__ == "BlipForQuestionAnswering" else model
     found = holder.get_input_embeddings()
     return found if isinstance(found, nn.Module) else None
 
 
-def question_words(
+def find_question_words(
     tokenizer: Any, prompt: Sequence[int], question: str
 ) -> tuple[tuple[tuple[int, int], tuple[int, ...]], ...]:
     """For every word of the question, its characters in it, and the positions of its tokens in the prompt.

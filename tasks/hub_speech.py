@@ -18,7 +18,7 @@ _LONGEST = 40
 
 @final
 @dataclass(frozen=True, eq=False)
-class Looked:
+class EncodedPhoto:
     """One photo on its way through a model: the processor's inputs, and what the vision tower made of them, once it ran."""
 
     inputs: dict[str, Any]
@@ -37,13 +37,13 @@ class HubSpeech:
     length: int = _LONGEST
     beams: int = 1
 
-    def look(self, model: nn.Module, inputs: dict[str, Any]) -> Looked:
+    def look(self, model: nn.Module, inputs: dict[str, Any]) -> EncodedPhoto:
         """Nothing runs yet: the tower runs when it is first asked, and once."""
-        return Looked(inputs)
+        return EncodedPhoto(inputs)
 
-    def generate(self, model: Any, looked: Looked) -> list[int]:
+    def generate(self, model: Any, looked: EncodedPhoto) -> list[int]:
         """The ids that the model says by its own ``generate``, greedily or with beams, without prompt, start and end tokens."""
-        inputs, before = looked.inputs, _before(model, looked.inputs)
+        inputs, before = looked.inputs, _find_prompt_ids(model, looked.inputs)
         if model.config.model_type == "blip" and "input_ids" in inputs:
             # Its `generate` overwrites the first of them in place.
             inputs = {**inputs, "input_ids": inputs["input_ids"].clone()}
@@ -53,98 +53,100 @@ class HubSpeech:
         if ids[: len(before)] == before:
             ids = ids[len(before) :]
         # What stands for a photo is no word, either.
-        ends = self.ends(model) | _ids(getattr(model.config, "image_token_id", None))
+        ends = self.ends(model) | _to_ids(getattr(model.config, "image_token_id", None))
         return ids[: next((place for place, token in enumerate(ids) if token in ends), len(ids))]
 
-    def logits(self, model: Any, looked: Looked, ids: Sequence[int]) -> Float[Tensor, "tokens vocabulary"]:
+    def logits(self, model: Any, looked: EncodedPhoto, ids: Sequence[int]) -> Float[Tensor, "tokens vocabulary"]:
         """Teacher forcing: row ``t`` scores token ``t`` given the photo, the prompt and ``ids[:t]``."""
         with self._once(model, looked):
             if type(model).__name__ == "BlipForQuestionAnswering":
-                return _blip_answer(model, looked.inputs, ids)
+                return _score_blip_answer(model, looked.inputs, ids)
             inputs = dict(looked.inputs)
-            if decodes(model):
-                inputs["decoder_input_ids"] = _row(model, [*_before(model, inputs), *ids[:-1]])
+            if has_decoder(model):
+                inputs["decoder_input_ids"] = _make_row(model, [*_find_prompt_ids(model, inputs), *ids[:-1]])
             else:
-                inputs = _extended(model, inputs, ids[:-1])
+                inputs = _extend_inputs(model, inputs, ids[:-1])
             if "logits_to_keep" in inspect.signature(model.forward).parameters:
                 inputs["logits_to_keep"] = len(ids)
-            logits: Tensor = model(**inputs, use_cache=False).logits if _caches(model) else model(**inputs).logits
+            logits: Tensor = (
+                model(**inputs, use_cache=False).logits if _has_use_cache(model) else model(**inputs).logits
+            )
         return logits[0, -len(ids) :]
 
     def ends(self, model: Any) -> set[int]:
         """The ids that end what the model says."""
         if model.config.model_type == "blip":
             return {int(model.config.text_config.sep_token_id)}
-        return _ids(_settings(model, "eos_token_id")) or _ids(_settings(model, "pad_token_id"))
+        return _to_ids(_find_setting(model, "eos_token_id")) or _to_ids(_find_setting(model, "pad_token_id"))
 
-    def _once(self, model: nn.Module, looked: Looked) -> AbstractContextManager[None]:
+    def _once(self, model: nn.Module, looked: EncodedPhoto) -> AbstractContextManager[None]:
         return nullcontext() if self.tower is None else run_once(find_module(model, self.tower)[1], looked.kept)
 
 
-def decodes(model: Any) -> bool:
+def has_decoder(model: Any) -> bool:
     """Whether text goes to a decoder of its own (T5, BART), not on from the prompt."""
     inner = getattr(model.config, "text_config", model.config)
     return bool(model.config.is_encoder_decoder or inner.is_encoder_decoder)
 
 
-def _caches(model: Any) -> bool:
+def _has_use_cache(model: Any) -> bool:
     return "use_cache" in inspect.signature(model.forward).parameters
 
 
-def _row(model: nn.Module, ids: Sequence[int]) -> Tensor:
+def _make_row(model: nn.Module, ids: Sequence[int]) -> Tensor:
     return torch.tensor([list(ids)], dtype=torch.long, device=next(model.parameters()).device)
 
 
-def _ruling(model: Any) -> Any:
+def _find_generation_config(model: Any) -> Any:
     """How this model generates: by the settings of an inner one that it lets generate, or its own."""
     inner = getattr(model, "language_model", None) or getattr(model, "text_model", None)
     return getattr(inner, "generation_config", None) or getattr(model, "generation_config", None)
 
 
-def _settings(model: Any, name: str) -> Any:
+def _find_setting(model: Any, name: str) -> Any:
     """A setting of how to generate, from wherever this model keeps it."""
     text = getattr(model.config, "text_config", None) or getattr(model.config, "decoder", None)
-    for holder in (_ruling(model), model.config, text):
+    for holder in (_find_generation_config(model), model.config, text):
         found = getattr(holder, name, None)
         if found is not None:
             return found
     return None
 
 
-def _ids(found: Any) -> set[int]:
+def _to_ids(found: Any) -> set[int]:
     if found is None:
         return set()
     return {int(one) for one in found} if isinstance(found, (list, tuple)) else {int(found)}
 
 
-def _before(model: Any, inputs: dict[str, Any]) -> list[int]:
+def _find_prompt_ids(model: Any, inputs: dict[str, Any]) -> list[int]:
     """What the model reads before its first word: the prompt, or its start token, and a first one that it is forced to say."""
     if type(model).__name__ == "BlipForQuestionAnswering":
         return [int(model.decoder_start_token_id)]
     if model.config.model_type == "blip":
-        return _blip_prompt(model, inputs)
-    given = inputs.get("decoder_input_ids" if decodes(model) else "input_ids")
+        return _make_blip_prompt(model, inputs)
+    given = inputs.get("decoder_input_ids" if has_decoder(model) else "input_ids")
     if given is not None:
         return [int(token) for token in given[0]]
-    if not decodes(model):
-        return [int(_settings(model, "bos_token_id"))]
-    forced = getattr(_ruling(model), "forced_bos_token_id", None)
-    return decoder_start(model) if forced is None else [*decoder_start(model), int(forced)]
+    if not has_decoder(model):
+        return [int(_find_setting(model, "bos_token_id"))]
+    forced = getattr(_find_generation_config(model), "forced_bos_token_id", None)
+    return find_decoder_start(model) if forced is None else [*find_decoder_start(model), int(forced)]
 
 
-def decoder_start(model: Any) -> list[int]:
+def find_decoder_start(model: Any) -> list[int]:
     """The token that a model with a decoder of its own begins with."""
-    start = _settings(model, "decoder_start_token_id")
-    return [int(_settings(model, "bos_token_id") if start is None else start)]
+    start = _find_setting(model, "decoder_start_token_id")
+    return [int(_find_setting(model, "bos_token_id") if start is None else start)]
 
 
-def _blip_prompt(model: Any, inputs: dict[str, Any]) -> list[int]:
+def _make_blip_prompt(model: Any, inputs: dict[str, Any]) -> list[int]:
     """BLIP's captioner starts with a token of its own, and its tokenizer's end token is no part of the prompt."""
     begin = [int(model.config.text_config.bos_token_id)]
     return begin if "input_ids" not in inputs else [*begin, *(int(token) for token in inputs["input_ids"][0, 1:-1])]
 
 
-def _blip_answer(model: Any, inputs: dict[str, Any], ids: Sequence[int]) -> Tensor:
+def _score_blip_answer(model: Any, inputs: dict[str, Any], ids: Sequence[int]) -> Tensor:
     """BLIP's question answerer has no forward that gives the logits of an answer: its parts, as ``generate`` calls them."""
     seen = model.vision_model(pixel_values=inputs["pixel_values"])[0]
     read = model.text_encoder(
@@ -153,7 +155,7 @@ def _blip_answer(model: Any, inputs: dict[str, Any], ids: Sequence[int]) -> Tens
         encoder_hidden_states=seen,
         encoder_attention_mask=torch.ones(seen.shape[:-1], dtype=torch.long, device=seen.device),
     )[0]
-    answer = _row(model, [model.decoder_start_token_id, *ids[:-1]])
+    answer = _make_row(model, [model.decoder_start_token_id, *ids[:-1]])
     output = model.text_decoder(
         input_ids=answer,
         encoder_hidden_states=read,
@@ -163,14 +165,14 @@ def _blip_answer(model: Any, inputs: dict[str, Any], ids: Sequence[int]) -> Tens
     return logits[0]
 
 
-def _extended(model: Any, inputs: dict[str, Any], ids: Sequence[int]) -> dict[str, Any]:
+def _extend_inputs(model: Any, inputs: dict[str, Any], ids: Sequence[int]) -> dict[str, Any]:
     """The inputs with ``ids`` after the prompt; whatever goes along with the prompt's tokens grows, too."""
     kind = model.config.model_type
     if kind == "blip":
         found = {key: value for key, value in inputs.items() if key not in ("input_ids", "attention_mask")}
-        return {**found, "input_ids": _row(model, [*_blip_prompt(model, inputs), *ids])}
+        return {**found, "input_ids": _make_row(model, [*_make_blip_prompt(model, inputs), *ids])}
     if "input_ids" not in inputs:
-        return {**inputs, "input_ids": _row(model, [*_before(model, inputs), *ids])}
+        return {**inputs, "input_ids": _make_row(model, [*_find_prompt_ids(model, inputs), *ids])}
     prompt = inputs["input_ids"]
     extended = dict(inputs)
     for key, value in inputs.items():
@@ -178,6 +180,6 @@ def _extended(model: Any, inputs: dict[str, Any], ids: Sequence[int]) -> dict[st
             continue
         # PaliGemma reads its prompt both ways (0) and its answer one way (1).
         number = 1 if key == "attention_mask" or (key == "token_type_ids" and kind == "paligemma") else 0
-        more = _row(model, ids) if key == "input_ids" else torch.full_like(_row(model, ids), number)
+        more = _make_row(model, ids) if key == "input_ids" else torch.full_like(_make_row(model, ids), number)
         extended[key] = torch.cat([value, more.to(value.dtype)], 1)
     return extended

@@ -10,14 +10,14 @@ from vlcam.contracts import Measure, Target, TargetError
 _PLURALS = {"class": "classes"}
 
 
-def nearest(name: str, known: Sequence[str], n: int = 3) -> str:
+def list_nearest(name: str, known: Sequence[str], n: int = 3) -> str:
     """The ``n`` known names most like ``name``, as a readable list."""
     near = get_close_matches(name.lower(), [one.lower() for one in known], n=n, cutoff=0.3)
     original = {one.lower(): one for one in known}
     return ", ".join(repr(original[one]) for one in near) or ", ".join(repr(one) for one in known[:n])
 
 
-def position(wanted: str | int, labels: Sequence[str], what: str) -> int:
+def find_position(wanted: str | int, labels: Sequence[str], what: str) -> int:
     """Where ``wanted`` (a label or an index) stands in ``labels``; ``what`` is "class" or "answer", for the error."""
     if isinstance(wanted, int):
         if not 0 <= wanted < len(labels):
@@ -29,7 +29,7 @@ def position(wanted: str | int, labels: Sequence[str], what: str) -> int:
     if not found:
         found = [index for index, label in enumerate(labels) if label.lower() == wanted.strip().lower()]
     if not found:
-        raise TargetError(f"the model has no {what} {wanted!r}; the nearest it has: {nearest(wanted, labels)}")
+        raise TargetError(f"the model has no {what} {wanted!r}; the nearest it has: {list_nearest(wanted, labels)}")
     if len(found) > 1:
         raise TargetError(
             f"{len(found)} {_PLURALS.get(what, what + 's')} are called {wanted!r}; give its number instead, one of {found}"
@@ -54,7 +54,7 @@ def choose(
             f"the model gives {len(logits)} scores but {len(labels)} labels were given; give one label for each score, in order"
         )
     if wanted:
-        indices = [position(one, labels, what) for one in wanted]
+        indices = [find_position(one, labels, what) for one in wanted]
     else:
         if top_k < 1:
             raise TargetError(f"top_k must be at least 1, got {top_k}")
@@ -82,13 +82,13 @@ def contrast(
     """Score differences ``logits[a] - logits[b]``, "a rather than b", with their target records."""
     out = []
     for this, that in pairs:
-        one, other = position(this, labels, what), position(that, labels, what)
+        one, other = find_position(this, labels, what), find_position(that, labels, what)
         score = logits[one] - logits[other]
-        out.append((score, contrast_target(labels[one], labels[other], float(score.detach()), (one, other))))
+        out.append((score, make_contrast_target(labels[one], labels[other], float(score.detach()), (one, other))))
     return out
 
 
-def contrast_target(
+def make_contrast_target(
     this: str, that: str, score: float, ids: tuple[int, ...] = (), measure: Measure = "logit"
 ) -> Target:
     """The record of "this rather than that"; ``measure`` is that of both."""

@@ -15,9 +15,9 @@ from vlcam.tasks.classification import Preprocessing
 from vlcam.tasks.states import SUFFIXES, read_state
 
 BUNDLED: dict[str, Callable[[], Task]] = {
-    "scenes/classifier": bundled.classifier,
-    "scenes/captioner": bundled.captioner,
-    "scenes/vqa": bundled.vqa,
+    "scenes/classifier": bundled.open_classifier,
+    "scenes/captioner": bundled.open_captioner,
+    "scenes/vqa": bundled.open_vqa,
 }
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _KINDS = (
@@ -81,15 +81,15 @@ def load(
     text = type(name).__name__ if isinstance(name, nn.Module) else str(name)
     if isinstance(name, nn.Module):
         _refuse(text, {"arch": arch, "weights": weights, "revision": revision}, "is a model already")
-        opened = _in_memory(name, text, labels, preprocess, processor, speech)
+        opened = _wrap_model(name, text, labels, preprocess, processor, speech)
     elif text in BUNDLED:
         _refuse(text, {**given, "arch": arch}, "is complete as it is")
-        opened = bundled.captioner(beams=beams) if text == "scenes/captioner" else BUNDLED[text]()
+        opened = bundled.open_captioner(beams=beams) if text == "scenes/captioner" else BUNDLED[text]()
     elif text.endswith(SUFFIXES) or (isinstance(name, Path) and name.suffix and not name.is_dir()):
         _refuse(text, {"processor": processor, "revision": revision}, "is a state dict")
         if arch is None:
             raise InputError(f"{text} is a state dict: say what of with arch=, such as arch='torchvision/resnet50'")
-        opened = _named(arch, weights, read_state(Path(name)), labels, preprocess)
+        opened = _open_by_name(arch, weights, read_state(Path(name)), labels, preprocess)
     else:
         if arch is not None:
             raise InputError(f"arch={arch!r} goes with the path of a state dict, but {text!r} is no such path")
@@ -99,13 +99,13 @@ def load(
             _refuse(text, {"revision": revision}, "has no revisions")
             if task not in (None, "classification"):
                 raise InputError(f"{text} is a model for classification, not for {task}")
-            opened = _named(text, weights, None, labels, preprocess)
+            opened = _open_by_name(text, weights, None, labels, preprocess)
         else:
-            opened = _of_transformers(text, weights, revision, labels, preprocess, speech)
+            opened = _open_hub_model(text, weights, revision, labels, preprocess, speech)
     if task is not None and opened.kind != task:
         raise InputError(f"{text} is a model for {opened.kind}, not for {task}")
     if device is not None or dtype is not None:
-        opened.model.to(device=_device(device), dtype=dtype)
+        opened.model.to(device=_check_device(device), dtype=dtype)
     return opened
 
 
@@ -116,7 +116,7 @@ def _refuse(name: str, options: Mapping[str, Any], why: str) -> None:
         raise InputError(f"{name} {why}, so it takes no {', '.join(extra)}")
 
 
-def _named(
+def _open_by_name(
     name: str,
     weights: str | None,
     state: dict[str, Any] | None,
@@ -138,7 +138,7 @@ def _named(
     raise InputError(f"{name!r} is neither torchvision/NAME nor timm/NAME, the architectures that state dicts are for")
 
 
-def _of_transformers(
+def _open_hub_model(
     name: str,
     weights: str | None,
     revision: str | None,
@@ -155,7 +155,7 @@ def _of_transformers(
     return open_transformers(name, revision=revision, labels=labels, preprocess=preprocess, **speech)
 
 
-def _in_memory(
+def _wrap_model(
     model: nn.Module,
     name: str,
     labels: Sequence[str] | None,
@@ -192,7 +192,7 @@ def _in_memory(
     return replace(found, name=name)
 
 
-def _device(device: str | torch.device | None) -> torch.device | None:
+def _check_device(device: str | torch.device | None) -> torch.device | None:
     if device is None:
         return None
     try:

@@ -8,7 +8,7 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from vlcam.engine.modules import first_tensor, rebuilt
+from vlcam.engine.modules import find_first_tensor, replace_tensor
 
 
 @final
@@ -26,7 +26,7 @@ class Reading:
 
 
 @contextmanager
-def weighed(reading: Reading | None) -> Iterator[list[Tensor]]:
+def capture_question_vectors(reading: Reading | None) -> Iterator[list[Tensor]]:
     """Inside, the question's vectors are one tensor for all passes of the model: the only item of the list, once it ran."""
     leaf: list[Tensor] = []
     if reading is None:
@@ -36,19 +36,19 @@ def weighed(reading: Reading | None) -> Iterator[list[Tensor]]:
     count = len(ids)
 
     def hook(module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
-        vectors = first_tensor(output)
+        vectors = find_first_tensor(output)
         if vectors is None or not torch.is_grad_enabled():
             return None
         if not count:
             if vectors.requires_grad and not leaf:
                 leaf.append(vectors)
             return None
-        given = first_ids((*args, *kwargs.values()))
+        given = find_first_ids((*args, *kwargs.values()))
         if given is None or given.shape[1] < count or not torch.equal(given[0, :count].cpu(), ids):
             return None
         if not leaf:
             leaf.append(vectors[:, :count].detach().clone().requires_grad_())
-        return rebuilt(output, vectors, torch.cat([leaf[0], vectors[:, count:]], 1))
+        return replace_tensor(output, vectors, torch.cat([leaf[0], vectors[:, count:]], 1))
 
     handle = reading.embedding.register_forward_hook(hook, with_kwargs=True)
     try:
@@ -57,7 +57,7 @@ def weighed(reading: Reading | None) -> Iterator[list[Tensor]]:
         handle.remove()
 
 
-def first_ids(values: tuple[Any, ...]) -> Tensor | None:
+def find_first_ids(values: tuple[Any, ...]) -> Tensor | None:
     """The first tensor of ``(batch, tokens)`` whole numbers."""
     return next(
         (one for one in values if isinstance(one, Tensor) and one.ndim == 2 and not one.is_floating_point()), None

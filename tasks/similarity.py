@@ -16,18 +16,18 @@ from torch.nn import functional as F  # noqa: N812
 
 from vlcam.contracts import InputError, Layout, Names, Prepared, Request, Spoken, Target, TargetError
 from vlcam.engine.outputs import to_model
-from vlcam.engine.recording import unrecorded
-from vlcam.engine.restore import plain, restored
+from vlcam.engine.recording import pause_recording
+from vlcam.engine.restore import detach_tensors, preserve_model
 from vlcam.image.photo import open_photo
 from vlcam.tasks.classification import Preprocessing
-from vlcam.tasks.labels import contrast_target, position
+from vlcam.tasks.labels import find_position, make_contrast_target
 
 _MOST_KEPT = 4096
 
 
 @final
 @dataclass(eq=False)
-class Shelf:
+class EmbeddingCache:
     """Embeddings ``(1, width)`` by key, for as long as the weights that made them stay as they are.
 
     A change is seen by addresses and version counters; one made behind autograd's back, through ``weight.data``, is not.
@@ -49,7 +49,7 @@ class Shelf:
             self._kept.clear()
         missing = [key for key in dict.fromkeys(keys) if key not in self._kept]
         if missing:
-            with restored(model), unrecorded():
+            with preserve_model(model), pause_recording():
                 self._kept.update(zip(missing, make(missing).detach().split(1), strict=True))
         return torch.cat([self._kept[key] for key in keys])
 
@@ -61,7 +61,7 @@ def cosines(one: Float[Tensor, "1 width"], others: Float[Tensor, "n width"]) -> 
     return cosine
 
 
-def embedding_of(output: Any) -> Float[Tensor, "1 width"]:
+def extract_embedding(output: Any) -> Float[Tensor, "1 width"]:
     """The embedding in a model's output for one photo: a tensor ``(1, width)``, ``(1, width, 1, 1)``, or the like in a field.
 
     The fields are ``image_embeds`` and ``pooler_output`` of transformers. Raises InputError if there is none.
@@ -98,7 +98,7 @@ class Similarity:
     name: str = "similarity"
     names: Names | None = None
     layout: Layout | None = None
-    _shelf: Shelf = field(init=False, default_factory=Shelf, repr=False, compare=False)
+    _shelf: EmbeddingCache = field(init=False, default_factory=EmbeddingCache, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not self.references:
@@ -114,7 +114,7 @@ class Similarity:
             raise InputError(f"prompt={request.prompt!r} was given, but {self.name} takes no prompt; leave it out")
         known = list(self.references)
         for label in (*request.labels, *(one for pair in request.contrasts for one in pair)):
-            position(label, known, "reference")
+            find_position(label, known, "reference")
         others = self._shelf.all_of(self.model, known, self._embedded)
         inputs, geometry = self.preprocess(photo)
         return Prepared({"photo": to_model(inputs, self.model), "others": others}, geometry)
@@ -124,18 +124,19 @@ class Similarity:
         known = list(self.references)
         scores = cosines(self._embedding(prepared.inputs["photo"]), prepared.inputs["others"])
         if request.labels:
-            chosen = [position(one, known, "reference") for one in request.labels]
+            chosen = [find_position(one, known, "reference") for one in request.labels]
         elif request.top_k < 1:
             raise TargetError(f"top_k must be at least 1, got {request.top_k}")
         else:
             chosen = scores.detach().topk(min(request.top_k, len(known))).indices.tolist()
         pairs = [
-            (position(this, known, "reference"), position(that, known, "reference")) for this, that in request.contrasts
+            (find_position(this, known, "reference"), find_position(that, known, "reference"))
+            for this, that in request.contrasts
         ]
         values = [*(scores[one] for one in chosen), *(scores[this] - scores[that] for this, that in pairs)]
         targets = [Target(known[one], "class", float(scores[one].detach()), measure="similarity") for one in chosen]
         targets += [
-            contrast_target(
+            make_contrast_target(
                 known[this], known[that], float((scores[this] - scores[that]).detach()), measure="similarity"
             )
             for this, that in pairs
@@ -143,9 +144,9 @@ class Similarity:
         return Spoken(torch.stack(values), targets, known[int(scores.detach().argmax())], self.layout)
 
     def _embedding(self, inputs: Any) -> Tensor:
-        return embedding_of(self.model(inputs) if self.embed is None else self.embed(self.model, inputs))
+        return extract_embedding(self.model(inputs) if self.embed is None else self.embed(self.model, inputs))
 
     def _embedded(self, names: list[str]) -> Tensor:
         pictures = [open_photo(self.references[name], name=name)[0] for name in names]
-        made = [plain(to_model(self.preprocess(picture)[0], self.model)) for picture in pictures]
+        made = [detach_tensors(to_model(self.preprocess(picture)[0], self.model)) for picture in pictures]
         return torch.cat([self._embedding(inputs) for inputs in made])

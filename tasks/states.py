@@ -39,7 +39,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
             loaded = loaded[wrapper]
     if not isinstance(loaded, Mapping) or not loaded or not all(isinstance(one, Tensor) for one in loaded.values()):
         raise InputError(f"{path} holds no state dict; expected a mapping of parameter names to tensors")
-    return {_plain(str(name)): tensor for name, tensor in loaded.items()}
+    return {_strip_prefixes(str(name)): tensor for name, tensor in loaded.items()}
 
 
 def _read(path: Path) -> Any:
@@ -50,13 +50,13 @@ def _read(path: Path) -> Any:
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def _plain(name: str) -> str:
+def _strip_prefixes(name: str) -> str:
     for prefix in _PREFIXES:
         name = name.removeprefix(prefix)
     return name
 
 
-def classes_of(state: Mapping[str, Tensor], build: Callable[[], nn.Module]) -> int | None:
+def count_classes(state: Mapping[str, Tensor], build: Callable[[], nn.Module]) -> int | None:
     """How many classes the classifier of a state dict has: as many as the last parameter of a model of its kind.
 
     ``build`` makes such a model; it is made without memory. None if the state dict has no such parameter.
@@ -66,7 +66,7 @@ def classes_of(state: Mapping[str, Tensor], build: Callable[[], nn.Module]) -> i
     return len(state[last]) if last in state and state[last].ndim else None
 
 
-def filled(model: nn.Module, state: Mapping[str, Tensor], name: str) -> nn.Module:
+def fill_weights(model: nn.Module, state: Mapping[str, Tensor], name: str) -> nn.Module:
     """``model`` with the weights of ``state``. Raises InputError if they are those of another model."""
     wrong = [
         f"{key} is {tuple(state[key].shape)}, expected {tuple(have.shape)}"
@@ -79,12 +79,12 @@ def filled(model: nn.Module, state: Mapping[str, Tensor], name: str) -> nn.Modul
         missing = [key for key in missing if not key.endswith("num_batches_tracked") and "aux" not in key.lower()]
         unexpected = [key for key in unexpected if "aux" not in key.lower()]
     if wrong or missing or unexpected:
-        why = wrong[0] if wrong else f"it lacks {_some(missing)} and has {_some(unexpected)} too many"
+        why = wrong[0] if wrong else f"it lacks {_list_some(missing)} and has {_list_some(unexpected)} too many"
         raise InputError(f"the state dict is not that of {name}: {why}; give the arch= that it was trained as")
     return model
 
 
-def _some(names: Sequence[str]) -> str:
+def _list_some(names: Sequence[str]) -> str:
     if not names:
         return "nothing"
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

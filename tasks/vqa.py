@@ -12,10 +12,10 @@ from jaxtyping import Float
 from PIL.Image import Image
 from torch import Tensor, nn
 
-from vlcam.contracts import Asked, Geometry, InputError, Layout, Names, Prepared, Request, Spoken
+from vlcam.contracts import Geometry, InputError, Layout, Names, Prepared, QuestionEmbeddings, Request, Spoken
 from vlcam.engine.outputs import to_model
-from vlcam.tasks.labels import choose, contrast, position
-from vlcam.tasks.reading import Reading, weighed
+from vlcam.tasks.labels import choose, contrast, find_position
+from vlcam.tasks.reading import Reading, capture_question_vectors
 
 
 @final
@@ -57,7 +57,7 @@ class VQA:
         if request.caption is not None:
             raise InputError("a question-answering model takes no caption; ask for answers instead")
         for answer in (*request.labels, *(one for pair in request.contrasts for one in pair)):
-            position(answer, self.answers, "answer")
+            find_position(answer, self.answers, "answer")
         question = to_model(self.read(request.question), self.model)
         inputs, geometry = self.preprocess(photo)
         return Prepared((to_model(inputs, self.model), question), geometry)
@@ -65,9 +65,9 @@ class VQA:
     def score_batch(self, prepared: Prepared, request: Request) -> Float[Tensor, "batch targets"]:
         """The logits of the answers asked for, and of contrasts, for every row of the image (see ``ScoringTask``)."""
         logits = self.logits(self.model, *prepared.inputs)
-        wanted = [logits[:, position(one, self.answers, "answer")] for one in request.labels]
+        wanted = [logits[:, find_position(one, self.answers, "answer")] for one in request.labels]
         for this, that in request.contrasts:
-            one, other = position(this, self.answers, "answer"), position(that, self.answers, "answer")
+            one, other = find_position(this, self.answers, "answer"), find_position(that, self.answers, "answer")
             wanted.append(logits[:, one] - logits[:, other])
         return torch.stack(wanted, 1)
 
@@ -79,7 +79,7 @@ class VQA:
         layout = self.layout
         if layout is not None and not isinstance(layout, Layout):
             layout = layout(inputs, question)
-        with weighed(reading) as leaf:
+        with capture_question_vectors(reading) as leaf:
             logits = self.logits(self.model, inputs, question).reshape(-1)
         plain = logits.detach().float()
         probabilities = plain.softmax(-1) if self.activation == "softmax" else plain.sigmoid()
@@ -92,6 +92,6 @@ class VQA:
             (*(target for _, target in chosen), *(target for _, target in contrasts)),
             best,
             layout,
-            Asked(leaf[0], reading.words) if reading is not None and leaf else None,
+            QuestionEmbeddings(leaf[0], reading.words) if reading is not None and leaf else None,
             self.notes,
         )

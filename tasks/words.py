@@ -18,7 +18,7 @@ _WORD = re.compile(
     r"|ff|o[mt]*(?:jo[mt]*)*"  # a flag; a picture with its colour of skin, or several joined to one
     r"|[^ ]"
 )
-"""A word, as a pattern over the letters that :func:`_letter` gives characters."""
+"""A word, as a pattern over the letters that :func:`_classify_character` gives characters."""
 
 
 @final
@@ -36,7 +36,7 @@ class Word:
         return not any(one.isalnum() or (category(one) == "So" and one != _UNFINISHED) for one in self.text)
 
 
-def spans(text: str) -> tuple[tuple[int, int], ...]:
+def find_spans(text: str) -> tuple[tuple[int, int], ...]:
     """The character ranges of the words and the marks between them. Every visible character is in exactly one.
 
     A word is letters and digits, with the accents that combine with them, held together by apostrophes, hyphens and dots; a comma
@@ -46,7 +46,7 @@ def spans(text: str) -> tuple[tuple[int, int], ...]:
     >>> [text[start:end] for start, end in spans(text)]
     ['It', "isn't", '10,000', ',', 'but', '3.5', '!']
     """
-    return tuple(match.span() for match in _WORD.finditer("".join(map(_letter, text))))
+    return tuple(match.span() for match in _WORD.finditer("".join(map(_classify_character, text))))
 
 
 def group(ids: Sequence[int], decode: Callable[[Sequence[int]], str]) -> tuple[str, tuple[Word, ...]]:
@@ -62,33 +62,33 @@ def group(ids: Sequence[int], decode: Callable[[Sequence[int]], str]) -> tuple[s
     [('a', (0,)), ('red', (1,)), ('star', (2, 3)), ('!', (4,))]
     """
     text = decode(ids)
-    found = spans(text)
+    found = find_spans(text)
     if not found:
         return text, ()
-    visible = _visible(text)
+    visible = _drop_blanks(text)
     # The word of each visible character, in order.
-    owner = [number for number, (start, end) in enumerate(found) for _ in _visible(text[start:end])]
+    owner = [number for number, (start, end) in enumerate(found) for _ in _drop_blanks(text[start:end])]
     tokens: list[list[int]] = [[] for _ in found]
     written = 0
     for place in range(len(ids)):
         tokens[owner[min(written, len(owner) - 1)]].append(place)
         # What an unfinished character looks like is not what it becomes: only what agrees with the whole text is written.
-        written = max(written, _agreed(_visible(decode(ids[: place + 1])), visible))
+        written = max(written, _count_common_prefix(_drop_blanks(decode(ids[: place + 1])), visible))
     return text, tuple(
         Word(text[start:end], (start, end), tuple(places)) for (start, end), places in zip(found, tokens, strict=True)
     )
 
 
-def _visible(text: str) -> str:
+def _drop_blanks(text: str) -> str:
     return "".join(text.split())
 
 
-def _agreed(one: str, other: str) -> int:
+def _count_common_prefix(one: str, other: str) -> int:
     """How many characters two texts have in common at their beginning."""
     return next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
-def _letter(character: str) -> str:
+def _classify_character(character: str) -> str:
     """The kind of a character, as one letter of the pattern of words."""
     if character.isspace():
         return " "

@@ -27,15 +27,15 @@ from vlcam.contracts import (
     TargetError,
 )
 from vlcam.engine.find_layer import propose
-from vlcam.engine.layers import Tokens
+from vlcam.engine.layers import TokenLayout
 from vlcam.engine.outputs import to_model
-from vlcam.engine.restore import plain
-from vlcam.image.geometry import resized
+from vlcam.engine.restore import detach_tensors
+from vlcam.image.geometry import make_resize_geometry
 from vlcam.image.photo import as_rgb
 from vlcam.tasks.classification import Preprocessing
 from vlcam.tasks.hub_photos import HubPreprocess
-from vlcam.tasks.labels import contrast_target
-from vlcam.tasks.similarity import Shelf, cosines
+from vlcam.tasks.labels import make_contrast_target
+from vlcam.tasks.similarity import EmbeddingCache, cosines
 
 _AT_ONCE = 64
 """How many texts are embedded in one run."""
@@ -43,7 +43,7 @@ _AT_ONCE = 64
 
 @final
 @dataclass(frozen=True)
-class ZeroShot:
+class ZeroShotClassification:
     """A model that embeds photos and texts, and how to talk to it.
 
     ``preprocess`` turns a photo into the model's input and the geometry; ``see(model, inputs)`` embeds it, ``(1, width)``;
@@ -67,7 +67,7 @@ class ZeroShot:
     activation: Literal["softmax", "sigmoid"] = "softmax"
     names: Names | None = None
     layout: Layout | Callable[[Any], Layout] | None = None
-    _shelf: Shelf = field(init=False, default_factory=Shelf, repr=False, compare=False)
+    _shelf: EmbeddingCache = field(init=False, default_factory=EmbeddingCache, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.activation not in ("softmax", "sigmoid"):
@@ -117,7 +117,7 @@ class ZeroShot:
             Target(texts[one], "class", float(found[one]), probabilities[one], measure="similarity") for one in chosen
         ]
         targets += [
-            contrast_target(texts[this], texts[that], float(found[this] - found[that]), measure="similarity")
+            make_contrast_target(texts[this], texts[that], float(found[this] - found[that]), measure="similarity")
             for this, that in pairs
         ]
         layout = (
@@ -158,7 +158,7 @@ class ZeroShot:
 
 def wrap_zero_shot(
     model: Any, processor: Any, name: str, *, labels: Sequence[str] | None = None, template: str = "{}"
-) -> ZeroShot:
+) -> ZeroShotClassification:
     """CLIP, SigLIP, SigLIP 2, ChineseCLIP or ALIGN of transformers in memory as a task.
 
     The layer to explain is found by a trial run on noise. CLIP's image embedding is read off the class token, so the last block's
@@ -181,28 +181,31 @@ def wrap_zero_shot(
         )
     sigmoid = type(model).__name__.startswith("Siglip")
     naflex = type(model).__name__ == "Siglip2Model"
-    preprocess: Preprocessing = _Patches(photos) if naflex else _Fixed(photos)
-    read = _Reader(tokenizer, fill=sigmoid)
+    preprocess: Preprocessing = _PatchPreprocess(photos) if naflex else _FixedSizePreprocess(photos)
+    read = _TextReader(tokenizer, fill=sigmoid)
     layer: str | None = "vision_model.post_layernorm"
-    layout: Any = _patches_of
+    layout: Any = _lay_out_patches
     if not naflex:
-        inputs, geometry = preprocess(_noise())
-        inputs, texts = plain(to_model(inputs, model.eval())), plain(read(model, ["a photo"]).detach())
+        inputs, geometry = preprocess(_make_noise())
+        inputs, texts = (
+            detach_tensors(to_model(inputs, model.eval())),
+            detach_tensors(read(model, ["a photo"]).detach()),
+        )
         try:
             best = propose(
-                model, lambda: cosines(_seen(model, inputs), texts), geometry.input_size, within="vision_model"
+                model, lambda: cosines(_embed_photo(model, inputs), texts), geometry.input_size, within="vision_model"
             )[0]
         except LayerError as error:
             raise InputError(f"no layer of {name} to explain was found by a trial run: {error}") from error
         layer, layout = best.layer, best.layout
-    return ZeroShot(
+    return ZeroShotClassification(
         model.eval(),
         preprocess=preprocess,
-        see=_seen,
+        see=_embed_photo,
         read=read,
         labels=tuple(labels or ()),
         template=template,
-        scale=_scale,
+        scale=_read_scale,
         layer=layer,
         layout=layout,
         activation="sigmoid" if sigmoid else "softmax",
@@ -212,7 +215,7 @@ def wrap_zero_shot(
 
 @final
 @dataclass(frozen=True)
-class _Fixed:
+class _FixedSizePreprocess:
     """A photo as ``pixel_values`` of one size."""
 
     processor: Any
@@ -224,7 +227,7 @@ class _Fixed:
 
 @final
 @dataclass(frozen=True)
-class _Patches:
+class _PatchPreprocess:
     """A photo as SigLIP 2 takes it at its own proportions: a row of patches, padded, whose grid is in ``spatial_shapes``."""
 
     processor: Any
@@ -233,12 +236,12 @@ class _Patches:
         made = dict(self.processor(images=as_rgb(image), return_tensors="pt"))
         rows, columns = made["spatial_shapes"][0].tolist()
         side = self.processor.patch_size
-        return made, resized(image.size, (columns * side, rows * side))
+        return made, make_resize_geometry(image.size, (columns * side, rows * side))
 
 
 @final
 @dataclass(frozen=True)
-class _Reader:
+class _TextReader:
     """Texts through a tokenizer and the text tower; ``fill``: padded to the longest text there is, as SigLIP was trained."""
 
     tokenizer: Any
@@ -258,20 +261,20 @@ class _Reader:
             max_length=most if self.fill else None,
             return_tensors="pt",
         )
-        return _pooled(model.get_text_features(**to_model(dict(made), model)))
+        return _extract_pooled(model.get_text_features(**to_model(dict(made), model)))
 
 
-def _seen(model: Any, inputs: Any) -> Float[Tensor, "1 width"]:
-    return _pooled(model.get_image_features(**inputs))
+def _embed_photo(model: Any, inputs: Any) -> Float[Tensor, "1 width"]:
+    return _extract_pooled(model.get_image_features(**inputs))
 
 
-def _pooled(output: Any) -> Tensor:
+def _extract_pooled(output: Any) -> Tensor:
     """The embedding, also where (from transformers 5 on) it comes with the tower's other outputs."""
     found: Tensor = output if isinstance(output, Tensor) else output.pooler_output
     return found
 
 
-def _scale(model: Any) -> tuple[Any, Any]:
+def _read_scale(model: Any) -> tuple[Any, Any]:
     """What the model makes of a cosine: a factor (ALIGN: one over its temperature) and a bias (SigLIP only)."""
     if getattr(model, "logit_scale", None) is None:
         return 1 / model.temperature.detach(), 0.0
@@ -279,12 +282,12 @@ def _scale(model: Any) -> tuple[Any, Any]:
     return model.logit_scale.detach().exp(), 0.0 if bias is None else bias.detach()
 
 
-def _patches_of(inputs: Any) -> Tokens:
+def _lay_out_patches(inputs: Any) -> TokenLayout:
     rows, columns = inputs["spatial_shapes"][0].tolist()
-    return Tokens(torch.arange(rows * columns).view(1, rows, columns))
+    return TokenLayout(torch.arange(rows * columns).view(1, rows, columns))
 
 
-def _noise() -> Image:
+def _make_noise() -> Image:
     from PIL import Image as Pictures
 
     noise = torch.randint(256, (64, 64, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)

@@ -87,7 +87,7 @@ else:
         "TargetError": "contracts",
         "Task": "contracts",
         "VlcamError": "contracts",
-        "gradients": "engine.gradients",
+        "gradients": "engine.backward",
         "record": "engine.recording",
         "attribute": "explanation.attribution",
         "Outcome": "explanation.batches",

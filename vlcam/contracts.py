@@ -106,7 +106,7 @@ class Prepared:
 
 @runtime_checkable
 class Layout(Protocol):
-    """How a layer's output lies on the model's input (see :class:`vlcam.engine.layers.Grid` and :class:`vlcam.engine.layers.Tokens`)."""
+    """How a layer's output lies on the model's input (see :class:`vlcam.engine.layers.Grid` and :class:`vlcam.engine.layers.TokenLayout`)."""
 
     def to_maps(self, tensor: Tensor) -> Float[Tensor, "batch channels rows columns"]:
         """The layer's output, or its gradient, with channels first. Raises LayerError if it is laid out differently."""
@@ -119,7 +119,7 @@ class Layout(Protocol):
 
 @final
 @dataclass(frozen=True)
-class Asked:
+class QuestionEmbeddings:
     """A question as the model read it: for its words, the character ranges and the positions of their tokens.
 
     ``leaf`` ``(1, tokens, width)`` are the embeddings of its tokens, a tensor that the scores depend on.
@@ -144,7 +144,7 @@ class Spoken:
     targets: Sequence[Target]
     text: str
     layout: Layout | Callable[[Tensor], Layout] | None = None
-    asked: Asked | None = None
+    asked: QuestionEmbeddings | None = None
     notes: tuple[str, ...] = ()
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from vlcam.contracts import InputError
 
 
-def subfolders(root: Path) -> list[Path]:
+def list_subfolders(root: Path) -> list[Path]:
     """The folders in a folder, without hidden ones, in the order of their names. Raises InputError if there is no such folder."""
     if not root.is_dir():
         raise InputError(f"{str(root)!r} is no folder (looked from {Path.cwd()}); check the path")
@@ -69,7 +69,7 @@ def check_folder(out: Path) -> None:
     except InputError:
         raise
     except (OSError, ValueError) as error:  # a name that the system doesn't take: too long, or with a zero in it
-        raise InputError(f"can't write into {str(out)!r}: {_why(error)}; give another folder") from error
+        raise InputError(f"can't write into {str(out)!r}: {_describe_error(error)}; give another folder") from error
 
 
 def make_folder(out: Path) -> Path:
@@ -78,12 +78,14 @@ def make_folder(out: Path) -> Path:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"can't make the folder {str(out)!r}: {_why(error)}; give another folder") from error
+        raise InputError(
+            f"can't make the folder {str(out)!r}: {_describe_error(error)}; give another folder"
+        ) from error
     return out
 
 
 @contextmanager
-def staged(out: Path) -> Iterator[Path]:
+def stage_files(out: Path) -> Iterator[Path]:
     """A scratch folder whose files move into ``out`` at the end of the block, all of them; none if the block fails."""
     made = [one for one in (out, *out.parents) if not one.exists()]
     make_folder(out)
@@ -117,7 +119,7 @@ def write_text(path: Path, text: str) -> None:
         raise
 
 
-def slug(name: str) -> str:
+def make_slug(name: str) -> str:
     """A short file name that is safe on every system: letters, digits, ``-`` and ``_``, and dots inside.
 
     >>> slug("scene:7"), slug("../../etc/passwd"), slug("<b>.png"), slug("...")
@@ -127,26 +129,26 @@ def slug(name: str) -> str:
     return safe[:_LONGEST_NAME].strip("-._ ") or "image"
 
 
-def without_surrogates(text: str) -> str:
+def replace_surrogates(text: str) -> str:
     """The text with bytes that are no UTF-8 (in a file name, as Python keeps them) shown as a replacement character."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-def dumps(document: Any) -> str:
+def dump_json(document: Any) -> str:
     """JSON in ASCII; a number that is not finite is null."""
-    return json.dumps(finite(document), allow_nan=False)
+    return json.dumps(replace_nonfinite(document), allow_nan=False)
 
 
-def finite(value: Any) -> Any:
+def replace_nonfinite(value: Any) -> Any:
     """The value with numbers that are not finite, at any depth, as None."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {key: finite(one) for key, one in value.items()}
+        return {key: replace_nonfinite(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
-        return [finite(one) for one in value]
+        return [replace_nonfinite(one) for one in value]
     return value
 
 
-def _why(error: Exception) -> str:
+def _describe_error(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)

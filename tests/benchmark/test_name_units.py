@@ -9,12 +9,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vlcam._version import __version__
-from vlcam.benchmark.name_units import feature_batches, name_features
+from vlcam.benchmark.name_units import make_feature_batches, name_features
 from vlcam.contracts import InputError
 from vlcam.neurons import NeuronNames
-from vlcam.neurons.probes.scenes import CONCEPTS, REGIONS, concept_masks
+from vlcam.neurons.probes.scenes import CONCEPTS, REGIONS, make_concept_masks
 from vlcam.scenes import BACKGROUNDS, make
-from vlcam.scenes.models.zoo import MEAN, STD, new
+from vlcam.scenes.models.zoo import MEAN, STD, create_model
 
 ROW = {concept: row for row, concept in enumerate(CONCEPTS)}
 
@@ -52,7 +52,7 @@ def test_concepts_are_complete_and_different() -> None:
 @pytest.mark.parametrize("seed", range(8))
 def test_masks_are_what_is_there(seed: int) -> None:
     scene = make(seed, "val")
-    masks = concept_masks(scene)
+    masks = make_concept_masks(scene)
     assert masks.shape == (len(CONCEPTS), 24, 24)
     fine = scene.masks(96)
     for (name, category), mask in zip(CONCEPTS, masks, strict=True):
@@ -76,10 +76,10 @@ def test_masks_are_what_is_there(seed: int) -> None:
 
 def test_regions_share_the_picture() -> None:
     for size in (12, 24, 48):
-        masks = concept_masks(make(0), size)[[ROW[name, "region"] for name in REGIONS]]
+        masks = make_concept_masks(make(0), size)[[ROW[name, "region"] for name in REGIONS]]
         assert (masks.sum(axis=0) == 1).all()
         assert (masks.sum(axis=(1, 2)) == (size // 3) ** 2).all()
-    corner = concept_masks(make(0), 12)
+    corner = make_concept_masks(make(0), 12)
     assert corner[ROW["upper right", "region"], 0, 11]
     assert corner[ROW["lower left", "region"], 11, 0]
     assert (
@@ -91,7 +91,7 @@ def test_regions_share_the_picture() -> None:
 
 def test_too_coarse_a_grid() -> None:
     with pytest.raises(InputError, match=r"size 2 was given; expected a grid of 3 cells"):
-        concept_masks(make(0), 2)
+        make_concept_masks(make(0), 2)
 
 
 def test_planted_features_get_their_names() -> None:
@@ -109,13 +109,13 @@ def test_planted_features_get_their_names() -> None:
 
 
 def test_untrained_model_and_its_mode(tmp_path: Path) -> None:
-    model = new("classifier").train()
+    model = create_model("classifier").train()
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    maps, masks = next(feature_batches(model, 7, batch=5))
+    maps, masks = next(make_feature_batches(model, 7, batch=5))
     assert maps.shape == (5, 192, 12, 12) and masks.shape == (5, len(CONCEPTS), 24, 24)
     assert not maps.requires_grad
-    assert [len(one[0]) for one in feature_batches(model, 7, batch=5)] == [5, 2]
-    list(feature_batches(model, 2))
+    assert [len(one[0]) for one in make_feature_batches(model, 7, batch=5)] == [5, 2]
+    list(make_feature_batches(model, 2))
     assert all(module.training for module in model.modules())
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
     with pytest.raises(InputError, match="no weights of the bundled classifier"):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from vlcam.benchmark import planted
-from vlcam.benchmark.planted import NAMELESS, Bed, Plant, judge, plant, rows
+from vlcam.benchmark.planted import NAMELESS, PlantedLayer, PlantedUnit, judge, make_rows, plant_units
 from vlcam.contracts import InputError
 from vlcam.neurons.names.record import NeuronName
 from vlcam.neurons.probes.probe import Concept
@@ -16,15 +16,15 @@ from vlcam.neurons.scoring.dissect import Batch, dissect
 
 
 @pytest.fixture(scope="module")
-def bed() -> Bed:
-    return plant(500, each=20)
+def bed() -> PlantedLayer:
+    return plant_units(500, each=20)
 
 
-def of(bed: Bed, kind: str) -> list[int]:
+def of(bed: PlantedLayer, kind: str) -> list[int]:
     return [k for k, one in enumerate(bed.plants) if one.kind == kind]
 
 
-def test_planted_units_are_named_right_and_others_not_at_all(bed: Bed) -> None:
+def test_planted_units_are_named_right_and_others_not_at_all(bed: PlantedLayer) -> None:
     """The bars: 0.95 of the detectors named right, 0.95 of noise, dead, inverted and place-biased units without a name."""
     judged = judge(bed, dissect([(bed.maps, bed.masks)], CONCEPTS))
     assert judged["detector"]["n"] > 50 and judged["detector"]["right"] >= 0.95
@@ -32,7 +32,7 @@ def test_planted_units_are_named_right_and_others_not_at_all(bed: Bed) -> None:
     assert judged["either"]["right"] >= 0.95 and judged["either"]["both"] >= 0.9
 
 
-def test_detectors_fire_where_their_concept_is(bed: Bed) -> None:
+def test_detectors_fire_where_their_concept_is(bed: PlantedLayer) -> None:
     coarse = torch.from_numpy(bed.masks.astype(np.float32))
     cells = torch.nn.functional.avg_pool2d(coarse, 2)
     for k in of(bed, "detector"):
@@ -45,7 +45,7 @@ def test_detectors_fire_where_their_concept_is(bed: Bed) -> None:
         assert not set(bed.plants[k].concepts[0][0].split()) & set(bed.plants[k].concepts[1][0].split())
 
 
-def test_the_other_kinds_are_what_they_say(bed: Bed) -> None:
+def test_the_other_kinds_are_what_they_say(bed: PlantedLayer) -> None:
     cells = torch.nn.functional.avg_pool2d(torch.from_numpy(bed.masks.astype(np.float32)), 2)
     assert (bed.maps >= 0).all() and torch.isfinite(bed.maps).all()
     assert all(float(bed.maps[:, k].std()) == 0 for k in of(bed, "dead"))
@@ -60,15 +60,15 @@ def test_the_other_kinds_are_what_they_say(bed: Bed) -> None:
         assert mean.max() < 2 * mean.min()
 
 
-def test_every_common_concept_has_a_detector(bed: Bed) -> None:
+def test_every_common_concept_has_a_detector(bed: PlantedLayer) -> None:
     often = bed.masks.any(axis=(2, 3)).sum(axis=0)
-    wanted = {concept for concept, many in zip(CONCEPTS, often.tolist(), strict=True) if many >= planted.LEAST}
+    wanted = {concept for concept, many in zip(CONCEPTS, often.tolist(), strict=True) if many >= planted.MIN_SCENES}
     assert [bed.plants[k].concepts[0] for k in of(bed, "detector")] == [c for c in CONCEPTS if c in wanted]
     assert {("thing", "object"), ("linen", "background"), ("centre", "region")} <= wanted
 
 
 def test_the_same_seed_plants_the_same() -> None:
-    first, again, other = plant(100, each=2), plant(100, each=2), plant(100, each=2, seed=1)
+    first, again, other = plant_units(100, each=2), plant_units(100, each=2), plant_units(100, each=2, seed=1)
     assert first.plants == again.plants and torch.equal(first.maps, again.maps)
     assert not torch.equal(first.maps, other.maps)
 
@@ -88,13 +88,13 @@ def test_any_naming_can_be_judged() -> None:
     assert bold["nameless"]["right"] == 0.0 and silent["nameless"]["right"] == 1.0
     assert silent["detector"]["right"] == 0.0 == silent["either"]["both"]
     assert "noise: red" in bold["noise"]["wrong"]
-    assert [row[0] for row in rows(bold)] == ["detector", "either", *NAMELESS, "nameless"]
-    assert rows(bold)[2][1:3] == ["3", "0.000"] and rows(silent)[2][3] == "-"
+    assert [row[0] for row in make_rows(bold)] == ["detector", "either", *NAMELESS, "nameless"]
+    assert make_rows(bold)[2][1:3] == ["3", "0.000"] and make_rows(silent)[2][3] == "-"
 
 
 def test_either_of_two_names_is_right_and_both_can_be_said() -> None:
     one, two = ("red star", "pair"), ("blue heart", "pair")
-    bed = Bed((Plant("either", (one, two)),), torch.zeros(1, 1, 12, 12), np.zeros((1, 67, 24, 24), bool))
+    bed = PlantedLayer((PlantedUnit("either", (one, two)),), torch.zeros(1, 1, 12, 12), np.zeros((1, 67, 24, 24), bool))
 
     def said(**options: object) -> tuple[float, float]:
         row = judge(bed, [NeuronName(0, "named", *two, 0.3, **options)])["either"]  # type: ignore[arg-type]
@@ -106,10 +106,10 @@ def test_either_of_two_names_is_right_and_both_can_be_said() -> None:
     assert judge(bed, [NeuronName(0, "named", "red", "colour", 0.3)])["either"]["right"] == 0.0
 
 
-def test_bad_input(bed: Bed) -> None:
+def test_bad_input(bed: PlantedLayer) -> None:
     with pytest.raises(InputError, match="n=5 and each=20 were given; expected at least 20 scenes"):
-        plant(5)
+        plant_units(5)
     with pytest.raises(InputError, match="no two unrelated pairs in 10 scenes each; take more scenes"):
-        plant(30)
+        plant_units(30)
     with pytest.raises(InputError, match=r"1 names of \d+ planted units were given"):
         judge(bed, [NeuronName(0, "unnamed")])

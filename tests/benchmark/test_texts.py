@@ -10,28 +10,28 @@ import torch
 
 import vlcam
 from vlcam.benchmark import texts as naming_bench
-from vlcam.benchmark.ablation import DRAWS, controls, masked, scores
+from vlcam.benchmark.ablation import DRAWS, draw_controls, mask_channels, score_cases
 from vlcam.benchmark.claims import (
     Claim,
     Prior,
-    at_random,
-    claims_in,
+    claim_at_random,
     count,
-    permuted,
-    presence,
-    sign,
-    uncalibrated,
-    visible,
-    vocabulary_of,
+    find_sign,
+    find_visible_names,
+    get_vocabulary,
+    list_claims,
+    mark_visible_concepts,
+    permute_names,
+    remove_calibration,
 )
-from vlcam.benchmark.texts import without
+from vlcam.benchmark.texts import remove_object
 from vlcam.cli import printing
 from vlcam.contracts import InputError, Target
 from vlcam.explanation.record import NamedEvidence
-from vlcam.metrics.statistics import effect, of_scenes, share
+from vlcam.metrics.statistics import bootstrap_effect, bootstrap_share, resample_scenes
 from vlcam.neurons import NeuronName, NeuronNames
-from vlcam.neurons.probes.scenes import CONCEPTS, concept_masks
-from vlcam.scenes.models.zoo import WHICH, load, to_input
+from vlcam.neurons.probes.scenes import CONCEPTS, make_concept_masks
+from vlcam.scenes.models.zoo import MODEL_NAMES, load, to_input
 from vlcam.scenes.sample import make
 from vlcam.tasks import bundled
 
@@ -61,7 +61,7 @@ def test_what_is_visible_is_what_the_masks_show() -> None:
     """Every concept with a mask is visible (a mask leaves out what covers no half cell, so the reverse need not hold)."""
     for number in range(20):
         scene = make(number, "test")
-        shown, masks = visible(scene), concept_masks(scene)
+        shown, masks = find_visible_names(scene), make_concept_masks(scene)
         for concept, mask in zip(CONCEPTS, masks, strict=True):
             if concept[1] != "region":
                 assert concept in shown or not mask.any()
@@ -73,16 +73,18 @@ def test_regions_are_those_with_a_thing() -> None:
     scene = make(0, "test")
     thing = scene.things[0]
     alone = replace(scene, things=(replace(thing, x=1 / 6, y=1 / 6, radius=0.08),))
-    assert {name for name, category in visible(alone) if category == "region"} == {"upper left"}
-    assert {name for name, category in visible(replace(scene, things=())) if category != "background"} == set()
+    assert {name for name, category in find_visible_names(alone) if category == "region"} == {"upper left"}
+    assert {
+        name for name, category in find_visible_names(replace(scene, things=())) if category != "background"
+    } == set()
 
 
 def test_presence_is_visibility_of_every_concept() -> None:
     scenes = [make(number, "test") for number in range(5)]
-    table = presence(scenes)
+    table = mark_visible_concepts(scenes)
     assert table.shape == (5, len(CONCEPTS))
     for row, scene in zip(table, scenes, strict=True):
-        assert {concept for concept, there in zip(CONCEPTS, row, strict=True) if there} == visible(scene)
+        assert {concept for concept, there in zip(CONCEPTS, row, strict=True) if there} == find_visible_names(scene)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +104,7 @@ def test_presence_is_visibility_of_every_concept() -> None:
     ],
 )
 def test_signs_by_the_meaning_of_words(name: str, label: str, kind: Any, expected: int) -> None:
-    assert sign(name, Target(label, kind)) == expected
+    assert find_sign(name, Target(label, kind)) == expected
 
 
 def test_counts_by_hand() -> None:
@@ -131,7 +133,7 @@ def test_counts_by_hand() -> None:
 
 def test_what_is_counted_are_the_records_of_the_text() -> None:
     named = (NamedEvidence("supports", "red", "colour", (0,), 0.5), NamedEvidence("absent", "star", "shape", (1,), 0.0))
-    assert claims_in(named) == [("supports", "red", "colour"), ("absent", "star", "shape")]
+    assert list_claims(named) == [("supports", "red", "colour"), ("absent", "star", "shape")]
 
 
 # --- baselines and intervals --------------------------------------------------------------------------------------------
@@ -139,7 +141,7 @@ def test_what_is_counted_are_the_records_of_the_text() -> None:
 
 def test_permuted_names_stay_names_and_units_stay_units() -> None:
     names = some_names()
-    mixed = [permuted(names, np.random.default_rng(seed)) for seed in range(20)]
+    mixed = [permute_names(names, np.random.default_rng(seed)) for seed in range(20)]
     for one in mixed:
         assert sorted(u.name for u in one.units if u.name) == sorted(u.name for u in names.units if u.name)
         assert [u.threshold for u in one.units] == [u.threshold for u in names.units]
@@ -154,14 +156,19 @@ def test_permuted_names_stay_names_and_units_stay_units() -> None:
 
 def test_vocabulary_and_uncalibrated_names() -> None:
     names = some_names()
-    assert vocabulary_of(names) == {("red", "colour"), ("red star", "pair"), ("star", "shape"), ("linen", "background")}
-    assert all(unit.claims is None for unit in uncalibrated(names).units)
+    assert get_vocabulary(names) == {
+        ("red", "colour"),
+        ("red star", "pair"),
+        ("star", "shape"),
+        ("linen", "background"),
+    }
+    assert all(unit.claims is None for unit in remove_calibration(names).units)
 
 
 def test_random_names_are_as_many_and_different() -> None:
     own: list[Claim] = [("supports", "a", None), ("supports", "b", None), ("absent", "c", None)]
     vocabulary = [(str(n), None) for n in range(9)]
-    drawn = [tuple(at_random(own, vocabulary, np.random.default_rng(seed))) for seed in range(5)]
+    drawn = [tuple(claim_at_random(own, vocabulary, np.random.default_rng(seed))) for seed in range(5)]
     for one in drawn:
         assert [case for case, _, _ in one] == ["supports", "supports", "absent"]
         assert one[0] != one[1] and {(name, what) for _, name, what in one} <= set(vocabulary)
@@ -178,19 +185,19 @@ def test_prior_names_are_those_of_other_scenes() -> None:
 
 
 def test_shares_and_effects_with_their_intervals() -> None:
-    samples = of_scenes(50, 0)
+    samples = resample_scenes(50, 0)
     rng = np.random.default_rng(0)
     right, total = (rng.random(50) < 0.8).astype(float), np.ones(50)
-    found = share(right, total, samples)
+    found = bootstrap_share(right, total, samples)
     assert found["value"] == right.mean() and found["n"] == 50
     assert found["interval"][0] < found["value"] < found["interval"][1]
     assert 0.05 < found["interval"][1] - found["interval"][0] < 0.35
-    assert share(0 * right, 0 * total, samples) == {"value": None, "interval": None, "n": 0}
+    assert bootstrap_share(0 * right, 0 * total, samples) == {"value": None, "interval": None, "n": 0}
     values = 2 + rng.standard_normal(50)
-    drop = effect(values, np.arange(50), samples)
+    drop = bootstrap_effect(values, np.arange(50), samples)
     assert drop["mean"] == pytest.approx(values.mean()) and drop["size"] == pytest.approx(values.mean() / values.std())
     assert drop["interval"][0] < 2 < drop["interval"][1] and drop["size_interval"][0] > 1
-    assert effect(values[:1], np.arange(1), samples)["mean"] is None
+    assert bootstrap_effect(values[:1], np.arange(1), samples)["mean"] is None
 
 
 # --- through the models -------------------------------------------------------------------------------------------------
@@ -202,7 +209,7 @@ def test_masks_zero_channels_for_everything_that_follows() -> None:
     with torch.no_grad():
         plain = model(image)
         masks = torch.stack([torch.ones(192), torch.zeros(192)])
-        with masked(model, masks):
+        with mask_channels(model, masks):
             both = model(image.expand(2, -1, -1, -1))
         nothing = model.get_submodule("classifier")(model.get_submodule("head")(torch.zeros(1, 192, 12, 12)))
         assert torch.equal(model(image), plain)
@@ -211,14 +218,18 @@ def test_masks_zero_channels_for_everything_that_follows() -> None:
 
 def test_scores_without_a_mask_are_those_that_were_explained() -> None:
     """The ablation measures the same targets as the texts are about: logits, and of words log-probabilities."""
-    tasks: Any = {"classifier": bundled.classifier(), "captioner": bundled.captioner(), "vqa": bundled.vqa()}
-    known: Any = {which: bundled.names(which) for which in tasks}
+    tasks: Any = {
+        "classifier": bundled.open_classifier(),
+        "captioner": bundled.open_captioner(),
+        "vqa": bundled.open_vqa(),
+    }
+    known: Any = {which: bundled.read_packaged_names(which) for which in tasks}
     scene = make(3, "test")
-    found = list(naming_bench._cases(scene, 3, tasks, known))
+    found = list(naming_bench._make_cases(scene, 3, tasks, known))
     assert {case.kind for case in found} == {"class", "word", "answer"}
     for kind, which in (("class", "classifier"), ("word", "captioner"), ("answer", "vqa")):
         those = [case for case in found if case.kind == kind]
-        got = scores(tasks[which].model, scene, those, torch.ones(2, 192))
+        got = score_cases(tasks[which].model, scene, those, torch.ones(2, 192))
         expected = [case.view.target.score for case in those]
         assert got[:, 0] == pytest.approx(expected, abs=2e-3) and got[:, 1] == pytest.approx(expected, abs=2e-3)
 
@@ -228,7 +239,7 @@ def test_controls_are_other_channels_of_equal_number_and_activity() -> None:
     units = tuple(NeuronName(n, "dead" if n in (7, 8) else "unnamed") for n in range(40))
     activity = rng.random(40) * 10
     chosen = [1, 2, 3]
-    sets = controls(chosen, NeuronNames("m", "l", None, {}, units), activity, rng)
+    sets = draw_controls(chosen, NeuronNames("m", "l", None, {}, units), activity, rng)
     assert len(sets) == 2 * DRAWS
     for one in sets:
         assert len(set(one)) == 3 and not set(one) & {*chosen, 7, 8}
@@ -241,7 +252,7 @@ def test_controls_are_other_channels_of_equal_number_and_activity() -> None:
 
 def test_a_scene_without_a_thing() -> None:
     scene = make(0, "test")
-    less = without(scene, 0)
+    less = remove_object(scene, 0)
     assert less.things == scene.things[1:] and less.background == scene.background
     assert not np.array_equal(less.image(), scene.image())
 
@@ -288,14 +299,14 @@ def test_the_same_seed_gives_the_same_numbers_and_json(capsys: pytest.CaptureFix
     printing.show_texts(first)
     out = capsys.readouterr().out
     assert "texts, all (3 test scenes)" in out and "beyond as active channels" in out and "lost names leave" in out
-    table = naming_bench.rows(first, "word")
+    table = naming_bench.make_rows(first, "word")
     assert table[0][0] == "precision" and all(len(row) == 1 + len(naming_bench.RANKINGS) for row in table)
 
 
 def test_names_worth_nothing_are_found_out() -> None:
     """The benchmark is no formality: the same models with names shuffled for good fail both bars."""
     names: Any = {
-        which: permuted(bundled.names(which) or some_names(), np.random.default_rng(0))
+        which: permute_names(bundled.read_packaged_names(which) or some_names(), np.random.default_rng(0))
         for which in ("classifier", "captioner", "vqa")
     }
     found = naming_bench.evaluate(n=4, names=names)
@@ -314,8 +325,8 @@ def test_bad_input() -> None:
 
 def test_the_package_names_are_calibrated() -> None:
     """Without claims every text would say more than is known."""
-    for which in WHICH:
-        names = bundled.names(which)
+    for which in MODEL_NAMES:
+        names = bundled.read_packaged_names(which)
         assert names is not None and any(unit.claims for unit in names.units)
-    text = vlcam.explain(bundled.classifier(), make(1, "test").image())[0].neurons
+    text = vlcam.explain(bundled.open_classifier(), make(1, "test").image())[0].neurons
     assert text is not None and "was not measured" not in text.sentence

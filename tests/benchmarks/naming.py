@@ -15,10 +15,10 @@ import numpy as np
 import torch
 
 from vlcam.neurons.probes.marks import Marks
-from vlcam.neurons.probes.probe import Labelled
+from vlcam.neurons.probes.probe import GridLabels
 from vlcam.neurons.scoring.choose import name_by_masks
-from vlcam.neurons.scoring.cover import Cover, average_precisions, correlations, levels
-from vlcam.neurons.scoring.scorers import Overlap
+from vlcam.neurons.scoring.cover import Cover, average_precisions, bin_levels, correlations
+from vlcam.neurons.scoring.scorers import OverlapScorer
 from vlcam.neurons.scoring.settings import Settings
 
 GRID = 56
@@ -53,7 +53,7 @@ def labels(images: int, concepts: int, seed: int = 0) -> Marks:
             height, width = rng.integers(6, 28, 2)
             mask[y : y + height, x : x + width] = True
         every = np.concatenate([[rng.integers(scenes)], chosen])
-        marks.add(Labelled(every, masks, np.arange(2), np.ones((2, GRID, GRID), bool)))
+        marks.add(GridLabels(every, masks, np.arange(2), np.ones((2, GRID, GRID), bool)))
     return marks
 
 
@@ -81,7 +81,7 @@ def measure(images: int, options: argparse.Namespace) -> None:
     total = time.perf_counter() - began
     parts = {}
     start = time.perf_counter()
-    overlap = Overlap(seen, marks, settings.quantile)
+    overlap = OverlapScorer(seen, marks, settings.quantile)
     parts["thresholds, firing and IoU"] = time.perf_counter() - start
     start = time.perf_counter()
     overlap.by_chance(options.permutations, 0)
@@ -94,7 +94,7 @@ def measure(images: int, options: argparse.Namespace) -> None:
     correlations(seen, cover)
     parts["correlation"] = time.perf_counter() - start
     start = time.perf_counter()
-    average_precisions(levels(seen), cover)
+    average_precisions(bin_levels(seen), cover)
     parts["average precision"] = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(

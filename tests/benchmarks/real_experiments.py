@@ -22,8 +22,8 @@ import torch
 from torch import Tensor
 
 from vlcam.contracts import Procedure, Subject
-from vlcam.experiments.results.result import Result, cells
-from vlcam.experiments.running import chosen, run_one
+from vlcam.experiments.results.result import Result, make_cells
+from vlcam.experiments.running import choose_experiments, run_one
 from vlcam.experiments.setting import Setting
 from vlcam.methods import PROCEDURES, register
 
@@ -92,7 +92,7 @@ def run(
         setting = Setting(
             data=real / "ilsvrc_val.json", model=name, methods=methods, quick=quick, most=most, out=place, opened=opened
         )
-        found += [run_one(experiment, setting) for experiment in chosen(experiments)]
+        found += [run_one(experiment, setting) for experiment in choose_experiments(experiments)]
     return found
 
 
@@ -113,8 +113,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch.set_num_threads(options.threads)
     for result in run(real, options.experiments, options.models, quick=options.quick, most=options.n, out=options.out):
         print(f"\n{result.number}. {result.title}: {result.model}, {result.world} ({result.seconds:.0f} s)")
-        widths = [max(map(len, column)) for column in zip(*cells(result), strict=True)]
-        for row in cells(result):
+        widths = [max(map(len, column)) for column in zip(*make_cells(result), strict=True)]
+        for row in make_cells(result):
             print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
         print(*result.notes, sep="\n")
     return 0

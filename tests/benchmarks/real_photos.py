@@ -33,7 +33,7 @@ from torch import Tensor
 
 import vlcam
 from vlcam.contracts import Method
-from vlcam.image.geometry import Box, resized, to_photo
+from vlcam.image.geometry import Box, make_resize_geometry, to_photo
 from vlcam.methods import method as find_method
 from vlcam.metrics import box_from_map, box_hit, localisation_error
 
@@ -222,7 +222,7 @@ def baselines(some: Sequence[Photo], tops: Sequence[int], grid: Sequence[int], d
     for _ in range(draws):
         noise = torch.rand(len(some), *grid, generator=generator)
         heats = [
-            to_photo(one[None], resized(photo.image.size, photo.image.size))[0]
+            to_photo(one[None], make_resize_geometry(photo.image.size, photo.image.size))[0]
             for one, photo in zip(noise, some, strict=True)
         ]
         drawn.append(judged(heats, some, tops))

@@ -122,12 +122,12 @@ def blip_case(short: bool) -> Case:
 def bundled_case() -> Case:
     """The bundled captioner: to say its caption against saying it and explaining every word."""
     from vlcam.contracts import Request
-    from vlcam.explanation.attribution import maps_from
+    from vlcam.explanation.attribution import make_layer_maps
     from vlcam.image.photo import open_photo
     from vlcam.methods import METHODS
     from vlcam.tasks import bundled
 
-    task = bundled.captioner()
+    task = bundled.open_captioner()
     photo, _ = open_photo(vlcam.scenes.make(7).image())
     prepared = task.prepare(photo, Request())
 
@@ -139,7 +139,7 @@ def bundled_case() -> Case:
     def ours() -> Any:
         with vlcam.record(task.model, task.layer) as recording:
             spoken = task.run(prepared, Request())
-        return maps_from(spoken.scores, recording, METHODS["gradcam"])
+        return make_layer_maps(spoken.scores, recording, METHODS["gradcam"])
 
     return Case("bundled captioner, all words", bare, ours, 2.0)
 

@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 
 from vlcam.cli import console, main, run_demo, run_explain, run_scenes
-from vlcam.cli.run_explain import word_method
+from vlcam.cli.run_explain import choose_word_method
 from vlcam.explanation.explanation import Explanation
-from vlcam.files import dumps, slug, staged, write_text
+from vlcam.files import dump_json, make_slug, stage_files, write_text
 from vlcam.scenes.sample import make
 from vlcam.tasks import bundled
 
@@ -89,7 +89,7 @@ def test_a_file_gives_what_the_same_pixels_give_from_python(capsys: pytest.Captu
 
     code, out, _ = _run(capsys, "classify", pictures / "good.png", "--json", "--top", 2)
     (result,) = json.loads(out)["results"]
-    same = vlcam.explain(bundled.classifier(), pictures / "good.png", top_k=2)
+    same = vlcam.explain(bundled.open_classifier(), pictures / "good.png", top_k=2)
     assert code == 0
     assert [target["label"] for target in result["targets"]] == [target.label for target in same.targets]
     assert [target["score"] for target in result["targets"]] == pytest.approx([target.score for target in same.targets])
@@ -124,7 +124,7 @@ def test_gain_and_logits_of_a_caption(capsys: pytest.CaptureFixture[str], pictur
     code, out, err = _run(capsys, "caption", photo, "--json", "--gain", "blank", "--measure", "logit")
     assert (code, err) == (0, "")
     (result,) = json.loads(out)["results"]
-    same = vlcam.explain(bundled.captioner(), photo, gain="blank", measure="logit")
+    same = vlcam.explain(bundled.open_captioner(), photo, gain="blank", measure="logit")
     assert result["notes"] == list(same.notes) and len(same.notes) == 1
     for target, other in zip(result["targets"], same.targets, strict=True):
         assert (target["measure"], target["nearly_certain"], target["reading"]) == ("logit", False, [])
@@ -135,7 +135,7 @@ def test_gain_and_logits_of_a_caption(capsys: pytest.CaptureFixture[str], pictur
 
 
 def test_json_has_no_number_that_json_does_not_have() -> None:
-    assert json.loads(dumps({"a": [float("nan"), 1.0, (float("inf"),)]})) == {"a": [None, 1.0, [None]]}
+    assert json.loads(dump_json({"a": [float("nan"), 1.0, (float("inf"),)]})) == {"a": [None, 1.0, [None]]}
 
 
 def test_out_holds_the_report_and_each_result(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -170,12 +170,12 @@ def test_demo_prints_a_summary_and_writes_one_page(capsys: pytest.CaptureFixture
     assert err == f"Wrote {out / 'report.html'}; open it in a browser.\n"
     assert [one.name for one in out.iterdir()] == ["report.html"]
     page = (out / "report.html").read_text("utf-8")
-    for seed, questions in run_demo.ASKED.items():
+    for seed, questions in run_demo.DEMO_QUESTIONS.items():
         assert f"scene:{seed}" in text
         for question in questions:
             assert question in text
             assert question in page
-    assert text.count("caption  ") == len(run_demo.ASKED)
+    assert text.count("caption  ") == len(run_demo.DEMO_QUESTIONS)
     assert not re.search(r"""(src|href)\s*=\s*["']?(https?:)?//""", page)
     assert "Content-Security-Policy" in page
 
@@ -183,12 +183,12 @@ def test_demo_prints_a_summary_and_writes_one_page(capsys: pytest.CaptureFixture
 def test_the_demo_asks_what_its_scenes_can_answer() -> None:
     from vlcam.scenes.questions import answer
 
-    for seed, questions in run_demo.ASKED.items():
+    for seed, questions in run_demo.DEMO_QUESTIONS.items():
         assert all(answer(make(seed), question).answer for question in questions)
 
 
 def test_neurons_are_listed_and_explained(capsys: pytest.CaptureFixture[str]) -> None:
-    names = bundled.names("captioner")
+    names = bundled.read_packaged_names("captioner")
     assert names is not None
     known = next(unit for unit in names.units if unit.name is not None)
     code, listed, err = _run(capsys, "neurons", "captioner")
@@ -394,7 +394,7 @@ def test_a_file_name_that_is_no_utf8(capsys: pytest.CaptureFixture[str], picture
     ],
 )
 def test_slugs_are_safe(name: str, expected: str) -> None:
-    assert slug(name) == expected
+    assert make_slug(name) == expected
 
 
 # --- nothing half-written ---------------------------------------------------------------------------------------------
@@ -433,14 +433,14 @@ def test_a_failure_while_writing_leaves_the_folder_as_it_was(
 
 def test_staged_files_arrive_together_or_not_at_all(tmp_path: Path) -> None:
     def half(folder: Path) -> None:
-        with staged(folder) as scratch:
+        with stage_files(folder) as scratch:
             (scratch / "a").write_text("new")
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         half(tmp_path / "x" / "y")
     assert list(tmp_path.iterdir()) == []
-    with staged(tmp_path / "x" / "y") as scratch:
+    with stage_files(tmp_path / "x" / "y") as scratch:
         (scratch / "a").write_text("new")
         assert not (tmp_path / "x" / "y" / "a").exists()
     assert [one.name for one in (tmp_path / "x" / "y").iterdir()] == ["a"]
@@ -470,22 +470,22 @@ def test_colours_only_where_they_are_welcome(
     out, err = Tty(), Tty()
     monkeypatch.setattr(sys, "stdout", out)
     monkeypatch.setattr(sys, "stderr", err)
-    console.heading("[red]scene[/red]\x1b[2J")
+    console.print_heading("[red]scene[/red]\x1b[2J")
     assert ("\x1b[" in out.getvalue()) is coloured
     assert "[red]scene[/red]?[2J" in out.getvalue()
-    with console.bar("drawing") as advance:
+    with console.show_bar("drawing") as advance:
         advance(1, 2)
     assert ("drawing" in err.getvalue()) is coloured
 
 
 def test_progress_is_silent_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
-    with console.bar("drawing") as advance:
+    with console.show_bar("drawing") as advance:
         advance(1, 2)
     assert capsys.readouterr() == ("", "")
 
 
 def test_training_says_its_losses_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
-    with console.training() as report:
+    with console.show_training() as report:
         report(0, 1000, {"drawn": 500, "of": 1000})
         for step in range(0, 1000, 20):
             report(step, 1000, {"words": 1.5})
@@ -522,10 +522,10 @@ def test_the_defaults_of_train_are_the_plan(
 ) -> None:
     from vlcam.scenes.models import train
 
-    plans: list[train.Plan] = []
+    plans: list[train.TrainingPlan] = []
     monkeypatch.setattr(train, "train", lambda folder, plan, **_: plans.append(plan))
     assert _run(capsys, "scenes", "train", "never-made")[0] == 0
-    assert plans == [train.Plan()]
+    assert plans == [train.TrainingPlan()]
 
 
 def test_an_interrupt_ends_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -579,4 +579,4 @@ def test_the_default_for_words_follows_the_experiment(capsys: pytest.CaptureFixt
     for method, command in asked.items():
         assert main([*command, "--json"]) == 0
         assert json.loads(capsys.readouterr().out)["results"][0]["method"] == method
-    assert word_method("Salesforce/blip", None) == "gradcam"
+    assert choose_word_method("Salesforce/blip", None) == "gradcam"

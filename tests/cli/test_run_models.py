@@ -12,7 +12,7 @@ from tests.support import hub_zero_shot
 from tests.support.hub_saved import BUILDERS, saved
 from tests.tasks.test_hub_classifiers import FAMILIES as CLASSIFIER_ROWS
 from vlcam.cli import main
-from vlcam.cli.run_models import families
+from vlcam.cli.run_models import list_families
 from vlcam.tasks.hub_families import CLASSIFIERS, FAMILIES, ZERO_SHOT_TOWERS
 
 
@@ -31,7 +31,7 @@ def test_every_family_of_the_table_is_tested() -> None:
 def test_the_table_names_families_that_transformers_has() -> None:
     assert set(FAMILIES) - {"vilt"} <= set(MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES)
     assert all(name == family.model_type for name, family in FAMILIES.items())
-    names = [row.name for row in families()]
+    names = [row.name for row in list_families()]
     assert len(names) == len(set(names)) and f"transformers: {next(iter(FAMILIES))}" in names
 
 
@@ -41,7 +41,7 @@ def test_the_list(capsys: pytest.CaptureFixture[str]) -> None:
     assert re.search(r"transformers: qwen2_vl +captions and answers +ViT, merged 2 x 2 +vision tower\.blocks\.-1", out)
     assert main(["models", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)["families"]
-    assert {row["name"] for row in rows} == {row.name for row in families()}
+    assert {row["name"] for row in rows} == {row.name for row in list_families()}
 
 
 @pytest.mark.parametrize("name", ["scenes/captioner", "scenes/vqa", "scenes/classifier"])

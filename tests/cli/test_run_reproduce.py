@@ -10,8 +10,8 @@ import pytest
 from vlcam.cli import main
 from vlcam.contracts import InputError
 from vlcam.experiments import running
-from vlcam.experiments.results.result import Result, row
-from vlcam.experiments.running import EXPERIMENTS, chosen
+from vlcam.experiments.results.result import Result, make_row
+from vlcam.experiments.running import EXPERIMENTS, choose_experiments
 from vlcam.experiments.setting import Setting
 
 
@@ -22,7 +22,7 @@ def fake(number: int, key: str) -> Any:
         setting.told(1, 1)
         if setting.data is not None:
             raise InputError("the data don't have what is needed; give others")
-        own = row("faithfulness", "gradcam", 0.5, 0.4, 0.6, 20, column="")
+        own = make_row("faithfulness", "gradcam", 0.5, 0.4, 0.6, 20, column="")
         return Result(number, key, f"Title of {key}", "What?", "So.", "scenes", "tiny", (own,), notes=("A note.",))
 
     return SimpleNamespace(run=run)
@@ -54,7 +54,7 @@ def test_there_are_sixteen_experiments_and_each_has_a_module() -> None:
     ],
 )
 def test_experiments_are_named_by_number_range_key_or_all(wanted: list[str], numbers: list[int]) -> None:
-    assert [one.number for one in chosen(wanted)] == numbers
+    assert [one.number for one in choose_experiments(wanted)] == numbers
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_experiments_are_named_by_number_range_key_or_all(wanted: list[str], num
 )
 def test_experiments_that_do_not_exist(wanted: list[str], text: str) -> None:
     with pytest.raises(InputError, match=text):
-        chosen(wanted)
+        choose_experiments(wanted)
 
 
 @pytest.mark.usefixtures("quickly")

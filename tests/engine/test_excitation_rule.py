@@ -17,7 +17,7 @@ from tests.support.tiny import Cnn, lively, snapshot
 from vlcam.contracts import LayerError, Request
 from vlcam.engine.excitation_rule import Excitation
 from vlcam.engine.recording import gradients, record
-from vlcam.methods.excitation import BUILT_IN, cmwp, mwp, winning
+from vlcam.methods.excitation import BUILT_IN, cmwp, compute_winning_probabilities, mwp
 from vlcam.tasks.classification import Classification
 
 # --- the textbook ---------------------------------------------------------------------------------------------------------------
@@ -64,7 +64,7 @@ def largest(values: Tensor, winners: Tensor, size: int) -> Tensor:
 def check(subject: StandIn, expected: Callable[[Tensor], Tensor], weights: Tensor) -> None:
     """MWP and c-MWP against walks that start with these weights ``(targets, units)`` at the top."""
     both = torch.stack([torch.stack([expected(row).sum((0, 1)) for row in sign]) for sign in (weights, -weights)])
-    torch.testing.assert_close(winning(subject), both)
+    torch.testing.assert_close(compute_winning_probabilities(subject), both)
     torch.testing.assert_close(mwp(subject), both[0])
     torch.testing.assert_close(cmwp(subject), both[0] - both[1])
 
@@ -355,7 +355,7 @@ def test_probability_is_kept_by_the_models_of_torchvision(name: str, layer: str)
                 found = model(images)[0]
             return found, again.resolve(found)
 
-    both = winning(Recorded(nn.Identity(), nn.Flatten(), leaf.detach(), 5))
+    both = compute_winning_probabilities(Recorded(nn.Identity(), nn.Flatten(), leaf.detach(), 5))
     assert both.min() >= 0
     totals = both.sum((2, 3))
     there = totals > 0  # a SqueezeNet's silent class has no evidence

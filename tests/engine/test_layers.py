@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from tests.support.tiny import Captioner, Cnn, Lambda, SideBranch, Twice, compiled, snapshot
 from vlcam.contracts import InputError, LayerError
-from vlcam.engine.layers import Grid, Layer, find, table
+from vlcam.engine.layers import Grid, Layer, find, list_layers
 from vlcam.engine.recording import _chosen, gradients, record
 
 
@@ -72,7 +72,7 @@ def test_a_wrong_name_gets_the_closest() -> None:
         find(Cnn(), "block.1.cnov")
     with pytest.raises(LayerError, match=r"has no layer 'zzzzzz'; its layers are stem, stem.0, "):
         find(Cnn(), "zzzzzz")
-    shapes = {row.name: row.shape for row in table(Cnn(), torch.randn(1, 3, 8, 8))}
+    shapes = {row.name: row.shape for row in list_layers(Cnn(), torch.randn(1, 3, 8, 8))}
     with pytest.raises(
         LayerError, match=r"closest names, with the shapes of their outputs, are block \(1, 12, 4, 4\), "
     ):
@@ -86,14 +86,14 @@ def test_the_table_of_layers() -> None:
     with torch.inference_mode():
         pixels = torch.randn(2, 3, 8, 12)
         before = snapshot(model)
-        rows = table(model, pixels)
+        rows = list_layers(model, pixels)
     before["global"] = snapshot(model)["global"]
     assert snapshot(model) == before
     assert rows[0] == Layer("stem.0", "Conv2d", (2, 12, 4, 6), (4, 6))
     assert rows[-1] == Layer("fc", "Linear", (2, 5), None) and rows[-3] == Layer(
         "pool", "AdaptiveAvgPool2d", (2, 12, 1, 1), None
     )
-    assert [row.name for row in table(Twice(), torch.randn(1, 3, 8, 8))] == ["conv", "conv", "fc"]
+    assert [row.name for row in list_layers(Twice(), torch.randn(1, 3, 8, 8))] == ["conv", "conv", "fc"]
 
 
 # --------------------------------------------------------------------------------------------------------- chosen by itself

@@ -28,7 +28,7 @@ from tests.support.tiny import (
 )
 from vlcam.contracts import LayerError, TargetError, VlcamError
 from vlcam.engine import backward
-from vlcam.engine.modules import tensors_in
+from vlcam.engine.modules import find_tensors
 from vlcam.engine.recording import gradients, record
 
 
@@ -432,13 +432,13 @@ def test_chunks_do_not_change_the_numbers(chunk: int | None, monkeypatch: pytest
         [torch.autograd.grad(scores[:, t].sum(), recording.leaf, retain_graph=True)[0] for t in range(5)]
     )
     sizes: list[int] = []
-    spied = backward._grad
+    spied = backward._call_autograd
 
     def spy(scores: Tensor, leaf: Tensor, seed: Tensor, *, batched: bool) -> Tensor:
         sizes.append(len(seed) if batched else 1)
         return spied(scores, leaf, seed, batched=batched)
 
-    monkeypatch.setattr(backward, "_grad", spy)
+    monkeypatch.setattr(backward, "_call_autograd", spy)
     if chunk is None:  # the default is a bound on memory: two gradients of the leaf here
         monkeypatch.setattr(backward, "CHUNK_BYTES", 2 * 4 * recording.leaf.numel() + 3)
     torch.testing.assert_close(gradients(scores, recording.leaf, chunk=chunk), expected, rtol=1e-4, atol=1e-6)
@@ -637,7 +637,7 @@ def test_a_layer_may_return_a_container(kind: str) -> None:  # peers 8.3 #38, 8.
     same(explain(model, photo(), layer="backbone"), expected)
     assert len(set(types)) == 1
     assert not any(
-        tensor.requires_grad for tensor in tensors_in(backbone.own[-1])
+        tensor.requires_grad for tensor in find_tensors(backbone.own[-1])
     )  # what the module itself keeps isn't touched
 
 

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tests.support.tiny import Cnn, compiled, snapshot
 from vlcam.contracts import InputError, LayerError
 from vlcam.engine.backward import gradients
-from vlcam.engine.relu_rules import relu_rule
+from vlcam.engine.relu_rules import apply_relu_rule
 
 RULES = pytest.mark.parametrize("rule", ["guided", "deconv", "plain"])
 Plane = list[list[float]]
@@ -113,7 +113,7 @@ def _plain_net() -> nn.Sequential:
 @RULES
 def test_equals_a_backward_pass_written_by_hand(rule: Any) -> None:
     net, image = _plain_net(), torch.randn(1, 2, 8, 8, dtype=torch.float64, requires_grad=True)
-    with relu_rule(rule):
+    with apply_relu_rule(rule):
         scores = net(image)[0]
     found = gradients(scores, image)[:, 0]
     twin = torch.tensor([_twin(net, image.detach(), target, rule) for target in range(3)], dtype=torch.float64)
@@ -125,7 +125,7 @@ def test_the_three_rules_differ_and_plain_is_the_chain_rule() -> None:
     net, image = _plain_net(), torch.randn(1, 2, 8, 8, dtype=torch.float64, requires_grad=True)
     found = []
     for rule in ("guided", "deconv", "plain"):
-        with relu_rule(rule):
+        with apply_relu_rule(rule):
             scores = net(image)[0]
         found.append(gradients(scores, image))
     assert not torch.allclose(found[0], found[1]) and not torch.allclose(found[0], found[2])
@@ -185,7 +185,7 @@ CLIPPED: dict[str, Callable[[Tensor], Tensor]] = {
 
 def _pictures(net: nn.Module, image: Tensor, rule: Any) -> Tensor:
     leaf = image.clone().requires_grad_()
-    with relu_rule(rule) as watch:
+    with apply_relu_rule(rule) as watch:
         scores = net(leaf.clone())  # the flop counter can't follow autograd.grad to a module's own input
     assert watch.relus == 2 and watch.others == {}
     return gradients(scores, leaf)[:, 0]
@@ -208,7 +208,7 @@ def test_values_and_gates_at_every_place(high: float | None) -> None:
     values = torch.tensor([-1.0, 0.0, 0.5, 6.0, 7.0, torch.inf, torch.nan])
     for rule, gate in (("guided", [0, 0, 1, 1, 1, 1, 1]), ("deconv", [1] * 7)):
         leaf = values.clone().requires_grad_()
-        with relu_rule(rule):  # type: ignore[arg-type]
+        with apply_relu_rule(rule):  # type: ignore[arg-type]
             out = functional.relu(leaf) if high is None else functional.relu6(leaf)
         torch.testing.assert_close(out, values.clamp(0, high), equal_nan=True)
         for slope in (1.0, -1.0):
@@ -222,11 +222,11 @@ def test_values_and_gates_at_every_place(high: float | None) -> None:
 def test_in_place_forms_overwrite_their_input(way: str) -> None:
     start = torch.tensor([[-1.0, 2.0]], requires_grad=True)
     values = start * 1
-    with relu_rule("guided"):
+    with apply_relu_rule("guided"):
         result = WAYS[way](values)
     assert result is values and values.tolist() == [[0.0, 2.0]]
     base = start * 1
-    with relu_rule("guided"):
+    with apply_relu_rule("guided"):
         WAYS[way](base[:, :1])
     assert base.tolist() == [[0.0, 2.0]]
     assert torch.autograd.grad(base.sum(), start)[0].tolist() == [[0.0, 1.0]]
@@ -234,7 +234,7 @@ def test_in_place_forms_overwrite_their_input(way: str) -> None:
 
 def test_a_clamp_that_is_no_relu_keeps_its_gradient() -> None:
     leaf = torch.tensor([-3.0, 0.5, 3.0], requires_grad=True)
-    with relu_rule("plain") as watch:
+    with apply_relu_rule("plain") as watch:
         (leaf.clamp(-1, 1) + functional.hardtanh(leaf) + leaf.clamp(min=torch.zeros(3)) + leaf.clamp(max=0.0)).sum()
         leaf.detach().relu()  # carries no gradient
     assert watch.relus == 0 and watch.others == {"Hardtanh": 1}
@@ -244,7 +244,7 @@ def test_a_clamp_that_is_no_relu_keeps_its_gradient() -> None:
 def test_a_batch_equals_its_images_one_by_one(rule: Any) -> None:  # peers 8.6 #69
     net, images = Net(nn.ReLU(inplace=True)), torch.randn(5, 3, 8, 8, dtype=torch.float64)
     together = images.clone().requires_grad_()
-    with relu_rule(rule):
+    with apply_relu_rule(rule):
         scores = net(together)
     found = gradients(scores, together)
     assert found.shape == (4, 5, 3, 8, 8)
@@ -254,7 +254,7 @@ def test_a_batch_equals_its_images_one_by_one(rule: Any) -> None:  # peers 8.6 #
 
 def test_many_targets_at_once_equal_the_loop() -> None:
     net, image = Net(functional.relu), torch.randn(1, 3, 8, 8, dtype=torch.float64, requires_grad=True)
-    with relu_rule("guided"):
+    with apply_relu_rule("guided"):
         scores = net(image)[0]
     at_once = torch.autograd.grad(scores, image, torch.eye(4).double(), is_grads_batched=True, retain_graph=True)[0]
     torch.testing.assert_close(at_once, gradients(scores, image, chunk=1), rtol=1e-12, atol=1e-15)
@@ -271,7 +271,7 @@ def test_modules_and_hooks_stay_and_fire() -> None:  # peers 8.2 #14, #15
         module.register_forward_hook(lambda module, inputs, output: fired.append("after"))
     leaf = torch.randn(2, 3, 16, 16, requires_grad=True)
     before = snapshot(net)
-    with relu_rule("guided") as watch:
+    with apply_relu_rule("guided") as watch:
         net(leaf)
     assert fired.count("before") == fired.count("after") == watch.relus == 3
     assert [module for module in net.modules() if isinstance(module, nn.ReLU)] == relus
@@ -283,7 +283,7 @@ def test_backward_hooks_on_a_relu_see_the_guided_gradient() -> None:
     seen: list[tuple[Any, Any]] = []
     relu.register_full_backward_hook(lambda module, inward, outward: seen.append((*inward, *outward)))
     leaf = torch.tensor([-1.0, 2.0, 3.0], requires_grad=True)
-    with relu_rule("guided"):
+    with apply_relu_rule("guided"):
         out = relu(leaf)
     torch.autograd.grad(out, leaf, torch.tensor([1.0, -1.0, 1.0]))
     assert seen[0][0].tolist() == [0.0, 0.0, 1.0] and seen[0][1].tolist() == [1.0, -1.0, 1.0]
@@ -294,7 +294,7 @@ def test_an_exception_midway_leaves_nothing() -> None:  # peers 8.2 #17
     image = torch.randn(1, 3, 8, 8, dtype=torch.float64, requires_grad=True)
     expected = gradients(net(image)[0], image)
     handle = net.two.register_forward_hook(_fails)
-    with pytest.raises(ZeroDivisionError), relu_rule("guided") as watch:
+    with pytest.raises(ZeroDivisionError), apply_relu_rule("guided") as watch:
         net(image)
     assert watch.relus == 1
     handle.remove()
@@ -306,7 +306,7 @@ def _fails(module: nn.Module, inputs: Any, output: Any) -> None:
 
 
 def test_it_can_be_entered_again_and_counts_anew() -> None:
-    rule = relu_rule("guided")
+    rule = apply_relu_rule("guided")
     for _ in range(2):
         with rule:
             torch.zeros(3, requires_grad=True).relu()
@@ -353,9 +353,9 @@ def test_dataparallel_compiled_profiled_and_counted_models() -> None:  # peers 8
 def test_a_network_without_relus_is_refused(activation: Callable[[Tensor], Tensor], name: str) -> None:
     leaf = torch.randn(4, requires_grad=True)
     words = rf"^guided back.*the ReLU's gradient.*\b{name}[;)].*'gradcam' or 'gradient'"
-    with pytest.raises(LayerError, match=words), relu_rule("guided"):
+    with pytest.raises(LayerError, match=words), apply_relu_rule("guided"):
         activation(leaf * 1)
-    with relu_rule("plain") as watch:  # the plain gradient is defined for all
+    with apply_relu_rule("plain") as watch:  # the plain gradient is defined for all
         activation(leaf * 1)
     assert watch.relus == 0
 
@@ -366,7 +366,7 @@ def test_a_mixed_network_warns_once() -> None:
         pytest.warns(
             UserWarning, match=r"^the deconvnet .*ReLU \(1 times.*GELU \(2 times\), SiLU \(1 times\)"
         ) as caught,
-        relu_rule("deconv"),
+        apply_relu_rule("deconv"),
     ):
         functional.silu(functional.gelu(functional.gelu(leaf.relu())))
     assert len(caught) == 1
@@ -374,18 +374,18 @@ def test_a_mixed_network_warns_once() -> None:
 
 def test_the_gates_of_an_lstm_are_no_activations() -> None:
     leaf = torch.randn(1, 4, 3, requires_grad=True)
-    with relu_rule("guided") as watch:  # warnings are errors here
+    with apply_relu_rule("guided") as watch:  # warnings are errors here
         states, _ = nn.LSTM(3, 5, batch_first=True)(leaf.relu())
         (states.tanh() * states.sigmoid()).sum()
     assert watch.relus == 1 and watch.others == {}
 
 
 def test_the_relu_inside_an_rnn_is_named() -> None:
-    with pytest.warns(UserWarning, match=r"the ReLU inside nn\.RNN"), relu_rule("guided"):
+    with pytest.warns(UserWarning, match=r"the ReLU inside nn\.RNN"), apply_relu_rule("guided"):
         nn.RNN(3, 5, nonlinearity="relu")(torch.randn(4, 3, requires_grad=True).relu())
 
 
 def test_an_unknown_rule_is_refused() -> None:
-    unchecked: Any = getattr(relu_rule, "__wrapped__", relu_rule)  # without the type checks of the tests
+    unchecked: Any = getattr(apply_relu_rule, "__wrapped__", apply_relu_rule)  # without the type checks of the tests
     with pytest.raises(InputError, match="'guided', 'deconv' or 'plain'"):
         unchecked("positive")

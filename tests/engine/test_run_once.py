@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.support.tiny import snapshot
-from vlcam.engine.recording import record, run_once, unrecorded
+from vlcam.engine.recording import pause_recording, record, run_once
 
 
 class Speaker(nn.Module):
@@ -36,7 +36,7 @@ def speak(model: Speaker, layer: str, **options: Any) -> tuple[Tensor, Tensor, l
     handle = model.tower[0].register_forward_hook(lambda *_: runs.append(1))
     kept: list[tuple[Tensor, Any]] = []
     with record(model, layer) as recording:
-        with unrecorded(), run_once(model.tower, kept):
+        with pause_recording(), run_once(model.tower, kept):
             said = model.generate(pixels())
         with run_once(model.tower, kept):
             score = model(pixels().clone())[0, said]

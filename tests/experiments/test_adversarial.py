@@ -16,12 +16,19 @@ from tests.experiments.test_localisation import tiny
 from tests.support import data_layouts
 from vlcam.contracts import InputError, Request, Task
 from vlcam.experiments import adversarial
-from vlcam.experiments.adversarial import Case, Present, arrived, attack, iterated_sign, pull
+from vlcam.experiments.adversarial import (
+    AttackCase,
+    PresentClass,
+    attack,
+    has_arrived,
+    iterate_sign,
+    make_attack_gradient,
+)
 from vlcam.experiments.data.matching import match
-from vlcam.experiments.data.scenes_world import of_scene, scenes
+from vlcam.experiments.data.scenes_world import convert_scene, open_scenes
 from vlcam.experiments.setting import Setting
-from vlcam.explanation.explain import alone, made_ready
-from vlcam.explanation.options import ordered
+from vlcam.explanation.explain import explain_one, prepare_photo
+from vlcam.explanation.options import check_options
 from vlcam.metrics import box_hit, pointing_hit
 from vlcam.scenes.sample import make
 from vlcam.tasks import bundled
@@ -30,8 +37,8 @@ ONE = torch.ones(1, 1, 1)
 
 
 @pytest.fixture(scope="module")
-def cases() -> list[Case]:
-    return attack(bundled.classifier(), scenes(), 4, seed=1, never=adversarial.NEVER)
+def cases() -> list[AttackCase]:
+    return attack(bundled.open_classifier(), open_scenes(), 4, seed=1, never=adversarial.NEVER)
 
 
 def test_the_attack_matches_a_plain_loop() -> None:
@@ -44,7 +51,7 @@ def test_the_attack_matches_a_plain_loop() -> None:
         return (weight * now.sin()).sum()[None], weight * now.cos()
 
     step, reach = torch.tensor([0.1, 0.05])[:, None, None], torch.tensor([0.25, 0.3])[:, None, None]
-    found = iterated_sign(image, gradient_of, lambda _: False, step=step, reach=reach, low=0 * ONE, high=ONE, steps=7)
+    found = iterate_sign(image, gradient_of, lambda _: False, step=step, reach=reach, low=0 * ONE, high=ONE, steps=7)
     for place in np.ndindex(1, 2, 3, 3):
         channel, start, w = place[1], float(image[place]), float(weight[place])
         value = start
@@ -61,24 +68,24 @@ def test_the_attack_stops_as_soon_as_it_is_done() -> None:
         return now.sum()[None], torch.ones_like(now)
 
     image = torch.zeros(1, 1, 1, 1)
-    found = iterated_sign(
+    found = iterate_sign(
         image, gradient_of, lambda s: bool(s[0] > 2.5), step=ONE, reach=9 * ONE, low=-9 * ONE, high=9 * ONE
     )
     assert (found.steps, found.done, float(found.image)) == (3, True, 3.0)
-    none = iterated_sign(image, gradient_of, lambda s: True, step=ONE, reach=ONE, low=-ONE, high=ONE, steps=0)
+    none = iterate_sign(image, gradient_of, lambda s: True, step=ONE, reach=ONE, low=-ONE, high=ONE, steps=0)
     assert (none.steps, none.done) == (0, True) and torch.equal(none.image, image)
     with pytest.raises(InputError, match="steps=-1"):
-        iterated_sign(image, gradient_of, lambda s: True, step=ONE, reach=ONE, low=-ONE, high=ONE, steps=-1)
+        iterate_sign(image, gradient_of, lambda s: True, step=ONE, reach=ONE, low=-ONE, high=ONE, steps=-1)
 
 
 def test_the_pull_is_the_numerical_gradient_of_what_has_not_arrived() -> None:
-    task = bundled.classifier()
+    task = bundled.open_classifier()
     scene = make(0)
     present = " ".join(scene.things[0].pair)
     request = Request(labels=("blue star", present))
     prepared = task.prepare(Image.fromarray(scene.image()), request)
     image: Tensor = prepared.inputs
-    found, slope = pull(task, prepared, request)(image)
+    found, slope = make_attack_gradient(task, prepared, request)(image)
     index = [task.labels.index(label) for label in request.labels]
     with torch.no_grad():
         logits = task.model(image)[0, index].double()
@@ -90,12 +97,12 @@ def test_the_pull_is_the_numerical_gradient_of_what_has_not_arrived() -> None:
 
 
 def test_arrived_means_certain_of_the_first_and_of_no_other() -> None:
-    assert arrived(torch.tensor([0.99995, 0.001]))
-    assert not arrived(torch.tensor([0.9998, 0.001]))
-    assert not arrived(torch.tensor([0.99995, 0.001, 0.02]))
+    assert has_arrived(torch.tensor([0.99995, 0.001]))
+    assert not has_arrived(torch.tensor([0.9998, 0.001]))
+    assert not has_arrived(torch.tensor([0.99995, 0.001, 0.02]))
 
 
-def test_attacks_arrive_within_their_bounds(cases: list[Case]) -> None:
+def test_attacks_arrive_within_their_bounds(cases: list[AttackCase]) -> None:
     assert len(cases) == 4
     assert sum(case.reached for case in cases) >= 2
     for case in cases:
@@ -107,8 +114,8 @@ def test_attacks_arrive_within_their_bounds(cases: list[Case]) -> None:
             assert case.reached and all(one.p[2] < adversarial.GONE for one in case.present)
 
 
-def test_what_is_said_of_the_clean_picture_is_what_explain_says(cases: list[Case]) -> None:
-    task, case = bundled.classifier(), cases[0]
+def test_what_is_said_of_the_clean_picture_is_what_explain_says(cases: list[AttackCase]) -> None:
+    task, case = bundled.open_classifier(), cases[0]
     scene = make(0)
     assert case.name == "test 0"
     labels = [case.label, *(one.label for one in case.present)]
@@ -130,8 +137,8 @@ def test_what_is_said_of_the_clean_picture_is_what_explain_says(cases: list[Case
 
 
 def test_a_picture_of_bytes_stays_one() -> None:
-    sample = of_scene(make(2))
-    task = bundled.classifier()
+    sample = convert_scene(make(2))
+    task = bundled.open_classifier()
     seen: list[Tensor] = []
 
     def watched(model: torch.nn.Module, inputs: Tensor) -> Tensor:
@@ -139,7 +146,7 @@ def test_a_picture_of_bytes_stays_one() -> None:
         out: Tensor = model(inputs)
         return out
 
-    of = match(scenes(), task.labels).of
+    of = match(open_scenes(), task.labels).of
     adversarial.attack_sample(replace(task, logits=watched), sample, of, np.random.default_rng(0), steps=3)
     levels = (seen[-1] * 0.25 + 0.5) * 255  # the attacked picture comes last
     assert float((levels - levels.round()).abs().max()) < 1e-3
@@ -149,34 +156,34 @@ def test_a_picture_of_bytes_stays_one() -> None:
 
 def test_an_untrained_model_sees_nothing_to_attack() -> None:
     torch.manual_seed(0)
-    model = bundled.classifier().model
-    blind = bundled.classifier(type(model)(36).eval())
+    model = bundled.open_classifier().model
+    blind = bundled.open_classifier(type(model)(36).eval())
     with torch.no_grad():
         blind.model.classifier.bias.fill_(-9.0)  # type: ignore[union-attr, operator]
     with pytest.raises(InputError, match="nothing to attack"):
-        attack(blind, scenes(), 2)
+        attack(blind, open_scenes(), 2)
 
 
 def test_a_task_whose_pixels_are_unknown_is_refused() -> None:
-    task = bundled.classifier()
+    task = bundled.open_classifier()
     plain = task.preprocess
     other = replace(task, preprocess=lambda image: plain(image))
     with pytest.raises(InputError, match=r"vlcam\.Preprocess"):
-        attack(other, scenes(), 1)
+        attack(other, open_scenes(), 1)
     prepared = replace(task.prepare(Image.fromarray(make(0).image()), Request()), inputs=[1])
     with pytest.raises(InputError, match="one image"):
-        pull(task, prepared, Request())
+        make_attack_gradient(task, prepared, Request())
     quiet = replace(task, activation="none")
     prepared = quiet.prepare(Image.fromarray(make(0).image()), Request())
     with pytest.raises(InputError, match="no probabilities"):
-        pull(quiet, prepared, Request(labels=(0, 1)))(prepared.inputs)
+        make_attack_gradient(quiet, prepared, Request(labels=(0, 1)))(prepared.inputs)
 
 
-def _case(name: str, *, reached: bool, hit: float) -> Case:
-    present = Present(
+def _case(name: str, *, reached: bool, hit: float) -> AttackCase:
+    present = PresentClass(
         "red star", (1.0, 0.9, 0.0), (1.0, 1.0, hit), (0.5, 0.5, math.nan), (1.0, 0.9, math.nan), 0.1, 0.2, 0.0
     )
-    return Case(
+    return AttackCase(
         name,
         "blue heart",
         reached,
@@ -192,7 +199,7 @@ def _case(name: str, *, reached: bool, hit: float) -> Case:
 
 
 def test_rows_count_what_they_say() -> None:
-    found, controls = adversarial.rows(
+    found, controls = adversarial.make_rows(
         [_case("a", reached=True, hit=1.0), _case("b", reached=True, hit=0.0), _case("c", reached=False, hit=1.0)]
     )
     cells = {(row.name, row.column): row for row in (*found, *controls)}
@@ -203,7 +210,7 @@ def test_rows_count_what_they_say() -> None:
     empty = cells["present: share of the map on it", "attacked"]
     assert (empty.n, empty.undefined) == (0, 2) and math.isnan(empty.value)
     assert cells["present: map points at it, area", "control"].value == pytest.approx(0.2)
-    nothing, _ = adversarial.rows([_case("c", reached=False, hit=1.0)])
+    nothing, _ = adversarial.make_rows([_case("c", reached=False, hit=1.0)])
     assert {row.n for row in nothing} == {0, 1}
 
 
@@ -224,14 +231,16 @@ def test_the_papers_own_picture_is_an_airliner_and_the_maps_hold() -> None:
     """The cat and the dog of the paper, with SqueezeNet: the animals vanish from its answer, and their maps stay on them."""
     cat, dog = (126.0, 254.0, 572.0, 480.0), (222.0, 30.0, 472.0, 318.0)
     task = BENCH["load"](REAL, "squeezenet1_0")
-    order = ordered(targets=["airliner", "tiger cat", "boxer"])
-    ready = made_ready(task, REAL / "photos" / "cat_dog.jpg", order)
+    order = check_options(targets=["airliner", "tiger cat", "boxer"])
+    ready = prepare_photo(task, REAL / "photos" / "cat_dog.jpg", order)
     image: Tensor = ready.prepared.inputs
     step = 1 / (255 * torch.tensor(task.preprocess.std))[:, None, None]
-    gradient_of = pull(task, ready.prepared, order.request)
-    found = iterated_sign(image, gradient_of, arrived, step=step, reach=8 * step, low=-9 * ONE, high=9 * ONE, steps=30)
+    gradient_of = make_attack_gradient(task, ready.prepared, order.request)
+    found = iterate_sign(
+        image, gradient_of, has_arrived, step=step, reach=8 * step, low=-9 * ONE, high=9 * ONE, steps=30
+    )
     assert found.done and float(((found.image - image) / step).abs().max()) < 8.01
-    attacked = alone(task, replace(ready, prepared=replace(ready.prepared, inputs=found.image)), order)
+    attacked = explain_one(task, replace(ready, prepared=replace(ready.prepared, inputs=found.image)), order)
     assert attacked["airliner"].target.probability > adversarial.SURE  # type: ignore[operator]
     for label, box in (("tiger cat", cat), ("boxer", dog)):
         assert attacked[label].target.probability < 1e-3  # type: ignore[operator]

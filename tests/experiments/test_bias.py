@@ -11,7 +11,16 @@ import vlcam
 from vlcam.contracts import InputError
 from vlcam.experiments import bias
 from vlcam.experiments.data import biased_world
-from vlcam.experiments.data.biased_world import BADGES, BALANCED, CLASSES, FACES, USUAL, Person, collection, person
+from vlcam.experiments.data.biased_world import (
+    BADGES,
+    BALANCED,
+    CLASSES,
+    FACES,
+    USUAL,
+    Person,
+    make_people,
+    make_person,
+)
 from vlcam.scenes.models.nets import SceneClassifier
 from vlcam.scenes.models.zoo import load
 from vlcam.tasks import bundled
@@ -19,7 +28,7 @@ from vlcam.tasks import bundled
 
 @pytest.fixture(scope="module")
 def study() -> bias.Study:
-    return bias.study(n=32, runs=1, seed=3, each=(60, 15), epochs=8)
+    return bias.run_study(n=32, runs=1, seed=3, each=(60, 15), epochs=8)
 
 
 def _face_colour(one: Person) -> str:
@@ -27,7 +36,7 @@ def _face_colour(one: Person) -> str:
 
 
 def test_a_collection_is_as_biased_as_asked() -> None:
-    people = collection((5,), 50, USUAL)
+    people = make_people((5,), 50, USUAL)
     assert [sum(one.label == k for one in people) for k in (0, 1)] == [50, 50]
     for label, share in enumerate(USUAL):
         own = [one for one in people if one.label == label]
@@ -37,7 +46,7 @@ def test_a_collection_is_as_biased_as_asked() -> None:
 
 
 def test_only_the_face_is_red_or_blue_and_only_the_badge_a_star_or_heart() -> None:
-    for one in collection((6,), 40, BALANCED):
+    for one in make_people((6,), 40, BALANCED):
         face, badge, *others = one.scene.things
         assert face.shape == "circle" and face.colour in FACES
         assert others and all(thing.colour not in FACES for thing in (badge, *others))
@@ -45,7 +54,7 @@ def test_only_the_face_is_red_or_blue_and_only_the_badge_a_star_or_heart() -> No
 
 
 def test_things_lie_apart_and_inside_so_every_mask_is_whole() -> None:
-    for one in collection((7,), 40, BALANCED):
+    for one in make_people((7,), 40, BALANCED):
         size = 192
         masks = one.scene.masks(size)
         edges = np.concatenate([masks[:, 0], masks[:, -1], masks[:, :, 0], masks[:, :, -1]])
@@ -58,7 +67,7 @@ def test_things_lie_apart_and_inside_so_every_mask_is_whole() -> None:
 
 
 def test_rebalancing_recolours_faces_and_changes_nothing_else() -> None:
-    before, after = (collection((8,), 20, usual) for usual in (USUAL, BALANCED))
+    before, after = (make_people((8,), 20, usual) for usual in (USUAL, BALANCED))
     changed = 0
     for one, other in zip(before, after, strict=True):
         assert one.label == other.label
@@ -71,7 +80,7 @@ def test_rebalancing_recolours_faces_and_changes_nothing_else() -> None:
 
 
 def test_a_changed_person_differs_where_it_was_changed() -> None:
-    one = person((9, 0), 0, usual=True)
+    one = make_person((9, 0), 0, usual=True)
     for role, label in (("face", 0), ("badge", 1)):
         other = one.changed(role)  # type: ignore[arg-type]
         assert other.label == label and not other.usual
@@ -83,20 +92,20 @@ def test_a_changed_person_differs_where_it_was_changed() -> None:
 
 
 def test_the_same_seed_gives_the_same_pictures() -> None:
-    first, again, other = (collection(seed, 4, USUAL) for seed in ((1, 2), (1, 2), (1, 3)))
-    assert torch.equal(biased_world.pictures(first), biased_world.pictures(again))
-    assert not torch.equal(biased_world.pictures(first), biased_world.pictures(other))
+    first, again, other = (make_people(seed, 4, USUAL) for seed in ((1, 2), (1, 2), (1, 3)))
+    assert torch.equal(biased_world.draw_pictures(first), biased_world.draw_pictures(again))
+    assert not torch.equal(biased_world.draw_pictures(first), biased_world.draw_pictures(other))
 
 
 def test_the_balanced_set_has_as_many_of_each_class_with_each_face() -> None:
     base = load("classifier")
     assert isinstance(base, SceneClassifier)
-    test = biased_world.balanced_set(base, 8, 0)
+    test = biased_world.make_balanced_set(base, 8, 0)
     cells = [(one.label, one.usual) for one in test.people]
     assert sorted(cells) == sorted([(label, usual) for label in (0, 1) for usual in (False, True)] * 2)
     assert torch.allclose(test.regions.sum(1), torch.ones(8, 96, 96))
     with pytest.raises(InputError, match="multiple of 4"):
-        biased_world.balanced_set(base, 6, 0)
+        biased_world.make_balanced_set(base, 6, 0)
 
 
 def test_fine_tuning_keeps_the_convolutions_and_torchs_random_state(study: bias.Study) -> None:
@@ -109,16 +118,16 @@ def test_fine_tuning_keeps_the_convolutions_and_torchs_random_state(study: bias.
     maps = torch.rand(8, 192, 12, 12)
     labels = torch.tensor([0, 1] * 4)
     state = torch.random.get_rng_state()
-    models = [biased_world.fine_tuned(base, (maps, labels), (maps, labels), seed=4, epochs=2) for _ in range(2)]
+    models = [biased_world.fine_tune(base, (maps, labels), (maps, labels), seed=4, epochs=2) for _ in range(2)]
     assert torch.equal(state, torch.random.get_rng_state())
     assert torch.equal(models[0].classifier.weight, models[1].classifier.weight)
 
 
 def test_maps_and_texts_are_those_of_explain(study: bias.Study) -> None:
     model = study.models[0][0]
-    found = bias.asked(model, study.test.maps[:3])
-    task = bias.task_of(model)
-    names = bundled.names("classifier")
+    found = bias.explain_decisions(model, study.test.maps[:3])
+    task = bias.make_task(model)
+    names = bundled.read_packaged_names("classifier")
     assert names is not None
     for i, one in enumerate(study.test.people[:3]):
         view = vlcam.explain(task, one.scene.image(), top_k=1)[0]
@@ -126,7 +135,7 @@ def test_maps_and_texts_are_those_of_explain(study: bias.Study) -> None:
         torch.testing.assert_close(view.map, found.maps[i], rtol=1e-3, atol=1e-6)
         torch.testing.assert_close(view.contributions, found.contributions[i], rtol=1e-3, atol=1e-5)
         heat = view.heatmap()
-        share = bias.shares(found.maps[i : i + 1], study.test.regions[i : i + 1])[0]
+        share = bias.measure_shares(found.maps[i : i + 1], study.test.regions[i : i + 1])[0]
         for k in (0, 1):
             plain = float(heat[study.test.regions[i, k] > 0].sum() / heat.sum())
             assert float(share[k]) == pytest.approx(plain, rel=1e-3)
@@ -140,7 +149,7 @@ def test_a_map_without_positive_values_has_no_shares() -> None:
     masks = torch.zeros(2, 2, 4, 4)
     masks[:, 0, :2] = 1
     masks[:, 1, 2:] = 1
-    found = bias.shares(torch.stack([torch.zeros(2, 2), torch.tensor([[3.0, 3.0], [1.0, 1.0]])]), masks)
+    found = bias.measure_shares(torch.stack([torch.zeros(2, 2), torch.tensor([[3.0, 3.0], [1.0, 1.0]])]), masks)
     assert found[0].isnan().all()
     assert float(found[1].sum()) == pytest.approx(1) and float(found[1, 0]) > float(found[1, 1])
 
@@ -149,7 +158,7 @@ def test_crossed_intervals_match_a_plain_loop() -> None:
     rng = np.random.default_rng(0)
     values = (rng.random((4, 30)) < rng.random((4, 1))).astype(np.float64)
     values[1, 3] = math.nan
-    found = bias.crossed(values, seed=1)
+    found = bias.summarise_crossed(values, seed=1)
     assert (found.n, found.undefined) == (119, 1)
     assert found.mean == pytest.approx(np.nanmean(values))
     means = []
@@ -158,7 +167,7 @@ def test_crossed_intervals_match_a_plain_loop() -> None:
         means.append(np.nanmean([values[run, one] for run in runs for one in people]))
     assert found.low == pytest.approx(np.quantile(means, 0.025), abs=0.04)
     assert found.high == pytest.approx(np.quantile(means, 0.975), abs=0.04)
-    nothing = bias.crossed(np.full((2, 3), math.nan), seed=0)
+    nothing = bias.summarise_crossed(np.full((2, 3), math.nan), seed=0)
     assert nothing.n == 0 and math.isnan(nothing.mean)
 
 
@@ -175,7 +184,7 @@ def test_the_shortcut_is_found_and_mended(study: bias.Study) -> None:
 
 
 def test_the_result_has_the_papers_numbers_beside_its_own_and_controls(study: bias.Study) -> None:
-    found = bias.result(study)
+    found = bias.make_result(study)
     cells = {(row.name, row.column): row for row in (*found.rows, *found.controls)}
     assert cells["accuracy", "biased"].paper == 82 and cells["accuracy", "rebalanced"].paper == 90
     assert [row for row in found.rows if row.paper is not None] == [
@@ -196,8 +205,8 @@ def test_the_result_has_the_papers_numbers_beside_its_own_and_controls(study: bi
 
 def test_numbers_that_cannot_be_are_refused() -> None:
     with pytest.raises(InputError, match="shares from 0 to 1"):
-        collection((0,), 4, (0.5, 1.2))
+        make_people((0,), 4, (0.5, 1.2))
     with pytest.raises(InputError, match="pictures"):
-        collection((0,), 1, BALANCED)
+        make_people((0,), 1, BALANCED)
     with pytest.raises(InputError, match="runs=0"):
-        bias.study(runs=0)
+        bias.run_study(runs=0)

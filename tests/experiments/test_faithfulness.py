@@ -15,15 +15,15 @@ from tests.support import data_layouts
 from vlcam.contracts import InputError, LayerError, Request, Task
 from vlcam.engine.layers import Layer
 from vlcam.experiments import counterfactuals, depth, discrimination, faithfulness, trust
-from vlcam.experiments.data.scenes_world import scenes
-from vlcam.experiments.discrimination import JUDGE, MASS, judged, more_mass
-from vlcam.experiments.results.result import Result, Row
+from vlcam.experiments.data.scenes_world import open_scenes
+from vlcam.experiments.discrimination import JUDGE, MASS, compare_mass, judge_maps
+from vlcam.experiments.results.result import Result, ResultRow
 from vlcam.experiments.setting import Setting
-from vlcam.experiments.shared.maps import every_map
+from vlcam.experiments.shared.maps import make_every_map
 from vlcam.experiments.shared.tally import Tally
-from vlcam.experiments.shared.two_classes import marked, pictures
+from vlcam.experiments.shared.two_classes import find_pictures, open_marked_world
 from vlcam.image.preprocess import Preprocess
-from vlcam.image.regions import AREA, elsewhere
+from vlcam.image.regions import AREA, draw_random_regions
 from vlcam.metrics.statistics import average_precision, mean_average_precision
 from vlcam.tasks import bundled
 from vlcam.tasks.classification import Classification
@@ -72,7 +72,7 @@ def voc(tmp_path: Path) -> Setting:
     return Setting(data=data_layouts.voc(tmp_path), model="tiny", rival="rival", quick=True, opened=tasks)
 
 
-def at(result: Result, name: str, column: str) -> Row:
+def at(result: Result, name: str, column: str) -> ResultRow:
     return next(one for one in (*result.rows, *result.controls) if (one.name, one.column) == (name, column))
 
 
@@ -83,7 +83,7 @@ def test_more_mass_is_the_comparison_of_the_formula() -> None:
     rng = np.random.default_rng(0)
     heat = rng.random((2, 5, 7))
     masks = rng.random((2, 5, 7)) < 0.3
-    found, empty = more_mass(torch.from_numpy(heat), [torch.from_numpy(one) for one in masks])
+    found, empty = compare_mass(torch.from_numpy(heat), [torch.from_numpy(one) for one in masks])
     for own in range(2):
         shares = []
         for one in (own, 1 - own):
@@ -97,14 +97,14 @@ def test_blind_and_empty_maps_are_right_half_of_the_time() -> None:
     masks = [torch.zeros(4, 4, dtype=torch.bool) for _ in range(2)]
     masks[0][:2], masks[1][3:] = True, True
     same = torch.rand(1, 4, 4).expand(2, -1, -1)
-    assert more_mass(same, masks) == ([0.5, 0.5], [False, False])
-    assert more_mass(torch.zeros(2, 4, 4), masks) == ([0.5, 0.5], [True, True])
+    assert compare_mass(same, masks) == ([0.5, 0.5], [False, False])
+    assert compare_mass(torch.zeros(2, 4, 4), masks) == ([0.5, 0.5], [True, True])
 
     def scores(images: Tensor) -> Tensor:
         return torch.stack([images[:, 0, :2].sum((1, 2)), images[:, 0, 2:].sum((1, 2))], 1)
 
     image = torch.rand(1, 1, 4, 4)
-    outcomes, blank = judged(scores, image, [same, torch.zeros(2, 4, 4)])
+    outcomes, blank = judge_maps(scores, image, [same, torch.zeros(2, 4, 4)])
     assert sum(outcomes[0]) == 1.0 and outcomes[1] == [0.5, 0.5]
     assert blank == [[False, False], [True, True]]
 
@@ -118,7 +118,7 @@ def test_the_judge_sees_the_top_area_alone() -> None:
     def scores(images: Tensor) -> Tensor:
         return torch.einsum("bchw,tchw->bt", images, weight)
 
-    found, _ = judged(scores, image, [maps], 0.2)
+    found, _ = judge_maps(scores, image, [maps], 0.2)
     for own in range(2):
         top = sorted(range(30), key=lambda at: -float(maps[own].flatten()[at]))[:6]
         shown = image.mean((2, 3), keepdim=True).expand_as(image).clone()
@@ -144,8 +144,8 @@ def test_discrimination_on_scenes() -> None:
 
 
 def test_pictures_have_exactly_the_classes_asked_for() -> None:
-    task = bundled.classifier()
-    for case in pictures(scenes(), task, 4, classes=2):
+    task = bundled.open_classifier()
+    for case in find_pictures(open_scenes(), task, 4, classes=2):
         assert len(case.labels) == len(case.masks) == 2
         for label, mask in zip(case.labels, case.masks, strict=True):
             drawn = case.sample.scene.masks()
@@ -174,13 +174,13 @@ def _named() -> Classification:
 def test_pictures_of_a_data_set_are_each_taken_once(voc: Setting) -> None:
     task = tiny()
     boxes = voc.world(["boxes"], task)
-    every = list(pictures(boxes, task, 50))
+    every = list(find_pictures(boxes, task, 50))
     assert sorted(case.sample.name for case in every) == sorted(sample.name for sample in boxes.samples())
-    assert [case.number for case in every] == [0, 1, 2] and len(list(pictures(boxes, task, 2))) == 2
+    assert [case.number for case in every] == [0, 1, 2] and len(list(find_pictures(boxes, task, 2))) == 2
     fewer = Classification(task.model, ("cat", "bird"), task.preprocess, layer="features")
-    assert [case.labels for case in pictures(boxes, fewer, 50)] == [(0,), (0,)], "other classes don't matter"
+    assert [case.labels for case in find_pictures(boxes, fewer, 50)] == [(0,), (0,)], "other classes don't matter"
     with pytest.raises(InputError, match="exactly 2"):
-        list(pictures(boxes, fewer, 50, classes=2))
+        list(find_pictures(boxes, fewer, 50, classes=2))
 
 
 # --- 5 ---
@@ -237,7 +237,7 @@ def test_faithfulness_is_the_rank_correlation_with_occlusion(voc: Setting) -> No
     result = faithfulness.run(voc)
     assert any("cam is left out" in note for note in result.notes)
     task = tiny()
-    case = next(iter(pictures(marked(voc, task), task, 1)))
+    case = next(iter(find_pictures(open_marked_world(voc, task), task, 1)))
     image: Tensor = task.prepare(
         Image.open(case.sample.image) if isinstance(case.sample.image, Path) else case.sample.image, Request()
     ).inputs
@@ -305,38 +305,38 @@ def test_faithfulness_on_scenes(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_chance_of_a_class_is_its_softmax_over_all_classes() -> None:
     task = tiny()
     image = Image.new("RGB", (40, 30), data_layouts.COLOURS["dog"])
-    subject = every_map(task, image, Request(labels=(1,)), ()).subject
+    subject = make_every_map(task, image, Request(labels=(1,)), ()).subject
     images = torch.rand(3, *subject.image.shape[1:])
     with torch.no_grad():
         wanted = task.model(images).softmax(1)[:, 1:2]
-    torch.testing.assert_close(faithfulness.chance(task, subject)(images), wanted)
-    scene = bundled.classifier()
-    subject = every_map(scene, np.full((96, 96, 3), 90, np.uint8), Request(labels=(4,)), ()).subject
+    torch.testing.assert_close(faithfulness.make_probability(task, subject)(images), wanted)
+    scene = bundled.open_classifier()
+    subject = make_every_map(scene, np.full((96, 96, 3), 90, np.uint8), Request(labels=(4,)), ()).subject
     images = torch.rand(2, 3, 96, 96)
     with torch.no_grad():
         wanted = scene.model(images)[:, 4:5].sigmoid()
-    torch.testing.assert_close(faithfulness.chance(scene, subject)(images), wanted)
+    torch.testing.assert_close(faithfulness.make_probability(scene, subject)(images), wanted)
 
 
 # --- 10 ---
 
 
 def test_the_map_of_the_difference_is_that_of_the_contrast() -> None:
-    task = bundled.classifier()
-    case = next(iter(pictures(scenes(), task, 1, classes=2)))
+    task = bundled.open_classifier()
+    case = next(iter(find_pictures(open_scenes(), task, 1, classes=2)))
     one, two = (task.labels[label] for label in case.labels)
-    both = every_map(task, case.sample.image, Request(labels=case.labels), ("gradcam",)).signed["gradcam"]
+    both = make_every_map(task, case.sample.image, Request(labels=case.labels), ("gradcam",)).signed["gradcam"]
     pairs = Request(labels=case.labels, contrasts=((one, two), (two, one)))
-    contrast = every_map(task, case.sample.image, pairs, ("counterfactual",)).signed["counterfactual"][2:]
+    contrast = make_every_map(task, case.sample.image, pairs, ("counterfactual",)).signed["counterfactual"][2:]
     torch.testing.assert_close(both.flip(0) - both, contrast, atol=1e-4, rtol=1e-4)
 
 
 def test_an_intervention_is_that_of_a_plain_loop() -> None:
-    task = bundled.classifier()
-    case = next(iter(pictures(scenes(), task, 1, classes=2)))
-    mapped = every_map(task, case.sample.image, Request(labels=case.labels), ("gradcam",))
+    task = bundled.open_classifier()
+    case = next(iter(find_pictures(open_scenes(), task, 1, classes=2)))
+    mapped = make_every_map(task, case.sample.image, Request(labels=case.labels), ("gradcam",))
     heat = mapped.maps("gradcam")[1]
-    found = counterfactuals.intervened(mapped.subject, 0, heat, 5, np.random.default_rng(7))
+    found = counterfactuals.intervene(mapped.subject, 0, heat, 5, np.random.default_rng(7))
     image = mapped.subject.image
     drawn = nn.functional.interpolate(heat[None, None], (96, 96), mode="bilinear")[0, 0]
     wanted = min(round(AREA * 96 * 96), int((drawn > 0).sum()))
@@ -345,12 +345,12 @@ def test_an_intervention_is_that_of_a_plain_loop() -> None:
     assert int(region.sum()) == wanted, "no tie at the edge, so that the region is plain"
     rises = []
     with torch.no_grad():
-        for mask in (region, *elsewhere(region, 5, np.random.default_rng(7))):
+        for mask in (region, *draw_random_regions(region, 5, np.random.default_rng(7))):
             without = image.clone()
             without[:, :, mask] = image.mean((2, 3))[:, :, None]
             rises.append(float(task.model(without)[0, case.labels[0]] - task.model(image)[0, case.labels[0]]))
     assert found == (float(rises[0] > 0), sum(rises[0] > other for other in rises[1:]) / 5)
-    assert all(map(math.isnan, counterfactuals.intervened(mapped.subject, 0, 0 * heat, 5, np.random.default_rng(7))))
+    assert all(map(math.isnan, counterfactuals.intervene(mapped.subject, 0, 0 * heat, 5, np.random.default_rng(7))))
 
 
 @pytest.mark.usefixtures("few")
@@ -382,12 +382,14 @@ def test_counterfactuals_on_voc(voc: Setting) -> None:
 
 def test_conv_blocks_end_where_they_should() -> None:
     picture = np.full((64, 64, 3), 100, np.uint8)
-    found = depth.conv_blocks(bundled.classifier(), picture)
+    found = depth.find_conv_blocks(bundled.open_classifier(), picture)
     assert [one.name for one in found] == [f"features.{number}" for number in (2, 6, 9, 13, 16)]
     preprocess = Preprocess(size=(64, 64), mode="resize", mean=(0.5,) * 3, std=(1.0,) * 3)
 
     def blocks(model: nn.Module, count: int = 10) -> list[Layer]:
-        return depth.conv_blocks(Classification(model.eval(), [str(one) for one in range(count)], preprocess), picture)
+        return depth.find_conv_blocks(
+            Classification(model.eval(), [str(one) for one in range(count)], preprocess), picture
+        )
 
     models: Any = torchvision.models
     names = [one.name for one in blocks(models.resnet18(weights=None, num_classes=10))]

@@ -14,16 +14,24 @@ import vlcam
 from tests.support import data_layouts
 from vlcam.contracts import InputError, Request, Task
 from vlcam.experiments import ablations, failures, localisation, pointing, seeds
-from vlcam.experiments.data.samples import Thing
-from vlcam.experiments.data.scenes_world import scenes
-from vlcam.experiments.results.gallery import gallery, panel, save_gallery
-from vlcam.experiments.results.lines import compared, percent_row
-from vlcam.experiments.results.result import Result, Row, from_json, to_json
+from vlcam.experiments.data.samples import PhotoObject
+from vlcam.experiments.data.scenes_world import open_scenes
+from vlcam.experiments.results.gallery import draw_gallery, draw_panel, save_gallery
+from vlcam.experiments.results.lines import make_percent_row, write_comparison
+from vlcam.experiments.results.result import Result, ResultRow, from_json, to_json
 from vlcam.experiments.setting import Setting
 from vlcam.experiments.shared import cam_model, classes
-from vlcam.experiments.shared.cam_model import with_cam_head
-from vlcam.experiments.shared.classes import Looked, held_out, matched, predicted, region_of, smooth, walk
-from vlcam.experiments.shared.controls import CONTROLS, Controls, untrained_task
+from vlcam.experiments.shared.cam_model import train_cam_head
+from vlcam.experiments.shared.classes import (
+    ClassifiedPhoto,
+    find_region,
+    match_classes,
+    predict_classes,
+    smooth,
+    split_held_out,
+    walk,
+)
+from vlcam.experiments.shared.controls import CONTROLS, Controls, make_untrained_task
 from vlcam.image.preprocess import Preprocess
 from vlcam.metrics import (
     Pointed,
@@ -104,25 +112,25 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def kept() -> dict[str, Task]:
     """The bundled classifier, and CAM's head on it, once for all experiments."""
-    task = bundled.classifier()
-    head = with_cam_head(task, 60)
+    task = bundled.open_classifier()
+    head = train_cam_head(task, 60)
     return {"classification scenes/classifier": task, f"{cam_model._KEY} of 2 scenes": head}
 
 
-def at(result: Result, name: str, column: str = "") -> Row:
+def at(result: Result, name: str, column: str = "") -> ResultRow:
     return next(one for one in (*result.rows, *result.controls) if (one.name, one.column) == (name, column))
 
 
-def looks(n: int = 2, ways: tuple[Any, ...] = ("gradcam",)) -> list[Looked]:
-    task, world = bundled.classifier(), scenes("test")
-    return list(walk(task, world.samples(n), matched(task, world), ways))
+def looks(n: int = 2, ways: tuple[Any, ...] = ("gradcam",)) -> list[ClassifiedPhoto]:
+    task, world = bundled.open_classifier(), open_scenes("test")
+    return list(walk(task, world.samples(n), match_classes(task, world), ways))
 
 
 # --- walking ----------------------------------------------------------------------------------------------------------
 
 
 def test_a_walk_sees_what_the_model_says_and_what_is_there() -> None:
-    task, world = bundled.classifier(), scenes("test")
+    task, world = bundled.open_classifier(), open_scenes("test")
     for look, sample in zip(looks(3), world.samples(3), strict=True):
         explained = vlcam.explain(task, sample.image, top_k=5)
         assert [target.label for target in explained.targets] == [look.label(one) for one in look.predicted]
@@ -142,7 +150,7 @@ def test_a_walk_sees_what_the_model_says_and_what_is_there() -> None:
 
 
 def test_photos_without_a_class_that_the_model_knows_are_passed_over() -> None:
-    task, world = bundled.classifier(), scenes("test")
+    task, world = bundled.open_classifier(), open_scenes("test")
     wanted = next(iter(world.samples(1))).present[0]
     found = list(walk(task, world.samples(6), {wanted: wanted}, ["gradcam"]))
     assert [one.number for one in found] == [n for n, one in enumerate(world.samples(6)) if wanted in one.present]
@@ -153,10 +161,10 @@ def test_boxes_are_scaled_with_large_photos(tmp_path: Path) -> None:
     setting = on(data_layouts.voc(tmp_path))
     task = setting.task("classification")
     world = setting.world(["boxes"], task)
-    look = next(iter(walk(task, world.samples(3), matched(task, world), ["gradcam"])))
+    look = next(iter(walk(task, world.samples(3), match_classes(task, world), ["gradcam"])))
     assert look.frame == look.sample.size == data_layouts.SIZE
     big = type(look.sample)("big", np.zeros((600, 1120, 3), np.uint8), (1120, 600), look.sample.things)
-    scaled = next(iter(walk(task, [big], matched(task, world), ["gradcam"])))
+    scaled = next(iter(walk(task, [big], match_classes(task, world), ["gradcam"])))
     assert scaled.frame == (224, 120)
     assert scaled.boxes(0)[0] == pytest.approx(tuple(side / 5 for side in look.boxes(0)[0]))
     assert scaled.heat("gradcam", scaled.frame).shape[1:] == (120, 224)
@@ -166,25 +174,25 @@ def test_difficult_things_are_present_but_not_counted(tmp_path: Path) -> None:
     setting = on(data_layouts.voc(tmp_path))
     task = setting.task("classification")
     world = setting.world(["boxes"], task)
-    last = list(walk(task, world.samples(3), matched(task, world), ["gradcam"]))[-1]
+    last = list(walk(task, world.samples(3), match_classes(task, world), ["gradcam"]))[-1]
     assert last.present == (2,) and last.counted == ()
 
 
 def test_thresholds_are_chosen_on_other_photos_than_are_scored(tmp_path: Path) -> None:
-    held, scored = held_out(Setting(), scenes("test"), 2)
+    held, scored = split_held_out(Setting(), open_scenes("test"), 2)
     assert [one.name for one in held] == ["val 0", "val 1"] and [one.name for one in scored] == ["test 0", "test 1"]
     setting = on(data_layouts.voc(tmp_path))
-    held, scored = held_out(setting, setting.world(["boxes"]), 5)
+    held, scored = split_held_out(setting, setting.world(["boxes"]), 5)
     names = [one.name for one in held], [one.name for one in scored]
     assert [len(one) for one in names] == [1, 2] and not set(names[0]) & set(names[1])
 
 
 def test_a_region_without_masks_is_the_boxes() -> None:
-    things = [Thing("cat", (1.0, 0.0, 3.0, 2.0), 0), Thing("cat", (4.0, 2.0, 4.2, 2.3), 0)]
-    found = region_of(things, (5, 4))
+    things = [PhotoObject("cat", (1.0, 0.0, 3.0, 2.0), 0), PhotoObject("cat", (4.0, 2.0, 4.2, 2.3), 0)]
+    found = find_region(things, (5, 4))
     assert found is not None
     assert {tuple(one) for one in found.nonzero().tolist()} == {(0, 1), (0, 2), (1, 1), (1, 2), (2, 4)}
-    assert region_of([], (5, 4)) is None
+    assert find_region([], (5, 4)) is None
 
 
 def test_smoothing_is_a_gaussian_sum_over_pixels() -> None:
@@ -207,13 +215,13 @@ def test_smoothing_is_a_gaussian_sum_over_pixels() -> None:
 
 
 def test_controls_know_nothing_of_the_model_but_the_ceiling_all() -> None:
-    task = bundled.classifier()
+    task = bundled.open_classifier()
     weights = {name: values.clone() for name, values in task.model.state_dict().items()}
     controls = Controls(task, 0)
     for name, values in task.model.state_dict().items():
         torch.testing.assert_close(values, weights[name])
     assert not torch.equal(controls.blind.model.get_parameter("classifier.weight"), weights["classifier.weight"])
-    again = untrained_task(task, 0).model.get_parameter("classifier.weight")
+    again = make_untrained_task(task, 0).model.get_parameter("classifier.weight")
     torch.testing.assert_close(controls.blind.model.get_parameter("classifier.weight"), again)
     (look,) = looks(1)
     heats = controls.heats(look)
@@ -226,20 +234,20 @@ def test_controls_know_nothing_of_the_model_but_the_ceiling_all() -> None:
             assert bool(region.flatten()[int(ceiling.argmax())])
     assert torch.equal(heats["centre"][0], heats["centre"][1]) and not torch.equal(*heats["random"][:2])
     with pytest.raises(InputError, match="expected a dataclass"):
-        untrained_task(Plain(), 0)
+        make_untrained_task(Plain(), 0)
 
 
 def test_cams_head_says_what_is_there_and_cam_is_its_gradcam(kept: dict[str, Task], few: None) -> None:
-    task, world = bundled.classifier(), scenes("val")
-    other = cam_model.cam_task(Setting(opened=kept))
-    assert other is not None and cam_model.cam_task(Setting(opened=kept, model="scenes/classifier")) is None
+    task, world = bundled.open_classifier(), open_scenes("val")
+    other = cam_model.make_cam_task(Setting(opened=kept))
+    assert other is not None and cam_model.make_cam_task(Setting(opened=kept, model="scenes/classifier")) is None
     assert other.model is not task.model and type(task.model).__name__ == "SceneClassifier"
-    right = [predicted(other, one, 1)[0] in one.present for one in world.samples(20)]
+    right = [predict_classes(other, one, 1)[0] in one.present for one in world.samples(20)]
     assert sum(right) >= 18
-    (look,) = walk(other, world.samples(1), matched(other, world), ["gradcam", "cam"])
+    (look,) = walk(other, world.samples(1), match_classes(other, world), ["gradcam", "cam"])
     torch.testing.assert_close(look.mapped.signed["cam"] / 144, look.mapped.signed["gradcam"], rtol=1e-4, atol=1e-6)
     with pytest.raises(InputError, match="at least one"):
-        with_cam_head(task, 0)
+        train_cam_head(task, 0)
 
 
 # --- what is counted --------------------------------------------------------------------------------------------------
@@ -253,7 +261,7 @@ def test_seed_counts_are_those_of_labels_at_every_threshold() -> None:
     truth = torch.randint(-1, 3, (7, 8), generator=rng)
     truth[:, 5] = seeds.IGNORED
     for given in (heats, torch.cat([heats[:2], torch.zeros(1, 7, 8)])):
-        found = seeds.seed_counts(given, [0, 1, 2], truth)
+        found = seeds.count_seeds(given, [0, 1, 2], truth)
         for level in range(seeds.LEVELS):
             plain = seed_labels(given, [0, 1, 2], background=-1, threshold=(level + 1) / seeds.LEVELS)
             for label, one in label_overlaps(plain, truth, [-1, 0, 1, 2], ignore=seeds.IGNORED).items():
@@ -264,19 +272,19 @@ def test_seed_scores_are_vocs_mean_iou() -> None:
     rng = torch.Generator().manual_seed(3)
     truths = [torch.randint(-1, 2, (6, 6), generator=rng) for _ in range(3)]
     maps = [torch.rand(2, 6, 6, generator=rng) for _ in range(3)]
-    tally = seeds.Tally([seeds.seed_counts(heat, [0, 1], truth) for heat, truth in zip(maps, truths, strict=True)])
-    found = seeds.scores(tally.stacked().sum(0))
+    tally = seeds.SeedCounts([seeds.count_seeds(heat, [0, 1], truth) for heat, truth in zip(maps, truths, strict=True)])
+    found = seeds.score_counts(tally.stacked().sum(0))
     plain = [
         label_overlaps(seed_labels(heat, [0, 1], background=-1, threshold=0.5), truth, [-1, 0, 1])
         for heat, truth in zip(maps, truths, strict=True)
     ]
     assert found[0, seeds.LEVELS // 2 - 1] == pytest.approx(mean_iou(plain))
-    summaries = seeds.summarised(tally.stacked()[..., 24], 7, 100)
+    summaries = seeds.summarise_counts(tally.stacked()[..., 24], 7, 100)
     own = tally.stacked()[..., 24]
-    first = summarise_by(lambda drawn: float(seeds.scores(own[drawn].sum(0))[0]), 3, seed=7, resamples=100)
+    first = summarise_by(lambda drawn: float(seeds.score_counts(own[drawn].sum(0))[0]), 3, seed=7, resamples=100)
     assert summaries[0] == first and len(summaries) == 3
     nothing = np.array([[[0.0], [0.0], [4.0]], [[0.0], [0.0], [0.0]], [[9.0], [13.0], [9.0]]])
-    assert seeds.scores(nothing)[:, 0].tolist() == pytest.approx([(9 / 13) / 2, 0.0, 0.0])
+    assert seeds.score_counts(nothing)[:, 0].tolist() == pytest.approx([(9 / 13) / 2, 0.0, 0.0])
 
 
 def test_the_bootstraps_max_box_accuracy_is_the_metrics() -> None:
@@ -284,7 +292,7 @@ def test_the_bootstraps_max_box_accuracy_is_the_metrics() -> None:
     ious = torch.stack(
         [best_box_ious(torch.rand(12, 12, generator=rng) ** 3, [(2.0, 3.0, 9.0, 8.0)], levels=20) for _ in range(8)]
     )
-    accuracy = localisation.accuracy_of(ious)
+    accuracy = localisation.make_accuracy(ious)
     for drawn in (np.arange(8), np.array([0, 0, 3, 5, 5, 5, 7, 1])):
         assert accuracy(drawn) == pytest.approx(max_box_acc(ious[drawn]).value)
 
@@ -297,69 +305,69 @@ def test_localisation_is_right_where_the_box_is(monkeypatch: pytest.MonkeyPatch)
     good, bad = torch.zeros(len(look.mapped.targets), 96, 96), torch.zeros(len(look.mapped.targets), 96, 96)
     good[look.place(index), top:bottom, left:right] = 1
     bad[look.place(index)] = 1
-    found = localisation.Scored()
+    found = localisation.LocalisationScores()
     found.add(look, good)
     found.add(look, bad)
     assert found.errors == [(False, False, False, False), (True, True, False, False)]
     assert found.empty == [len(look.predicted) - 1] * 2
     assert found.ious[0].tolist() == [1.0] * localisation.LEVELS
     assert found.ious[1][0] == pytest.approx((right - left) * (bottom - top) / 96**2)
-    monkeypatch.setattr(localisation, "SWEPT", 48)
+    monkeypatch.setattr(localisation, "SWEEP_SIDE", 48)
     found.add(look, good)
     assert 0.85 < float(found.ious[2][100]) <= 1
-    assert localisation.key_of("torchvision/alexnet") == "localisation alexnet"
-    assert localisation.key_of("resnet50") == "localisation"
+    assert localisation.find_key("torchvision/alexnet") == "localisation alexnet"
+    assert localisation.find_key("resnet50") == "localisation"
 
 
 def test_pointing_counts_pairs_and_declines() -> None:
     (look,) = looks(1)
-    truth = Controls(bundled.classifier(), 0).heats(look)["ceiling"]
-    played = pointing.Played()
+    truth = Controls(bundled.open_classifier(), 0).heats(look)["ceiling"]
+    played = pointing.PointingScores()
     played.add(look, truth, 0.0)
     assert played.hits == [1.0] * len(look.counted) and tuple(played.classes) == look.counted
     assert [one.present for one in played.points] == [one in look.present for one in look.predicted]
     assert all(one.hit == one.present for one in played.points)
     assert sum(played.empty) == sum(not one.present for one in played.points)
-    many = pointing.Played([1.0, 0.0, 1.0, 1.0], [7, 7, 9, 4], [0, 0, 1, 2])
+    many = pointing.PointingScores([1.0, 0.0, 1.0, 1.0], [7, 7, 9, 4], [0, 0, 1, 2])
     for drawn in (np.arange(4), np.array([0, 0, 1, 2])):
         plain = class_accuracy([many.hits[one] for one in drawn], [many.classes[one] for one in drawn])
-        assert pointing._class_mean(many)(drawn) == pytest.approx(plain)
+        assert pointing._make_class_mean(many)(drawn) == pytest.approx(plain)
 
 
 def test_a_score_may_decline_in_the_place_of_a_map() -> None:
     points = [Pointed(2.0, True, True), Pointed(5.0, False, False), Pointed(0.0, False, False)]
-    found = pointing.by_score(pointing.Played(points=points), [3.0, -2.0, 99.0]).points
+    found = pointing.decline_by_score(pointing.PointingScores(points=points), [3.0, -2.0, 99.0]).points
     assert [one.maximum for one in found] == [pytest.approx(math.exp(3)), pytest.approx(math.exp(-2)), 0.0]
     assert [(one.present, one.hit) for one in found] == [(one.present, one.hit) for one in points]
 
 
 def test_what_is_said_is_judged() -> None:
-    task, world = bundled.classifier(), scenes("unseen")
+    task, world = bundled.open_classifier(), open_scenes("unseen")
     never = {" ".join(pair) for pair in UNSEEN_PAIRS}
-    for look in walk(task, world.samples(6), matched(task, world), ["gradcam"]):
-        verdict = failures.judged(look, several=True)
+    for look in walk(task, world.samples(6), match_classes(task, world), ["gradcam"]):
+        verdict = failures.judge_predictions(look, several=True)
         p = {one.token_ids[0]: one.probability for one in look.mapped.targets}
         said = {index for index, value in p.items() if value is not None and value > 0.5}
         assert set(verdict.right) | set(verdict.wrong) == said and not set(verdict.right) & set(verdict.wrong)
         assert set(verdict.missed) == set(look.present) - said
         assert {look.label(one) for one in verdict.missed} >= never & {look.label(one) for one in look.present}
-        single = failures.judged(look, several=False)
+        single = failures.judge_predictions(look, several=False)
         first = look.predicted[0]
         assert single.right + single.wrong == (first,)
         assert single.missed == (() if first in look.present else look.present)
         for wrong in verdict.wrong:
             colour, shape = look.label(wrong).split()
-            own = failures.regions(look, verdict, wrong)
+            own = failures.find_regions(look, verdict, wrong)
             for name, place, word in (("colour", 0, colour), ("shape", 1, shape)):
                 things = [thing for thing in look.sample.things if thing.label.split()[place] == word]
-                mask, region = region_of(things, (96, 96)), own[f"wrong class: a thing of its {name}"]
+                mask, region = find_region(things, (96, 96)), own[f"wrong class: a thing of its {name}"]
                 assert (mask is None and region is None) or (
                     mask is not None and region is not None and torch.equal(mask, region)
                 )
 
 
 def test_shares_of_what_is_not_there_are_zero() -> None:
-    found = failures.Shares()
+    found = failures.MapShares()
     heat, region = torch.zeros(4, 4), torch.zeros(4, 4, dtype=torch.bool)
     heat[0, 0], heat[3, 3], region[0] = 3, 1, True
     found.add(0, heat, region)
@@ -372,7 +380,7 @@ def test_shares_of_what_is_not_there_are_zero() -> None:
 def test_ablations_are_their_formulas() -> None:
     """Plain loops in float64, by hand through the classifier's head: the ReLUs' rules from their definitions."""
     (look,) = looks(1, tuple(ablations.VARIANTS))
-    model: Any = bundled.classifier().model
+    model: Any = bundled.open_classifier().model
     activations = look.mapped.subject.activations[0].double()
     pooled = activations.view(192, 4, 3, 4, 3).mean((2, 4)).flatten()
     hidden, out = model.head[2], model.classifier
@@ -406,30 +414,30 @@ def test_ablations_are_their_formulas() -> None:
 
 def test_comparisons_are_paired() -> None:
     values = {"a": [1.0, 0.0, 1.0, 1.0], "b": [0.0, 0.0, 1.0, 0.0], "c": [1.0, 1.0, 1.0, 1.0]}
-    said = compared(values, "a", ["a", "b", "c", "d"], "hits", seed=0)
+    said = write_comparison(values, "a", ["a", "b", "c", "d"], "hits", seed=0)
     assert "50.0 points" in said and "more than b" in said and "25.0 points" in said and "less than c" in said
-    assert compared(values, "a", ["d"], "hits", seed=0) == ""
+    assert write_comparison(values, "a", ["d"], "hits", seed=0) == ""
     found = summarise([1.0, 0.0], seed=0)
-    assert percent_row("localisation", "gradcam", found, column="loc top-1").paper == 56.51
-    assert percent_row("localisation", "gradcam++", found, column="loc top-1").paper is None
+    assert make_percent_row("localisation", "gradcam", found, column="loc top-1").paper == 56.51
+    assert make_percent_row("localisation", "gradcam++", found, column="loc top-1").paper is None
 
 
 def test_a_gallery_shows_maps_and_boxes(tmp_path: Path) -> None:
     photo = np.full((40, 60, 3), 90, np.uint8)
     heat = torch.zeros(40, 60)
     heat[10:20, 30:50] = 1
-    one = panel(photo, "a map", heat, true=[(5.0, 5.0, 25.0, 30.0)])
-    plain = panel(photo, "the photo")
+    one = draw_panel(photo, "a map", heat, true=[(5.0, 5.0, 25.0, 30.0)])
+    plain = draw_panel(photo, "the photo")
     assert one.picture.shape == plain.picture.shape == (192, 288, 3)
     assert (one.picture[70, 190] != 90).any() and (one.picture[24 : 24 + 3, 60] == 255).any()
     assert (plain.picture == 90).all()
-    assert np.array_equal(panel(photo, "", torch.zeros(40, 60)).picture, plain.picture)
+    assert np.array_equal(draw_panel(photo, "", torch.zeros(40, 60)).picture, plain.picture)
     assert save_gallery([[one, plain], [plain]], "A title", tmp_path / "sheet.png") == ("sheet.png",)
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.width > 2 * 288
     assert save_gallery([], "nothing", tmp_path / "none.png") == () and not (tmp_path / "none.png").exists()
     with pytest.raises(InputError, match="nothing to draw"):
-        gallery([], "nothing")
+        draw_gallery([], "nothing")
     with pytest.raises(InputError, match="can't be written"):
         save_gallery([[plain]], "A title", tmp_path / "no" / "sheet.png")
 
@@ -517,14 +525,14 @@ def test_what_cannot_be_run_is_refused(few: None, tmp_path: Path) -> None:
         seeds.run(on(data_layouts.voc(tmp_path)))  # one photo is segmented
     task = Classification(Colours().eval(), (), tiny().preprocess, layer="features", name="nameless")
     with pytest.raises(InputError, match="no classes with names"):
-        matched(task, scenes("test"))
+        match_classes(task, open_scenes("test"))
     with pytest.raises(InputError, match="without a model"):
         localisation.run(Setting(data=Path("somewhere")))
 
 
 def test_smoothed_maps_are_those_of_pixels() -> None:
-    task, world = bundled.classifier(), scenes("test")
-    (look,) = walk(task, world.samples(1), matched(task, world), ["gradcam", "gradient"], top=1)
+    task, world = bundled.open_classifier(), open_scenes("test")
+    (look,) = walk(task, world.samples(1), match_classes(task, world), ["gradcam", "gradient"], top=1)
     plain = look.mapped.heat("gradient")
     torch.testing.assert_close(look.heat("gradient"), smooth(plain))
     torch.testing.assert_close(look.heat("gradcam"), look.mapped.heat("gradcam"))

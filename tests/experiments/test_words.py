@@ -17,28 +17,39 @@ from tests.support import data_layouts
 from vlcam.benchmark import texts as naming_bench
 from vlcam.contracts import InputError, Request
 from vlcam.experiments import answers, captions, texts, words
-from vlcam.experiments.data.samples import Said, union
-from vlcam.experiments.data.scenes_world import of_scene, scenes
-from vlcam.experiments.data.visual_words import phrases, visual_words, word_masks
-from vlcam.experiments.results.result import Result, cells, from_json, to_json
+from vlcam.experiments.data.samples import PhotoCaption, unite_masks
+from vlcam.experiments.data.scenes_world import convert_scene, open_scenes
+from vlcam.experiments.data.visual_words import find_visual_words, find_word_masks, make_phrases
+from vlcam.experiments.results.result import Result, from_json, make_cells, to_json
 from vlcam.experiments.setting import Setting
 from vlcam.experiments.shared import word_choice
 from vlcam.experiments.shared.interventions import (
-    effects,
-    masses,
-    pictures,
-    rank_agreement,
-    ranked,
-    top_agrees,
-    without,
+    draw_without_each,
+    has_order,
+    measure_effects,
+    measure_masses,
+    measure_rank_agreement,
+    measure_top_agreement,
+    remove_object,
 )
-from vlcam.experiments.shared.maps import every_map
+from vlcam.experiments.shared.maps import make_every_map
 from vlcam.experiments.shared.word_choice import choose, compare
-from vlcam.experiments.shared.word_grounding import COLUMNS, F1, MASS, POINTING, TOP, WRONG, Scores, ground, pair, said
-from vlcam.experiments.shared.word_targets import FUNCTION, KIND_OF, TARGETS, WordTargets, others, word_scores
+from vlcam.experiments.shared.word_grounding import (
+    COLUMNS,
+    F1,
+    MASS,
+    POINTING,
+    TOP,
+    WRONG,
+    GroundingScores,
+    ground,
+    judge_caption,
+    name_pair,
+)
+from vlcam.experiments.shared.word_targets import FUNCTION, KIND_OF, TARGETS, WordTargets, find_others, score_words
 from vlcam.image.preprocess import Preprocess
 from vlcam.metrics import occlusion_correlation, pointing_hit
-from vlcam.scenes.captions import about, true_words
+from vlcam.scenes.captions import check_words, find_word_objects
 from vlcam.scenes.models.data import CAPTION_VOCABULARY
 from vlcam.scenes.sample import make
 from vlcam.tasks import bundled
@@ -48,7 +59,7 @@ from vlcam.tasks.vqa import VQA
 
 @pytest.fixture(scope="module")
 def captioner() -> Captioning:
-    return bundled.captioner()
+    return bundled.open_captioner()
 
 
 def value(result: Result, name: str, column: str) -> float:
@@ -62,7 +73,7 @@ def test_word_scores_match_plain_loops() -> None:
     torch.manual_seed(1)
     logits = 3 * torch.randn(3, 7, dtype=torch.float64)
     ids, rivals = [2, 6, 0], [[1, 3], [5], [1, 2, 3, 4]]
-    found = word_scores(logits, ids, rivals)
+    found = score_words(logits, ids, rivals)
     for place, (word, beside) in enumerate(zip(ids, rivals, strict=True)):
         z = logits[place].tolist()
         expected = (
@@ -78,7 +89,7 @@ def test_the_targets_are_those_of_explain(captioner: Captioning) -> None:
     """Log-probability and logit as ``vlcam.explain`` gives them; both contrasts of a size word are its contrast with the other size."""
     image, text = make(2, "test").image(), "a large striped red heart"
     ids = CAPTION_VOCABULARY.encode(text)
-    mapped = every_map(WordTargets(captioner), image, Request(ids=ids), ["gradcam"])
+    mapped = make_every_map(WordTargets(captioner), image, Request(ids=ids), ["gradcam"])
     own = vlcam.explain(captioner, image, caption=text, contrast=("large", "small"))
     logits = vlcam.explain(captioner, image, caption=text, measure="logit")
     maps = mapped.signed["gradcam"]
@@ -100,10 +111,10 @@ def test_scores_of_a_batch_are_those_of_single_runs(captioner: Captioning) -> No
 
 def test_every_word_of_the_grammar_has_others() -> None:
     assert set(KIND_OF) == set(CAPTION_VOCABULARY.words)
-    assert all(word not in others(word) and others(word) for word in KIND_OF)
+    assert all(word not in find_others(word) and find_others(word) for word in KIND_OF)
     with pytest.raises(InputError, match="'dog' has no kind"):
-        others("dog")
-    task = WordTargets(bundled.captioner())
+        find_others("dog")
+    task = WordTargets(bundled.open_captioner())
     prepared = task.prepare(Image.fromarray(make(0, "test").image()), Request())
     with pytest.raises(InputError, match="no token ids"):
         task.run(prepared, Request())
@@ -114,29 +125,31 @@ def test_every_word_of_the_grammar_has_others() -> None:
 
 def test_removing_a_thing_leaves_the_others_alone() -> None:
     scene = make(1, "test")
-    less = without(scene, 0)
+    less = remove_object(scene, 0)
     assert less.things == scene.things[1:] and less.background_seed == scene.background_seed
-    found = pictures(scene, 48)
+    found = draw_without_each(scene, 48)
     assert len(found) == len(scene.things) + 1 and np.array_equal(found[1], less.image(48))
     far = ~_grown(scene.masks(48)[0], 12)
     assert np.array_equal(found[0][far], found[1][far])
     with pytest.raises(InputError, match="thing 9"):
-        without(scene, 9)
+        remove_object(scene, 9)
 
 
 def test_effects_are_the_falls_of_the_scores(captioner: Captioning) -> None:
     """The batched effects against one explanation for each picture."""
-    scene, scores = make(0, "test"), Scores()
+    scene, scores = make(0, "test"), GroundingScores()
     ground(scene, 0, captioner, captioner, ["gradcam"], np.random.default_rng(0), scores)
-    spoken = said(scene, captioner)
+    spoken = judge_caption(scene, captioner)
     assert spoken is not None
-    runs = [vlcam.explain(captioner, picture, caption=" ".join(spoken.words)) for picture in pictures(scene, 96)]
+    runs = [
+        vlcam.explain(captioner, picture, caption=" ".join(spoken.words)) for picture in draw_without_each(scene, 96)
+    ]
     heat = torch.stack([runs[0][place].heatmap() for place in range(len(spoken.words))])
-    mass = masses(heat, scene.masks())
+    mass = measure_masses(heat, scene.masks())
     for place in range(len(spoken.words)):
         fell = torch.tensor([runs[0][place].target.score - run[place].target.score for run in runs[1:]])
-        expected = top_agrees(mass[place], fell) if ranked(fell) else math.nan
-        got = scores.words[pair("gradcam", TARGETS[0])][0, place][TOP]
+        expected = measure_top_agreement(mass[place], fell) if has_order(fell) else math.nan
+        got = scores.words[name_pair("gradcam", TARGETS[0])][0, place][TOP]
         assert got == pytest.approx(expected, nan_ok=True)
 
 
@@ -144,33 +157,41 @@ def test_agreement_matches_plain_loops() -> None:
     torch.manual_seed(3)
     heat, shown = torch.randn(2, 4, 5), np.random.default_rng(0).random((3, 4, 5)) < 0.4
     heat[0, 0, 0] = float("nan")
-    found = masses(heat, shown)
+    found = measure_masses(heat, shown)
     for t in range(2):
         for k in range(3):
             cells_ = [float(heat[t, i, j]) for i in range(4) for j in range(5) if shown[k, i, j]]
             assert float(found[t, k]) == pytest.approx(sum(one for one in cells_ if one > 0))
     mass, effect = torch.tensor([0.2, 0.9, 0.4, 0.0]), torch.tensor([0.1, 3.0, -1.0, 0.0])
     order, other = [1, 3, 2, 0], [2, 3, 0, 1]
-    assert rank_agreement(mass, effect) == pytest.approx(
+    assert measure_rank_agreement(mass, effect) == pytest.approx(
         1 - 6 * sum((a - b) ** 2 for a, b in zip(order, other, strict=True)) / (4 * 15)
     )
-    assert (top_agrees(mass, effect), top_agrees(mass, -effect), top_agrees(0 * mass, effect)) == (1.0, 0.0, 0.0)
-    assert math.isnan(top_agrees(mass[:1], effect[:1])) and math.isnan(rank_agreement(0 * mass, effect))
-    assert ranked(effect) and not ranked(effect / 100) and not ranked(effect[1:2])
-    assert effects(torch.tensor([[1.0], [3.0]])).tolist() == [[-2.0]]
+    assert (
+        measure_top_agreement(mass, effect),
+        measure_top_agreement(mass, -effect),
+        measure_top_agreement(0 * mass, effect),
+    ) == (1.0, 0.0, 0.0)
+    assert math.isnan(measure_top_agreement(mass[:1], effect[:1])) and math.isnan(
+        measure_rank_agreement(0 * mass, effect)
+    )
+    assert has_order(effect) and not has_order(effect / 100) and not has_order(effect[1:2])
+    assert measure_effects(torch.tensor([[1.0], [3.0]])).tolist() == [[-2.0]]
 
 
 # --- experiment 16 ---
 
 
 def test_grounding_scores_the_captioners_own_words(captioner: Captioning) -> None:
-    scores, seen = Scores(), []
+    scores, seen = GroundingScores(), []
     for number in range(2):
         scene = make(number, "test")
         ground(scene, number, captioner, captioner, ["gradcam", "eigen-cam"], np.random.default_rng(0), scores)
         own = vlcam.explain(captioner, scene.image())
         spoken = own.text.split()
-        for place, (true, things) in enumerate(zip(true_words(scene, spoken), about(scene, spoken), strict=True)):
+        for place, (true, things) in enumerate(
+            zip(check_words(scene, spoken), find_word_objects(scene, spoken), strict=True)
+        ):
             kind = scores.kinds[number, place]
             if not true:
                 assert kind in (WRONG, FUNCTION)
@@ -193,20 +214,20 @@ def test_a_wrong_word_has_a_kind_of_its_own(captioner: Captioning) -> None:
     """Force a caption in which one colour is wrong: its things are those of the rest of its phrase."""
     scene = make(0, "test")
     thing = scene.things[0]
-    wrong = next(one for one in others(thing.colour) if all(one != other.colour for other in scene.things))
+    wrong = next(one for one in find_others(thing.colour) if all(one != other.colour for other in scene.things))
     text = f"a {thing.size} {wrong} {thing.shape}".replace("a orange", "an orange")
     ids = CAPTION_VOCABULARY.encode(text)
     forced = replace(captioner, generate=lambda _model, _encoded: ids)
-    spoken = said(scene, forced)
+    spoken = judge_caption(scene, forced)
     assert spoken is not None and spoken.kinds[2] == WRONG and WRONG not in (spoken.kinds[1], spoken.kinds[3])
     mask = spoken.masks[2]
-    assert mask is not None and bool(mask[torch.from_numpy(scene.masks()[about(scene, text)[3][0]])].all())
-    assert said(scene, replace(captioner, generate=lambda _model, _encoded: ids[::-1])) is None
+    assert mask is not None and bool(mask[torch.from_numpy(scene.masks()[find_word_objects(scene, text)[3][0]])].all())
+    assert judge_caption(scene, replace(captioner, generate=lambda _model, _encoded: ids[::-1])) is None
 
 
-def _table(values: dict[str, Sequence[float]]) -> Scores:
+def _table(values: dict[str, Sequence[float]]) -> GroundingScores:
     """Scenes of one word each; every deciding measure has the same value."""
-    scores = Scores()
+    scores = GroundingScores()
     for name, row in values.items():
         for scene, one in enumerate(row):
             scores.kinds[scene, 0], scores.things[scene] = "colour words", 2
@@ -246,13 +267,13 @@ def test_experiment_16_runs(captioner: Captioning, monkeypatch: pytest.MonkeyPat
     with Image.open(tmp_path / "16-words.png") as picture:
         assert picture.width > 400
     names = {one.name for one in result.rows}
-    assert {pair(one, target) for one in ("gradcam", "layercam", "occlusion") for target in TARGETS} <= names
+    assert {name_pair(one, target) for one in ("gradcam", "layercam", "occlusion") for target in TARGETS} <= names
     assert {f"{kind} by {words.DEFAULT}" for kind in ("colour words", "shape words", "size words")} <= names
     assert value(result, "ceiling: mask of the word's things", POINTING) == 1.0
     assert value(result, words.DEFAULT, POINTING) > 2 * value(result, "random", POINTING)
     assert any("best on the even scenes" in note for note in result.notes)
     assert any("occlusion were measured on the first scenes only" in note for note in result.notes)
-    assert len(cells(result)[0]) == 2 + len(COLUMNS)
+    assert len(make_cells(result)[0]) == 2 + len(COLUMNS)
     with pytest.raises(InputError, match="leave the data out"):
         words.run(Setting(data=tmp_path, model="tiny"))
 
@@ -262,31 +283,31 @@ def test_experiment_16_runs(captioner: Captioning, monkeypatch: pytest.MonkeyPat
 
 def test_visual_words_are_found_by_name_synonym_plural_and_kind() -> None:
     labels = ["person", "dog", "hot dog", "traffic light", "couch", "tv", "car"]
-    found = visual_words(
+    found = find_visual_words(
         ["two", "women", "and", "a", "puppy", "on", "sofas", "near", "a", "traffic", "light", "with", "hot", "dogs"],
         labels,
     )
     assert found == {1: 0, 4: 1, 6: 4, 10: 3, 13: 2}
-    assert visual_words(["A", "Television", ",", "cars"], labels) == {1: 5, 3: 6}
+    assert find_visual_words(["A", "Television", ",", "cars"], labels) == {1: 5, 3: 6}
 
 
 def test_masks_of_words_are_those_of_their_things() -> None:
-    sample = of_scene(make(0, "test"))
+    sample = convert_scene(make(0, "test"))
     caption = sample.captions[0]
     assert caption.about is not None
-    found = word_masks(sample, caption, caption.words, scenes().labels)
+    found = find_word_masks(sample, caption, caption.words, open_scenes().labels)
     for place, things in enumerate(caption.about):
         if things:
-            expected = union([sample.things[one].mask for one in things])
+            expected = unite_masks([sample.things[one].mask for one in things])
             assert expected is not None and np.array_equal(found[place].numpy(), expected)
         else:
             assert place not in found
-    assert word_masks(sample, caption, caption.words[:-1], scenes().labels) == {}
-    by_name = word_masks(
-        sample, Said(f"a {sample.things[0].label}"), f"a {sample.things[0].label}".split(), scenes().labels
+    assert find_word_masks(sample, caption, caption.words[:-1], open_scenes().labels) == {}
+    by_name = find_word_masks(
+        sample, PhotoCaption(f"a {sample.things[0].label}"), f"a {sample.things[0].label}".split(), open_scenes().labels
     )
     assert list(by_name) == [2]
-    regions = phrases(sample, scenes().labels)
+    regions = make_phrases(sample, open_scenes().labels)
     assert {text.split(maxsplit=1)[1] for text, _ in regions} == {thing.label for thing in sample.things}
     assert all(text.split()[0] == ("an" if "orange" in text else "a") for text, _ in regions)
 
@@ -330,7 +351,7 @@ def speaker() -> Captioning:
 
 def test_experiment_12_on_coco(speaker: Captioning, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data_layouts.coco(tmp_path)
-    monkeypatch.setattr(captions, "WAYS", ("gradcam", "guided-backprop"))
+    monkeypatch.setattr(captions, "METHODS", ("gradcam", "guided-backprop"))
     setting = Setting(data=tmp_path, model="tiny", opened={"captioning tiny": speaker})
     result = captions.run(setting)
     hits = []
@@ -350,7 +371,7 @@ def test_experiment_12_on_coco(speaker: Captioning, tmp_path: Path, monkeypatch:
 
 def test_experiment_12_on_the_bundled_world(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(captions, "SAMPLES", (2, 2))
-    monkeypatch.setattr(captions, "WAYS", ("gradcam",))
+    monkeypatch.setattr(captions, "METHODS", ("gradcam",))
     result = captions.run(Setting(quick=True))
     assert value(result, "ceiling", "pointing") == 100.0
     assert value(result, "gradcam", "inside/outside") > 2 * value(result, "untrained gradcam", "inside/outside")
@@ -372,24 +393,26 @@ def test_human_attention_is_compared_by_the_protocol() -> None:
         return [float(values[2 * i : 2 * i + 2, 2 * j : 2 * j + 2].mean()) for i in range(14) for j in range(14)]
 
     expected = np.corrcoef(ranks(pooled(heat)), ranks(pooled(person)))[0, 1]
-    assert answers.with_people(torch.from_numpy(heat), [person]) == pytest.approx(expected)
-    assert answers.with_people(torch.from_numpy(heat), [person, heat]) == pytest.approx((expected + 1) / 2)
-    assert answers.among_people([heat, heat, heat]) == pytest.approx(1.0)
-    assert math.isnan(answers.with_people(torch.zeros(28, 28), [person]))
+    assert answers.correlate_with_people(torch.from_numpy(heat), [person]) == pytest.approx(expected)
+    assert answers.correlate_with_people(torch.from_numpy(heat), [person, heat]) == pytest.approx((expected + 1) / 2)
+    assert answers.correlate_among_people([heat, heat, heat]) == pytest.approx(1.0)
+    assert math.isnan(answers.correlate_with_people(torch.zeros(28, 28), [person]))
 
 
 def test_experiment_13_on_the_bundled_world(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(answers, "SAMPLES", (1, 1))
     monkeypatch.setattr(answers, "QUESTIONS", 3)
-    monkeypatch.setattr(answers, "WAYS", ("gradcam",))
+    monkeypatch.setattr(answers, "METHODS", ("gradcam",))
     result = answers.run(Setting(quick=True))
-    task, found, hits = bundled.vqa(), [], []
-    for sample in scenes().samples(1):
+    task, found, hits = bundled.open_vqa(), [], []
+    for sample in open_scenes().samples(1):
         for asked in sample.questions[: answers.QUESTIONS]:
-            mapped = every_map(task, sample.image, Request(question=asked.question, top_k=1), ["gradcam", "occlusion"])
+            mapped = make_every_map(
+                task, sample.image, Request(question=asked.question, top_k=1), ["gradcam", "occlusion"]
+            )
             found.append(float(occlusion_correlation(mapped.maps("gradcam"), mapped.signed["occlusion"])))
             if mapped.text == asked.answer and asked.decides:
-                mask = union([sample.things[one].mask for one in asked.decides])
+                mask = unite_masks([sample.things[one].mask for one in asked.decides])
                 assert mask is not None
                 hits.append(float(pointing_hit(mapped.heat("gradcam")[0], torch.from_numpy(mask))))
     assert value(result, "gradcam", "occlusion") == pytest.approx(np.nanmean(found))
@@ -400,7 +423,7 @@ def test_experiment_13_on_the_bundled_world(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_experiment_13_with_human_attention(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data_layouts.vqa(tmp_path, version="", hat=True)
-    monkeypatch.setattr(answers, "WAYS", ("gradcam", "c-mwp"))
+    monkeypatch.setattr(answers, "METHODS", ("gradcam", "c-mwp"))
     torch.manual_seed(0)
     net = nn.Sequential(
         nn.Conv2d(3, 6, 3, 2, 1), nn.SiLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(24, 3)

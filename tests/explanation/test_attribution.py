@@ -10,7 +10,7 @@ from tests.support.tiny import Captioner, Cnn, Lambda, SideBranch, Twice, lively
 from vlcam.contracts import InputError, LayerError, TargetError
 from vlcam.engine.layers import Grid
 from vlcam.engine.recording import record
-from vlcam.explanation.attribution import attribute, maps_from
+from vlcam.explanation.attribution import attribute, make_layer_maps
 from vlcam.methods import METHODS
 
 CLOSE: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-6}
@@ -218,7 +218,7 @@ def test_maps_of_one_photo_equal_those_of_the_batch_path(name: str) -> None:  # 
     model = cnn()
     with torch.no_grad(), record(model) as recording:
         scores = model(photo(1))[0]
-    found = maps_from(scores, recording, METHODS[name])
+    found = make_layer_maps(scores, recording, METHODS[name])
     expected = attribute(model, photo(1), targets=[list(range(5))], method=name, signed=True)
     assert model.forwards == 2 and found.layer == expected.layer == "block"
     torch.testing.assert_close(found.maps, expected.maps[0], **CLOSE)
@@ -233,7 +233,7 @@ def test_maps_of_one_photo_need_a_batch_of_one() -> None:
     with record(model) as recording:
         scores = model(photo())[0]
     with pytest.raises(LayerError, match="layer 'block' ran on a batch of 2, but one photo is explained at a time"):
-        maps_from(scores, recording, METHODS["gradcam"])
+        make_layer_maps(scores, recording, METHODS["gradcam"])
 
 
 def test_no_model_or_image_library_is_imported() -> None:  # peers 8.7 #83

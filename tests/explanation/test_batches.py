@@ -21,11 +21,11 @@ from torch.utils.data import Dataset, IterableDataset, TensorDataset
 import vlcam
 from tests.support.tiny import Cnn, Lambda, lively, snapshot
 from vlcam.contracts import BatchTask, Prepared, Request, Spoken
-from vlcam.engine.layers import Grid, Tokens
+from vlcam.engine.layers import Grid, TokenLayout
 from vlcam.engine.recording import record
-from vlcam.explanation.attribution import maps_of_batch
+from vlcam.explanation.attribution import make_batch_maps
 from vlcam.explanation.explain import explain
-from vlcam.explanation.options import Options, ordered
+from vlcam.explanation.options import Options, check_options
 from vlcam.methods import METHODS
 from vlcam.tasks.classification import Classification
 
@@ -180,7 +180,7 @@ def test_the_error_of_a_list_says_which_image() -> None:
 def test_the_options_are_those_of_explain() -> None:
     whole = inspect.signature(explain).parameters
     mine = {name: one for name, one in whole.items() if name not in ("task", "image", "name", "progress")}
-    checked = {name: one for name, one in inspect.signature(ordered).parameters.items() if name != "progress"}
+    checked = {name: one for name, one in inspect.signature(check_options).parameters.items() if name != "progress"}
     assert {name: one.default for name, one in mine.items()} == {name: one.default for name, one in checked.items()}
     assert list(mine) == list(get_type_hints(Options))
 
@@ -204,7 +204,7 @@ def test_inputs_of_different_sizes() -> None:
 
 def test_tokens_that_lie_anyhow() -> None:
     cells = torch.arange(1, 13).reshape(1, 3, 4).flip(2)
-    together_or_not(replace(vit(), layout=Tokens(cells)), pictures(3), 1 + 3)
+    together_or_not(replace(vit(), layout=TokenLayout(cells)), pictures(3), 1 + 3)
 
 
 def test_batch_norms_without_statistics() -> None:
@@ -254,7 +254,7 @@ def test_a_layer_that_does_not_see_every_photo_once() -> None:
     with record(tiles, "inner.block") as recording:
         scores = tiles(torch.rand(3, 3, 12, 16))
     with pytest.raises(vlcam.LayerError, match="ran on a batch of 6, not of 3"):
-        maps_of_batch(scores, recording, METHODS["gradcam"], Grid())
+        make_batch_maps(scores, recording, METHODS["gradcam"], Grid())
 
 
 def test_a_layer_without_gradient_on_the_photo() -> None:

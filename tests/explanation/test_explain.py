@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 import vlcam
 from tests.support.tiny import Lambda
-from vlcam.engine.outputs import logits_of
-from vlcam.engine.recording import gradients, record, unrecorded
+from vlcam.engine.outputs import find_logits
+from vlcam.engine.recording import gradients, pause_recording, record
 from vlcam.explanation.attribution import attribute
 from vlcam.tasks.captioning import Captioning
 from vlcam.tasks.classification import Classification
@@ -150,7 +150,7 @@ def test_threads_take_turns() -> None:
 )
 def test_logits_are_found_beside_losses_and_features(wrap: Any) -> None:
     logits = torch.rand(2, 4)
-    assert logits_of(wrap(torch.tensor(0.5), torch.rand(2, 8), logits)) is logits
+    assert find_logits(wrap(torch.tensor(0.5), torch.rand(2, 8), logits)) is logits
 
 
 # Tasks
@@ -196,7 +196,7 @@ def test_a_search_that_runs_the_whole_model_is_no_part_of_the_explanation() -> N
     torch.testing.assert_close(explanation.maps, vlcam.explain(speaker(), PHOTO, caption="a red dog").maps)
     model = speaker().model
     with record(model, "cnn") as recording:
-        with unrecorded():
+        with pause_recording():
             assert not model(PHOTO[None]).requires_grad
         model(PHOTO[None])
     assert len(recording.calls) == 1

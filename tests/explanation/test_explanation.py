@@ -29,7 +29,7 @@ from tests.support.examples_of_explanations import (
 from vlcam.contracts import Geometry, InputError, Target, TargetError
 from vlcam.explanation import storage
 from vlcam.explanation.explanation import Explanation
-from vlcam.explanation.record import Evidence, NeuronText, map_flag
+from vlcam.explanation.record import Evidence, NeuronText, flag_map
 from vlcam.explanation.storage import save
 from vlcam.image.photo import Photo
 
@@ -133,14 +133,14 @@ def test_records_are_frozen() -> None:
 
 def test_flags() -> None:
     zero, against = torch.zeros(3, 3), -blob(0.5, 0.5, grid=3)
-    assert map_flag(zero, relu=True) == map_flag(-zero, relu=True) == map_flag(zero, relu=False) == "zero"
-    assert map_flag(against, relu=True) == "negative"
-    assert map_flag(against, relu=False) == "ok"
-    assert map_flag(-against, relu=True) == "ok"
+    assert flag_map(zero, relu=True) == flag_map(-zero, relu=True) == flag_map(zero, relu=False) == "zero"
+    assert flag_map(against, relu=True) == "negative"
+    assert flag_map(against, relu=False) == "ok"
+    assert flag_map(-against, relu=True) == "ok"
     for value in (math.nan, math.inf, -math.inf):
         broken = blob(0.5, 0.5, grid=3)
         broken[0, 0] = value
-        assert map_flag(broken, relu=True) == map_flag(broken, relu=False) == "nonfinite"
+        assert flag_map(broken, relu=True) == flag_map(broken, relu=False) == "nonfinite"
     explanation = captioning()
     assert (
         explanation["the"].flag == "zero" and explanation["a"].flag == "negative" and explanation["kite"].flag == "ok"
@@ -359,11 +359,11 @@ Change = Callable[[dict[str, Any], dict[str, Tensor]], object]
 
 def tampered(path: Path, change: Change) -> None:
     """Change a saved file's records or tensors, and make the checksum fit again, as a forger would."""
-    text, _, tensors = storage._unpacked(path.read_bytes())
+    text, _, tensors = storage._unpack(path.read_bytes())
     meta = json.loads(text)
     change(meta, tensors)
     text = json.dumps(meta)
-    path.write_bytes(safetensors.torch.save(tensors, {"vlcam": text, "sha256": storage._digest(text, tensors)}))
+    path.write_bytes(safetensors.torch.save(tensors, {"vlcam": text, "sha256": storage._compute_digest(text, tensors)}))
 
 
 FORGERIES: dict[str, tuple[Change, str]] = {
@@ -420,15 +420,17 @@ def test_forged_files_are_refused(change: Change, text: str, tmp_path: Path) -> 
 
 def test_metadata_that_is_no_json_object(tmp_path: Path) -> None:
     path = save(small(), tmp_path / "one")
-    _, _, tensors = storage._unpacked(path.read_bytes())
+    _, _, tensors = storage._unpack(path.read_bytes())
     for text in ("", "{", "[]", "[" * 100_000, "3"):
-        path.write_bytes(safetensors.torch.save(tensors, {"vlcam": text, "sha256": storage._digest(text, tensors)}))
+        path.write_bytes(
+            safetensors.torch.save(tensors, {"vlcam": text, "sha256": storage._compute_digest(text, tensors)})
+        )
         refused(path, "its metadata is no JSON")
 
 
 def test_a_changed_number_is_noticed(tmp_path: Path) -> None:
     path = save(small(), tmp_path / "one")
-    text, digest, tensors = storage._unpacked(path.read_bytes())
+    text, digest, tensors = storage._unpack(path.read_bytes())
     tensors["maps"][0, 0, 0] += 1
     path.write_bytes(safetensors.torch.save(tensors, {"vlcam": text, "sha256": digest}))
     refused(path, "checksum doesn't match")

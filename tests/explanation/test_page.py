@@ -29,7 +29,7 @@ from tests.support.examples_of_explanations import (
     weighed,
 )
 from vlcam.contracts import InputError, Target
-from vlcam.explanation.document import document
+from vlcam.explanation.document import make_document
 from vlcam.explanation.page import make_notebook_cell, make_page
 from vlcam.render.html import embed
 from vlcam.render.overlay import OPACITY
@@ -70,7 +70,7 @@ def data_of(text: str) -> Any:
 class TestDocument:
     def test_maps_come_back_from_the_make_page(self) -> None:
         found = captioning()
-        for view, target in zip(found, document(found)["targets"], strict=True):
+        for view, target in zip(found, make_document(found)["targets"], strict=True):
             if view.flag != "ok":
                 assert target["map"] is None
                 continue
@@ -80,24 +80,24 @@ class TestDocument:
     def test_tiny_and_huge_maps(self) -> None:
         targets = [Target("tiny", "class"), Target("huge", "class")]
         found = explanation("classification", targets, [blob(0.5, 0.5) * 1e-12, blob(0.5, 0.5) * 1e12], text="")
-        tiny, huge = document(found)["targets"]
+        tiny, huge = make_document(found)["targets"]
         assert tiny["map"] == huge["map"]
         assert tiny["peak"] == pytest.approx(1e-12, rel=0.05)
 
     def test_pieces_give_the_caption_back(self) -> None:
         found = captioning()
-        pieces = document(found)["pieces"]
+        pieces = make_document(found)["pieces"]
         assert "".join(piece if isinstance(piece, str) else found[piece].label for piece in pieces) == CAPTION
         assert [piece for piece in pieces if isinstance(piece, int)] == list(range(10))
 
     def test_a_question_is_cut_at_its_words(self) -> None:
-        found = document(weighed())
+        found = make_document(weighed())
         assert found["asked"] == [["What"], " ", ["colour"], " ", ["is"], " ", ["the"], " ", ["barn"], "?"]
         assert [one["text"] for one in found["targets"][1]["reading"]] == ["−0.5", "+0.3", "0", "+0.001", "−1.2"]
-        assert document(vqa())["asked"] == []
+        assert make_document(vqa())["asked"] == []
 
     def test_gain_certainty_measure_and_notes(self) -> None:
-        found = document(certain())
+        found = make_document(certain())
         assert found["notes"] == ["Nats from the image."]
         assert [target["gain"] for target in found["targets"][:5]] == [
             "", "+0.4\xa0nats", "+0.8\xa0nats", "+1.2\xa0nats", "−1.2\xa0nats",
@@ -109,15 +109,15 @@ class TestDocument:
             "difference",
             "difference",
         ]
-        assert document(replace(certain(), targets=captioning().targets))["targets"][6]["scoreName"] == "score"
+        assert make_document(replace(certain(), targets=captioning().targets))["targets"][6]["scoreName"] == "score"
 
     def test_words_without_a_span_are_not_lost(self) -> None:
         targets = [Target("two", "word", span=(4, 7)), Target("extra", "word")]
-        pieces = document(explanation("captioning", targets, [blob(0.5, 0.5)] * 2, text="one two three"))["pieces"]
+        pieces = make_document(explanation("captioning", targets, [blob(0.5, 0.5)] * 2, text="one two three"))["pieces"]
         assert pieces == ["one ", 0, " three", 1]
 
     def test_the_geometry_maps_photo_to_input(self) -> None:
-        found = document(classification(geometry=cropped()))
+        found = make_document(classification(geometry=cropped()))
         (scale, _), (offset, _) = found["toInput"]
         left, _, right, _ = found["seen"]
         assert left * scale + offset == pytest.approx(0, abs=1e-5)
@@ -126,13 +126,13 @@ class TestDocument:
     def test_every_number_is_json(self) -> None:
         targets = [Target("x", "class", float("nan"), float("nan")), Target("y", "class", float("inf"), None)]
         bad = torch.full((14, 14), float("inf"))
-        json.dumps(document(explanation("classification", targets, [bad, -bad], text="")), allow_nan=False)
+        json.dumps(make_document(explanation("classification", targets, [bad, -bad], text="")), allow_nan=False)
 
     def test_large_photos_are_reduced_and_small_ones_kept(self) -> None:
         for height, width, kind in ((600, 3000, "jpeg"), (96, 96, "png")):
             picture = photo(pixels=np.zeros((height, width, 3), np.uint8))
             found = explanation("classification", [Target("x", "class")], [blob(0.5, 0.5)], text="", picture=picture)
-            shown = document(found)["photo"]
+            shown = make_document(found)["photo"]
             assert shown["uri"].startswith(f"data:image/{kind};base64,")
             assert shown["size"] == [width, height]
             kept = Image.open(BytesIO(base64.b64decode(shown["uri"].partition(",")[2])))

@@ -17,7 +17,7 @@ import vlcam
 from tests.support.tiny import Cnn, Lambda, lively, snapshot
 from vlcam.contracts import InputError, LayerError, TargetError
 from vlcam.engine.layers import Grid
-from vlcam.explanation.pytorch_grad_cam import GradCAM, per_image
+from vlcam.explanation.pytorch_grad_cam import GradCAM, apply_per_image
 
 CLOSE: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-6}
 
@@ -108,7 +108,7 @@ def test_one_callable_for_every_image() -> None:
 
 def test_per_image_says_so_without_their_keywords() -> None:
     model, targets = cnn(), [ClassifierOutputTarget(4), ClassifierOutputTarget(0)]
-    found = vlcam.attribute(model, photos(2), targets=per_image(targets), layer="block.1")
+    found = vlcam.attribute(model, photos(2), targets=apply_per_image(targets), layer="block.1")
     expected = vlcam.attribute(model, photos(2), targets=[4, 0], layer="block.1")
     torch.testing.assert_close(found.maps, expected.maps, **CLOSE)
 
@@ -117,7 +117,7 @@ def test_objects_of_that_package_are_known_by_their_module(monkeypatch: pytest.M
     model, targets = cnn(), [ClassifierOutputTarget(4), ClassifierOutputTarget(0)]
     monkeypatch.setattr(ClassifierOutputTarget, "__module__", "pytorch_grad_cam.utils.model_targets")
     found = vlcam.attribute(model, photos(2), targets=targets, layer="block.1")
-    assert found.maps.equal(vlcam.attribute(model, photos(2), targets=per_image(targets), layer="block.1").maps)
+    assert found.maps.equal(vlcam.attribute(model, photos(2), targets=apply_per_image(targets), layer="block.1").maps)
     monkeypatch.setattr(ClassifierOutputTarget, "__module__", "pytorch_grad_camera")
     assert vlcam.attribute(model, photos(2), targets=targets, layer="block.1").maps.shape[1] == 2
 
@@ -343,7 +343,7 @@ def test_errors_reach_the_caller_and_leave_no_hook() -> None:
 
 
 def test_per_image_names_its_parts() -> None:
-    scores: Any = per_image([ClassifierOutputTarget(0), ClassifierOutputTarget(2), lambda row: row[0]])
+    scores: Any = apply_per_image([ClassifierOutputTarget(0), ClassifierOutputTarget(2), lambda row: row[0]])
     assert scores.__name__ == "ClassifierOutputTarget | <lambda>"
     assert scores(torch.arange(6.0).reshape(3, 2).repeat(1, 2)).tolist() == [0, 2, 4]
 

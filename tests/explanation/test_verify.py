@@ -13,14 +13,14 @@ import vlcam
 from vlcam.cli.document import to_json
 from vlcam.cli.printing import show
 from vlcam.contracts import InputError, Procedure, Subject
-from vlcam.engine.weights import untrained
+from vlcam.engine.weights import randomise_weights
 from vlcam.explanation.explanation import Explanation
 from vlcam.explanation.page import make_page
 from vlcam.explanation.record import Proof
-from vlcam.explanation.run import ran as really_ran
-from vlcam.explanation.verify import changes, effects, fared, subject_again, verify
-from vlcam.image.regions import elsewhere, on_picture, top_region
-from vlcam.scenes.models.zoo import new
+from vlcam.explanation.run import run_and_record as really_ran
+from vlcam.explanation.verify import compare_regions, measure_changes, measure_effects, rebuild_subject, verify
+from vlcam.image.regions import draw_on_picture, draw_random_regions, find_top_region
+from vlcam.scenes.models.zoo import create_model
 from vlcam.scenes.sample import make
 from vlcam.tasks import bundled
 from vlcam.tasks.classification import Classification
@@ -103,17 +103,17 @@ def test_the_deciding_region_is_proved(fixed: Any) -> None:
 
 def test_the_effects_are_those_of_the_score(fixed: Any) -> None:
     explanation, task = fixed(slice(2, 8), slice(2, 8))
-    subject = subject_again(explanation, task)
+    subject = rebuild_subject(explanation, task)
     mask = torch.zeros(1, SIDE, SIDE, dtype=torch.bool)
     mask[0, 2:5, 2:8] = True
     image = subject.image
     grey = image.mean((2, 3), keepdim=True)
     spot = task.model.spot.bool()
     expected = ((image - grey).mean(1)[0] * (mask[0] & spot)).sum()
-    removed, kept = effects(subject, 0, mask)
+    removed, kept = measure_effects(subject, 0, mask)
     assert float(removed[0]) == pytest.approx(float(expected), abs=1e-3)
     assert float(kept[0]) == pytest.approx(float(expected), abs=1e-3)  # a linear model: both ways of asking agree
-    assert float(changes(image, mask)[0]) == pytest.approx(
+    assert float(measure_changes(image, mask)[0]) == pytest.approx(
         float(((image - grey)[0, :, 2:5, 2:8] ** 2).sum().sqrt()), rel=1e-5
     )
 
@@ -136,10 +136,10 @@ def test_p_values_of_an_untrained_model_are_uniform() -> None:
     for seed in range(60):
         with torch.random.fork_rng(devices=()):
             torch.manual_seed(seed)
-            task = bundled.classifier(new("classifier"))
+            task = bundled.open_classifier(create_model("classifier"))
         explanation = vlcam.explain(task, make(seed, "val").image(), targets=[seed % 36, (seed + 18) % 36])
-        subject, rng = subject_again(explanation, task), np.random.default_rng(seed)
-        tests = [fared(subject, view, 19, 0.1, rng) for view in explanation]
+        subject, rng = rebuild_subject(explanation, task), np.random.default_rng(seed)
+        tests = [compare_regions(subject, view, 19, 0.1, rng) for view in explanation]
         found += [test.p for test in tests if test is not None]
     p = np.sort(found)
     assert len(p) >= 90
@@ -150,7 +150,7 @@ def test_p_values_of_an_untrained_model_are_uniform() -> None:
 
 
 def test_a_caption_is_proved_word_by_word(tmp_path: Path) -> None:
-    task = bundled.captioner()
+    task = bundled.open_captioner()
     explanation = vlcam.explain(task, SCENE.image())
     told: list[tuple[int, int]] = []
     found = explanation.verify(task, regions=39, progress=lambda done, total: told.append((done, total)))
@@ -172,20 +172,20 @@ def test_a_caption_is_proved_word_by_word(tmp_path: Path) -> None:
 
 
 def test_answers_and_contrasts_are_proved_from_a_saved_file(tmp_path: Path) -> None:
-    task = bundled.vqa()
+    task = bundled.open_vqa()
     explanation = vlcam.explain(
         task, SCENE.image(), question="how many things are there", contrast=("2", "3"), targets="2"
     )
     saved = Explanation.load(explanation.save(tmp_path / "answer.safetensors"))
-    found = saved.verify(bundled.vqa(), regions=19)
+    found = saved.verify(bundled.open_vqa(), regions=19)
     assert [view.label for view in found] == ["2", "2 rather than 3"]
     assert all(isinstance(view.proof, Proof) for view in found)
 
 
 def test_logits_of_words_are_scored_as_logits() -> None:
-    task = bundled.captioner()
+    task = bundled.open_captioner()
     explanation = vlcam.explain(task, SCENE.image(), measure="logit", contrast=("green", "red"))
-    assert subject_again(explanation, task).request.measure == "logit"
+    assert rebuild_subject(explanation, task).request.measure == "logit"
 
 
 def test_a_counterfactual_map_is_tested_the_other_way_round() -> None:
@@ -205,13 +205,13 @@ def test_an_empty_map_has_nothing_to_test(fixed: Any) -> None:
 
 
 def test_another_photo_or_model_is_refused() -> None:
-    task = bundled.classifier()
+    task = bundled.open_classifier()
     explanation = vlcam.explain(task, SCENE.image(), targets="red star")
     with pytest.raises(InputError, match="the photo given is not the one explained"):
         explanation.verify(task, make(4, "test").image())
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(0)
-        other = bundled.classifier(new("classifier"))
+        other = bundled.open_classifier(create_model("classifier"))
     with pytest.raises(InputError, match=r"scores 'red star' with .* the explanation with"):
         explanation.verify(other)
     reduced = replace(explanation, photo=replace(explanation.photo, width=960, height=960))
@@ -222,14 +222,14 @@ def test_another_photo_or_model_is_refused() -> None:
 
 
 def test_the_model_is_left_as_it_was_also_after_an_error() -> None:
-    task = bundled.captioner()
+    task = bundled.open_captioner()
     task.model.train()
     before = {key: value.clone() for key, value in task.model.state_dict().items()}
     state = torch.get_rng_state()
     vlcam.explain(task, SCENE.image()).verify(task, regions=19)
-    with untrained(task.model, 0):
+    with randomise_weights(task.model, 0):
         assert not torch.equal(task.model.state_dict()["features.0.weight"], before["features.0.weight"])
-    with pytest.raises(ZeroDivisionError), untrained(task.model, 0):
+    with pytest.raises(ZeroDivisionError), randomise_weights(task.model, 0):
         raise ZeroDivisionError
     assert task.model.training and torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(value, before[key]) for key, value in task.model.state_dict().items())
@@ -238,29 +238,29 @@ def test_the_model_is_left_as_it_was_also_after_an_error() -> None:
 class TestRegions:
     def test_the_top_of_a_map_has_the_area_asked_for(self) -> None:
         heat = torch.arange(16.0).reshape(4, 4)
-        region = top_region(heat, (8, 8), 0.25)
+        region = find_top_region(heat, (8, 8), 0.25)
         assert region is not None and int(region.sum()) == 16
-        drawn = on_picture(heat[None], (8, 8))[0]
+        drawn = draw_on_picture(heat[None], (8, 8))[0]
         assert float(drawn[region].min()) >= float(drawn[~region].max())
 
     def test_only_what_is_positive_belongs_to_it(self) -> None:
         heat = torch.full((4, 4), -1.0)
-        assert top_region(heat, (8, 8)) is None and top_region(torch.zeros(4, 4), (8, 8)) is None
+        assert find_top_region(heat, (8, 8)) is None and find_top_region(torch.zeros(4, 4), (8, 8)) is None
         heat[0, 0] = 1.0
-        region = top_region(heat, (4, 4), 0.5)
+        region = find_top_region(heat, (4, 4), 0.5)
         assert region is not None and int(region.sum()) == 1
-        assert top_region(torch.full((4, 4), torch.nan), (8, 8)) is None
+        assert find_top_region(torch.full((4, 4), torch.nan), (8, 8)) is None
 
     @pytest.mark.parametrize("area", [0.0, 1.0, -0.5])
     def test_areas_out_of_range_are_refused(self, area: float) -> None:
         with pytest.raises(InputError, match="expected a part of the picture"):
-            top_region(torch.ones(2, 2), (4, 4), area)
+            find_top_region(torch.ones(2, 2), (4, 4), area)
 
     def test_shapes_are_kept_where_they_fit(self) -> None:
         region = torch.zeros(20, 20, dtype=torch.bool)
         region[3:6, 4] = True
         region[5, 4:7] = True  # an L
-        found = elsewhere(region, 200, np.random.default_rng(0))
+        found = draw_random_regions(region, 200, np.random.default_rng(0))
         assert (found.sum((1, 2)) == region.sum()).all()
         for one in found:
             rows, columns = torch.nonzero(one.any(1))[:, 0], torch.nonzero(one.any(0))[:, 0]
@@ -276,12 +276,12 @@ class TestRegions:
     def test_large_regions_are_shifted_around_the_edges(self) -> None:
         region = torch.zeros(10, 10, dtype=torch.bool)
         region[0] = region[9] = True
-        found = elsewhere(region, 50, np.random.default_rng(0))
+        found = draw_random_regions(region, 50, np.random.default_rng(0))
         assert (found.sum((1, 2)) == 20).all() and len({tuple(one.flatten().tolist()) for one in found}) > 5
 
 
 def test_another_layer_than_the_tasks_is_tested_at_that_layer(monkeypatch: pytest.MonkeyPatch) -> None:
-    task = bundled.classifier()
+    task = bundled.open_classifier()
     explanation = vlcam.explain(task, SCENE.image(), targets="red star", layer="features.2")
     seen: list[str] = []
 
@@ -290,7 +290,7 @@ def test_another_layer_than_the_tasks_is_tested_at_that_layer(monkeypatch: pytes
         seen.append(evidence.layer)
         return spoken, evidence
 
-    monkeypatch.setattr("vlcam.explanation.verify.ran", watched)
+    monkeypatch.setattr("vlcam.explanation.verify.run_and_record", watched)
     explanation.verify(task, regions=19)
     assert seen == ["features.2", "features.2"]  # the trained model and the untrained one, each once
 
@@ -305,22 +305,22 @@ def test_a_method_without_a_name_is_tested_too() -> None:
 
 def test_effects_are_compared_for_the_change_that_they_take(monkeypatch: pytest.MonkeyPatch) -> None:
     """Regions that change the picture more need larger effects: of 38 others, 19 do half as much for their change, 19 do twice as much."""
-    explanation = vlcam.explain(bundled.classifier(), SCENE.image(), targets="green circle")
-    subject = subject_again(explanation, bundled.classifier())
+    explanation = vlcam.explain(bundled.open_classifier(), SCENE.image(), targets="green circle")
+    subject = rebuild_subject(explanation, bundled.open_classifier())
 
     def effects(subject: Any, index: int, masks: Tensor) -> tuple[Tensor, Tensor]:
         worth = torch.tensor([1.0, *(0.5, 2.0) * 19], dtype=torch.float64)
-        found = worth * changes(subject.image, masks)
+        found = worth * measure_changes(subject.image, masks)
         return found / 4, 3 * found / 4
 
-    monkeypatch.setattr("vlcam.explanation.verify.effects", effects)
-    found = fared(subject, explanation[0], 38, 0.1, np.random.default_rng(0))
+    monkeypatch.setattr("vlcam.explanation.verify.measure_effects", effects)
+    found = compare_regions(subject, explanation[0], 38, 0.1, np.random.default_rng(0))
     assert found is not None and found.p == 20 / 39
     assert found.removed_as_much != 19  # the counts are of the effects as they are
 
 
 def test_the_command_line_says_the_verdict(capsys: pytest.CaptureFixture[str]) -> None:
-    task = bundled.classifier()
+    task = bundled.open_classifier()
     found = vlcam.explain(task, SCENE.image(), targets="green circle").verify(task, regions=19)
     show(found)
     proof = found[0].proof

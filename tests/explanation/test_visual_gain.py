@@ -13,10 +13,10 @@ from torch import Tensor, nn
 import vlcam
 from tests import reference
 from tests.tasks.test_tasks import PHOTO, PREPROCESS, TinyCaptioner, TinyCNN, TinyVQA, Tokens
-from vlcam.benchmark.gains import false_words, gains, places
+from vlcam.benchmark.gains import choose_false_words, measure_gains, score_caption_words
 from vlcam.contracts import Geometry, Prepared, Request, Spoken, Target
 from vlcam.engine.recording import record
-from vlcam.explanation.visual_gain import altered, scored
+from vlcam.explanation.visual_gain import hide_content, score_targets
 from vlcam.image.photo import open_photo
 from vlcam.metrics.statistics import auroc
 from vlcam.scenes.sample import make
@@ -63,7 +63,7 @@ def grey(size: tuple[int, int]) -> Image.Image:
 def test_gain_is_the_log_probability_with_the_image_less_that_without(without: Any, measure: Any) -> None:
     task, (picture, _) = captioner(), open_photo(PHOTO)
     explanation = vlcam.explain(task, PHOTO, gain=without, measure=measure)
-    blind = grey(picture.size) if without == "blank" else altered(picture, "blur")
+    blind = grey(picture.size) if without == "blank" else hide_content(picture, "blur")
     with_image, without_image = (log_probabilities(task, one, IDS) for one in (picture, blind))
     expected = [one - other for one, other in zip(with_image, without_image, strict=True)]
     found = [target.gain for target in explanation.targets]
@@ -106,7 +106,7 @@ def test_the_model_does_not_speak_again() -> None:
 
 
 def test_the_whole_caption_gains_what_its_words_do() -> None:
-    explanation = vlcam.explain(bundled.captioner(), Image.fromarray(make(3, "test").image()), gain="blank")
+    explanation = vlcam.explain(bundled.open_captioner(), Image.fromarray(make(3, "test").image()), gain="blank")
     *words, whole = (target.gain for target in explanation.targets)
     assert whole == pytest.approx(sum(gain for gain in words if gain is not None), abs=1e-4)
     assert whole is not None and whole > 3
@@ -114,15 +114,15 @@ def test_the_whole_caption_gains_what_its_words_do() -> None:
 
 def test_no_image_at_all() -> None:
     picture = open_photo(PHOTO)[0]
-    assert np.unique(np.asarray(altered(picture, "blank"))).tolist() == [128]
-    assert altered(picture, "blank").size == altered(picture, "blur").size == picture.size == (40, 30)
+    assert np.unique(np.asarray(hide_content(picture, "blank"))).tolist() == [128]
+    assert hide_content(picture, "blank").size == hide_content(picture, "blur").size == picture.size == (40, 30)
 
 
 @pytest.mark.parametrize(("width", "height"), [(200, 200), (400, 200), (200, 300)])
 def test_the_blur_is_a_tenth_of_the_shorter_side(width: int, height: int) -> None:
     edge = np.zeros((height, width, 3), np.uint8)
     edge[:, width // 2 :] = 255
-    blurred = np.asarray(altered(Image.fromarray(edge), "blur")).astype(float)[height // 2, :, 0]
+    blurred = np.asarray(hide_content(Image.fromarray(edge), "blur")).astype(float)[height // 2, :, 0]
     slope = np.diff(blurred) / np.diff(blurred).sum()
     at = np.arange(len(slope)) - (slope * np.arange(len(slope))).sum()
     assert np.sqrt((slope * at**2).sum()) == pytest.approx(0.1 * min(width, height), rel=0.05)
@@ -231,7 +231,7 @@ def test_no_autograd_no_recording_and_everything_as_before() -> None:
     task.model.train()
     state = torch.get_rng_state()
     with record(task.model, "cnn.features") as recording:
-        scored(task, picture, Request(ids=(0, 3)))
+        score_targets(task, picture, Request(ids=(0, 3)))
     assert recording.calls == ()
     assert grads == [False]
     vlcam.explain(task, PHOTO, gain="blur")
@@ -303,7 +303,7 @@ def test_false_words_are_false_and_of_the_same_kind() -> None:
     for seed in range(30):
         scene = make(seed, "test")
         words = scene.captions(1)[0].words
-        for place, word in false_words(scene, words, np.random.default_rng(seed)).items():
+        for place, word in choose_false_words(scene, words, np.random.default_rng(seed)).items():
             caption = (*words[:place], word, *words[place + 1 :])
             assert word != words[place]
             assert scene.true_words(words)[place] and not scene.true_words(caption)[place]
@@ -313,10 +313,10 @@ def test_false_words_are_false_and_of_the_same_kind() -> None:
 
 def test_the_scores_of_places_are_those_of_captions() -> None:
     """The false words are scored as contrasts; here each false caption is scored as a caption."""
-    scene, task = make(5, "test"), bundled.captioner()
-    rows = list(places(scene, task, np.random.default_rng(5)))
+    scene, task = make(5, "test"), bundled.open_captioner()
+    rows = list(score_caption_words(scene, task, np.random.default_rng(5)))
     words = scene.captions(1)[0].words
-    swaps = false_words(scene, words, np.random.default_rng(5))
+    swaps = choose_false_words(scene, words, np.random.default_rng(5))
     picture = Image.fromarray(scene.image())
     assert len(rows) == len(words) and swaps
     for place, row in enumerate(rows):
@@ -334,7 +334,7 @@ def test_the_scores_of_places_are_those_of_captions() -> None:
 
 def test_the_gain_of_what_is_seen_is_high() -> None:
     steps: list[tuple[int, int]] = []
-    found = gains(bundled.captioner(), n=24, progress=lambda now, n: steps.append((now, n)))
+    found = measure_gains(bundled.open_captioner(), n=24, progress=lambda now, n: steps.append((now, n)))
     assert steps[-1] == (24, 24) and found["scenes"] == 24
     for part, kind in (("seen", "shape words"), ("true", "shape words"), ("true", "colour words")):
         row = found[part][kind]

@@ -15,14 +15,14 @@ from torchvision.transforms import InterpolationMode
 
 from vlcam.contracts import Geometry, InputError
 from vlcam.image.geometry import (
-    cell_at,
-    cell_box,
-    letterboxed,
+    find_cell,
+    find_cell_box,
+    find_seen_box,
+    make_crop_geometry,
+    make_letterbox_geometry,
+    make_resize_geometry,
     point_to_input,
     point_to_photo,
-    resized,
-    resized_and_cropped,
-    seen_box,
     to_photo,
 )
 from vlcam.image.photo import open_photo
@@ -31,7 +31,11 @@ from vlcam.image.preprocess import Mode, Preprocess, Resample
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SIZES = ((300, 100), (100, 300), (97, 131), (224, 224), (31, 17), (500, 333))
 CROPS = (*((one, 64, 56) for one in SIZES), ((97, 131), 40, 64), ((300, 41), 33, 20))
-WAYS = (resized((30, 20), (8, 8)), resized_and_cropped((30, 20), 10, 8), letterboxed((30, 20), (8, 8)))
+WAYS = (
+    make_resize_geometry((30, 20), (8, 8)),
+    make_crop_geometry((30, 20), 10, 8),
+    make_letterbox_geometry((30, 20), (8, 8)),
+)
 
 
 def noise(size: tuple[int, int], seed: int = 0) -> Image.Image:
@@ -61,7 +65,7 @@ def sampled(grid_map: Tensor, geometry: Geometry) -> Tensor:
 @pytest.mark.parametrize("grid", [(7, 7), (1, 1), (5, 9)])
 def test_a_plain_resize_is_torchs_interpolation(photo_size: tuple[int, int], grid: tuple[int, int]) -> None:
     maps = torch.randn(2, *grid, dtype=torch.float64)
-    drawn = to_photo(maps, resized(photo_size, (224, 224)))
+    drawn = to_photo(maps, make_resize_geometry(photo_size, (224, 224)))
     expected = F.interpolate(maps[None], size=photo_size[::-1], mode="bilinear", align_corners=False)[0]
     torch.testing.assert_close(drawn, expected, rtol=1e-12, atol=1e-12)
 
@@ -69,12 +73,12 @@ def test_a_plain_resize_is_torchs_interpolation(photo_size: tuple[int, int], gri
 @pytest.mark.parametrize(
     "geometry",
     [
-        resized((31, 17), (24, 40)),
-        resized_and_cropped((31, 17), 16, 12),
-        resized_and_cropped((17, 31), 12, 12),
-        resized_and_cropped((9, 31), 8, (20, 12)),
-        letterboxed((31, 17), (24, 24)),
-        letterboxed((17, 31), (40, 24)),
+        make_resize_geometry((31, 17), (24, 40)),
+        make_crop_geometry((31, 17), 16, 12),
+        make_crop_geometry((17, 31), 12, 12),
+        make_crop_geometry((9, 31), 8, (20, 12)),
+        make_letterbox_geometry((31, 17), (24, 24)),
+        make_letterbox_geometry((17, 31), (40, 24)),
         Geometry((20, 12), (16, 16), (-0.8, 1.0), (18.0, -2.0)),
     ],
     ids=str,
@@ -87,7 +91,7 @@ def test_to_photo_is_its_definition(geometry: Geometry) -> None:
 
 def test_a_ramp_stays_a_ramp_on_the_photo() -> None:
     """Bilinear sampling is exact for a ramp: what is drawn is the pixel's own place in the input, cropped or padded."""
-    for geometry in (resized_and_cropped((300, 100), 64, 64), letterboxed((300, 100), (64, 64))):
+    for geometry in (make_crop_geometry((300, 100), 64, 64), make_letterbox_geometry((300, 100), (64, 64))):
         places = (torch.arange(8, dtype=torch.float64) + 0.5) * 8
         drawn = to_photo(places.expand(1, 8, 8), geometry)[0]
         expected = (torch.arange(300, dtype=torch.float64) + 0.5) * geometry.scale[0] + geometry.offset[0]
@@ -98,7 +102,7 @@ def test_a_ramp_stays_a_ramp_on_the_photo() -> None:
 
 
 def test_a_smaller_copy_shows_the_same_places() -> None:
-    geometry = resized_and_cropped((300, 100), 64, 64)
+    geometry = make_crop_geometry((300, 100), 64, 64)
     maps = torch.randn(1, 7, 7)
     full, small = to_photo(maps, geometry)[0], to_photo(maps, geometry, size=(60, 20))[0]
     assert small.shape == (20, 60)
@@ -109,7 +113,7 @@ def test_a_smaller_copy_shows_the_same_places() -> None:
 def test_to_photo_keeps_the_dtype_and_leaves_the_maps_alone(dtype: torch.dtype) -> None:
     maps = torch.randn(2, 3, 3).to(dtype)
     before = maps.clone()
-    drawn = to_photo(maps, resized((10, 8), (6, 6)))
+    drawn = to_photo(maps, make_resize_geometry((10, 8), (6, 6)))
     assert drawn.dtype == dtype and drawn.shape == (2, 8, 10)
     assert torch.equal(maps, before)
     assert float(drawn.double().max()) <= float(maps.double().max())
@@ -118,7 +122,7 @@ def test_to_photo_keeps_the_dtype_and_leaves_the_maps_alone(dtype: torch.dtype) 
 def test_a_nonfinite_cell_stays_where_it_is() -> None:
     maps = torch.zeros(1, 6, 6)
     maps[0, 0, 0] = math.nan
-    drawn = to_photo(maps, resized((60, 60), (60, 60)))[0]
+    drawn = to_photo(maps, make_resize_geometry((60, 60), (60, 60)))[0]
     assert bool(drawn[:5, :5].isnan().all())
     assert not bool(drawn[20:, :].isnan().any()) and not bool(drawn[:, 20:].isnan().any())
 
@@ -127,7 +131,7 @@ def test_a_nonfinite_cell_stays_where_it_is() -> None:
 def test_crop_lies_where_torchvision_puts_it(photo_size: tuple[int, int], shorter: int, crop: int) -> None:
     """Ramps over the photo say for each pixel of torchvision's input where it comes from; the geometry must say the same."""
     width, height = photo_size
-    geometry = resized_and_cropped(photo_size, shorter, crop)
+    geometry = make_crop_geometry(photo_size, shorter, crop)
     pipeline = transforms.Compose([transforms.Resize(shorter), transforms.CenterCrop(crop)])
     across = Image.fromarray(np.broadcast_to(np.arange(width, dtype=np.float32) + 1, (height, width)).copy())
     down = Image.fromarray(np.broadcast_to((np.arange(height, dtype=np.float32) + 1)[:, None], (height, width)).copy())
@@ -156,7 +160,7 @@ def test_preprocess_gives_torchvisions_numbers(photo_size: tuple[int, int], resa
     assert torch.equal(inputs, larger(image)[None])
     whole = transforms.Compose([transforms.Resize((48, 32), interpolation=mode), *ending])
     inputs, geometry = Preprocess((32, 48), "resize", None, MEAN, STD, resample)(image)
-    assert torch.equal(inputs, whole(image)[None]) and geometry == resized(photo_size, (32, 48))
+    assert torch.equal(inputs, whole(image)[None]) and geometry == make_resize_geometry(photo_size, (32, 48))
 
 
 def test_letterbox_keeps_the_whole_photo_between_bands() -> None:
@@ -165,8 +169,8 @@ def test_letterbox_keeps_the_whole_photo_between_bands() -> None:
     assert inputs.shape == (1, 3, 48, 64)
     assert bool((inputs[0, 0, 13:34] == 1).all())  # 64 x 21 pixels of photo, 13 rows above
     assert bool((inputs[0, 0, :13] == 0).all()) and bool((inputs[0, 1, 34:] == 0.2).all())
-    assert seen_box(geometry) == (0, 0, 300, 100)
-    assert cell_box(geometry, 0, 0, (1, 1)) == pytest.approx((0, -13 * 100 / 21, 300, 35 * 100 / 21))
+    assert find_seen_box(geometry) == (0, 0, 300, 100)
+    assert find_cell_box(geometry, 0, 0, (1, 1)) == pytest.approx((0, -13 * 100 / 21, 300, 35 * 100 / 21))
 
 
 # An object in a corner of a 3:1 photo (left, top, right, bottom). In crop mode the model sees x from 100 to 200 only.
@@ -209,7 +213,7 @@ def test_the_map_lands_on_the_object(mode: Mode, turned: bool, box: tuple[int, i
     upright, photo = open_photo(file)
     assert (photo.width, photo.height) == upright.size == (300, 100)
     inputs, geometry = Preprocess(128, mode)(upright)
-    seen = seen_box(geometry)
+    seen = find_seen_box(geometry)
     if not seen[0] <= box[0] <= seen[2]:
         assert mode == "crop"
         drawn = to_photo(torch.ones(1, 16, 16), geometry)[0]
@@ -219,7 +223,7 @@ def test_the_map_lands_on_the_object(mode: Mode, turned: bool, box: tuple[int, i
     top = (drawn == drawn.max()).nonzero().double().mean(0) + 0.5
     assert box[0] < float(top[1]) < box[2] and box[1] < float(top[0]) < box[3]
     row, column = divmod(int(hot_map(inputs).flatten().argmax()), 16)
-    left, above, right, below = cell_box(geometry, row, column, (16, 16))
+    left, above, right, below = find_cell_box(geometry, row, column, (16, 16))
     assert box[0] < (left + right) / 2 < box[2] and box[1] < (above + below) / 2 < box[3]
 
 
@@ -231,39 +235,39 @@ def test_the_map_lands_on_the_object(mode: Mode, turned: bool, box: tuple[int, i
 def test_points_boxes_and_cells_agree(geometry: Geometry) -> None:
     grid = (4, 2)
     for row, column in itertools.product(range(4), range(2)):
-        left, top, right, bottom = cell_box(geometry, row, column, grid)
-        assert cell_at(geometry, (left + right) / 2, (top + bottom) / 2, grid) == (row, column)
+        left, top, right, bottom = find_cell_box(geometry, row, column, grid)
+        assert find_cell(geometry, (left + right) / 2, (top + bottom) / 2, grid) == (row, column)
         assert point_to_input(geometry, left, top) == pytest.approx((column * 4, row * 2))
     for x, y in ((0.0, 0.0), (12.5, 7.25), (-3.0, 40.0)):
         assert point_to_photo(geometry, *point_to_input(geometry, x, y)) == pytest.approx((x, y))
-    left, top, right, bottom = seen_box(geometry)
-    assert cell_at(geometry, left + 1e-6, top + 1e-6, grid) is not None
-    assert cell_at(geometry, right - 1e-6, bottom - 1e-6, grid) is not None
-    assert cell_at(geometry, 1000.0, 0.0, grid) is None and cell_at(geometry, -1000.0, 0.0, grid) is None
+    left, top, right, bottom = find_seen_box(geometry)
+    assert find_cell(geometry, left + 1e-6, top + 1e-6, grid) is not None
+    assert find_cell(geometry, right - 1e-6, bottom - 1e-6, grid) is not None
+    assert find_cell(geometry, 1000.0, 0.0, grid) is None and find_cell(geometry, -1000.0, 0.0, grid) is None
 
 
 def test_the_seen_part_of_a_cropped_photo() -> None:
-    assert seen_box(resized_and_cropped((300, 100), 50, 40)) == pytest.approx((110, 10, 190, 90))
+    assert find_seen_box(make_crop_geometry((300, 100), 50, 40)) == pytest.approx((110, 10, 190, 90))
     nowhere = Geometry((10, 10), (8, 8), (1.0, 1.0), (50.0, 0.0))
-    assert seen_box(nowhere)[0] == seen_box(nowhere)[2] == 0
+    assert find_seen_box(nowhere)[0] == find_seen_box(nowhere)[2] == 0
 
 
 def test_what_can_not_be_is_refused() -> None:
-    geometry = resized((30, 20), (8, 8))
+    geometry = make_resize_geometry((30, 20), (8, 8))
     with pytest.raises(InputError, match=r"cell \(4, 0\) was given; the grid has 4 rows and 2 columns"):
-        cell_box(geometry, 4, 0, (4, 2))
+        find_cell_box(geometry, 4, 0, (4, 2))
     with pytest.raises(InputError, match="at least one of each"):
-        cell_at(geometry, 1.0, 1.0, (0, 2))
+        find_cell(geometry, 1.0, 1.0, (0, 2))
     with pytest.raises(InputError, match="at least one row and one column"):
         to_photo(torch.zeros(1, 0, 3), geometry)
     with pytest.raises(InputError, match=r"size \(0, 5\) was given"):
         to_photo(torch.zeros(1, 3, 3), geometry, size=(0, 5))
     with pytest.raises(InputError, match=r"photo size \(0, 5\) was given"):
-        resized((0, 5), (8, 8))
+        make_resize_geometry((0, 5), (8, 8))
     with pytest.raises(InputError, match=r"input size \(8, -1\) was given"):
-        letterboxed((5, 5), (8, -1))
+        make_letterbox_geometry((5, 5), (8, -1))
     with pytest.raises(InputError, match="resize_shorter=0 was given"):
-        resized_and_cropped((5, 5), 0, 4)
+        make_crop_geometry((5, 5), 0, 4)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import torch
 from PIL import Image, ImageFile
 
 from vlcam.contracts import InputError
-from vlcam.image.photo import Bands, as_rgb, as_rgba, bands_of, open_photo
+from vlcam.image.photo import Bands, as_rgb, as_rgba, get_bands, open_photo
 
 
 def pixels(width: int = 40, height: int = 20, seed: int = 0) -> np.ndarray:
@@ -325,7 +325,7 @@ def test_grey_and_deep_arrays_and_tensors() -> None:
     for way in ways:
         picture, photo = open_photo(way)
         assert picture.mode == "RGB" and np.array_equal(np.asarray(picture), np.stack([grey] * 3, 2))
-        assert np.array_equal(photo.pixels, np.asarray(picture)) and bands_of(picture) is None
+        assert np.array_equal(photo.pixels, np.asarray(picture)) and get_bands(picture) is None
     assert np.array_equal(np.asarray(open_photo(pixels().astype(np.uint16) * 257)[0]), pixels())
     assert np.asarray(open_photo(np.array([[128, 129, 65535, 64]], np.uint16))[0])[0, :, 0].tolist() == [0, 1, 255, 0]
 
@@ -339,7 +339,7 @@ def test_transparency_travels_with_the_picture(tmp_path: Path) -> None:
         assert picture.mode == "RGB" and np.array_equal(np.asarray(as_rgb(picture)), photo.pixels)
         assert np.array_equal(np.asarray(as_rgba(picture)), clear)
         for other in (picture.copy(), picture.resize((9, 9)), picture.convert("RGB").crop((0, 0, 40, 20))):
-            assert bands_of(other) is None and np.asarray(as_rgba(other))[:, :, 3].min() == 255
+            assert get_bands(other) is None and np.asarray(as_rgba(other))[:, :, 3].min() == 255
     assert np.asarray(as_rgba(Image.new("LA", (2, 2), (9, 7)))).tolist() == [[[9, 9, 9, 7]] * 2] * 2
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -351,7 +351,7 @@ def test_bands_are_kept_as_they_are_and_shown_as_rgb() -> None:
     values = np.random.default_rng(0).normal(size=(20, 40, 5)).astype(np.float32)
     picture, photo = open_photo(Bands(values))
     assert picture.mode == "RGB" and (photo.width, photo.height) == (40, 20)
-    found = bands_of(picture)
+    found = get_bands(picture)
     assert found is not None and np.array_equal(found, values)
     seen = values[:, :, :3].astype(float)
     expected = np.round((seen - seen.min()) / (seen.max() - seen.min()) * 255)
@@ -359,7 +359,7 @@ def test_bands_are_kept_as_they_are_and_shown_as_rgb() -> None:
     chw = torch.from_numpy(values).permute(2, 0, 1)
     for way in (chw, chw.double(), chw.requires_grad_()):
         again, record = open_photo(Bands(way))
-        assert np.array_equal(bands_of(again), values) and record.sha256 == photo.sha256  # type: ignore[arg-type]
+        assert np.array_equal(get_bands(again), values) and record.sha256 == photo.sha256  # type: ignore[arg-type]
     shown = np.asarray(open_photo(Bands(values, shown=(4, 0, 1), limits=(-1.0, 1.0)))[0])
     assert np.array_equal(shown, np.round((values[:, :, [4, 0, 1]].astype(float).clip(-1, 1) + 1) / 2 * 255))
     grey = np.asarray(open_photo(Bands(values, shown=3, limits=(-1.0, 1.0)))[0])

@@ -13,7 +13,7 @@ from torchvision import transforms
 from torchvision.transforms import InterpolationMode
 
 import vlcam
-from vlcam.image.geometry import resized, resized_and_cropped
+from vlcam.image.geometry import make_crop_geometry, make_resize_geometry
 from vlcam.image.photo import Bands, open_photo
 from vlcam.image.preprocess import Resample
 from vlcam.tasks.classification import Classification
@@ -46,7 +46,7 @@ def test_the_numbers_are_torchvisions(size: tuple[int, int], resample: Resample,
     for picture in (image, open_photo(image)[0], open_photo(values)[0]):
         inputs, geometry = preprocess(picture)
         assert inputs.shape == (1, channels, 40, 40) and torch.equal(inputs, expected)
-        assert geometry == resized_and_cropped(size, 50, 40)
+        assert geometry == make_crop_geometry(size, 50, 40)
 
 
 def test_grey_photos_reach_a_grey_model_unchanged() -> None:
@@ -87,7 +87,7 @@ def test_bands_are_resized_one_by_one_in_full_precision(resample: Resample) -> N
     small = nn.functional.interpolate(chw, (30, 40), **options)
     expected = (small - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
     torch.testing.assert_close(inputs.double(), expected, rtol=1e-3, atol=0.5 if resample == "bicubic" else 1e-2)
-    assert geometry == resized((90, 60), (40, 30))
+    assert geometry == make_resize_geometry((90, 60), (40, 30))
 
 
 def test_margins() -> None:

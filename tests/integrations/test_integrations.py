@@ -20,14 +20,14 @@ import vlcam
 from tests.support.tiny import Cnn
 from vlcam.integrations import (
     FolderWriter,
+    HeatmapPicture,
     Heatmaps,
-    Picture,
     TensorBoardWriter,
     WandbWriter,
     lightning_callback,
     trainer_callback,
 )
-from vlcam.integrations.heatmaps import _same_chance
+from vlcam.integrations.heatmaps import _keep_random_state
 from vlcam.render import overlay
 from vlcam.tasks import bundled
 from vlcam.tasks.classification import Classification
@@ -51,11 +51,11 @@ class Kept:
     """A writer that keeps what it gets."""
 
     def __init__(self, error: Exception | None = None) -> None:
-        self.pictures: list[Picture] = []
+        self.pictures: list[HeatmapPicture] = []
         self.closed = 0
         self.error = error
 
-    def write(self, pictures: Sequence[Picture]) -> None:
+    def write(self, pictures: Sequence[HeatmapPicture]) -> None:
         if self.error is not None:
             raise self.error
         self.pictures += pictures
@@ -127,7 +127,7 @@ def test_tags_stay_the_same_while_the_model_changes_its_mind() -> None:
 
 def test_words_of_a_caption_that_occur_twice_have_tags_of_their_own() -> None:
     caption = "a red star above a blue circle"
-    found = Heatmaps(bundled.captioner(), {"scene": vlcam.scenes.make(0).image()}, caption=caption).log(0)
+    found = Heatmaps(bundled.open_captioner(), {"scene": vlcam.scenes.make(0).image()}, caption=caption).log(0)
     tags = [picture.tag.removeprefix("scene/") for picture in found]
     assert tags[:5] == ["a", "red", "star", "above", "a (2)"] and len(set(tags)) == len(tags)
 
@@ -206,7 +206,7 @@ def test_random_numbers_go_on_as_if_the_task_had_drawn_none() -> None:
     assert drawn[0][1:] == drawn[1][1:]
     # Python's own are drawn by the type checks of these tests, too, so that they are looked at closer.
     chance = random.getstate()
-    with _same_chance():
+    with _keep_random_state():
         random.random()
         assert random.getstate() != chance
     assert random.getstate() == chance
@@ -405,9 +405,9 @@ def test_missing_partners_are_named_with_their_extras(monkeypatch: pytest.Monkey
         ("tensorboard", lambda: TensorBoardWriter(tmp_path)),
         ("lightning", lambda: lightning_callback(Heatmaps(task(), photos()))),
     ]
-    from vlcam.integrations.lightning import _callback_class
+    from vlcam.integrations.lightning import _make_callback_class
 
-    _callback_class.cache_clear()
+    _make_callback_class.cache_clear()
     for extra, make in makers:
         with pytest.raises(vlcam.InputError, match=rf"pip install 'vlcam\[{extra}\]'"):
             make()

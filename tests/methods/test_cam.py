@@ -13,8 +13,8 @@ from tests.methods.test_pixels import StandIn, classes
 from tests.support.tiny import Cnn, lively, snapshot
 from vlcam.contracts import InputError, LayerError, Target
 from vlcam.methods import METHODS
-from vlcam.methods.cam import BUILT_IN, cam, heads
-from vlcam.methods.cam_head import CamNetwork, cam_head
+from vlcam.methods.cam import BUILT_IN, cam, find_heads
+from vlcam.methods.cam_head import CamNetwork, build_cam_network
 from vlcam.scenes.sample import make
 from vlcam.tasks import bundled
 
@@ -192,12 +192,12 @@ def test_torchvision_models(name: str, layer: str, equal: bool) -> None:  # peer
 
 
 def test_heads_are_found_behind_wrappers() -> None:
-    assert [one.name for one in heads(nn.DataParallel(pooled()), 6)] == ["4"] * 4
+    assert [one.name for one in find_heads(nn.DataParallel(pooled()), 6)] == ["4"] * 4
 
 
 def test_on_the_bundled_classifier_it_is_refused() -> None:
     with pytest.raises(LayerError, match=r"CAM needs.*SceneClassifier isn't one after 'features'.*'gradcam'"):
-        vlcam.explain(bundled.classifier(), make(0, "test").image(), method=BUILT_IN[0])
+        vlcam.explain(bundled.open_classifier(), make(0, "test").image(), method=BUILT_IN[0])
 
 
 # --- cam_head -------------------------------------------------------------------------------------------------------------------
@@ -235,7 +235,7 @@ NETS: dict[str, tuple[Any, str | None, int]] = {
     "resnet18": (lambda: torchvision.models.resnet18(), None, 512),
     "squeezenet1_1": (lambda: torchvision.models.squeezenet1_1(), None, 512),
     "densenet": (lambda: torchvision.models.DenseNet(8, (2, 2, 2), 16), None, 32),
-    "scenes": (lambda: bundled.classifier().model, None, 192),
+    "scenes": (lambda: bundled.open_classifier().model, None, 192),
 }
 
 
@@ -244,7 +244,7 @@ def test_a_head_for_cam_on_known_models(name: str) -> None:
     make_net, layer, channels = NETS[name]
     net = make_net().eval()
     images = torch.randn(2, 3, 96, 96)
-    network = cam_head(net, ["a", "b", "c"], layer=layer, sample=images[:1])
+    network = build_cam_network(net, ["a", "b", "c"], layer=layer, sample=images[:1])
     assert network.classifier.in_features == channels and not network.training
     losses = trained(network.train(), images)
     assert losses[-1] < losses[0]
@@ -262,7 +262,7 @@ def test_the_given_model_stays_and_the_new_one_is_its_own() -> None:
     net = lively(Cnn(channels=8))
     sample = torch.randn(1, 3, 16, 16)
     before = snapshot(net)
-    network = cam_head(net, 3, sample=sample)
+    network = build_cam_network(net, 3, sample=sample)
     assert {**snapshot(net), "rng": before["rng"]} == before  # the new head was drawn at random
     frozen = {name: value.clone() for name, value in network.features.state_dict().items()}
     trained(network.train(), torch.randn(6, 3, 16, 16))
@@ -275,13 +275,13 @@ def test_the_given_model_stays_and_the_new_one_is_its_own() -> None:
 
 def test_frozen_or_not() -> None:
     net, sample = Cnn(channels=8).train(), torch.randn(1, 3, 16, 16)
-    network = cam_head(net, 3, sample=sample)
+    network = build_cam_network(net, 3, sample=sample)
     assert network.training and not network.features.training
     assert [name for name, one in network.named_parameters() if one.requires_grad] == [
         "classifier.weight",
         "classifier.bias",
     ]
-    network = cam_head(net, 3, sample=sample, frozen=False)
+    network = build_cam_network(net, 3, sample=sample, frozen=False)
     assert network.training and network.features.training and all(one.requires_grad for one in network.parameters())
     before = network.features.body.stem[0].weight.detach().clone()  # type: ignore[index, union-attr]
     trained(network, torch.randn(6, 3, 16, 16))
@@ -290,18 +290,18 @@ def test_frozen_or_not() -> None:
 
 def test_cut_at_a_named_layer_or_module() -> None:
     net, sample = Cnn(channels=8), torch.randn(1, 3, 16, 16)
-    named = cam_head(net, 2, layer="stem", sample=sample)
-    given = cam_head(net, 2, layer=net.stem, sample=sample)
+    named = build_cam_network(net, 2, layer="stem", sample=sample)
+    given = build_cam_network(net, 2, layer=net.stem, sample=sample)
     assert torch.equal(named.eval().features(sample), given.eval().features(sample))
     assert not any("block" in name for name, _ in named.named_parameters())
     whole = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
-    assert cam_head(whole, 2, layer=whole, sample=sample)(sample).shape == (1, 2)
+    assert build_cam_network(whole, 2, layer=whole, sample=sample)(sample).shape == (1, 2)
 
 
 def test_explained_with_cam_through_the_public_way() -> None:
-    network = cam_head(bundled.classifier().model, 36, sample=torch.randn(1, 3, 96, 96))
+    network = build_cam_network(bundled.open_classifier().model, 36, sample=torch.randn(1, 3, 96, 96))
     task = vlcam.tasks.classification.Classification(
-        network, bundled.PAIR_LABELS, bundled.classifier().preprocess, activation="sigmoid"
+        network, bundled.PAIR_LABELS, bundled.open_classifier().preprocess, activation="sigmoid"
     )
     photo = make(0, "test").image()
     found = vlcam.explain(task, photo, method=BUILT_IN[0], contrast=("red star", "blue circle"))
@@ -324,5 +324,5 @@ def test_what_cannot_be_cut_is_said(options: dict[str, Any], error: type[Excepti
     net = Cnn(channels=8)
     before = snapshot(net)
     with pytest.raises(error, match=message):
-        cam_head(net, **{"classes": 2, "sample": torch.zeros(1, 3, 16, 16), **options})
+        build_cam_network(net, **{"classes": 2, "sample": torch.zeros(1, 3, 16, 16), **options})
     assert snapshot(net) == before

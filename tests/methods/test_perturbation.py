@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import vlcam
 from vlcam.contracts import InputError, Kind, Measure, Procedure, Request, Subject, Target
 from vlcam.methods.channels import EIGENCAM, ablationcam, eigencam
-from vlcam.methods.masks import drawn, rise, scorecam, smooth
+from vlcam.methods.masks import draw_grids, make_smooth_masks, rise, scorecam
 from vlcam.methods.occlusion import MOST_ROWS, occlusion, occlusion_robustness
 
 
@@ -101,10 +101,10 @@ def _bundled(kind: str) -> tuple[Any, Any, tuple[tuple[str, Any], ...]]:
 
     scene = make(0, "test")
     if kind == "classification":
-        return bundled.classifier(), scene.image(), ()
+        return bundled.open_classifier(), scene.image(), ()
     if kind == "captioning":
-        return bundled.captioner(), scene.image(), (("caption", " ".join(scene.captions()[0].words[:5])),)
-    return bundled.vqa(), scene.image(), (("question", scene.questions()[0].text),)
+        return bundled.open_captioner(), scene.image(), (("caption", " ".join(scene.captions()[0].words[:5])),)
+    return bundled.open_vqa(), scene.image(), (("question", scene.questions()[0].text),)
 
 
 def bundled_case(kind: str) -> tuple[Any, Any, dict[str, Any]]:
@@ -297,25 +297,25 @@ def slow_rise(subject: StandIn, masks: Tensor, keep: float) -> Tensor:
 )
 def test_rise_is_eq_6(kind: Kind, measure: Measure) -> None:
     subject = small(kind=kind, measure=measure)
-    grids, shifts = drawn(12, 10, 9, 4, 0.3, seed=3)
+    grids, shifts = draw_grids(12, 10, 9, 4, 0.3, seed=3)
     masks = torch.stack(
         [slow_mask(grid, int(shift[0]), int(shift[1]), 12, 10) for grid, shift in zip(grids, shifts, strict=True)]
     )
-    torch.testing.assert_close(smooth(grids, shifts, 12, 10), masks)
+    torch.testing.assert_close(make_smooth_masks(grids, shifts, 12, 10), masks)
     maps = rise(9, 4, 0.3, seed=3, batch=4).function(subject)
     assert max(subject.sizes) == 4
     torch.testing.assert_close(maps, slow_rise(subject, masks, 0.3), check_dtype=False, atol=1e-5, rtol=1e-4)
 
 
 def test_masks_show_every_pixel_equally_often() -> None:
-    masks = smooth(*drawn(20, 30, 4000, 5, 0.4, seed=0), 20, 30)
+    masks = make_smooth_masks(*draw_grids(20, 30, 4000, 5, 0.4, seed=0), 20, 30)
     assert masks.min() >= 0
     assert masks.max() <= 1
     torch.testing.assert_close(masks.mean(0), torch.full((20, 30), 0.4), atol=0.04, rtol=0)
 
 
 def test_shifts_reach_every_pixel_of_a_cell() -> None:
-    _, shifts = drawn(21, 30, 2000, 4, 0.5, seed=0)
+    _, shifts = draw_grids(21, 30, 2000, 4, 0.5, seed=0)
     assert sorted(set(shifts[:, 0].tolist())) == list(range(6))
     assert sorted(set(shifts[:, 1].tolist())) == list(range(8))
 
@@ -328,7 +328,7 @@ def test_rise_finds_the_pixel_that_decides() -> None:
     head[1].weight[0, 5 * 14 + 9] = 1
     subject.image = torch.ones_like(subject.image)
     maps = rise(3000, seed=1).function(subject)
-    masks = smooth(*drawn(14, 14, 3000, 7, 0.5, seed=1), 14, 14)
+    masks = make_smooth_masks(*draw_grids(14, 14, 3000, 7, 0.5, seed=1), 14, 14)
     place = divmod(int(maps[0].argmax()), 14)
     assert abs(place[0] - 5) <= 1
     assert abs(place[1] - 9) <= 1

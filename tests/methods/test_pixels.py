@@ -11,9 +11,9 @@ from torch import Tensor, nn
 import vlcam
 from vlcam.contracts import InputError, LayerError, Maps, Procedure, Subject, Target
 from vlcam.engine import backward
-from vlcam.engine.relu_rules import relu_rule
+from vlcam.engine.relu_rules import apply_relu_rule
 from vlcam.methods import METHODS
-from vlcam.methods.pixels import BUILT_IN, guided_picture, upsampled
+from vlcam.methods.pixels import BUILT_IN, make_guided_picture, upsample
 from vlcam.scenes.sample import make
 from vlcam.tasks import bundled
 
@@ -154,10 +154,10 @@ def test_equals_the_formula_one_target_at_a_time(procedure: Procedure) -> None:
     """Each target alone, with autograd's own backward pass; the rules themselves have their twin in test_relu_rules."""
     subject = small()
     rule = {"gradient": "plain", "guided-backprop": "guided", "guided-gradcam": "guided"}.get(procedure.name, "deconv")
-    maps, pictures = procedure.function(subject), guided_picture(subject, procedure.name)
+    maps, pictures = procedure.function(subject), make_guided_picture(subject, procedure.name)
     assert maps.shape == (4, 16, 12) and pictures.shape == (4, 3, 16, 12)
     for index in range(4):
-        with relu_rule(rule):  # type: ignore[arg-type]
+        with apply_relu_rule(rule):  # type: ignore[arg-type]
             leaf = subject.image.clone().requires_grad_()
             score = subject.pick(subject.model(leaf))[0, index]
         (expected,) = torch.autograd.grad(score, leaf)
@@ -181,14 +181,14 @@ def test_the_five_methods_differ() -> None:
 
 def test_signed_pictures_have_both_signs() -> None:
     for procedure in BUILT_IN:
-        picture = guided_picture(small(), procedure.name)
+        picture = make_guided_picture(small(), procedure.name)
         assert float(picture.min()) < 0 < float(picture.max())
 
 
 def test_guided_gradcam_is_nothing_where_gradcam_is_nothing() -> None:
     subject = small()
     maps = BUILT_IN[3].function(subject)
-    cam = upsampled(METHODS["gradcam"].function(subject.activations, subject.gradients).relu(), (16, 12))
+    cam = upsample(METHODS["gradcam"].function(subject.activations, subject.gradients).relu(), (16, 12))
     assert bool((cam == 0).any()) and bool((maps[cam == 0] == 0).all()) and bool((maps[cam > 0] > 0).any())
 
 
@@ -225,7 +225,7 @@ def test_memory_is_bounded_by_the_widest_tensor(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_the_widest_tensor_may_lie_inside_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    with relu_rule("plain") as watch:
+    with apply_relu_rule("plain") as watch:
         nn.Conv2d(3, 64, 3, padding=1)(torch.zeros(1, 3, 8, 8, requires_grad=True)).relu().mean()
     assert watch.widest == 64 * 8 * 8 * 4
 
@@ -241,7 +241,7 @@ def test_half_precision_gives_float32() -> None:
 def test_no_grid_and_other_numbers_of_channels() -> None:
     net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
     subject = StandIn(net, "1", torch.randn(1, 1, 7, 9), classes(1))
-    assert guided_picture(subject, "gradient").shape == (1, 1, 7, 9)
+    assert make_guided_picture(subject, "gradient").shape == (1, 1, 7, 9)
 
 
 def test_a_transformer_is_refused_but_for_its_gradient() -> None:
@@ -255,7 +255,7 @@ def test_a_transformer_is_refused_but_for_its_gradient() -> None:
 
 def test_an_unknown_picture_is_refused() -> None:
     with pytest.raises(InputError, match="guided-backprop, deconvnet, guided-gradcam"):
-        guided_picture(small(), "gradcam")
+        make_guided_picture(small(), "gradcam")
 
 
 def test_titles_say_where_the_method_comes_from() -> None:
@@ -267,10 +267,10 @@ def test_titles_say_where_the_method_comes_from() -> None:
 
 def _asked(task: str) -> tuple[Any, dict[str, Any]]:
     if task == "vqa":
-        return bundled.vqa(), {"question": make(0, "test").questions()[0].text, "top_k": 2}
+        return bundled.open_vqa(), {"question": make(0, "test").questions()[0].text, "top_k": 2}
     if task == "captioner":
-        return bundled.captioner(), {}
-    return bundled.classifier(), {"top_k": 3}
+        return bundled.open_captioner(), {}
+    return bundled.open_classifier(), {"top_k": 3}
 
 
 @pytest.mark.parametrize("task", ["classifier", "captioner", "vqa"])
@@ -282,7 +282,7 @@ def test_on_every_bundled_task(task: str) -> None:
 
     def all_of_them(subject: Subject) -> Maps:
         maps.update({one.name: one.function(subject) for one in BUILT_IN})
-        scores, image = subject.rerun("image", relu_rule("guided"))
+        scores, image = subject.rerun("image", apply_relu_rule("guided"))
         maps["alone"] = torch.autograd.grad(scores[-1], image)[0].abs().amax(1)
         return maps["guided-gradcam"]
 
@@ -304,5 +304,5 @@ def test_by_name_through_the_public_way() -> None:
     assert found.method == "guided-gradcam" and found.maps.shape == (3, 96, 96) and found.relu
     assert [one.label for one in found.targets] == [one.label for one in plain.targets]
     torch.testing.assert_close(found.alpha, plain.alpha)
-    shown = upsampled(plain.maps.relu(), (96, 96))
+    shown = upsample(plain.maps.relu(), (96, 96))
     assert bool((found.maps[shown == 0] == 0).all()) and float(found.maps.max()) > 0

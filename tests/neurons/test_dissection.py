@@ -12,11 +12,11 @@ from torch import Tensor
 from vlcam.contracts import InputError, Target
 from vlcam.neurons import NeuronName, NeuronNames, evidence, phrase
 from vlcam.neurons.probes.marks import from_dense
-from vlcam.neurons.scoring.dissect import MIN_IOU, dissect, in_batches
-from vlcam.neurons.scoring.fired import Fired, unit_thresholds
-from vlcam.neurons.scoring.null import passes
+from vlcam.neurons.scoring.dissect import MIN_IOU, dissect, to_batches
+from vlcam.neurons.scoring.fired import Firings, find_thresholds
+from vlcam.neurons.scoring.null import check_significance
 from vlcam.neurons.text.describe import describe
-from vlcam.neurons.text.wording import percent
+from vlcam.neurons.text.wording import format_percent
 
 CONCEPTS = (("red", "colour"), ("star", "shape"), ("linen", "background"), ("left", "region"))
 
@@ -112,7 +112,7 @@ def test_iou_as_in_the_textbook(quantile: float) -> None:
     masks = rng.random((6, 4, 8, 13)) < 0.2
     expected = textbook(maps, masks, quantile)
     for unit, row in zip(
-        dissect(in_batches(maps, masks, 4), CONCEPTS, quantile=quantile, permutations=19), expected, strict=True
+        dissect(to_batches(maps, masks, 4), CONCEPTS, quantile=quantile, permutations=19), expected, strict=True
     ):
         order = np.argsort(-row)
         assert unit.score == pytest.approx(row[order[0]], rel=1e-12)
@@ -128,7 +128,7 @@ def test_iou_as_in_the_textbook(quantile: float) -> None:
 
 def test_planted_detectors_are_found() -> None:
     masks = world()
-    units = dissect(in_batches(planted(masks), masks), CONCEPTS, quantile=0.05)
+    units = dissect(to_batches(planted(masks), masks), CONCEPTS, quantile=0.05)
     assert named(units)[:2] + named(units)[3:5] == ["red", "star", "linen", "left"]
     assert {units[2].name, units[2].alternatives[0][0]} == {"red", "star"}
     assert (units[5].state, units[5].name, units[5].score) == ("dead", None, 0.0)
@@ -197,7 +197,7 @@ def test_same_seed_same_names_and_batches_do_not_matter() -> None:
     masks = world(80)
     maps = planted(masks)
     first = dissect([(maps, masks)], CONCEPTS, quantile=0.05, permutations=40, seed=5)
-    assert dissect(in_batches(maps, masks, 7), CONCEPTS, quantile=0.05, permutations=40, seed=5) == first
+    assert dissect(to_batches(maps, masks, 7), CONCEPTS, quantile=0.05, permutations=40, seed=5) == first
     other = dissect([(maps, masks)], CONCEPTS, quantile=0.05, permutations=40, seed=6)
     assert [unit.score for unit in other] == [unit.score for unit in first]
 
@@ -213,20 +213,20 @@ def test_names_follow_the_units() -> None:
 
 def test_thresholds_are_exceeded_by_the_quantile_strictly() -> None:
     maps = torch.arange(1000.0).reshape(10, 1, 10, 10)
-    assert unit_thresholds(maps.numpy(), 0.01).tolist() == [989.0]
+    assert find_thresholds(maps.numpy(), 0.01).tolist() == [989.0]
     sparse = torch.zeros(10, 1, 10, 10)
     sparse[0, 0, 0, :5] = 1.0
-    assert unit_thresholds(sparse.numpy(), 0.01).tolist() == [0.0]  # strictly above 0: five positions, not all of them
+    assert find_thresholds(sparse.numpy(), 0.01).tolist() == [0.0]  # strictly above 0: five positions, not all of them
 
 
 def test_pictures_without_firings() -> None:
     marks = from_dense(CONCEPTS[:2], np.array([[[[1, 0]], [[0, 0]]], [[[1, 1]], [[0, 1]]]], bool))
-    one = Fired(3, np.array([1, 1], np.int32), np.array([0, 1], np.int32), np.array([0, 0, 2]))
+    one = Firings(3, np.array([1, 1], np.int32), np.array([0, 1], np.int32), np.array([0, 0, 2]))
     counts = marks.count(one)  # columns: red, star, and the cells labelled for colours and shapes
     assert counts.tolist() == [[0, 0, 0, 0], [2, 1, 2, 2], [0, 0, 0, 0]]
     assert marks.count(one, [1, 0]).tolist() == [[0, 0, 0, 0], [1, 0, 2, 2], [0, 0, 0, 0]]
     assert one.sizes.tolist() == [0, 2, 0]
-    none = Fired(2, np.zeros(0, np.int32), np.zeros(0, np.int32), np.array([0, 0, 0]))
+    none = Firings(2, np.zeros(0, np.int32), np.zeros(0, np.int32), np.array([0, 0, 0]))
     assert marks.count(none).tolist() == [[0] * 4] * 2
 
 
@@ -238,7 +238,7 @@ def test_all_units_dead() -> None:
 
 def test_benjamini_hochberg() -> None:
     null = np.tile(np.linspace(0, 1, 100)[:, None], (1, 4))
-    p, passed = passes(np.array([9.0, 0.5, 0.99, 9.0]), null, np.array([True, True, True, False]), 0.05)
+    p, passed = check_significance(np.array([9.0, 0.5, 0.99, 9.0]), null, np.array([True, True, True, False]), 0.05)
     assert p[0] == pytest.approx(1 / 301) and p[3] == 1.0
     assert p[2] == pytest.approx(4 / 301)  # one draw of each of the three living units is higher
     assert passed.tolist() == [True, False, True, False]
@@ -248,7 +248,7 @@ def test_a_unit_must_beat_its_own_draws() -> None:
     """The first unit has a heavy tail, a tenth of its draws reach what was observed: the pool alone would let it pass."""
     null = np.tile(np.linspace(0, 1, 100)[:, None], (1, 10))
     null[:, 0] = np.arange(100) >= 90
-    p, passed = passes(np.array([1.0] + [9.0] * 9), null, np.ones(10, bool), 0.05)
+    p, passed = check_significance(np.array([1.0] + [9.0] * 9), null, np.ones(10, bool), 0.05)
     assert p[0] == pytest.approx(11 / 1001)
     assert passed.tolist() == [False] + [True] * 9
 
@@ -492,7 +492,7 @@ def test_phrases_and_shares() -> None:
     ]
     assert phrase("cross", "shape") == "crosses" and phrase("red cross", "pair") == "red crosses"
     assert phrase("thing", "object") == "things" and phrase("left", "region") == "something on the left"
-    assert [percent(x) for x in (0.004, 0.996, 1.0, 0.0, -0.004, -0.25)] == [
+    assert [format_percent(x) for x in (0.004, 0.996, 1.0, 0.0, -0.004, -0.25)] == [
         "<1 %",
         ">99 %",
         "100 %",

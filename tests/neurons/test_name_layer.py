@@ -19,7 +19,7 @@ from vlcam.neurons.probes.encoders import EncodedWords, Encoder
 from vlcam.neurons.probes.folders import ClassFolders
 from vlcam.neurons.probes.probe import Sample
 from vlcam.neurons.probes.scenes import SceneProbe
-from vlcam.neurons.scoring.activations import Activations, Plain, watch
+from vlcam.neurons.scoring.activations import Activations, ModuleTask, watch
 from vlcam.tasks import bundled
 from vlcam.tasks.classification import Classification
 
@@ -83,7 +83,7 @@ def test_a_layer_by_name_and_the_last_spatial_one() -> None:
     assert watch(task, pictures, layer="stem").maps.shape == (3, 12, 16, 16)
     free = Classification(task.model, LABELS, Preprocess(SIZE))
     assert watch(free, pictures).layer == "block"
-    assert watch(Plain(task.model, Preprocess(SIZE)), pictures, batch_size=2).maps == pytest.approx(
+    assert watch(ModuleTask(task.model, Preprocess(SIZE)), pictures, batch_size=2).maps == pytest.approx(
         watch(task, pictures).maps, abs=1e-5
     )
     with pytest.raises(LayerError, match="has no layer 'blok'"):
@@ -94,11 +94,11 @@ def test_a_layer_by_name_and_the_last_spatial_one() -> None:
 
 def test_captioner_and_question_answerer_are_watched() -> None:
     pictures = [vlcam.scenes.make(seed, "val").image() for seed in range(3)]
-    caption = watch(bundled.captioner(), pictures)
-    answer = watch(bundled.vqa(), pictures, request=Request(question="what colour is the star"))
+    caption = watch(bundled.open_captioner(), pictures)
+    answer = watch(bundled.open_vqa(), pictures, request=Request(question="what colour is the star"))
     assert caption.maps.shape == answer.maps.shape == (3, 192, 12, 12)
     assert caption.maps == pytest.approx(answer.maps, abs=1e-4)  # the three models share a trunk
-    explanation = vlcam.explain(bundled.captioner(), pictures[1])
+    explanation = vlcam.explain(bundled.open_captioner(), pictures[1])
     assert torch.from_numpy(caption.maps[1].max((1, 2))) == pytest.approx(explanation.activity, rel=1e-4)
 
 
@@ -165,7 +165,7 @@ def test_code_that_changed_is_another_model(tmp_path: Path) -> None:
         return Scaled()
 
     pictures = photos(3)
-    one, other = (Plain(model(factor), Preprocess(SIZE)) for factor in (1.0, 2.0))
+    one, other = (ModuleTask(model(factor), Preprocess(SIZE)) for factor in (1.0, 2.0))
     first = run(one, pictures, tmp_path)
     assert run(one, pictures, tmp_path).reused == 3
     second = run(other, pictures, tmp_path)

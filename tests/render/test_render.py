@@ -22,22 +22,22 @@ from tests.support.examples_of_explanations import (
 from vlcam.contracts import Geometry, InputError, Target
 from vlcam.explanation.figures import draw_figure
 from vlcam.explanation.wording import (
-    at_size,
-    fainter,
-    notice,
-    notice_long,
-    number,
-    peak,
-    percent,
-    place,
-    seen,
-    shared_peaks,
-    times,
+    compute_faintness,
+    describe_place,
+    find_peak,
+    find_seen_part,
+    find_shared_peaks,
+    format_factor,
+    format_number,
+    format_percent,
+    get_long_notice,
+    get_notice,
+    resize_geometry,
 )
 from vlcam.render import colourise, overlay
-from vlcam.render.colour import SEQUENTIAL, default_colours, is_diverging, relative, table
+from vlcam.render.colour import SEQUENTIAL, choose_colours, get_colour_table, is_diverging, scale_values
 from vlcam.render.lettering import Lettering
-from vlcam.render.overlay import ring
+from vlcam.render.overlay import draw_contour
 
 
 def lightness(colours: np.ndarray) -> np.ndarray:
@@ -60,42 +60,45 @@ WHITE = np.full((20, 30, 3), 255, np.uint8)
 class TestColour:
     @pytest.mark.parametrize("name", SEQUENTIAL)
     def test_lightness_rises_all_the_way(self, name: str) -> None:
-        steps = np.diff(lightness(table(name)))
+        steps = np.diff(lightness(get_colour_table(name)))
         assert (steps > -0.15).all()  # bytes are rounded
-        assert lightness(table(name))[-1] - lightness(table(name))[0] > 70 or name in ("viridis", "cividis")
-        assert (np.diff(lightness(table(name))[::8]) > 0).all()
+        assert lightness(get_colour_table(name))[-1] - lightness(get_colour_table(name))[0] > 70 or name in (
+            "viridis",
+            "cividis",
+        )
+        assert (np.diff(lightness(get_colour_table(name))[::8]) > 0).all()
 
     def test_the_diverging_table_is_lightest_in_the_middle(self) -> None:
-        light = lightness(table("coolwarm"))
+        light = lightness(get_colour_table("coolwarm"))
         assert (np.diff(light[:120:6]) > 0).all()
         assert (np.diff(light[136::6]) < 0).all()
-        middle = table("coolwarm")[127].astype(int)
+        middle = get_colour_table("coolwarm")[127].astype(int)
         assert np.ptp(middle) < 6
 
     def test_tables_cannot_be_changed(self) -> None:
         with pytest.raises(ValueError, match="read-only"):
-            table("inferno")[0, 0] = 1
+            get_colour_table("inferno")[0, 0] = 1
 
     def test_an_unknown_table_names_the_known_ones(self) -> None:
         with pytest.raises(InputError, match="no colour table 'jet'; there are: inferno, viridis"):
-            table("jet")
+            get_colour_table("jet")
 
     def test_the_default_follows_the_method(self) -> None:
-        assert not is_diverging(default_colours(relu=True))
-        assert is_diverging(default_colours(relu=False))
+        assert not is_diverging(choose_colours(relu=True))
+        assert is_diverging(choose_colours(relu=False))
 
     def test_colourise_uses_the_scale_that_is_given(self) -> None:
         heat = np.array([[0.0, 1.0, 2.0]])
-        assert (colourise(heat, scale=2.0)[0, 2] == table("inferno")[255]).all()
-        assert (colourise(heat, scale=4.0)[0, 2] == table("inferno")[128]).all()
-        assert (colourise(heat)[0, 2] == table("inferno")[255]).all()
+        assert (colourise(heat, scale=2.0)[0, 2] == get_colour_table("inferno")[255]).all()
+        assert (colourise(heat, scale=4.0)[0, 2] == get_colour_table("inferno")[128]).all()
+        assert (colourise(heat)[0, 2] == get_colour_table("inferno")[255]).all()
 
     def test_relative_values(self) -> None:
         heat = np.array([[-4.0, -1.0, 0.0, 1.0, 4.0, np.nan, np.inf]])
-        assert relative(heat, 2.0).tolist() == [[0, 0, 0, 0.5, 1, 0, 1]]
-        assert relative(heat, 2.0, signed=True).tolist() == [[-1, -0.5, 0, 0.5, 1, 0, 1]]
+        assert scale_values(heat, 2.0).tolist() == [[0, 0, 0, 0.5, 1, 0, 1]]
+        assert scale_values(heat, 2.0, signed=True).tolist() == [[-1, -0.5, 0, 0.5, 1, 0, 1]]
         for nothing in (0.0, -1.0, float("nan"), float("inf")):
-            assert not relative(heat, nothing).any()
+            assert not scale_values(heat, nothing).any()
 
     def test_tiny_raw_values_keep_their_shape(self) -> None:
         heat = ramp() * 1e-30
@@ -114,7 +117,7 @@ class TestOverlay:
         assert (np.diff(mixed[0].astype(int).sum(axis=1)[:10]) <= 0).all()
 
     def test_the_full_value_has_the_last_colour(self) -> None:
-        assert (overlay(BLACK, ramp(), opacity=1.0)[:, -1] == table("inferno")[255]).all()
+        assert (overlay(BLACK, ramp(), opacity=1.0)[:, -1] == get_colour_table("inferno")[255]).all()
 
     @pytest.mark.parametrize("heat", [np.zeros((20, 30)), -ramp(), -np.ones((20, 30))])
     def test_zero_and_negative_maps_give_the_plain_photo(self, heat: np.ndarray) -> None:
@@ -165,14 +168,14 @@ class TestOverlay:
             overlay(BLACK, ramp(), opacity=2.0)
 
     def test_the_ring_lies_on_the_level(self) -> None:
-        drawn = ring(BLACK, ramp(), 0.5)
+        drawn = draw_contour(BLACK, ramp(), 0.5)
         lit = np.flatnonzero(drawn[0].any(axis=1))
         assert lit.tolist() == [15]
 
     def test_the_ring_stops_where_the_model_saw_no_more(self) -> None:
         heat = np.ones((20, 30))
         heat[:, :10] = np.nan
-        assert not ring(BLACK, heat, 0.5).any()
+        assert not draw_contour(BLACK, heat, 0.5).any()
 
 
 class TestReading:
@@ -183,7 +186,7 @@ class TestReading:
         }  # fmt: skip
         targets = [Target(name, "class") for name in spots.values()]
         found = explanation("classification", targets, [blob(*spot, 0.08) for spot in spots], text="")
-        assert [place(view) for view in found] == list(spots.values())
+        assert [describe_place(view) for view in found] == list(spots.values())
 
     def test_two_spots_have_the_place_of_the_stronger_one(self) -> None:
         targets = [Target(name, "class") for name in ("right", "left", "corner")]
@@ -193,21 +196,21 @@ class TestReading:
             sum((blob(x, y, 0.08, 0.9) for x in (0.1, 0.9) for y in (0.1, 0.9)), start=blob(0.9, 0.1, 0.08, 0.1)),
         ]
         found = explanation("classification", targets, maps, text="")
-        assert [place(view) for view in found] == ["right", "left", "upper right"]
+        assert [describe_place(view) for view in found] == ["right", "left", "upper right"]
 
     def test_against_is_the_other_way_round(self) -> None:
         found = replace(classification(), method="counterfactual")
         found = replace(found, maps=torch.stack([-found.maps[1], *found.maps[1:]]))
-        assert notice(found[0]) == "only evidence for"
-        assert notice_long(found[0]).startswith("Only evidence for: nothing in the photo speaks against")
-        assert notice(found[1]) == notice_long(found[1]) == ""
-        assert notice(replace(found, method="gradcam")[0]) == "only evidence against"
+        assert get_notice(found[0]) == "only evidence for"
+        assert get_long_notice(found[0]).startswith("Only evidence for: nothing in the photo speaks against")
+        assert get_notice(found[1]) == get_long_notice(found[1]) == ""
+        assert get_notice(replace(found, method="gradcam")[0]) == "only evidence against"
 
     def test_how_much_fainter(self) -> None:
         found = classification()
-        assert fainter(found[1], 19 * peak(found[1])) == 0
-        assert fainter(found[1], 21 * peak(found[1])) == pytest.approx(21)
-        assert [times(x) for x in (20.4, 9999.0, 10000.0, 3112442379.0, 1e80)] == [
+        assert compute_faintness(found[1], 19 * find_peak(found[1])) == 0
+        assert compute_faintness(found[1], 21 * find_peak(found[1])) == pytest.approx(21)
+        assert [format_factor(x) for x in (20.4, 9999.0, 10000.0, 3112442379.0, 1e80)] == [
             "20", "9999", "1 × 10⁴", "3 × 10⁹", "1 × 10⁸⁰",
         ]  # fmt: skip
 
@@ -215,26 +218,26 @@ class TestReading:
         # The model saw the left half only; the right edge of its input is the middle of the photo.
         half = Geometry((640, 448), (224, 224), (224 / 320, 0.5), (0.0, 0.0))
         found = explanation("classification", [Target("x", "class")], [blob(0.95, 0.5, 0.05)], text="x", geometry=half)
-        assert place(found[0]) == "centre"
-        assert seen(half) == (0.0, 0.0, 0.5, 1.0)
+        assert describe_place(found[0]) == "centre"
+        assert find_seen_part(half) == (0.0, 0.0, 0.5, 1.0)
 
     def test_no_place_for_flagged_and_even_maps(self) -> None:
         targets = [Target(str(n), "class") for n in range(4)]
         flat = torch.ones(14, 14)
         maps = [flat, -flat, 0 * flat, float("nan") * flat]
         found = explanation("classification", targets, maps, text="")
-        assert [place(view) for view in found] == ["spread out", "", "", ""]
-        assert [peak(view) for view in found] == [1, 0, 0, 0]
+        assert [describe_place(view) for view in found] == ["spread out", "", "", ""]
+        assert [find_peak(view) for view in found] == [1, 0, 0, 0]
 
     def test_kinds_have_their_own_scale(self) -> None:
-        peaks = shared_peaks(captioning())
+        peaks = find_shared_peaks(captioning())
         assert peaks["word"] == pytest.approx(1.06, abs=0.01)
         assert peaks["caption"] > peaks["word"]
 
     def test_geometry_of_a_copy_at_another_size(self) -> None:
-        small = at_size(classification().geometry, 64, 112)
+        small = resize_geometry(classification().geometry, 64, 112)
         assert small.photo_size == (64, 112)
-        assert seen(small) == pytest.approx(seen(classification().geometry))
+        assert find_seen_part(small) == pytest.approx(find_seen_part(classification().geometry))
 
     @pytest.mark.parametrize(
         ("probability", "text"),
@@ -249,10 +252,14 @@ class TestReading:
         ],
     )
     def test_percent(self, probability: float, text: str) -> None:
-        assert percent(probability).replace("\xa0", " ") == text
+        assert format_percent(probability).replace("\xa0", " ") == text
 
     def test_numbers(self) -> None:
-        assert [number(x) for x in (1234.5, 0.00012345, float("nan"))] == ["1.23e+03", "0.000123", "not a number"]
+        assert [format_number(x) for x in (1234.5, 0.00012345, float("nan"))] == [
+            "1.23e+03",
+            "0.000123",
+            "not a number",
+        ]
 
 
 class TestLettering:
@@ -269,7 +276,7 @@ class TestLettering:
         assert all(bytes(letters.font(24).getmask(letter)) != box for letter in plain)
 
     def test_without_system_fonts_accents_are_dropped(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("vlcam.render.lettering._available", lambda: ("",))
+        monkeypatch.setattr("vlcam.render.lettering._list_fonts", lambda: ("",))
         assert Lettering(["café"]).plain("café 漢") == "cafe ?"
 
     def test_fit_and_wrap(self) -> None:

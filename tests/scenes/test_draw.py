@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from vlcam.scenes.backdrop import backdrop
-from vlcam.scenes.draw import boxes, image, masks
+from vlcam.scenes.backdrop import draw_backdrop
+from vlcam.scenes.draw import draw_image, draw_masks, find_boxes
 from vlcam.scenes.record import (
     BACKGROUNDS,
     COLOURS,
@@ -24,12 +24,12 @@ from vlcam.scenes.record import (
     SPLITS,
     TEXTURES,
     UNSEEN_PAIRS,
+    SceneObject,
     Split,
-    Thing,
 )
 from vlcam.scenes.sample import PALETTE, make
 from vlcam.scenes.scene import Scene
-from vlcam.scenes.shapes import DISTANCES, EXTENTS, full_mask
+from vlcam.scenes.shapes import DISTANCES, EXTENTS, make_full_mask
 
 
 def _scenes(n: int, split: Split = "test") -> list[Scene]:
@@ -52,7 +52,7 @@ def unchecked(function: Callable[..., Any]) -> Callable[..., Any]:
 @pytest.mark.parametrize("split", SPLITS)
 def test_same_seed_same_bytes(split: Split) -> None:
     assert make(7, split) == make(7, split)
-    assert image(make(7, split), 64).tobytes() == image(make(7, split), 64).tobytes()
+    assert draw_image(make(7, split), 64).tobytes() == draw_image(make(7, split), 64).tobytes()
     assert unchecked(make)(np.int64(7), split) == make(7, split)
 
 
@@ -106,23 +106,23 @@ def test_types_and_shapes(size: int) -> None:
 
 def test_default_size() -> None:
     scene = make(5)
-    assert image(scene).shape == (PIXELS, PIXELS, 3)
-    np.testing.assert_array_equal(image(scene), scene.image(PIXELS))
+    assert draw_image(scene).shape == (PIXELS, PIXELS, 3)
+    np.testing.assert_array_equal(draw_image(scene), scene.image(PIXELS))
 
 
 def test_masks_are_disjoint_and_the_front_thing_wins() -> None:
     for scene in _scenes(40):
-        found = masks(scene)
+        found = draw_masks(scene)
         assert found.sum(axis=0).max() == 1
         order = np.zeros((PIXELS, PIXELS), dtype=np.int64)
         for i, thing in enumerate(scene.things):
-            order[full_mask(thing, PIXELS)] = i + 1
+            order[make_full_mask(thing, PIXELS)] = i + 1
         np.testing.assert_array_equal(order, (found * np.arange(1, len(found) + 1)[:, None, None]).sum(axis=0))
 
 
 def test_boxes_are_tight() -> None:
     for scene in _scenes(40):
-        for mask, (x0, y0, x1, y1) in zip(masks(scene), boxes(scene), strict=True):
+        for mask, (x0, y0, x1, y1) in zip(draw_masks(scene), find_boxes(scene), strict=True):
             inside = mask[y0:y1, x0:x1]
             assert inside.sum() == mask.sum() > 0
             assert inside[0].any() and inside[-1].any() and inside[:, 0].any() and inside[:, -1].any()
@@ -130,8 +130,8 @@ def test_boxes_are_tight() -> None:
 
 def test_box_of_a_thing_without_pixels_is_zero() -> None:
     scene = make(0)
-    found = boxes(scene, 1)
-    for mask, box in zip(masks(scene, 1), found, strict=True):
+    found = find_boxes(scene, 1)
+    for mask, box in zip(draw_masks(scene, 1), found, strict=True):
         assert mask.any() or not box.any()
 
 
@@ -139,11 +139,11 @@ def test_layout_rules() -> None:
     overlapping = 0
     for scene in (*_scenes(200), make(20979)):  # the last one: the closest call of 24,000
         assert 2 <= len(scene.things) <= 4
-        full = [full_mask(thing, PIXELS) for thing in scene.things]
+        full = [make_full_mask(thing, PIXELS) for thing in scene.things]
         for a, b in combinations(full, 2):
             assert (a & b).sum() <= 0.25 * min(a.sum(), b.sum())
         overlapping += any((a & b).sum() > 0.04 * min(a.sum(), b.sum()) for a, b in combinations(full, 2))
-        for whole, visible in zip(full, masks(scene), strict=True):
+        for whole, visible in zip(full, draw_masks(scene), strict=True):
             assert visible.sum() >= 0.75 * whole.sum()
             assert not (whole[0].any() or whole[-1].any() or whole[:, 0].any() or whole[:, -1].any())
     assert 20 <= overlapping <= 80
@@ -164,7 +164,7 @@ def test_attributes_are_the_contracts() -> None:
 
 def test_large_covers_more_than_small_whatever_the_shape() -> None:
     things = [thing for scene in _scenes(60) for thing in scene.things]
-    areas = {size: [int(full_mask(t, PIXELS).sum()) for t in things if t.size == size] for size in SIZES}
+    areas = {size: [int(make_full_mask(t, PIXELS).sum()) for t in things if t.size == size] for size in SIZES}
     assert min(areas["large"]) > 1.7 * max(areas["small"])
 
 
@@ -176,8 +176,8 @@ def test_unseen_pairs_are_kept_apart(split: Split) -> None:
 
 def test_colours_look_like_their_names() -> None:
     for scene in _scenes(120):
-        picture = image(scene)
-        for thing, mask in zip(scene.things, masks(scene), strict=True):
+        picture = draw_image(scene)
+        for thing, mask in zip(scene.things, draw_masks(scene), strict=True):
             median = _hue(np.median(picture[mask] / 255.0, axis=0))
             gaps = {name: float(np.abs(median - _hue(colour)).sum()) for name, colour in PALETTE.items()}
             assert min(gaps, key=gaps.__getitem__) == thing.colour, (scene.seed, thing)
@@ -187,8 +187,8 @@ def test_stripes_show() -> None:
     """Saturation varies much more over striped things than over plain ones."""
     spread: dict[str, list[float]] = {"plain": [], "striped": []}
     for scene in _scenes(80):
-        picture = image(scene).astype(np.float64)
-        for thing, mask in zip(scene.things, masks(scene), strict=True):
+        picture = draw_image(scene).astype(np.float64)
+        for thing, mask in zip(scene.things, draw_masks(scene), strict=True):
             pixels = picture[mask]
             grey = pixels.min(axis=1) / pixels.max(axis=1)
             spread[thing.texture].append(float(np.quantile(grey, 0.9) - np.quantile(grey, 0.2)))
@@ -200,8 +200,8 @@ def test_mask_agrees_with_picture() -> None:
     for scene in _scenes(20):
         last = scene.things[-1]
         bare = replace(scene, things=scene.things[:-1])
-        change = np.abs(image(scene).astype(np.int64) - image(bare)).max(axis=2)
-        mask = masks(scene)[-1]
+        change = np.abs(draw_image(scene).astype(np.int64) - draw_image(bare)).max(axis=2)
+        mask = draw_masks(scene)[-1]
         assert (change[mask] > 12).mean() > 0.9, (scene.seed, last)
         y, x = np.nonzero(change > 12)
         reach = last.radius * (EXTENTS[last.shape] + 0.7) * PIXELS + 1  # as far as the shadow goes
@@ -210,18 +210,18 @@ def test_mask_agrees_with_picture() -> None:
 
 def test_same_look_at_other_sizes() -> None:
     for scene in _scenes(12):
-        small, large = image(scene, 96).astype(np.float64), image(scene, 192).astype(np.float64)
+        small, large = draw_image(scene, 96).astype(np.float64), draw_image(scene, 192).astype(np.float64)
         halved = large.reshape(96, 2, 96, 2, 3).mean(axis=(1, 3))
         assert np.abs(small - halved).mean() < 3.5
-        pooled = masks(scene, 192).reshape(-1, 96, 2, 96, 2).mean(axis=(2, 4))
-        assert (np.abs(pooled - masks(scene, 96)) > 0.75).mean() < 0.002
+        pooled = draw_masks(scene, 192).reshape(-1, 96, 2, 96, 2).mean(axis=(2, 4))
+        assert (np.abs(pooled - draw_masks(scene, 96)) > 0.75).mean() < 0.002
 
 
 @pytest.mark.parametrize("kind", BACKGROUNDS)
 def test_backgrounds_are_quiet_and_pale(kind: str) -> None:
     brightness = []
     for seed in range(8):
-        ground = backdrop(kind, seed, 1.5, 64)
+        ground = draw_backdrop(kind, seed, 1.5, 64)
         assert ground.shape == (64, 64, 3) and ground.dtype == np.float32
         assert np.quantile(ground.std(axis=(0, 1)), 0.5) < 0.12
         assert float(np.median(1.0 - ground.min(axis=2) / ground.max(axis=2))) < 0.45
@@ -244,8 +244,8 @@ def test_distances_are_distances(shape: str) -> None:
 
 def test_shapes_stand_upright() -> None:
     def rows(shape: str) -> NDArray[np.int64]:
-        thing = Thing(shape, "red", "large", "plain", 0.5, 0.5, 0.3, 0.0, 0.0, PALETTE["red"])
-        counts: NDArray[np.int64] = full_mask(thing, 60).sum(axis=1)
+        thing = SceneObject(shape, "red", "large", "plain", 0.5, 0.5, 0.3, 0.0, 0.0, PALETTE["red"])
+        counts: NDArray[np.int64] = make_full_mask(thing, 60).sum(axis=1)
         return counts
 
     triangle, heart = rows("triangle"), rows("heart")
@@ -267,6 +267,6 @@ def test_bad_split() -> None:
 
 @pytest.mark.parametrize("size", [0, -4, 2.0, "96", True])
 def test_bad_size(size: object) -> None:
-    for draw in (image, masks, boxes):
+    for draw in (draw_image, draw_masks, find_boxes):
         with pytest.raises(ValueError, match=r"size is .*: expected a whole number of pixels, 1 or more; pass"):
             unchecked(draw)(make(0), size)

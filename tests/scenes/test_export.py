@@ -10,7 +10,7 @@ from jaxtyping import Bool
 from PIL import Image
 
 from vlcam.contracts import InputError
-from vlcam.scenes.export import export, run_lengths
+from vlcam.scenes.export import encode_run_lengths, export
 from vlcam.scenes.record import PAIRS, UNSEEN_PAIRS
 from vlcam.scenes.sample import make
 
@@ -128,7 +128,7 @@ def test_questions_name_the_instances_that_decide_them(folder: Path) -> None:
     ],
 )
 def test_run_lengths(mask: list[list[bool]], counts: list[int]) -> None:
-    assert run_lengths(np.array(mask)) == counts
+    assert encode_run_lengths(np.array(mask)) == counts
 
 
 def test_the_unseen_split_has_unseen_pairs(tmp_path: Path) -> None:

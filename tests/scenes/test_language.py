@@ -6,9 +6,9 @@ from itertools import permutations, product
 
 import pytest
 
-from vlcam.scenes.captions import CAPTION_WORDS, MARGIN, about, captions, parse, true_words
-from vlcam.scenes.questions import ANSWERS, OFFSET, QUESTION_KINDS, QUESTION_WORDS, answer, questions
-from vlcam.scenes.record import COLOURS, SHAPES, SIZES, TEXTURES, UNSEEN_PAIRS, Question, Split, Thing
+from vlcam.scenes.captions import CAPTION_WORDS, MARGIN, check_words, find_word_objects, make_captions, parse
+from vlcam.scenes.questions import ANSWERS, OFFSET, QUESTION_KINDS, QUESTION_WORDS, answer, make_questions
+from vlcam.scenes.record import COLOURS, SHAPES, SIZES, TEXTURES, UNSEEN_PAIRS, Question, SceneObject, Split
 from vlcam.scenes.scene import Scene
 
 NUMBERS = {"two": 2, "three": 3, "four": 4}
@@ -22,12 +22,12 @@ SINGULAR = {
 }
 
 
-def thing(words: str, x: float, y: float) -> Thing:
+def thing(words: str, x: float, y: float) -> SceneObject:
     size, texture, colour, shape = words.split()
-    return Thing(shape, colour, size, texture, x, y, 0.1, 0.0, 0.0, (0.5, 0.5, 0.5))
+    return SceneObject(shape, colour, size, texture, x, y, 0.1, 0.0, 0.0, (0.5, 0.5, 0.5))
 
 
-def scene_of(*things: Thing, split: Split = "test") -> Scene:
+def scene_of(*things: SceneObject, split: Split = "test") -> Scene:
     return Scene(split, 7, things, "linen", 0, 0.0)
 
 
@@ -36,7 +36,7 @@ def random_scene(seed: int, split: Split = "train") -> Scene:
     rng = random.Random(seed)
     shapes, colours = (SHAPES, COLOURS) if seed % 2 else (SHAPES[3:5], COLOURS[1:3])
     things = (
-        Thing(rng.choice(shapes), rng.choice(colours), rng.choice(SIZES), rng.choice(TEXTURES), rng.random(),
+        SceneObject(rng.choice(shapes), rng.choice(colours), rng.choice(SIZES), rng.choice(TEXTURES), rng.random(),
               rng.random(), 0.1, 0.0, 0.0, (0.5, 0.5, 0.5))
         for _ in range(rng.randint(2, 5))
     )  # fmt: skip
@@ -69,7 +69,7 @@ def split_caption(text: str) -> tuple[list[list[str]], str]:
     return [text.split()], ""
 
 
-def holds(link: str, a: Thing, b: Thing) -> bool:
+def holds(link: str, a: SceneObject, b: SceneObject) -> bool:
     return {"left of": a.x < b.x, "right of": a.x > b.x, "above": a.y < b.y, "below": a.y > b.y}.get(link, True)
 
 
@@ -113,13 +113,15 @@ def expected_about(text: str, takes: list[set[int]]) -> tuple[tuple[int, ...], .
 
 @pytest.mark.parametrize("scene", SCENES, ids=lambda scene: str(scene.seed))
 def test_generated_captions_are_true_and_say_what_they_are_about(scene: Scene) -> None:
-    made = captions(scene, 8)
+    made = make_captions(scene, 8)
     assert len(made) == 8 == len({caption.text for caption in made})
     for caption in made:
         takes = brute_force(scene, caption.text)
         assert takes is not None, caption.text
-        assert all(true_words(scene, caption.text)), caption.text
-        assert caption.about == expected_about(caption.text, takes) == about(scene, caption.words), caption.text
+        assert all(check_words(scene, caption.text)), caption.text
+        assert caption.about == expected_about(caption.text, takes) == find_word_objects(scene, caption.words), (
+            caption.text
+        )
         assert parse(caption.words).words == caption.words
 
 
@@ -127,13 +129,13 @@ def test_generated_captions_are_true_and_say_what_they_are_about(scene: Scene) -
 def test_a_caption_of_another_scene_is_all_true_only_if_brute_force_says_so(scene: Scene) -> None:
     verdicts: Counter[bool] = Counter()
     for other in SCENES[scene.seed % 2 : 60 : 2]:
-        for caption in captions(other, 4):
-            words = true_words(scene, caption.words)
+        for caption in make_captions(other, 4):
+            words = check_words(scene, caption.words)
             takes = brute_force(scene, caption.text)
             assert all(words) == (takes is not None), caption.text
             if takes is not None:
-                assert about(scene, caption.text) == expected_about(caption.text, takes)
-            for flag, things in zip(words, about(scene, caption.text), strict=True):
+                assert find_word_objects(scene, caption.text) == expected_about(caption.text, takes)
+            for flag, things in zip(words, find_word_objects(scene, caption.text), strict=True):
                 assert flag or not things
             verdicts[all(words)] += 1
     assert verdicts[False] > 0
@@ -143,7 +145,7 @@ def test_generated_relations_are_clear() -> None:
     """At least one pair that fits stands apart by the margin, along the axis that separates it most."""
     seen: set[str] = set()
     for scene in SCENES:
-        for caption in captions(scene, 8):
+        for caption in make_captions(scene, 8):
             phrases, link = split_caption(caption.text)
             if link in ("", "and"):
                 continue
@@ -164,7 +166,7 @@ def test_mix_of_captions() -> None:
     sizes = striped = striped_said = plain = plain_said = 0
     scenes = [random_scene(seed) for seed in range(1, 1200, 2)]
     for scene in scenes:
-        for caption in captions(scene, 5):
+        for caption in make_captions(scene, 5):
             phrases, link = split_caption(caption.text)
             counted = any(phrase[0] in NUMBERS for phrase in phrases)
             links["plural" if counted else link if link in ("", "and") else "relation"] += 1
@@ -190,33 +192,33 @@ def test_mix_of_captions() -> None:
 def test_captions_are_reproducible_and_depend_on_every_seed() -> None:
     scene = SCENES[1]
     twin = Scene(scene.split, scene.seed, scene.things, scene.background, 0, 0.0)
-    assert captions(scene, 5, seed=3) == captions(twin, 5, seed=3)
-    assert captions(scene, 3, seed=3) == captions(scene, 5, seed=3)[:3]
+    assert make_captions(scene, 5, seed=3) == make_captions(twin, 5, seed=3)
+    assert make_captions(scene, 3, seed=3) == make_captions(scene, 5, seed=3)[:3]
     others = [
-        captions(scene, 5, seed=4),
-        captions(Scene("val", scene.seed, scene.things, "linen", 0, 0.0), 5, seed=3),
-        captions(Scene("train", scene.seed + 2, scene.things, "linen", 0, 0.0), 5, seed=3),
+        make_captions(scene, 5, seed=4),
+        make_captions(Scene("val", scene.seed, scene.things, "linen", 0, 0.0), 5, seed=3),
+        make_captions(Scene("train", scene.seed + 2, scene.things, "linen", 0, 0.0), 5, seed=3),
     ]
-    assert all(other != captions(scene, 5, seed=3) for other in others)
-    assert scene.captions(4, seed=2) == captions(scene, 4, seed=2)
+    assert all(other != make_captions(scene, 5, seed=3) for other in others)
+    assert scene.captions(4, seed=2) == make_captions(scene, 4, seed=2)
 
 
 def test_a_scene_gives_all_the_captions_it_has_and_no_more() -> None:
     lonely = scene_of(thing("large striped orange heart", 0.5, 0.5))
-    assert sorted(caption.text for caption in captions(lonely, 99)) == [
+    assert sorted(caption.text for caption in make_captions(lonely, 99)) == [
         "a large orange heart",
         "a large striped orange heart",
         "a striped orange heart",
         "an orange heart",
     ]
-    assert captions(lonely, 0) == ()
-    assert captions(scene_of(), 5) == ()
+    assert make_captions(lonely, 0) == ()
+    assert make_captions(scene_of(), 5) == ()
     twins = scene_of(thing("large plain red cross", 0.2, 0.5), thing("large plain red cross", 0.8, 0.5))
-    texts = {caption.text for caption in captions(twins, 999)}
+    texts = {caption.text for caption in make_captions(twins, 999)}
     assert {"two crosses", "two red crosses", "a red cross left of a large plain red cross"} <= texts
     assert len(texts) == 4 + 16 + 2 * 16 + 2  # one, one and the other, two relations, two plurals
     with pytest.raises(ValueError, match="0 or more"):
-        captions(twins, -1)
+        make_captions(twins, -1)
 
 
 @pytest.mark.parametrize(
@@ -265,10 +267,10 @@ def test_a_scene_gives_all_the_captions_it_has_and_no_more() -> None:
     ],
 )
 def test_true_words_by_hand(text: str, false: str) -> None:
-    words = true_words(STILL, text)
+    words = check_words(STILL, text)
     assert len(words) == len(text.split())
     assert " ".join(str(i) for i, flag in enumerate(words) if not flag) == false
-    assert words == true_words(STILL, text.split()) == STILL.true_words(text)
+    assert words == check_words(STILL, text.split()) == STILL.true_words(text)
 
 
 @pytest.mark.parametrize(
@@ -291,7 +293,7 @@ def test_true_words_by_hand(text: str, false: str) -> None:
     ],
 )
 def test_about_by_hand(text: str, things: list[tuple[int, ...]]) -> None:
-    assert about(STILL, text) == tuple(things)
+    assert find_word_objects(STILL, text) == tuple(things)
 
 
 @pytest.mark.parametrize("attribute", range(4))
@@ -304,7 +306,7 @@ def test_swapping_an_attribute_of_a_lone_thing_makes_exactly_that_word_false(att
         expected[attribute + 1] = words[attribute + 1] == word
         expected[0] = expected[4]
         words[attribute + 1] = word
-        assert list(true_words(scene, words)) == expected
+        assert list(check_words(scene, words)) == expected
 
 
 @pytest.mark.parametrize(
@@ -328,7 +330,7 @@ def test_swapping_an_attribute_of_a_lone_thing_makes_exactly_that_word_false(att
     ],
 )
 def test_captions_outside_the_grammar(text: str, says: str) -> None:
-    for check in (parse, lambda text: true_words(STILL, text), lambda text: about(STILL, text.split())):
+    for check in (parse, lambda text: check_words(STILL, text), lambda text: find_word_objects(STILL, text.split())):
         with pytest.raises(ValueError, match=says) as error:
             check(text)
     with pytest.raises(ValueError, match="The grammar accepts 'NP', 'NP and NP' or 'NP REL NP'") as error:
@@ -342,8 +344,8 @@ def test_vocabularies_are_exactly_what_is_said() -> None:
     answers: set[str] = set()
     four = scene_of(*(thing("large plain red star", 0.1 + 0.2 * k, 0.5) for k in range(4)))
     for scene in [*SCENES, *(random_scene(seed) for seed in range(1001, 2600, 2)), four]:
-        said.update(word for caption in captions(scene, 6) for word in caption.words)
-        for question in questions(scene, 9):
+        said.update(word for caption in make_captions(scene, 6) for word in caption.words)
+        for question in make_questions(scene, 9):
             asked.update(question.text.split())
             answers.add(question.answer)
     assert said == set(CAPTION_WORDS)
@@ -397,7 +399,7 @@ def verify(scene: Scene, question: Question) -> None:
 
 @pytest.mark.parametrize("scene", SCENES, ids=lambda scene: str(scene.seed))
 def test_generated_questions_are_right_and_round_trip(scene: Scene) -> None:
-    made = questions(scene, 12)
+    made = make_questions(scene, 12)
     assert len(made) == 12 == len({question.text for question in made})
     for question in made:
         verify(scene, question)
@@ -409,7 +411,7 @@ def test_generated_questions_are_right_and_round_trip(scene: Scene) -> None:
 
 
 def test_kinds_are_asked_evenly() -> None:
-    kinds = Counter(question.kind for scene in SCENES[1::2] for question in questions(scene, 9))
+    kinds = Counter(question.kind for scene in SCENES[1::2] for question in make_questions(scene, 9))
     assert set(kinds) == set(QUESTION_KINDS)
     always = [kinds[kind] for kind in ("exists", "count")]
     assert min(always) >= 150
@@ -418,14 +420,14 @@ def test_kinds_are_asked_evenly() -> None:
 
 def test_every_kind_that_the_scene_allows_is_asked() -> None:
     for seed in range(60):
-        assert {question.kind for question in questions(TRIO, 9, seed=seed)} == set(QUESTION_KINDS)
-        assert {question.kind for question in questions(STILL, 9, seed=seed)} == set(QUESTION_KINDS) - {"same"}
+        assert {question.kind for question in make_questions(TRIO, 9, seed=seed)} == set(QUESTION_KINDS)
+        assert {question.kind for question in make_questions(STILL, 9, seed=seed)} == set(QUESTION_KINDS) - {"same"}
     lonely = scene_of(thing("large striped orange heart", 0.5, 0.5))
-    assert {question.kind for question in questions(lonely, 9)} == set(QUESTION_KINDS) - {"left", "above", "same"}
-    assert questions(scene_of(), 5) == ()
-    assert questions(STILL, 0) == ()
+    assert {question.kind for question in make_questions(lonely, 9)} == set(QUESTION_KINDS) - {"left", "above", "same"}
+    assert make_questions(scene_of(), 5) == ()
+    assert make_questions(STILL, 0) == ()
     with pytest.raises(ValueError, match="0 or more"):
-        questions(STILL, -1)
+        make_questions(STILL, -1)
 
 
 def test_exists_is_balanced_and_its_negatives_are_hard() -> None:
@@ -433,7 +435,7 @@ def test_exists_is_balanced_and_its_negatives_are_hard() -> None:
     short = near = no = 0
     for seed in range(1, 2400, 2):
         scene = random_scene(seed)
-        for question in questions(scene, 9):
+        for question in make_questions(scene, 9):
             if question.kind == "exists":
                 answers[question.answer] += 1
                 words = question.text.split()[3:]
@@ -446,16 +448,16 @@ def test_exists_is_balanced_and_its_negatives_are_hard() -> None:
     assert 0.75 < short / answers.total() < 0.85
     assert near / no > 0.8
     small = [scene for scene in map(random_scene, range(1, 2400, 2)) if len(scene.things) == 2]
-    more = Counter(q.answer for scene in small for q in questions(scene, 16) if q.kind == "exists")
+    more = Counter(q.answer for scene in small for q in make_questions(scene, 16) if q.kind == "exists")
     assert 0.46 < more["yes"] / more.total() < 0.54  # also where a scene has few questions
     unseen = [random_scene(seed, "unseen") for seed in range(1, 800, 2)]
-    made = [question for scene in unseen for question in questions(scene, 9)]
+    made = [question for scene in unseen for question in make_questions(scene, 9)]
     denied = {tuple(q.text.split()[-2:]) for q in made if (q.kind, q.answer) == ("exists", "no")}
     assert denied & set(UNSEEN_PAIRS)
 
 
 def test_counts_are_spread() -> None:
-    made = [question for seed in range(1, 2400, 2) for question in questions(random_scene(seed), 9)]
+    made = [question for seed in range(1, 2400, 2) for question in make_questions(random_scene(seed), 9)]
     counts = Counter(question.answer for question in made if question.kind == "count")
     assert counts["0"] / counts.total() < 0.22
     assert (counts["2"] + counts["3"] + counts["4"]) / counts.total() > 0.4
@@ -464,12 +466,16 @@ def test_counts_are_spread() -> None:
 def test_questions_are_reproducible_and_depend_on_every_seed() -> None:
     scene = SCENES[1]
     twin = Scene(scene.split, scene.seed, scene.things, "wood", 5, 1.0)
-    assert questions(scene, 8, seed=3) == questions(twin, 8, seed=3)
-    assert questions(scene, 4, seed=3) == questions(scene, 8, seed=3)[:4]
-    assert questions(scene, 8, seed=3) != questions(scene, 8, seed=4)
-    assert questions(scene, 8, seed=3) != questions(Scene("val", scene.seed, scene.things, "linen", 0, 0.0), 8, seed=3)
-    assert questions(scene, 8, seed=3) != questions(Scene("train", 99, scene.things, "linen", 0, 0.0), 8, seed=3)
-    assert scene.questions(4, seed=2) == questions(scene, 4, seed=2)
+    assert make_questions(scene, 8, seed=3) == make_questions(twin, 8, seed=3)
+    assert make_questions(scene, 4, seed=3) == make_questions(scene, 8, seed=3)[:4]
+    assert make_questions(scene, 8, seed=3) != make_questions(scene, 8, seed=4)
+    assert make_questions(scene, 8, seed=3) != make_questions(
+        Scene("val", scene.seed, scene.things, "linen", 0, 0.0), 8, seed=3
+    )
+    assert make_questions(scene, 8, seed=3) != make_questions(
+        Scene("train", 99, scene.things, "linen", 0, 0.0), 8, seed=3
+    )
+    assert scene.questions(4, seed=2) == make_questions(scene, 4, seed=2)
 
 
 @pytest.mark.parametrize(
@@ -545,9 +551,9 @@ def test_level_things_and_large_counts_have_no_answer() -> None:
     )
     with pytest.raises(ValueError, match="the answers end at 4"):
         answer(scene, "how many stars are there")
-    assert all(question.answer != "5" for seed in range(20) for question in questions(scene, 9, seed=seed))
+    assert all(question.answer != "5" for seed in range(20) for question in make_questions(scene, 9, seed=seed))
     level = scene_of(thing("large plain red star", 0.5, 0.1), thing("small plain blue circle", 0.5, 0.9))
     with pytest.raises(ValueError, match="exactly level"):
         answer(level, "which is further left the star or the circle")
     assert answer(level, "which is higher the star or the circle").answer == "star"
-    assert "left" not in {question.kind for question in questions(level, 20)}
+    assert "left" not in {question.kind for question in make_questions(level, 20)}

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from vlcam.cli.run_study import Wanted, run_make, run_score
+from vlcam.cli.run_study import StudyOptions, run_make, run_score
 from vlcam.contracts import InputError
 from vlcam.engine.weights import FALL
 from vlcam.methods import pixels, way
@@ -35,11 +35,11 @@ from vlcam.study import (
     scenes,
     score,
     trust,
-    weakened,
+    weaken_model,
 )
-from vlcam.study.drawing import look
-from vlcam.study.plan import STRONGER, Item, study_id
-from vlcam.study.score import PAPER, TRUST_ANSWERS, Rating, bootstrap, document, krippendorff
+from vlcam.study.drawing import visualise
+from vlcam.study.plan import STRONGER, Item, compute_study_id
+from vlcam.study.score import PAPER, TRUST_ANSWERS, Rating, bootstrap, krippendorff, make_document
 from vlcam.tasks import bundled
 
 METHODS = ("gradcam", "hirescam")
@@ -49,7 +49,7 @@ Answerer = Callable[[Mapping[str, Any]], str]
 
 @pytest.fixture(scope="module")
 def classifier() -> Any:
-    return bundled.classifier()
+    return bundled.open_classifier()
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +59,8 @@ def parts(classifier: Any) -> tuple[Part, Part]:
     def noisy(model: nn.Module) -> float:
         return 1.0 if model is classifier.model else 0.5
 
-    model, _ = weakened(classifier.model, noisy)
-    weaker = replace(bundled.classifier(model), name="its-noisy-copy")
+    model, _ = weaken_model(classifier.model, noisy)
+    weaker = replace(bundled.open_classifier(model), name="its-noisy-copy")
     seen = list(islice(scenes(), 5))
     return (
         discrimination(classifier, seen, methods=METHODS, n=4),
@@ -147,9 +147,9 @@ class TestPlan:
         assert [item.method for item in part.items] != sorted(item.method for item in part.items)
 
     def test_sides_of_many_items_are_halves_and_look_random(self) -> None:
-        from vlcam.study.plan import _halves
+        from vlcam.study.plan import _draw_halves
 
-        drawn = np.array([_halves(np.random.default_rng(seed), 90) for seed in range(200)])
+        drawn = np.array([_draw_halves(np.random.default_rng(seed), 90) for seed in range(200)])
         assert (drawn.sum(1) == 45).all()
         # Each place is 0 or 1 alike: 200 fair draws lie within 100 +- 38 but for one place in ten million.
         assert np.abs(drawn.sum(0) - 100).max() < 38
@@ -163,11 +163,15 @@ class TestPlan:
             picture = truth[item.picture]
             assert item.about in picture.categories
             photo, *sides = item.images
-            strong = look(classifier, picture.image, item.about, way(item.method))
-            from vlcam.study.drawing import uri
+            strong = visualise(classifier, picture.image, item.about, way(item.method))
+            from vlcam.study.drawing import to_data_uri
 
-            assert photo == uri(strong.photo)
-            assert sides[item.choices.index(STRONGER)] == uri(strong.drawn) != sides[1 - item.choices.index(STRONGER)]
+            assert photo == to_data_uri(strong.photo)
+            assert (
+                sides[item.choices.index(STRONGER)]
+                == to_data_uri(strong.drawn)
+                != sides[1 - item.choices.index(STRONGER)]
+            )
         assert part.facts["stronger"]["right"] == 1.0 and part.facts["weaker"]["model"] == "its-noisy-copy"
 
     def test_the_same_seed_gives_the_same_study(self, classifier: Any, parts: tuple[Part, Part]) -> None:
@@ -196,7 +200,7 @@ class TestPlan:
 
     def test_bad_options(self, classifier: Any) -> None:
         with pytest.raises(InputError, match="need a classifier"):
-            discrimination(bundled.captioner(), scenes())
+            discrimination(bundled.open_captioner(), scenes())
         with pytest.raises(InputError, match="n=0 was given"):
             discrimination(classifier, scenes(), n=0)
         with pytest.raises(InputError, match="no method 'gradcan'"):
@@ -216,18 +220,18 @@ class TestPlan:
             with torch.no_grad():
                 return float((one(inputs).argmax(1) == truth).float().mean())
 
-        copy, facts = weakened(model, accuracy)
+        copy, facts = weaken_model(model, accuracy)
         assert facts["full_accuracy"] == 1.0 and FALL - 0.05 < facts["accuracy"] <= FALL
         assert accuracy(copy) == facts["accuracy"] and not copy.training
         assert all(torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True))
         assert all(
             torch.equal(old, new)
-            for old, new in zip(weakened(model, accuracy)[0].parameters(), copy.parameters(), strict=True)
+            for old, new in zip(weaken_model(model, accuracy)[0].parameters(), copy.parameters(), strict=True)
         )
         with pytest.raises(InputError, match=r"doesn't bring the accuracy of 1\.000 down"):
-            weakened(model, lambda _: 1.0)
+            weaken_model(model, lambda _: 1.0)
         with pytest.raises(InputError, match="accuracy is 0"):
-            weakened(model, lambda _: 0.0)
+            weaken_model(model, lambda _: 0.0)
 
 
 class TestDrawing:
@@ -235,7 +239,7 @@ class TestDrawing:
         scene = make(10)
         about = " ".join(scene.things[0].pair)
         guided = next(one for one in pixels.BUILT_IN if one.name == "guided-gradcam")
-        found = look(classifier, scene.image(), about, guided)
+        found = visualise(classifier, scene.image(), about, guided)
         assert found.drawn.shape == found.photo.shape == (384, 384, 3) and not found.empty
         assert Counter(map(tuple, found.drawn.reshape(-1, 3).tolist())).most_common(1)[0][0] == (128, 128, 128)
         mask = np.asarray(Image.fromarray(scene.masks()[0]).resize((384, 384)))
@@ -244,7 +248,7 @@ class TestDrawing:
 
     def test_coarse_methods_lie_on_the_photo(self, classifier: Any) -> None:
         scene = make(10)
-        found = look(classifier, scene.image(384), " ".join(scene.things[0].pair), way("gradcam"))
+        found = visualise(classifier, scene.image(384), " ".join(scene.things[0].pair), way("gradcam"))
         changed = np.abs(found.drawn.astype(float) - found.photo).sum(2)
         mask = scene.masks(384)[0]
         assert changed[mask].mean() > 3 * changed[~mask].mean()
@@ -419,7 +423,8 @@ class TestScore:
         assert (gap.one, gap.other) == METHODS and gap.low is not None and gap.high is not None
         assert 0.25 < gap.low < gap.value < gap.high < 0.55 and gap.low < 0.4 < gap.high
         assert (
-            json.loads(json.dumps(document([found])))["parts"]["discrimination"]["differences"][0]["one"] == "gradcam"
+            json.loads(json.dumps(make_document([found])))["parts"]["discrimination"]["differences"][0]["one"]
+            == "gradcam"
         )
 
     def test_the_bootstrap_is_its_textbook_twin(self) -> None:
@@ -558,9 +563,9 @@ class TestCommands:
     def test_make_then_score(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("vlcam.cli.run_study._TRIED", 16)  # enough to see that it works
+        monkeypatch.setattr("vlcam.cli.run_study._TRIAL_SCENES", 16)  # enough to see that it works
         out = tmp_path / "study"
-        made = run_make(Wanted(methods=METHODS, n=3, note="Send it to Ada."), out)
+        made = run_make(StudyOptions(methods=METHODS, n=3, note="Send it to Ada."), out)
         assert {path.name for path in out.iterdir()} == {"discrimination.html", "trust.html", "key.json"}
         said = capsys.readouterr().err
         assert "18 raters (give them the ids r1 to r18) make 9 ratings of each" in said
@@ -568,12 +573,12 @@ class TestCommands:
         assert (
             known["parts"]["trust"]["study"]
             == made[1].study
-            == study_id({name: value for name, value in made[1].known().items() if name != "study"})
+            == compute_study_id({name: value for name, value in made[1].known().items() if name != "study"})
         )
         facts = known["parts"]["trust"]["facts"]
         assert facts["weakened"]["accuracy"] <= FALL * facts["weakened"]["full_accuracy"]
         with pytest.raises(InputError, match="key of another study"):
-            run_make(Wanted(methods=METHODS, n=3), out)
+            run_make(StudyOptions(methods=METHODS, n=3), out)
         files = [
             written(tmp_path / "d.csv", answered(known, {"r1": right, "r2": right}, "discrimination")),
             written(tmp_path / "t.csv", answered(known, {"r1": for_the_stronger}, "trust")),
@@ -597,7 +602,7 @@ class TestCommands:
             Image.fromarray(one.image).save(folder / f"{number}.png")
             rows.append(f"{number}.png,{','.join(one.categories)}")
         (folder / "categories.csv").write_text("\n".join(rows), "utf-8")
-        wanted = Wanted(part="discrimination", methods=("gradcam",), model="scenes/classifier", data=folder)
+        wanted = StudyOptions(part="discrimination", methods=("gradcam",), model="scenes/classifier", data=folder)
         (part,) = run_make(wanted, out)
         assert {item.picture for item in part.items} == {"0.png", "1.png", "2.png"}
         assert not (out / "trust.html").exists()
@@ -608,14 +613,14 @@ class TestCommands:
     @pytest.mark.parametrize(
         ("wanted", "why"),
         [
-            (Wanted(part="all"), "--part 'all'"),
-            (Wanted(data=Path("x")), "--data was given without --model"),
-            (Wanted(model="torchvision/resnet50"), "given without --data"),
-            (Wanted(model="torchvision/resnet50", data=Path("x")), "give the weaker one with --against"),
-            (Wanted(arch="torchvision/resnet50"), "go with --model"),
+            (StudyOptions(part="all"), "--part 'all'"),
+            (StudyOptions(data=Path("x")), "--data was given without --model"),
+            (StudyOptions(model="torchvision/resnet50"), "given without --data"),
+            (StudyOptions(model="torchvision/resnet50", data=Path("x")), "give the weaker one with --against"),
+            (StudyOptions(arch="torchvision/resnet50"), "go with --model"),
         ],
     )
-    def test_options_that_do_not_fit(self, wanted: Wanted, why: str, tmp_path: Path) -> None:
+    def test_options_that_do_not_fit(self, wanted: StudyOptions, why: str, tmp_path: Path) -> None:
         with pytest.raises(InputError, match=re.escape(why)):
             run_make(wanted, tmp_path / "out")
         assert not (tmp_path / "out").exists()
@@ -646,7 +651,7 @@ def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         "hi",
     ]
     assert runner.invoke(cli_study.study_app, made).exit_code == 0
-    assert calls[0] == (Wanted(part="trust", methods=("gradcam",), n=7, whole=True, note="hi"), tmp_path)
+    assert calls[0] == (StudyOptions(part="trust", methods=("gradcam",), n=7, whole=True, note="hi"), tmp_path)
     scored = ["score", "key.json", "a.csv", "b.csv", "--partial", "--bootstrap", "300"]
     assert runner.invoke(cli_study.study_app, scored).exit_code == 0
     given, options = calls[1]

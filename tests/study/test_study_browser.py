@@ -11,7 +11,7 @@ import pytest
 
 from tests.support import browser as headless
 from vlcam.study import Part, key, page, read_answers, read_key, score
-from vlcam.study.drawing import uri
+from vlcam.study.drawing import to_data_uri
 from vlcam.study.plan import STRONGER, WEAKER, Item
 
 if TYPE_CHECKING:
@@ -34,9 +34,13 @@ def study(kind: Any) -> Part:
             if kind == "discrimination":
                 about = 'the "red", one' if place % 2 else "blue"
                 choices = ('the "red", one', "blue")
-                images = (uri(red if place % 2 else blue),)
+                images = (to_data_uri(red if place % 2 else blue),)
             else:
-                about, choices, images = "sky", (STRONGER, WEAKER), (uri(red + blue), uri(red), uri(blue))
+                about, choices, images = (
+                    "sky",
+                    (STRONGER, WEAKER),
+                    (to_data_uri(red + blue), to_data_uri(red), to_data_uri(blue)),
+                )
             if swap:
                 choices = (choices[1], choices[0])
                 images = images if len(images) == 1 else (images[0], images[2], images[1])

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from vlcam.benchmark.card import card, texts_table
+from vlcam.benchmark.card import make_card, make_texts_table
 from vlcam.benchmark.measure import MEASURED_SPLITS, measure_grounding, measure_quality
 from vlcam.contracts import InputError
-from vlcam.scenes.models.zoo import WHICH, load, weights_folder
+from vlcam.scenes.models.zoo import MODEL_NAMES, get_weights_folder, load
 from vlcam.scenes.record import Split
 from vlcam.tasks import bundled
 
@@ -19,41 +19,41 @@ GROUNDING_BARS = {"colour words": 0.50, "shape words": 0.50, "answers": 0.60}
 
 @pytest.fixture(scope="module")
 def measured() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((weights_folder() / "card.json").read_text())
+    found: dict[str, Any] = json.loads((get_weights_folder() / "card.json").read_text())
     return found
 
 
 def test_the_package_is_small_enough() -> None:
-    assert sum(path.stat().st_size for path in weights_folder().iterdir()) < 30e6
+    assert sum(path.stat().st_size for path in get_weights_folder().iterdir()) < 30e6
 
 
-@pytest.mark.parametrize("which", WHICH)
+@pytest.mark.parametrize("which", MODEL_NAMES)
 def test_weights_load_and_are_whole(which: Any) -> None:
     assert sum(parameter.numel() for parameter in load(which).parameters()) > 1e6
 
 
 def test_the_card_says_what_was_measured(measured: dict[str, Any]) -> None:
-    plan = json.loads((weights_folder() / "plan.json").read_text())
-    texts = json.loads((weights_folder() / "texts.json").read_text())
-    assert (weights_folder() / "MODEL_CARD.md").read_text() == card(measured, plan, texts)
+    plan = json.loads((get_weights_folder() / "plan.json").read_text())
+    texts = json.loads((get_weights_folder() / "texts.json").read_text())
+    assert (get_weights_folder() / "MODEL_CARD.md").read_text() == make_card(measured, plan, texts)
 
 
-@pytest.mark.parametrize("which", WHICH)
+@pytest.mark.parametrize("which", MODEL_NAMES)
 def test_names_and_card_are_those_of_the_weights(measured: dict[str, Any], which: Any) -> None:
-    recorded = json.loads((weights_folder() / "sha256.json").read_text())[which]
-    names = bundled.names(which)
+    recorded = json.loads((get_weights_folder() / "sha256.json").read_text())[which]
+    names = bundled.read_packaged_names(which)
     assert names is not None
     assert names.weights_sha256 == recorded == measured["weights_sha256"][which]
 
 
 def test_names_of_other_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for path in weights_folder().glob("*.json"):
+    for path in get_weights_folder().glob("*.json"):
         (tmp_path / path.name).write_bytes(path.read_bytes())
-    monkeypatch.setattr(bundled, "weights_folder", lambda: tmp_path)
-    assert bundled.names("vqa") is not None
+    monkeypatch.setattr(bundled, "get_weights_folder", lambda: tmp_path)
+    assert bundled.read_packaged_names("vqa") is not None
     (tmp_path / "sha256.json").write_text(json.dumps({"vqa": "0" * 64}))
     with pytest.raises(InputError, match="names the channels of other weights"):
-        bundled.names("vqa")
+        bundled.read_packaged_names("vqa")
 
 
 @pytest.mark.parametrize("split", MEASURED_SPLITS)
@@ -102,8 +102,8 @@ def test_heatmaps_point_far_better_than_no_explanation_would(found: dict[str, An
 
 
 def test_the_readme_has_the_measured_texts(root: Path) -> None:
-    texts = json.loads((weights_folder() / "texts.json").read_text())
-    assert texts_table(texts) in (root / "README.md").read_text("utf-8")
+    texts = json.loads((get_weights_folder() / "texts.json").read_text())
+    assert make_texts_table(texts) in (root / "README.md").read_text("utf-8")
     all_targets = texts["texts"]["all"]
     ours = all_targets["contribution"]
     assert ours["precision"]["value"] >= 0.90 and ours["hallucination"]["value"] <= 0.05

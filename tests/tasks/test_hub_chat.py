@@ -14,11 +14,11 @@ import vlcam
 from tests.support import hub_chat
 from tests.support.hub_saved import BUILDERS, saved
 from vlcam.contracts import Geometry, InputError, Layout, Request
-from vlcam.engine.modules import find_module, first_tensor
-from vlcam.image.geometry import cell_box, point_to_photo
+from vlcam.engine.modules import find_first_tensor, find_module
+from vlcam.image.geometry import find_cell_box, point_to_photo
 from vlcam.tasks.answering import Answering
-from vlcam.tasks.hub_inputs import HubTokens
-from vlcam.tasks.hub_places import canvas_of, measured
+from vlcam.tasks.hub_inputs import HubTokenizer
+from vlcam.tasks.hub_places import compute_canvas, measure_tiles
 
 # PaliGemma's processor hands a tensor to numpy.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -34,7 +34,7 @@ def placed(task: Any, photo: Image.Image) -> tuple[Geometry, Layout, Tensor]:
     prepared = task.prepare(photo, Request())
     kept: list[Tensor] = []
     _, module = find_module(task.model, task.layer)
-    handle = module.register_forward_hook(lambda _module, _args, out: kept.append(first_tensor(out)))  # type: ignore[arg-type]
+    handle = module.register_forward_hook(lambda _module, _args, out: kept.append(find_first_tensor(out)))  # type: ignore[arg-type]
     with torch.no_grad():
         task.logits(task.model, task.encode(task.model, prepared.inputs), task.tokens.encode("dog"))
     handle.remove()
@@ -59,7 +59,7 @@ def test_a_spot_on_the_photo_changes_the_cell_under_it(family: str, size: tuple[
             seen.append((row, column))
     for number in random.choice(len(seen), 5, replace=False):
         row, column = seen[number]
-        left, top, right, bottom = cell_box(geometry, row, column, (rows, columns))
+        left, top, right, bottom = find_cell_box(geometry, row, column, (rows, columns))
         spotted = plain.copy()
         x0, x1 = (max(round(left + part * (right - left)), 0) for part in (0.15, 0.85))
         y0, y1 = (max(round(top + part * (bottom - top)), 0) for part in (0.15, 0.85))
@@ -91,7 +91,7 @@ def test_tiles_of_real_size_lie_where_the_processor_puts_them(
     processor: Any, size: tuple[int, int], canvas: tuple[int, int], shown: tuple[int, int, int, int]
 ) -> None:
     """The canvas to the pixel, by each processor's own rules; the photo on it to half a pixel."""
-    found = canvas_of(measured(lambda one: processor(images=one, return_tensors="pt")["pixel_values"], size))
+    found = compute_canvas(measure_tiles(lambda one: processor(images=one, return_tensors="pt")["pixel_values"], size))
     assert found.input_size == canvas
     corners = [
         *found.offset,
@@ -177,7 +177,7 @@ def test_generation_stops_at_the_end_and_before_a_token_that_stands_for_a_photo(
 
 
 def test_special_tokens_are_no_words(tmp_path: Path) -> None:
-    tokens = HubTokens(opened("idefics3", tmp_path).tokens.tokenizer)
+    tokens = HubTokenizer(opened("idefics3", tmp_path).tokens.tokenizer)
     with pytest.raises(InputError, match="keeps for itself"):
         tokens.encode("a <image> of a dog")
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import vlcam
 from vlcam.engine.layers import Grid
 from vlcam.tasks.classification import Classification
-from vlcam.tasks.hub_photos import HubPreprocess, placed
+from vlcam.tasks.hub_photos import HubPreprocess, compute_geometry
 
 VIT: dict[str, Any] = {
     "hidden_size": 32,
@@ -139,7 +139,7 @@ def test_where_processors_put_the_photo(family: str, options: dict[str, Any], si
         for one in (image, np.zeros_like(image), np.full_like(image, 255))
     )
     rows, columns = pixels.shape[1:]
-    found = placed(processor, size, (columns, rows))
+    found = compute_geometry(processor, size, (columns, rows))
     light = (pixels - black) / (white - black)
     for axis, (line, side) in enumerate([(light[0, rows // 2], width), (light[1, :, columns // 2], height)]):
         inner = slice(len(line) // 8, -(len(line) // 8))
@@ -152,7 +152,7 @@ def test_where_processors_put_the_photo(family: str, options: dict[str, Any], si
 def test_settings_that_do_not_tell() -> None:
     processor = transformers.DonutImageProcessor()
     with pytest.raises(vlcam.InputError, match="turns or pads photos in a way that its settings don't tell"):
-        placed(processor, (300, 200), (64, 64))
+        compute_geometry(processor, (300, 200), (64, 64))
 
 
 def test_what_cannot_be_opened(tmp_path: Path) -> None:

@@ -12,13 +12,13 @@ from torch import Tensor
 import vlcam
 from tests.support.hub_saved import BUILDERS, saved
 from vlcam.contracts import Layout, Request
-from vlcam.engine.layers import Tokens
-from vlcam.engine.modules import find_module, first_tensor
+from vlcam.engine.layers import TokenLayout
+from vlcam.engine.modules import find_first_tensor, find_module
 from vlcam.engine.outputs import log_probability
 from vlcam.engine.recording import record
 from vlcam.tasks.answering import Answering
 from vlcam.tasks.captioning import Captioning
-from vlcam.tasks.hub_places import canvas_of, measured
+from vlcam.tasks.hub_places import compute_canvas, measure_tiles
 from vlcam.tasks.vqa import VQA
 
 QUESTION = "what color is the dog?"
@@ -132,7 +132,7 @@ def test_a_token_is_most_sensitive_to_the_pixels_of_its_cell(family: str, task: 
     _, module = find_module(task.model, task.layer)
 
     def keep(_module: Any, _inputs: Any, output: Any) -> None:
-        kept.append(first_tensor(output))  # type: ignore[arg-type]
+        kept.append(find_first_tensor(output))  # type: ignore[arg-type]
 
     handle = module.register_forward_hook(keep)
     task.run(prepared, wanted(task, **({} if task.kind == "vqa" else {"caption": "a dog"})))
@@ -143,7 +143,7 @@ def test_a_token_is_most_sensitive_to_the_pixels_of_its_cell(family: str, task: 
         layout = layout(kept[0])
     maps = layout.to_maps(kept[0])
     numbers = torch.arange(float(maps[0, 0].numel())).view(1, *maps.shape[2:])
-    where = layout.place(numbers).round().long()[0] if not isinstance(layout, Tokens) else _finest(layout)
+    where = layout.place(numbers).round().long()[0] if not isinstance(layout, TokenLayout) else _finest(layout)
     rows, columns = where.shape
     cells = [
         (0, 0),
@@ -161,7 +161,7 @@ def test_a_token_is_most_sensitive_to_the_pixels_of_its_cell(family: str, task: 
     assert hits >= 4, hits  # by chance 1 in 64 each; random attention may win here and there
 
 
-def _finest(layout: Tokens) -> Tensor:
+def _finest(layout: TokenLayout) -> Tensor:
     """For every cell, which of the used tokens lies over it in the first of the layers that is full, or fullest."""
     used = layout.cells[layout.cells >= 0].unique()
     fullest = max(layout.cells, key=lambda layer: (len(layer[layer >= 0].unique()), int((layer >= 0).sum())))
@@ -200,8 +200,8 @@ def peak_cell(slope: Tensor, holder: dict[str, Any], task: Any, shape: tuple[int
 
 def _on_canvas(size: Tensor, task: Any, shape: tuple[int, int]) -> tuple[int, int]:
     """Of tiles ``(tiles, height, width)``: every pixel is led back to the photo, and from there to the cell it lies under."""
-    tiles = measured(lambda other: task.preprocess(other)[0]["inputs"]["pixel_values"], photo().size)
-    canvas = canvas_of(tiles)
+    tiles = measure_tiles(lambda other: task.preprocess(other)[0]["inputs"]["pixel_values"], photo().size)
+    canvas = compute_canvas(tiles)
     assert len(tiles) == len(size)
     sums, counts = torch.zeros(shape), torch.zeros(shape)
     for tile, part in zip(tiles, size, strict=True):

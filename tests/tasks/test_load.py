@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 import vlcam
 from vlcam.engine.find_layer import LEAST_SHARE, propose
-from vlcam.engine.layers import Grid, Tokens
+from vlcam.engine.layers import Grid, TokenLayout
 from vlcam.tasks.classification import Classification
 from vlcam.tasks.from_timm import wrap_timm
-from vlcam.tasks.from_torchvision import classifiers, preprocessing, wrap_torchvision
+from vlcam.tasks.from_torchvision import list_classifiers, make_preprocess, wrap_torchvision
 
 
 def photo(width: int = 90, height: int = 60) -> Image.Image:
@@ -44,8 +44,8 @@ def classification(task: Any) -> Classification:
 
 
 def test_every_torchvision_classifier_is_known() -> None:
-    assert {"resnet50", "vit_b_16", "swin_t", "convnext_tiny", "squeezenet1_0"} <= set(classifiers())
-    assert not [name for name in classifiers() if "rcnn" in name or "deeplab" in name or "r3d" in name]
+    assert {"resnet50", "vit_b_16", "swin_t", "convnext_tiny", "squeezenet1_0"} <= set(list_classifiers())
+    assert not [name for name in list_classifiers() if "rcnn" in name or "deeplab" in name or "r3d" in name]
 
 
 @pytest.mark.parametrize("name", ["resnet18", "vit_b_32", "swin_t"])
@@ -53,7 +53,7 @@ def test_torchvisions_own_transform_gives_the_same_numbers(name: str) -> None:
     from torchvision.models import get_model_weights
 
     weights = get_model_weights(name).DEFAULT
-    found, geometry = preprocessing(weights)(photo())
+    found, geometry = make_preprocess(weights)(photo())
     torch.testing.assert_close(found[0], weights.transforms()(photo()))
     assert geometry.input_size == tuple(weights.transforms().crop_size * 2)
 
@@ -277,19 +277,19 @@ def test_tokens_in_any_order_and_from_tiles() -> None:
         2, 6, 2
     )  # two tiles of a class token, then 2 x 2 cells, then one that is not used
     cells = torch.tensor([[[1, 2, 7, 8], [3, 4, 9, 10]]])
-    layout = Tokens(cells)
+    layout = TokenLayout(cells)
     maps = layout.to_maps(tokens)
     assert maps.shape == (1, 2, 8, 1)
     flat = tokens.flatten(0, 1)
     torch.testing.assert_close(layout.place(maps[:, 1]), flat[cells[0], 1][None])
-    thumbnail = Tokens(torch.stack([cells[0], torch.full((2, 4), 5)]))
+    thumbnail = TokenLayout(torch.stack([cells[0], torch.full((2, 4), 5)]))
     placed = thumbnail.place(thumbnail.to_maps(tokens)[:, 0])
     torch.testing.assert_close(placed[0], flat[cells[0], 0] + flat[5, 0] / 8)
     assert float(placed.sum()) == pytest.approx(float(flat[[1, 2, 3, 4, 7, 8, 9, 10, 5], 0].sum()))
-    hole = Tokens(torch.tensor([[[0, -1]]]))
+    hole = TokenLayout(torch.tensor([[[0, -1]]]))
     assert hole.place(hole.to_maps(tokens)[:, 0]).tolist() == [[[0.0, 0.0]]]
     with pytest.raises(vlcam.LayerError, match="12 tokens in all; the layout needs 13"):
-        Tokens(torch.tensor([[[12]]])).to_maps(tokens)
+        TokenLayout(torch.tensor([[[12]]])).to_maps(tokens)
 
 
 def test_maps_of_shuffled_tokens_are_those_of_the_rows() -> None:
@@ -310,7 +310,7 @@ def test_maps_of_shuffled_tokens_are_those_of_the_rows() -> None:
     where = torch.empty(9, dtype=torch.long)
     where[order] = torch.arange(9)
     common: dict[str, Any] = {"labels": ["a", "b", "c"], "preprocess": vlcam.Preprocess(12)}
-    known = Classification(model, **common, layer="mix", layout=Tokens(where.reshape(1, 3, 3)))
+    known = Classification(model, **common, layer="mix", layout=TokenLayout(where.reshape(1, 3, 3)))
     taken = Classification(model, **common, layer="mix", layout=Grid("BNC", rows=3, columns=3))
     right, wrong = (vlcam.explain(task, photo(), targets=["a"]).maps[0] for task in (known, taken))
     torch.testing.assert_close(right.flatten()[order], wrong.flatten())

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from vlcam.tasks.words import group, spans
+from vlcam.tasks.words import find_spans, group
 
 CORPUS = [
     "a dog and a cat play on the grass near the sofa",
@@ -101,7 +101,7 @@ def test_tokens_write_the_words_that_they_belong_to(text: str) -> None:
     ],
 )
 def test_words_of_a_text(text: str, words: list[str]) -> None:
-    assert [text[start:end] for start, end in spans(text)] == words
+    assert [text[start:end] for start, end in find_spans(text)] == words
 
 
 def test_blanks_that_are_taken_back() -> None:

@@ -18,7 +18,7 @@ from tests.support.hub_zero_shot import BUILDERS
 from tests.support.tiny import snapshot
 from vlcam.cli import main
 from vlcam.engine.modules import find_module
-from vlcam.tasks.zero_shot import ZeroShot, wrap_zero_shot
+from vlcam.tasks.zero_shot import ZeroShotClassification, wrap_zero_shot
 
 TEXTS = ["a dog on the grass", "the old café", "a red sofa"]
 
@@ -57,10 +57,10 @@ def family(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def opened(family: str, tmp_path: Path) -> tuple[ZeroShot, Any, Any]:
+def opened(family: str, tmp_path: Path) -> tuple[ZeroShotClassification, Any, Any]:
     saved(family, tmp_path)
     task = vlcam.load(tmp_path)
-    assert isinstance(task, ZeroShot)
+    assert isinstance(task, ZeroShotClassification)
     model = transformers.AutoModel.from_pretrained(tmp_path).eval()
     return task, model, transformers.AutoProcessor.from_pretrained(tmp_path)
 
@@ -191,7 +191,7 @@ def test_probabilities_compare_all_the_texts(tmp_path: Path) -> None:
 def test_a_template_surrounds_every_text(tmp_path: Path) -> None:
     saved("clip", tmp_path)
     bare = vlcam.load(tmp_path)
-    assert isinstance(bare, ZeroShot)
+    assert isinstance(bare, ZeroShotClassification)
     task = replace(bare, labels=("dog", "cat"), template="a photo of a {}")
     assert vlcam.explain(bare, photo(), targets="dog")  # the bare text is no part of what follows
     for options in ({}, {"targets": ["dog", "cat"]}, {"targets": ["dog"], "contrast": ("dog", "cat")}):
@@ -255,7 +255,7 @@ def test_another_layer_and_another_method(tmp_path: Path) -> None:
 def test_what_cannot_be_asked(tmp_path: Path) -> None:
     saved("clip", tmp_path)
     task = vlcam.load(tmp_path)
-    assert isinstance(task, ZeroShot)
+    assert isinstance(task, ZeroShotClassification)
     with pytest.raises(
         vlcam.InputError, match=r"has no classes of its own; give the texts to compare the photo with: targets="
     ):
@@ -302,7 +302,7 @@ def test_a_model_of_ones_own(tmp_path: Path) -> None:
             return torch.cat([self.words(torch.tensor([[ord(letter) for letter in text]])) for text in texts])
 
     model = Own()
-    task = ZeroShot(model, vlcam.Preprocess(32), see=Own.photo, read=Own.text)
+    task = ZeroShotClassification(model, vlcam.Preprocess(32), see=Own.photo, read=Own.text)
     found = vlcam.explain(task, photo(), targets=["dog", "cat"])
     pixels = task.preprocess(photo())[0]
     expected = torch.cosine_similarity(model.photo(pixels), model.text(["dog", "cat"]))

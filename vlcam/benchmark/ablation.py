@@ -15,8 +15,8 @@ from jaxtyping import Float, Int64
 from numpy.random import Generator
 from torch import Tensor, nn
 
-from vlcam.benchmark.claims import Case, words_of
-from vlcam.metrics.statistics import effect
+from vlcam.benchmark.claims import TextCase, extract_content_words
+from vlcam.metrics.statistics import bootstrap_effect
 from vlcam.neurons import NeuronNames
 from vlcam.scenes.models.data import CAPTION_VOCABULARY, QUESTION_VOCABULARY
 from vlcam.scenes.models.nets import SceneCaptioner, SceneClassifier, SceneVQA
@@ -35,7 +35,7 @@ Samples = Int64[np.ndarray, "resamples scenes"]
 
 
 @contextmanager
-def masked(model: nn.Module, masks: Float[Tensor, "sets channels"]) -> Iterator[None]:
+def mask_channels(model: nn.Module, masks: Float[Tensor, "sets channels"]) -> Iterator[None]:
     """Inside, each of a batch of equal photos has its own set of channels of ``features``; these run once, for the first photo."""
 
     def first(module: nn.Module, inputs: Any) -> Any:
@@ -53,13 +53,13 @@ def masked(model: nn.Module, masks: Float[Tensor, "sets channels"]) -> Iterator[
             handle.remove()
 
 
-def scores(
-    model: nn.Module, scene: Scene, cases: Sequence[Case], masks: Float[Tensor, "sets channels"]
+def score_cases(
+    model: nn.Module, scene: Scene, cases: Sequence[TextCase], masks: Float[Tensor, "sets channels"]
 ) -> Float[np.ndarray, "cases sets"]:
     """The score of each case of one model with each set of channels: logits, of words log-probabilities."""
     sets = len(masks)
     image = to_input(torch.from_numpy(scene.image()[None])).expand(sets, -1, -1, -1)
-    with torch.no_grad(), masked(model, masks):
+    with torch.no_grad(), mask_channels(model, masks):
         if isinstance(model, SceneClassifier):
             logits = model(image)
             found = [logits[:, _LABELS.index(case.view.label)] for case in cases]
@@ -73,37 +73,39 @@ def scores(
             ids = CAPTION_VOCABULARY.encode(cases[0].view.explanation.text)
             before = torch.tensor([[Vocabulary.START, *ids[:-1]]]).expand(sets, -1)
             spoken = speaker.decode(speaker.encode(image), before).log_softmax(-1)
-            places = [_place(case) for case in cases]
+            places = [_find_place(case) for case in cases]
             found = [spoken[:, place, ids[place]] for place in places]
         table: np.ndarray = torch.stack(found).double().numpy()
     return table
 
 
-def _place(case: Case) -> int:
+def _find_place(case: TextCase) -> int:
     """Which word of its caption a case is."""
     words = [view.index for view in case.view.explanation if view.target.kind == "word"]
     return words.index(case.view.index)
 
 
-def ablations(
-    model: nn.Module, names: NeuronNames, found: Sequence[Case], scene: Scene, rng: Generator
+def ablate_concepts(
+    model: nn.Module, names: NeuronNames, found: Sequence[TextCase], scene: Scene, rng: Generator
 ) -> Iterator[dict[str, Any]]:
     """For every concept that one model said: how far the scores fall without the channels of names that imply it."""
-    cases = [case for case in found if words_of(case.view.label)]
+    cases = [case for case in found if extract_content_words(case.view.label)]
     with torch.no_grad():
         maps = model.get_submodule("features")(to_input(torch.from_numpy(scene.image()[None])))
     activity = maps[0].sum((1, 2)).double().numpy()
-    for concept in sorted({words_of(case.view.label) for case in cases}, key=sorted):
-        chosen = [unit.unit for unit in names.units if unit.name is not None and concept <= words_of(unit.name)]
+    for concept in sorted({extract_content_words(case.view.label) for case in cases}, key=sorted):
+        chosen = [
+            unit.unit for unit in names.units if unit.name is not None and concept <= extract_content_words(unit.name)
+        ]
         if not chosen or not activity[chosen].sum() > 0:
             continue
-        sets = [[], chosen, *controls(chosen, names, activity, rng)]
+        sets = [[], chosen, *draw_controls(chosen, names, activity, rng)]
         masks = torch.ones(len(sets), len(names.units))
         for row, units in enumerate(sets):
             masks[row, units] = 0.0
-        said = scores(model, scene, cases, masks)
+        said = score_cases(model, scene, cases, masks)
         for case, drop in zip(cases, said[:, :1] - said, strict=True):
-            words = words_of(case.view.label)
+            words = extract_content_words(case.view.label)
             if words == concept or not words & concept:
                 yield {
                     "scene": case.scene,
@@ -115,7 +117,7 @@ def ablations(
                 }
 
 
-def controls(
+def draw_controls(
     chosen: Sequence[int], names: NeuronNames, activity: Float[np.ndarray, " channels"], rng: Generator
 ) -> list[list[int]]:
     """Sets of other living channels: ``DRAWS`` of equal number, then ``DRAWS`` whose activities are as near as can be."""
@@ -133,13 +135,13 @@ def controls(
     return out
 
 
-def ablation_row(found: Sequence[Mapping[str, Any]], samples: Samples) -> dict[str, Any]:
+def summarise_ablations(found: Sequence[Mapping[str, Any]], samples: Samples) -> dict[str, Any]:
     """Mean drops, how far that of the concept's channels exceeds that of the controls, and what happens to other targets."""
 
     def of(related: bool, value: Callable[[Mapping[str, Any]], float]) -> dict[str, Any]:
         these = [row for row in found if row["related"] == related]
         values, scene = [value(row) for row in these], [row["scene"] for row in these]
-        return effect(np.array(values, np.float64), np.array(scene, np.int64), samples)
+        return bootstrap_effect(np.array(values, np.float64), np.array(scene, np.int64), samples)
 
     return {
         "drop": of(True, lambda row: row["drop"]),

@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vlcam.benchmark.planted import rows as planted_rows
-from vlcam.benchmark.texts import KINDS, RANKINGS, cell, rows
+from vlcam.benchmark.planted import make_rows as planted_rows
+from vlcam.benchmark.texts import KINDS, RANKINGS, format_cell, make_rows
 from vlcam.scenes.questions import QUESTION_KINDS
 from vlcam.scenes.record import UNSEEN_PAIRS
 
-TEXTS = "texts.json"
+TEXTS_FILE = "texts.json"
 """What ``vlcam neurons evaluate`` measured, beside the card's other numbers."""
 
 _HEAD = """# The bundled scene models
@@ -84,7 +84,7 @@ _COLUMN_TITLES = {
 }
 
 
-def quality_table(measured: Mapping[str, Any]) -> str:
+def make_quality_table(measured: Mapping[str, Any]) -> str:
     """A Markdown table of quality, a column per split."""
     splits = measured["splits"]
     lines = [
@@ -96,7 +96,7 @@ def quality_table(measured: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def grounding_table(measured: Mapping[str, Any], split: str) -> str:
+def make_grounding_table(measured: Mapping[str, Any], split: str) -> str:
     """A Markdown table of the pointing game on one split."""
     lines = [
         "| target | n | " + " | ".join(_COLUMN_TITLES.values()) + " |",
@@ -110,57 +110,59 @@ def grounding_table(measured: Mapping[str, Any], split: str) -> str:
     return "\n".join(lines)
 
 
-def texts_table(texts: Mapping[str, Any], kind: str = "all") -> str:
+def make_texts_table(texts: Mapping[str, Any], kind: str = "all") -> str:
     """A Markdown table of what the texts about channels claim, with the baselines."""
-    return _markdown(["all targets" if kind == "all" else kind, *RANKINGS], rows(texts, kind))
+    return _make_table(["all targets" if kind == "all" else kind, *RANKINGS], make_rows(texts, kind))
 
 
-def kinds_table(texts: Mapping[str, Any]) -> str:
+def make_kinds_table(texts: Mapping[str, Any]) -> str:
     """A Markdown table of precision and hallucination of presence by kind of target."""
     body = []
     for kind in KINDS:
-        found = dict(zip([row[0] for row in rows(texts, kind)], [row[1] for row in rows(texts, kind)], strict=True))
+        found = dict(
+            zip([row[0] for row in make_rows(texts, kind)], [row[1] for row in make_rows(texts, kind)], strict=True)
+        )
         body.append([kind, *(found.get(one, "") for one in _BY_KIND)])
-    return _markdown(["target", *_BY_KIND], body)
+    return _make_table(["target", *_BY_KIND], body)
 
 
-def causes_table(texts: Mapping[str, Any]) -> str:
+def make_causes_table(texts: Mapping[str, Any]) -> str:
     """A Markdown table of what happens without the named channels, and without the things."""
     parts = []
     for title, group in (("without the channels named after it", "ablation"), ("a thing erased", "erased")):
         found = texts[group]
         heads = list(found["all"])
-        body = [[kind, *(cell(found[kind][head]) for head in heads)] for kind in KINDS]
-        parts.append(_markdown([title, *heads], body))
+        body = [[kind, *(format_cell(found[kind][head]) for head in heads)] for kind in KINDS]
+        parts.append(_make_table([title, *heads], body))
     return "\n\n".join(parts)
 
 
-def planted_table(texts: Mapping[str, Any]) -> str:
+def make_planted_table(texts: Mapping[str, Any]) -> str:
     """A Markdown table of units that were made by hand."""
-    return _markdown(["planted units", "units", "right", "instead"], planted_rows(texts["planted"]))
+    return _make_table(["planted units", "units", "right", "instead"], planted_rows(texts["planted"]))
 
 
-def _markdown(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+def _make_table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
     lines = ["| " + " | ".join(head) + " |", "|---|" + "---|" * (len(head) - 1)]
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in body)])
 
 
-def _texts(texts: Mapping[str, Any]) -> str:
+def _make_texts_section(texts: Mapping[str, Any]) -> str:
     return "\n\n".join(
         [
             f"## Are the texts about channels true? ({texts['n']} {texts['split']} scenes)",
             _CLAIMS,
-            texts_table(texts),
-            kinds_table(texts),
+            make_texts_table(texts),
+            make_kinds_table(texts),
             _CAUSES,
-            causes_table(texts),
+            make_causes_table(texts),
             _PLANTED,
-            planted_table(texts),
+            make_planted_table(texts),
         ]
     )
 
 
-def card(measured: Mapping[str, Any], plan: Mapping[str, Any], texts: Mapping[str, Any] | None = None) -> str:
+def make_card(measured: Mapping[str, Any], plan: Mapping[str, Any], texts: Mapping[str, Any] | None = None) -> str:
     """The whole card, in Markdown.
 
     ``plan`` is the ``plan.json`` of the training run, ``texts`` what :func:`vlcam.benchmark.texts.evaluate` measured.
@@ -168,7 +170,7 @@ def card(measured: Mapping[str, Any], plan: Mapping[str, Any], texts: Mapping[st
     unseen = ", ".join(" ".join(pair) for pair in UNSEEN_PAIRS)
     parts = [
         _HEAD.format(unseen=unseen, **plan),
-        "## Quality\n\n" + quality_table(measured) + "\n",
+        "## Quality\n\n" + make_quality_table(measured) + "\n",
         "## Does the heatmap point at the right thing?\n\n"
         "Grad-CAM at `features`; the pointing game with no tolerance: the share of targets whose map is highest inside the visible\n"
         "mask of the thing that the word, or the answer, is about; with 95 % bootstrap intervals. Only true words and right answers are\n"
@@ -177,8 +179,8 @@ def card(measured: Mapping[str, Any], plan: Mapping[str, Any], texts: Mapping[st
     ]
     for split in measured["splits"]:
         parts.append(
-            f"### {split} ({measured['splits'][split]['grounded_scenes']:,} scenes)\n\n{grounding_table(measured, split)}\n"
+            f"### {split} ({measured['splits'][split]['grounded_scenes']:,} scenes)\n\n{make_grounding_table(measured, split)}\n"
         )
     if texts is not None:
-        parts.append(_texts(texts))
+        parts.append(_make_texts_section(texts))
     return "\n".join(parts).rstrip() + "\n" + _LIMITS

@@ -26,12 +26,12 @@ from vlcam.scenes.scene import Scene
 
 FAMILIES: Final = (COLOURS, SHAPES, SIZES, TEXTURES)
 CONTENT: Final = frozenset(word for family in FAMILIES for word in family)
-PLACED: Final = ("background", "region")
+PLACE_CATEGORIES: Final = ("background", "region")
 """Categories of names that are not about things."""
 
 _GRID: Final = 48
 
-Told = tuple[str, str | None]
+NameAndCategory = tuple[str, str | None]
 """A name and its category."""
 
 Claim = tuple[str, str, str | None]
@@ -40,7 +40,7 @@ Claim = tuple[str, str, str | None]
 
 @final
 @dataclass(frozen=True, eq=False)
-class Case:
+class TextCase:
     """One target in one scene and its text: ``things`` are the numbers of those that a word or a class is about."""
 
     scene: int
@@ -55,9 +55,9 @@ class Case:
         return self.view.target.kind
 
 
-def visible(scene: Scene) -> frozenset[Told]:
+def find_visible_names(scene: Scene) -> frozenset[NameAndCategory]:
     """The concepts that the scene shows."""
-    out: set[Told] = {(scene.background, "background")}
+    out: set[NameAndCategory] = {(scene.background, "background")}
     for thing in scene.things:
         out |= {("thing", "object"), (thing.colour, "colour"), (thing.shape, "shape"), (thing.texture, "texture")}
         out |= {(thing.size, "size"), (" ".join(thing.pair), "pair")}
@@ -65,12 +65,12 @@ def visible(scene: Scene) -> frozenset[Told]:
     return frozenset(out | {(name, "region") for place, name in enumerate(REGIONS) if covered.flat[place]})
 
 
-def presence(scenes: Iterable[Scene]) -> Bool[np.ndarray, "scenes concepts"]:
+def mark_visible_concepts(scenes: Iterable[Scene]) -> Bool[np.ndarray, "scenes concepts"]:
     """Which of CONCEPTS each scene shows."""
-    return np.array([[concept in shown for concept in CONCEPTS] for shown in map(visible, scenes)], np.bool_)
+    return np.array([[concept in shown for concept in CONCEPTS] for shown in map(find_visible_names, scenes)], np.bool_)
 
 
-def words_of(text: str) -> frozenset[str]:
+def extract_content_words(text: str) -> frozenset[str]:
     """The colours, shapes, sizes and textures in a text; plurals as their singulars.
 
     >>> sorted(words_of("how many red stars are there"))
@@ -79,7 +79,7 @@ def words_of(text: str) -> frozenset[str]:
     return frozenset(SINGULARS.get(word, word) for word in text.split()) & CONTENT
 
 
-def sign(name: str, target: Target) -> int:
+def find_sign(name: str, target: Target) -> int:
     """What the meaning of the words says about a name: 1 speaks for the target, -1 against it, 0 nothing.
 
     >>> sign("red star", Target("red", "word")), sign("blue heart", Target("red", "word")), sign("star", Target("red", "word"))
@@ -87,7 +87,7 @@ def sign(name: str, target: Target) -> int:
     >>> sign("red", Target("red star", "class")), sign("blue heart", Target("red star", "class"))
     (1, 0)
     """
-    said, words = words_of(target.label), words_of(name)
+    said, words = extract_content_words(target.label), extract_content_words(name)
     if not said or not words:
         return 0
     if said <= words or words <= said:
@@ -133,17 +133,17 @@ def count(
     said: Sequence[Claim],
     target: Target,
     question: str | None,
-    shown: frozenset[Told],
-    vocabulary: frozenset[Told],
+    shown: frozenset[NameAndCategory],
+    vocabulary: frozenset[NameAndCategory],
 ) -> Counts:
     """Compare what a text says of one target with the scene; ``vocabulary`` are all names that it could say."""
-    about = words_of(f"{target.label} {question or ''}")
+    about = extract_content_words(f"{target.label} {question or ''}")
     supports = {(name, category) for case, name, category in said if case == "supports"}
     silent = [(name, category) for case, name, category in said if case in ("absent", "missing")]
-    things = {one for one in supports if one[1] not in PLACED}
+    things = {one for one in supports if one[1] not in PLACE_CATEGORIES}
     could = shown & vocabulary
-    own = {one for one in could if words_of(one[0]) & words_of(target.label)}
-    relevant = {one for one in supports if words_of(one[0]) & about}
+    own = {one for one in could if extract_content_words(one[0]) & extract_content_words(target.label)}
+    relevant = {one for one in supports if extract_content_words(one[0]) & about}
     out = Counts()
 
     def add(measure: str, right: int, total: int) -> None:
@@ -157,12 +157,12 @@ def count(
     if about:
         add("distractors", len((supports & shown) - relevant), len(supports & shown))
     add("absence precision", sum(one not in shown for one in silent), len(silent))
-    signs = [(1 if case in ("supports", "missing") else -1, sign(name, target)) for case, name, _ in said]
+    signs = [(1 if case in ("supports", "missing") else -1, find_sign(name, target)) for case, name, _ in said]
     add("sign accuracy", sum(claimed == true for claimed, true in signs), sum(true != 0 for _, true in signs))
     return out
 
 
-def claims_in(named: Iterable[NamedEvidence]) -> list[Claim]:
+def list_claims(named: Iterable[NamedEvidence]) -> list[Claim]:
     """What the records of a text claim."""
     return [(one.case, one.name, one.category) for one in named]
 
@@ -170,13 +170,13 @@ def claims_in(named: Iterable[NamedEvidence]) -> list[Claim]:
 # --- what else could have been said ----------------------------------------------------------------------------------------
 
 
-def vocabulary_of(names: NeuronNames) -> frozenset[Told]:
+def get_vocabulary(names: NeuronNames) -> frozenset[NameAndCategory]:
     """All that a text with these names could say."""
     own = {(unit.name, unit.category) for unit in names.units if unit.name is not None}
     return frozenset(own | {(name, category) for unit in names.units for name, category, _ in unit.claims or ()})
 
 
-def by_alpha(names: NeuronNames, view: TargetView) -> list[Claim]:
+def claim_by_alpha(names: NeuronNames, view: TargetView) -> list[Claim]:
     """The paper's claims: names of the 5 channels with the largest alpha are present, of the 5 with the smallest absent."""
     text = names.describe(view.explanation, view, style="paper")
     found = [("supports", one) for one in text.top] + [("absent", one) for one in text.bottom]
@@ -184,7 +184,7 @@ def by_alpha(names: NeuronNames, view: TargetView) -> list[Claim]:
     return list(dict.fromkeys(claimed))
 
 
-def permuted(names: NeuronNames, rng: Generator) -> NeuronNames:
+def permute_names(names: NeuronNames, rng: Generator) -> NeuronNames:
     """The names shuffled over the named units; how far above T_k a name may be claimed goes with it."""
     places = [unit.unit for unit in names.units if unit.name is not None]
     units = list(names.units)
@@ -198,12 +198,12 @@ def permuted(names: NeuronNames, rng: Generator) -> NeuronNames:
     return replace(names, units=tuple(units))
 
 
-def uncalibrated(names: NeuronNames) -> NeuronNames:
+def remove_calibration(names: NeuronNames) -> NeuronNames:
     """The same names, claimed whenever the unit fires above T_k."""
     return replace(names, units=tuple(replace(unit, claims=None) for unit in names.units))
 
 
-def at_random(own: Sequence[Claim], vocabulary: Sequence[Told], rng: Generator) -> list[Claim]:
+def claim_at_random(own: Sequence[Claim], vocabulary: Sequence[NameAndCategory], rng: Generator) -> list[Claim]:
     """As many claims of each case, about names drawn without replacement."""
     out: list[Claim] = []
     for case, many in Counter(case for case, _, _ in own).items():

@@ -19,9 +19,9 @@ from PIL import Image
 
 from vlcam.benchmark.grounding import WORD_KINDS
 from vlcam.contracts import Request, Task
-from vlcam.explanation.visual_gain import altered, scored
+from vlcam.explanation.visual_gain import hide_content, score_targets
 from vlcam.metrics.statistics import auroc
-from vlcam.scenes.captions import true_words
+from vlcam.scenes.captions import check_words
 from vlcam.scenes.grammar import PLURALS, SINGULARS
 from vlcam.scenes.record import COLOURS, SHAPES, SIZES, TEXTURES, Split
 from vlcam.scenes.sample import make
@@ -38,7 +38,7 @@ Values = tuple[float, float, float]
 
 @final
 @dataclass(frozen=True)
-class Place:
+class ScoredWord:
     """A word of a scene's true caption, and the false word that was put in its place, if there is one."""
 
     scene: int
@@ -47,7 +47,7 @@ class Place:
     false: Values | None = None
 
 
-def false_words(scene: Scene, words: tuple[str, ...], rng: np.random.Generator) -> dict[int, str]:
+def choose_false_words(scene: Scene, words: tuple[str, ...], rng: np.random.Generator) -> dict[int, str]:
     """For each place of a true caption with a colour, shape, size or texture: another one that is false there.
 
     Of words that occur twice only the first place counts.
@@ -63,20 +63,23 @@ def false_words(scene: Scene, words: tuple[str, ...], rng: np.random.Generator) 
 
 def _is_false(scene: Scene, words: tuple[str, ...], place: int, other: str) -> bool:
     try:
-        return not true_words(scene, (*words[:place], other, *words[place + 1 :]))[place]
+        return not check_words(scene, (*words[:place], other, *words[place + 1 :]))[place]
     except ValueError:  # outside the grammar: "a orange"
         return False
 
 
-def places(scene: Scene, captioner: Task, rng: np.random.Generator) -> Iterator[Place]:
+def score_caption_words(scene: Scene, captioner: Task, rng: np.random.Generator) -> Iterator[ScoredWord]:
     """The words of one true caption of the scene, scored in their places."""
     (caption,) = scene.captions(1)
     words = caption.words
-    false = false_words(scene, words, rng)
+    false = choose_false_words(scene, words, rng)
     pairs = tuple((words[place], word) for place, word in false.items())
     request = Request(caption=caption.text, contrasts=pairs)
     picture = Image.fromarray(scene.image())
-    runs = [scored(captioner, one, request) for one in (picture, altered(picture, "blank"), altered(picture, "blur"))]
+    runs = [
+        score_targets(captioner, one, request)
+        for one in (picture, hide_content(picture, "blank"), hide_content(picture, "blur"))
+    ]
     seen, blank, blur = (np.array([target.score for target in run]) for run in runs)
     table = np.stack([seen - blank, seen - blur, seen], 1)
     # A contrast is the log-probability of the true word less that of the false one, so its row is the difference of their rows.
@@ -84,10 +87,10 @@ def places(scene: Scene, captioner: Task, rng: np.random.Generator) -> Iterator[
     for place, (word, things) in enumerate(zip(words, caption.about, strict=True)):
         kind = WORD_KINDS.get(SINGULARS.get(word, word), OTHER if things else FUNCTION)
         rival = tuple(rivals[place].tolist()) if place in rivals else None
-        yield Place(scene.seed, kind, tuple(table[place].tolist()), rival)
+        yield ScoredWord(scene.seed, kind, tuple(table[place].tolist()), rival)
 
 
-def gains(
+def measure_gains(
     captioner: Task,
     *,
     split: Split = "test",
@@ -100,10 +103,10 @@ def gains(
     ``seen``: words of a kind against function words; ``true``: true words of a kind against false ones. A row says how many
     ``positives`` and ``negatives`` there were, and for each column the AUROC and its 95 % interval.
     """
-    found: list[Place] = []
+    found: list[ScoredWord] = []
     for number in range(n):
         rng = np.random.Generator(np.random.PCG64([seed, number]))
-        found += places(make(number, split), captioner, rng)
+        found += score_caption_words(make(number, split), captioner, rng)
         if progress is not None:
             progress(number + 1, n)
     kinds = list(dict.fromkeys(WORD_KINDS.values()))
@@ -111,15 +114,15 @@ def gains(
     out: dict[str, Any] = {"scenes": n, "seen": {}, "true": {}}
     for kind in (ALL, *kinds, OTHER):
         of_kind = [one for one in found if one.kind in (kinds if kind == ALL else (kind,))]
-        out["seen"][kind] = _row([(one.scene, one.true) for one in of_kind], function, n, seed)
+        out["seen"][kind] = _make_row([(one.scene, one.true) for one in of_kind], function, n, seed)
         swapped = [one for one in of_kind if one.false is not None]
         if swapped:
             false = [(one.scene, one.false) for one in swapped if one.false is not None]
-            out["true"][kind] = _row([(one.scene, one.true) for one in swapped], false, n, seed)
+            out["true"][kind] = _make_row([(one.scene, one.true) for one in swapped], false, n, seed)
     return out
 
 
-def _row(
+def _make_row(
     positive: Sequence[tuple[int, Values]], negative: Sequence[tuple[int, Values]], n: int, seed: int
 ) -> dict[str, Any]:
     both = [*positive, *negative]

@@ -20,7 +20,7 @@ from vlcam.explanation.explain import explain
 from vlcam.explanation.explanation import Explanation
 from vlcam.image.geometry import to_photo
 from vlcam.metrics import oracle_map, pointing_hit
-from vlcam.scenes.captions import about, true_words
+from vlcam.scenes.captions import check_words, find_word_objects
 from vlcam.scenes.record import COLOURS, PIXELS, SHAPES, SIZES, TEXTURES, Split
 from vlcam.scenes.sample import make
 from vlcam.scenes.scene import Scene
@@ -36,7 +36,7 @@ COLUMNS = ("map", "contrast", "area", "centre", "random", "untrained", "ceiling"
 
 @final
 @dataclass
-class Tally:
+class HitTable:
     """Hits of one kind of target, per column. ``rows`` holds one dict per scored target."""
 
     rows: list[dict[str, float]] = field(default_factory=list)
@@ -57,11 +57,13 @@ class Tally:
         return float(np.quantile(means, 0.025)), float(np.quantile(means, 0.975))
 
 
-def _hit(grid_map: Float[Tensor, "rows columns"], geometry: Geometry, mask: Bool[Tensor, "height width"]) -> float:
+def _score_hit(
+    grid_map: Float[Tensor, "rows columns"], geometry: Geometry, mask: Bool[Tensor, "height width"]
+) -> float:
     return float(pointing_hit(to_photo(grid_map[None].float(), geometry)[0], mask))
 
 
-def _row(
+def _make_row(
     explanation: Explanation,
     index: int,
     mask: Bool[Tensor, "height width"],
@@ -72,16 +74,16 @@ def _row(
     noise = torch.from_numpy(rng.random(tuple(grid), np.float32))
     middle = PIXELS // 2
     return {
-        "map": _hit(explanation[index].map, geometry, mask),
+        "map": _score_hit(explanation[index].map, geometry, mask),
         "area": float(mask.float().mean()),
         "centre": float(mask[middle, middle]),
-        "random": _hit(noise, geometry, mask),
-        "untrained": _hit(untrained[index].map, geometry, mask),
-        "ceiling": _hit(oracle_map(mask, (grid[0], grid[1])), geometry, mask),
+        "random": _score_hit(noise, geometry, mask),
+        "untrained": _score_hit(untrained[index].map, geometry, mask),
+        "ceiling": _score_hit(oracle_map(mask, (grid[0], grid[1])), geometry, mask),
     }
 
 
-def _union(masks: Bool[np.ndarray, "things height width"], things: Sequence[int]) -> Bool[Tensor, "height width"]:
+def _unite_masks(masks: Bool[np.ndarray, "things height width"], things: Sequence[int]) -> Bool[Tensor, "height width"]:
     return torch.from_numpy(masks[list(things)].any(axis=0))
 
 
@@ -90,14 +92,14 @@ def _swap(word: str, rng: np.random.Generator) -> str:
     return str(rng.choice([other for other in family if other != word]))
 
 
-def _words(
+def _score_words(
     scene: Scene, task: Task, untrained: Task, rng: np.random.Generator, method: str
 ) -> Iterator[tuple[str, dict[str, float]]]:
     image, masks = scene.image(), scene.masks()
     first = explain(task, image, method=method)
     words = first.text.split()
     try:
-        truth, things = true_words(scene, words), about(scene, words)
+        truth, things = check_words(scene, words), find_word_objects(scene, words)
     except ValueError:
         return
     scored = [n for n, word in enumerate(words) if word in WORD_KINDS and truth[n] and things[n]]
@@ -106,40 +108,40 @@ def _words(
     full = explain(task, image, caption=first.text, contrast=contrast, method=method) if contrast else first
     blind = explain(untrained, image, caption=first.text, method=method)
     for n in scored:
-        mask = _union(masks, things[n])
-        row = _row(full, n, mask, rng, blind)
+        mask = _unite_masks(masks, things[n])
+        row = _make_row(full, n, mask, rng, blind)
         if n in once:
-            row["contrast"] = _hit(full[len(words) + 1 + once.index(n)].map, full.geometry, mask)
+            row["contrast"] = _score_hit(full[len(words) + 1 + once.index(n)].map, full.geometry, mask)
         yield WORD_KINDS[words[n]], row
 
 
-def _answers(
+def _score_answers(
     scene: Scene, task: Task, untrained: Task, rng: np.random.Generator, method: str, each: int, answers: Sequence[str]
 ) -> Iterator[tuple[str, dict[str, float]]]:
     image, masks = scene.image(), scene.masks()
     asked = [question for question in scene.questions(each) if question.unique]
     for question in asked:
-        rival = str(rng.choice([answer for answer in _rivals(question.answer) if answer in answers]))
+        rival = str(rng.choice([answer for answer in _list_rivals(question.answer) if answer in answers]))
         pair = [(question.answer, rival)]
         full = explain(task, image, question=question.text, targets=question.answer, contrast=pair, method=method)
         if full.text != question.answer:
             continue
         blind = explain(untrained, image, question=question.text, targets=question.answer, method=method)
         for title, things in (("answers", question.decides), ("answers, read off", question.unique)):
-            mask = _union(masks, things)
-            row = _row(full, 0, mask, rng, blind)
-            row["contrast"] = _hit(full[1].map, full.geometry, mask)
+            mask = _unite_masks(masks, things)
+            row = _make_row(full, 0, mask, rng, blind)
+            row["contrast"] = _score_hit(full[1].map, full.geometry, mask)
             yield title, row
             if title == "answers":
                 yield f"answers: {question.kind}", row
 
 
-def _rivals(answer: str) -> list[str]:
+def _list_rivals(answer: str) -> list[str]:
     families: tuple[Sequence[str], ...] = (COLOURS, SHAPES, SIZES, TEXTURES, ("yes", "no"), ("0", "1", "2", "3", "4"))
     return [other for family in families if answer in family for other in family if other != answer]
 
 
-def grounding(
+def play_pointing_game(
     captioner: Task,
     vqa: Task,
     untrained_captioner: Task,
@@ -152,16 +154,16 @@ def grounding(
     method: str = "gradcam",
     seed: int = 0,
     progress: Callable[[int, int], Any] | None = None,
-) -> dict[str, Tally]:
+) -> dict[str, HitTable]:
     """Play the pointing game on scenes ``0..n-1``: a tally per kind of word, for all answers, and per kind of question."""
-    tallies: dict[str, Tally] = {}
+    tallies: dict[str, HitTable] = {}
     for number in range(n):
         scene = make(number, split)
         rng = np.random.Generator(np.random.PCG64([seed, number]))
-        rows = list(_words(scene, captioner, untrained_captioner, rng, method))
-        rows += _answers(scene, vqa, untrained_vqa, rng, method, questions_each, answers)
+        rows = list(_score_words(scene, captioner, untrained_captioner, rng, method))
+        rows += _score_answers(scene, vqa, untrained_vqa, rng, method, questions_each, answers)
         for kind, row in rows:
-            tallies.setdefault(kind, Tally()).rows.append(row)
+            tallies.setdefault(kind, HitTable()).rows.append(row)
         if progress is not None:
             progress(number + 1, n)
     return dict(sorted(tallies.items()))

@@ -7,11 +7,11 @@ from typing import Any, cast
 
 import torch
 
-from vlcam.benchmark.grounding import grounding
+from vlcam.benchmark.grounding import play_pointing_game
 from vlcam.scenes.models.data import draw
 from vlcam.scenes.models.nets import SceneCaptioner, SceneClassifier, SceneVQA
-from vlcam.scenes.models.quality import quality
-from vlcam.scenes.models.zoo import load, new, recorded_sums, weights_folder
+from vlcam.scenes.models.quality import evaluate_models
+from vlcam.scenes.models.zoo import create_model, get_weights_folder, load, read_checksums
 from vlcam.scenes.questions import ANSWERS
 from vlcam.scenes.record import Split
 from vlcam.tasks import bundled
@@ -21,11 +21,11 @@ CHECK_SCENES = 60
 Progress = Callable[[int, int], Any]
 
 
-def untrained(seed: int = 0) -> tuple[SceneCaptioner, SceneVQA]:
+def make_untrained_models(seed: int = 0) -> tuple[SceneCaptioner, SceneVQA]:
     """A captioner and a VQA model of the same build with random weights, the same for the same seed."""
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(seed)
-        return cast(SceneCaptioner, new("captioner")), cast(SceneVQA, new("vqa"))
+        return cast(SceneCaptioner, create_model("captioner")), cast(SceneVQA, create_model("vqa"))
 
 
 def measure_quality(
@@ -36,19 +36,19 @@ def measure_quality(
     captioner = cast(SceneCaptioner, load("captioner", folder))
     vqa = cast(SceneVQA, load("vqa", folder))
     with TemporaryDirectory() as scratch:
-        return quality(classifier, captioner, vqa, draw(Path(scratch), split, n, progress=progress), split)
+        return evaluate_models(classifier, captioner, vqa, draw(Path(scratch), split, n, progress=progress), split)
 
 
 def measure_grounding(
     split: Split, n: int, *, folder: Path | None = None, method: str = "gradcam", progress: Progress | None = None
 ) -> dict[str, dict[str, Any]]:
     """The pointing game on scenes ``0..n-1``: per kind of target its number, every column's mean, and the maps' 95 % interval."""
-    blind_captioner, blind_vqa = untrained()
-    tallies = grounding(
-        bundled.captioner(load("captioner", folder)),
-        bundled.vqa(load("vqa", folder)),
-        bundled.captioner(blind_captioner),
-        bundled.vqa(blind_vqa),
+    blind_captioner, blind_vqa = make_untrained_models()
+    tallies = play_pointing_game(
+        bundled.open_captioner(load("captioner", folder)),
+        bundled.open_vqa(load("vqa", folder)),
+        bundled.open_captioner(blind_captioner),
+        bundled.open_vqa(blind_vqa),
         ANSWERS,
         split=split,
         n=n,
@@ -91,5 +91,5 @@ def measure(
     if check:
         rows = measure_grounding("test", check, folder=folder, method=method, progress=step)
         out["grounding_check"] = {"scenes": check, "rows": rows}
-    out["weights_sha256"] = recorded_sums(weights_folder() if folder is None else folder)
+    out["weights_sha256"] = read_checksums(get_weights_folder() if folder is None else folder)
     return out

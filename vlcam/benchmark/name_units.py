@@ -10,19 +10,19 @@ from torch import nn
 
 from vlcam._version import __version__
 from vlcam.neurons import NeuronNames
-from vlcam.neurons.limits import METHODS, limits
+from vlcam.neurons.limits import METHODS, list_limits
 from vlcam.neurons.probes.marks import from_dense
-from vlcam.neurons.probes.scenes import CONCEPTS, MASK_SIZE, concept_masks
+from vlcam.neurons.probes.scenes import CONCEPTS, MASK_SIZE, make_concept_masks
 from vlcam.neurons.scoring.choose import name_by_masks
 from vlcam.neurons.scoring.dissect import MIN_IOU, PERMUTATIONS, QUANTILE, Batch
 from vlcam.neurons.scoring.settings import Settings
-from vlcam.scenes.models.zoo import Which, load, to_input, weights_folder
+from vlcam.scenes.models.zoo import ModelName, get_weights_folder, load, to_input
 from vlcam.scenes.record import Split
 from vlcam.scenes.sample import make
 
 
 def name_features(
-    which: Which,
+    which: ModelName,
     *,
     folder: Path | None = None,
     model: nn.Module | None = None,
@@ -42,7 +42,7 @@ def name_features(
     that of the null test. ``progress`` is called with (draws done, all draws).
     """
     taken = load(which, folder) if model is None else model
-    parts = list(feature_batches(taken, n, split=split, size=size))
+    parts = list(make_feature_batches(taken, n, split=split, size=size))
     maps = np.concatenate([one.numpy() for one, _ in parts])
     marks = from_dense(CONCEPTS, np.concatenate([masks for _, masks in parts]))
     settings = Settings("iou", quantile, min_iou, permutations, bootstrap=bootstrap, seed=seed)
@@ -63,14 +63,14 @@ def name_features(
         "bootstrap": bootstrap,
         "seed": seed,
         "vlcam": __version__,
-        "notes": limits(n, maps[:, 0].size, settings, found),
+        "notes": list_limits(n, maps[:, 0].size, settings, found),
         "null": found.curve(),
     }
-    sha256 = None if model is not None else _sha256(which, weights_folder() if folder is None else folder)
+    sha256 = None if model is not None else _read_sha256(which, get_weights_folder() if folder is None else folder)
     return NeuronNames(f"scenes-{which}", "features", sha256, probe, found.units)
 
 
-def feature_batches(
+def make_feature_batches(
     model: nn.Module, n: int, *, split: Split = "val", size: int = MASK_SIZE, batch: int = 50
 ) -> Iterator[Batch]:
     """Activations ``(batch, channels, rows, columns)`` of ``model.features`` and concept masks of scenes ``0..n-1``."""
@@ -84,12 +84,12 @@ def feature_batches(
             images = torch.from_numpy(np.stack([scene.image() for scene in scenes]))
             with torch.no_grad():
                 maps = features(to_input(images).to(device)).float().cpu()
-            yield maps, np.stack([concept_masks(scene, size) for scene in scenes])
+            yield maps, np.stack([make_concept_masks(scene, size) for scene in scenes])
     finally:
         for name, module in features.named_modules():
             module.training = training[name]
 
 
-def _sha256(which: Which, folder: Path) -> str:
+def _read_sha256(which: ModelName, folder: Path) -> str:
     """The recorded checksum of the weights, which :func:`vlcam.scenes.models.zoo.load` has checked."""
     return str(json.loads((folder / "sha256.json").read_text())[which])

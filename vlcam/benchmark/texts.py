@@ -28,29 +28,29 @@ import numpy as np
 from jaxtyping import Int64
 from numpy.random import Generator
 
-from vlcam.benchmark.ablation import ablation_row, ablations
+from vlcam.benchmark.ablation import ablate_concepts, summarise_ablations
 from vlcam.benchmark.claims import (
     MEASURES,
-    Case,
     Counts,
+    NameAndCategory,
     Prior,
-    Told,
-    at_random,
-    by_alpha,
-    claims_in,
+    TextCase,
+    claim_at_random,
+    claim_by_alpha,
     count,
-    permuted,
-    uncalibrated,
-    visible,
-    vocabulary_of,
+    find_visible_names,
+    get_vocabulary,
+    list_claims,
+    permute_names,
+    remove_calibration,
 )
 from vlcam.contracts import InputError, Task
 from vlcam.explanation.explain import explain
 from vlcam.explanation.record import NamedEvidence, TargetView
-from vlcam.metrics.statistics import of_scenes, share
+from vlcam.metrics.statistics import bootstrap_share, resample_scenes
 from vlcam.neurons import NeuronNames
-from vlcam.scenes.captions import about
-from vlcam.scenes.models.zoo import WHICH, Which, load
+from vlcam.scenes.captions import find_word_objects
+from vlcam.scenes.models.zoo import MODEL_NAMES, ModelName, load
 from vlcam.scenes.record import Split
 from vlcam.scenes.sample import make
 from vlcam.scenes.scene import Scene
@@ -63,8 +63,8 @@ KINDS: Final = ("class", "word", "answer", "all")
 QUESTIONS: Final = 4
 _CLASSES: Final = 4
 _SURE: Final = 0.5
-_OF: Final[Mapping[str, Which]] = {"class": "classifier", "word": "captioner", "answer": "vqa"}
-_FURTHER: Final = {"coverage": "evidence in named channels", "told": "evidence in channels whose names are told"}
+_MODEL_OF_KIND: Final[Mapping[str, ModelName]] = {"class": "classifier", "word": "captioner", "answer": "vqa"}
+_EXTRA_MEASURES: Final = {"coverage": "evidence in named channels", "told": "evidence in channels whose names are told"}
 
 Samples = Int64[np.ndarray, "resamples scenes"]
 
@@ -73,7 +73,7 @@ def evaluate(
     *,
     n: int = 200,
     seed: int = 0,
-    names: Mapping[Which, NeuronNames] | None = None,
+    names: Mapping[ModelName, NeuronNames] | None = None,
     folder: Path | None = None,
     split: Split = "test",
     progress: Progress | None = None,
@@ -93,66 +93,70 @@ def evaluate(
     """
     if n < 2:
         raise InputError(f"n={n} was given; expected 2 scenes or more, such as 200")
-    known = {which: _names(which, names, folder) for which in WHICH}
-    models = {which: load(which, folder) for which in WHICH}
-    tasks: dict[Which, Task] = {
-        "classifier": bundled.classifier(models["classifier"]),
-        "captioner": bundled.captioner(models["captioner"]),
-        "vqa": bundled.vqa(models["vqa"]),
+    known = {which: _get_names(which, names, folder) for which in MODEL_NAMES}
+    models = {which: load(which, folder) for which in MODEL_NAMES}
+    tasks: dict[ModelName, Task] = {
+        "classifier": bundled.open_classifier(models["classifier"]),
+        "captioner": bundled.open_captioner(models["captioner"]),
+        "vqa": bundled.open_vqa(models["vqa"]),
     }
-    cases: list[Case] = []
+    cases: list[TextCase] = []
     removed: list[dict[str, Any]] = []
     ablated: list[dict[str, Any]] = []
     for number in range(n):
         scene, rng = make(number, split), np.random.default_rng([seed, number])
-        found = list(_cases(scene, number, tasks, known))
+        found = list(_make_cases(scene, number, tasks, known))
         cases += found
-        for kind, which in _OF.items():
-            ablated += ablations(models[which], known[which], [case for case in found if case.kind == kind], scene, rng)
-        removed += _erased(scene, found, tasks, known, rng)
+        for kind, which in _MODEL_OF_KIND.items():
+            ablated += ablate_concepts(
+                models[which], known[which], [case for case in found if case.kind == kind], scene, rng
+            )
+        removed += _measure_erasure(scene, found, tasks, known, rng)
         if progress is not None:
             progress(number + 1, n)
-    samples = of_scenes(n, seed)
+    samples = resample_scenes(n, seed)
     return {
         "split": split,
         "n": n,
         "seed": seed,
         "targets": dict(Counter(case.kind for case in cases)),
         "calibrated": {which: sum(bool(unit.claims) for unit in found.units) for which, found in known.items()},
-        "measures": {**MEASURES, **_FURTHER},
-        "texts": _texts(cases, known, n, split, seed, samples),
-        "ablation": {kind: ablation_row(_of(kind, ablated), samples) for kind in KINDS},
-        "erased": {kind: _erased_row(_of(kind, removed), n, samples) for kind in KINDS},
+        "measures": {**MEASURES, **_EXTRA_MEASURES},
+        "texts": _measure_texts(cases, known, n, split, seed, samples),
+        "ablation": {kind: summarise_ablations(_select_kind(kind, ablated), samples) for kind in KINDS},
+        "erased": {kind: _summarise_erasures(_select_kind(kind, removed), n, samples) for kind in KINDS},
     }
 
 
-def _of(kind: str, found: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def _select_kind(kind: str, found: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     return [row for row in found if kind in (row["kind"], "all")]
 
 
-def _names(which: Which, names: Mapping[Which, NeuronNames] | None, folder: Path | None) -> NeuronNames:
+def _get_names(which: ModelName, names: Mapping[ModelName, NeuronNames] | None, folder: Path | None) -> NeuronNames:
     if names is not None:
         if which not in names:
             raise InputError(
-                f"names of {', '.join(names) or 'nothing'} were given; expected those of {', '.join(WHICH)}"
+                f"names of {', '.join(names) or 'nothing'} were given; expected those of {', '.join(MODEL_NAMES)}"
             )
         return names[which]
     path = None if folder is None else folder / f"{which}-neurons.json"
-    found = bundled.names(which) if path is None else NeuronNames.from_json(path) if path.is_file() else None
+    found = (
+        bundled.read_packaged_names(which) if path is None else NeuronNames.from_json(path) if path.is_file() else None
+    )
     if found is None:
         raise InputError(f"there are no names of the {which}'s channels; make them with: vlcam scenes name")
     return found
 
 
-def _cases(
-    scene: Scene, number: int, tasks: Mapping[Which, Task], known: Mapping[Which, NeuronNames]
-) -> Iterator[Case]:
+def _make_cases(
+    scene: Scene, number: int, tasks: Mapping[ModelName, Task], known: Mapping[ModelName, NeuronNames]
+) -> Iterator[TextCase]:
     """What the models say of a scene by themselves."""
     image = scene.image()
 
-    def case(view: TargetView, question: str | None, things: Iterable[int]) -> Case:
-        text = known[_OF[view.target.kind]].describe(view.explanation, view)
-        return Case(number, view, text, question, frozenset(things))
+    def case(view: TargetView, question: str | None, things: Iterable[int]) -> TextCase:
+        text = known[_MODEL_OF_KIND[view.target.kind]].describe(view.explanation, view)
+        return TextCase(number, view, text, question, frozenset(things))
 
     seen = explain(tasks["classifier"], image, top_k=_CLASSES)
     for view in [view for view in seen if (view.target.probability or 0.0) >= _SURE] or [seen[0]]:
@@ -160,7 +164,7 @@ def _cases(
         yield case(view, None, (i for i, thing in enumerate(scene.things) if thing.pair == pair))
     spoken = explain(tasks["captioner"], image)
     try:
-        things = about(scene, spoken.text.split())
+        things = find_word_objects(scene, spoken.text.split())
     except ValueError:  # outside the grammar, so about nothing that is known
         things = ((),) * len(spoken.text.split())
     for view, these in zip([one for one in spoken if one.target.kind == "word"], things, strict=True):
@@ -170,7 +174,7 @@ def _cases(
         yield case(answered[0], question.text, ())
 
 
-def _again(scene: Scene, found: Sequence[Case], tasks: Mapping[Which, Task]) -> Iterator[TargetView]:
+def _explain_again(scene: Scene, found: Sequence[TextCase], tasks: Mapping[ModelName, Task]) -> Iterator[TargetView]:
     """The same targets in another picture."""
     image = scene.image()
     yield from explain(tasks["classifier"], image, targets=[case.view.label for case in found if case.kind == "class"])
@@ -184,27 +188,27 @@ def _again(scene: Scene, found: Sequence[Case], tasks: Mapping[Which, Task]) -> 
 # --- what the texts claim --------------------------------------------------------------------------------------------------
 
 
-def _texts(
-    cases: Sequence[Case], known: Mapping[Which, NeuronNames], n: int, split: Split, seed: int, samples: Samples
+def _measure_texts(
+    cases: Sequence[TextCase], known: Mapping[ModelName, NeuronNames], n: int, split: Split, seed: int, samples: Samples
 ) -> dict[str, Any]:
     tallies = {(kind, ranking): [Counts() for _ in range(n)] for kind in KINDS for ranking in RANKINGS}
-    shown = {number: visible(make(number, split)) for number in {case.scene for case in cases}}
-    vocabulary = {kind: vocabulary_of(known[which]) for kind, which in _OF.items()}
-    bare = {kind: uncalibrated(known[which]) for kind, which in _OF.items()}
-    prior = Prior(((case.kind, case.view.label), case.scene, claims_in(case.text.named)) for case in cases)
+    shown = {number: find_visible_names(make(number, split)) for number in {case.scene for case in cases}}
+    vocabulary = {kind: get_vocabulary(known[which]) for kind, which in _MODEL_OF_KIND.items()}
+    bare = {kind: remove_calibration(known[which]) for kind, which in _MODEL_OF_KIND.items()}
+    prior = Prior(((case.kind, case.view.label), case.scene, list_claims(case.text.named)) for case in cases)
     mixed: dict[tuple[int, str], NeuronNames] = {}
     for case in cases:
-        names, view = known[_OF[case.kind]], case.view
+        names, view = known[_MODEL_OF_KIND[case.kind]], case.view
         rng = np.random.default_rng([seed, case.scene, view.index, KINDS.index(case.kind)])
         if (key := (case.scene, case.kind)) not in mixed:
-            mixed[key] = permuted(names, np.random.default_rng([seed, case.scene]))
-        own = claims_in(case.text.named)
+            mixed[key] = permute_names(names, np.random.default_rng([seed, case.scene]))
+        own = list_claims(case.text.named)
         every = {
             "contribution": own,
-            "above T_k": claims_in(bare[case.kind].describe(view.explanation, view).named),
-            "alpha": by_alpha(names, view),
-            "permuted names": claims_in(mixed[key].describe(view.explanation, view).named),
-            "random names": at_random(own, sorted(vocabulary[case.kind], key=str), rng),
+            "above T_k": list_claims(bare[case.kind].describe(view.explanation, view).named),
+            "alpha": claim_by_alpha(names, view),
+            "permuted names": list_claims(mixed[key].describe(view.explanation, view).named),
+            "random names": claim_at_random(own, sorted(vocabulary[case.kind], key=str), rng),
             "prior names": prior.of((case.kind, view.label), case.scene, own),
         }
         for ranking, claimed in every.items():
@@ -214,21 +218,23 @@ def _texts(
                 found.add("told", sum((one.share for one in case.text.named if one.case == "supports"), 0.0), 1.0)
             for kind in (case.kind, "all"):
                 tallies[kind, ranking][case.scene].join(found)
-    return {kind: {ranking: _measured(tallies[kind, ranking], samples) for ranking in RANKINGS} for kind in KINDS}
+    return {
+        kind: {ranking: _summarise_counts(tallies[kind, ranking], samples) for ranking in RANKINGS} for kind in KINDS
+    }
 
 
-def _measured(tallies: Sequence[Counts], samples: Samples) -> dict[str, Any]:
+def _summarise_counts(tallies: Sequence[Counts], samples: Samples) -> dict[str, Any]:
     out = {}
-    for measure in (*MEASURES, *_FURTHER):
+    for measure in (*MEASURES, *_EXTRA_MEASURES):
         pairs = np.array([one.shares.get(measure, (0.0, 0.0)) for one in tallies])
         if measure in MEASURES or pairs[:, 1].sum():
-            out[measure] = share(pairs[:, 0], pairs[:, 1], samples)
+            out[measure] = bootstrap_share(pairs[:, 0], pairs[:, 1], samples)
     return out
 
 
 # --- erasing ---------------------------------------------------------------------------------------------------------------
 
-ERASED: Final = (
+ERASURE_MEASURES: Final = (
     "lost names leave",
     "their evidence falls",
     "true names stay",
@@ -237,24 +243,31 @@ ERASED: Final = (
 )
 
 
-def without(scene: Scene, number: int) -> Scene:
+def remove_object(scene: Scene, number: int) -> Scene:
     """The scene without one of its things."""
     return replace(scene, things=tuple(thing for place, thing in enumerate(scene.things) if place != number))
 
 
-def _erased(
-    scene: Scene, found: Sequence[Case], tasks: Mapping[Which, Task], known: Mapping[Which, NeuronNames], rng: Generator
+def _measure_erasure(
+    scene: Scene,
+    found: Sequence[TextCase],
+    tasks: Mapping[ModelName, Task],
+    known: Mapping[ModelName, NeuronNames],
+    rng: Generator,
 ) -> Iterator[dict[str, Any]]:
     """One thing is left out: what becomes of the names that spoke for each target before, and of the score."""
     number = int(rng.integers(len(scene.things)))
-    less = without(scene, number)
-    before, after = visible(scene), visible(less)
-    for case, then in zip(found, _again(less, found, tasks), strict=True):
-        names, view = known[_OF[case.kind]], case.view
-        first, second = _supports(case.text.named), _supports(names.describe(then.explanation, then).named)
+    less = remove_object(scene, number)
+    before, after = find_visible_names(scene), find_visible_names(less)
+    for case, then in zip(found, _explain_again(less, found, tasks), strict=True):
+        names, view = known[_MODEL_OF_KIND[case.kind]], case.view
+        first, second = (
+            _select_supports(case.text.named),
+            _select_supports(names.describe(then.explanation, then).named),
+        )
         lost = [one for one in first if one in before and one not in after]
         kept = [one for one in first if one in after]
-        fell = [_sum(then, first[one].units) < _sum(view, first[one].units) for one in lost]
+        fell = [_sum_contributions(then, first[one].units) < _sum_contributions(view, first[one].units) for one in lost]
         falls = then.target.score < view.target.score
         own, other = case.things == {number}, bool(case.things) and number not in case.things
         yield {
@@ -268,35 +281,35 @@ def _erased(
         }
 
 
-def _supports(named: Iterable[NamedEvidence]) -> dict[Told, NamedEvidence]:
+def _select_supports(named: Iterable[NamedEvidence]) -> dict[NameAndCategory, NamedEvidence]:
     return {(one.name, one.category): one for one in named if one.case == "supports"}
 
 
-def _sum(view: TargetView, units: Sequence[int]) -> float:
+def _sum_contributions(view: TargetView, units: Sequence[int]) -> float:
     return float(view.contributions[list(units)].double().sum())
 
 
-def _erased_row(found: Sequence[Mapping[str, Any]], n: int, samples: Samples) -> dict[str, Any]:
+def _summarise_erasures(found: Sequence[Mapping[str, Any]], n: int, samples: Samples) -> dict[str, Any]:
     out = {}
-    for measure in ERASED:
+    for measure in ERASURE_MEASURES:
         pairs = np.zeros((n, 2))
         for row in found:
             pairs[row["scene"]] += row[measure]
-        out[measure] = share(pairs[:, 0], pairs[:, 1], samples)
+        out[measure] = bootstrap_share(pairs[:, 0], pairs[:, 1], samples)
     return out
 
 
 # --- tables ----------------------------------------------------------------------------------------------------------------
 
 
-def rows(measured: Mapping[str, Any], kind: str = "all") -> list[list[str]]:
+def make_rows(measured: Mapping[str, Any], kind: str = "all") -> list[list[str]]:
     """The table of what texts claim: a row per measure, a column per ranking, each with its interval."""
     texts = measured["texts"][kind]
-    measures = [one for one in (*MEASURES, *_FURTHER) if one in texts["contribution"]]
-    return [[measure, *(cell(texts[ranking].get(measure)) for ranking in RANKINGS)] for measure in measures]
+    measures = [one for one in (*MEASURES, *_EXTRA_MEASURES) if one in texts["contribution"]]
+    return [[measure, *(format_cell(texts[ranking].get(measure)) for ranking in RANKINGS)] for measure in measures]
 
 
-def cell(found: Mapping[str, Any] | None) -> str:
+def format_cell(found: Mapping[str, Any] | None) -> str:
     """A share with its interval, or a fall with its interval and effect size."""
     if found is None or found.get("value", found.get("mean")) is None:
         return "-"

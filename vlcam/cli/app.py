@@ -103,7 +103,7 @@ def _complain(text: str) -> None:
     complain(text)
 
 
-def _version(wanted: bool) -> bool:
+def _print_version(wanted: bool) -> bool:
     if wanted:
         from vlcam._version import __version__
 
@@ -115,7 +115,7 @@ def _version(wanted: bool) -> bool:
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """Which parts of the image, and which named neurons, made the model say this?"""
@@ -151,9 +151,9 @@ def classify(
     as_json: JsonOption = False,
 ) -> int:
     """Explain the classes that a classifier sees: the bundled one, or one of torchvision, timm or transformers."""
-    from vlcam.cli.run_explain import Wanted, run_task
+    from vlcam.cli.run_explain import ExplainOptions, run_task
 
-    wanted = Wanted(
+    wanted = ExplainOptions(
         targets=tuple(dict.fromkeys(classes or ())),
         contrast=tuple(contrast or ()),
         top=top,
@@ -198,15 +198,15 @@ def caption(
     as_json: JsonOption = False,
 ) -> int:
     """Explain each word of a captioner's caption, or of one you give: the bundled captioner, or one of transformers."""
-    from vlcam.cli.run_explain import Wanted, run_task, word_method
+    from vlcam.cli.run_explain import ExplainOptions, choose_word_method, run_task
 
-    wanted = Wanted(
+    wanted = ExplainOptions(
         caption=text,
         contrast=tuple(contrast or ()),
         measure=measure,
         gain=gain,
         layer=layer,
-        method=method or word_method(model, layer),
+        method=method or choose_word_method(model, layer),
         ranking=ranking,
         names=names,
         beams=beams,
@@ -247,9 +247,9 @@ def vqa(
     as_json: JsonOption = False,
 ) -> int:
     """Explain the answers to a question: of the bundled model, or of one of transformers."""
-    from vlcam.cli.run_explain import Wanted, run_task
+    from vlcam.cli.run_explain import ExplainOptions, run_task
 
-    wanted = Wanted(
+    wanted = ExplainOptions(
         targets=tuple(answers or ()),
         question=question,
         contrast=tuple(contrast or ()),

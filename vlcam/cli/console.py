@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-Part = tuple[str, str]
+StyledText = tuple[str, str]
 """A text and how it looks on a terminal (a style of rich, or nothing)."""
 
 _LOGGED_EVERY = 0.05
@@ -37,7 +37,7 @@ def clean(text: str) -> str:
     return "".join(character if character.isprintable() else "?" for character in " ".join(text.split()))
 
 
-def styled(stream: Stream) -> bool:
+def is_styled(stream: Stream) -> bool:
     """Whether colours and moving bars are welcome: a terminal, not a dumb one, and no NO_COLOR (https://no-color.org)."""
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
@@ -52,20 +52,20 @@ def complain(text: str) -> None:
     say(f"vlcam: {text}")
 
 
-def data(text: str) -> None:
+def print_data(text: str) -> None:
     """A document for another program, on stdout as it is."""
     print(text)
 
 
-def heading(text: str) -> None:
+def print_heading(text: str) -> None:
     """The name of what follows."""
-    line([(text, "bold underline")])
+    print_line([(text, "bold underline")])
 
 
-def line(parts: Sequence[Part] = ()) -> None:
+def print_line(parts: Sequence[StyledText] = ()) -> None:
     """One line of results on stdout."""
-    clear = [(_printable(text), style) for text, style in parts]
-    if not styled(sys.stdout):
+    clear = [(_make_printable(text), style) for text, style in parts]
+    if not is_styled(sys.stdout):
         print("".join(text for text, _ in clear).rstrip())
         return
     from rich.console import Console
@@ -74,18 +74,18 @@ def line(parts: Sequence[Part] = ()) -> None:
     Console(file=sys.stdout, highlight=False).print(Text.assemble(*clear), soft_wrap=True)
 
 
-def paragraph(text: str, indent: int) -> None:
+def print_paragraph(text: str, indent: int) -> None:
     """A text over several lines on a terminal, and on one line in a pipe."""
     margin = " " * indent
-    if not styled(sys.stdout):
-        line([(margin + clean(text), "")])
+    if not is_styled(sys.stdout):
+        print_line([(margin + clean(text), "")])
         return
     width = min(max(get_terminal_size().columns, 40), 100)
     for row in wrap(clean(text), width, initial_indent=margin, subsequent_indent=margin):
-        line([(row, "italic")])
+        print_line([(row, "italic")])
 
 
-def table(head: Sequence[str], body: Sequence[Sequence[str]], *, texts: int = 1) -> None:
+def print_table(head: Sequence[str], body: Sequence[Sequence[str]], *, texts: int = 1) -> None:
     """Rows under a head; the first columns, which hold texts, to the left, the others to the right."""
     widths = [max(len(row[column]) for row in (head, *body)) for column in range(len(head))]
     for number, row in enumerate((head, *body)):
@@ -93,14 +93,14 @@ def table(head: Sequence[str], body: Sequence[Sequence[str]], *, texts: int = 1)
         cells = [
             cell.ljust(width) if place < texts else cell.rjust(width) for place, (cell, width) in enumerate(padded)
         ]
-        line([("  ".join(cells), "" if number else "bold")])
-    line()
+        print_line([("  ".join(cells), "" if number else "bold")])
+    print_line()
 
 
 @contextmanager
-def bar(what: str) -> Iterator[Callable[[int, int], None]]:
+def show_bar(what: str) -> Iterator[Callable[[int, int], None]]:
     """A progress bar to call with (done, all); silent where stderr is no terminal."""
-    with _progress() as progress:
+    with _open_progress() as progress:
         task = None if progress is None else progress.add_task(what, total=None)
 
         def advance(done: int, total: int) -> None:
@@ -111,9 +111,9 @@ def bar(what: str) -> Iterator[Callable[[int, int], None]]:
 
 
 @contextmanager
-def steps() -> Iterator[Callable[[str, int, int], None]]:
+def show_steps() -> Iterator[Callable[[str, int, int], None]]:
     """A progress bar for work in several steps, to call with (what, done, all); silent where stderr is no terminal."""
-    with _progress() as progress:
+    with _open_progress() as progress:
         task = None if progress is None else progress.add_task("", total=None)
 
         def advance(what: str, done: int, total: int) -> None:
@@ -124,9 +124,9 @@ def steps() -> Iterator[Callable[[str, int, int], None]]:
 
 
 @contextmanager
-def training() -> Iterator[Callable[[int, int, Mapping[str, int | float]], None]]:
+def show_training() -> Iterator[Callable[[int, int, Mapping[str, int | float]], None]]:
     """A progress bar with numbers, to call with (step, steps, numbers); elsewhere than on a terminal a line every 5 %."""
-    with _progress() as progress:
+    with _open_progress() as progress:
         task = None if progress is None else progress.add_task("drawing", total=None)
         said = -1
 
@@ -147,8 +147,8 @@ def training() -> Iterator[Callable[[int, int, Mapping[str, int | float]], None]
 
 
 @contextmanager
-def _progress() -> Iterator["Progress | None"]:
-    if not styled(sys.stderr):
+def _open_progress() -> Iterator["Progress | None"]:
+    if not is_styled(sys.stderr):
         yield None
         return
     from rich.console import Console
@@ -159,7 +159,7 @@ def _progress() -> Iterator["Progress | None"]:
         yield progress
 
 
-def _printable(text: str) -> str:
+def _make_printable(text: str) -> str:
     """As :func:`clean`, but blanks stay as they are."""
     return "".join(
         character if character.isprintable() else " " if character == "\u00a0" else "?" for character in text

@@ -7,8 +7,8 @@ from typing import Any
 from vlcam._version import __version__
 from vlcam.explanation.explanation import Explanation
 from vlcam.explanation.record import TargetView
-from vlcam.explanation.wording import place
-from vlcam.files import finite, without_surrogates
+from vlcam.explanation.wording import describe_place
+from vlcam.files import replace_nonfinite, replace_surrogates
 from vlcam.neurons.text.describe import to_dict
 
 SCHEMA = 1
@@ -27,18 +27,18 @@ def to_json(
         failed: each image that could not be explained, and why.
         files: for each of ``done`` the paths of its picture and saved explanation.
     """
-    results = [{"source": without_surrogates(source), **_result(explanation)} for source, explanation in done]
+    results = [{"source": replace_surrogates(source), **_describe_result(explanation)} for source, explanation in done]
     if files is not None:
         results = [{**result, "files": dict(paths)} for result, paths in zip(results, files, strict=True)]
     return {
         "schema": SCHEMA,
         "vlcam": __version__,
         "results": results,
-        "errors": [{"source": without_surrogates(source), "error": without_surrogates(why)} for source, why in failed],
+        "errors": [{"source": replace_surrogates(source), "error": replace_surrogates(why)} for source, why in failed],
     }
 
 
-def _result(explanation: Explanation) -> dict[str, Any]:
+def _describe_result(explanation: Explanation) -> dict[str, Any]:
     photo = explanation.photo
     return {
         "task": explanation.task,
@@ -51,25 +51,25 @@ def _result(explanation: Explanation) -> dict[str, Any]:
         "grid": {"rows": int(explanation.maps.shape[1]), "columns": int(explanation.maps.shape[2])},
         "notes": list(explanation.notes),
         "question_words": [list(span) for span in explanation.question_words],
-        "targets": [_target(view) for view in explanation],
+        "targets": [_describe_target(view) for view in explanation],
     }
 
 
-def _target(view: TargetView) -> dict[str, Any]:
+def _describe_target(view: TargetView) -> dict[str, Any]:
     target = view.target
     return {
         "label": target.label,
         "kind": target.kind,
-        "score": finite(target.score),
+        "score": replace_nonfinite(target.score),
         "measure": target.measure,
-        "probability": finite(target.probability),
+        "probability": replace_nonfinite(target.probability),
         "nearly_certain": view.nearly_certain,
-        "gain": finite(target.gain),
+        "gain": replace_nonfinite(target.gain),
         "span": None if target.span is None else list(target.span),
         "token_ids": list(target.token_ids),
-        "reading": finite(target.reading),
-        "proof": None if view.proof is None else finite(asdict(view.proof)),
+        "reading": replace_nonfinite(target.reading),
+        "proof": None if view.proof is None else replace_nonfinite(asdict(view.proof)),
         "flag": view.flag,
-        "where": place(view) or None,
-        "neurons": None if view.neurons is None else finite(to_dict(view.neurons)),
+        "where": describe_place(view) or None,
+        "neurons": None if view.neurons is None else replace_nonfinite(to_dict(view.neurons)),
     }

@@ -39,7 +39,7 @@ from vlcam.cli.options import (
 )
 
 
-class _ListByDefault(TyperGroup):
+class _DefaultListGroup(TyperGroup):
     """A group that takes "vlcam neurons captioner" for "vlcam neurons list captioner"."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -51,7 +51,7 @@ class _ListByDefault(TyperGroup):
 
 
 neurons_app = typer.Typer(
-    cls=_ListByDefault, help="What the channels of a layer stand for: list, name, report and evaluate."
+    cls=_DefaultListGroup, help="What the channels of a layer stand for: list, name, report and evaluate."
 )
 
 
@@ -101,9 +101,9 @@ def neurons_name(
 ) -> None:
     """Name the channels of a model's layer by what is in the pictures where they fire."""
     options = dict(locals())
-    from vlcam.cli.run_neurons import run_name, wanted_of
+    from vlcam.cli.run_neurons import pick_options, run_name
 
-    run_name(wanted_of(options), out)
+    run_name(pick_options(options), out)
 
 
 @neurons_app.command("report")
@@ -145,9 +145,9 @@ def neurons_report(
 ) -> None:
     """Name the channels (or take names from a file) and write one page about all of them, with pictures."""
     options = dict(locals())
-    from vlcam.cli.run_neurons import run_report, wanted_of
+    from vlcam.cli.run_neurons import pick_options, run_report
 
-    run_report(wanted_of(options), out, given=names, exemplars=exemplars, photos=photos)
+    run_report(pick_options(options), out, given=names, exemplars=exemplars, photos=photos)
 
 
 @neurons_app.command("evaluate")

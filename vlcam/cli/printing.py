@@ -6,10 +6,18 @@ from math import isfinite
 from typing import Any
 
 from vlcam.benchmark import texts
-from vlcam.cli.console import Part, clean, heading, line, paragraph, table
+from vlcam.cli.console import StyledText, clean, print_heading, print_line, print_paragraph, print_table
 from vlcam.explanation.explanation import Explanation
 from vlcam.explanation.record import TargetView
-from vlcam.explanation.wording import NEARLY_CERTAIN, nats, notice, peak, percent, place, weight
+from vlcam.explanation.wording import (
+    NEARLY_CERTAIN,
+    describe_place,
+    find_peak,
+    format_nats,
+    format_percent,
+    format_weight,
+    get_notice,
+)
 from vlcam.neurons import NeuronName, NeuronNames
 from vlcam.neurons.names.record import FLAGS
 
@@ -20,62 +28,69 @@ SENTENCES = 2
 def show(explanation: Explanation, *, headed: bool = True, sentences: int = SENTENCES) -> None:
     """What the model said, how sure it was, where the evidence for each part lies, and a sentence or two about neurons."""
     if headed:
-        heading(explanation.photo.name)
+        print_heading(explanation.photo.name)
     if explanation.task == "captioning":
         whole = next((view for view in explanation if view.target.kind == "caption"), None)
-        line([("  caption  ", "dim"), (explanation.text, "bold"), _probability(whole, "  "), _gain(whole, "  ")])
+        print_line(
+            [
+                ("  caption  ", "dim"),
+                (explanation.text, "bold"),
+                _format_probability(whole, "  "),
+                _format_gain(whole, "  "),
+            ]
+        )
     elif explanation.question is not None:
-        line([("  question ", "dim"), (explanation.question, ""), ("  →  ", "dim"), (explanation.text, "bold")])
+        print_line([("  question ", "dim"), (explanation.question, ""), ("  →  ", "dim"), (explanation.text, "bold")])
     else:
-        line([("  class    ", "dim"), (explanation.text, "bold")])
+        print_line([("  class    ", "dim"), (explanation.text, "bold")])
     shown = [view for view in explanation if view.target.kind != "caption"]
     _show_question(shown)
     width = max((len(clean(view.label)) for view in shown), default=0)
-    wide = max((len(nats(view.target.gain)) for view in shown), default=0)
+    wide = max((len(format_nats(view.target.gain)) for view in shown), default=0)
     for view in shown:
-        where = notice(view) or place(view)
+        where = get_notice(view) or describe_place(view)
         label = clean(view.label).ljust(width)
-        line(
+        print_line(
             [
                 ("    ", ""),
                 (label, ""),
-                (f"  {percent(view.target.probability):>7}", _shade(view)),
-                (f"  {nats(view.target.gain):>{wide}}" if wide else "", ""),
+                (f"  {format_percent(view.target.probability):>7}", _choose_colour(view)),
+                (f"  {format_nats(view.target.gain):>{wide}}" if wide else "", ""),
                 ("  ", ""),
                 (where, "cyan"),
                 (f"  {NEARLY_CERTAIN}" if view.nearly_certain else "", "yellow"),
             ]
         )
         if view.proof is not None:
-            paragraph(view.proof.verdict, indent=6)
+            print_paragraph(view.proof.verdict, indent=6)
     if certain := [clean(view.label) for view in shown if view.nearly_certain]:
-        paragraph(
+        print_paragraph(
             f"Nearly certain: {', '.join(dict.fromkeys(certain))}. Log-probabilities so near to 0 hardly change, so the maps "
             "are faint; explain the logits instead: --measure logit.",
             indent=4,
         )
     for note in explanation.notes:
-        paragraph(note, indent=4)
-    for sentence in _told(shown, sentences):
-        paragraph(sentence, indent=4)
-    line()
+        print_paragraph(note, indent=4)
+    for sentence in _pick_sentences(shown, sentences):
+        print_paragraph(sentence, indent=4)
+    print_line()
 
 
 def show_names(names: NeuronNames, units: Sequence[NeuronName]) -> None:
     """A line for each unit: its number, name, IoU and how high an IoU can be."""
-    line(
+    print_line(
         [
             (f"{names.model}, layer {names.layer}: ", "bold"),
-            (f"{_named(names)}; {len(names.concepts)} different names", ""),
+            (f"{_describe_coverage(names)}; {len(names.concepts)} different names", ""),
         ]
     )
     width = max((len(clean(unit.name or unit.state)) for unit in units), default=0)
     score = "IoU" if names.probe.get("scorer", "iou") == "iou" else "score"
-    line([(f"  unit  {'name'.ljust(width)}  kind        {score:>5}", "dim")])
+    print_line([(f"  unit  {'name'.ljust(width)}  kind        {score:>5}", "dim")])
     for unit in units:
         known = unit.name is not None
         name = (clean(unit.name) if unit.name is not None else f"({unit.state})").ljust(width)
-        line(
+        print_line(
             [
                 (f"  {unit.unit:4d}  ", ""),
                 (name, "bold" if known else "dim"),
@@ -87,39 +102,39 @@ def show_names(names: NeuronNames, units: Sequence[NeuronName]) -> None:
 
 def show_unit(names: NeuronNames, unit: NeuronName) -> None:
     """All that is known about one unit, in words."""
-    line(
+    print_line(
         [
             (f"{names.model}, layer {names.layer}, unit {unit.unit}: ", "bold"),
             (unit.name or f"({unit.state})", "bold cyan"),
         ]
     )
     if unit.state == "dead":
-        paragraph("It never fires on the probe pictures, so it stands for nothing.", indent=2)
+        print_paragraph("It never fires on the probe pictures, so it stands for nothing.", indent=2)
         return
     score = SCORES.get(str(names.probe.get("scorer", "iou")), "score")
     if unit.name is None:
-        paragraph(
-            f"It fires, but no name passed the tests; the best one reached {_a(score)} {score} of {unit.score:.2f}.",
+        print_paragraph(
+            f"It fires, but no name passed the tests; the best one reached {_choose_article(score)} {score} of {unit.score:.2f}.",
             indent=2,
         )
     else:
         chance = "" if unit.p is None else f" (permutation test: p = {unit.p:.2g})"
         most = f"; at most {unit.ceiling:.2f} is possible for areas of these sizes" if score == "IoU" else ""
-        paragraph(
+        print_paragraph(
             f"Where it fires above {unit.threshold:.3g}, the picture shows {unit.name} "
-            f"({unit.category or 'no category'}) with {_a(score)} {score} of {unit.score:.2f}{most}{chance}.",
+            f"({unit.category or 'no category'}) with {_choose_article(score)} {score} of {unit.score:.2f}{most}{chance}.",
             indent=2,
         )
         _show_trust(unit)
     if unit.alternatives:
-        paragraph(
+        print_paragraph(
             "Next best: " + ", ".join(f"{name} ({found:.2f})" for name, _, found in unit.alternatives) + ".", indent=2
         )
     facts = {key: value for key, value in names.probe.items() if isinstance(value, str | int | float)}
-    paragraph("Probe: " + ", ".join(f"{key} {value}" for key, value in facts.items()), indent=2)
+    print_paragraph("Probe: " + ", ".join(f"{key} {value}" for key, value in facts.items()), indent=2)
     notes = names.probe.get("notes", ())
     for note in notes if isinstance(notes, list | tuple) else ():
-        paragraph(f"Note: {note}", indent=2)
+        print_paragraph(f"Note: {note}", indent=2)
 
 
 SCORES = {
@@ -132,23 +147,27 @@ SCORES = {
 """What the scorers' numbers are called."""
 
 
-def _a(word: str) -> str:
+def _choose_article(word: str) -> str:
     return "an" if word[:1] in "aeiouAEIOU" else "a"
 
 
 def _show_trust(unit: NeuronName) -> None:
     """How far the name can be trusted, and what a text may claim when the unit fires."""
     if unit.stability is not None:
-        paragraph(f"The name wins on {percent(unit.stability)} of bootstrap samples of the pictures.", indent=2)
+        print_paragraph(
+            f"The name wins on {format_percent(unit.stability)} of bootstrap samples of the pictures.", indent=2
+        )
     if unit.also:
-        paragraph(f"It also stands for {', '.join(unit.also)}.", indent=2)
+        print_paragraph(f"It also stands for {', '.join(unit.also)}.", indent=2)
     if unit.formula is not None:
-        paragraph(f"Better than one name: {unit.formula[0]} ({unit.formula[1]:.2f}).", indent=2)
+        print_paragraph(f"Better than one name: {unit.formula[0]} ({unit.formula[1]:.2f}).", indent=2)
     if unit.claims is not None:
         said = ", ".join(f"{name} above {level:.3g}" for name, _, level in unit.claims)
-        paragraph(f"A text may say that this is there: {said or 'nothing, as no level is sure enough'}.", indent=2)
+        print_paragraph(
+            f"A text may say that this is there: {said or 'nothing, as no level is sure enough'}.", indent=2
+        )
     for flag in unit.flags:
-        paragraph(f"Warning: {flag} ({FLAGS.get(flag, flag)}).", indent=2)
+        print_paragraph(f"Warning: {flag} ({FLAGS.get(flag, flag)}).", indent=2)
 
 
 def show_measured(measured: Mapping[str, Any]) -> None:
@@ -157,7 +176,9 @@ def show_measured(measured: Mapping[str, Any]) -> None:
     quality = {split: found["quality"] for split, found in splits.items()}
     rows = list(dict.fromkeys(name for numbers in quality.values() for name in numbers))
     scenes = [f"{split} ({found['scenes']} scenes)" for split, found in splits.items()]
-    table(["quality", *scenes], [[row, *(_share(quality[split].get(row)) for split in splits)] for row in rows])
+    print_table(
+        ["quality", *scenes], [[row, *(_format_share(quality[split].get(row)) for split in splits)] for row in rows]
+    )
     for split, found in splits.items():
         kinds: Mapping[str, Mapping[str, Any]] = found["grounding"]
         columns = list(
@@ -167,13 +188,13 @@ def show_measured(measured: Mapping[str, Any]) -> None:
             [
                 kind,
                 str(numbers["n"]),
-                *(_share(numbers.get(one)) for one in columns),
-                _interval(numbers.get("interval")),
+                *(_format_share(numbers.get(one)) for one in columns),
+                _format_interval(numbers.get("interval")),
             ]
             for kind, numbers in kinds.items()
         ]
         title = f"pointing game, {measured['method']}, {split} ({found['grounded_scenes']} scenes)"
-        table([title, "n", *columns, "95 % of map"], body)
+        print_table([title, "n", *columns, "95 % of map"], body)
     if "gain" in measured:
         _show_gains(measured["gain"])
 
@@ -190,34 +211,37 @@ def _show_gains(gains: Mapping[str, Any]) -> None:
             [
                 kind,
                 f"{row['positives']}:{row['negatives']}",
-                *(f"{_share(row[name]['auroc'])} ({_interval(row[name]['interval'])})" for name in columns),
+                *(
+                    f"{_format_share(row[name]['auroc'])} ({_format_interval(row[name]['interval'])})"
+                    for name in columns
+                ),
             ]
             for kind, row in gains[part].items()
         ]
         names = [f"gain, {name}" if name != "log-probability" else name for name in columns]
-        table([f"AUROC, {title} ({gains['scenes']} scenes)", "n", *names], body)
+        print_table([f"AUROC, {title} ({gains['scenes']} scenes)", "n", *names], body)
 
 
-def _share(value: object) -> str:
+def _format_share(value: object) -> str:
     return f"{value:.3f}" if isinstance(value, int | float) and isfinite(value) else "-"
 
 
-def _interval(value: Sequence[float] | None) -> str:
+def _format_interval(value: Sequence[float] | None) -> str:
     return "-" if value is None else f"{value[0]:.3f}-{value[1]:.3f}"
 
 
-def _named(names: "NeuronNames") -> str:
+def _describe_coverage(names: "NeuronNames") -> str:
     named = sum(unit.state == "named" for unit in names.units)
     return f"{named} of {len(names.units)} units named"
 
 
-def _probability(view: TargetView | None, before: str) -> Part:
-    found = "" if view is None else percent(view.target.probability)
-    return (f"{before}{found}" if found else "", "" if view is None else _shade(view))
+def _format_probability(view: TargetView | None, before: str) -> StyledText:
+    found = "" if view is None else format_percent(view.target.probability)
+    return (f"{before}{found}" if found else "", "" if view is None else _choose_colour(view))
 
 
-def _gain(view: TargetView | None, before: str) -> Part:
-    found = "" if view is None else nats(view.target.gain)
+def _format_gain(view: TargetView | None, before: str) -> StyledText:
+    found = "" if view is None else format_nats(view.target.gain)
     return (f"{before}{found} from the image" if found else "", "")
 
 
@@ -227,30 +251,30 @@ def _show_question(views: Sequence[TargetView]) -> None:
     if weighed is None:
         return
     most = max(abs(value) for _, value in weighed.reading)
-    line([(f"    words of the question, for {clean(weighed.label)}:", "dim")])
-    parts: list[Part] = [("     ", "")]
+    print_line([(f"    words of the question, for {clean(weighed.label)}:", "dim")])
+    parts: list[StyledText] = [("     ", "")]
     for word, value in weighed.reading:
-        parts.append((f" {clean(word)} {weight(value)}", "bold" if abs(value) == most > 0 else ""))
-    line(parts)
+        parts.append((f" {clean(word)} {format_weight(value)}", "bold" if abs(value) == most > 0 else ""))
+    print_line(parts)
 
 
-def _shade(view: TargetView) -> str:
+def _choose_colour(view: TargetView) -> str:
     probability = view.target.probability
     if probability is None:
         return ""
     return "green" if probability >= 0.5 else "yellow" if probability >= 0.1 else "red"
 
 
-def _told(views: Sequence[TargetView], most: int) -> list[str]:
+def _pick_sentences(views: Sequence[TargetView], most: int) -> list[str]:
     """What the named neurons behind the first targets are, in short; of a caption's words, the ones with most evidence."""
     told = [view for view in views if view.neurons is not None and view.flag == "ok"]
     if told and told[0].target.kind == "word":
-        told.sort(key=peak, reverse=True)
+        told.sort(key=find_peak, reverse=True)
     sentences = dict.fromkeys(view.neurons.sentence for view in told if view.neurons is not None)
-    return [short(sentence) for sentence in list(sentences)[:most]]
+    return [shorten(sentence) for sentence in list(sentences)[:most]]
 
 
-def short(text: str) -> str:
+def shorten(text: str) -> str:
     """The first two sentences of a neuron text, without the numbers of the units: what is said, and what it mainly rests on.
 
     >>> short('Predicted star (0.91). Mainly because the network sees signs of stars (units 3, 7; 31 %). In spite of red (unit 1; −6 %).')
@@ -264,9 +288,12 @@ def show_texts(measured: Mapping[str, Any]) -> None:
     """The tables of :func:`vlcam.benchmark.texts.evaluate`."""
     for kind in texts.KINDS:
         title = f"texts, {kind} ({measured['n']} {measured['split']} scenes)"
-        table([title, *texts.RANKINGS], texts.rows(measured, kind))
+        print_table([title, *texts.RANKINGS], texts.make_rows(measured, kind))
     ablation, erased = measured["ablation"], measured["erased"]
     heads = list(ablation["all"])
-    table(["ablation", *heads], [[kind, *(texts.cell(ablation[kind][one]) for one in heads)] for kind in texts.KINDS])
-    rows = [[kind, *(texts.cell(erased[kind][one]) for one in texts.ERASED)] for kind in texts.KINDS]
-    table(["a thing erased", *texts.ERASED], rows)
+    print_table(
+        ["ablation", *heads],
+        [[kind, *(texts.format_cell(ablation[kind][one]) for one in heads)] for kind in texts.KINDS],
+    )
+    rows = [[kind, *(texts.format_cell(erased[kind][one]) for one in texts.ERASURE_MEASURES)] for kind in texts.KINDS]
+    print_table(["a thing erased", *texts.ERASURE_MEASURES], rows)

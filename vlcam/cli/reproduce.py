@@ -40,7 +40,7 @@ def reproduce(
     as_json: JsonOption = False,
 ) -> int:
     """Run experiments of the Grad-CAM paper: ours beside the paper's number, with intervals and controls."""
-    from vlcam.cli.run_reproduce import run_reproduce, setting_of
+    from vlcam.cli.run_reproduce import make_setting, run_reproduce
 
-    setting = setting_of(data, model, arch, rival, methods or (), out, quick=quick, most=most, seed=seed)
+    setting = make_setting(data, model, arch, rival, methods or (), out, quick=quick, most=most, seed=seed)
     return run_reproduce(experiments, setting, as_json=as_json)

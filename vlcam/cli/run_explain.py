@@ -17,10 +17,10 @@ from vlcam.contracts import Gain, InputError, LayerError, Procedure, Request, Ta
 from vlcam.explanation.explain import RANKINGS, check_layer, explain
 from vlcam.explanation.explanation import Explanation
 from vlcam.explanation.page import make_page
-from vlcam.files import check_folder, dumps, slug, staged, without_surrogates, write_text
+from vlcam.files import check_folder, dump_json, make_slug, replace_surrogates, stage_files, write_text
 from vlcam.methods import way
 from vlcam.neurons import NeuronNames, read_names
-from vlcam.neurons.names.json_files import names_in
+from vlcam.neurons.names.json_files import find_names_file
 from vlcam.scenes.record import SPLITS, Split
 from vlcam.scenes.sample import make
 from vlcam.tasks.load import load
@@ -35,7 +35,7 @@ _LONGEST_SEED = 18  # digits
 
 @final
 @dataclass(frozen=True)
-class Wanted:
+class ExplainOptions:
     """The options of classify, caption and vqa. ``targets``: classes or answers; ``contrast``: texts THIS:THAT.
 
     ``model``, ``arch``, ``revision``, ``device``, ``dtype`` and ``length`` are those of :func:`vlcam.load`; by default the bundled model.
@@ -98,7 +98,7 @@ class Wanted:
         return tuple(out)
 
 
-def word_method(model: str | None, layer: str | None) -> str:
+def choose_word_method(model: str | None, layer: str | None) -> str:
     """The method for words if none was asked for: what grounds the words of the bundled captioner best (``vlcam reproduce words``).
 
     That was measured on that captioner alone, and is not about a layer; so for other models, or if a layer is named, it is Grad-CAM.
@@ -106,11 +106,11 @@ def word_method(model: str | None, layer: str | None) -> str:
     return "occlusion" if model in (None, _BUNDLED["captioning"]) and layer is None else "gradcam"
 
 
-def run_task(kind: TaskKind, images: Sequence[str], wanted: Wanted, *, out: Path | None, as_json: bool) -> int:
+def run_task(kind: TaskKind, images: Sequence[str], wanted: ExplainOptions, *, out: Path | None, as_json: bool) -> int:
     """Explain each image and return the exit code: 1 if some could not be explained; the others are finished."""
     if out is not None:
         check_folder(out)
-    names = None if wanted.names is None else read_names(names_in(wanted.names))
+    names = None if wanted.names is None else read_names(find_names_file(wanted.names))
     if names is not None and wanted.layer is None:
         wanted = replace(wanted, layer=names.layer)
     task = _open_task(kind, wanted)
@@ -118,7 +118,7 @@ def run_task(kind: TaskKind, images: Sequence[str], wanted: Wanted, *, out: Path
     done: list[tuple[str, Explanation]] = []
     failed: list[tuple[str, str]] = []
     slow = wanted.verify or isinstance(way(wanted.method), Procedure)
-    with console.bar("explaining") if as_json and not slow else nullcontext() as advance:
+    with console.show_bar("explaining") if as_json and not slow else nullcontext() as advance:
         for number, source in enumerate(images, 1):
             try:
                 explanation = _explain_one(task, source, wanted, names)
@@ -134,10 +134,10 @@ def run_task(kind: TaskKind, images: Sequence[str], wanted: Wanted, *, out: Path
                 advance(number, len(images))
     files = None
     if out is not None and done:
-        report = None if wanted.names is None else report_beside(wanted.names, out)
+        report = None if wanted.names is None else find_report(wanted.names, out)
         files = write_results(out, [explanation for _, explanation in done], neurons=report)
     if as_json:
-        console.data(dumps(to_json(done, failed, files)))
+        console.print_data(dump_json(to_json(done, failed, files)))
     for source, why in failed:
         console.complain(why if repr(source)[1:-1] in why else f"{source}: {why}")
     return 1 if failed else 0
@@ -146,17 +146,17 @@ def run_task(kind: TaskKind, images: Sequence[str], wanted: Wanted, *, out: Path
 def open_image(source: str) -> tuple[str | Image.Image, str]:
     """A path, or the picture of ``scene:SEED`` or ``scene:SPLIT:SEED``; and what to call it."""
     if not source.startswith("scene:"):
-        return source, without_surrogates(Path(source).name)
+        return source, replace_surrogates(Path(source).name)
     *before, seed = source.removeprefix("scene:").split(":")
     split = before[0] if before else "test"
     if len(before) > 1 or not (seed.isascii() and seed.isdecimal() and len(seed) <= _LONGEST_SEED):
         raise InputError(
             f"{source!r} was given; expected scene:SEED with a whole number, such as scene:7, or scene:unseen:7"
         )
-    return Image.fromarray(make(int(seed), _split(split)).image(PICTURE)), source
+    return Image.fromarray(make(int(seed), _find_split(split)).image(PICTURE)), source
 
 
-def _split(name: str) -> Split:
+def _find_split(name: str) -> Split:
     """The split with this name, or InputError."""
     found = next((split for split in SPLITS if split == name), None)
     if found is None:
@@ -164,9 +164,9 @@ def _split(name: str) -> Split:
     return found
 
 
-def report_beside(names: Path, out: Path) -> str | None:
+def find_report(names: Path, out: Path) -> str | None:
     """The way from a page in ``out`` to the neuron report beside the names, if there is one."""
-    report = names_in(names).with_name("report.html")
+    report = find_names_file(names).with_name("report.html")
     if not report.is_file() or report.resolve() == (out / "report.html").resolve():
         return None
     try:
@@ -183,9 +183,9 @@ def write_results(
     ``neurons`` is the neuron report that the page's units link to. Returns the paths of each explanation's files.
     """
     files = []
-    with staged(out) as folder:
+    with stage_files(out) as folder:
         for number, explanation in enumerate(explanations):
-            name = f"{number:03d}-{slug(_without_suffix(explanation.photo.name))}"
+            name = f"{number:03d}-{make_slug(_strip_suffix(explanation.photo.name))}"
             explanation.figure().save(folder / f"{name}.png")
             explanation.save(folder / f"{name}.safetensors")
             files.append({"figure": str(out / f"{name}.png"), "explanation": str(out / f"{name}.safetensors")})
@@ -194,11 +194,11 @@ def write_results(
     return files
 
 
-def _without_suffix(name: str) -> str:
+def _strip_suffix(name: str) -> str:
     return Path(name).stem if Path(name).suffix.lower() in Image.registered_extensions() else name
 
 
-def _open_task(kind: TaskKind, wanted: Wanted) -> Task:
+def _open_task(kind: TaskKind, wanted: ExplainOptions) -> Task:
     if wanted.model is not None:
         if not wanted.model.startswith(("torchvision/", "scenes/")):
             console.hush_transformers()
@@ -219,7 +219,7 @@ def _open_task(kind: TaskKind, wanted: Wanted) -> Task:
     return load(_BUNDLED[kind], beams=wanted.beams, device=wanted.device, dtype=wanted.precision())
 
 
-def _check(task: Task, wanted: Wanted) -> None:
+def _check(task: Task, wanted: ExplainOptions) -> None:
     """Refuse what no image could mend, before any image is opened."""
     way(wanted.method)
     if wanted.ranking not in RANKINGS:
@@ -243,10 +243,10 @@ def _check(task: Task, wanted: Wanted) -> None:
             task.prepare(blank, Request(caption=word))
 
 
-def _explain_one(task: Task, source: str, wanted: Wanted, names: NeuronNames | None) -> Explanation:
+def _explain_one(task: Task, source: str, wanted: ExplainOptions, names: NeuronNames | None) -> Explanation:
     image, name = open_image(source)
     again = isinstance(way(wanted.method), Procedure)
-    with console.bar("explaining") if again else nullcontext() as progress:
+    with console.show_bar("explaining") if again else nullcontext() as progress:
         explanation = explain(
             task,
             image,
@@ -266,7 +266,7 @@ def _explain_one(task: Task, source: str, wanted: Wanted, names: NeuronNames | N
             name=name,
         )
     if wanted.verify:
-        with console.bar("verifying") as progress:
+        with console.show_bar("verifying") as progress:
             explanation = explanation.verify(task, image, prompt=wanted.prompt, progress=progress)
     if names is not None and explanation.neurons is None:
         raise LayerError(

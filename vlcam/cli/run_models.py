@@ -11,20 +11,20 @@ from vlcam._version import __version__
 from vlcam.cli import console
 from vlcam.cli.document import SCHEMA
 from vlcam.contracts import LayerError, Request, Task
-from vlcam.engine.find_layer import layout_of
-from vlcam.engine.layers import traced
+from vlcam.engine.find_layer import infer_layout
+from vlcam.engine.layers import trace_layers
 from vlcam.engine.recording import record
-from vlcam.files import dumps
-from vlcam.tasks.hub_families import CLASSIFIERS, FAMILIES, ZERO_SHOT_TOWERS, tower_of
+from vlcam.files import dump_json
+from vlcam.tasks.hub_families import CLASSIFIERS, FAMILIES, ZERO_SHOT_TOWERS, find_tower
 from vlcam.tasks.load import load
-from vlcam.tasks.zero_shot import ZeroShot
+from vlcam.tasks.zero_shot import ZeroShotClassification
 
 _QUESTION = "what colour is the star"
 
 
 @final
 @dataclass(frozen=True)
-class Row:
+class FamilyRow:
     """One family: what it is opened as, what it does, its vision tower, where it is tapped, and what the tests run of it."""
 
     name: str
@@ -34,22 +34,26 @@ class Row:
     tested: str
 
 
-def families() -> list[Row]:
+def list_families() -> list[FamilyRow]:
     """Every family that vlcam knows, in the order in which a person may look for it."""
     rows = [
-        Row(
+        FamilyRow(
             "scenes/classifier, captioner, vqa", "classes, captions, answers", "CNN (bundled)", "features", "everything"
         ),
-        Row("torchvision/NAME", "classes", "CNN or Swin", "last spatial layer", "every classifier, random weights"),
-        Row("torchvision/vit_*", "classes", "ViT, class token", "encoder.layers.-1.ln_1", "order, one forward"),
-        Row("timm/NAME", "classes", "CNN or transformer", "found by a trial run", "CNNs, ViTs, Swin; random weights"),
+        FamilyRow(
+            "torchvision/NAME", "classes", "CNN or Swin", "last spatial layer", "every classifier, random weights"
+        ),
+        FamilyRow("torchvision/vit_*", "classes", "ViT, class token", "encoder.layers.-1.ln_1", "order, one forward"),
+        FamilyRow(
+            "timm/NAME", "classes", "CNN or transformer", "found by a trial run", "CNNs, ViTs, Swin; random weights"
+        ),
     ]
     rows += [
-        Row(f"transformers: {kind}", "classes", tower, "found by a trial run", "order, one forward")
+        FamilyRow(f"transformers: {kind}", "classes", tower, "found by a trial run", "order, one forward")
         for kind, tower in CLASSIFIERS.items()
     ]
     rows += [
-        Row(f"transformers: {kind}", "similarity to texts", tower, "found by a trial run", "order, one look")
+        FamilyRow(f"transformers: {kind}", "similarity to texts", tower, "found by a trial run", "order, one look")
         for kind, tower in ZERO_SHOT_TOWERS.items()
     ]
     for family in FAMILIES.values():
@@ -57,9 +61,9 @@ def families() -> list[Row]:
             name for name, how in (("captions", family.caption), ("answers", family.question)) if how is not None
         )
         tap = f"{'vision tower' if family.order != 'shuffled' else 'vilt.encoder'}.{family.taps[0]}"
-        rows.append(Row(f"transformers: {family.model_type}", does, family.tower, tap, family.tested))
+        rows.append(FamilyRow(f"transformers: {family.model_type}", does, family.tower, tap, family.tested))
     rows.append(
-        Row(
+        FamilyRow(
             "transformers: any other", "classes, captions, answers", "any", "guessed by a trial run", "the check itself"
         )
     )
@@ -70,20 +74,22 @@ def run_models(name: str | None, *, arch: str | None, revision: str | None, as_j
     """Print the families, or the layers of one model."""
     head = {"schema": SCHEMA, "vlcam": __version__}
     if name is None:
-        found = families()
+        found = list_families()
         if as_json:
-            console.data(dumps({**head, "families": [asdict(row) for row in found]}))
+            console.print_data(dump_json({**head, "families": [asdict(row) for row in found]}))
             return
         body = [[row.name, row.does, row.tower, row.tap, row.tested] for row in found]
-        console.table(["model", "says", "vision tower", "layer explained", "tested"], body, texts=5)
+        console.print_table(["model", "says", "vision tower", "layer explained", "tested"], body, texts=5)
         return
     console.hush_transformers()
     task = load(name, arch=arch, revision=revision)
-    layers, default, kind = layers_of(task)
+    layers, default, kind = list_layers(task)
     if as_json:
-        console.data(dumps({**head, "model": task.name, "kind": task.kind, "default": default, "layers": layers}))
+        console.print_data(
+            dump_json({**head, "model": task.name, "kind": task.kind, "default": default, "layers": layers})
+        )
         return
-    console.line(
+    console.print_line(
         [
             (f"{task.name} ({kind}): ", "bold"),
             (f"{len(layers)} layers with a grid; explained by default: ", ""),
@@ -93,16 +99,16 @@ def run_models(name: str | None, *, arch: str | None, revision: str | None, as_j
     rows = [
         ["→" if one["name"] == default else "", one["name"], one["type"], one["shape"], one["grid"]] for one in layers
     ]
-    console.table(["", "layer", "type", "output", "grid"], rows, texts=5)
+    console.print_table(["", "layer", "type", "output", "grid"], rows, texts=5)
 
 
-def layers_of(task: Task) -> tuple[list[dict[str, Any]], str, str]:
+def list_layers(task: Task) -> tuple[list[dict[str, Any]], str, str]:
     """The layers of a model whose output lies as a grid on the photo, the one that is explained by default, and what it is.
 
     The model runs on a picture of noise, so that shapes are those that a photo of that size gives.
     """
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (240, 320, 3), dtype=np.uint8))
-    labels = ("a photo",) if isinstance(task, ZeroShot) and not task.labels else ()
+    labels = ("a photo",) if isinstance(task, ZeroShotClassification) and not task.labels else ()
     request = Request(labels=labels, question=_QUESTION if task.kind == "vqa" else None)
     prepared = task.prepare(noise, request)
     size = prepared.geometry.input_size
@@ -110,14 +116,14 @@ def layers_of(task: Task) -> tuple[list[dict[str, Any]], str, str]:
         spoken = task.run(prepared, request)
     recording.resolve(spoken.scores)
     default = recording.layer_name
-    seen = traced(task.model, lambda: task.run(prepared, request))
+    seen = trace_layers(task.model, lambda: task.run(prepared, request))
     shape = next((layer.shape for layer in seen if layer.name == default), ())
-    tower = tower_of(task.model) if task.kind != "classification" and len(shape) < 4 else None
+    tower = find_tower(task.model) if task.kind != "classification" and len(shape) < 4 else None
     rows: dict[str, dict[str, Any]] = {}
     for layer in seen:
         if tower is not None and not layer.name.startswith(tower):  # tokens of text may look like a grid, too
             continue
-        grid = _grid(layer.shape, size) if len(layer.shape) == len(shape) else ""
+        grid = _format_grid(layer.shape, size) if len(layer.shape) == len(shape) else ""
         if not grid and layer.shape[: len(shape) - 1] == shape[:-1]:
             grid = "as the tokens lie"
         if grid:
@@ -128,10 +134,10 @@ def layers_of(task: Task) -> tuple[list[dict[str, Any]], str, str]:
     return list(rows.values()), default, task.kind
 
 
-def _grid(shape: tuple[int, ...], size: tuple[int, int]) -> str:
+def _format_grid(shape: tuple[int, ...], size: tuple[int, int]) -> str:
     if len(shape) < 3:
         return ""
-    found = layout_of(torch.empty(shape, device="meta"), size)
+    found = infer_layout(torch.empty(shape, device="meta"), size)
     if found is None:
         return ""
     sides = {"BCHW": shape[2:], "BHWC": shape[1:3]}.get(found.layout, (found.rows, found.columns))

@@ -11,9 +11,9 @@ from vlcam._version import __version__
 from vlcam.cli import console, printing
 from vlcam.cli.document import SCHEMA
 from vlcam.contracts import InputError, Request, Task
-from vlcam.files import check_folder, dumps, finite, make_folder, staged, write_text
-from vlcam.neurons.name_layer import Named, name_and_keep, settled
-from vlcam.neurons.names.json_files import names_in
+from vlcam.files import check_folder, dump_json, make_folder, replace_nonfinite, stage_files, write_text
+from vlcam.neurons.name_layer import NamingResult, choose_scorer, name_and_keep
+from vlcam.neurons.names.json_files import find_names_file
 from vlcam.neurons.names.names import NeuronNames, read_names
 from vlcam.neurons.probes.open_probe import open_probe
 from vlcam.neurons.probes.probe import Probe, WordProbe
@@ -23,7 +23,7 @@ from vlcam.neurons.report.effects import effects
 from vlcam.neurons.report.report import write_report
 from vlcam.neurons.scoring.settings import Progress, Settings
 from vlcam.neurons.thesaurus.synonyms import Thesaurus
-from vlcam.scenes.models.zoo import WHICH
+from vlcam.scenes.models.zoo import MODEL_NAMES
 from vlcam.tasks import bundled
 from vlcam.tasks.load import load
 
@@ -40,7 +40,7 @@ _STEPS = {
 
 @final
 @dataclass(frozen=True)
-class Wanted:
+class NeuronOptions:
     """The options of ``vlcam neurons name`` and ``report``; those of the model are those of :func:`vlcam.load`."""
 
     model: str
@@ -71,14 +71,14 @@ class Wanted:
     cache: Path | None = None
 
 
-def wanted_of(options: Mapping[str, Any]) -> Wanted:
+def pick_options(options: Mapping[str, Any]) -> NeuronOptions:
     """The options among those of a command."""
-    return Wanted(**{one.name: options[one.name] for one in fields(Wanted)})
+    return NeuronOptions(**{one.name: options[one.name] for one in fields(NeuronOptions)})
 
 
 def run_list(model: str, *, names: Path | None, unit: int | None, concept: str | None, as_json: bool) -> None:
     """List the names of a bundled model's channels, or those in a file; or explain one unit."""
-    found = _names_of(model) if names is None else read_names(names_in(names))
+    found = _get_names(model) if names is None else read_names(find_names_file(names))
     chosen = found.units
     if unit is not None:
         if not 0 <= unit < len(found.units):
@@ -92,32 +92,32 @@ def run_list(model: str, *, names: Path | None, unit: int | None, concept: str |
     if as_json:
         about = {"model": found.model, "layer": found.layer, "weights_sha256": found.weights_sha256}
         head = {"schema": SCHEMA, "vlcam": __version__, **about, "probe": dict(found.probe), "coverage": found.coverage}
-        console.data(dumps({**head, "units": [asdict(one) for one in chosen]}))
+        console.print_data(dump_json({**head, "units": [asdict(one) for one in chosen]}))
     elif unit is not None:
         printing.show_unit(found, chosen[0])
     else:
         printing.show_names(found, chosen)
 
 
-def run_name(wanted: Wanted, out: Path) -> None:
+def run_name(wanted: NeuronOptions, out: Path) -> None:
     """Name the units and write ``names.json`` and ``names.csv``."""
     check_folder(out)
-    task, probe = _opened(wanted)
-    named = _named(task, probe, wanted)
-    with staged(out) as folder:
+    task, probe = _open_task_and_probe(wanted)
+    named = _name_units(task, probe, wanted)
+    with stage_files(out) as folder:
         write_text(folder / "names.json", named.names.to_json() + "\n")
         write_text(folder / "names.csv", named.names.to_csv())
     _tell(named.names)
     console.say(f"Wrote {out / 'names.json'} and {out / 'names.csv'}")
 
 
-def run_report(wanted: Wanted, out: Path, *, given: Path | None, exemplars: int, photos: int) -> None:
+def run_report(wanted: NeuronOptions, out: Path, *, given: Path | None, exemplars: int, photos: int) -> None:
     """Name the units (or take the names that were given) and write the report with its files."""
     check_folder(out)
-    known = None if given is None else read_names(names_in(given))
-    task, probe = _opened(wanted)
-    named = _named(task, probe, wanted, known)
-    with _bar() as progress:
+    known = None if given is None else read_names(find_names_file(given))
+    task, probe = _open_task_and_probe(wanted)
+    named = _name_units(task, probe, wanted, known)
+    with _show_steps() as progress:
         cards = collect(
             named.names,
             named.activations,
@@ -129,7 +129,7 @@ def run_report(wanted: Wanted, out: Path, *, given: Path | None, exemplars: int,
         )
     helped = None
     if photos:
-        helped = effects(task, probe, photos=photos, layer=named.names.layer, request=_request(task, wanted))
+        helped = effects(task, probe, photos=photos, layer=named.names.layer, request=_make_request(task, wanted))
     make_folder(out)
     paths = write_report(out, named.names, cards, effects=helped)
     _tell(named.names)
@@ -144,20 +144,20 @@ def run_evaluate(*, n: int, seed: int, folder: Path | None, as_json: bool, card_
     if card_folder is not None:
         check_folder(card_folder)
         before, plan = (_read_json(card_folder / name) for name in ("card.json", "plan.json"))
-    with console.bar("measuring the texts") as advance:
+    with console.show_bar("measuring the texts") as advance:
         measured = naming_bench.evaluate(n=n, seed=seed, folder=folder, progress=advance)
     measured["planted"] = planted.evaluate(seed=seed)
     if as_json:
-        console.data(dumps(measured))
+        console.print_data(dump_json(measured))
     else:
         printing.show_texts(measured)
-        console.table(["planted units", "units", "right", "instead"], planted.rows(measured["planted"]))
+        console.print_table(["planted units", "units", "right", "instead"], planted.make_rows(measured["planted"]))
     if card_folder is not None:
-        from vlcam.benchmark.card import TEXTS, card
+        from vlcam.benchmark.card import TEXTS_FILE, make_card
 
-        write_text(card_folder / TEXTS, json.dumps(finite(measured), indent=1, allow_nan=False) + "\n")
-        write_text(card_folder / "MODEL_CARD.md", card(before, plan, measured))
-        console.say(f"Wrote {card_folder / TEXTS} and {card_folder / 'MODEL_CARD.md'}")
+        write_text(card_folder / TEXTS_FILE, json.dumps(replace_nonfinite(measured), indent=1, allow_nan=False) + "\n")
+        write_text(card_folder / "MODEL_CARD.md", make_card(before, plan, measured))
+        console.say(f"Wrote {card_folder / TEXTS_FILE} and {card_folder / 'MODEL_CARD.md'}")
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -170,20 +170,20 @@ def _read_json(path: Path) -> dict[str, Any]:
     return cast(dict[str, Any], found)
 
 
-def _names_of(model: str) -> NeuronNames:
-    which = next((one for one in WHICH if model in (one, f"scenes/{one}")), None)
+def _get_names(model: str) -> NeuronNames:
+    which = next((one for one in MODEL_NAMES if model in (one, f"scenes/{one}")), None)
     if which is None:
         raise InputError(
-            f"model {model!r} was given; expected one of {', '.join(WHICH)}, or --names with a file of names; "
+            f"model {model!r} was given; expected one of {', '.join(MODEL_NAMES)}, or --names with a file of names; "
             "units of other models are named by: vlcam neurons name"
         )
-    found = bundled.names(which)
+    found = bundled.read_packaged_names(which)
     if found is None:
         raise InputError(f"the package holds no neuron names for the {which}; make them with: vlcam scenes name")
     return found
 
 
-def _opened(wanted: Wanted) -> tuple[Task, Probe | WordProbe]:
+def _open_task_and_probe(wanted: NeuronOptions) -> tuple[Task, Probe | WordProbe]:
     """The probe, which is quick to check, and then the model."""
     probe = open_probe(
         wanted.probe,
@@ -195,8 +195,8 @@ def _opened(wanted: Wanted) -> tuple[Task, Probe | WordProbe]:
         n=wanted.n,
         scenes=SceneProbe,
     )
-    _settings(wanted, probe)
-    name = f"scenes/{wanted.model}" if wanted.model in WHICH else wanted.model
+    _make_settings(wanted, probe)
+    name = f"scenes/{wanted.model}" if wanted.model in MODEL_NAMES else wanted.model
     if not name.startswith(("torchvision/", "scenes/")):
         console.hush_transformers()
     if wanted.task not in (None, "classification", "captioning", "vqa"):
@@ -206,9 +206,9 @@ def _opened(wanted: Wanted) -> tuple[Task, Probe | WordProbe]:
     return task, probe
 
 
-def _settings(wanted: Wanted, probe: Probe | WordProbe) -> Settings:
+def _make_settings(wanted: NeuronOptions, probe: Probe | WordProbe) -> Settings:
     return Settings(
-        settled(probe, wanted.scorer),
+        choose_scorer(probe, wanted.scorer),
         wanted.quantile,
         wanted.min_score,
         wanted.permutations,
@@ -218,7 +218,7 @@ def _settings(wanted: Wanted, probe: Probe | WordProbe) -> Settings:
     )
 
 
-def _request(task: Task, wanted: Wanted) -> Request:
+def _make_request(task: Task, wanted: NeuronOptions) -> Request:
     """What the model is asked while it looks: a question if it must have one."""
     if task.kind != "vqa":
         if wanted.question is not None:
@@ -228,16 +228,18 @@ def _request(task: Task, wanted: Wanted) -> Request:
     return Request(question=usual if wanted.question is None else wanted.question)
 
 
-def _named(task: Task, probe: Probe | WordProbe, wanted: Wanted, known: NeuronNames | None = None) -> Named:
+def _name_units(
+    task: Task, probe: Probe | WordProbe, wanted: NeuronOptions, known: NeuronNames | None = None
+) -> NamingResult:
     """The names with the activations they come from."""
-    request = _request(task, wanted)
+    request = _make_request(task, wanted)
     grid = MASK_SIZE if isinstance(probe, SceneProbe) and wanted.mask_size is None else wanted.mask_size
-    with _bar() as progress:
+    with _show_steps() as progress:
         return name_and_keep(
             task,
             wanted.layer if known is None or wanted.layer is not None else known.layer,
             probe,
-            settings=_settings(wanted, probe),
+            settings=_make_settings(wanted, probe),
             request=request,
             mask_size=grid,
             thesaurus=Thesaurus.with_wordnet() if wanted.wordnet else None,
@@ -262,9 +264,9 @@ def _tell(names: NeuronNames) -> None:
 
 
 @contextmanager
-def _bar() -> Iterator[Progress]:
+def _show_steps() -> Iterator[Progress]:
     """A progress bar that says which step is running."""
-    with console.steps() as advance:
+    with console.show_steps() as advance:
 
         def tell(what: str, done: int, total: int) -> None:
             advance(_STEPS.get(what, what), done, total)

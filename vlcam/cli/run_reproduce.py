@@ -5,10 +5,18 @@ from pathlib import Path
 
 from vlcam.cli import console
 from vlcam.contracts import InputError, VlcamError
-from vlcam.experiments.results.result import Result, cells, load, markdown, markdown_table, overview, to_json
-from vlcam.experiments.running import EXPERIMENTS, Ran, chosen, run_one
+from vlcam.experiments.results.result import (
+    Result,
+    load,
+    make_cells,
+    make_markdown_table,
+    make_overview,
+    to_json,
+    to_markdown,
+)
+from vlcam.experiments.running import EXPERIMENTS, ExperimentOutcome, choose_experiments, run_one
 from vlcam.experiments.setting import Setting
-from vlcam.files import check_folder, dumps, make_folder, write_text
+from vlcam.files import check_folder, dump_json, make_folder, write_text
 from vlcam.methods import way
 
 TABLE = "results.md"
@@ -20,21 +28,21 @@ def run_reproduce(wanted: Sequence[str], setting: Setting, *, as_json: bool) -> 
     Returns the exit code: 1 if an experiment could not run. With several wanted, one that doesn't suit the data is named and passed over;
     if none could run, that is an error.
     """
-    experiments = chosen(wanted)
+    experiments = choose_experiments(wanted)
     if setting.data is not None and not setting.data.exists():
         raise InputError(f"there is nothing at {str(setting.data)!r}; give the folder of a data set with --data")
     if setting.out is not None:
         check_folder(setting.out)
         make_folder(setting.out)
-    done: list[Ran] = []
+    done: list[ExperimentOutcome] = []
     for experiment in experiments:
-        with console.bar(f"{experiment.number}. {experiment.title}") as progress:
+        with console.show_bar(f"{experiment.number}. {experiment.title}") as progress:
             try:
-                ran = Ran(experiment, run_one(experiment, setting.reporting(progress)))
+                ran = ExperimentOutcome(experiment, run_one(experiment, setting.reporting(progress)))
             except VlcamError as error:
                 if len(experiments) == 1:
                     raise
-                ran = Ran(experiment, why=str(error))
+                ran = ExperimentOutcome(experiment, why=str(error))
         done.append(ran)
         if not as_json:
             _show(ran)
@@ -42,51 +50,51 @@ def run_reproduce(wanted: Sequence[str], setting: Setting, *, as_json: bool) -> 
     if not results:
         raise InputError(f"none of the {len(done)} experiments could run: {done[0].why}")
     if not as_json and len(results) > 1:
-        head, *body = overview(results)
-        console.table(head, body, texts=3)
+        head, *body = make_overview(results)
+        console.print_table(head, body, texts=3)
     if setting.out is not None:
-        write_text(setting.out / TABLE, document(all_in(setting.out)))
+        write_text(setting.out / TABLE, make_document(read_results(setting.out)))
         console.say(f"Wrote {setting.out / TABLE}, and for each experiment a JSON file and a chart")
     if as_json:
         failed = [
             {"number": ran.experiment.number, "key": ran.experiment.key, "why": ran.why} for ran in done if ran.why
         ]
-        console.data(dumps({"results": [to_json(one) for one in results], "not run": failed}))
+        console.print_data(dump_json({"results": [to_json(one) for one in results], "not run": failed}))
     return 1 if len(results) < len(done) else 0
 
 
-def all_in(folder: Path) -> list[Result]:
+def read_results(folder: Path) -> list[Result]:
     """Every result in a folder, of this run and of earlier ones, by number. Raises InputError for a file that is none."""
     files = (folder / f"{one.number:02d}-{one.key}.json" for one in EXPERIMENTS)
     return [load(file) for file in files if file.is_file()]
 
 
-def document(results: Sequence[Result]) -> str:
+def make_document(results: Sequence[Result]) -> str:
     """All results as Markdown: the overview, then each experiment."""
-    return "\n".join([markdown_table(overview(results), texts=3), "", *map(markdown, results)])
+    return "\n".join([make_markdown_table(make_overview(results), texts=3), "", *map(to_markdown, results)])
 
 
-def _show(ran: Ran) -> None:
+def _show(ran: ExperimentOutcome) -> None:
     result = ran.result
-    console.heading(f"{ran.experiment.number}. {ran.experiment.title}")
+    console.print_heading(f"{ran.experiment.number}. {ran.experiment.title}")
     if result is None:
-        console.paragraph(f"Not run: {ran.why}", indent=2)
-        console.line()
+        console.print_paragraph(f"Not run: {ran.why}", indent=2)
+        console.print_line()
         return
-    console.paragraph(result.question, indent=2)
+    console.print_paragraph(result.question, indent=2)
     better = f" {result.better.capitalize()} is better." if result.better else ""
-    console.paragraph(f"{result.protocol} Data: {result.world}. Model: {result.model}.{better}", indent=2)
-    head, *body = cells(result)
-    console.table(head, body)
+    console.print_paragraph(f"{result.protocol} Data: {result.world}. Model: {result.model}.{better}", indent=2)
+    head, *body = make_cells(result)
+    console.print_table(head, body)
     for note in result.notes:
-        console.paragraph(note, indent=2)
+        console.print_paragraph(note, indent=2)
     for source in result.sources:
-        console.paragraph(f"Paper: {source}.", indent=2)
-    console.paragraph(f"{result.seconds:.0f} s", indent=2)
-    console.line()
+        console.print_paragraph(f"Paper: {source}.", indent=2)
+    console.print_paragraph(f"{result.seconds:.0f} s", indent=2)
+    console.print_line()
 
 
-def setting_of(
+def make_setting(
     data: Path | None,
     model: str | None,
     arch: str | None,

@@ -6,15 +6,15 @@ from typing import Any
 
 from vlcam.cli import console, printing
 from vlcam.contracts import InputError
-from vlcam.files import check_folder, dumps, finite, make_folder, write_text
-from vlcam.scenes.models.zoo import WHICH, weights_folder
+from vlcam.files import check_folder, dump_json, make_folder, replace_nonfinite, write_text
+from vlcam.scenes.models.zoo import MODEL_NAMES, get_weights_folder
 
 
 def run_export(folder: Path, split: str, n: int, size: int) -> None:
     """Write a data set."""
     from vlcam.scenes.export import export
 
-    with console.bar("drawing") as advance:
+    with console.show_bar("drawing") as advance:
         export(folder, split, n, size=size, progress=advance)
     console.say(f"Wrote {n} scenes of the {split} split to {folder}")
 
@@ -31,12 +31,12 @@ def run_train(
     device: str | None,
 ) -> None:
     """Train, with a progress bar."""
-    from vlcam.scenes.models.train import Plan, train
+    from vlcam.scenes.models.train import TrainingPlan, train
 
     check_folder(folder)
     _check_device(device)
-    with console.training() as report:
-        plan = Plan(scenes=scenes, steps=steps, head_steps=head_steps, caption_steps=caption_steps, seed=seed)
+    with console.show_training() as report:
+        plan = TrainingPlan(scenes=scenes, steps=steps, head_steps=head_steps, caption_steps=caption_steps, seed=seed)
         train(folder, plan, resume=resume, device=device, report=report)
     console.say(f"Wrote the weights to {folder}; metrics are in {folder / 'train.jsonl'}")
 
@@ -45,14 +45,14 @@ def run_name(folder: Path | None, out: Path | None, *, n: int, seed: int) -> Non
     """Dissect the bundled models and write the names."""
     from vlcam.benchmark.name_units import name_features
 
-    place = out or folder or weights_folder()
+    place = out or folder or get_weights_folder()
     check_folder(place)
     found = []
-    for which in WHICH:
-        with console.bar(f"naming the {which}'s units") as advance:
+    for which in MODEL_NAMES:
+        with console.show_bar(f"naming the {which}'s units") as advance:
             found.append(name_features(which, folder=folder, n=n, seed=seed, progress=advance))
     make_folder(place)
-    for which, names in zip(WHICH, found, strict=True):
+    for which, names in zip(MODEL_NAMES, found, strict=True):
         path = place / f"{which}-neurons.json"
         write_text(path, names.to_json() + "\n")
         console.say(f"{which}: {names.coverage:.0%} of {len(names.units)} units named; wrote {path}")
@@ -69,8 +69,8 @@ def run_evaluate(
     as_json: bool,
 ) -> None:
     """Measure quality, grounding and visual gain; write the model card and its numbers if a folder is given for them."""
-    from vlcam.benchmark.card import TEXTS, card
-    from vlcam.benchmark.gains import gains
+    from vlcam.benchmark.card import TEXTS_FILE, make_card
+    from vlcam.benchmark.gains import measure_gains
     from vlcam.benchmark.measure import measure
     from vlcam.methods import method as find_method
     from vlcam.scenes.models.zoo import load
@@ -80,27 +80,27 @@ def run_evaluate(
     plan = None
     if card_folder is not None:
         check_folder(card_folder)
-        plan = _plan(weights_folder() if folder is None else folder)
-    with console.bar("measuring") as advance:
+        plan = _read_plan(get_weights_folder() if folder is None else folder)
+    with console.show_bar("measuring") as advance:
         measured = measure(folder, n=n, grounded=grounded, method=method, progress=advance)
     if gain:
-        with console.bar("measuring the gain") as advance:
-            captioner = bundled.captioner(load("captioner", folder))
-            measured = {**measured, "gain": gains(captioner, n=gain, progress=advance)}
+        with console.show_bar("measuring the gain") as advance:
+            captioner = bundled.open_captioner(load("captioner", folder))
+            measured = {**measured, "gain": measure_gains(captioner, n=gain, progress=advance)}
     if as_json:
-        console.data(dumps(measured))
+        console.print_data(dump_json(measured))
     else:
         printing.show_measured(measured)
     if card_folder is not None and plan is not None:
         make_folder(card_folder)
-        write_text(card_folder / "card.json", json.dumps(finite(measured), indent=1, allow_nan=False) + "\n")
-        texts = card_folder / TEXTS
+        write_text(card_folder / "card.json", json.dumps(replace_nonfinite(measured), indent=1, allow_nan=False) + "\n")
+        texts = card_folder / TEXTS_FILE
         known = json.loads(texts.read_text("utf-8")) if texts.is_file() else None
-        write_text(card_folder / "MODEL_CARD.md", card(measured, plan, known))
+        write_text(card_folder / "MODEL_CARD.md", make_card(measured, plan, known))
         console.say(f"Wrote {card_folder / 'MODEL_CARD.md'} and {card_folder / 'card.json'}")
 
 
-def _plan(folder: Path) -> dict[str, Any]:
+def _read_plan(folder: Path) -> dict[str, Any]:
     try:
         found = json.loads((folder / "plan.json").read_text("utf-8"))
     except (OSError, ValueError) as error:

@@ -12,20 +12,20 @@ from torch import nn
 
 from vlcam.cli import console
 from vlcam.contracts import InputError, Request, Task
-from vlcam.engine.weights import weakened
-from vlcam.files import check_folder, dumps, finite, staged, write_text
+from vlcam.engine.weights import weaken_model
+from vlcam.files import check_folder, dump_json, replace_nonfinite, stage_files, write_text
 from vlcam.image.photo import open_photo
 from vlcam.scenes.record import PIXELS
 from vlcam.study.page import page
 from vlcam.study.pictures import photos, scenes
 from vlcam.study.plan import KINDS, RATINGS, Part, discrimination, key, trust
-from vlcam.study.score import Scores, document, read_answers, read_key, score
+from vlcam.study.score import Scores, make_document, read_answers, read_key, score
 from vlcam.tasks import bundled
 from vlcam.tasks.bundled import PAIR_LABELS
 from vlcam.tasks.load import load
 
 KEY: Final = "key.json"
-_TRIED: Final = 96
+_TRIAL_SCENES: Final = 96
 _TITLES: Final = {
     "discrimination": "Class discrimination: share of right answers (chance 50 %)",
     "trust": "Trust: mean from -2 to 2 towards the stronger model (no difference: 0)",
@@ -34,7 +34,7 @@ _TITLES: Final = {
 
 @final
 @dataclass(frozen=True)
-class Wanted:
+class StudyOptions:
     """The options of ``vlcam study make``. Without ``model`` the bundled classifier, without ``data`` generated pictures."""
 
     part: str = "both"
@@ -69,7 +69,7 @@ class Wanted:
         return kinds
 
 
-def run_make(wanted: Wanted, out: Path) -> tuple[Part, ...]:
+def run_make(wanted: StudyOptions, out: Path) -> tuple[Part, ...]:
     """Make the studies and write a page for each and the key: all of it or nothing. A key that is there is never overwritten."""
     kinds = wanted.kinds()
     check_folder(out)
@@ -86,17 +86,17 @@ def run_make(wanted: Wanted, out: Path) -> tuple[Part, ...]:
     }
     parts = []
     if "discrimination" in kinds:
-        with console.bar("class discrimination") as advance:
-            parts.append(discrimination(task, _pictures(wanted), **options, progress=advance))
+        with console.show_bar("class discrimination") as advance:
+            parts.append(discrimination(task, _open_pictures(wanted), **options, progress=advance))
     if "trust" in kinds:
-        weaker, facts = _weaker(wanted, task)
-        with console.bar("trust") as advance:
-            parts.append(trust(task, weaker, _pictures(wanted), **options, facts=facts, progress=advance))
+        weaker, facts = _make_weaker(wanted, task)
+        with console.show_bar("trust") as advance:
+            parts.append(trust(task, weaker, _open_pictures(wanted), **options, facts=facts, progress=advance))
     pages = {f"{part.kind}.html": page(part, note=wanted.note) for part in parts}
-    with staged(out) as folder:
+    with stage_files(out) as folder:
         for name, text in pages.items():
             write_text(folder / name, text)
-        write_text(folder / KEY, json.dumps(finite(key(parts)), indent=1, allow_nan=False) + "\n")
+        write_text(folder / KEY, json.dumps(replace_nonfinite(key(parts)), indent=1, allow_nan=False) + "\n")
     for part in parts:
         _say(part, wanted, out)
     console.say(
@@ -118,34 +118,34 @@ def run_score(
     found = score(known, ratings, draws=draws, seed=seed, partial=partial)
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
-        write_text(out, json.dumps(finite(document(found)), indent=1, allow_nan=False) + "\n")
+        write_text(out, json.dumps(replace_nonfinite(make_document(found)), indent=1, allow_nan=False) + "\n")
         console.say(f"Wrote {out}")
     if as_json:
-        console.data(dumps(document(found)))
+        console.print_data(dump_json(make_document(found)))
         return
     for one in found:
         _show(one)
 
 
-def _open(wanted: Wanted, name: str | None) -> Task:
+def _open(wanted: StudyOptions, name: str | None) -> Task:
     if name is None:
         return load("scenes/classifier", device=wanted.device)
     arch = wanted.arch if name.endswith((".pt", ".pth", ".bin", ".safetensors")) else None
     return load(name, arch=arch, revision=wanted.revision if arch is None else None, device=wanted.device)
 
 
-def _pictures(wanted: Wanted) -> Any:
+def _open_pictures(wanted: StudyOptions) -> Any:
     return scenes() if wanted.data is None else photos(wanted.data, split=wanted.split, seed=wanted.seed)
 
 
-def _weaker(wanted: Wanted, task: Task) -> tuple[Task, dict[str, Any]]:
+def _make_weaker(wanted: StudyOptions, task: Task) -> tuple[Task, dict[str, Any]]:
     """The weaker model and how it came about: the one asked for, or the bundled classifier with noise on its weights.
 
     Its accuracy is measured on validation scenes, which are never shown to raters.
     """
     if wanted.against is not None:
         return _open(wanted, wanted.against), {}
-    seen = list(islice(scenes("val", side=PIXELS), _TRIED))
+    seen = list(islice(scenes("val", side=PIXELS), _TRIAL_SCENES))
     inputs = torch.cat([task.prepare(open_photo(one.image)[0], Request()).inputs for one in seen])
 
     def accuracy(model: nn.Module) -> float:
@@ -153,12 +153,12 @@ def _weaker(wanted: Wanted, task: Task) -> tuple[Task, dict[str, Any]]:
             tops = model.eval()(inputs).argmax(1).tolist()
         return sum(PAIR_LABELS[top] in one.categories for top, one in zip(tops, seen, strict=True)) / len(seen)
 
-    with console.bar("weakening the bundled classifier"):
-        model, facts = weakened(task.model, accuracy, seed=wanted.seed)
-    return bundled.classifier(model), {"weakened": facts}
+    with console.show_bar("weakening the bundled classifier"):
+        model, facts = weaken_model(task.model, accuracy, seed=wanted.seed)
+    return bundled.open_classifier(model), {"weakened": facts}
 
 
-def _say(part: Part, wanted: Wanted, out: Path) -> None:
+def _say(part: Part, wanted: StudyOptions, out: Path) -> None:
     """What was written, and how many raters it takes for as many ratings as in the paper."""
     raters = RATINGS * part.booklets
     found = part.facts["pictures"]
@@ -176,7 +176,7 @@ def _say(part: Part, wanted: Wanted, out: Path) -> None:
 
 
 def _show(found: Scores) -> None:
-    console.heading(_TITLES[found.kind])
+    console.print_heading(_TITLES[found.kind])
     share = found.kind == "discrimination"
 
     def number(value: float | None) -> str:
@@ -185,7 +185,7 @@ def _show(found: Scores) -> None:
     def interval(low: float | None, high: float | None) -> str:
         return "-" if low is None or high is None else f"{number(low)} to {number(high)}"
 
-    console.table(
+    console.print_table(
         ["method", "ours", "95 % interval", "paper", "pictures", "ratings"],
         [
             [
@@ -200,7 +200,7 @@ def _show(found: Scores) -> None:
         ],
     )
     if found.differences:
-        console.table(
+        console.print_table(
             ["difference", "ours", "95 % interval"],
             [[f"{one.one} - {one.other}", number(one.value), interval(one.low, one.high)] for one in found.differences],
         )
@@ -209,13 +209,13 @@ def _show(found: Scores) -> None:
         if found.agreement is None
         else f"{found.agreement:.3f}"
     )
-    console.line(
+    console.print_line(
         [(f"Krippendorff's alpha of {len(found.answered)} rater{'s' if len(found.answered) != 1 else ''}: {alpha}", "")]
     )
     short = [f"{rater} {have} of {of}" for rater, (have, of) in found.answered.items() if have < of]
     if short:
-        console.line([(f"Incomplete: {', '.join(short)}", "")])
-    console.line(
+        console.print_line([(f"Incomplete: {', '.join(short)}", "")])
+    console.print_line(
         [("Paper: VGG-16 and AlexNet on VOC 2007 (Selvaraju et al., arXiv 1610.02391, sections 5.1 and 5.2).", "")]
     )
-    console.line()
+    console.print_line()

@@ -46,9 +46,9 @@ def study_make(
     seed: SeedOption = 0,
 ) -> None:
     """Write the pages that raters open, and the key that you keep. Without --model and --data, of the bundled world."""
-    from vlcam.cli.run_study import Wanted, run_make
+    from vlcam.cli.run_study import StudyOptions, run_make
 
-    wanted = Wanted(
+    wanted = StudyOptions(
         part=part,
         methods=None if not method else tuple(method),
         n=n,

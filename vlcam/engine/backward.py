@@ -46,20 +46,20 @@ def gradients(
         seeds = seeds.reshape(count, *scores.shape)
         if count == 0:
             return leaf.new_zeros((0, *leaf.shape))
-        parts = [_backward(scores, leaf, part) for part in seeds.split(chunk)]
+        parts = [_run_backward(scores, leaf, part) for part in seeds.split(chunk)]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
-def _backward(scores: Tensor, leaf: Tensor, seeds: Tensor) -> Tensor:
+def _run_backward(scores: Tensor, leaf: Tensor, seeds: Tensor) -> Tensor:
     if len(seeds) > 1:
         try:
-            return _grad(scores, leaf, seeds, batched=True)
+            return _call_autograd(scores, leaf, seeds, batched=True)
         except (RuntimeError, NotImplementedError):
             pass  # an operation that can't be batched, or not enough memory; a real fault shows in the loop, too
-    return torch.stack([_grad(scores, leaf, seed, batched=False) for seed in seeds])
+    return torch.stack([_call_autograd(scores, leaf, seed, batched=False) for seed in seeds])
 
 
-def _grad(scores: Tensor, leaf: Tensor, seed: Tensor, *, batched: bool) -> Tensor:
+def _call_autograd(scores: Tensor, leaf: Tensor, seed: Tensor, *, batched: bool) -> Tensor:
     try:
         (gradient,) = torch.autograd.grad(
             scores, [leaf], seed, retain_graph=True, allow_unused=True, is_grads_batched=batched
@@ -88,7 +88,7 @@ def check_differentiable(scores: Tensor) -> None:
         )
 
 
-def live(scores: Tensor, tensors: Sequence[Tensor], *, without: Tensor | None = None) -> list[bool]:
+def trace_dependence(scores: Tensor, tensors: Sequence[Tensor], *, without: Tensor | None = None) -> list[bool]:
     """For every tensor, whether ``scores`` depend on it (not by way of ``without``): a walk through the graph, no backward pass."""
     with torch.inference_mode(False):
         seen = set() if without is None else {torch.autograd.graph.get_gradient_edge(without).node}

@@ -87,7 +87,7 @@ _READS = {
 
 @final
 @dataclass(frozen=True, eq=False)
-class Followed:
+class FollowedTensor:
     """A tensor of the model that descends from the layer, at one moment (``version`` of its memory).
 
     ``positive`` has the rule's gradient. If ``negative`` is None, the tensor is non-negative and ``positive`` is its twin; otherwise the
@@ -115,10 +115,10 @@ class Excitation(TorchFunctionMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self._followed: dict[int, Followed] = {}
-        self.used: list[Followed] = []
+        self._followed: dict[int, FollowedTensor] = {}
+        self.used: list[FollowedTensor] = []
 
-    def of(self, tensor: Any) -> Followed | None:
+    def of(self, tensor: Any) -> FollowedTensor | None:
         """What is known of a tensor as it is now; None if it doesn't descend from a leaf, or its chain has ended."""
         if not isinstance(tensor, Tensor) or not tensor.is_floating_point() or tensor.is_inference():
             return None
@@ -126,7 +126,7 @@ class Excitation(TorchFunctionMode):
         if found is not None and found.tensor is tensor:
             return found if found.current else None
         if tensor.requires_grad and tensor.is_leaf and not isinstance(tensor, nn.Parameter):
-            twin = _wide(tensor.detach()).clone().requires_grad_()
+            twin = _widen(tensor.detach()).clone().requires_grad_()
             return self._follow(tensor, twin)
         return None
 
@@ -135,10 +135,10 @@ class Excitation(TorchFunctionMode):
     ) -> Any:
         """Run ``func`` as it is, and follow what it gives."""
         kwargs = kwargs or {}
-        given = list(_tensors((args, kwargs)))
+        given = list(_iterate_tensors((args, kwargs)))
         inputs = [found for found in map(self.of, given) if found is not None]
         result = func(*args, **kwargs)
-        if not inputs or not any(one.is_floating_point() and one.requires_grad for one in _tensors(result)):
+        if not inputs or not any(one.is_floating_point() and one.requires_grad for one in _iterate_tensors(result)):
             return result
         name = getattr(func, "__name__", "")
         before = {id(found.tensor): found for found in inputs}
@@ -151,7 +151,13 @@ class Excitation(TorchFunctionMode):
         return result
 
     def _apply(
-        self, name: str, func: Callable[..., Any], args: Any, kwargs: Any, result: Any, before: dict[int, Followed]
+        self,
+        name: str,
+        func: Callable[..., Any],
+        args: Any,
+        kwargs: Any,
+        result: Any,
+        before: dict[int, FollowedTensor],
     ) -> bool:
         """Follow the result of one operation; False where its chain ends."""
         first = before.get(id(args[0] if args else kwargs.get("input")))
@@ -169,20 +175,22 @@ class Excitation(TorchFunctionMode):
             return self._normalise(args, kwargs, result, first)
         if name in _RELU or (name in _CLAMP and _clamps_at_zero(name, args, kwargs)):
             return self._rectify(result, first)
-        if name in _CASTS or (name in _DROPS and not _drops(args, kwargs)):
-            self._follow(result, _cast(first.positive, result), _then(first.negative, lambda sign: _cast(sign, result)))
+        if name in _CASTS or (name in _DROPS and not _is_dropping(args, kwargs)):
+            self._follow(
+                result, _cast(first.positive, result), _chain(first.negative, lambda sign: _cast(sign, result))
+            )
             return True
         if name in _MOVES:
-            move = partial(_again, func, args, kwargs)
-            return self._follow_all(result, move(first.positive), _then(first.negative, move))
-        if name in _POOLS and first.negative is None and _averages(name, args, kwargs):
-            return self._follow_all(result, _again(func, args, kwargs, first.positive), None)
+            move = partial(_repeat_on_twin, func, args, kwargs)
+            return self._follow_all(result, move(first.positive), _chain(first.negative, move))
+        if name in _POOLS and first.negative is None and _is_averaging(name, args, kwargs):
+            return self._follow_all(result, _repeat_on_twin(func, args, kwargs, first.positive), None)
         if name == "max_pool2d" and isinstance(result, Tensor):
             return self._take_largest(args, kwargs, result, first)
         return False
 
-    def _follow(self, tensor: Tensor, positive: Tensor, negative: Callable[[], Tensor] | None = None) -> Followed:
-        found = Followed(tensor, tensor._version, positive, negative)
+    def _follow(self, tensor: Tensor, positive: Tensor, negative: Callable[[], Tensor] | None = None) -> FollowedTensor:
+        found = FollowedTensor(tensor, tensor._version, positive, negative)
         self._followed[id(tensor)] = found
         return found
 
@@ -193,10 +201,10 @@ class Excitation(TorchFunctionMode):
             return True
         for index, (one, twin) in enumerate(zip(result, positive, strict=True)):
             if one.is_floating_point():
-                self._follow(one, twin, None if negative is None else _item(negative, index))
+                self._follow(one, twin, None if negative is None else _pick_item(negative, index))
         return True
 
-    def _weigh(self, func: Callable[..., Any], args: Any, kwargs: Any, result: Tensor, first: Followed) -> bool:
+    def _weigh(self, func: Callable[..., Any], args: Any, kwargs: Any, result: Tensor, first: FollowedTensor) -> bool:
         weight = args[1] if len(args) > 1 else kwargs.get("weight")
         if first.negative is not None or not isinstance(weight, Tensor) or weight.requires_grad:
             return False
@@ -213,18 +221,18 @@ class Excitation(TorchFunctionMode):
         self._follow(result, by(fixed.clamp_min(0)), lambda: by((-fixed).clamp_min(0)))
         return True
 
-    def _normalise(self, args: Any, kwargs: Any, result: Tensor, first: Followed) -> bool:
+    def _normalise(self, args: Any, kwargs: Any, result: Tensor, first: FollowedTensor) -> bool:
         names = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
         given = {**dict(zip(names, args, strict=False)), **kwargs}
         if given.get("training") or given.get("running_var") is None:
             return False  # the batch's own statistics are no fixed weights
-        scale = (_wide(given["running_var"].detach()) + given.get("eps", 1e-5)).rsqrt()
+        scale = (_widen(given["running_var"].detach()) + given.get("eps", 1e-5)).rsqrt()
         if given.get("weight") is not None:
             scale = scale * given["weight"].detach()
         self._scaled(result, first, scale.reshape(1, -1, *(1,) * (result.ndim - 2)))
         return True
 
-    def _scaled(self, result: Tensor, first: Followed, scale: Tensor) -> None:
+    def _scaled(self, result: Tensor, first: FollowedTensor, scale: Tensor) -> None:
         """Follow ``scale * first + bias``."""
         up, down = scale.clamp_min(0), (-scale).clamp_min(0)
         positive, negative = first.positive, first.negative
@@ -236,7 +244,7 @@ class Excitation(TorchFunctionMode):
             against = negative()
             self._follow(result, up * positive + down * against, lambda: down * positive + up * against)
 
-    def _scale(self, args: Any, kwargs: Any, result: Any, before: dict[int, Followed], *, divide: bool) -> bool:
+    def _scale(self, args: Any, kwargs: Any, result: Any, before: dict[int, FollowedTensor], *, divide: bool) -> bool:
         if len(args) != 2 or kwargs or len(before) != 1 or not isinstance(result, Tensor):
             return False
         place = 0 if id(args[0]) in before else 1
@@ -244,7 +252,7 @@ class Excitation(TorchFunctionMode):
         if isinstance(factor, Tensor):
             if factor.requires_grad:
                 return False
-            factor = _wide(factor.detach())
+            factor = _widen(factor.detach())
         elif not isinstance(factor, (int, float)):
             return False
         scale = torch.as_tensor(factor, dtype=first.positive.dtype, device=first.positive.device)
@@ -257,7 +265,7 @@ class Excitation(TorchFunctionMode):
             self._scaled(result, first, scale)
         return True
 
-    def _add(self, args: Any, kwargs: Any, result: Any, before: dict[int, Followed], *, minus: bool) -> bool:
+    def _add(self, args: Any, kwargs: Any, result: Any, before: dict[int, FollowedTensor], *, minus: bool) -> bool:
         if len(args) != 2 or kwargs.get("alpha", 1) != 1 or not isinstance(result, Tensor):
             return False
         one, other = (before.get(id(arg)) for arg in args)
@@ -265,12 +273,12 @@ class Excitation(TorchFunctionMode):
             found, bias = (one, args[1]) if one is not None else (other, args[0])
             if found is None or (isinstance(bias, Tensor) and bias.requires_grad) or (minus and one is None):
                 return False
-            self._follow(result, found.positive.expand_as(result), _padded(found.negative, result))
+            self._follow(result, found.positive.expand_as(result), _pad_negative(found.negative, result))
             return True
         if one.negative is None and other.negative is None and not minus:
             self._follow(result, one.positive + other.positive)
             return True
-        of_one, of_other = _padded(one.negative, result), _padded(other.negative, result)
+        of_one, of_other = _pad_negative(one.negative, result), _pad_negative(other.negative, result)
         there = other.positive
         if minus:
             self._follow(result, one.positive + of_other(), lambda: of_one() + there)
@@ -278,7 +286,9 @@ class Excitation(TorchFunctionMode):
             self._follow(result, one.positive + there, lambda: of_one() + of_other())
         return True
 
-    def _join(self, func: Callable[..., Any], args: Any, kwargs: Any, result: Any, before: dict[int, Followed]) -> bool:
+    def _join(
+        self, func: Callable[..., Any], args: Any, kwargs: Any, result: Any, before: dict[int, FollowedTensor]
+    ) -> bool:
         parts = args[0] if args else kwargs.get("tensors")
         if not isinstance(parts, (tuple, list)) or any(
             id(part) not in before and (part.requires_grad or bool((part < 0).any())) for part in parts
@@ -286,7 +296,7 @@ class Excitation(TorchFunctionMode):
             return False
         rest = {name: value for name, value in kwargs.items() if name != "tensors"}
         found = [before.get(id(part)) for part in parts]
-        twins = [_wide(part) if one is None else one.positive for part, one in zip(parts, found, strict=True)]
+        twins = [_widen(part) if one is None else one.positive for part, one in zip(parts, found, strict=True)]
         if all(one is None or one.negative is None for one in found):
             self._follow(result, func(twins, *args[1:], **rest))
             return True
@@ -302,14 +312,14 @@ class Excitation(TorchFunctionMode):
         self._follow(result, func(twins, *args[1:], **rest), negative)
         return True
 
-    def _rectify(self, result: Tensor, first: Followed) -> bool:
+    def _rectify(self, result: Tensor, first: FollowedTensor) -> bool:
         """The ReLU's value, with the gradient of ``e * constant(value / e)``."""
-        value, excited = _wide(result.detach()), first.positive
+        value, excited = _widen(result.detach()), first.positive
         share = torch.where(excited > 0, value / torch.where(excited > 0, excited, 1), 0).detach()
         self._follow(result, value + share * (excited - excited.detach()))
         return True
 
-    def _take_largest(self, args: Any, kwargs: Any, result: Tensor, first: Followed) -> bool:
+    def _take_largest(self, args: Any, kwargs: Any, result: Tensor, first: FollowedTensor) -> bool:
         """Max pooling before the ReLU, which is the same as after it."""
         options = {name: value for name, value in kwargs.items() if name not in ("input", "return_indices")}
         _, chosen = F.max_pool2d_with_indices(first.tensor.detach(), *args[1:], **options)
@@ -317,30 +327,30 @@ class Excitation(TorchFunctionMode):
         def take(values: Tensor) -> Tensor:
             return values.flatten(-2).gather(-1, chosen.flatten(-2)).view_as(chosen)
 
-        self._follow(result, take(first.positive), _then(first.negative, take))
+        self._follow(result, take(first.positive), _chain(first.negative, take))
         return True
 
 
-def _wide(values: Tensor) -> Tensor:
+def _widen(values: Tensor) -> Tensor:
     return values if values.dtype in (torch.float32, torch.float64) else values.float()
 
 
-def _tensors(value: Any) -> Iterator[Tensor]:
+def _iterate_tensors(value: Any) -> Iterator[Tensor]:
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, (tuple, list)):
         for item in value:
-            yield from _tensors(item)
+            yield from _iterate_tensors(item)
     elif isinstance(value, dict):
-        yield from _tensors(list(value.values()))
+        yield from _iterate_tensors(list(value.values()))
 
 
-def _again(func: Callable[..., Any], args: Any, kwargs: Any, twin: Tensor) -> Any:
+def _repeat_on_twin(func: Callable[..., Any], args: Any, kwargs: Any, twin: Tensor) -> Any:
     """The operation on the twin in the place of its first argument."""
     return func(twin, *args[1:], **kwargs) if args else func(**{**kwargs, "input": twin})
 
 
-def _item(values: Callable[[], Any], index: int) -> Callable[[], Tensor]:
+def _pick_item(values: Callable[[], Any], index: int) -> Callable[[], Tensor]:
     def item() -> Tensor:
         found: Tensor = values()[index]
         return found
@@ -353,13 +363,13 @@ def _cast(twin: Tensor, result: Tensor) -> Tensor:
     return twin.to(result.device, torch.promote_types(twin.dtype, result.dtype))
 
 
-def _then(values: Callable[[], Any] | None, step: Callable[[Any], Any]) -> Callable[[], Any] | None:
+def _chain(values: Callable[[], Any] | None, step: Callable[[Any], Any]) -> Callable[[], Any] | None:
     return None if values is None else lambda: step(values())
 
 
-def _padded(negative: Callable[[], Tensor] | None, result: Tensor) -> Callable[[], Tensor]:
+def _pad_negative(negative: Callable[[], Tensor] | None, result: Tensor) -> Callable[[], Tensor]:
     zeros = result.detach()
-    return lambda: _wide(torch.zeros_like(zeros)) if negative is None else negative().expand_as(zeros)
+    return lambda: _widen(torch.zeros_like(zeros)) if negative is None else negative().expand_as(zeros)
 
 
 def _clamps_at_zero(name: str, args: Any, kwargs: Any) -> bool:
@@ -368,7 +378,7 @@ def _clamps_at_zero(name: str, args: Any, kwargs: Any) -> bool:
     return isinstance(least, (int, float)) and float(least) == 0
 
 
-def _averages(name: str, args: Any, kwargs: Any) -> bool:
+def _is_averaging(name: str, args: Any, kwargs: Any) -> bool:
     """Whether the pooling has no negative weights and adds nothing of its own."""
     if name in ("interpolate", "upsample"):
         return str(args[3] if len(args) > 3 else kwargs.get("mode", "nearest")) != "bicubic"
@@ -376,6 +386,6 @@ def _averages(name: str, args: Any, kwargs: Any) -> bool:
     return value is None or bool(value == 0)
 
 
-def _drops(args: Any, kwargs: Any) -> bool:
+def _is_dropping(args: Any, kwargs: Any) -> bool:
     """Whether dropout is on, whatever mode the model is in."""
     return bool(kwargs.get("training", kwargs.get("train", args[2] if len(args) > 2 else True)))

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from vlcam.contracts import LayerError, Layout
 from vlcam.engine.layers import Grid
-from vlcam.engine.modules import first_tensor, named_modules, rebuilt, tensors_in
-from vlcam.engine.restore import restored
+from vlcam.engine.modules import find_first_tensor, find_tensors, named_modules, replace_tensor
+from vlcam.engine.restore import preserve_model
 
 MOST_PREFIX = 16
 """How many class, distillation and register tokens may stand before the patches."""
@@ -36,7 +36,7 @@ class Proposal:
 
 
 @dataclass(eq=False)
-class _Seen:
+class _SeenOutput:
     name: str
     call: int
     output: Tensor
@@ -57,29 +57,29 @@ def propose(
     Raises:
         LayerError: there is no such layer.
     """
-    seen: list[_Seen] = []
+    seen: list[_SeenOutput] = []
     runs: dict[str, int] = {}
 
     def hook_for(name: str, module: nn.Module) -> Callable[[nn.Module, Any, Any], Any]:
         def hook(module: nn.Module, inputs: Any, output: Any) -> Any:
             runs[name] = runs.get(name, -1) + 1
-            found = first_tensor(output)
+            found = find_first_tensor(output)
             if found is None:
                 return None
             if seen and seen[-1].returned is found:  # what an outer module passes on
-                if name and not isinstance(module, _PARTS) and len(list(tensors_in(output))) == 1:
+                if name and not isinstance(module, _PARTS) and len(list(find_tensors(output))) == 1:
                     seen[-1].name, seen[-1].call = name, runs[name]
                 return None
-            if isinstance(module, _PARTS) or not name.startswith(within) or layout_of(found, input_size) is None:
+            if isinstance(module, _PARTS) or not name.startswith(within) or infer_layout(found, input_size) is None:
                 return None
             kept = found if found.requires_grad else found.detach().clone().requires_grad_()
             returned = kept.clone()  # the model may overwrite this one
-            seen.append(_Seen(name, runs[name], kept, returned))
-            return rebuilt(output, found, returned)
+            seen.append(_SeenOutput(name, runs[name], kept, returned))
+            return replace_tensor(output, found, returned)
 
         return hook
 
-    with restored(model) as stack:
+    with preserve_model(model) as stack:
         for name, module in named_modules(model).items():
             if name:
                 stack.callback(module.register_forward_hook(hook_for(name, module)).remove)
@@ -87,22 +87,22 @@ def propose(
             score = run()
         once = [one for one in seen if runs[one.name] == 0]
         if not once or not score.requires_grad:
-            raise LayerError(_nothing(model, input_size, within))
+            raise LayerError(_describe_failure(model, input_size, within))
         slopes = torch.autograd.grad(score.sum(), [one.output for one in once], allow_unused=True)
     found = []
     for one, slope in zip(reversed(once), reversed(slopes), strict=True):
-        layout = layout_of(one.output, input_size)
+        layout = infer_layout(one.output, input_size)
         if slope is None or layout is None:
             continue
-        share = _share(slope, layout)
+        share = _measure_share(slope, layout)
         if share >= LEAST_SHARE:
             found.append(Proposal(one.name, layout, share))
     if not found:
-        raise LayerError(_nothing(model, input_size, within))
+        raise LayerError(_describe_failure(model, input_size, within))
     return found
 
 
-def _nothing(model: nn.Module, input_size: tuple[int, int], within: str) -> str:
+def _describe_failure(model: nn.Module, input_size: tuple[int, int], within: str) -> str:
     width, height = input_size
     return (
         f"no layer of {type(model).__name__}{f' ({within})' if within else ''} was found whose output lies as a grid over the "
@@ -110,13 +110,13 @@ def _nothing(model: nn.Module, input_size: tuple[int, int], within: str) -> str:
     )
 
 
-def _share(slope: Tensor, layout: Layout) -> float:
+def _measure_share(slope: Tensor, layout: Layout) -> float:
     size = slope.abs()
     total = float(size.sum())
     return float(layout.to_maps(size).sum()) / total if total > 0 else 0.0
 
 
-def layout_of(output: Tensor, input_size: tuple[int, int]) -> Grid | None:
+def infer_layout(output: Tensor, input_size: tuple[int, int]) -> Grid | None:
     """How a layer's output lies on an input of ``(width, height)``, if its shape tells.
 
     That is the case for maps with channels first or last, and for tokens in row-major order after a few others, if the grid has

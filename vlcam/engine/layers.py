@@ -10,8 +10,8 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 from vlcam.contracts import InputError, LayerError, Maps
-from vlcam.engine.modules import find_module, first_tensor, is_map, named_modules, unwrapped
-from vlcam.engine.restore import plain, restored
+from vlcam.engine.modules import find_first_tensor, find_module, is_map, named_modules, unwrap_model
+from vlcam.engine.restore import detach_tensors, preserve_model
 
 
 def find(
@@ -35,7 +35,7 @@ def find(
         close = get_close_matches(layer, shapes, n=5, cutoff=0.4)
         listed = ", ".join(f"{name} {shapes[name]}" for name in close or list(shapes)[-5:])
         raise LayerError(
-            f"the model ({type(unwrapped(model)).__name__}) has no layer {layer!r}; "
+            f"the model ({type(unwrap_model(model)).__name__}) has no layer {layer!r}; "
             f"{'the closest names' if close else 'its last layers'}, with the shapes of their outputs, are {listed}"
         ) from error
 
@@ -51,21 +51,21 @@ class Layer:
     grid: tuple[int, int] | None
 
 
-def table(model: nn.Module, *inputs: Any, **options: Any) -> list[Layer]:
+def list_layers(model: nn.Module, *inputs: Any, **options: Any) -> list[Layer]:
     """All layers in the order in which they finish in ``model(*inputs, **options)``; one that runs twice is there twice.
 
     The model is left as it was.
     """
-    return traced(model, lambda: model(*plain(inputs), **plain(options)))
+    return trace_layers(model, lambda: model(*detach_tensors(inputs), **detach_tensors(options)))
 
 
-def traced(model: nn.Module, run: Callable[[], Any]) -> list[Layer]:
-    """As :func:`table`, of whatever ``run()`` does with the model."""
+def trace_layers(model: nn.Module, run: Callable[[], Any]) -> list[Layer]:
+    """As :func:`list_layers`, of whatever ``run()`` does with the model."""
     layers: list[Layer] = []
 
     def hook_for(name: str) -> Any:
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:
-            found = first_tensor(output)
+            found = find_first_tensor(output)
             if found is not None:
                 shape = tuple(found.shape)
                 layers.append(
@@ -74,7 +74,7 @@ def traced(model: nn.Module, run: Callable[[], Any]) -> list[Layer]:
 
         return hook
 
-    with restored(model) as stack:
+    with preserve_model(model) as stack:
         for name, module in named_modules(model).items():
             if name:
                 stack.callback(module.register_forward_hook(hook_for(name)).remove)
@@ -135,7 +135,7 @@ class Grid:
 
 @final
 @dataclass(frozen=True, eq=False)
-class Tokens:
+class TokenLayout:
     """Tokens in any order, from one sequence or from several (the tiles of one photo), each with its place on the input.
 
     ``cells`` ``(layers, rows, columns)`` holds, for every cell of the grid, the numbers of the tokens that lie over it: one in each

@@ -13,7 +13,7 @@ from vlcam.contracts import LayerError
 _PREFIXES = ("_orig_mod.", "module.")
 
 
-def unwrapped(model: nn.Module) -> nn.Module:
+def unwrap_model(model: nn.Module) -> nn.Module:
     """The model inside ``torch.compile``, ``DataParallel`` and ``DistributedDataParallel``; else the model itself."""
     while is_wrapper(model):
         model = next(model.children())
@@ -35,7 +35,7 @@ def named_modules(model: nn.Module) -> dict[str, nn.Module]:
 
 
 def _walk(module: nn.Module, name: str, seen: set[int] | None) -> Iterator[tuple[str, nn.Module]]:
-    module = unwrapped(module)
+    module = unwrap_model(module)
     if seen is not None:
         if id(module) in seen:
             return
@@ -50,10 +50,10 @@ def find_module(model: nn.Module, layer: str | nn.Module) -> tuple[str, nn.Modul
     """The layer's dotted name in the model, and the module; see :func:`vlcam.engine.layers.find`."""
     if isinstance(layer, nn.Module):
         for name, module in named_modules(model).items():
-            if module is layer or module is unwrapped(layer):
+            if module is layer or module is unwrap_model(layer):
                 return name or type(module).__name__, module
         raise LayerError(
-            f"the {type(layer).__name__} that was given as layer is no part of the model ({type(unwrapped(model)).__name__}); "
+            f"the {type(layer).__name__} that was given as layer is no part of the model ({type(unwrap_model(model)).__name__}); "
             "give one of the model's own modules, or a dotted name"
         )
     every = dict(_walk(model, "", None))
@@ -71,34 +71,34 @@ def find_module(model: nn.Module, layer: str | nn.Module) -> tuple[str, nn.Modul
     names = [name for name in every if name]
     close = get_close_matches(layer, names, n=5, cutoff=0.4)
     raise LayerError(
-        f"the model ({type(unwrapped(model)).__name__}) has no layer {layer!r}; "
+        f"the model ({type(unwrap_model(model)).__name__}) has no layer {layer!r}; "
         + (f"the closest names are {', '.join(close)}" if close else f"its layers are {', '.join(names[:8])}, ...")
     )
 
 
-def first_tensor(output: Any) -> Tensor | None:
+def find_first_tensor(output: Any) -> Tensor | None:
     """The floating-point tensor in a module's output that holds its features; None if there is none.
 
     The first that has positions (maps or tokens), or else the first at all, from any nesting of tuples, lists, dicts and
     dataclasses (such as the outputs of transformers).
     """
-    found = [tensor for tensor in tensors_in(output) if tensor.is_floating_point()]
+    found = [tensor for tensor in find_tensors(output) if tensor.is_floating_point()]
     return next((tensor for tensor in found if has_positions(tensor)), found[0] if found else None)
 
 
-def tensors_in(value: Any) -> Iterator[Tensor]:
+def find_tensors(value: Any) -> Iterator[Tensor]:
     """All tensors in any nesting of tuples, lists, dicts and dataclasses."""
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, (tuple, list)):
         for item in value:
-            yield from tensors_in(item)
+            yield from find_tensors(item)
     elif isinstance(value, dict):
         for item in value.values():
-            yield from tensors_in(item)
+            yield from find_tensors(item)
     elif is_dataclass(value) and not isinstance(value, type):
         for field in fields(value):
-            yield from tensors_in(getattr(value, field.name, None))
+            yield from find_tensors(getattr(value, field.name, None))
 
 
 def has_positions(tensor: Tensor) -> bool:
@@ -111,28 +111,28 @@ def is_map(tensor: Tensor) -> bool:
     return tensor.ndim == 4 and tensor.shape[2] > 1 and tensor.shape[3] > 1
 
 
-def rebuilt(value: Any, old: Tensor, new: Tensor) -> Any:
+def replace_tensor(value: Any, old: Tensor, new: Tensor) -> Any:
     """A copy of a module's output, of the same type, with ``new`` in the places of ``old``."""
     if value is old:
         return new
-    if not any(tensor is old for tensor in tensors_in(value)):
+    if not any(tensor is old for tensor in find_tensors(value)):
         return value
     if isinstance(value, tuple):
-        items = [rebuilt(item, old, new) for item in value]
+        items = [replace_tensor(item, old, new) for item in value]
         return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
     if isinstance(value, list):
-        return type(value)(rebuilt(item, old, new) for item in value)
+        return type(value)(replace_tensor(item, old, new) for item in value)
     twin = copy.copy(value)
     if isinstance(value, dict):
         for key, item in value.items():
-            twin[key] = rebuilt(item, old, new)
+            twin[key] = replace_tensor(item, old, new)
     else:
         for field in fields(value):
-            object.__setattr__(twin, field.name, rebuilt(getattr(value, field.name, None), old, new))
+            object.__setattr__(twin, field.name, replace_tensor(getattr(value, field.name, None), old, new))
     return twin
 
 
-def independent(model: nn.Module) -> bool:
+def has_independent_rows(model: nn.Module) -> bool:
     """Whether the rows of a batch don't touch each other: not so in batch-norms that keep no statistics of their own."""
     norms = nn.modules.batchnorm._NormBase, nn.modules.instancenorm._InstanceNorm
     return not any(

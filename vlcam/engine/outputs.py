@@ -28,7 +28,7 @@ def to_model(inputs: Any, model: nn.Module) -> Any:
     return inputs
 
 
-def logits_of(output: Any) -> Tensor:
+def find_logits(output: Any) -> Tensor:
     """The logits in a model's output: the tensor itself, ``output.logits`` or ``output["logits"]``, or else the first item.
 
     Of a tuple, list or dict the first tensor with a batch counts, so a loss before the logits is passed over.
@@ -63,7 +63,7 @@ def log_probability(logits: Float[Tensor, "places vocabulary"], ids: Sequence[in
     return -F.softplus(rivals - own)
 
 
-def own_logits(logits: Float[Tensor, "places vocabulary"], ids: Sequence[int]) -> Float[Tensor, " places"]:
+def pick_logits(logits: Float[Tensor, "places vocabulary"], ids: Sequence[int]) -> Float[Tensor, " places"]:
     """``logits[t, ids[t]]``; half precision is widened to float32, as for log-probabilities."""
     wide = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
     return wide[range(len(ids)), list(ids)]

@@ -11,22 +11,22 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vlcam.contracts import LayerError, VlcamError
-from vlcam.engine.backward import check_differentiable, live
+from vlcam.engine.backward import check_differentiable, trace_dependence
 from vlcam.engine.backward import gradients as gradients
 from vlcam.engine.modules import (
+    find_first_tensor,
     find_module,
-    first_tensor,
+    find_tensors,
     has_positions,
     is_map,
     named_modules,
-    rebuilt,
-    tensors_in,
-    unwrapped,
+    replace_tensor,
+    unwrap_model,
 )
-from vlcam.engine.restore import plain, restored
+from vlcam.engine.restore import detach_tensors, preserve_model
+from vlcam.engine.run_once import pause_recording as pause_recording
 from vlcam.engine.run_once import paused
 from vlcam.engine.run_once import run_once as run_once
-from vlcam.engine.run_once import unrecorded as unrecorded
 
 Call: TypeAlias = int | Literal["first", "last"] | None
 
@@ -42,7 +42,7 @@ _chosen: WeakKeyDictionary[nn.Module, dict[tuple[Any, ...], tuple[str, int]]] = 
 
 
 @dataclass(eq=False)
-class _Tap:
+class _RecordedTap:
     """One output of a module: ``kept`` is what gradients are taken for, ``returned`` what the model goes on with."""
 
     names: list[str]
@@ -62,8 +62,8 @@ class Recording:
 
     def __init__(self, layer_name: str | None, call: Call) -> None:
         self._name, self._call = layer_name, call
-        self._taps: list[_Tap] = []
-        self._resolved: _Tap | None = None
+        self._taps: list[_RecordedTap] = []
+        self._resolved: _RecordedTap | None = None
         self._remember: tuple[ref[nn.Module], tuple[Any, ...]] | None = None
         self._ran = 0
         self._outputs: list[Tensor] = []
@@ -102,7 +102,7 @@ class Recording:
         self._resolved = self._pick(scores)
         return self._resolved.kept
 
-    def _pick(self, scores: Tensor | None) -> _Tap:
+    def _pick(self, scores: Tensor | None) -> _RecordedTap:
         if not self._taps:
             raise LayerError(self._nothing())
         if self._name is None:
@@ -135,7 +135,7 @@ class Recording:
             return f"layer {self._name!r} ran {self._ran} times, so there is no call {self._call!r}; calls count from 0"
         return f"layer {self._name!r} did not run: call the model inside `with record(...)`, and name a layer that this input uses"
 
-    def _one_call(self, scores: Tensor | None) -> _Tap:
+    def _one_call(self, scores: Tensor | None) -> _RecordedTap:
         if isinstance(self._call, int):
             index = self._call if self._call < 0 else 0  # of a call counted from 0, only that one was kept
             if -index > len(self._taps):
@@ -145,7 +145,7 @@ class Recording:
             return self._taps[0 if self._call == "first" else -1]
         left = [tap for tap in self._taps if has_positions(tap.kept)] or self._taps
         if scores is not None:
-            left = _leading_to(scores, left) or left
+            left = _select_leading(scores, left) or left
         if len(left) > 1:
             calls = ", ".join(f"call {tap.call}: {tuple(tap.kept.shape)}" for tap in self._taps)
             raise LayerError(
@@ -153,19 +153,19 @@ class Recording:
             )
         return left[0]
 
-    def _last_spatial(self, scores: Tensor) -> _Tap:
+    def _last_spatial(self, scores: Tensor) -> _RecordedTap:
         """The last candidate that leads to the scores and isn't itself a map of the classes."""
-        leading = _leading_to(scores, self._taps)
+        leading = _select_leading(scores, self._taps)
         if not leading:
             self._forget()
             tried = ", ".join(f"{name} {shape}" for name, shape in self.calls[-8:])
             raise LayerError(
                 f"none of the spatial layers that were found leads to the scores ({tried}); name the layer to explain"
             )
-        tap = _before_classes(scores, _cuts(scores, leading))
+        tap = _skip_class_maps(scores, _find_cuts(scores, leading))
         earlier = [other for other in leading[: leading.index(tap)] if other.names[-1] == tap.names[-1]]
         if any(
-            live(scores, [other.kept for other in earlier], without=tap.kept)
+            trace_dependence(scores, [other.kept for other in earlier], without=tap.kept)
         ):  # side by side, not one after the other
             twins = [*earlier, tap]
             calls = ", ".join(f"call {other.call}: {tuple(other.kept.shape)}" for other in twins)
@@ -177,10 +177,12 @@ class Recording:
             _chosen.setdefault(model, {})[self._remember[1]] = (tap.names[-1], tap.call)
         return tap
 
-    def _is_the_only_way(self, tap: _Tap) -> bool:
+    def _is_the_only_way(self, tap: _RecordedTap) -> bool:
         """Whether all that the model returned comes by way of ``tap``, so that the choice holds for any other scores, too."""
         earlier = [other.kept for other in self._taps[: self._taps.index(tap)]]
-        return bool(self._outputs) and not any(any(live(one, earlier, without=tap.kept)) for one in self._outputs)
+        return bool(self._outputs) and not any(
+            any(trace_dependence(one, earlier, without=tap.kept)) for one in self._outputs
+        )
 
 
 @contextmanager
@@ -189,7 +191,7 @@ def record(model: nn.Module, layer: str | nn.Module | None = None, *, call: Call
 
     Call the model yourself inside the ``with``, however it wants to be called. It runs in eval mode, without autograd up to the
     layer and with autograd from there on, also under ``torch.no_grad()`` and ``torch.inference_mode()``. On leaving, the model
-    and torch's global switches are as before (see :func:`vlcam.engine.restore.restored`).
+    and torch's global switches are as before (see :func:`vlcam.engine.restore.preserve_model`).
 
     Args:
         model: any module; compiled and DataParallel models too.
@@ -207,12 +209,12 @@ def record(model: nn.Module, layer: str | nn.Module | None = None, *, call: Call
         raise LayerError(f"call={call!r} was given; expected 'first', 'last', an index, or None")
     name, target = find_module(model, layer) if layer is not None else (None, None)
     recording = Recording(name, call)
-    with restored(model) as stack:
-        entry = unwrapped(model).register_forward_pre_hook(
+    with preserve_model(model) as stack:
+        entry = unwrap_model(model).register_forward_pre_hook(
             lambda module, args, kwargs: (
                 # Once the layer ran, an input may come from it: a model whose parts are called one by one.
-                plain(args, history=bool(recording._taps)),
-                plain(kwargs, history=bool(recording._taps)),
+                detach_tensors(args, history=bool(recording._taps)),
+                detach_tensors(kwargs, history=bool(recording._taps)),
             ),
             with_kwargs=True,
             prepend=True,
@@ -220,10 +222,10 @@ def record(model: nn.Module, layer: str | nn.Module | None = None, *, call: Call
         stack.callback(entry.remove)
         if target is not None:
             # First of all hooks: others (transformers' own) may keep the output for the model to go on with.
-            stack.callback(target.register_forward_hook(_one_layer(recording), prepend=True).remove)
+            stack.callback(target.register_forward_hook(_make_layer_hook(recording), prepend=True).remove)
         else:
             _watch_all(recording, model, stack)
-        stack.callback(unwrapped(model).register_forward_hook(_returned(recording)).remove)
+        stack.callback(unwrap_model(model).register_forward_hook(_make_return_hook(recording)).remove)
         try:
             yield recording
         except RuntimeError as error:
@@ -235,7 +237,7 @@ def record(model: nn.Module, layer: str | nn.Module | None = None, *, call: Call
             ) from error
 
 
-def _one_layer(recording: Recording) -> Callable[[nn.Module, Any, Any], Any]:
+def _make_layer_hook(recording: Recording) -> Callable[[nn.Module, Any, Any], Any]:
     def hook(module: nn.Module, inputs: Any, output: Any) -> Any:
         if paused.get():
             return None
@@ -262,13 +264,13 @@ def _watch_all(recording: Recording, model: nn.Module, stack: ExitStack) -> None
             if paused.get():
                 return None
             runs[name] = runs.get(name, -1) + 1
-            found = first_tensor(output)
+            found = find_first_tensor(output)
             if found is None or not is_map(found):
                 return None
             last = recording._taps[-1] if recording._taps else None
             if last is not None and found is last.returned() and found._version == 0:  # not relu_(x) of that x
                 # Not a container in which something else was made from it: the scores may come from that.
-                if name and not passes and len(list(tensors_in(output))) == 1:
+                if name and not passes and len(list(find_tensors(output))) == 1:
                     last.names.append(name)
                     last.call = runs[name]
                 return None
@@ -290,7 +292,7 @@ def _watch_all(recording: Recording, model: nn.Module, stack: ExitStack) -> None
 
 
 def _keep(recording: Recording, names: list[str], call: int, output: Any) -> Any:
-    found = first_tensor(output)
+    found = find_first_tensor(output)
     if found is None:
         raise LayerError(f"layer {names[0]!r} returned {type(output).__name__} with no floating-point tensor in it")
     first = not recording._taps
@@ -299,8 +301,8 @@ def _keep(recording: Recording, names: list[str], call: int, output: Any) -> Any
         kept = found.detach().clone().requires_grad_() if first or not found.requires_grad else found
         returned = kept.clone()  # the model may overwrite this one
     torch.set_grad_enabled(True)  # for a layer inside the model's own `with torch.no_grad():`
-    recording._taps.append(_Tap(names, call, kept, kept._version, ref(returned)))
-    return rebuilt(output, found, returned)
+    recording._taps.append(_RecordedTap(names, call, kept, kept._version, ref(returned)))
+    return replace_tensor(output, found, returned)
 
 
 class _Witness(torch.autograd.Function):
@@ -315,44 +317,44 @@ class _Witness(torch.autograd.Function):
         return None, None
 
 
-def _returned(recording: Recording) -> Callable[[nn.Module, Any, Any], Any]:
+def _make_return_hook(recording: Recording) -> Callable[[nn.Module, Any, Any], Any]:
     def hook(module: nn.Module, inputs: Any, output: Any) -> Any:
         if paused.get():
             return None
-        recording._outputs += [tensor for tensor in tensors_in(output) if tensor.requires_grad]
-        return _witnessed(output)
+        recording._outputs += [tensor for tensor in find_tensors(output) if tensor.requires_grad]
+        return _add_witness(output)
 
     return hook
 
 
-def _witnessed(output: Any) -> Any:
+def _add_witness(output: Any) -> Any:
     """Outputs that don't depend on the layer get a history, to be told from scores that lost theirs."""
     with torch.inference_mode(False), torch.enable_grad():
-        for tensor in list(tensors_in(output)):
+        for tensor in list(find_tensors(output)):
             if tensor.is_floating_point() and not tensor.requires_grad and not tensor.is_inference():
-                output = rebuilt(output, tensor, _Witness.apply(tensor, torch.zeros((), requires_grad=True)))
+                output = replace_tensor(output, tensor, _Witness.apply(tensor, torch.zeros((), requires_grad=True)))
     return output
 
 
-def _leading_to(scores: Tensor, taps: list[_Tap]) -> list[_Tap]:
-    return [tap for tap, leads in zip(taps, live(scores, [tap.kept for tap in taps]), strict=True) if leads]
+def _select_leading(scores: Tensor, taps: list[_RecordedTap]) -> list[_RecordedTap]:
+    return [tap for tap, leads in zip(taps, trace_dependence(scores, [tap.kept for tap in taps]), strict=True) if leads]
 
 
-def _cuts(scores: Tensor, taps: list[_Tap]) -> list[_Tap]:
+def _find_cuts(scores: Tensor, taps: list[_RecordedTap]) -> list[_RecordedTap]:
     """The taps that everything the scores take from earlier taps flows through: whole blocks, not one of their branches.
 
     A model that takes features from several depths has such taps only near its input, if any; then all taps are returned.
     """
     finest = 2 * taps[-1].kept.shape[2], 2 * taps[-1].kept.shape[3]
     for last in range(len(taps) - 1, -1, -1):
-        around = live(scores, [tap.kept for tap in taps[:last]], without=taps[last].kept)
+        around = trace_dependence(scores, [tap.kept for tap in taps[:last]], without=taps[last].kept)
         if not any(around) and not any(tap.kept.is_leaf for tap in taps[last + 1 :]):  # a later leaf: a second photo
             rows, columns = taps[last].kept.shape[2:]
             return taps[: last + 1] if rows <= finest[0] and columns <= finest[1] else taps
     return taps
 
 
-def _before_classes(scores: Tensor, taps: list[_Tap]) -> _Tap:
+def _skip_class_maps(scores: Tensor, taps: list[_RecordedTap]) -> _RecordedTap:
     """The last tap, unless its channels are the classes: a class then depends on one of them (a contrast: two)."""
     if len(taps) == 1:
         return taps[0]

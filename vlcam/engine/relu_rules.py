@@ -49,7 +49,7 @@ _GATES = {
 """They are also gates of recurrent and squeeze-and-excitation layers, and parts of scores: named only if there is nothing else."""
 
 
-class _Ruled(torch.autograd.Function):
+class _RuledRelu(torch.autograd.Function):
     """``clamp(x, 0, high)``, whose gradient keeps its positive part only, and for ``guided`` only where it was active."""
 
     generate_vmap_rule = True
@@ -75,7 +75,7 @@ class _Ruled(torch.autograd.Function):
 
 @final
 class ReluRule(TorchFunctionMode):
-    """What :func:`relu_rule` returns. What it counts is of the last ``with`` block, and of tensors that carry a gradient.
+    """What :func:`apply_relu_rule` returns. What it counts is of the last ``with`` block, and of tensors that carry a gradient.
 
     ``relus``: how many times a ReLU ran; ``others``: how many times each other activation did, by name; ``widest``: the bytes of
     the largest tensor that was made, which bounds what one row of a batched backward pass takes.
@@ -110,7 +110,7 @@ class ReluRule(TorchFunctionMode):
         values = args[0] if args else kwargs.get("input")
         if not isinstance(values, Tensor) or not values.requires_grad or not torch.is_grad_enabled():
             return self._seen(func(*args, **kwargs))
-        clipped = _clipped(func, args, kwargs)
+        clipped = _parse_relu(func, args, kwargs)
         if clipped is not None:
             self.relus += 1
             if self.rule != "plain":
@@ -120,7 +120,7 @@ class ReluRule(TorchFunctionMode):
         return self._seen(func(*args, **kwargs))
 
     def _ruled(self, values: Tensor, high: float | None, in_place: bool) -> Tensor:
-        ruled: Tensor = _Ruled.apply(values, high, self.rule == "guided")
+        ruled: Tensor = _RuledRelu.apply(values, high, self.rule == "guided")
         return values.copy_(ruled) if in_place else ruled
 
     def _seen(self, result: Any) -> Any:
@@ -155,7 +155,7 @@ class ReluRule(TorchFunctionMode):
             )
 
 
-def relu_rule(rule: Rule) -> ReluRule:
+def apply_relu_rule(rule: Rule) -> ReluRule:
     """A context manager: in it, every ReLU that runs gets another gradient. The backward pass may come after it.
 
     It may be entered many times, works for batches and with ``torch.autograd.grad(..., is_grads_batched=True)``, and doesn't change
@@ -180,7 +180,7 @@ def relu_rule(rule: Rule) -> ReluRule:
     return ReluRule(rule)
 
 
-def _clipped(func: Callable[..., Any], args: Any, kwargs: Any) -> tuple[float | None, bool] | None:
+def _parse_relu(func: Callable[..., Any], args: Any, kwargs: Any) -> tuple[float | None, bool] | None:
     """If ``func(*args, **kwargs)`` is a ReLU: where it is clipped (None: nowhere), and whether it overwrites its input."""
 
     def given(place: int, name: str, default: Any = None) -> Any:

@@ -14,7 +14,7 @@ _ONE_AT_A_TIME = RLock()
 
 
 @contextmanager
-def restored(model: nn.Module) -> Iterator[ExitStack]:
+def preserve_model(model: nn.Module) -> Iterator[ExitStack]:
     """Inside, ``model`` is in eval mode and frozen, and autograd is on; afterwards all is as before, also after an exception.
 
     Given back are the training flag of every module, ``requires_grad`` of every parameter, the buffers, the random number
@@ -45,7 +45,7 @@ def restored(model: nn.Module) -> Iterator[ExitStack]:
                 stack.callback(setattr, module, "device_ids", module.device_ids)
                 module.device_ids = module.device_ids[:1]
             if isinstance(module, nn.RNNBase):
-                _step_by_step(module, stack)
+                _run_step_by_step(module, stack)
         _replace_inference_tensors(modules, stack)
         _keep_buffers(modules, stack)
         for parameter in model.parameters():
@@ -56,7 +56,7 @@ def restored(model: nn.Module) -> Iterator[ExitStack]:
             yield inner
 
 
-def plain(value: Any, *, history: bool = False) -> Any:
+def detach_tensors(value: Any, *, history: bool = False) -> Any:
     """``value`` with no autograd history in its tensors (unless ``history`` is kept), also inside tuples, lists and dicts.
 
     Tensors made under ``torch.inference_mode()`` become copies, since autograd can't use them; all others keep their memory.
@@ -66,9 +66,9 @@ def plain(value: Any, *, history: bool = False) -> Any:
             return value.clone()
         return value.detach() if value.requires_grad and not history else value
     if type(value) in (tuple, list):
-        return type(value)(plain(item, history=history) for item in value)
+        return type(value)(detach_tensors(item, history=history) for item in value)
     if type(value) is dict:
-        return {key: plain(item, history=history) for key, item in value.items()}
+        return {key: detach_tensors(item, history=history) for key, item in value.items()}
     return value
 
 
@@ -78,7 +78,7 @@ def _keep_random_state(model: nn.Module, stack: ExitStack) -> None:
         stack.callback(torch.cuda.set_rng_state, torch.cuda.get_rng_state(device), device)
 
 
-def _step_by_step(module: nn.RNNBase, stack: ExitStack) -> None:
+def _run_step_by_step(module: nn.RNNBase, stack: ExitStack) -> None:
     """Let ``module`` run as plain operations, without cuDNN's or oneDNN's recurrent kernels; everything around it keeps them."""
     switch: Any = torch.backends.cudnn if any(one.is_cuda for one in module.parameters()) else torch.backends.mkldnn
     before: list[bool] = []

@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vlcam.engine.modules import first_tensor
+from vlcam.engine.modules import find_first_tensor
 
 paused: ContextVar[bool] = ContextVar("vlcam_paused", default=False)
 """Whether recordings take no notice of what runs."""
 
 
 @contextmanager
-def unrecorded() -> Iterator[None]:
+def pause_recording() -> Iterator[None]:
     """Inside, models run without autograd, and what they run is no part of a recording: searching for a caption, say."""
     before = paused.get()
     paused.set(True)
@@ -31,31 +31,31 @@ def unrecorded() -> Iterator[None]:
 def run_once(module: nn.Module, kept: list[tuple[Tensor, Any]]) -> Iterator[None]:
     """Inside, ``module`` runs once for an input and then gives what it gave before; ``kept`` holds that from one use to the next.
 
-    Its one run is recorded, also inside :func:`unrecorded` or a ``torch.no_grad()`` of the model's own: a model that looks at the
+    Its one run is recorded, also inside :func:`pause_recording` or a ``torch.no_grad()`` of the model's own: a model that looks at the
     photo, speaks, and then scores what it said looks only once. Inputs are told apart by the first tensor among them.
     """
     before: list[tuple[bool, bool]] = []
     inner = module.forward
 
     def seen(args: Any, kwargs: Any) -> Tensor | None:
-        return first_tensor((*args, *kwargs.values()))
+        return find_first_tensor((*args, *kwargs.values()))
 
     def known(photo: Tensor | None) -> Any:
-        return next((out for one, out in kept if photo is not None and _same(one, photo)), None)
+        return next((out for one, out in kept if photo is not None and _is_same(one, photo)), None)
 
     def forward(*args: Any, **kwargs: Any) -> Any:
         found = known(seen(args, kwargs))
         before.append((paused.get(), torch.is_grad_enabled()))
         paused.set(found is not None)
         if found is not None:
-            return _own(found)
+            return _copy_output(found)
         torch.set_grad_enabled(True)  # the layer's output is the first tensor that asks for gradients
         return inner(*args, **kwargs)
 
     def after(module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
         photo = seen(args, kwargs)
         if photo is not None and output is not None and known(photo) is None:
-            kept.append((photo, _own(output)))
+            kept.append((photo, _copy_output(output)))
         stopped, autograd = before.pop()
         paused.set(stopped)
         torch.set_grad_enabled(autograd)
@@ -75,10 +75,10 @@ def run_once(module: nn.Module, kept: list[tuple[Tensor, Any]]) -> Iterator[None
             paused.set(before[0][0])
 
 
-def _own(output: Any) -> Any:
+def _copy_output(output: Any) -> Any:
     """A record of its own, since the model may change its fields; a tensor as it is."""
     return output if isinstance(output, Tensor) else copy.copy(output)
 
 
-def _same(one: Tensor, other: Tensor) -> bool:
+def _is_same(one: Tensor, other: Tensor) -> bool:
     return one is other or (one.shape == other.shape and one.dtype == other.dtype and bool(torch.equal(one, other)))

@@ -17,7 +17,7 @@ FALL: Final = 69.20 / 79.09
 """How much weaker the paper's weaker model was: AlexNet's mAP as a part of VGG-16's, both on VOC 2007."""
 
 
-def weakened(
+def weaken_model(
     model: nn.Module, accuracy: Callable[[nn.Module], float], *, fall: float = FALL, seed: int = 0
 ) -> tuple[nn.Module, dict[str, float]]:
     """A weaker copy of a model: as little noise on its weights as brings its accuracy down to a part of what it was.
@@ -41,7 +41,7 @@ def weakened(
     best: tuple[nn.Module, float, float] | None = None
     while high <= _MOST and step < _STEPS:
         noise = high if best is None else (low + high) / 2
-        copy = _noisy(model, noise, seed)
+        copy = _add_noise(model, noise, seed)
         left = accuracy(copy)
         if left <= fall * full:
             best, high, step = (copy, noise, left), noise, step + 1
@@ -56,7 +56,7 @@ def weakened(
     return best[0], {"noise": best[1], "accuracy": best[2], "full_accuracy": full}
 
 
-def _noisy(model: nn.Module, noise: float, seed: int) -> nn.Module:
+def _add_noise(model: nn.Module, noise: float, seed: int) -> nn.Module:
     copy = deepcopy(model).eval()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -68,7 +68,7 @@ def _noisy(model: nn.Module, noise: float, seed: int) -> nn.Module:
 
 
 @contextmanager
-def untrained(model: nn.Module, seed: int) -> Iterator[None]:
+def randomise_weights(model: nn.Module, seed: int) -> Iterator[None]:
     """Inside, the model is as before its training; afterwards all is as it was.
 
     Modules that know how to begin (``reset_parameters``) do so; other parameters are drawn from a normal distribution of their own mean and

@@ -22,14 +22,14 @@ from torch import Tensor
 
 from vlcam.contracts import Activations, Gradients, LayerError, Maps, Method, Procedure, Request, Subject, Task
 from vlcam.engine.backward import gradients
-from vlcam.engine.relu_rules import Rule, relu_rule
+from vlcam.engine.relu_rules import Rule, apply_relu_rule
 from vlcam.experiments.data.samples import World
-from vlcam.experiments.results.lines import compared, percent_row
-from vlcam.experiments.results.result import Result, Row
+from vlcam.experiments.results.lines import make_percent_row, write_comparison
+from vlcam.experiments.results.result import Result, ResultRow
 from vlcam.experiments.setting import Setting
-from vlcam.experiments.shared.classes import Looked, matched, predicted, walk
+from vlcam.experiments.shared.classes import ClassifiedPhoto, match_classes, predict_classes, walk
 from vlcam.experiments.shared.controls import CONTROLS, Controls
-from vlcam.experiments.shared.maps import every_map
+from vlcam.experiments.shared.maps import make_every_map
 from vlcam.methods import way
 from vlcam.methods.gradient import gradcam
 from vlcam.metrics import TOLERANCE, box_from_map, pointing_game, ranked_hit, summarise
@@ -43,52 +43,52 @@ WHOLE: Final = "gradcam"
 _PAPER: Final = "Selvaraju et al. 2017, arXiv 1610.02391"
 
 
-def largest_gradients(activations: Activations, slopes: Gradients) -> Maps:
+def max_pool_gradcam(activations: Activations, slopes: Gradients) -> Maps:
     """``sum_k max_ij(G[k]) A[k]``: global max pooling in the place of the mean."""
     return torch.einsum("tk,tkij->tij", slopes.amax((2, 3)), activations.expand_as(slopes))
 
 
-def absolute_gradients(activations: Activations, slopes: Gradients) -> Maps:
+def absolute_gradcam(activations: Activations, slopes: Gradients) -> Maps:
     """``sum_k mean_ij |G[k]| A[k]``: what matters, for the class or against it."""
     return torch.einsum("tk,tkij->tij", slopes.abs().mean((2, 3)), activations.expand_as(slopes))
 
 
-def ruled_gradcam(subject: Subject, *, rule: Rule) -> Maps:
+def relu_rule_gradcam(subject: Subject, *, rule: Rule) -> Maps:
     """Grad-CAM of gradients that came down through ReLUs with another rule; activations and scores are the same.
 
     Raises LayerError where no ReLU lies between the layer and the scores.
     """
-    scores, leaf = subject.rerun("layer", within=relu_rule(rule))
+    scores, leaf = subject.rerun("layer", within=apply_relu_rule(rule))
     slopes = gradients(scores, leaf)
     return gradcam(subject.activations, subject.to_maps(slopes.flatten(0, 1)))
 
 
-def _method(name: str, function: object, equation: str, *, relu: bool = True) -> Method:
+def _make_method(name: str, function: object, equation: str, *, relu: bool = True) -> Method:
     return Method(name, function, name, _PAPER, equation, relu=relu)  # type: ignore[arg-type]
 
 
-def _rule(name: str, rule: Rule) -> Procedure:
+def _make_rule_method(name: str, rule: Rule) -> Procedure:
     return Procedure(
-        name, partial(ruled_gradcam, rule=rule), name, _PAPER, f"Grad-CAM with {rule} ReLUs above the layer"
+        name, partial(relu_rule_gradcam, rule=rule), name, _PAPER, f"Grad-CAM with {rule} ReLUs above the layer"
     )
 
 
 VARIANTS: Final[Sequence[Method | Procedure]] = (
     way(WHOLE),
-    _method(SHIFTED, gradcam, "sum_k mean(G_k) A_k", relu=False),
-    _method("without ReLU, not shifted", gradcam, "sum_k mean(G_k) A_k", relu=False),
-    _method("max pooling of gradients", largest_gradients, "relu(sum_k max(G_k) A_k)"),
-    _method("absolute gradients", absolute_gradients, "relu(sum_k mean(|G_k|) A_k)"),
-    _method("no pooling (HiResCAM)", way("hirescam").function, "relu(sum_k G_k A_k)"),
-    _rule("guided ReLU", "guided"),
-    _rule("deconvnet ReLU", "deconv"),
+    _make_method(SHIFTED, gradcam, "sum_k mean(G_k) A_k", relu=False),
+    _make_method("without ReLU, not shifted", gradcam, "sum_k mean(G_k) A_k", relu=False),
+    _make_method("max pooling of gradients", max_pool_gradcam, "relu(sum_k max(G_k) A_k)"),
+    _make_method("absolute gradients", absolute_gradcam, "relu(sum_k mean(|G_k|) A_k)"),
+    _make_method("no pooling (HiResCAM)", way("hirescam").function, "relu(sum_k G_k A_k)"),
+    _make_rule_method("guided ReLU", "guided"),
+    _make_rule_method("deconvnet ReLU", "deconv"),
 )
 """Grad-CAM first, then what is changed."""
 
 
 @final
 @dataclass(frozen=True)
-class Measured:
+class AblationScores:
     """One variant's outcomes: top-1 localisation errors by photo, and hits of the classes that are there."""
 
     errors: list[float] = field(default_factory=list)
@@ -98,7 +98,7 @@ class Measured:
 
     def add(
         self,
-        look: Looked,
+        look: ClassifiedPhoto,
         small: Float[Tensor, "targets frame_height frame_width"],
         full: Float[Tensor, "targets height width"],
         tolerance: float,
@@ -115,12 +115,12 @@ class Measured:
                 self.hits.append(pointing_game(full[look.place(index)], region, tolerance=tolerance))
                 self.photos.append(look.number)
 
-    def rows(self, name: str, seed: int) -> list[Row]:
+    def rows(self, name: str, seed: int) -> list[ResultRow]:
         """The two rows, in percent."""
         found = summarise(self.errors, seed=seed), summarise(self.hits, seed=seed, clusters=self.photos)
         empties = sum(self.empty), 0
         return [
-            percent_row(KEY, name, one, column=column, undefined=count)
+            make_percent_row(KEY, name, one, column=column, undefined=count)
             for column, one, count in zip(COLUMNS, found, empties, strict=True)
         ]
 
@@ -130,16 +130,16 @@ def run(setting: Setting) -> Result:
     began = time.monotonic()
     task = setting.task("classification")
     world = setting.world(["boxes"], task)
-    ways, left = _defined(task, world)
+    ways, left = _find_variants(task, world)
     n = setting.count(60, 500)
     tolerance = 0.0 if setting.data is None else TOLERANCE
-    found = {one.name: Measured() for one in ways}
-    controls = {name: Measured() for name in CONTROLS}
+    found = {one.name: AblationScores() for one in ways}
+    controls = {name: AblationScores() for name in CONTROLS}
     blind = Controls(task, setting.seed)
     area: list[float] = []
-    for look in walk(task, world.samples(n), matched(task, world), ways):
+    for look in walk(task, world.samples(n), match_classes(task, world), ways):
         for one in ways:
-            small, full = (_heat(look, one.name, size) for size in (look.frame, look.sample.size))
+            small, full = (_get_heat(look, one.name, size) for size in (look.frame, look.sample.size))
             found[one.name].add(look, small, full, tolerance)
         whole = blind.heats(look)
         framed = whole if look.frame == look.sample.size else blind.heats(look, look.frame)
@@ -162,25 +162,25 @@ def run(setting: Setting) -> Result:
         task.name,
         tuple(one for name, each in found.items() for one in each.rows(name, setting.seed)),
         (
-            percent_row(KEY, "area", summarise(area, seed=setting.seed, clusters=photos), column="pointing"),
+            make_percent_row(KEY, "area", summarise(area, seed=setting.seed, clusters=photos), column="pointing"),
             *(one for name, each in controls.items() for one in each.rows(name, setting.seed)),
         ),
         COLUMNS,
         "%",
         headline=WHOLE,
-        notes=(*_notes(found, setting.seed), *left),
+        notes=(*_write_notes(found, setting.seed), *left),
         seconds=time.monotonic() - began,
     )
 
 
-def _defined(task: Task, world: World) -> tuple[list[Method | Procedure], list[str]]:
+def _find_variants(task: Task, world: World) -> tuple[list[Method | Procedure], list[str]]:
     """The variants that the network has, and why not the others: rules for ReLUs need ReLUs above the layer."""
     sample = next(iter(world.samples(1)))
-    request = Request(labels=predicted(task, sample, 1))
+    request = Request(labels=predict_classes(task, sample, 1))
     kept, left = [], []
     for one in VARIANTS:
         try:
-            every_map(task, sample.image, request, [one])
+            make_every_map(task, sample.image, request, [one])
         except LayerError as error:
             left.append(f"{one.name} is left out: {error}.")
         else:
@@ -188,19 +188,19 @@ def _defined(task: Task, world: World) -> tuple[list[Method | Procedure], list[s
     return kept, left
 
 
-def _heat(look: Looked, name: str, size: tuple[int, int]) -> Float[Tensor, "targets height width"]:
+def _get_heat(look: ClassifiedPhoto, name: str, size: tuple[int, int]) -> Float[Tensor, "targets height width"]:
     heats = look.heat(name, size)
     return torch.stack([unit_range(one) for one in heats]) if name == SHIFTED else heats
 
 
-def _notes(found: dict[str, Measured], seed: int) -> list[str]:
+def _write_notes(found: dict[str, AblationScores], seed: int) -> list[str]:
     others = [name for name in found if name != WHOLE]
     errors = {name: one.errors for name, one in found.items()}
     hits = {name: one.hits for name, one in found.items()}
     empty = {name: sum(one.empty) for name, one in found.items() if sum(one.empty)}
     told = [
-        compared(errors, WHOLE, others, "top-1 localisation error", seed=seed),
-        compared(hits, WHOLE, others, "pointing", seed=seed, clusters=found[WHOLE].photos),
+        write_comparison(errors, WHOLE, others, "top-1 localisation error", seed=seed),
+        write_comparison(hits, WHOLE, others, "pointing", seed=seed, clusters=found[WHOLE].photos),
     ]
     if empty:
         told.append(f"Maps that point nowhere: {', '.join(f'{name} {count}' for name, count in empty.items())}.")

@@ -32,12 +32,12 @@ from torch import Tensor
 
 from vlcam.contracts import InputError, Prepared, Request, Task
 from vlcam.experiments.data.matching import match
-from vlcam.experiments.data.samples import Sample, World
-from vlcam.experiments.results.result import Result, Row
+from vlcam.experiments.data.samples import LabelledPhoto, World
+from vlcam.experiments.results.result import Result, ResultRow
 from vlcam.experiments.setting import Setting
-from vlcam.explanation.explain import alone, made_ready
+from vlcam.explanation.explain import explain_one, prepare_photo
 from vlcam.explanation.explanation import Explanation
-from vlcam.explanation.options import ordered
+from vlcam.explanation.options import check_options
 from vlcam.explanation.record import TargetView
 from vlcam.image.preprocess import Preprocess
 from vlcam.metrics import pointing_hit
@@ -67,7 +67,7 @@ GradientOf = Callable[[Image], tuple[Float[Tensor, " scores"], Image]]
 
 @final
 @dataclass(frozen=True, eq=False)
-class Attacked:
+class AttackedImage:
     """The changed image, its scores and how many steps it took; ``done`` says whether it got where it should."""
 
     image: Image
@@ -76,7 +76,7 @@ class Attacked:
     done: bool
 
 
-def iterated_sign(
+def iterate_sign(
     image: Image,
     gradient_of: GradientOf,
     done: Callable[[Float[Tensor, " scores"]], bool],
@@ -86,7 +86,7 @@ def iterated_sign(
     low: Float[Tensor, "#channels 1 1"],
     high: Float[Tensor, "#channels 1 1"],
     steps: int = STEPS,
-) -> Attacked:
+) -> AttackedImage:
     """Follow the sign of the gradient until ``done`` says so, for at most ``steps`` steps (Kurakin et al. 2017, arXiv 1607.02533).
 
     ``step``, ``reach``, ``low`` and ``high`` are in the image's own units, for each channel or for all. Raises InputError for
@@ -100,17 +100,17 @@ def iterated_sign(
         scores, gradient = gradient_of(now)
         arrived_ = done(scores)
         if arrived_ or taken == steps:
-            return Attacked(now, scores, taken, arrived_)
+            return AttackedImage(now, scores, taken, arrived_)
         now = torch.minimum(torch.maximum(now + step * gradient.sign(), least), most)
         taken += 1
 
 
-def arrived(probabilities: Float[Tensor, " targets"]) -> bool:
+def has_arrived(probabilities: Float[Tensor, " targets"]) -> bool:
     """Whether the first target is nearly certain and all others are nearly gone."""
     return bool(probabilities[0] > SURE) and bool((probabilities[1:] < GONE).all())
 
 
-def pull(task: Task, prepared: Prepared, request: Request) -> GradientOf:
+def make_attack_gradient(task: Task, prepared: Prepared, request: Request) -> GradientOf:
     """The gradient that raises the first target of a request and lowers the others, for any task whose targets have probabilities.
 
     Returns a function from an image to the targets' probabilities and the gradient of the sum of the scores that are still to
@@ -139,7 +139,7 @@ def pull(task: Task, prepared: Prepared, request: Request) -> GradientOf:
 
 @final
 @dataclass(frozen=True)
-class Present:
+class PresentClass:
     """One class that is in a picture; threes are of the clean picture, with random noise of the same size, and attacked.
 
     ``p`` is its probability, ``hit`` whether its map points at it, ``mass`` the share of the map on it, ``alike`` the correlation with
@@ -159,8 +159,8 @@ class Present:
 
 @final
 @dataclass(frozen=True)
-class Case:
-    """One attacked picture; threes as in :class:`Present`.
+class AttackCase:
+    """One attacked picture; threes as in :class:`PresentClass`.
 
     ``reached``: the absent class is above :data:`SURE`; ``done``: and the present ones below :data:`GONE`. ``sizes`` are the largest and
     the root mean square change, of 255 levels. Of the absent class ``label``, ``p`` is the probability, ``background`` whether its map
@@ -177,66 +177,70 @@ class Case:
     background: tuple[float, float, float]
     lies: tuple[float, float, float]
     area: float
-    present: tuple[Present, ...]
+    present: tuple[PresentClass, ...]
 
 
 def attack_sample(
     task: Classification,
-    sample: Sample,
+    sample: LabelledPhoto,
     of: Mapping[int, int],
     rng: np.random.Generator,
     *,
     reach: int = REACH,
     steps: int = STEPS,
     never: Collection[str] = (),
-) -> Case | None:
+) -> AttackCase | None:
     """Attack one picture towards a class that isn't in it, at random; None if the model sees nothing that is in it.
 
     ``of`` maps the classes of the sample's things to the task's; ``never`` are labels that are no aim. Raises InputError for a
     preprocessing of another kind than :class:`vlcam.Preprocess`, whose range of pixels isn't known.
     """
-    step, low, high = _levels(task.preprocess)
+    step, low, high = _get_levels(task.preprocess)
     task = replace(task, names=None)  # nothing is said in words here
-    masks = {index: _mask(sample, index) for index in sample.present}
+    masks = {index: _get_mask(sample, index) for index in sample.present}
     absent = [index for index in sorted(of) if index not in masks and task.labels[of[index]] not in never]
     there = [index for index, mask in masks.items() if index in of and mask.any()]
     ground = ~np.logical_or.reduce(list(masks.values())) if masks else np.zeros((1, 1), np.bool_)
     if not there or not absent or not ground.any():
         return None
     aim = absent[int(rng.integers(len(absent)))]
-    order = ordered(targets=[of[index] for index in (aim, *there)])
-    ready = made_ready(task, sample.image, order)
+    order = check_options(targets=[of[index] for index in (aim, *there)])
+    ready = prepare_photo(task, sample.image, order)
     with torch.no_grad():
         said = task.run(ready.prepared, order.request).targets
     seen = [target.probability is not None and target.probability > SEEN for target in said]
     kept = [index for index, sees in zip(there, seen[1:], strict=True) if sees]
     if not kept or seen[0]:
         return None
-    order = ordered(targets=[of[index] for index in (aim, *kept)])
+    order = check_options(targets=[of[index] for index in (aim, *kept)])
     clean: Tensor = ready.prepared.inputs
     step, low, high = step.to(clean), low.to(clean), high.to(clean)
-    gradient_of = pull(task, ready.prepared, order.request)
-    found = iterated_sign(clean, gradient_of, arrived, step=step, reach=reach * step, low=low, high=high, steps=steps)
+    gradient_of = make_attack_gradient(task, ready.prepared, order.request)
+    found = iterate_sign(
+        clean, gradient_of, has_arrived, step=step, reach=reach * step, low=low, high=high, steps=steps
+    )
     change = found.image - clean
     signs = torch.from_numpy(rng.choice(np.array([-1.0, 1.0]), tuple(change.shape))).to(change)
     noisy = torch.minimum(torch.maximum(clean + change * signs, low), high)
     views = [
-        alone(task, replace(ready, prepared=replace(ready.prepared, inputs=image)), order)
+        explain_one(task, replace(ready, prepared=replace(ready.prepared, inputs=image)), order)
         for image in (clean, noisy, found.image)
     ]
     levels, behind = change / step, torch.from_numpy(ground)
-    return Case(
+    return AttackCase(
         sample.name,
         task.labels[of[aim]],
         bool(found.scores[0] > SURE),
         found.done,
         found.steps,
         (float(levels.abs().max()), float(levels.square().mean().sqrt())),
-        _three(views, lambda view: view[0].target.probability or 0.0),
-        _three(views, lambda view: float(pointing_hit(view[0].heatmap(), behind)) if view[0].flag == "ok" else nan),
-        _three(views, lambda view: relevance_mass(view[0].heatmap(), behind)),
+        _measure_three(views, lambda view: view[0].target.probability or 0.0),
+        _measure_three(
+            views, lambda view: float(pointing_hit(view[0].heatmap(), behind)) if view[0].flag == "ok" else nan
+        ),
+        _measure_three(views, lambda view: relevance_mass(view[0].heatmap(), behind)),
         float(behind.double().mean()),
-        tuple(_present(views, place, masks[index]) for place, index in enumerate(kept, 1)),
+        tuple(_measure_present(views, place, masks[index]) for place, index in enumerate(kept, 1)),
     )
 
 
@@ -250,7 +254,7 @@ def attack(
     steps: int = STEPS,
     never: Collection[str] = (),
     progress: Callable[[int, int], Any] | None = None,
-) -> list[Case]:
+) -> list[AttackCase]:
     """Attack ``n`` pictures of a world; those in which the model sees nothing that is there are passed over, and not replaced.
 
     ``never`` are labels that are no aim; ``progress`` is called with (done, all). Raises InputError for n below 1, classes that don't
@@ -280,7 +284,7 @@ _HITS, _MASS, _ALIKE = (
 _GROUND, _LIES = "absent: map points at the background", "absent: share of the map on the background"
 
 
-def rows(cases: Sequence[Case], *, seed: int = 0) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
+def make_rows(cases: Sequence[AttackCase], *, seed: int = 0) -> tuple[tuple[ResultRow, ...], tuple[ResultRow, ...]]:
     """The rows and the controls of some attacks; intervals are over pictures.
 
     The first two are of all pictures, the rest of those in which the absent class was raised above 0.9999.
@@ -289,9 +293,9 @@ def rows(cases: Sequence[Case], *, seed: int = 0) -> tuple[tuple[Row, ...], tupl
     classes = [(case.name, one) for case in cases for one in case.present]
     names = [name for name, _ in classes]
 
-    def row(name: str, column: str, values: Sequence[float], clusters: Sequence[str] | None = None) -> Row:
+    def row(name: str, column: str, values: Sequence[float], clusters: Sequence[str] | None = None) -> ResultRow:
         one = summarise(values, seed=seed, clusters=clusters)
-        return Row(name, one.mean, one.low, one.high, one.n, one.undefined, column=column)
+        return ResultRow(name, one.mean, one.low, one.high, one.n, one.undefined, column=column)
 
     found = [
         row("absent class above 0.9999", "attacked", [float(case.reached) for case in every]),
@@ -329,7 +333,7 @@ def run(setting: Setting, *, n: int | None = None) -> Result:
     data = setting.world(["boxes"], chosen)
     never = NEVER if setting.data is None else ()
     cases = attack(chosen, data, many, seed=setting.seed, never=never, progress=setting.told)
-    found, controls = rows(cases, seed=setting.seed)
+    found, controls = make_rows(cases, seed=setting.seed)
     return Result(
         8,
         "adversarial",
@@ -350,7 +354,7 @@ def run(setting: Setting, *, n: int | None = None) -> Result:
     )
 
 
-def _levels(preprocess: Any) -> tuple[Tensor, Tensor, Tensor]:
+def _get_levels(preprocess: Any) -> tuple[Tensor, Tensor, Tensor]:
     """One of 255 levels of a pixel, the lowest and the highest value, in the model's units, each ``(channels, 1, 1)``."""
     if not isinstance(preprocess, Preprocess):
         raise InputError(
@@ -360,7 +364,7 @@ def _levels(preprocess: Any) -> tuple[Tensor, Tensor, Tensor]:
     return 1 / (255 * std), -mean / std, (1 - mean) / std
 
 
-def _mask(sample: Sample, index: int) -> Bool[np.ndarray, "height width"]:
+def _get_mask(sample: LabelledPhoto, index: int) -> Bool[np.ndarray, "height width"]:
     """The pixels of a class; those of its boxes where nobody drew masks."""
     found = sample.mask_of(index)
     if found is None:
@@ -371,21 +375,21 @@ def _mask(sample: Sample, index: int) -> Bool[np.ndarray, "height width"]:
     return found
 
 
-def _three(views: Sequence[Explanation], of: Callable[[Explanation], float]) -> tuple[float, float, float]:
+def _measure_three(views: Sequence[Explanation], of: Callable[[Explanation], float]) -> tuple[float, float, float]:
     clean, noisy, attacked = (of(view) for view in views)
     return clean, noisy, attacked
 
 
-def _present(views: Sequence[Explanation], place: int, mask: Bool[np.ndarray, "height width"]) -> Present:
+def _measure_present(views: Sequence[Explanation], place: int, mask: Bool[np.ndarray, "height width"]) -> PresentClass:
     inside = torch.from_numpy(mask)
     clean: TargetView = views[0][place]
     height, width = mask.shape
-    return Present(
+    return PresentClass(
         clean.label,
-        _three(views, lambda view: view[place].target.probability or 0.0),
-        _three(views, lambda view: float(pointing_hit(view[place].heatmap(), inside))),
-        _three(views, lambda view: relevance_mass(view[place].heatmap(), inside)),
-        _three(views, lambda view: float(spearman(clean.map, view[place].map))),
+        _measure_three(views, lambda view: view[place].target.probability or 0.0),
+        _measure_three(views, lambda view: float(pointing_hit(view[place].heatmap(), inside))),
+        _measure_three(views, lambda view: relevance_mass(view[place].heatmap(), inside)),
+        _measure_three(views, lambda view: float(spearman(clean.map, view[place].map))),
         float(spearman(clean.map, views[0][0].map)),
         float(inside.double().mean()),
         float(mask[height // 2, width // 2]),

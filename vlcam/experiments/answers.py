@@ -25,16 +25,22 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vlcam.contracts import InputError, Request, TargetError, Task
-from vlcam.experiments.data.samples import Asked, Has, Sample, union
-from vlcam.experiments.results.result import Result, Row, row
+from vlcam.experiments.data.samples import Has, LabelledPhoto, PhotoQuestion, unite_masks
+from vlcam.experiments.results.result import Result, ResultRow, make_row
 from vlcam.experiments.setting import Setting
-from vlcam.experiments.shared.controls import untrained_task
-from vlcam.experiments.shared.maps import ceiling_map, centre_map, edge_map, every_map, random_map
-from vlcam.experiments.shared.workable import workable
+from vlcam.experiments.shared.controls import make_untrained_task
+from vlcam.experiments.shared.maps import (
+    make_ceiling_map,
+    make_centre_map,
+    make_edge_map,
+    make_every_map,
+    make_random_map,
+)
+from vlcam.experiments.shared.workable import find_workable
 from vlcam.metrics import occlusion_correlation, pointing_hit, spearman, summarise, to_grid
 
 KEY: Final = "vqa"
-WAYS: Final = ("gradcam", "guided-backprop", "guided-gradcam", "hirescam", "layercam", "c-mwp", "gradient")
+METHODS: Final = ("gradcam", "guided-backprop", "guided-gradcam", "hirescam", "layercam", "c-mwp", "gradient")
 OCCLUSION, HUMAN, POINTING = "occlusion", "human attention", "pointing"
 COLUMNS: Final = (OCCLUSION, HUMAN, POINTING)
 CONTROLS: Final = ("area", "centre", "random", "Sobel edges", "untrained gradcam", "another person", "ceiling")
@@ -58,13 +64,13 @@ class Tally:
         """One more value."""
         self.values.setdefault((name, column), []).append((photo, value))
 
-    def row(self, name: str, column: str, seed: int) -> Row | None:
+    def row(self, name: str, column: str, seed: int) -> ResultRow | None:
         """The row of a method and a measure, with its interval over photos; None if nothing was measured."""
         pairs = self.values.get((name, column))
         if not pairs:
             return None
         one = summarise([value for _, value in pairs], seed=seed, clusters=[photo for photo, _ in pairs])
-        return row(KEY, name, one.mean, one.low, one.high, one.n, column=column, undefined=one.undefined)
+        return make_row(KEY, name, one.mean, one.low, one.high, one.n, column=column, undefined=one.undefined)
 
 
 def run(setting: Setting) -> Result:
@@ -76,7 +82,7 @@ def run(setting: Setting) -> Result:
     task = setting.task("vqa")
     needs: tuple[Has, ...] = ("questions",)
     world = setting.world(needs)
-    blind, rng = untrained_task(task, setting.seed), np.random.default_rng(setting.seed)
+    blind, rng = make_untrained_task(task, setting.seed), np.random.default_rng(setting.seed)
     n = setting.count(*SAMPLES)
     tally = Tally()
     ways: tuple[str, ...] = ()
@@ -85,7 +91,9 @@ def run(setting: Setting) -> Result:
         for asked in sample.questions[:QUESTIONS]:
             try:
                 if not ways:
-                    ways, dropped = workable(task, sample.image, Request(question=asked.question, top_k=1), WAYS)
+                    ways, dropped = find_workable(
+                        task, sample.image, Request(question=asked.question, top_k=1), METHODS
+                    )
                 score(task, blind, sample, asked, number, ways, rng, tally)
             except (InputError, TargetError) as error:  # words that a closed vocabulary doesn't have
                 tally.skipped.append(str(error))
@@ -111,7 +119,7 @@ def run(setting: Setting) -> Result:
         tuple(column for column in COLUMNS if any(one.column == column for one in (*found, *controls))),
         better="higher",
         headline="gradcam",
-        notes=tuple(_notes(found, controls, tally, dropped)),
+        notes=tuple(_write_notes(found, controls, tally, dropped)),
         seconds=time.monotonic() - began,
     )
 
@@ -119,46 +127,46 @@ def run(setting: Setting) -> Result:
 def score(
     task: Task,
     blind: Task,
-    sample: Sample,
-    asked: Asked,
+    sample: LabelledPhoto,
+    asked: PhotoQuestion,
     photo: int,
     ways: Sequence[str],
     rng: np.random.Generator,
     tally: Tally,
 ) -> None:
     """Score the model's own answer to one question. Raises InputError for words that the model doesn't know."""
-    mapped = every_map(task, sample.image, Request(question=asked.question, top_k=1), [*ways, "occlusion"])
+    mapped = make_every_map(task, sample.image, Request(question=asked.question, top_k=1), [*ways, "occlusion"])
     right = mapped.text.strip().lower() in {one.strip().lower() for one in (asked.answer, *asked.answers)}
     tally.right.append(right)
     covered = mapped.signed["occlusion"][:1]
     grid, request = mapped.grid, mapped.subject.request
     maps = {name: mapped.maps(name)[:1] for name in ways}
     maps |= {
-        "centre": centre_map(grid),
-        "random": random_map(grid, rng),
-        "Sobel edges": edge_map(mapped.subject.image.cpu().float()),
-        "untrained gradcam": every_map(blind, sample.image, request, ["gradcam"]).maps("gradcam")[:1],
+        "centre": make_centre_map(grid),
+        "random": make_random_map(grid, rng),
+        "Sobel edges": make_edge_map(mapped.subject.image.cpu().float()),
+        "untrained gradcam": make_every_map(blind, sample.image, request, ["gradcam"]).maps("gradcam")[:1],
     }
     for name, one in maps.items():
         tally.add(name, OCCLUSION, photo, float(occlusion_correlation(one.float().cpu(), covered.float().cpu())))
     people = asked.attention or []
     if people:
         for name, one in maps.items():
-            tally.add(name, HUMAN, photo, with_people(mapped.drawn(one)[0], people))
+            tally.add(name, HUMAN, photo, correlate_with_people(mapped.drawn(one)[0], people))
         if len(people) > 1:
-            tally.add("another person", HUMAN, photo, among_people(people))
+            tally.add("another person", HUMAN, photo, correlate_among_people(people))
     things = [sample.things[one].mask for one in asked.decides or ()]
-    mask = union(things)
+    mask = unite_masks(things)
     if not right or mask is None or not mask.any():
         return
     inside = torch.from_numpy(mask)
-    maps["ceiling"] = ceiling_map(mask, mapped.geometry, grid)
+    maps["ceiling"] = make_ceiling_map(mask, mapped.geometry, grid)
     for name, one in maps.items():
         tally.add(name, POINTING, photo, float(pointing_hit(mapped.drawn(one)[0], inside)))
     tally.add("area", POINTING, photo, float(inside.double().mean()))
 
 
-def with_people(heat: Float[Tensor, "height width"], people: Sequence[Float[np.ndarray, "_ _"]]) -> float:
+def correlate_with_people(heat: Float[Tensor, "height width"], people: Sequence[Float[np.ndarray, "_ _"]]) -> float:
     """VQA-HAT's protocol: Spearman's correlation on 14 x 14 cells, averaged over people; NaN if the map is constant.
 
     >>> heat = torch.arange(196.0).view(14, 14)
@@ -171,7 +179,7 @@ def with_people(heat: Float[Tensor, "height width"], people: Sequence[Float[np.n
     return fmean(kept) if kept else math.nan
 
 
-def among_people(people: Sequence[Float[np.ndarray, "_ _"]]) -> float:
+def correlate_among_people(people: Sequence[Float[np.ndarray, "_ _"]]) -> float:
     """How far people agree: each one's map with the mean of the others', on 14 x 14 cells."""
     cells = torch.stack([to_grid(torch.from_numpy(one).double(), GRID) for one in people])
     rest = (cells.sum(0) - cells) / (len(cells) - 1)
@@ -179,7 +187,9 @@ def among_people(people: Sequence[Float[np.ndarray, "_ _"]]) -> float:
     return fmean(kept) if kept else math.nan
 
 
-def _notes(found: Sequence[Row], controls: Sequence[Row], tally: Tally, dropped: Sequence[str]) -> list[str]:
+def _write_notes(
+    found: Sequence[ResultRow], controls: Sequence[ResultRow], tally: Tally, dropped: Sequence[str]
+) -> list[str]:
     notes = [f"The model gave a right answer to {sum(tally.right)} of {len(tally.right)} questions."]
     for column in COLUMNS:
         own = next((one for one in found if (one.name, one.column) == ("gradcam", column)), None)

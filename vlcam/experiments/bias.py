@@ -44,12 +44,12 @@ from vlcam.experiments.data.biased_world import (
     USUAL,
     VAL,
     BalancedSet,
-    balanced_set,
-    features,
-    trained_pair,
+    compute_features,
+    make_balanced_set,
+    train_pair,
 )
-from vlcam.experiments.results.published import published
-from vlcam.experiments.results.result import Result, Row
+from vlcam.experiments.results.published import find_published
+from vlcam.experiments.results.result import Result, ResultRow
 from vlcam.experiments.setting import Setting
 from vlcam.methods.gradient import alpha, contributions, gradcam
 from vlcam.metrics import oracle_map
@@ -68,12 +68,12 @@ BADGE_WORDS: Final = frozenset(BADGES)
 OTHER_WORDS: Final = frozenset(BYSTANDERS)
 _WORDS: Final = (FACE_WORDS, BADGE_WORDS, OTHER_WORDS)
 
-Told = Callable[[int, int], Any]
+ProgressCallback = Callable[[int, int], Any]
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class Asked:
+class Decisions:
     """What a model decided on P pictures, and why.
 
     ``said`` are the classes, ``maps`` the Grad-CAM maps of their logits after the ReLU; ``alpha``, ``contributions`` and ``activity`` are
@@ -113,18 +113,18 @@ class Audit:
     follows_badge: Float[np.ndarray, " people"]
 
 
-def task_of(model: SceneClassifier) -> Classification:
+def make_task(model: SceneClassifier) -> Classification:
     """A fine-tuned model as a task for ``vlcam.explain``, with the names of the bundled classifier's channels, which it has kept."""
     return replace(
-        bundled.classifier(model),
+        bundled.open_classifier(model),
         labels=CLASSES,
         activation="softmax",
         name="doctor-or-nurse",
-        names=bundled.names("classifier"),
+        names=bundled.read_packaged_names("classifier"),
     )
 
 
-def asked(model: SceneClassifier, maps: Float[Tensor, "people channels rows columns"]) -> Asked:
+def explain_decisions(model: SceneClassifier, maps: Float[Tensor, "people channels rows columns"]) -> Decisions:
     """What the model decides from the last conv layer's output, and the Grad-CAM map of the logit of each decision (eq. 1 and 2)."""
     parts = []
     for part in maps.split(BATCH):
@@ -136,10 +136,10 @@ def asked(model: SceneClassifier, maps: Float[Tensor, "people channels rows colu
         parts.append(
             (said, gradcam(leaf, slopes).relu(), alpha(slopes), contributions(leaf, slopes), leaf.amax(dim=(2, 3)))
         )
-    return Asked(*(torch.cat(column) for column in zip(*parts, strict=True)))
+    return Decisions(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
-def shares(
+def measure_shares(
     maps: Float[Tensor, "people rows columns"], masks: Float[Tensor, "people regions height width"]
 ) -> Float[Tensor, "people regions"]:
     """Which share of each map, drawn over the picture, lies in each region; NaN for a map without positive values."""
@@ -148,7 +148,7 @@ def shares(
     return inside
 
 
-def crossed(values: Float[np.ndarray, "runs people"], *, seed: int, resamples: int = RESAMPLES) -> Summary:
+def summarise_crossed(values: Float[np.ndarray, "runs people"], *, seed: int, resamples: int = RESAMPLES) -> Summary:
     """The mean over runs (training data and start drawn anew) and test pictures (the same in all runs), with a 95 % bootstrap interval.
 
     Runs and pictures are both drawn with replacement (Owen 2007, the pigeonhole bootstrap), so the interval is that of another
@@ -172,16 +172,16 @@ def crossed(values: Float[np.ndarray, "runs people"], *, seed: int, resamples: i
 
 def audit(model: SceneClassifier, test: BalancedSet, names: NeuronNames) -> Audit:
     """Everything about one model on the test set."""
-    found = asked(model, test.maps)
+    found = explain_decisions(model, test.maps)
     with torch.no_grad():
         turned = [
             model.classifier(model.head(maps)).argmax(1) != found.said for maps in (test.other_face, test.other_badge)
         ]
-    mass = shares(found.maps, test.regions)
-    owners = [[bool(words & _words(unit.name)) for unit in names.units] for words in _WORDS]
+    mass = measure_shares(found.maps, test.regions)
+    owners = [[bool(words & _split_words(unit.name)) for unit in names.units] for words in _WORDS]
     given = found.contributions
     parts = given @ torch.tensor(owners, dtype=given.dtype).T / given.abs().sum(1, keepdim=True)
-    cited = torch.tensor([_cites(names, found, i) for i in range(len(test.people))], dtype=torch.float64)
+    cited = torch.tensor([_check_cited(names, found, i) for i in range(len(test.people))], dtype=torch.float64)
     columns = (
         found.said == test.labels,
         *mass.T,
@@ -193,15 +193,15 @@ def audit(model: SceneClassifier, test: BalancedSet, names: NeuronNames) -> Audi
     return Audit(*(column.double().numpy() for column in columns))
 
 
-def _words(name: str | None) -> frozenset[str]:
+def _split_words(name: str | None) -> frozenset[str]:
     return frozenset() if name is None else frozenset(name.split())
 
 
-def _cites(names: NeuronNames, found: Asked, i: int) -> tuple[bool, ...]:
+def _check_cited(names: NeuronNames, found: Decisions, i: int) -> tuple[bool, ...]:
     """Whether the text about a decision names the face's colour, the badge, and a bystander, among what supports it."""
     target = Target(CLASSES[int(found.said[i])], "class")
     text = names.text(target, found.alpha[i], found.contributions[i], found.activity[i])
-    said = frozenset[str]().union(*(_words(one.name) for one in text.named if one.case == "supports"))
+    said = frozenset[str]().union(*(_split_words(one.name) for one in text.named if one.case == "supports"))
     return tuple(bool(said & words) for words in _WORDS)
 
 
@@ -223,14 +223,14 @@ class Study:
     models: tuple[tuple[SceneClassifier, SceneClassifier], ...]
 
 
-def study(
+def run_study(
     *,
     n: int = TEST,
     runs: int = RUNS,
     seed: int = 0,
     each: tuple[int, int] = (TRAIN, VAL),
     epochs: int = EPOCHS,
-    progress: Told | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Study:
     """Train a model on biased data and one on balanced data ``runs`` times, each with other training data, and audit both on one test set.
 
@@ -240,39 +240,39 @@ def study(
     if runs < 1 or epochs < 1:
         raise InputError(f"runs={runs} and epochs={epochs} were given; expected 1 or more of both")
     base = load("classifier")
-    names = bundled.names("classifier")
+    names = bundled.read_packaged_names("classifier")
     if not isinstance(base, SceneClassifier) or names is None:
         raise InputError("the bundled classifier's channels have no names; install vlcam again")
     told = progress or (lambda done, total: None)
     told(0, runs + 1)
-    test = balanced_set(base, n, seed)
+    test = make_balanced_set(base, n, seed)
     told(1, runs + 1)
     models, audits = [], []
     for run_ in range(runs):
-        pair = trained_pair(base, (seed, run_), each=each, epochs=epochs)
+        pair = train_pair(base, (seed, run_), each=each, epochs=epochs)
         models.append(pair)
         audits.append(tuple(audit(model, test, names) for model in pair))
         told(2 + run_, runs + 1)
     masks = test.regions
     ideal = [torch.stack([oracle_map(one > 0, (GRID, GRID)) for one in masks[:, k]]) for k in (0, 1)]
-    ceiling = torch.stack([shares(maps, masks)[:, k] for k, maps in enumerate(ideal)], 1)
+    ceiling = torch.stack([measure_shares(maps, masks)[:, k] for k, maps in enumerate(ideal)], 1)
     return Study(
         test,
         tuple(one[0] for one in audits),
         tuple(one[1] for one in audits),
-        shares(_untrained(test, seed), masks),
+        measure_shares(_map_untrained(test, seed), masks),
         masks.mean((2, 3)),
         ceiling,
         tuple(models),
     )
 
 
-def _untrained(test: BalancedSet, seed: int) -> Float[Tensor, "people rows columns"]:
+def _map_untrained(test: BalancedSet, seed: int) -> Float[Tensor, "people rows columns"]:
     """The maps of a model with random weights, of what it decides on the test pictures."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = SceneClassifier(len(CLASSES)).eval().requires_grad_(False)
-    return asked(model, features(model, test.people)).maps
+    return explain_decisions(model, compute_features(model, test.people)).maps
 
 
 MEASURES: Final = {
@@ -298,20 +298,20 @@ _ON: Final = ("map on the face", "map on the badge", "map elsewhere")
 COLUMNS: Final = ("biased", "rebalanced", "difference", "control")
 
 
-def result(found: Study, *, seed: int = 0) -> Result:
+def make_result(found: Study, *, seed: int = 0) -> Result:
     """A study as a result: measures as rows, in percent.
 
     The columns are the two models, their difference paired by run and picture, and the controls of the shares of the map.
     """
-    biased, balanced = (_table(audits, found.test.usual) for audits in (found.biased, found.balanced))
+    biased, balanced = (_make_table(audits, found.test.usual) for audits in (found.biased, found.balanced))
     columns = (biased, balanced, {what: balanced[what] - biased[what] for what in biased})
     rows = [
-        _row(what, column, table[what], seed)
+        _make_row(what, column, table[what], seed)
         for what in MEASURES
         for column, table in zip(COLUMNS[:3], columns, strict=True)
     ]
     controls = [
-        _row(f"{what}, {name}", "control", part.double().numpy()[None], seed, MEASURES[what])
+        _make_row(f"{what}, {name}", "control", part.double().numpy()[None], seed, MEASURES[what])
         for name, table in (
             ("untrained model", found.untrained),
             ("area", found.area),
@@ -351,15 +351,17 @@ def run(setting: Setting, *, n: int | None = None) -> Result:
     """
     began = time.monotonic()
     many = setting.count(QUICK_TEST, TEST) if n is None else n
-    found = study(n=many, runs=setting.count(QUICK_RUNS, RUNS), seed=setting.seed, progress=setting.told)
-    return replace(result(found, seed=setting.seed), seconds=time.monotonic() - began)
+    found = run_study(n=many, runs=setting.count(QUICK_RUNS, RUNS), seed=setting.seed, progress=setting.told)
+    return replace(make_result(found, seed=setting.seed), seconds=time.monotonic() - began)
 
 
-def _row(name: str, column: str, values: Float[np.ndarray, "runs people"], seed: int, note: str | None = None) -> Row:
-    one = crossed(values, seed=seed)
+def _make_row(
+    name: str, column: str, values: Float[np.ndarray, "runs people"], seed: int, note: str | None = None
+) -> ResultRow:
+    one = summarise_crossed(values, seed=seed)
     read = {"biased": "biased", "rebalanced": "balanced"}.get(column) if name == "accuracy" else None
-    paper = None if read is None else published("bias", read)
-    return Row(
+    paper = None if read is None else find_published("bias", read)
+    return ResultRow(
         name,
         100 * one.mean,
         100 * one.low,
@@ -373,7 +375,7 @@ def _row(name: str, column: str, values: Float[np.ndarray, "runs people"], seed:
     )
 
 
-def _table(audits: Sequence[Audit], usual: np.ndarray) -> dict[str, Float[np.ndarray, "runs people"]]:
+def _make_table(audits: Sequence[Audit], usual: np.ndarray) -> dict[str, Float[np.ndarray, "runs people"]]:
     """The values of every measure, runs by pictures."""
     right = np.stack([one.right for one in audits])
     stacked = [

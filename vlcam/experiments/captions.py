@@ -22,17 +22,24 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vlcam.contracts import InputError, Maps, Request, TargetError, Task
-from vlcam.experiments.data.samples import Sample
-from vlcam.experiments.data.visual_words import Mask, phrases, word_masks
-from vlcam.experiments.results.result import Result, Row, row
+from vlcam.experiments.data.samples import LabelledPhoto
+from vlcam.experiments.data.visual_words import Mask, find_word_masks, make_phrases
+from vlcam.experiments.results.result import Result, ResultRow, make_row
 from vlcam.experiments.setting import Setting
-from vlcam.experiments.shared.controls import untrained_task
-from vlcam.experiments.shared.maps import Mapped, ceiling_map, centre_map, edge_map, every_map, random_map
-from vlcam.experiments.shared.workable import workable
+from vlcam.experiments.shared.controls import make_untrained_task
+from vlcam.experiments.shared.maps import (
+    MethodMaps,
+    make_ceiling_map,
+    make_centre_map,
+    make_edge_map,
+    make_every_map,
+    make_random_map,
+)
+from vlcam.experiments.shared.workable import find_workable
 from vlcam.metrics import inside_outside_ratio, pointing_hit, summarise
 
 KEY: Final = "captions"
-WAYS: Final = ("gradcam", "guided-backprop", "guided-gradcam", "hirescam", "layercam", "c-mwp", "gradient")
+METHODS: Final = ("gradcam", "guided-backprop", "guided-gradcam", "hirescam", "layercam", "c-mwp", "gradient")
 WORD, RATIO, WHOLE = "pointing", "inside/outside", "whole caption"
 COLUMNS: Final = (WORD, RATIO, WHOLE)
 CONTROLS: Final = ("area", "centre", "random", "Sobel edges", "untrained gradcam", "ceiling")
@@ -52,14 +59,14 @@ class Tally:
         """One more value."""
         self.values.setdefault((name, column), []).append((photo, value))
 
-    def row(self, name: str, column: str, seed: int) -> Row | None:
+    def row(self, name: str, column: str, seed: int) -> ResultRow | None:
         """The row of a method and a measure, with its interval over photos; None if nothing was measured."""
         pairs = self.values.get((name, column))
         if not pairs:
             return None
         finite = [value if math.isfinite(value) else math.nan for _, value in pairs]
         one = summarise(finite, seed=seed, clusters=[photo for photo, _ in pairs])
-        return row(KEY, name, one.mean, one.low, one.high, one.n, column=column, undefined=one.undefined)
+        return make_row(KEY, name, one.mean, one.low, one.high, one.n, column=column, undefined=one.undefined)
 
 
 def run(setting: Setting) -> Result:
@@ -69,14 +76,14 @@ def run(setting: Setting) -> Result:
     """
     began = time.monotonic()
     world, task = setting.world(("masks", "captions")), setting.task("captioning")
-    blind, rng = untrained_task(task, setting.seed), np.random.default_rng(setting.seed)
+    blind, rng = make_untrained_task(task, setting.seed), np.random.default_rng(setting.seed)
     n = setting.count(*SAMPLES)
     tally, used = Tally(), 0
     ways: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
     for number, sample in enumerate(world.samples(n)):
         if not ways:
-            ways, dropped = workable(task, sample.image, Request(), WAYS)
+            ways, dropped = find_workable(task, sample.image, Request(), METHODS)
         used += score(task, blind, sample, number, ways, world.labels, rng, tally)
         setting.told(number + 1, n if world.size is None else min(n, world.size))
     if not tally.values:
@@ -103,7 +110,7 @@ def run(setting: Setting) -> Result:
         tuple(column for column in COLUMNS if any(one.column == column for one in found)),
         better="higher",
         headline="gradcam",
-        notes=tuple(_notes(found, controls, tally, dropped, generated=setting.data is None)),
+        notes=tuple(_write_notes(found, controls, tally, dropped, generated=setting.data is None)),
         seconds=time.monotonic() - began,
     )
 
@@ -111,7 +118,7 @@ def run(setting: Setting) -> Result:
 def score(
     task: Task,
     blind: Task,
-    sample: Sample,
+    sample: LabelledPhoto,
     photo: int,
     ways: Sequence[str],
     labels: Sequence[str],
@@ -121,65 +128,65 @@ def score(
     """Score one photo: its first caption, and those of its classes. False if the model could read none of them."""
     read = 0
     for caption in sample.captions[:1]:
-        mapped = _mapped(task, sample, caption.text, ways, tally)
+        mapped = _map_caption(task, sample, caption.text, ways, tally)
         if mapped is None:
             continue
         words = [one.label for one in mapped.targets if one.kind == "word"]
-        masks = word_masks(sample, caption, words, labels)
+        masks = find_word_masks(sample, caption, words, labels)
         if not masks:
             continue
         read += 1
         whole: Mask = torch.stack(list(masks.values())).any(0)
         places = [*masks, len(words)]
-        naive = _naive(mapped, blind, sample)
+        naive = _map_untrained(mapped, blind, sample)
         for place, mask in zip(places, [*masks.values(), whole], strict=True):
             column = WHOLE if place == len(words) else WORD
-            for name, heat in _heats(mapped, naive, place, mask, rng).items():
+            for name, heat in _make_heats(mapped, naive, place, mask, rng).items():
                 tally.add(name, column, photo, 100.0 * float(pointing_hit(heat, mask)))
             tally.add("area", column, photo, 100.0 * float(mask.double().mean()))
-    for text, inside in phrases(sample, labels)[:_MOST_PHRASES]:
-        mapped = _mapped(task, sample, text, ways, tally)
+    for text, inside in make_phrases(sample, labels)[:_MOST_PHRASES]:
+        mapped = _map_caption(task, sample, text, ways, tally)
         if mapped is None:
             continue
         read += 1
         place = next(at for at, one in enumerate(mapped.targets) if one.kind == "caption")
-        for name, heat in _heats(mapped, _naive(mapped, blind, sample), place, inside, rng).items():
+        for name, heat in _make_heats(mapped, _map_untrained(mapped, blind, sample), place, inside, rng).items():
             tally.add(name, RATIO, photo, inside_outside_ratio(heat, inside))
         tally.add("area", RATIO, photo, 1.0)
     return read > 0
 
 
-def _mapped(task: Task, sample: Sample, text: str, ways: Sequence[str], tally: Tally) -> Mapped | None:
+def _map_caption(task: Task, sample: LabelledPhoto, text: str, ways: Sequence[str], tally: Tally) -> MethodMaps | None:
     try:
-        return every_map(task, sample.image, Request(caption=text), ways)
+        return make_every_map(task, sample.image, Request(caption=text), ways)
     except (InputError, TargetError) as error:  # words that a closed vocabulary doesn't have
         tally.skipped.append(str(error))
         return None
 
 
-def _naive(mapped: Mapped, blind: Task, sample: Sample) -> Maps:
+def _map_untrained(mapped: MethodMaps, blind: Task, sample: LabelledPhoto) -> Maps:
     """Grad-CAM of every target by the untrained model."""
-    return every_map(blind, sample.image, mapped.subject.request, ["gradcam"]).maps("gradcam")
+    return make_every_map(blind, sample.image, mapped.subject.request, ["gradcam"]).maps("gradcam")
 
 
-def _heats(
-    mapped: Mapped, naive: Maps, place: int, mask: Mask, rng: np.random.Generator
+def _make_heats(
+    mapped: MethodMaps, naive: Maps, place: int, mask: Mask, rng: np.random.Generator
 ) -> dict[str, Float[Tensor, "height width"]]:
     """The maps of one target by every method, and the controls', on the photo."""
     grid, image = mapped.grid, mapped.subject.image.cpu().float()
     maps = {name: mapped.maps(name)[place : place + 1] for name in mapped.ways}
     maps |= {
-        "centre": centre_map(grid),
-        "random": random_map(grid, rng),
-        "Sobel edges": edge_map(image),
+        "centre": make_centre_map(grid),
+        "random": make_random_map(grid, rng),
+        "Sobel edges": make_edge_map(image),
         "untrained gradcam": naive[place : place + 1],
-        "ceiling": ceiling_map(mask.numpy(), mapped.geometry, grid),
+        "ceiling": make_ceiling_map(mask.numpy(), mapped.geometry, grid),
     }
     return {name: mapped.drawn(one)[0] for name, one in maps.items()}
 
 
-def _notes(
-    found: Sequence[Row], controls: Sequence[Row], tally: Tally, dropped: Sequence[str], *, generated: bool
+def _write_notes(
+    found: Sequence[ResultRow], controls: Sequence[ResultRow], tally: Tally, dropped: Sequence[str], *, generated: bool
 ) -> list[str]:
     notes = []
     for column, unit in ((WORD, " %"), (RATIO, "")):

@@ -27,27 +27,27 @@ from PIL import Image
 from torch import Tensor
 
 from vlcam.contracts import Maps, Request, Subject, Task
-from vlcam.experiments.results.result import Result, number
+from vlcam.experiments.results.result import Result, format_number
 from vlcam.experiments.setting import Setting
-from vlcam.experiments.shared.controls import untrained_task
-from vlcam.experiments.shared.maps import every_map
+from vlcam.experiments.shared.controls import make_untrained_task
+from vlcam.experiments.shared.maps import make_every_map
 from vlcam.experiments.shared.tally import Tally
 from vlcam.experiments.shared.two_classes import (
     CENTRE,
     EDGES,
     RANDOM,
     UNTRAINED,
-    Case,
-    ceilings,
-    controls_of,
-    marked,
-    pictures,
-    said,
-    won,
+    AnnotatedPicture,
+    find_pictures,
+    format_summary,
+    make_ceilings,
+    make_controls,
+    open_marked_world,
+    score_win,
 )
 from vlcam.explanation.explain import explain
 from vlcam.explanation.figures import draw_figure
-from vlcam.image.regions import AREA, elsewhere, top_region
+from vlcam.image.regions import AREA, draw_random_regions, find_top_region
 from vlcam.metrics.mass import relevance_mass
 from vlcam.metrics.pointing import peak
 
@@ -72,10 +72,10 @@ def run(setting: Setting) -> Result:
     """Experiment 10. Raises InputError for data without boxes, or without pictures of two classes that the model knows."""
     began = time.monotonic()
     task = setting.task("classification")
-    world = marked(setting, task)
-    cases = list(pictures(world, task, setting.count(24, 200), classes=2))
+    world = open_marked_world(setting, task)
+    cases = list(find_pictures(world, task, setting.count(24, 200), classes=2))
     regions = setting.count(8, 20)
-    newborn = untrained_task(task, setting.seed)
+    newborn = make_untrained_task(task, setting.seed)
     rng = np.random.default_rng([setting.seed, 10])
     tally = Tally()
     for done, case in enumerate(cases, 1):
@@ -99,29 +99,31 @@ def run(setting: Setting) -> Result:
         columns,
         unit="%",
         headline=f"{AGAINST} / {ON_RIVAL}",
-        notes=tuple(_notes(tally, setting.seed)),
+        notes=tuple(_write_notes(tally, setting.seed)),
         seconds=time.monotonic() - began,
-        figures=() if setting.out is None else _drawn(setting.out, task, cases[:_SHOWN]),
+        figures=() if setting.out is None else _draw_examples(setting.out, task, cases[:_SHOWN]),
     )
 
 
-def _measure(tally: Tally, task: Task, newborn: Task, case: Case, regions: int, rng: np.random.Generator) -> None:
+def _measure(
+    tally: Tally, task: Task, newborn: Task, case: AnnotatedPicture, regions: int, rng: np.random.Generator
+) -> None:
     """One picture, both of its classes."""
-    mapped = every_map(task, case.sample.image, Request(labels=case.labels), ("gradcam", "counterfactual"))
+    mapped = make_every_map(task, case.sample.image, Request(labels=case.labels), ("gradcam", "counterfactual"))
     plain = mapped.signed["gradcam"]
     maps: dict[str, Maps] = {
         AGAINST: mapped.maps("counterfactual"),
         # Grad-CAM is linear in the gradient: the map of a difference is the difference of the signed maps.
         RATHER: (plain.flip(0) - plain).clamp_min(0),
-        **controls_of(mapped, newborn, rng),
+        **make_controls(mapped, newborn, rng),
         OWN: mapped.maps("gradcam"),
         RIVAL: mapped.maps("gradcam").flip(0),
-        TRUE_RIVAL: ceilings(mapped, case.masks).flip(0),
+        TRUE_RIVAL: make_ceilings(mapped, case.masks).flip(0),
     }
     for name, pair in maps.items():
         for place, heat in enumerate(mapped.drawn(pair)):
-            _located(tally, name, case, place, heat)
-            rises, more = intervened(mapped.subject, place, pair[place], regions, rng)
+            _score_location(tally, name, case, place, heat)
+            rises, more = intervene(mapped.subject, place, pair[place], regions, rng)
             tally.add(name, RISES, case.number, 100 * rises)
             tally.add(name, MORE, case.number, 100 * more)
     for place, area in enumerate(case.areas):
@@ -131,7 +133,9 @@ def _measure(tally: Tally, task: Task, newborn: Task, case: Case, regions: int, 
             tally.add("area", column, case.number, 100 * share)
 
 
-def _located(tally: Tally, name: str, case: Case, place: int, heat: Float[Tensor, "height width"]) -> None:
+def _score_location(
+    tally: Tally, name: str, case: AnnotatedPicture, place: int, heat: Float[Tensor, "height width"]
+) -> None:
     point = peak(heat)
     own, rival = case.masks[place], case.masks[1 - place]
     on_own = point is not None and bool(own[point])
@@ -144,7 +148,7 @@ def _located(tally: Tally, name: str, case: Case, place: int, heat: Float[Tensor
     tally.add(name, MASS, case.number, 100 * relevance_mass(heat, rival))
 
 
-def intervened(
+def intervene(
     subject: Subject, place: int, heat: Float[Tensor, "rows columns"], regions: int, rng: np.random.Generator
 ) -> tuple[float, float]:
     """Whether a target's score rises without the map's top area, and how often more than without a random one (ties half).
@@ -152,16 +156,16 @@ def intervened(
     NaN for a map that shows nothing.
     """
     image = subject.image
-    region = top_region(heat.to(image.device), (image.shape[2], image.shape[3]), AREA)
+    region = find_top_region(heat.to(image.device), (image.shape[2], image.shape[3]), AREA)
     if region is None:
         return nan, nan
-    masks = torch.cat([torch.zeros_like(region)[None], region[None], elsewhere(region, regions, rng)])
+    masks = torch.cat([torch.zeros_like(region)[None], region[None], draw_random_regions(region, regions, rng)])
     images = torch.where(masks[:, None], image.mean((2, 3), keepdim=True), image)
     whole, without, *others = subject.scores(images)[:, place].tolist()
-    return float(without > whole), sum(won(without, other) for other in others) / regions
+    return float(without > whole), sum(score_win(without, other) for other in others) / regions
 
 
-def _notes(tally: Tally, seed: int) -> list[str]:
+def _write_notes(tally: Tally, seed: int) -> list[str]:
     rival, ground, own = (tally.summary(AGAINST, column, seed) for column in (ON_RIVAL, ON_GROUND, ON_OWN))
     area = tally.summary("area", ON_RIVAL, seed).mean
     where = max(
@@ -169,8 +173,8 @@ def _notes(tally: Tally, seed: int) -> list[str]:
     )
     than = "more than" if rival.low > area else "less than" if rival.high < area else "no more for certain than"
     found = [
-        f"The counterfactual map points most often at {where[0]} ({number(where[1].mean, '%')} %). It points at the rival in "
-        f"{said(rival, '%')} % of all cases, {than} the rival's area ({number(area, '%')} %)."
+        f"The counterfactual map points most often at {where[0]} ({format_number(where[1].mean, '%')} %). It points at the rival in "
+        f"{format_summary(rival, '%')} % of all cases, {than} the rival's area ({format_number(area, '%')} %)."
     ]
     gain = tally.summary(AGAINST, MORE, seed)
     others = {
@@ -182,15 +186,15 @@ def _notes(tally: Tally, seed: int) -> list[str]:
     for name, what in others.items():
         ahead = tally.ahead(AGAINST, name, MORE, seed)
         sure = "ahead of" if ahead.low > 0 else "behind" if ahead.high < 0 else "not for certain ahead of"
-        parts.append(f"{sure} {what} by {said(ahead, '%')} points")
+        parts.append(f"{sure} {what} by {format_summary(ahead, '%')} points")
     found.append(
-        f"Without its top area the class's score rises more than without a random region in {said(gain, '%')} % of comparisons: "
+        f"Without its top area the class's score rises more than without a random region in {format_summary(gain, '%')} % of comparisons: "
         f"{'; '.join(parts)}."
     )
     return found
 
 
-def _drawn(out: Path, task: Task, cases: Sequence[Case]) -> tuple[str, ...]:
+def _draw_examples(out: Path, task: Task, cases: Sequence[AnnotatedPicture]) -> tuple[str, ...]:
     """Some pictures with the Grad-CAM maps of both classes on the left and the counterfactual ones on the right."""
     pairs = [
         [

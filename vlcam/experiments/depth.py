@@ -24,23 +24,23 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vlcam.contracts import LayerError, Maps, Request, Task
-from vlcam.engine.layers import Layer, traced
+from vlcam.engine.layers import Layer, trace_layers
 from vlcam.engine.modules import named_modules
-from vlcam.experiments.results.result import Result, number
+from vlcam.experiments.results.result import Result, format_number
 from vlcam.experiments.setting import Setting
-from vlcam.experiments.shared.controls import untrained_task
-from vlcam.experiments.shared.maps import Mapped, every_map
+from vlcam.experiments.shared.controls import make_untrained_task
+from vlcam.experiments.shared.maps import MethodMaps, make_every_map
 from vlcam.experiments.shared.tally import Tally
 from vlcam.experiments.shared.two_classes import (
     CENTRE,
     EDGES,
     RANDOM,
-    Case,
-    ceilings,
-    controls_of,
-    marked,
-    pictures,
-    said,
+    AnnotatedPicture,
+    find_pictures,
+    format_summary,
+    make_ceilings,
+    make_controls,
+    open_marked_world,
 )
 from vlcam.image.photo import open_photo
 from vlcam.metrics.correlation import occlusion_correlation
@@ -59,7 +59,7 @@ _ACTIVATIONS: Final = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SiLU, nn.Hard
 _Grid = tuple[int, int]
 
 
-def conv_blocks(task: Task, image: object) -> list[Layer]:
+def find_conv_blocks(task: Task, image: object) -> list[Layer]:
     """The conv blocks of a task's model in the order in which they finish, each as the layer that ends it (see the module).
 
     Blocks that run more than once, and those without a grid of more than one cell, are left out. Raises LayerError for fewer than two.
@@ -68,7 +68,7 @@ def conv_blocks(task: Task, image: object) -> list[Layer]:
     request = Request(top_k=1)
     prepared = task.prepare(picture, request)
     modules = named_modules(task.model)
-    every = traced(task.model, lambda: task.run(prepared, request))
+    every = trace_layers(task.model, lambda: task.run(prepared, request))
     times: dict[str, int] = {}
     for one in every:
         times[one.name] = times.get(one.name, 0) + 1
@@ -97,11 +97,11 @@ def run(setting: Setting) -> Result:
     """Experiment 14. Raises InputError for data without boxes, LayerError for a model without conv blocks."""
     began = time.monotonic()
     task = setting.task("classification")
-    world = marked(setting, task)
-    cases = list(pictures(world, task, setting.count(40, 400)))
-    blocks = conv_blocks(task, cases[0].sample.image)[::-1]
-    names = [_name(one) for one in blocks]
-    newborn = untrained_task(task, setting.seed)
+    world = open_marked_world(setting, task)
+    cases = list(find_pictures(world, task, setting.count(40, 400)))
+    blocks = find_conv_blocks(task, cases[0].sample.image)[::-1]
+    names = [_name_layer(one) for one in blocks]
+    newborn = make_untrained_task(task, setting.seed)
     rng = np.random.default_rng([setting.seed, 14])
     tally = Tally()
     before: list[Maps] = []
@@ -110,20 +110,20 @@ def run(setting: Setting) -> Result:
         mapped = _walk(task, case, blocks)
         maps = [one.maps("gradcam").float().cpu() for one in mapped]
         for name, one, own in zip(names, mapped, maps, strict=True):
-            _located(tally, name, one, own, case)
-        alike = [_alike(deeper, own) for deeper, own in pairwise(maps)]
+            _score_location(tally, name, one, own, case)
+        alike = [_correlate(deeper, own) for deeper, own in pairwise(maps)]
         for name, values in zip(names[1:], alike, strict=True):
             _add(tally, name, ALIKE, case, values)
-        pairs += _by_step(case, blocks, alike)
+        pairs += _average_by_step(case, blocks, alike)
         for deeper, own in zip(before, maps[1:], strict=False):
             few = min(len(deeper), len(own))
-            _add(tally, OTHERS, ALIKE, case, _alike(deeper[:few], own[:few]))
+            _add(tally, OTHERS, ALIKE, case, _correlate(deeper[:few], own[:few]))
         before = maps
-        _untrained(tally, newborn, case, blocks)
-        _known_nothing(tally, mapped, case, newborn, rng)
+        _score_untrained(tally, newborn, case, blocks)
+        _score_controls(tally, mapped, case, newborn, rng)
         setting.told(done, len(cases))
     grids = dict.fromkeys(one.grid for one in blocks if one.grid is not None)
-    others = ("area of the thing", RANDOM, CENTRE, EDGES, UNTRAINED, OTHERS, *(_ceiling(grid) for grid in grids))
+    others = ("area of the thing", RANDOM, CENTRE, EDGES, UNTRAINED, OTHERS, *(_name_ceiling(grid) for grid in grids))
     return Result(
         14,
         KEY,
@@ -139,65 +139,70 @@ def run(setting: Setting) -> Result:
         (ALIKE, POINTS, MASS),
         better="higher",
         headline=names[1],
-        notes=tuple(_notes(tally, names, pairs, setting.seed)),
+        notes=tuple(_write_notes(tally, names, pairs, setting.seed)),
         seconds=time.monotonic() - began,
     )
 
 
-def _name(layer: Layer) -> str:
+def _name_layer(layer: Layer) -> str:
     rows, columns = layer.grid or (0, 0)
     return f"{layer.name} ({rows} x {columns})"
 
 
-def _ceiling(grid: _Grid) -> str:
+def _name_ceiling(grid: _Grid) -> str:
     return f"true masks at {grid[0]} x {grid[1]}"
 
 
-def _walk(task: Task, case: Case, blocks: Sequence[Layer]) -> list[Mapped]:
+def _walk(task: Task, case: AnnotatedPicture, blocks: Sequence[Layer]) -> list[MethodMaps]:
     return [
-        every_map(task, case.sample.image, Request(labels=case.labels), ("gradcam",), layer=one.name) for one in blocks
+        make_every_map(task, case.sample.image, Request(labels=case.labels), ("gradcam",), layer=one.name)
+        for one in blocks
     ]
 
 
-def _alike(deeper: Float[Tensor, "targets deeper_rows deeper_columns"], own: Maps) -> list[float]:
+def _correlate(deeper: Float[Tensor, "targets deeper_rows deeper_columns"], own: Maps) -> list[float]:
     """The correlation of two layers' maps for each target."""
     found: list[float] = occlusion_correlation(own, deeper).tolist()
     return found
 
 
-def _add(tally: Tally, name: str, column: str, case: Case, values: Sequence[float]) -> None:
+def _add(tally: Tally, name: str, column: str, case: AnnotatedPicture, values: Sequence[float]) -> None:
     for value in values:
         tally.add(name, column, case.number, value)
 
 
-def _located(tally: Tally, name: str, mapped: Mapped, maps: Maps, case: Case) -> None:
+def _score_location(tally: Tally, name: str, mapped: MethodMaps, maps: Maps, case: AnnotatedPicture) -> None:
     for heat, mask in zip(mapped.drawn(maps), case.masks, strict=True):
         tally.add(name, POINTS, case.number, float(pointing_hit(heat, mask)))
         tally.add(name, MASS, case.number, relevance_mass(heat, mask))
 
 
-def _untrained(tally: Tally, newborn: Task, case: Case, blocks: Sequence[Layer]) -> None:
+def _score_untrained(tally: Tally, newborn: Task, case: AnnotatedPicture, blocks: Sequence[Layer]) -> None:
     """The same of the untrained model, the layers together."""
     mapped = _walk(newborn, case, blocks)
     maps = [one.maps("gradcam").float().cpu() for one in mapped]
     for one, own in zip(mapped, maps, strict=True):
-        _located(tally, UNTRAINED, one, own, case)
+        _score_location(tally, UNTRAINED, one, own, case)
     for deeper, own in pairwise(maps):
-        _add(tally, UNTRAINED, ALIKE, case, _alike(deeper, own))
+        _add(tally, UNTRAINED, ALIKE, case, _correlate(deeper, own))
 
 
-def _known_nothing(tally: Tally, mapped: Sequence[Mapped], case: Case, newborn: Task, rng: np.random.Generator) -> None:
+def _score_controls(
+    tally: Tally, mapped: Sequence[MethodMaps], case: AnnotatedPicture, newborn: Task, rng: np.random.Generator
+) -> None:
     """What knows nothing of the model, at the grid of the last block; and the true masks at every grid."""
-    control = controls_of(mapped[0], newborn, rng)
+    control = make_controls(mapped[0], newborn, rng)
     for name in (RANDOM, CENTRE, EDGES):
-        _located(tally, name, mapped[0], control[name], case)
+        _score_location(tally, name, mapped[0], control[name], case)
     for column in (POINTS, MASS):
         _add(tally, "area of the thing", column, case, case.areas)
     for one in {one.grid: one for one in mapped}.values():
-        _located(tally, _ceiling(one.grid), one, ceilings(one, case.masks), case)
+        _score_location(tally, _name_ceiling(one.grid), one, make_ceilings(one, case.masks), case)
 
 
-def _by_step(case: Case, blocks: Sequence[Layer], alike: Sequence[Sequence[float]]) -> list[tuple[int, float, float]]:
+def _average_by_step(
+    case: AnnotatedPicture, blocks: Sequence[Layer], alike: Sequence[Sequence[float]]
+) -> list[tuple[int, float, float]]:
     """For each target: its mean correlation over pairs of layers of one grid, and over those between which it is reduced."""
     same = [deeper.grid == own.grid for deeper, own in pairwise(blocks)]
     found = []
@@ -214,7 +219,7 @@ def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values) if values else nan
 
 
-def _notes(
+def _write_notes(
     tally: Tally,
     names: Sequence[str],
     pairs: Sequence[tuple[int, float, float]],
@@ -239,10 +244,10 @@ def _notes(
             else "which is no difference for certain"
         )
         found.append(
-            f"Adjacent layers of one resolution have maps that correlate with {said(kept)}, those between which it is reduced with "
-            f"{said(reduced)}: {as_said} (difference {said(gap)})."
+            f"Adjacent layers of one resolution have maps that correlate with {format_summary(kept)}, those between which it is reduced with "
+            f"{format_summary(reduced)}: {as_said} (difference {format_summary(gap)})."
         )
     best = max(names, key=lambda name: tally.summary(name, POINTS, seed).mean)
-    first, last = (number(tally.summary(name, POINTS, seed).mean) for name in (names[-1], names[0]))
+    first, last = (format_number(tally.summary(name, POINTS, seed).mean) for name in (names[-1], names[0]))
     found.append(f"Pointing is {last} at the last layer and {first} at the first; it is best at {best}.")
     return found

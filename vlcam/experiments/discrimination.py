@@ -22,11 +22,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from vlcam.contracts import Maps, Request
-from vlcam.experiments.results.result import Result, Row
+from vlcam.experiments.results.result import Result, ResultRow
 from vlcam.experiments.setting import Setting
-from vlcam.experiments.shared.classes import usable
-from vlcam.experiments.shared.controls import untrained_task
-from vlcam.experiments.shared.maps import Mapped, every_map
+from vlcam.experiments.shared.classes import find_usable
+from vlcam.experiments.shared.controls import make_untrained_task
+from vlcam.experiments.shared.maps import MethodMaps, make_every_map
 from vlcam.experiments.shared.tally import Tally
 from vlcam.experiments.shared.two_classes import (
     CEILING,
@@ -34,16 +34,16 @@ from vlcam.experiments.shared.two_classes import (
     EDGES,
     RANDOM,
     UNTRAINED,
-    Case,
-    ceilings,
-    controls_of,
-    marked,
-    paper_of,
-    pictures,
-    said,
-    won,
+    AnnotatedPicture,
+    find_paper_number,
+    find_pictures,
+    format_summary,
+    make_ceilings,
+    make_controls,
+    open_marked_world,
+    score_win,
 )
-from vlcam.image.regions import AREA, top_region
+from vlcam.image.regions import AREA, find_top_region
 from vlcam.methods import way
 from vlcam.metrics.mass import relevance_mass
 
@@ -59,16 +59,16 @@ JUDGE: Final = "judge names it (paper: people)"
 # --- the experiment ---
 
 
-def more_mass(
+def compare_mass(
     heat: Float[Tensor, "two height width"], masks: Sequence[Bool[Tensor, "height width"]]
 ) -> tuple[list[float], list[bool]]:
     """For each of two classes: whether its map has more of its mass in its mask than the other's map has; and whether one is empty."""
     shares = [[relevance_mass(one, mask) for one in heat] for mask in masks]
-    outcomes = [won(shares[0][0], shares[0][1]), won(shares[1][1], shares[1][0])]
+    outcomes = [score_win(shares[0][0], shares[0][1]), score_win(shares[1][1], shares[1][0])]
     return outcomes, [any(isnan(one) for one in row) for row in shares]
 
 
-def judged(
+def judge_maps(
     scores: Callable[[Float[Tensor, "batch channels height width"]], Float[Tensor, "batch two"]],
     image: Float[Tensor, "1 channels height width"],
     maps: Sequence[Float[Tensor, "two _ _"]],
@@ -79,13 +79,13 @@ def judged(
     The rest of the picture is its mean colour. Also says which maps are empty; their picture is all of that colour, and counts half.
     """
     size = (image.shape[2], image.shape[3])
-    regions = [[top_region(one.to(image.device), size, area) for one in pair] for pair in maps]
+    regions = [[find_top_region(one.to(image.device), size, area) for one in pair] for pair in maps]
     empty = image.mean((2, 3), keepdim=True).expand_as(image)
     shown = [empty if one is None else torch.where(one, image, empty) for pair in regions for one in pair]
     given = scores(torch.cat(shown)).double().view(len(maps), 2, 2)
     blank = [[one is None for one in pair] for pair in regions]
     outcomes = [
-        [0.5 if blank[place][own] else won(float(row[own][own]), float(row[own][1 - own])) for own in range(2)]
+        [0.5 if blank[place][own] else score_win(float(row[own][own]), float(row[own][1 - own])) for own in range(2)]
         for place, row in enumerate(given)
     ]
     return outcomes, blank
@@ -95,22 +95,22 @@ def run(setting: Setting) -> Result:
     """Experiment 4. Raises InputError for data without boxes, or without pictures of two classes that the model knows."""
     began = time.monotonic()
     task = setting.task("classification")
-    world = marked(setting, task)
+    world = open_marked_world(setting, task)
     n = setting.count(50, 600)
     rng = np.random.default_rng([setting.seed, 4])
-    cases = list(pictures(world, task, n, classes=2))
-    kept, notes = usable(task, world, tuple(dict.fromkeys((*METHODS, *setting.methods))))
+    cases = list(find_pictures(world, task, n, classes=2))
+    kept, notes = find_usable(task, world, tuple(dict.fromkeys((*METHODS, *setting.methods))))
     names = tuple(str(name) for name in kept)
-    newborn = untrained_task(task, setting.seed)
+    newborn = make_untrained_task(task, setting.seed)
     tally = Tally()
     for done, case in enumerate(cases, 1):
-        mapped = every_map(task, case.sample.image, Request(labels=case.labels), names)
+        mapped = make_every_map(task, case.sample.image, Request(labels=case.labels), names)
         maps: dict[str, Maps] = {name: mapped.maps(name) for name in names}
-        maps |= controls_of(mapped, newborn, rng) | {CEILING: ceilings(mapped, case.masks)}
+        maps |= make_controls(mapped, newborn, rng) | {CEILING: make_ceilings(mapped, case.masks)}
         _score(tally, case, mapped, maps)
         setting.told(done, len(cases))
     others = (RANDOM, CENTRE, EDGES, UNTRAINED, CEILING)
-    controls = tuple(Row("chance", 50.0, column=column) for column in (MASS, JUDGE))
+    controls = tuple(ResultRow("chance", 50.0, column=column) for column in (MASS, JUDGE))
     return Result(
         4,
         KEY,
@@ -128,30 +128,30 @@ def run(setting: Setting) -> Result:
         unit="%",
         better="higher",
         headline="guided-gradcam",
-        notes=(*_notes(tally, setting.seed), *notes),
+        notes=(*_write_notes(tally, setting.seed), *notes),
         seconds=time.monotonic() - began,
     )
 
 
-def _score(tally: Tally, case: Case, mapped: Mapped, maps: dict[str, Maps]) -> None:
-    outcomes, blanks = judged(mapped.subject.scores, mapped.subject.image, list(maps.values()))
+def _score(tally: Tally, case: AnnotatedPicture, mapped: MethodMaps, maps: dict[str, Maps]) -> None:
+    outcomes, blanks = judge_maps(mapped.subject.scores, mapped.subject.image, list(maps.values()))
     for (name, pair), judge, blank in zip(maps.items(), outcomes, blanks, strict=True):
-        mass, empty = more_mass(mapped.drawn(pair), case.masks)
+        mass, empty = compare_mass(mapped.drawn(pair), case.masks)
         for place in range(2):
             tally.add(name, MASS, case.number, 100 * mass[place], empty=empty[place])
             tally.add(name, JUDGE, case.number, 100 * judge[place], empty=blank[place])
 
 
-def _notes(tally: Tally, seed: int) -> list[str]:
+def _write_notes(tally: Tally, seed: int) -> list[str]:
     """What localising by class adds to the two fine maps, beside what it added for people."""
     found = []
     for fine, both in (("guided-backprop", "guided-gradcam"), ("deconvnet", "deconv-gradcam")):
         if any((one, JUDGE) not in tally.values for one in (fine, both)):
             continue
         gains = [tally.ahead(both, fine, column, seed) for column in (JUDGE, MASS)]
-        people = [one.value if (one := paper_of(KEY, name)) is not None else nan for name in (both, fine)]
+        people = [one.value if (one := find_paper_number(KEY, name)) is not None else nan for name in (both, fine)]
         found.append(
-            f"{way(both).title} is ahead of {way(fine).title} by {said(gains[0], '%')} points for the judge and by {said(gains[1], '%')} "
+            f"{way(both).title} is ahead of {way(fine).title} by {format_summary(gains[0], '%')} points for the judge and by {format_summary(gains[1], '%')} "
             f"points in mass; in the paper by {people[0] - people[1]:.1f} points for people."
         )
     return found

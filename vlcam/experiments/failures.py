@@ -20,20 +20,20 @@ from typing import Final, final
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from vlcam.experiments.data.samples import Thing, World
-from vlcam.experiments.data.scenes_world import scenes
-from vlcam.experiments.results.gallery import Panel, panel, save_gallery
-from vlcam.experiments.results.lines import percent_row
-from vlcam.experiments.results.result import Result, Row
+from vlcam.experiments.data.samples import PhotoObject, World
+from vlcam.experiments.data.scenes_world import open_scenes
+from vlcam.experiments.results.gallery import Panel, draw_panel, save_gallery
+from vlcam.experiments.results.lines import make_percent_row
+from vlcam.experiments.results.result import Result, ResultRow
 from vlcam.experiments.setting import Setting
-from vlcam.experiments.shared.classes import TOP, Looked, matched, region_of, usable, walk
+from vlcam.experiments.shared.classes import TOP, ClassifiedPhoto, find_region, find_usable, match_classes, walk
 from vlcam.experiments.shared.controls import CONTROLS, Controls
 from vlcam.metrics import pointing_game, relevance_mass, summarise
 from vlcam.scenes.record import UNSEEN_PAIRS
 
 NUMBER: Final = 7
 KEY: Final = "failures"
-WAYS: Final = ("gradcam", "guided-gradcam", "counterfactual")
+METHODS: Final = ("gradcam", "guided-gradcam", "counterfactual")
 COLUMNS: Final = ("points at it", "mass on it", "its area")
 LIKELY: Final = 0.5
 NEVER: Final = tuple(" ".join(pair) for pair in UNSEEN_PAIRS)
@@ -47,7 +47,7 @@ _EXAMPLES: Final = 5
 
 @final
 @dataclass(frozen=True)
-class Shares:
+class MapShares:
     """Where the maps of one kind of class lie, one value for each class: whether they point there, their mass there, and the area."""
 
     points: list[float] = field(default_factory=list)
@@ -65,16 +65,16 @@ class Shares:
         self.area.append(0.0 if region is None else float(region.float().mean()))
         self.photos.append(number)
 
-    def rows(self, name: str, seed: int, *, area: bool = True) -> list[Row]:
+    def rows(self, name: str, seed: int, *, area: bool = True) -> list[ResultRow]:
         """The rows of the measures, in percent."""
         parts = (self.points, self.mass, self.area)[: 3 if area else 2]
         found = [summarise(values, seed=seed, clusters=self.photos) for values in parts]
-        return [percent_row(KEY, name, one, column=column) for column, one in zip(COLUMNS, found, strict=False)]
+        return [make_percent_row(KEY, name, one, column=column) for column, one in zip(COLUMNS, found, strict=False)]
 
 
 @final
 @dataclass(frozen=True)
-class Verdict:
+class PredictionOutcome:
     """What a model said of one photo: classes that are there and said, said but not there, there but not said."""
 
     right: tuple[int, ...]
@@ -82,7 +82,7 @@ class Verdict:
     missed: tuple[int, ...]
 
 
-def judged(look: Looked, *, several: bool) -> Verdict:
+def judge_predictions(look: ClassifiedPhoto, *, several: bool) -> PredictionOutcome:
     """Compare what is said with what is there; ``several``: every class likelier than not is said, else the best one."""
     said = look.predicted[:1]
     if several:
@@ -91,38 +91,40 @@ def judged(look: Looked, *, several: bool) -> Verdict:
     right = tuple(one for one in said if one in look.present)
     wrong = tuple(one for one in said if one not in look.present)
     if not several and right:  # a model that names one thing has missed nothing if it named one that is there
-        return Verdict(right, wrong, ())
-    return Verdict(right, wrong, tuple(one for one in look.present if one not in said))
+        return PredictionOutcome(right, wrong, ())
+    return PredictionOutcome(right, wrong, tuple(one for one in look.present if one not in said))
 
 
-def regions(look: Looked, verdict: Verdict, wrong: int) -> dict[str, Bool[Tensor, "height width"] | None]:
+def find_regions(
+    look: ClassifiedPhoto, verdict: PredictionOutcome, wrong: int
+) -> dict[str, Bool[Tensor, "height width"] | None]:
     """The places where the map of a wrong class might lie, by the name of the row; things of unknown classes count, too."""
     every = look.sample.things
     missed = [thing for one in verdict.missed for thing in look.things(one)]
-    found: dict[str, Sequence[Thing]] = {THING: every, "wrong class: a missed thing": missed}
+    found: dict[str, Sequence[PhotoObject]] = {THING: every, "wrong class: a missed thing": missed}
     if look.sample.scene is not None:
         colour, shape = look.label(wrong).split()
         found["wrong class: a thing of its colour"] = [one for one in every if one.label.split()[0] == colour]
         found["wrong class: a thing of its shape"] = [one for one in every if one.label.split()[1] == shape]
-    return {name: region_of(things, look.sample.size) for name, things in found.items()}
+    return {name: find_region(things, look.sample.size) for name, things in found.items()}
 
 
 def run(setting: Setting) -> Result:
     """Experiment 7 on scenes with unseen pairs, or on a data set with boxes (or masks) and a classifier of its classes."""
     began = time.monotonic()
     task = setting.task("classification")
-    world: World = scenes("unseen") if setting.data is None else setting.world(["boxes"], task)
+    world: World = open_scenes("unseen") if setting.data is None else setting.world(["boxes"], task)
     several = getattr(task, "activation", "softmax") == "sigmoid"
-    ways, notes = usable(task, world, WAYS)
+    ways, notes = find_usable(task, world, METHODS)
     n = setting.count(80, 600)
-    found: dict[str, Shares] = {}
+    found: dict[str, MapShares] = {}
     blind = Controls(task, setting.seed)
-    controls = {f"{what}, {name}": Shares() for what in _CONTROLLED for name in CONTROLS}
-    verdicts: list[Verdict] = []
+    controls = {f"{what}, {name}": MapShares() for what in _CONTROLLED for name in CONTROLS}
+    verdicts: list[PredictionOutcome] = []
     examples: list[list[Panel]] = []
     alike, never = [0, 0, 0], 0
-    for look in walk(task, world.samples(n), matched(task, world), ways, top=TOP):
-        verdict = judged(look, several=several)
+    for look in walk(task, world.samples(n), match_classes(task, world), ways, top=TOP):
+        verdict = judge_predictions(look, several=several)
         verdicts.append(verdict)
         heats = {name: look.heat(name) for name in ways}
         every = blind.heats(look) if verdict.wrong or verdict.missed else {}
@@ -130,16 +132,16 @@ def run(setting: Setting) -> Result:
             if name != "counterfactual":
                 _add(found, "" if name == "gradcam" else f", {name}", look, verdict, heats[name])
         for index in verdict.missed:
-            own = found.setdefault(AGAINST, Shares())
+            own = found.setdefault(AGAINST, MapShares())
             own.add(look.number, heats["counterfactual"][look.place(index)], look.region(index))
         for name, maps in every.items():
             _add(controls, f", {name}", look, verdict, maps, only=_CONTROLLED)
-        for number, count in enumerate(_alike(look, verdict)):
+        for number, count in enumerate(_count_alike(look, verdict)):
             alike[number] += count
         if setting.data is None and setting.model is None:
             never += sum(look.label(one) in NEVER for one in verdict.missed)
         if setting.out is not None and verdict.wrong and verdict.missed and len(examples) < _EXAMPLES:
-            examples.append(_example(look, verdict, heats))
+            examples.append(_draw_example(look, verdict, heats))
         setting.told(look.number + 1, n)
     figures: tuple[str, ...] = ()
     if setting.out is not None:
@@ -163,31 +165,31 @@ def run(setting: Setting) -> Result:
         COLUMNS,
         "%",
         headline=THING,
-        notes=(*_notes(found, verdicts, alike, never), *notes),
+        notes=(*_write_notes(found, verdicts, alike, never), *notes),
         seconds=time.monotonic() - began,
         figures=figures,
     )
 
 
 def _add(
-    found: dict[str, Shares],
+    found: dict[str, MapShares],
     suffix: str,
-    look: Looked,
-    verdict: Verdict,
+    look: ClassifiedPhoto,
+    verdict: PredictionOutcome,
     heats: Float[Tensor, "targets height width"],
     only: Sequence[str] = (),
 ) -> None:
     """Add a photo's maps to the shares of every row; ``only`` some of them for controls."""
-    of = [(name, one, region) for one in verdict.wrong for name, region in regions(look, verdict, one).items()]
+    of = [(name, one, region) for one in verdict.wrong for name, region in find_regions(look, verdict, one).items()]
     of += [(ITSELF, one, look.region(one)) for one in verdict.missed]
     of += [("right class: its thing", one, look.region(one)) for one in verdict.right]
     for name, index, region in of:
         if only and (name not in only or (name == THING and suffix == ", ceiling")):
             continue  # a class that isn't there has no true mask
-        found.setdefault(name + suffix, Shares()).add(look.number, heats[look.place(index)], region)
+        found.setdefault(name + suffix, MapShares()).add(look.number, heats[look.place(index)], region)
 
 
-def _alike(look: Looked, verdict: Verdict) -> tuple[int, int, int]:
+def _count_alike(look: ClassifiedPhoto, verdict: PredictionOutcome) -> tuple[int, int, int]:
     """Of generated scenes: the wrong classes where a thing was missed, and those of its colour and of its shape."""
     if look.sample.scene is None or not verdict.missed:
         return 0, 0, 0
@@ -197,7 +199,9 @@ def _alike(look: Looked, verdict: Verdict) -> tuple[int, int, int]:
     return len(wrong), colours, sum(any(one[1] == other[1] for other in missed) for one in wrong)
 
 
-def _notes(found: dict[str, Shares], verdicts: Sequence[Verdict], alike: Sequence[int], never: int) -> list[str]:
+def _write_notes(
+    found: dict[str, MapShares], verdicts: Sequence[PredictionOutcome], alike: Sequence[int], never: int
+) -> list[str]:
     wrong, missed = (sum(len(getattr(one, kind)) for one in verdicts) for kind in ("wrong", "missed"))
     some = sum(bool(one.wrong or one.missed) for one in verdicts)
     told = [f"Of {len(verdicts)} pictures {some} have a mistake: {wrong} wrong and {missed} missed classes."]
@@ -222,15 +226,19 @@ def _notes(found: dict[str, Shares], verdicts: Sequence[Verdict], alike: Sequenc
     return told
 
 
-def _mean(shares: Shares) -> float:
+def _mean(shares: MapShares) -> float:
     return 100 * sum(shares.points) / len(shares.points)
 
 
-def _example(look: Looked, verdict: Verdict, heats: Mapping[str, Float[Tensor, "targets height width"]]) -> list[Panel]:
+def _draw_example(
+    look: ClassifiedPhoto, verdict: PredictionOutcome, heats: Mapping[str, Float[Tensor, "targets height width"]]
+) -> list[Panel]:
     """A photo with its missed things, the map of a wrong class, that of a missed one, and the evidence against that."""
     wrong, missed = verdict.wrong[0], verdict.missed[0]
     boxes = [thing.box for one in verdict.missed for thing in look.things(one)]
-    found = [panel(look.sample.image, f"missed: {', '.join(look.label(one) for one in verdict.missed)}", true=boxes)]
+    found = [
+        draw_panel(look.sample.image, f"missed: {', '.join(look.label(one) for one in verdict.missed)}", true=boxes)
+    ]
     for what, index, name in (
         ("said", wrong, "gradcam"), ("missed", missed, "gradcam"), ("against", missed, "counterfactual")
     ):  # fmt: skip
@@ -238,5 +246,5 @@ def _example(look: Looked, verdict: Verdict, heats: Mapping[str, Float[Tensor, "
         p = look.mapped.targets[look.place(index)].probability
         sure = "" if p is None else f", p = {p:.2f}"
         empty = "" if bool((heat > 0).any()) else " (empty map)"
-        found.append(panel(look.sample.image, f"{what}: {look.label(index)}{sure}{empty}", heat, true=boxes))
+        found.append(draw_panel(look.sample.image, f"{what}: {look.label(index)}{sure}{empty}", heat, true=boxes))
     return found

@@ -24,12 +24,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vlcam.contracts import Maps, Request, Task
-from vlcam.engine.restore import restored
-from vlcam.experiments.results.result import Result, number
+from vlcam.engine.restore import preserve_model
+from vlcam.experiments.results.result import Result, format_number
 from vlcam.experiments.setting import Setting
-from vlcam.experiments.shared.classes import predicted, usable
-from vlcam.experiments.shared.controls import untrained_task
-from vlcam.experiments.shared.maps import Mapped, every_map
+from vlcam.experiments.shared.classes import find_usable, predict_classes
+from vlcam.experiments.shared.controls import make_untrained_task
+from vlcam.experiments.shared.maps import MethodMaps, make_every_map
 from vlcam.experiments.shared.tally import Tally
 from vlcam.experiments.shared.two_classes import (
     CEILING,
@@ -37,16 +37,16 @@ from vlcam.experiments.shared.two_classes import (
     EDGES,
     RANDOM,
     UNTRAINED,
-    Case,
-    ceilings,
-    controls_of,
-    marked,
-    paper_of,
-    pictures,
-    said,
+    AnnotatedPicture,
+    find_paper_number,
+    find_pictures,
+    format_summary,
+    make_ceilings,
+    make_controls,
+    open_marked_world,
 )
 from vlcam.explanation.rerun import PhotoSubject
-from vlcam.image.regions import on_picture
+from vlcam.image.regions import draw_on_picture
 from vlcam.methods import way
 from vlcam.metrics.correlation import occlusion_correlation
 from vlcam.metrics.removal import deletion, insertion
@@ -97,13 +97,13 @@ def run(setting: Setting) -> Result:
     """Experiment 6. Raises InputError for data without boxes, or of other classes than the model's."""
     began = time.monotonic()
     task = setting.task("classification")
-    world = marked(setting, task)
-    cases = list(pictures(world, task, setting.count(20, 120)))
+    world = open_marked_world(setting, task)
+    cases = list(find_pictures(world, task, setting.count(20, 120)))
     curved = setting.count(8, 120)
     wanted = dict.fromkeys((*METHODS, *(() if setting.quick else SLOW), *setting.methods))
-    kept, notes = usable(task, world, [name for name in wanted if name != "occlusion"])
+    kept, notes = find_usable(task, world, [name for name in wanted if name != "occlusion"])
     names = tuple(str(name) for name in kept)
-    newborn = untrained_task(task, setting.seed)
+    newborn = make_untrained_task(task, setting.seed)
     rng = np.random.default_rng([setting.seed, 6])
     tally = Tally()
     for done, case in enumerate(cases, 1):
@@ -125,46 +125,53 @@ def run(setting: Setting) -> Result:
         tally.rows(KEY, others, setting.seed),
         (TOP, PRESENT, DELETION, INSERTION),
         headline="guided-gradcam" if "guided-gradcam" in names else "",
-        notes=(*_notes(tally, names, setting.seed), *notes),
+        notes=(*_write_notes(tally, names, setting.seed), *notes),
         seconds=time.monotonic() - began,
     )
 
 
 def _measure(
-    tally: Tally, task: Task, newborn: Task, case: Case, names: Sequence[str], rng: np.random.Generator, *, curves: bool
+    tally: Tally,
+    task: Task,
+    newborn: Task,
+    case: AnnotatedPicture,
+    names: Sequence[str],
+    rng: np.random.Generator,
+    *,
+    curves: bool,
 ) -> None:
     """One picture: all methods against the occlusion map, and the curves of some."""
-    top = predicted(task, case.sample, 1)[0]
+    top = predict_classes(task, case.sample, 1)[0]
     place = int(rng.integers(len(case.labels)))
     there = case.labels[place]
     labels = tuple(dict.fromkeys((top, there)))
-    mapped = every_map(task, case.sample.image, Request(labels=labels), (*names, "occlusion"))
+    mapped = make_every_map(task, case.sample.image, Request(labels=labels), (*names, "occlusion"))
     drops = mapped.signed["occlusion"].float()
     maps: dict[str, Maps] = {name: mapped.maps(name) for name in names}
-    maps |= controls_of(mapped, newborn, rng)
-    truth = dict(zip(case.labels, ceilings(mapped, case.masks), strict=True))
+    maps |= make_controls(mapped, newborn, rng)
+    truth = dict(zip(case.labels, make_ceilings(mapped, case.masks), strict=True))
     maps[CEILING] = torch.stack([truth.get(label, torch.zeros(mapped.grid)) for label in labels])
     for name, one in maps.items():
         found = occlusion_correlation(one.float(), drops.to(one.device)).tolist()
         tally.add(name, TOP, case.number, found[0])
         tally.add(name, PRESENT, case.number, found[-1])
     if curves:
-        _curves(tally, task, mapped, case.number, {**maps, "occlusion": mapped.maps("occlusion")})
+        _measure_curves(tally, task, mapped, case.number, {**maps, "occlusion": mapped.maps("occlusion")})
 
 
-def _curves(tally: Tally, task: Task, mapped: Mapped, photo: int, maps: dict[str, Maps]) -> None:
+def _measure_curves(tally: Tally, task: Task, mapped: MethodMaps, photo: int, maps: dict[str, Maps]) -> None:
     """Deletion and insertion of the first target."""
     chosen = [name for name in maps if name in CURVES]
     image = mapped.subject.image
     size = (image.shape[2], image.shape[3])
-    score = chance(task, mapped.subject)
+    score = make_probability(task, mapped.subject)
     for name in chosen:
-        heat = on_picture(maps[name][:1].float(), size)
+        heat = draw_on_picture(maps[name][:1].float(), size)
         for column, curve in ((DELETION, deletion), (INSERTION, insertion)):
             tally.add(name, column, photo, float(curve(score, image, heat, steps=STEPS).auc))
 
 
-def chance(
+def make_probability(
     task: Task, subject: PhotoSubject
 ) -> Callable[[Float[Tensor, "batch channels height width"]], Float[Tensor, "batch 1"]]:
     """The probability of a subject's first class, as a function of images; its score where the task gives no probabilities.
@@ -178,36 +185,38 @@ def chance(
     if getattr(task, "activation", "softmax") == "sigmoid" or len(labels) < 2:
         return lambda images: subject.scores(images)[:, :1].sigmoid()
     request = Request(labels=tuple(range(len(labels))))
-    with restored(task.model), torch.no_grad():
+    with preserve_model(task.model), torch.no_grad():
         targets = tuple(task.run(subject.prepared, request).targets)
     whole = replace(subject, request=request, targets=targets)
     (first,) = subject.targets[0].token_ids
     return lambda images: whole.scores(images).softmax(-1)[:, first : first + 1]
 
 
-def _notes(tally: Tally, names: Sequence[str], seed: int) -> list[str]:
+def _write_notes(tally: Tally, names: Sequence[str], seed: int) -> list[str]:
     """Which maps are the most faithful, and whether the order is that of the paper."""
     means = {name: tally.summary(name, TOP, seed).mean for name in names}
     ranked = sorted((name for name in names if means[name] == means[name]), key=lambda name: -means[name])
     if not ranked:
         return []
-    found = [f"The closest to occlusion: {', '.join(f'{way(one).title} {number(means[one])}' for one in ranked[:3])}."]
-    theirs = {name: one.value for name in names if (one := paper_of(KEY, name)) is not None}
+    found = [
+        f"The closest to occlusion: {', '.join(f'{way(one).title} {format_number(means[one])}' for one in ranked[:3])}."
+    ]
+    theirs = {name: one.value for name in names if (one := find_paper_number(KEY, name)) is not None}
     known = sorted((name for name in theirs if name in ranked), key=lambda name: -theirs[name])
     ours = sorted(known, key=lambda name: -means[name])
     if len(known) > 1:
-        same = "the paper's order, too" if ours == known else f"in the paper {_order(known)}"
-        found.append(f"Of the methods that the paper has: {_order(ours)}; {same}.")
-    best = max((RANDOM, CENTRE, EDGES, UNTRAINED), key=lambda name: _or_low(tally.summary(name, TOP, seed).mean))
+        same = "the paper's order, too" if ours == known else f"in the paper {_format_order(known)}"
+        found.append(f"Of the methods that the paper has: {_format_order(ours)}; {same}.")
+    best = max((RANDOM, CENTRE, EDGES, UNTRAINED), key=lambda name: _replace_nan(tally.summary(name, TOP, seed).mean))
     if (best, TOP) in tally.values:
         gain = tally.ahead(ranked[0], best, TOP, seed)
-        found.append(f"{way(ranked[0]).title} is ahead of the best control ({best}) by {said(gain)}.")
+        found.append(f"{way(ranked[0]).title} is ahead of the best control ({best}) by {format_summary(gain)}.")
     return found
 
 
-def _order(names: Sequence[str]) -> str:
+def _format_order(names: Sequence[str]) -> str:
     return " > ".join(way(name).title for name in names)
 
 
-def _or_low(value: float) -> float:
+def _replace_nan(value: float) -> float:
     return -2.0 if value != value else value

@@ -21,13 +21,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from vlcam.contracts import Task
-from vlcam.experiments.results.gallery import Panel, panel, save_gallery
-from vlcam.experiments.results.lines import compared, percent_row
+from vlcam.experiments.results.gallery import Panel, draw_panel, save_gallery
+from vlcam.experiments.results.lines import make_percent_row, write_comparison
 from vlcam.experiments.results.published import NUMBERS
-from vlcam.experiments.results.result import Result, Row
+from vlcam.experiments.results.result import Result, ResultRow
 from vlcam.experiments.setting import Setting
-from vlcam.experiments.shared.cam_model import cam_task
-from vlcam.experiments.shared.classes import FRAME, SMOOTHED, Looked, matched, usable, walk
+from vlcam.experiments.shared.cam_model import make_cam_task
+from vlcam.experiments.shared.classes import FRAME, SMOOTHED, ClassifiedPhoto, find_usable, match_classes, walk
 from vlcam.experiments.shared.controls import CONTROLS, Controls
 from vlcam.image.geometry import Box
 from vlcam.metrics import best_box_ious, box_from_map, ranked_hit, summarise, summarise_by
@@ -43,7 +43,7 @@ MORE: Final = ("deconvnet", "hirescam", "xgradcam", "eigen-cam", "ablation-cam")
 COLUMNS: Final = ("loc top-1", "loc top-5", "cls top-1", "cls top-5", "MaxBoxAccV2")
 LEVELS: Final = 200
 """Thresholds of MaxBoxAccV2."""
-SWEPT: Final = 112
+SWEEP_SIDE: Final = 112
 """Thresholds are swept at no more than this many pixels a side: maps are smooth, and the work grows with the pixels."""
 _EXAMPLES: Final = 4
 _RESAMPLES: Final = 1000
@@ -51,7 +51,7 @@ _RESAMPLES: Final = 1000
 
 @final
 @dataclass(frozen=True)
-class Scored:
+class LocalisationScores:
     """One method's outcomes, photo by photo.
 
     ``errors`` ``(photos, 4)``: the columns but the last, 1 for wrong. ``ious`` has for each photo the best IoU at every threshold with a
@@ -62,35 +62,35 @@ class Scored:
     ious: list[Float[Tensor, " levels"]] = field(default_factory=list)
     empty: list[int] = field(default_factory=list)
 
-    def add(self, look: Looked, heats: Float[Tensor, "targets height width"]) -> None:
+    def add(self, look: ClassifiedPhoto, heats: Float[Tensor, "targets height width"]) -> None:
         """Score a photo's maps, in its frame."""
         truths = {index: look.boxes(index) for index in look.present}
         found: list[tuple[int, Box | None]] = [(one, box_from_map(heats[look.place(one)])) for one in look.predicted]
         first, five = (ranked_hit(found, truths, top=top) for top in (1, 5))
         self.errors.append((not first.localised, not five.localised, not first.classified, not five.classified))
         given = look.present[look.number % len(look.present)]
-        self.ious.append(swept(heats[look.place(given)], truths[given]))
+        self.ious.append(sweep_thresholds(heats[look.place(given)], truths[given]))
         self.empty.append(sum(box is None for _, box in found))
 
-    def rows(self, name: str, key: str, seed: int) -> list[Row]:
+    def rows(self, name: str, key: str, seed: int) -> list[ResultRow]:
         """The method's rows, one for each column, in percent."""
         errors = np.array(self.errors, dtype=np.float64)
         found = [
-            percent_row(key, name, summarise(values, seed=seed), column=column, undefined=0)
+            make_percent_row(key, name, summarise(values, seed=seed), column=column, undefined=0)
             for column, values in zip(COLUMNS, errors.T, strict=False)
         ]
-        best = summarise_by(accuracy_of(torch.stack(self.ious)), len(self.ious), seed=seed, resamples=_RESAMPLES)
-        return [*found, percent_row(key, name, best, column=COLUMNS[-1])]
+        best = summarise_by(make_accuracy(torch.stack(self.ious)), len(self.ious), seed=seed, resamples=_RESAMPLES)
+        return [*found, make_percent_row(key, name, best, column=COLUMNS[-1])]
 
 
-def swept(heat: Float[Tensor, "height width"], boxes: Sequence[Box]) -> Float[Tensor, " levels"]:
-    """The best IoU of a box at each threshold, on means of n x n pixels of maps of more than :data:`SWEPT` pixels a side."""
-    step = -(-max(heat.shape) // SWEPT)
+def sweep_thresholds(heat: Float[Tensor, "height width"], boxes: Sequence[Box]) -> Float[Tensor, " levels"]:
+    """The best IoU of a box at each threshold, on means of n x n pixels of maps of more than :data:`SWEEP_SIDE` pixels a side."""
+    step = -(-max(heat.shape) // SWEEP_SIDE)
     small = [(left / step, top / step, right / step, bottom / step) for left, top, right, bottom in boxes]
     return best_box_ious(functional.avg_pool2d(heat[None], step)[0], small, levels=LEVELS)
 
 
-def accuracy_of(ious: Float[Tensor, "photos levels"]) -> Callable[[np.ndarray], float]:
+def make_accuracy(ious: Float[Tensor, "photos levels"]) -> Callable[[np.ndarray], float]:
     """MaxBoxAccV2 of the photos of given numbers, for the bootstrap: :func:`vlcam.metrics.max_box_acc` without doing it all again."""
     hits = torch.stack([ious >= delta for delta in DELTAS], 1).float().flatten(1)
 
@@ -108,41 +108,41 @@ def run(setting: Setting) -> Result:
     task = setting.task("classification")
     world = setting.world(["boxes"], task)
     wanted = [*PAPERS, *OTHERS, *(() if setting.quick else MORE), *setting.methods, "cam"]
-    ways, notes = usable(task, world, wanted)
-    other = cam_task(setting) if "cam" not in ways else None
+    ways, notes = find_usable(task, world, wanted)
+    other = make_cam_task(setting) if "cam" not in ways else None
     n = setting.count(30, 300)
-    scored = {name: Scored() for name in dict.fromkeys((*ways, *(["cam"] if other else [])))}
-    controls = {name: Scored() for name in ("whole picture", *CONTROLS)}
+    scored = {name: LocalisationScores() for name in dict.fromkeys((*ways, *(["cam"] if other else [])))}
+    controls = {name: LocalisationScores() for name in ("whole picture", *CONTROLS)}
     blind = Controls(task, setting.seed)
     examples: list[list[Panel]] = []
     samples = world.samples(n)
-    for look in walk(task, samples, matched(task, world), ways):
+    for look in walk(task, samples, match_classes(task, world), ways):
         for name in ways:
             scored[name].add(look, look.heat(name, look.frame))
         for name, heats in blind.heats(look, look.frame).items():
             controls[name].add(look, heats)
         controls["whole picture"].add(look, torch.ones(len(look.mapped.targets), *reversed(look.frame)))
         if setting.out is not None and len(examples) < _EXAMPLES:
-            examples.append(_example(look, [one for one in PAPERS if one in ways]))
+            examples.append(_draw_example(look, [one for one in PAPERS if one in ways]))
         setting.told(look.number + 1, n)
     if other is not None:
-        for look in walk(other, world.samples(n), matched(other, world), ["cam"]):
+        for look in walk(other, world.samples(n), match_classes(other, world), ["cam"]):
             scored["cam"].add(look, look.heat("cam", look.frame))
-    return _result(setting, task, other, scored, controls, notes, examples, time.monotonic() - began)
+    return _make_result(setting, task, other, scored, controls, notes, examples, time.monotonic() - began)
 
 
-def _result(
+def _make_result(
     setting: Setting,
     task: Task,
     other: Task | None,
-    scored: dict[str, Scored],
-    controls: dict[str, Scored],
+    scored: dict[str, LocalisationScores],
+    controls: dict[str, LocalisationScores],
     notes: Sequence[str],
     examples: Sequence[Sequence[Panel]],
     seconds: float,
 ) -> Result:
     world = setting.world(["boxes"], task)
-    key = key_of(task.name)
+    key = find_key(task.name)
     rows = [one for name in scored for one in scored[name].rows(name, key, setting.seed)]
     figures: tuple[str, ...] = ()
     if setting.out is not None:
@@ -159,7 +159,7 @@ def _result(
         "Does the box around a map's strongest part find the thing, though the model never saw a box?",
         "Each predicted class has its own map; pixels of at least 15 % of its maximum, the tight box of the largest segment, right at an "
         f"IoU of 0.5 with a box of that class. Errors: lower is better. {COLUMNS[-1]}: the class is given, the best threshold for the data "
-        f"set, mean over the IoUs 0.3, 0.5 and 0.7; higher is better. Boxes are found at no more than {FRAME} pixels a side ({SWEPT} for "
+        f"set, mean over the IoUs 0.3, 0.5 and 0.7; higher is better. Boxes are found at no more than {FRAME} pixels a side ({SWEEP_SIDE} for "
         f"{COLUMNS[-1]}); maps of {', '.join(SMOOTHED)} are smoothed by 2 % of the side. Controls take the model's classes.",
         world.title,
         task.name,
@@ -168,19 +168,21 @@ def _result(
         COLUMNS,
         "%",
         headline="gradcam",
-        notes=(*_notes(scored, controls, other, setting.seed), *kept),
+        notes=(*_write_notes(scored, controls, other, setting.seed), *kept),
         seconds=seconds,
         figures=figures,
     )
 
 
-def key_of(model: str) -> str:
+def find_key(model: str) -> str:
     """The experiment whose published numbers are of the model that is most like this one: VGG-16's, if none is."""
     name = model.lower()
     return next((f"{KEY} {one}" for one in ("alexnet", "googlenet") if one in name and f"{KEY} {one}" in NUMBERS), KEY)
 
 
-def _notes(scored: dict[str, Scored], controls: dict[str, Scored], other: Task | None, seed: int) -> list[str]:
+def _write_notes(
+    scored: dict[str, LocalisationScores], controls: dict[str, LocalisationScores], other: Task | None, seed: int
+) -> list[str]:
     top = {name: 100 * float(np.mean([one[0] for one in each.errors])) for name, each in scored.items()}
     best = min(top, key=lambda name: top[name])
     ceiling = 100 * float(np.mean([one[0] for one in controls["ceiling"].errors]))
@@ -195,7 +197,7 @@ def _notes(scored: dict[str, Scored], controls: dict[str, Scored], other: Task |
             f"{cost[1]:.1f} %."
         )
     wrong = {name: [float(one[0]) for one in each.errors] for name, each in scored.items()}
-    found.append(compared(wrong, "gradcam", [*PAPERS, "cam"], "top-1 localisation error", seed=seed))
+    found.append(write_comparison(wrong, "gradcam", [*PAPERS, "cam"], "top-1 localisation error", seed=seed))
     empty = {name: sum(each.empty) for name, each in scored.items() if sum(each.empty)}
     if empty:
         told = ", ".join(f"{name} {count}" for name, count in empty.items())
@@ -204,15 +206,15 @@ def _notes(scored: dict[str, Scored], controls: dict[str, Scored], other: Task |
     return [one for one in found if one]
 
 
-def _example(look: Looked, names: Sequence[str]) -> list[Panel]:
+def _draw_example(look: ClassifiedPhoto, names: Sequence[str]) -> list[Panel]:
     """The maps of the first class, with true and found boxes."""
     index = look.predicted[0]
     across, down = (whole / small for whole, small in zip(look.sample.size, look.frame, strict=True))
     true = [thing.box for thing in look.things(index)]
-    found = [panel(look.sample.image, f"{look.label(index)}\n", true=true)]
+    found = [draw_panel(look.sample.image, f"{look.label(index)}\n", true=true)]
     for name in names:
         heat = look.heat(name, look.frame)[look.place(index)]
         box = box_from_map(heat)
         boxes = [] if box is None else [(box[0] * across, box[1] * down, box[2] * across, box[3] * down)]
-        found.append(panel(look.sample.image, name, heat, true=true, found=boxes))
+        found.append(draw_panel(look.sample.image, name, heat, true=true, found=boxes))
     return found

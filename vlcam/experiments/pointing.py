@@ -21,12 +21,21 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vlcam.contracts import Task
-from vlcam.experiments.results.lines import compared, percent_row
-from vlcam.experiments.results.published import published
-from vlcam.experiments.results.result import Result, Row
+from vlcam.experiments.results.lines import make_percent_row, write_comparison
+from vlcam.experiments.results.published import find_published
+from vlcam.experiments.results.result import Result, ResultRow
 from vlcam.experiments.setting import Setting
-from vlcam.experiments.shared.cam_model import cam_task
-from vlcam.experiments.shared.classes import SMOOTHED, TOP, Looked, check_held_out, held_out, matched, usable, walk
+from vlcam.experiments.shared.cam_model import make_cam_task
+from vlcam.experiments.shared.classes import (
+    SMOOTHED,
+    TOP,
+    ClassifiedPhoto,
+    check_held_out,
+    find_usable,
+    match_classes,
+    split_held_out,
+    walk,
+)
 from vlcam.experiments.shared.controls import CONTROLS, Controls
 from vlcam.metrics import (
     TOLERANCE,
@@ -42,7 +51,7 @@ from vlcam.metrics import (
 
 NUMBER: Final = 3
 KEY: Final = "pointing"
-WAYS: Final = ("gradcam", "c-mwp", "gradient", "guided-backprop", "guided-gradcam", "layercam", "gradcam++")
+METHODS: Final = ("gradcam", "c-mwp", "gradient", "guided-backprop", "guided-gradcam", "layercam", "gradcam++")
 MORE: Final = ("mwp", "deconvnet", "hirescam", "eigen-cam")
 """Of a full run only."""
 COLUMNS: Final = ("recall", "pointing", "points at present", "declines absent")
@@ -52,7 +61,7 @@ _RESAMPLES: Final = 1000
 
 @final
 @dataclass(frozen=True)
-class Played:
+class PointingScores:
     """One method's games. ``hits`` are of the classes in the pictures, ``points`` of the classes that were predicted."""
 
     hits: list[float] = field(default_factory=list)
@@ -62,7 +71,7 @@ class Played:
     owners: list[int] = field(default_factory=list)
     empty: list[int] = field(default_factory=list)
 
-    def add(self, look: Looked, heats: Float[Tensor, "targets height width"], tolerance: float) -> None:
+    def add(self, look: ClassifiedPhoto, heats: Float[Tensor, "targets height width"], tolerance: float) -> None:
         """Play both games on a photo."""
         regions = {index: look.region(index) for index in look.present}
         for index in look.counted:
@@ -78,7 +87,7 @@ class Played:
             self.empty.append(int(not bool((heat > 0).any())))
 
 
-def by_score(played: Played, scores: Sequence[float]) -> Played:
+def decline_by_score(played: PointingScores, scores: Sequence[float]) -> PointingScores:
     """The same points, but what declines is the class's own score (of any sign; here it is made positive, in the same order)."""
     kept = [
         replace(one, maximum=math.exp(min(score, 50.0))) if one.maximum > 0 else one
@@ -92,25 +101,25 @@ def run(setting: Setting) -> Result:
     began = time.monotonic()
     task = setting.task("classification")
     world = setting.world(["boxes"], task)
-    ways, notes = usable(task, world, [*WAYS, *(() if setting.quick else MORE), *setting.methods, "cam"])
-    other = cam_task(setting) if "cam" not in ways else None
+    ways, notes = find_usable(task, world, [*METHODS, *(() if setting.quick else MORE), *setting.methods, "cam"])
+    other = make_cam_task(setting) if "cam" not in ways else None
     n = setting.count(30, 400)
     tolerance = 0.0 if setting.data is None else TOLERANCE
     names = tuple(dict.fromkeys((*ways, *(["cam"] if other else []))))
     blind = Controls(task, setting.seed)
-    held = {name: Played() for name in (*names, *CONTROLS)}
-    played = {name: Played() for name in held}
+    held = {name: PointingScores() for name in (*names, *CONTROLS)}
+    played = {name: PointingScores() for name in held}
     scores: tuple[list[float], list[float]] = ([], [])
     area: list[float] = []
     done = 0
-    for games, own, samples in zip((held, played), scores, held_out(setting, world, n), strict=True):
-        for look in walk(task, samples, matched(task, world), ways):
+    for games, own, samples in zip((held, played), scores, split_held_out(setting, world, n), strict=True):
+        for look in walk(task, samples, match_classes(task, world), ways):
             heats = {name: look.heat(name) for name in ways} | blind.heats(look)
             for name, maps in heats.items():
                 games[name].add(look, maps, tolerance)
             own.extend(look.mapped.targets[look.place(index)].score for index in look.predicted)
             if other is not None:
-                again = next(walk(other, [look.sample], matched(other, world), ["cam"]))
+                again = next(walk(other, [look.sample], match_classes(other, world), ["cam"]))
                 games["cam"].add(replace(again, number=look.number), again.heat("cam"), tolerance)
             if games is played:
                 regions = [look.region(index) for index in look.counted]
@@ -119,30 +128,32 @@ def run(setting: Setting) -> Result:
             setting.told(done, 2 * n)
     check_held_out(held["gradcam"].points, played["gradcam"].points, world)
     held[SCORE], played[SCORE] = (
-        by_score(one["gradcam"], own) for one, own in zip((held, played), scores, strict=True)
+        decline_by_score(one["gradcam"], own) for one, own in zip((held, played), scores, strict=True)
     )
-    return _result(setting, task, other, names, held, played, area, tolerance, notes, began)
+    return _make_result(setting, task, other, names, held, played, area, tolerance, notes, began)
 
 
-def _result(
+def _make_result(
     setting: Setting,
     task: Task,
     other: Task | None,
     names: Sequence[str],
-    held: dict[str, Played],
-    played: dict[str, Played],
+    held: dict[str, PointingScores],
+    played: dict[str, PointingScores],
     area: Sequence[float],
     tolerance: float,
     notes: Sequence[str],
     began: float,
 ) -> Result:
     thresholds = {name: choose_threshold(one.points) for name, one in held.items()}
-    rows = {name: _rows(name, one, thresholds[name], setting.seed) for name, one in played.items()}
+    rows = {name: _make_rows(name, one, thresholds[name], setting.seed) for name, one in played.items()}
     base = played["gradcam"]
     never = [float(not one.present) for one in base.points]
     chance = [
-        percent_row(KEY, "always declines", summarise(never, seed=setting.seed, clusters=base.owners), column="recall"),
-        percent_row(KEY, "area", summarise(area, seed=setting.seed, clusters=base.photos), column="pointing"),
+        make_percent_row(
+            KEY, "always declines", summarise(never, seed=setting.seed, clusters=base.owners), column="recall"
+        ),
+        make_percent_row(KEY, "area", summarise(area, seed=setting.seed, clusters=base.photos), column="pointing"),
     ]
     near = f"{tolerance:.0f} pixels of the stored photo beside it are near enough" if tolerance else "without tolerance"
     kept = [one for one in notes if other is None or not one.startswith("cam ")]
@@ -163,31 +174,31 @@ def _result(
         "%",
         "higher",
         headline="gradcam",
-        notes=(*_notes(played, rows, thresholds, names, setting.seed), *kept),
+        notes=(*_write_notes(played, rows, thresholds, names, setting.seed), *kept),
         seconds=time.monotonic() - began,
     )
 
 
-def _rows(name: str, played: Played, threshold: float, seed: int) -> list[Row]:
+def _make_rows(name: str, played: PointingScores, threshold: float, seed: int) -> list[ResultRow]:
     right = [float(is_hit(one, threshold)) for one in played.points]
     halves = [
         [value if one.present == wanted else math.nan for one, value in zip(played.points, right, strict=True)]
         for wanted in (True, False)
     ]
     pointing = summarise_by(
-        _class_mean(played), len(played.hits), seed=seed, clusters=played.photos, resamples=_RESAMPLES
+        _make_class_mean(played), len(played.hits), seed=seed, clusters=played.photos, resamples=_RESAMPLES
     )
     empty, note = sum(played.empty), f"threshold {threshold:.3g}"
     shares = [summarise(values, seed=seed, clusters=played.owners) for values in (right, *halves)]
-    found = [percent_row(KEY, name, shares[0], column="recall", undefined=empty, note=note)]
+    found = [make_percent_row(KEY, name, shares[0], column="recall", undefined=empty, note=note)]
     if name != SCORE:
-        found.append(percent_row(KEY, name, pointing, column="pointing"))
+        found.append(make_percent_row(KEY, name, pointing, column="pointing"))
     for column, one in zip(COLUMNS[2:], shares[1:], strict=True):
-        found.append(percent_row(KEY, name, one, column=column, undefined=0, note=note))
+        found.append(make_percent_row(KEY, name, one, column=column, undefined=0, note=note))
     return found
 
 
-def _class_mean(played: Played) -> Callable[[np.ndarray], float]:
+def _make_class_mean(played: PointingScores) -> Callable[[np.ndarray], float]:
     """:func:`vlcam.metrics.class_accuracy` of the hits of given numbers."""
     hits = np.array(played.hits)
     classes = np.unique(played.classes, return_inverse=True)[1]
@@ -200,9 +211,9 @@ def _class_mean(played: Played) -> Callable[[np.ndarray], float]:
     return mean
 
 
-def _notes(
-    played: dict[str, Played],
-    rows: dict[str, list[Row]],
+def _write_notes(
+    played: dict[str, PointingScores],
+    rows: dict[str, list[ResultRow]],
     thresholds: dict[str, float],
     names: Sequence[str],
     seed: int,
@@ -217,12 +228,14 @@ def _notes(
             name: [float(is_hit(one, thresholds[name])) for one in played[name].points] for name in ("gradcam", "c-mwp")
         }
         owners = played["gradcam"].owners
-        found.append(compared(right, "gradcam", ["c-mwp"], "recall", seed=seed, clusters=owners))
+        found.append(write_comparison(right, "gradcam", ["c-mwp"], "recall", seed=seed, clusters=owners))
         hits = {name: played[name].hits for name in ("gradcam", "c-mwp")}
         found.append(
-            compared(hits, "gradcam", ["c-mwp"], "hits of all pairs", seed=seed, clusters=played["gradcam"].photos)
+            write_comparison(
+                hits, "gradcam", ["c-mwp"], "hits of all pairs", seed=seed, clusters=played["gradcam"].photos
+            )
         )
-        theirs = [published(KEY, name, "recall") for name in ("gradcam", "cmwp")]
+        theirs = [find_published(KEY, name, "recall") for name in ("gradcam", "cmwp")]
         if theirs[0] is not None and theirs[1] is not None:
             ours = rows["gradcam"][0].value - rows["c-mwp"][0].value
             agree = ours * (theirs[0].value - theirs[1].value)

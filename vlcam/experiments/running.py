@@ -51,7 +51,7 @@ EXPERIMENTS: Final = (
 
 @final
 @dataclass(frozen=True)
-class Ran:
+class ExperimentOutcome:
     """What came of one experiment: its result, or why there is none."""
 
     experiment: Experiment
@@ -59,7 +59,7 @@ class Ran:
     why: str = ""
 
 
-def chosen(wanted: Sequence[str]) -> tuple[Experiment, ...]:
+def choose_experiments(wanted: Sequence[str]) -> tuple[Experiment, ...]:
     """The experiments meant by numbers, ranges such as ``1-3``, keys, or ``all``; commas may stand between them. In their own order.
 
     Raises InputError for what none is called, or for nothing.
@@ -70,13 +70,13 @@ def chosen(wanted: Sequence[str]) -> tuple[Experiment, ...]:
     found: set[int] = set()
     for text in (part.strip() for one in wanted for part in one.split(",")):
         if text:
-            found |= _numbers(text)
+            found |= _parse_numbers(text)
     if not found:
-        raise InputError(f"no experiment was named; give all, numbers such as 1 or 3-6, or keys: {_keys()}")
+        raise InputError(f"no experiment was named; give all, numbers such as 1 or 3-6, or keys: {_list_keys()}")
     return tuple(one for one in EXPERIMENTS if one.number in found)
 
 
-def _numbers(text: str) -> set[int]:
+def _parse_numbers(text: str) -> set[int]:
     if text.lower() == "all":
         return {one.number for one in EXPERIMENTS}
     first, dash, last = text.partition("-")
@@ -84,16 +84,16 @@ def _numbers(text: str) -> set[int]:
         low, high = int(first), int(last or first)
         if 1 <= low <= high <= len(EXPERIMENTS):
             return set(range(low, high + 1))
-        raise InputError(f"experiment {text} was asked for; they are numbered 1 to {len(EXPERIMENTS)}: {_keys()}")
+        raise InputError(f"experiment {text} was asked for; they are numbered 1 to {len(EXPERIMENTS)}: {_list_keys()}")
     known = {one.key: one.number for one in EXPERIMENTS}
     if text.lower() in known:
         return {known[text.lower()]}
     close = get_close_matches(text.lower(), known, n=2, cutoff=0.5)
     hint = f"; did you mean {' or '.join(close)}?" if close else "."
-    raise InputError(f"there is no experiment {text!r}{hint} They are {_keys()}")
+    raise InputError(f"there is no experiment {text!r}{hint} They are {_list_keys()}")
 
 
-def _keys() -> str:
+def _list_keys() -> str:
     return ", ".join(f"{one.number} {one.key}" for one in EXPERIMENTS)
 
 

@@ -21,20 +21,28 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vlcam.contracts import Task
-from vlcam.experiments.results.gallery import Panel, panel, save_gallery
-from vlcam.experiments.results.lines import percent_row
-from vlcam.experiments.results.published import published
-from vlcam.experiments.results.result import Result, Row
+from vlcam.experiments.results.gallery import Panel, draw_panel, save_gallery
+from vlcam.experiments.results.lines import make_percent_row
+from vlcam.experiments.results.published import find_published
+from vlcam.experiments.results.result import Result, ResultRow
 from vlcam.experiments.setting import Setting
-from vlcam.experiments.shared.cam_model import cam_task
-from vlcam.experiments.shared.classes import SMOOTHED, Looked, check_held_out, held_out, matched, usable, walk
+from vlcam.experiments.shared.cam_model import make_cam_task
+from vlcam.experiments.shared.classes import (
+    SMOOTHED,
+    ClassifiedPhoto,
+    check_held_out,
+    find_usable,
+    match_classes,
+    split_held_out,
+    walk,
+)
 from vlcam.experiments.shared.controls import CONTROLS, Controls
 from vlcam.metrics import Summary, seed_mask
 from vlcam.metrics.statistics import LEVEL, RESAMPLES
 
 NUMBER: Final = 2
 KEY: Final = "seeds"
-WAYS: Final = (
+METHODS: Final = (
     "gradcam", "c-mwp", "gradient", "guided-backprop", "guided-gradcam", "layercam", "gradcam++", "hirescam", "xgradcam", "eigen-cam"
 )  # fmt: skip
 COLUMNS: Final = ("mIoU", "precision", "recall")
@@ -45,17 +53,17 @@ IGNORED: Final = -2
 """Labels of pixels that are no class: nothing there, and nobody knows."""
 _EXAMPLES: Final = 4
 
-Counts = dict[int, Int[Tensor, "3 levels"]]
+PixelCounts = dict[int, Int[Tensor, "3 levels"]]
 
 
-def seed_counts(
+def count_seeds(
     heats: Float[Tensor, "classes height width"],
     labels: Sequence[int],
     truth: Int[Tensor, "height width"],
     *,
     ignore: int = IGNORED,
     levels: int = LEVELS,
-) -> Counts:
+) -> PixelCounts:
     """One picture's pixels, for its classes and the background, at every threshold: in both, claimed and true, ``(3, levels)``.
 
     ``truth`` has a label of each pixel, or :data:`BACKGROUND`; pixels of ``ignore`` count nowhere. It is what
@@ -75,7 +83,7 @@ def seed_counts(
         """How many of the pixels reach each threshold."""
         return torch.bincount(level[chosen], minlength=levels + 1).flip(0).cumsum(0).flip(0)[1:]
 
-    found: Counts = {}
+    found: PixelCounts = {}
     for label in labels:
         own = claims == label
         count = torch.full((levels,), int((true == label).sum()))
@@ -90,18 +98,18 @@ def seed_counts(
 
 @final
 @dataclass(frozen=True)
-class Tally:
+class SeedCounts:
     """One method's counts, picture by picture; ``empty`` counts the maps that point nowhere."""
 
-    pictures: list[Counts] = field(default_factory=list)
+    pictures: list[PixelCounts] = field(default_factory=list)
     empty: list[int] = field(default_factory=list)
 
     def add(
-        self, look: Looked, heats: Float[Tensor, "targets height width"], truth: Int[Tensor, "height width"]
+        self, look: ClassifiedPhoto, heats: Float[Tensor, "targets height width"], truth: Int[Tensor, "height width"]
     ) -> None:
         """Count a picture's seeds."""
         own = heats[[look.place(index) for index in look.present]]
-        self.pictures.append(seed_counts(own, look.present, truth))
+        self.pictures.append(count_seeds(own, look.present, truth))
         self.empty.append(sum(not bool((one > 0).any()) for one in own))
 
     def stacked(self) -> Float[np.ndarray, "pictures classes 3 levels"]:
@@ -114,7 +122,7 @@ class Tally:
         return found
 
 
-def scores(counts: Float[np.ndarray, "classes counts *levels"]) -> Float[np.ndarray, "measures *levels"]:
+def score_counts(counts: Float[np.ndarray, "classes counts *levels"]) -> Float[np.ndarray, "measures *levels"]:
     """Mean IoU with the background, and the classes' mean precision and recall without it; a class without a pixel is left out.
 
     A class that is there but never claimed has a precision of 0: its seeds are no use.
@@ -134,22 +142,22 @@ def run(setting: Setting) -> Result:
     began = time.monotonic()
     task = setting.task("classification")
     world = setting.world(["masks"], task)
-    ways, notes = usable(task, world, [*WAYS, *setting.methods, "cam"])
-    other = cam_task(setting) if "cam" not in ways else None
+    ways, notes = find_usable(task, world, [*METHODS, *setting.methods, "cam"])
+    other = make_cam_task(setting) if "cam" not in ways else None
     n = setting.count(30, 250)
     names = tuple(dict.fromkeys((*ways, *(["cam"] if other else []))))
     blind = Controls(task, setting.seed)
-    examples: list[Looked] = []
-    held: dict[str, Tally] = {name: Tally() for name in (*names, "whole picture", *CONTROLS)}
-    scored = {name: Tally() for name in held}
+    examples: list[ClassifiedPhoto] = []
+    held: dict[str, SeedCounts] = {name: SeedCounts() for name in (*names, "whole picture", *CONTROLS)}
+    scored = {name: SeedCounts() for name in held}
     done = 0
-    for tallies, samples in zip((held, scored), held_out(setting, world, n), strict=True):
-        for look in walk(task, samples, matched(task, world), ways, top=1):
-            truth = true_labels(look)
+    for tallies, samples in zip((held, scored), split_held_out(setting, world, n), strict=True):
+        for look in walk(task, samples, match_classes(task, world), ways, top=1):
+            truth = find_true_labels(look)
             heats = {name: look.heat(name) for name in ways}
             heats |= {"whole picture": torch.ones(len(look.mapped.targets), *truth.shape), **blind.heats(look)}
             if other is not None:
-                again = next(walk(other, [look.sample], matched(other, world), ["cam"], top=1))
+                again = next(walk(other, [look.sample], match_classes(other, world), ["cam"], top=1))
                 tallies["cam"].add(again, again.heat("cam"), truth)
             for name, own in heats.items():
                 tallies[name].add(look, own, truth)
@@ -158,10 +166,10 @@ def run(setting: Setting) -> Result:
             done += 1
             setting.told(done, 2 * n)
     check_held_out(held["gradcam"].pictures, scored["gradcam"].pictures, world)
-    return _result(setting, task, other, names, held, scored, notes, examples, began)
+    return _make_result(setting, task, other, names, held, scored, notes, examples, began)
 
 
-def true_labels(look: Looked) -> Int[Tensor, "height width"]:
+def find_true_labels(look: ClassifiedPhoto) -> Int[Tensor, "height width"]:
     """Which of the present classes each pixel shows, as the model numbers them; of two the later.
 
     Classes that the model doesn't know are background, unlabelled pixels :data:`IGNORED`.
@@ -178,23 +186,23 @@ def true_labels(look: Looked) -> Int[Tensor, "height width"]:
     return found
 
 
-def _result(
+def _make_result(
     setting: Setting,
     task: Task,
     other: Task | None,
     names: Sequence[str],
-    held: dict[str, Tally],
-    scored: dict[str, Tally],
+    held: dict[str, SeedCounts],
+    scored: dict[str, SeedCounts],
     notes: Sequence[str],
-    examples: Sequence[Looked],
+    examples: Sequence[ClassifiedPhoto],
     began: float,
 ) -> Result:
-    levels = {name: int(scores(tally.stacked().sum(0))[0].argmax()) for name, tally in held.items()}
-    rows = {name: _rows(name, scored[name], levels[name], setting.seed) for name in held}
+    levels = {name: int(score_counts(tally.stacked().sum(0))[0].argmax()) for name, tally in held.items()}
+    rows = {name: _make_rows(name, scored[name], levels[name], setting.seed) for name in held}
     figures: tuple[str, ...] = ()
     if setting.out is not None:
         shown = [name for name in ("gradcam", "c-mwp", "guided-gradcam") if name in names]
-        sheet = [_example(look, shown, levels) for look in examples]
+        sheet = [_draw_example(look, shown, levels) for look in examples]
         title = "Seeds of one class at each method's threshold"
         figures = save_gallery(sheet, title, setting.out / f"{NUMBER:02d}-{KEY}.png")
     return Result(
@@ -214,7 +222,7 @@ def _result(
         "higher",
         headline="gradcam",
         notes=(
-            *_notes(rows, names, levels, other),
+            *_write_notes(rows, names, levels, other),
             *(one for one in notes if other is None or not one.startswith("cam ")),
         ),
         seconds=time.monotonic() - began,
@@ -222,21 +230,23 @@ def _result(
     )
 
 
-def _rows(name: str, tally: Tally, level: int, seed: int) -> list[Row]:
+def _make_rows(name: str, tally: SeedCounts, level: int, seed: int) -> list[ResultRow]:
     note = f"threshold {(level + 1) / LEVELS:.2f}"
     return [
-        percent_row(KEY, name, one, column=column, undefined=sum(tally.empty), note=note)
-        for column, one in zip(COLUMNS, summarised(tally.stacked()[..., level], seed), strict=True)
+        make_percent_row(KEY, name, one, column=column, undefined=sum(tally.empty), note=note)
+        for column, one in zip(COLUMNS, summarise_counts(tally.stacked()[..., level], seed), strict=True)
     ]
 
 
-def summarised(counts: Float[np.ndarray, "pictures classes 3"], seed: int, resamples: int = RESAMPLES) -> list[Summary]:
-    """The three :func:`scores` of all pictures with their intervals: :func:`vlcam.metrics.summarise_by`, for all draws at once."""
+def summarise_counts(
+    counts: Float[np.ndarray, "pictures classes 3"], seed: int, resamples: int = RESAMPLES
+) -> list[Summary]:
+    """The three :func:`score_counts` of all pictures with their intervals: :func:`vlcam.metrics.summarise_by`, for all draws at once."""
     drawn = np.random.default_rng(seed).integers(0, len(counts), (resamples, len(counts)))
     times = np.stack([np.bincount(one, minlength=len(counts)) for one in drawn], 1)
-    draws = scores(np.einsum("pck,pr->ckr", counts, times, optimize=True))
+    draws = score_counts(np.einsum("pck,pr->ckr", counts, times, optimize=True))
     found = []
-    for value, own in zip(scores(counts.sum(0)), draws, strict=True):
+    for value, own in zip(score_counts(counts.sum(0)), draws, strict=True):
         kept = own[~np.isnan(own)]
         low, high = (
             (
@@ -250,7 +260,9 @@ def summarised(counts: Float[np.ndarray, "pictures classes 3"], seed: int, resam
     return found
 
 
-def _notes(rows: dict[str, list[Row]], names: Sequence[str], levels: dict[str, int], other: Task | None) -> list[str]:
+def _write_notes(
+    rows: dict[str, list[ResultRow]], names: Sequence[str], levels: dict[str, int], other: Task | None
+) -> list[str]:
     best = max(names, key=lambda name: rows[name][0].value)
     at = ", ".join(f"{name} {(levels[name] + 1) / LEVELS:.2f}" for name in names)
     found = [
@@ -259,7 +271,7 @@ def _notes(rows: dict[str, list[Row]], names: Sequence[str], levels: dict[str, i
     ]
     if "cam" in names:
         ours = rows["gradcam"][0].value - rows["cam"][0].value
-        theirs = [published(KEY, name) for name in ("gradcam", "cam")]
+        theirs = [find_published(KEY, name) for name in ("gradcam", "cam")]
         sentence = f"Grad-CAM's seeds are {abs(ours):.1f} points {'better' if ours >= 0 else 'worse'} than CAM's"
         if other is not None:
             sentence += f", which are of a net with a head of its own ({other.name})"
@@ -269,12 +281,12 @@ def _notes(rows: dict[str, list[Row]], names: Sequence[str], levels: dict[str, i
     return found
 
 
-def _example(look: Looked, names: Sequence[str], levels: dict[str, int]) -> list[Panel]:
+def _draw_example(look: ClassifiedPhoto, names: Sequence[str], levels: dict[str, int]) -> list[Panel]:
     """One class: its true pixels, and what methods claim for it, as flat areas."""
     index = look.present[look.number % len(look.present)]
     region = look.region(index)
-    found = [panel(look.sample.image, f"true {look.label(index)}", None if region is None else region.float())]
+    found = [draw_panel(look.sample.image, f"true {look.label(index)}", None if region is None else region.float())]
     for name in names:
         claimed = seed_mask(look.heat(name)[look.place(index)], threshold=(levels[name] + 1) / LEVELS)
-        found.append(panel(look.sample.image, name, claimed.float()))
+        found.append(draw_panel(look.sample.image, name, claimed.float()))
     return found

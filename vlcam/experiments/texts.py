@@ -19,24 +19,24 @@ from typing import Final
 import numpy as np
 
 from vlcam.benchmark.claims import (
-    Case,
     Claim,
     Counts,
     Prior,
-    at_random,
-    by_alpha,
-    claims_in,
+    TextCase,
+    claim_at_random,
+    claim_by_alpha,
     count,
-    permuted,
-    visible,
-    vocabulary_of,
+    find_visible_names,
+    get_vocabulary,
+    list_claims,
+    permute_names,
 )
 from vlcam.contracts import InputError, Task
-from vlcam.experiments.results.result import Result, Row, row
+from vlcam.experiments.results.result import Result, ResultRow, make_row
 from vlcam.experiments.setting import Kind, Setting
 from vlcam.explanation.explain import explain
 from vlcam.explanation.record import TargetView
-from vlcam.metrics.statistics import of_scenes, share
+from vlcam.metrics.statistics import bootstrap_share, resample_scenes
 from vlcam.neurons import NeuronNames
 from vlcam.scenes.sample import make
 from vlcam.scenes.scene import Scene
@@ -64,22 +64,22 @@ def run(setting: Setting) -> Result:
             "both out (for names of your own model's channels there is vlcam neurons name)"
         )
     tasks = {kind: setting.task(which) for kind, which in _KIND.items()}
-    names = {kind: _names(task) for kind, task in tasks.items()}
+    names = {kind: _get_names(task) for kind, task in tasks.items()}
     n = setting.count(*SCENES)
-    cases: list[Case] = []
+    cases: list[TextCase] = []
     for number in range(n):
-        cases += _cases(make(number, "test"), number, tasks, names)
+        cases += _make_cases(make(number, "test"), number, tasks, names)
         setting.told(number + 1, n)
-    tallies = counted(cases, names, n, setting.seed)
-    samples = of_scenes(n, setting.seed)
+    tallies = count_claims(cases, names, n, setting.seed)
+    samples = resample_scenes(n, setting.seed)
 
-    def row_of(kind: str, ranking: str, measure: str, title: str) -> Row:
+    def row_of(kind: str, ranking: str, measure: str, title: str) -> ResultRow:
         pairs = np.array([one.shares.get(measure, (0.0, 0.0)) for one in tallies[kind, ranking]])
-        found = share(pairs[:, 0], pairs[:, 1], samples)
+        found = bootstrap_share(pairs[:, 0], pairs[:, 1], samples)
         if found["value"] is None:
-            return row(KEY, title, float("nan"), column=measure)
+            return make_row(KEY, title, float("nan"), column=measure)
         low, high = found["interval"]
-        return row(KEY, title, 100 * found["value"], 100 * low, 100 * high, found["n"], column=measure)
+        return make_row(KEY, title, 100 * found["value"], 100 * low, 100 * high, found["n"], column=measure)
 
     rows = [row_of("all", ranking, measure, ranking) for ranking in RANKINGS for measure in MEASURES]
     for kind in _KIND:
@@ -102,29 +102,29 @@ def run(setting: Setting) -> Result:
         COLUMNS,
         unit="%",
         headline="contribution",
-        notes=tuple(_notes(rows, controls)),
+        notes=tuple(_write_notes(rows, controls)),
         seconds=time.monotonic() - began,
     )
 
 
-def counted(
-    cases: Sequence[Case], names: Mapping[str, NeuronNames], n: int, seed: int
+def count_claims(
+    cases: Sequence[TextCase], names: Mapping[str, NeuronNames], n: int, seed: int
 ) -> dict[tuple[str, str], list[Counts]]:
     """What every ranking and control claims, counted by scene, for each kind of target and for ``all``."""
     kinds, every = (*_KIND, "all"), (*RANKINGS, *CONTROLS)
     tallies = {(kind, ranking): [Counts() for _ in range(n)] for kind in kinds for ranking in every}
-    shown = {number: visible(make(number, "test")) for number in {case.scene for case in cases}}
-    vocabulary = {kind: vocabulary_of(one) for kind, one in names.items()}
-    prior = Prior(((case.kind, case.view.label), case.scene, claims_in(case.text.named)) for case in cases)
+    shown = {number: find_visible_names(make(number, "test")) for number in {case.scene for case in cases}}
+    vocabulary = {kind: get_vocabulary(one) for kind, one in names.items()}
+    prior = Prior(((case.kind, case.view.label), case.scene, list_claims(case.text.named)) for case in cases)
     for case in cases:
-        own, view, known = claims_in(case.text.named), case.view, names[case.kind]
-        mixed = permuted(known, np.random.default_rng([seed, case.scene]))
+        own, view, known = list_claims(case.text.named), case.view, names[case.kind]
+        mixed = permute_names(known, np.random.default_rng([seed, case.scene]))
         rng = np.random.default_rng([seed, case.scene, view.index, tuple(_KIND).index(case.kind)])
         said: dict[str, list[Claim]] = {
             "contribution": own,
-            "alpha": by_alpha(known, view),
-            "permuted names": claims_in(mixed.describe(view.explanation, view).named),
-            "random names": at_random(own, sorted(vocabulary[case.kind], key=str), rng),
+            "alpha": claim_by_alpha(known, view),
+            "permuted names": list_claims(mixed.describe(view.explanation, view).named),
+            "random names": claim_at_random(own, sorted(vocabulary[case.kind], key=str), rng),
             "prior names": prior.of((case.kind, view.label), case.scene, own),
         }
         for ranking, claims in said.items():
@@ -134,19 +134,21 @@ def counted(
     return tallies
 
 
-def _names(task: Task) -> NeuronNames:
+def _get_names(task: Task) -> NeuronNames:
     if not isinstance(task.names, NeuronNames):
         raise InputError(f"{task.name} has no names of its channels; make them with: vlcam scenes name")
     return task.names
 
 
-def _cases(scene: Scene, number: int, tasks: Mapping[str, Task], names: Mapping[str, NeuronNames]) -> Iterator[Case]:
+def _make_cases(
+    scene: Scene, number: int, tasks: Mapping[str, Task], names: Mapping[str, NeuronNames]
+) -> Iterator[TextCase]:
     """What the models say of a scene by themselves, and the text behind it."""
     image = scene.image()
 
-    def case(view: TargetView, question: str | None) -> Case:
+    def case(view: TargetView, question: str | None) -> TextCase:
         text = names[view.target.kind].describe(view.explanation, view)
-        return Case(number, view, text, question, frozenset())
+        return TextCase(number, view, text, question, frozenset())
 
     seen = explain(tasks["class"], image, top_k=4)
     for view in [view for view in seen if (view.target.probability or 0.0) >= _SURE] or [seen[0]]:
@@ -158,7 +160,7 @@ def _cases(scene: Scene, number: int, tasks: Mapping[str, Task], names: Mapping[
         yield case(explain(tasks["answer"], image, question=question.text, top_k=1)[0], question.text)
 
 
-def _notes(rows: Sequence[Row], controls: Sequence[Row]) -> list[str]:
+def _write_notes(rows: Sequence[ResultRow], controls: Sequence[ResultRow]) -> list[str]:
     of = {(one.name, one.column): one for one in (*rows, *controls)}
     notes = ["The paper shows examples and gives no number."]
     for measure, good in (("precision", "higher"), ("hallucination", "lower"), ("sign accuracy", "higher")):

@@ -25,15 +25,15 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from vlcam.contracts import InputError, Request, Task
-from vlcam.engine.restore import restored
-from vlcam.engine.weights import weakened
+from vlcam.engine.restore import preserve_model
+from vlcam.engine.weights import weaken_model
 from vlcam.experiments.data.samples import World
-from vlcam.experiments.data.scenes_world import scenes
-from vlcam.experiments.results.result import Result, Row, number
+from vlcam.experiments.data.scenes_world import open_scenes
+from vlcam.experiments.results.result import Result, ResultRow, format_number
 from vlcam.experiments.setting import Setting
-from vlcam.experiments.shared.classes import matched, predicted, usable
-from vlcam.experiments.shared.controls import untrained_task
-from vlcam.experiments.shared.maps import every_map
+from vlcam.experiments.shared.classes import find_usable, match_classes, predict_classes
+from vlcam.experiments.shared.controls import make_untrained_task
+from vlcam.experiments.shared.maps import make_every_map
 from vlcam.experiments.shared.tally import Tally
 from vlcam.experiments.shared.two_classes import (
     CEILING,
@@ -41,14 +41,14 @@ from vlcam.experiments.shared.two_classes import (
     EDGES,
     RANDOM,
     UNTRAINED,
-    Case,
-    ceilings,
-    controls_of,
-    marked,
-    paper_of,
-    pictures,
-    said,
-    won,
+    AnnotatedPicture,
+    find_paper_number,
+    find_pictures,
+    format_summary,
+    make_ceilings,
+    make_controls,
+    open_marked_world,
+    score_win,
 )
 from vlcam.image.photo import open_photo
 from vlcam.methods import way
@@ -74,27 +74,27 @@ def run(setting: Setting) -> Result:
     """Experiment 5. Raises InputError where there is no weaker model, or no picture of which both predict what is there."""
     began = time.monotonic()
     strong = setting.task("classification")
-    weak, about = _weaker(setting, strong)
-    world = marked(setting, strong)
+    weak, about = _make_weaker(setting, strong)
+    world = open_marked_world(setting, strong)
     n = setting.count(60, 600)
     rng = np.random.default_rng([setting.seed, 5])
-    found, right = _agreed(world, strong, weak, n)
-    kept, notes = usable(strong, world, tuple(dict.fromkeys((*METHODS, *setting.methods))))
-    both, more = usable(weak, world, kept)
+    found, right = _find_agreements(world, strong, weak, n)
+    kept, notes = find_usable(strong, world, tuple(dict.fromkeys((*METHODS, *setting.methods))))
+    both, more = find_usable(weak, world, kept)
     names = tuple(str(name) for name in both)
-    newborn = untrained_task(strong, setting.seed)
+    newborn = make_untrained_task(strong, setting.seed)
     tally = Tally()
     for done, (case, at, theirs) in enumerate(found, 1):
         mask = case.masks[at]
-        one = every_map(strong, case.sample.image, Request(labels=(case.labels[at],)), names)
-        two = every_map(weak, case.sample.image, Request(labels=(theirs,)), names)
+        one = make_every_map(strong, case.sample.image, Request(labels=(case.labels[at],)), names)
+        two = make_every_map(weak, case.sample.image, Request(labels=(theirs,)), names)
         for name in names:
             _compare(tally, name, case.number, (one.heat(name)[0], two.heat(name)[0]), mask)
-        control = controls_of(one, newborn, rng) | {CEILING: ceilings(one, (mask,))}
+        control = make_controls(one, newborn, rng) | {CEILING: make_ceilings(one, (mask,))}
         tally.add(AREA, MASS, case.number, 100 * case.areas[at])
         tally.add(AREA, POINTS, case.number, 100 * case.areas[at])
         for name, maps in control.items():
-            _located(tally, name, case.number, one.drawn(maps)[0], mask)
+            _score_location(tally, name, case.number, one.drawn(maps)[0], mask)
         setting.told(done, len(found))
     rows = tally.rows(KEY, tuple(f"{name}, {which}" for name in names for which in (STRONGER, WEAKER)), setting.seed)
     controls = tally.rows(KEY, (AREA, RANDOM, CENTRE, EDGES, UNTRAINED, CEILING), setting.seed)
@@ -109,15 +109,15 @@ def run(setting: Setting) -> Result:
         world.title,
         f"{strong.name} against {about}",
         rows,
-        (Row("chance", 50.0, column=BETTER), *controls),
+        (ResultRow("chance", 50.0, column=BETTER), *controls),
         (BETTER, MASS, POINTS),
         unit="%",
         better="higher",
         headline=f"{names[0]}, {STRONGER}" if names else "",
         notes=(
-            f"The first choice is right in {number(100 * right['strong'][0] / looked, '%')} % of the pictures looked at for the stronger "
-            f"model, in {number(100 * right['weak'][0] / looked, '%')} % for the weaker one.",
-            *_notes(tally, names, setting.seed),
+            f"The first choice is right in {format_number(100 * right['strong'][0] / looked, '%')} % of the pictures looked at for the stronger "
+            f"model, in {format_number(100 * right['weak'][0] / looked, '%')} % for the weaker one.",
+            *_write_notes(tally, names, setting.seed),
             *notes,
             *more,
         ),
@@ -125,7 +125,7 @@ def run(setting: Setting) -> Result:
     )
 
 
-def _weaker(setting: Setting, strong: Task) -> tuple[Task, str]:
+def _make_weaker(setting: Setting, strong: Task) -> tuple[Task, str]:
     """The weaker model, and what it is."""
     named = setting.weaker("classification")
     if named is not None:
@@ -134,36 +134,38 @@ def _weaker(setting: Setting, strong: Task) -> tuple[Task, str]:
         raise InputError(
             "trust compares two models on the same photos, and one was given; name the weaker one with --rival"
         )
-    samples = list(scenes("val").samples(setting.count(160, 400)))
+    samples = list(open_scenes("val").samples(setting.count(160, 400)))
     inputs = torch.cat([strong.prepare(open_photo(one.image)[0], Request()).inputs for one in samples])
-    of = matched(strong, scenes("val"))
+    of = match_classes(strong, open_scenes("val"))
     there = torch.zeros(len(samples), len(strong.labels), dtype=torch.bool)
     for row, sample in enumerate(samples):
         there[row, [of[one] for one in sample.present if one in of]] = True
-    model, facts = weakened(strong.model, partial(_map_of, inputs, there), seed=setting.seed)
+    model, facts = weaken_model(strong.model, partial(_measure_average_precision, inputs, there), seed=setting.seed)
     return replace(strong, model=model, names=None, name=f"{strong.name} with noise"), (
         f"itself with noise on its weights ({facts['noise']:.3f} of each tensor's deviation): mAP {100 * facts['full_accuracy']:.1f} "
         f"against {100 * facts['accuracy']:.1f} on {len(samples)} validation scenes"
     )
 
 
-def _map_of(inputs: Tensor, there: Bool[Tensor, "samples classes"], model: nn.Module) -> float:
-    with restored(model), torch.no_grad():
+def _measure_average_precision(inputs: Tensor, there: Bool[Tensor, "samples classes"], model: nn.Module) -> float:
+    with preserve_model(model), torch.no_grad():
         scores = torch.cat([model(part) for part in inputs.split(32)])
     return mean_average_precision(scores, there)
 
 
-def _agreed(world: World, strong: Task, weak: Task, n: int) -> tuple[list[tuple[Case, int, int]], dict[str, list[int]]]:
+def _find_agreements(
+    world: World, strong: Task, weak: Task, n: int
+) -> tuple[list[tuple[AnnotatedPicture, int, int]], dict[str, list[int]]]:
     """Pictures in which both models' first choice is the same annotated class: the place of that class, and its number in the weak model.
 
     Also how many were looked at, and how often each was right.
     """
-    mine, theirs = matched(strong, world), matched(weak, world)
+    mine, theirs = match_classes(strong, world), match_classes(weak, world)
     also = {mine[one]: theirs[one] for one in mine if one in theirs}
     found, looked, right = [], 0, [0, 0]
-    for case in pictures(world, strong, _LOOKED_AT * n):
+    for case in find_pictures(world, strong, _LOOKED_AT * n):
         looked += 1
-        first, second = predicted(strong, case.sample, 1)[0], predicted(weak, case.sample, 1)[0]
+        first, second = predict_classes(strong, case.sample, 1)[0], predict_classes(weak, case.sample, 1)[0]
         right[0] += first in case.labels
         right[1] += second in [also.get(one) for one in case.labels]
         if first in case.labels and also.get(first) == second:
@@ -187,14 +189,14 @@ def _compare(
 ) -> None:
     """One picture: each model's map, and which of the two lies better."""
     labels = [f"{name}, {which}" for which in (STRONGER, WEAKER)]
-    mass = [_located(tally, label, photo, heat, mask) for label, heat in zip(labels, heats, strict=True)]
+    mass = [_score_location(tally, label, photo, heat, mask) for label, heat in zip(labels, heats, strict=True)]
     own, other = (-1.0 if isnan(one) else one for one in mass)
     empty = any(isnan(one) for one in mass)
-    tally.add(labels[0], BETTER, photo, 100 * won(own, other), empty=empty)
-    tally.add(labels[1], BETTER, photo, 100 * won(other, own), empty=empty)
+    tally.add(labels[0], BETTER, photo, 100 * score_win(own, other), empty=empty)
+    tally.add(labels[1], BETTER, photo, 100 * score_win(other, own), empty=empty)
 
 
-def _located(
+def _score_location(
     tally: Tally, name: str, photo: int, heat: Float[Tensor, "height width"], mask: Bool[Tensor, "height width"]
 ) -> float:
     mass = relevance_mass(heat, mask)
@@ -203,18 +205,18 @@ def _located(
     return mass
 
 
-def _notes(tally: Tally, names: tuple[str, ...], seed: int) -> list[str]:
+def _write_notes(tally: Tally, names: tuple[str, ...], seed: int) -> list[str]:
     found = []
     for name in names:
         gain = [tally.ahead(f"{name}, {STRONGER}", f"{name}, {WEAKER}", column, seed) for column in (MASS, POINTS)]
         sure = "more" if gain[0].low > 0 else "less" if gain[0].high < 0 else "no more for certain"
         found.append(
-            f"{way(name).title} of the stronger model has {sure} of its mass on the thing: {said(gain[0], '%')} points ahead, and "
-            f"{said(gain[1], '%')} points in pointing."
+            f"{way(name).title} of the stronger model has {sure} of its mass on the thing: {format_summary(gain[0], '%')} points ahead, and "
+            f"{format_summary(gain[1], '%')} points in pointing."
         )
-    people = [(way(name).title, one.value) for name in names if (one := paper_of(KEY, name)) is not None]
+    people = [(way(name).title, one.value) for name in names if (one := find_paper_number(KEY, name)) is not None]
     if people:
-        listed = ", ".join(f"{title} {number(value)}" for title, value in people)
+        listed = ", ".join(f"{title} {format_number(value)}" for title, value in people)
         found.append(
             f"The paper's numbers are people's answers from -2 to +2 (VGG-16 over AlexNet: {listed}) and no measure of this kind, so they "
             "don't stand beside these."

@@ -14,13 +14,13 @@ from typing import Final
 import numpy as np
 
 from vlcam.contracts import InputError, Method
-from vlcam.experiments.results.result import Result, Row, row
+from vlcam.experiments.results.result import Result, ResultRow, make_row
 from vlcam.experiments.results.word_figure import draw_words
 from vlcam.experiments.setting import Setting
-from vlcam.experiments.shared.controls import untrained_task
-from vlcam.experiments.shared.interventions import LEAST, chance
-from vlcam.experiments.shared.word_choice import DECIDING, ENOUGH, Verdict, choose, compare
-from vlcam.experiments.shared.word_grounding import COLUMNS, CONTROLS, WHOLE, WRONG, Scores, ground, pair
+from vlcam.experiments.shared.controls import make_untrained_task
+from vlcam.experiments.shared.interventions import LEAST, compute_chance
+from vlcam.experiments.shared.word_choice import DECIDING, ENOUGH, PairComparison, choose, compare
+from vlcam.experiments.shared.word_grounding import COLUMNS, CONTROLS, WHOLE, WRONG, GroundingScores, ground, name_pair
 from vlcam.experiments.shared.word_targets import FUNCTION, KINDS, TARGETS
 from vlcam.methods import way
 from vlcam.metrics.statistics import Summary, summarise
@@ -28,7 +28,7 @@ from vlcam.scenes.sample import make
 from vlcam.tasks.captioning import Captioning
 
 KEY: Final = "words"
-DEFAULT: Final = pair("gradcam", TARGETS[0])
+DEFAULT: Final = name_pair("gradcam", TARGETS[0])
 """What ``vlcam caption`` shows."""
 
 CHEAP: Final = (
@@ -59,7 +59,7 @@ def run(setting: Setting) -> Result:
     Raises InputError for real data: nobody can remove one thing from a photo and leave the rest as it was.
     """
     began = time.monotonic()
-    captioner = _captioner(setting)
+    captioner = _get_captioner(setting)
     scores, judged, n = measure(setting, captioner)
     names = [name for name in scores.words if name not in CONTROLS]
     fast = [name for name in names if isinstance(way(name.split(":")[0]), Method)]
@@ -83,22 +83,22 @@ def run(setting: Setting) -> Result:
         "words of its kind). Intervals are over scenes.",
         "generated scenes (test split) with exact masks",
         captioner.name,
-        tuple(rows(scores, names, shown, setting.seed)),
-        tuple(one for name in CONTROLS for one in _rows(scores, name, name, ABOUT, COLUMNS, setting.seed)),
+        tuple(make_rows(scores, names, shown, setting.seed)),
+        tuple(one for name in CONTROLS for one in _summarise_rows(scores, name, name, ABOUT, COLUMNS, setting.seed)),
         COLUMNS,
         better="higher",
         headline=DEFAULT,
-        notes=tuple(_notes(scores, names, best, quickest, judged, n, setting.seed)),
+        notes=tuple(_write_notes(scores, names, best, quickest, judged, n, setting.seed)),
         seconds=time.monotonic() - began,
         figures=figures,
     )
 
 
-def measure(setting: Setting, captioner: Captioning) -> tuple[Scores, int, int]:
+def measure(setting: Setting, captioner: Captioning) -> tuple[GroundingScores, int, int]:
     """The scores of every method on its share of the scenes, how many scenes could be judged, and how many there were."""
     n, costly, rarest = (setting.count(*many) for many in (SCENES, COSTLY_SCENES, RAREST_SCENES))
-    untrained = untrained_task(captioner, setting.seed)
-    scores, judged = Scores(), 0
+    untrained = make_untrained_task(captioner, setting.seed)
+    scores, judged = GroundingScores(), 0
     for number in range(n):
         ways = CHEAP + (COSTLY if number < costly else ()) + (RAREST if number < rarest else ())
         rng = np.random.Generator(np.random.PCG64([setting.seed, number]))
@@ -112,27 +112,31 @@ def measure(setting: Setting, captioner: Captioning) -> tuple[Scores, int, int]:
     return scores, judged, n
 
 
-def rows(scores: Scores, names: Sequence[str], shown: Mapping[str, None], seed: int) -> list[Row]:
+def make_rows(scores: GroundingScores, names: Sequence[str], shown: Mapping[str, None], seed: int) -> list[ResultRow]:
     """A row for every pair of method and target, then for every kind of word those of the pairs in ``shown``."""
-    found = [one for name in names for one in _rows(scores, name, name, ABOUT, COLUMNS, seed)]
+    found = [one for name in names for one in _summarise_rows(scores, name, name, ABOUT, COLUMNS, seed)]
     per_word = [column for column in COLUMNS if column not in WHOLE]
     for kind in (*KINDS, WRONG):
         for name in shown:
-            found += _rows(scores, name, f"{kind} by {name}", (kind,), per_word, seed)
+            found += _summarise_rows(scores, name, f"{kind} by {name}", (kind,), per_word, seed)
     return found
 
 
-def _rows(scores: Scores, name: str, title: str, kinds: Sequence[str], columns: Sequence[str], seed: int) -> list[Row]:
+def _summarise_rows(
+    scores: GroundingScores, name: str, title: str, kinds: Sequence[str], columns: Sequence[str], seed: int
+) -> list[ResultRow]:
     found = []
     for column in columns:
         values = scores.of(name, column, kinds)
         one = summarise(list(values.values()), seed=seed, clusters=[where[0] for where in values])
         if one.n:
-            found.append(row(KEY, title, one.mean, one.low, one.high, one.n, column=column, undefined=one.undefined))
+            found.append(
+                make_row(KEY, title, one.mean, one.low, one.high, one.n, column=column, undefined=one.undefined)
+            )
     return found
 
 
-def _captioner(setting: Setting) -> Captioning:
+def _get_captioner(setting: Setting) -> Captioning:
     if setting.data is not None:
         raise InputError(
             f"the data in {str(setting.data)!r} were given, but this experiment removes things from scenes that it draws again: leave the "
@@ -149,11 +153,11 @@ def _captioner(setting: Setting) -> Captioning:
 # --- what the numbers say -------------------------------------------------------------------------------------------------
 
 
-def _notes(
-    scores: Scores,
+def _write_notes(
+    scores: GroundingScores,
     names: Sequence[str],
-    best: Verdict | None,
-    quickest: Verdict | None,
+    best: PairComparison | None,
+    quickest: PairComparison | None,
     judged: int,
     n: int,
     seed: int,
@@ -169,20 +173,24 @@ def _notes(
         else:
             found.append(
                 f"Of {among}, {verdict.name} is the best on the even scenes; on the odd ones its mean of {', '.join(DECIDING)} differs "
-                f"from that of the default ({DEFAULT}) by {_signed(verdict.overall)}: {_said(verdict)}. By measure: {_measures(verdict)}."
+                f"from that of the default ({DEFAULT}) by {_format_signed(verdict.overall)}: {_describe_comparison(verdict)}. By measure: {_format_measures(verdict)}."
             )
-    every = {one: compare(scores, pair("gradcam", one), DEFAULT, ABOUT, seed=seed) for one in TARGETS[1:]}
-    targets = "; ".join(f"{name}: {_signed(one.overall)} ({_measures(one)})" for name, one in every.items())
+    every = {one: compare(scores, name_pair("gradcam", one), DEFAULT, ABOUT, seed=seed) for one in TARGETS[1:]}
+    targets = "; ".join(
+        f"{name}: {_format_signed(one.overall)} ({_format_measures(one)})" for name, one in every.items()
+    )
     found.append(f"With Grad-CAM, instead of the log-probability, on all scenes, paired: {targets}.")
-    runs = [one for one in CHEAP if isinstance(way(one), Method) and pair(one, TARGETS[0]) in names][1:]
-    others = {one: compare(scores, pair(one, TARGETS[0]), DEFAULT, ABOUT, seed=seed) for one in runs}
-    methods = "; ".join(f"{name}: {_signed(one.overall)} ({_measures(one)})" for name, one in others.items())
+    runs = [one for one in CHEAP if isinstance(way(one), Method) and name_pair(one, TARGETS[0]) in names][1:]
+    others = {one: compare(scores, name_pair(one, TARGETS[0]), DEFAULT, ABOUT, seed=seed) for one in runs}
+    methods = "; ".join(
+        f"{name}: {_format_signed(one.overall)} ({_format_measures(one)})" for name, one in others.items()
+    )
     if others:
         found.append(f"With the log-probability, instead of Grad-CAM, in the same way: {methods}.")
     wrong = sum(kind == WRONG for kind in scores.kinds.values())
     found.append(
         f"{n - judged} of {n} captions were outside the grammar. {wrong} of {len(scores.kinds)} words were wrong; they have rows of their "
-        f"own, on the things that the rest of their phrase is about. By luck, top-1 is {chance(list(scores.things.values())):.2f}."
+        f"own, on the things that the rest of their phrase is about. By luck, top-1 is {compute_chance(list(scores.things.values())):.2f}."
     )
     few = [name for name in names if len(scores.captions[name]) < judged]
     costly = ", ".join(dict.fromkeys(name.split(":")[0] for name in few))
@@ -195,15 +203,15 @@ def _notes(
     return found
 
 
-def _measures(verdict: Verdict) -> str:
-    return ", ".join(f"{column} {_signed(one)}" for column, one in verdict.by_measure)
+def _format_measures(verdict: PairComparison) -> str:
+    return ", ".join(f"{column} {_format_signed(one)}" for column, one in verdict.by_measure)
 
 
-def _said(verdict: Verdict) -> str:
+def _describe_comparison(verdict: PairComparison) -> str:
     if verdict.better:
         return "significantly better"
     return "significantly worse" if verdict.overall.high < 0 else "not told apart"
 
 
-def _signed(one: Summary) -> str:
+def _format_signed(one: Summary) -> str:
     return f"{one.mean:+.3f} [{one.low:+.3f}, {one.high:+.3f}]"

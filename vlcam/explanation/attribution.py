@@ -1,4 +1,4 @@
-"""From a model's run to maps: one photo with many targets (:func:`maps_from`), any module and batch (:func:`attribute`)."""
+"""From a model's run to maps: one photo with many targets (:func:`make_layer_maps`), any module and batch (:func:`attribute`)."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,10 +9,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vlcam.contracts import InputError, LayerError, Layout, Method, TargetError
-from vlcam.engine.layers import Grid, find, table
-from vlcam.engine.outputs import logits_of
+from vlcam.engine.layers import Grid, find, list_layers
+from vlcam.engine.outputs import find_logits
 from vlcam.engine.recording import Call, Recording, gradients, record
-from vlcam.explanation.pytorch_grad_cam import translated
+from vlcam.explanation.pytorch_grad_cam import translate_arguments
 from vlcam.methods import alpha, contributions
 from vlcam.methods import method as find_method
 
@@ -37,7 +37,7 @@ class LayerMaps:
 
 @final
 @dataclass(frozen=True, eq=False)
-class Evidence:
+class LayerEvidence:
     """What one run left at a layer of C channels and an h x w grid, detached: all that a method needs.
 
     ``activations`` ``(1, C, h, w)``; ``slopes`` ``(T, C, h, w)``, the gradients of the T scores; ``grid`` says how the layer's output
@@ -56,11 +56,11 @@ class Evidence:
             maps=self.grid.place(method.function(self.activations, self.slopes)),
             alpha=alpha(self.slopes),
             contributions=contributions(self.activations, self.slopes),
-            activity=_wide(self.activations).amax((2, 3))[0],
+            activity=_widen(self.activations).amax((2, 3))[0],
         )
 
 
-def maps_from(
+def make_layer_maps(
     scores: Float[Tensor, " targets"],
     recording: Recording,
     method: Method,
@@ -69,17 +69,17 @@ def maps_from(
     """The maps of one photo's targets, from the recording of one run with a batch of one.
 
     Raises:
-        LayerError: as :func:`evidence_from`.
+        LayerError: as :func:`collect_evidence`.
         TargetError: the scores have no autograd history.
     """
-    return evidence_from(scores, recording, grid).maps(method)
+    return collect_evidence(scores, recording, grid).maps(method)
 
 
-def evidence_from(
+def collect_evidence(
     scores: Float[Tensor, " targets"],
     recording: Recording,
     grid: Layout | Callable[[Tensor], Layout] | None = None,
-) -> Evidence:
+) -> LayerEvidence:
     """Activations and gradients of one photo's targets, from the recording of one run with a batch of one.
 
     Raises:
@@ -103,10 +103,10 @@ def evidence_from(
             if isinstance(grid, Grid) and len(leaf) == 1
             else torch.cat([grid.to_maps(one) for one in found])
         )
-        return _evidence(recording.layer_name, activations, slopes, found, grid)
+        return _make_evidence(recording.layer_name, activations, slopes, found, grid)
 
 
-def maps_of_batch(
+def make_batch_maps(
     scores: Float[Tensor, "batch targets"], recording: Recording, method: Method, grid: Grid
 ) -> list[LayerMaps]:
     """The maps of B photos with T targets each, from the recording of one run with a batch of B.
@@ -114,7 +114,7 @@ def maps_of_batch(
     The photos are independent of each other, so the k-th scores of all photos are summed: T gradients serve B * T maps.
 
     Raises:
-        LayerError: as :func:`maps_from`; also if the layer didn't see every photo once.
+        LayerError: as :func:`make_layer_maps`; also if the layer didn't see every photo once.
         TargetError: the scores have no autograd history.
     """
     totals = scores.sum(0)
@@ -125,21 +125,21 @@ def maps_of_batch(
         activations = grid.to_maps(leaf.detach())
         found = gradients(totals, leaf)
         return [
-            _evidence(
+            _make_evidence(
                 recording.layer_name, activations[row : row + 1], grid.to_maps(found[:, row]), found[:, row], grid
             ).maps(method)
             for row in range(len(leaf))
         ]
 
 
-def _evidence(layer: str, activations: Tensor, slopes: Tensor, found: Tensor, grid: Layout) -> Evidence:
+def _make_evidence(layer: str, activations: Tensor, slopes: Tensor, found: Tensor, grid: Layout) -> LayerEvidence:
     """What one photo's targets rest on; ``found`` is the whole gradient, of which ``slopes`` lie on the photo."""
     if not slopes.any() and found.any():
         raise LayerError(
             f"at layer {layer!r} the whole gradient lies on tokens that are no part of the photo, such as a class "
             "token, so its map would be empty; explain an earlier layer"
         )
-    return Evidence(layer, activations, slopes, grid)
+    return LayerEvidence(layer, activations, slopes, grid)
 
 
 @final
@@ -200,12 +200,12 @@ def attribute(
         InputError: no such method, an output in which no logits are found, or several ``target_layers``.
     """
     chosen = find_method(method) if isinstance(method, str) else method
-    layer, targets, layout = translated(layer, targets, grid, target_layers, reshape_transform)
+    layer, targets, layout = translate_arguments(layer, targets, grid, target_layers, reshape_transform)
     if isinstance(layer, str):
         try:
             find(model, layer)
         except LayerError:
-            find(model, layer, shapes={row.name: row.shape for row in table(model, *inputs, **options)})
+            find(model, layer, shapes={row.name: row.shape for row in list_layers(model, *inputs, **options)})
     try:
         return _attribute(model, inputs, options, targets, layer, chosen, layout, signed, call)
     except LayerError:
@@ -228,7 +228,7 @@ def _attribute(
 ) -> Attribution:
     with record(model, layer, call=call) as recording:
         output = model(*inputs, **options)
-        scores, totals, explained = _scores(output, targets)
+        scores, totals, explained = _score_targets(output, targets)
     leaf = recording.resolve(totals)
     grid = grid or Grid()
     if len(leaf) != len(scores):
@@ -246,21 +246,23 @@ def _attribute(
             maps=maps.relu() if method.relu and not signed else maps,
             alpha=torch.stack([alpha(slope) for slope in slopes], 1),
             contributions=torch.stack([contributions(activations, slope) for slope in slopes], 1),
-            scores=_wide(scores.detach()),
+            scores=_widen(scores.detach()),
             targets=explained,
         )
 
 
-def _scores(output: Any, targets: Any) -> tuple[Tensor, Tensor, tuple[tuple[int | tuple[int, ...] | str, ...], ...]]:
+def _score_targets(
+    output: Any, targets: Any
+) -> tuple[Tensor, Tensor, tuple[tuple[int | tuple[int, ...] | str, ...], ...]]:
     """Scores ``(B, T)``; their sums over the batch ``(T,)``, to be differentiated; and what they are."""
     functions = targets if isinstance(targets, list) and targets and all(map(callable, targets)) else [targets]
     if all(map(callable, functions)):
-        return _called(output, functions)
-    logits = logits_of(output)
-    rows = _rows(logits, targets)
+        return _call_functions(output, functions)
+    logits = find_logits(output)
+    rows = _list_targets(logits, targets)
     if len({len(row) for row in rows}) > 1:
         raise TargetError(f"every input needs equally many targets; got {', '.join(str(len(row)) for row in rows)}")
-    indices = [[_checked(index, logits.shape[1:]) for index in row] for row in rows]
+    indices = [[_check_index(index, logits.shape[1:]) for index in row] for row in rows]
     if not indices[0]:
         raise TargetError("no targets were given (an empty list); leave targets out for the top class")
     scores = torch.stack(
@@ -273,7 +275,7 @@ def _scores(output: Any, targets: Any) -> tuple[Tensor, Tensor, tuple[tuple[int 
     )
 
 
-def _rows(logits: Tensor, targets: Any) -> Sequence[Sequence[Any]]:
+def _list_targets(logits: Tensor, targets: Any) -> Sequence[Sequence[Any]]:
     """For every input of the batch, its targets."""
     batch = len(logits)
     if targets is None:
@@ -292,7 +294,7 @@ def _rows(logits: Tensor, targets: Any) -> Sequence[Sequence[Any]]:
     return [row if isinstance(row, list) else [row] for row in targets]
 
 
-def _checked(index: Any, shape: Sequence[int]) -> tuple[int, ...]:
+def _check_index(index: Any, shape: Sequence[int]) -> tuple[int, ...]:
     parts = index if isinstance(index, tuple) else (index,)
     if not all(isinstance(part, int) and not isinstance(part, bool) for part in parts):
         raise TargetError(
@@ -307,9 +309,9 @@ def _checked(index: Any, shape: Sequence[int]) -> tuple[int, ...]:
     return parts
 
 
-def _called(output: Any, functions: Sequence[Score]) -> tuple[Tensor, Tensor, tuple[tuple[str, ...], ...]]:
+def _call_functions(output: Any, functions: Sequence[Score]) -> tuple[Tensor, Tensor, tuple[tuple[str, ...], ...]]:
     try:
-        batch: int | None = len(logits_of(output))
+        batch: int | None = len(find_logits(output))
     except InputError:  # an output that only the functions understand
         batch = None
     columns, totals = [], []
@@ -337,5 +339,5 @@ def _called(output: Any, functions: Sequence[Score]) -> tuple[Tensor, Tensor, tu
     return scores, torch.cat(totals), (tuple(names),) * size
 
 
-def _wide(values: Tensor) -> Tensor:
+def _widen(values: Tensor) -> Tensor:
     return values if values.dtype in (torch.float32, torch.float64) else values.float()

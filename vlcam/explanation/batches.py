@@ -18,10 +18,10 @@ from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
 from vlcam.contracts import InputError, Task, VlcamError
-from vlcam.explanation.explain import BATCH, Ready, alone, made_ready, together
+from vlcam.explanation.explain import BATCH, PreparedPhoto, explain_one, explain_together, prepare_photo
 from vlcam.explanation.explanation import Explanation
-from vlcam.explanation.options import Options, Order, ordered
-from vlcam.image.photo import photos_in
+from vlcam.explanation.options import CheckedOptions, Options, check_options
+from vlcam.image.photo import list_photos
 
 
 @final
@@ -77,29 +77,29 @@ def explain_batches(
     """
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
         raise InputError(f"batch_size={batch_size!r} was given; expected a whole number from 1")
-    order = ordered(**options)
-    items, total = _items(images)
-    return _outcomes(task, items, total, batch_size, progress, order)
+    order = check_options(**options)
+    items, total = _iterate_items(images)
+    return _explain_items(task, items, total, batch_size, progress, order)
 
 
-def _outcomes(
-    task: Task, items: Iterator[_Item], total: int | None, batch_size: int, progress: bool | None, order: Order
+def _explain_items(
+    task: Task, items: Iterator[_Item], total: int | None, batch_size: int, progress: bool | None, order: CheckedOptions
 ) -> Generator[Outcome, None, None]:
     failed: Exception | None = None
-    with _bar(total, progress) as advance:
+    with _show_progress(total, progress) as advance:
         while failed is None:
-            done, failed = _batch(task, items, batch_size, order)
+            done, failed = _explain_batch(task, items, batch_size, order)
             if not done:
                 break
             while done:
                 advance()
-                yield _light(done.popleft())
+                yield _drop_frames(done.popleft())
     if failed is not None:  # the iterable itself, after the images that it gave
         raise failed
 
 
-def _batch(
-    task: Task, items: Iterator[_Item], batch_size: int, order: Order
+def _explain_batch(
+    task: Task, items: Iterator[_Item], batch_size: int, order: CheckedOptions
 ) -> tuple[deque[Outcome], Exception | None]:
     """The outcomes of the next images, and what the iterable raised, if it did."""
     given: list[_Item] = []
@@ -108,32 +108,32 @@ def _batch(
         given.extend(islice(items, batch_size))
     except Exception as error:
         failed = error
-    ready: dict[int, Ready] = {}
+    ready: dict[int, PreparedPhoto] = {}
     found: dict[int, Explanation | Exception] = {}
     for item in given:
         try:
-            ready[item.index] = made_ready(task, item.load(), order, item.name)
+            ready[item.index] = prepare_photo(task, item.load(), order, item.name)
         except Exception as error:
             found[item.index] = error
-    several = together(task, list(ready.values()), order)
+    several = explain_together(task, list(ready.values()), order)
     if several is not None:
         found.update(zip(ready, several, strict=True))
     else:
         for number, one in ready.items():
             try:
-                found[number] = alone(task, one, order)
+                found[number] = explain_one(task, one, order)
             except Exception as error:
                 found[number] = error
-    return deque(_outcome(item, found[item.index]) for item in given), failed
+    return deque(_make_outcome(item, found[item.index]) for item in given), failed
 
 
-def _outcome(item: _Item, found: Explanation | Exception) -> Outcome:
+def _make_outcome(item: _Item, found: Explanation | Exception) -> Outcome:
     if isinstance(found, Explanation):
         return Outcome(item.index, item.name, explanation=found)
     return Outcome(item.index, item.name, error=found)
 
 
-def _light(outcome: Outcome) -> Outcome:
+def _drop_frames(outcome: Outcome) -> Outcome:
     """The outcome with nothing in its error that keeps frames, and all that is in them, alive."""
     error: BaseException | None = outcome.error
     if error is not None and not isinstance(error, VlcamError):
@@ -147,52 +147,52 @@ def _light(outcome: Outcome) -> Outcome:
     return outcome
 
 
-def _items(images: Any) -> tuple[Iterator[_Item], int | None]:
+def _iterate_items(images: Any) -> tuple[Iterator[_Item], int | None]:
     """Every image with its name, made when it is asked for, and how many there are, if that is known.
 
     These are ``map`` objects, since a generator, ``enumerate`` or ``zip`` would hold the last image while the next batch runs.
     """
     if isinstance(images, (str, Path)):
-        images = photos_in(images)
+        images = list_photos(images)
     total = len(images) if isinstance(images, Sized) and not isinstance(images, IterableDataset) else None
     if isinstance(images, Dataset) and not isinstance(images, IterableDataset):
         if total is None:
             raise InputError(f"a {type(images).__name__} without a length was given; expected a dataset with __len__")
-        return map(partial(_of_dataset, images), range(total)), total
+        return map(partial(_make_dataset_item, images), range(total)), total
     single = isinstance(images, Image) or (isinstance(images, (Tensor, np.ndarray)) and images.ndim in (2, 3))
     if single or not isinstance(images, Iterable):
         raise InputError(
             f"a {type(images).__name__} was given as images; expected a folder, a dataset or an iterable of images "
             "(for a single one there is vlcam.explain)"
         )
-    return map(_given, count(), images), total
+    return map(_make_item, count(), images), total
 
 
-def _of_dataset(dataset: Any, index: int) -> _Item:
+def _make_dataset_item(dataset: Any, index: int) -> _Item:
     """An item that is loaded later, so that its error is its own; files are known to ``ImageFolder`` and the like."""
     known = getattr(dataset, "samples", None)
     entry = known[index] if isinstance(known, list) and index < len(known) else None
     file = entry[0] if isinstance(entry, tuple) and entry else None
-    return _Item(index, _name(file, index), lambda: _image(dataset[index]))
+    return _Item(index, _find_name(file, index), lambda: _get_image(dataset[index]))
 
 
-def _given(index: int, item: Any) -> _Item:
-    image = _image(item)
-    return _Item(index, _name(image, index), lambda: image)
+def _make_item(index: int, item: Any) -> _Item:
+    image = _get_image(item)
+    return _Item(index, _find_name(image, index), lambda: image)
 
 
-def _image(item: Any) -> Any:
+def _get_image(item: Any) -> Any:
     """The image of ``(image, label)``, or the item itself."""
     return item[0] if isinstance(item, (tuple, list)) and item else item
 
 
-def _name(image: Any, index: int) -> str:
+def _find_name(image: Any, index: int) -> str:
     file = image if isinstance(image, (str, Path)) else getattr(image, "filename", "")
     return (Path(file).name if isinstance(file, (str, Path)) else "") or f"image {index}"
 
 
 @contextmanager
-def _bar(total: int | None, wanted: bool | None) -> Iterator[Callable[[], None]]:
+def _show_progress(total: int | None, wanted: bool | None) -> Iterator[Callable[[], None]]:
     """A progress bar on stderr, to call after every image: where a terminal wants one, or a person does."""
     if wanted is None:
         wanted = sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

@@ -13,24 +13,24 @@ from vlcam.explanation.record import AbstractExplanation, Evidence, NeuronText, 
 from vlcam.explanation.wording import (
     KIND,
     NEARLY_CERTAIN,
-    certainty_long,
-    drawn_ratio,
-    fainter,
-    nats,
-    notice,
-    notice_long,
-    number,
-    peak,
-    percent,
-    place,
-    seen,
-    shared_peaks,
+    compute_faintness,
+    describe_place,
+    find_peak,
+    find_seen_part,
+    find_shared_peaks,
+    format_factor,
+    format_nats,
+    format_number,
+    format_percent,
+    format_weight,
+    get_certainty_notice,
+    get_long_notice,
+    get_notice,
+    limit_ratio,
     shows_against,
-    times,
-    weight,
 )
 from vlcam.image.photo import Photo
-from vlcam.render.colour import default_colours, table
+from vlcam.render.colour import choose_colours, get_colour_table
 
 _LONGEST_SIDE = 960
 _SMALL = 256
@@ -39,24 +39,24 @@ _EVIDENCE = 5
 TASKS = {"classification": "Classification", "captioning": "Caption", "vqa": "Visual question answering"}
 
 
-def document(explanation: AbstractExplanation) -> dict[str, Any]:
+def make_document(explanation: AbstractExplanation) -> dict[str, Any]:
     """Everything the page shows about one explanation; plain JSON types, no number that JSON doesn't have."""
     geometry = explanation.geometry
-    peaks = shared_peaks(explanation)
+    peaks = find_shared_peaks(explanation)
     return {
         "task": TASKS.get(explanation.task, explanation.task),
         "question": explanation.question,
-        "asked": _asked(explanation),
+        "asked": _split_question(explanation),
         "text": explanation.text,
-        "pieces": _pieces(explanation),
+        "pieces": _split_text(explanation),
         "photo": {
             "name": explanation.photo.name,
             "size": [explanation.photo.width, explanation.photo.height],
-            "ratio": round(drawn_ratio(explanation.photo.width, explanation.photo.height), 6),
+            "ratio": round(limit_ratio(explanation.photo.width, explanation.photo.height), 6),
             "sha256": explanation.photo.sha256,
-            "uri": photo_uri(explanation.photo),
+            "uri": encode_photo(explanation.photo),
         },
-        "seen": [round(part, 6) for part in seen(geometry)],
+        "seen": [round(part, 6) for part in find_seen_part(geometry)],
         # Photo (0 to 1) -> model's input (0 to 1): u = x * scale + offset, for each axis.
         "toInput": [
             [geometry.scale[axis] * geometry.photo_size[axis] / geometry.input_size[axis] for axis in (0, 1)],
@@ -65,19 +65,19 @@ def document(explanation: AbstractExplanation) -> dict[str, Any]:
         "grid": [int(explanation.maps.shape[1]), int(explanation.maps.shape[2])],
         "signed": not explanation.relu,
         "against": shows_against(explanation),
-        "colours": default_colours(relu=explanation.relu),
-        "targets": [_target(view, peaks[view.target.kind]) for view in explanation],
+        "colours": choose_colours(relu=explanation.relu),
+        "targets": [_describe_target(view, peaks[view.target.kind]) for view in explanation],
         "notes": list(explanation.notes),
         "facts": {"model": explanation.model, "layer": explanation.layer, "method": explanation.method},
     }
 
 
-def colours_uri(name: str) -> str:
+def encode_colours(name: str) -> str:
     """A colour table's 768 bytes in base64."""
-    return base64.b64encode(table(name).tobytes()).decode("ascii")
+    return base64.b64encode(get_colour_table(name).tobytes()).decode("ascii")
 
 
-def photo_uri(photo: Photo) -> str:
+def encode_photo(photo: Photo) -> str:
     """The photo as a data URI: PNG for a small photo, which JPEG would blur visibly, else JPEG of quality 90."""
     picture = Image.fromarray(np.ascontiguousarray(photo.pixels))
     picture.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE), Image.Resampling.LANCZOS)
@@ -91,34 +91,34 @@ def photo_uri(photo: Photo) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(data.getvalue()).decode('ascii')}"
 
 
-def _target(view: TargetView, shared: float) -> dict[str, Any]:
+def _describe_target(view: TargetView, shared: float) -> dict[str, Any]:
     target = view.target
     return {
         "label": target.label,
         "kind": target.kind,
         "kindText": KIND.get(target.kind, target.kind),
-        "score": number(target.score),
-        "scoreName": _score_name(target),
-        "probability": _finite(target.probability),
-        "percent": percent(target.probability),
+        "score": format_number(target.score),
+        "scoreName": _name_score(target),
+        "probability": _keep_finite(target.probability),
+        "percent": format_percent(target.probability),
         "certain": NEARLY_CERTAIN if view.nearly_certain else "",
-        "gain": nats(target.gain),
-        "proof": "" if view.proof is None else _proof(view.proof),
+        "gain": format_nats(target.gain),
+        "proof": "" if view.proof is None else _describe_significance(view.proof),
         "chance": "" if view.proof is None or view.proof.p is None else f"p = {view.proof.p:.2g}",
-        "reading": [{"weight": _finite(value) or 0.0, "text": weight(value)} for _, value in view.reading],
+        "reading": [{"weight": _keep_finite(value) or 0.0, "text": format_weight(value)} for _, value in view.reading],
         "flag": view.flag,
-        "notice": notice(view),
-        "noticeLong": " ".join(filter(None, (notice_long(view), certainty_long(view)))),
-        "place": place(view),
-        "peak": peak(view),
+        "notice": get_notice(view),
+        "noticeLong": " ".join(filter(None, (get_long_notice(view), get_certainty_notice(view)))),
+        "place": describe_place(view),
+        "peak": find_peak(view),
         "shared": shared,
-        "fainter": times(ratio) if (ratio := fainter(view, shared)) else "",
-        "map": _quantised(view) if view.flag == "ok" else None,
-        "neurons": None if view.neurons is None else _neurons(view.neurons),
+        "fainter": format_factor(ratio) if (ratio := compute_faintness(view, shared)) else "",
+        "map": _quantise(view) if view.flag == "ok" else None,
+        "neurons": None if view.neurons is None else _describe_neurons(view.neurons),
     }
 
 
-def _proof(proof: Proof) -> str:
+def _describe_significance(proof: Proof) -> str:
     """The verdict, and how the map agrees with two others."""
     ranked = [
         f"{rank:.2f} with {what}".replace("-", "−")
@@ -128,13 +128,13 @@ def _proof(proof: Proof) -> str:
     return " ".join([proof.verdict, *([f"Rank correlation: {', '.join(ranked)}."] if ranked else [])])
 
 
-def _quantised(view: TargetView) -> str:
+def _quantise(view: TargetView) -> str:
     """The map as little-endian int16 parts of its own peak, in base64: an error of at most 1.6e-5 of the peak."""
-    parts = view.map.double().cpu().numpy() / peak(view)
+    parts = view.map.double().cpu().numpy() / find_peak(view)
     return base64.b64encode(np.rint(parts * _STEPS).astype("<i2").tobytes()).decode("ascii")
 
 
-def _asked(explanation: AbstractExplanation) -> list[str | list[str]]:
+def _split_question(explanation: AbstractExplanation) -> list[str | list[str]]:
     """The question cut at its words, if they were weighed: plain text, and each word in a list of its own."""
     question, pieces, end = explanation.question or "", list[str | list[str]](), 0
     for start, stop in explanation.question_words:
@@ -145,7 +145,7 @@ def _asked(explanation: AbstractExplanation) -> list[str | list[str]]:
     return [*pieces, question[end:]] if pieces and end < len(question) else pieces
 
 
-def _pieces(explanation: AbstractExplanation) -> list[str | int]:
+def _split_text(explanation: AbstractExplanation) -> list[str | int]:
     """The text cut at the spans of its word targets: plain text, and the numbers of the targets that stand between."""
     if explanation.task != "captioning":
         return []
@@ -164,33 +164,33 @@ def _pieces(explanation: AbstractExplanation) -> list[str | int]:
     return [piece for piece in pieces if piece != ""]
 
 
-def _neurons(text: NeuronText) -> dict[str, Any]:
+def _describe_neurons(text: NeuronText) -> dict[str, Any]:
     return {
         "sentence": text.sentence,
-        "top": [_evidence(evidence) for evidence in text.top[:_EVIDENCE]],
-        "bottom": [_evidence(evidence) for evidence in text.bottom[:_EVIDENCE]],
-        "coverage": percent(text.coverage),
+        "top": [_describe_evidence(evidence) for evidence in text.top[:_EVIDENCE]],
+        "bottom": [_describe_evidence(evidence) for evidence in text.bottom[:_EVIDENCE]],
+        "coverage": format_percent(text.coverage),
         "ranking": text.ranking,
     }
 
 
-def _evidence(evidence: Evidence) -> dict[str, Any]:
+def _describe_evidence(evidence: Evidence) -> dict[str, Any]:
     value = evidence.alpha if evidence.contribution == 0 else evidence.contribution
-    share = _finite(abs(evidence.share)) or 0.0
+    share = _keep_finite(abs(evidence.share)) or 0.0
     return {
         "unit": evidence.unit,
         "name": evidence.name,
         "match": "" if evidence.match is None else f"{evidence.match:.2f}",
         "share": min(share, 1.0),
-        "shareText": ("−" if value < 0 else "+") + (percent(share) or "0\u00a0%"),
+        "shareText": ("−" if value < 0 else "+") + (format_percent(share) or "0\u00a0%"),
         "against": value < 0,
         "active": evidence.active,
     }
 
 
-def _score_name(target: Target) -> str:
+def _name_score(target: Target) -> str:
     return "difference" if target.kind == "contrast" else target.measure
 
 
-def _finite(value: float | None) -> float | None:
+def _keep_finite(value: float | None) -> float | None:
     return None if value is None or not math.isfinite(value) else float(value)

@@ -26,19 +26,19 @@ from vlcam.contracts import (
     Task,
     VlcamError,
 )
-from vlcam.engine.find_layer import layout_of
-from vlcam.engine.layers import Grid, find, traced
-from vlcam.engine.modules import independent
+from vlcam.engine.find_layer import infer_layout
+from vlcam.engine.layers import Grid, find, trace_layers
+from vlcam.engine.modules import has_independent_rows
 from vlcam.engine.recording import gradients, record
-from vlcam.engine.restore import plain
-from vlcam.explanation.attribution import LayerMaps, maps_of_batch
+from vlcam.engine.restore import detach_tensors
+from vlcam.explanation.attribution import LayerMaps, make_batch_maps
 from vlcam.explanation.explanation import Explanation
 from vlcam.explanation.options import RANKINGS as RANKINGS
-from vlcam.explanation.options import Options, Order, ordered
+from vlcam.explanation.options import CheckedOptions, Options, check_options
 from vlcam.explanation.record import NeuronText
-from vlcam.explanation.rerun import PhotoSubject, settled
-from vlcam.explanation.run import maps_of, ran
-from vlcam.explanation.visual_gain import with_gain
+from vlcam.explanation.rerun import PhotoSubject, fix_targets
+from vlcam.explanation.run import make_maps, run_and_record
+from vlcam.explanation.visual_gain import add_gain
 from vlcam.image.photo import Bands, Photo, open_photo
 from vlcam.methods import method as find_method
 
@@ -48,7 +48,7 @@ BATCH = 8
 
 @final
 @dataclass(frozen=True)
-class Ready:
+class PreparedPhoto:
     """One photo, opened and prepared for the model; ``picture`` is its full size, if that is needed again."""
 
     picture: Image | None
@@ -126,7 +126,7 @@ def explain(
         LayerError: the layer doesn't exist, or doesn't lead to the targets.
             Of a list, the first error is raised; it begins with the image's place, such as ``image[3]``.
     """
-    order = ordered(
+    order = check_options(
         targets=targets,
         caption=caption,
         question=question,
@@ -142,7 +142,7 @@ def explain(
         progress=progress,
     )
     if not isinstance(image, (list, tuple)):
-        return alone(task, made_ready(task, image, order, name), order)
+        return explain_one(task, prepare_photo(task, image, order, name), order)
     if name is not None:
         raise InputError(
             f"name={name!r} was given for {len(image)} images; leave it out: they are called as their files"
@@ -150,19 +150,21 @@ def explain(
     return [
         one
         for start in range(0, len(image), BATCH)
-        for one in _listed(task, image[start : start + BATCH], start, order)
+        for one in _explain_list(task, image[start : start + BATCH], start, order)
     ]
 
 
-def made_ready(task: Task, image: Any, order: Order, name: str | None = None) -> Ready:
+def prepare_photo(task: Task, image: Any, order: CheckedOptions, name: str | None = None) -> PreparedPhoto:
     """Open an image and prepare it. Raises InputError or TargetError."""
     picture, photo = open_photo(image, name=name)
     with torch.inference_mode(False):  # autograd can't use what is made in it
         prepared = task.prepare(picture, order.request)
-    return Ready(picture if order.gain else None, photo, replace(prepared, inputs=plain(prepared.inputs)))
+    return PreparedPhoto(
+        picture if order.gain else None, photo, replace(prepared, inputs=detach_tensors(prepared.inputs))
+    )
 
 
-def alone(task: Task, ready: Ready, order: Order) -> Explanation:
+def explain_one(task: Task, ready: PreparedPhoto, order: CheckedOptions) -> Explanation:
     """Explain one photo. Raises LayerError or TargetError."""
     wanted = task.layer if order.layer is None else order.layer
     if isinstance(wanted, str):
@@ -176,15 +178,15 @@ def alone(task: Task, ready: Ready, order: Order) -> Explanation:
             raise
         # The layer chosen by itself in an earlier run didn't lead to these targets and is forgotten: choose anew.
         spoken, found = _run(task, ready.prepared, order, wanted)
-    return _explanation(task, ready, order, spoken, found)
+    return _make_explanation(task, ready, order, spoken, found)
 
 
-def together(task: Task, ready: Sequence[Ready], order: Order) -> list[Explanation] | None:
+def explain_together(task: Task, ready: Sequence[PreparedPhoto], order: CheckedOptions) -> list[Explanation] | None:
     """Explain several photos from one forward pass; None if that can't be done for them, or not for all of them.
 
-    The results are those of :func:`alone`, which is left to say what is wrong with which photo.
+    The results are those of :func:`explain_one`, which is left to say what is wrong with which photo.
     """
-    if len(ready) < 2 or not isinstance(task, BatchTask) or not independent(task.model):
+    if len(ready) < 2 or not isinstance(task, BatchTask) or not has_independent_rows(task.model):
         return None
     if not isinstance(order.method, Method):  # a procedure runs again, photo by photo
         return None
@@ -195,38 +197,39 @@ def together(task: Task, ready: Sequence[Ready], order: Order) -> list[Explanati
         scores = torch.stack([one.scores for one in spoken])
         layout: Any = spoken[0].layout
         if wanted != task.layer:
-            layout = layout_of(recording.resolve(scores.sum(0))[:1], ready[0].prepared.geometry.input_size)
+            layout = infer_layout(recording.resolve(scores.sum(0))[:1], ready[0].prepared.geometry.input_size)
         elif any(one.layout != layout for one in spoken):
             return None
         grid = Grid() if layout is None else layout
         if not isinstance(grid, Grid):
             return None
-        maps = maps_of_batch(scores, recording, order.method, grid)
+        maps = make_batch_maps(scores, recording, order.method, grid)
         return [
-            _explanation(task, one, order, said, found) for one, said, found in zip(ready, spoken, maps, strict=True)
+            _make_explanation(task, one, order, said, found)
+            for one, said, found in zip(ready, spoken, maps, strict=True)
         ]
     except Exception:  # whatever it is, it shows again, beside the photo that it belongs to
         return None
 
 
-def _listed(task: Task, images: Sequence[Any], first: int, order: Order) -> list[Explanation]:
+def _explain_list(task: Task, images: Sequence[Any], first: int, order: CheckedOptions) -> list[Explanation]:
     """One batch of a list of images, the first of which is ``image[first]``."""
     ready = []
     for number, image in enumerate(images, first):
-        with _place(number):
-            ready.append(made_ready(task, image, order))
-    found = together(task, ready, order)
+        with _prefix_errors(number):
+            ready.append(prepare_photo(task, image, order))
+    found = explain_together(task, ready, order)
     if found is not None:
         return found
     found = []
     for number, one in enumerate(ready, first):
-        with _place(number):
-            found.append(alone(task, one, order))
+        with _prefix_errors(number):
+            found.append(explain_one(task, one, order))
     return found
 
 
 @contextmanager
-def _place(number: int) -> Iterator[None]:
+def _prefix_errors(number: int) -> Iterator[None]:
     """Errors begin with the image's place in the list."""
     try:
         yield
@@ -238,7 +241,9 @@ def _place(number: int) -> Iterator[None]:
         raise
 
 
-def _explanation(task: Task, ready: Ready, order: Order, spoken: Spoken, found: LayerMaps) -> Explanation:
+def _make_explanation(
+    task: Task, ready: PreparedPhoto, order: CheckedOptions, spoken: Spoken, found: LayerMaps
+) -> Explanation:
     explanation = Explanation(
         task=task.kind,
         model=task.name,
@@ -249,7 +254,7 @@ def _explanation(task: Task, ready: Ready, order: Order, spoken: Spoken, found: 
         question=order.request.question,
         photo=ready.photo,
         geometry=ready.prepared.geometry,
-        targets=weighed(spoken),
+        targets=weigh_words(spoken),
         maps=found.maps,
         alpha=found.alpha,
         contributions=found.contributions,
@@ -258,7 +263,7 @@ def _explanation(task: Task, ready: Ready, order: Order, spoken: Spoken, found: 
         notes=spoken.notes,
     )
     if order.gain is not None and ready.picture is not None:
-        explanation = with_gain(explanation, task, ready.picture, order.request, order.gain)
+        explanation = add_gain(explanation, task, ready.picture, order.request, order.gain)
     known = task.names if order.names is None else order.names
     return (
         explanation
@@ -267,16 +272,18 @@ def _explanation(task: Task, ready: Ready, order: Order, spoken: Spoken, found: 
     )
 
 
-def _run(task: Task, prepared: Prepared, order: Order, layer: str | nn.Module | None) -> tuple[Spoken, LayerMaps]:
-    spoken, evidence = ran(task, prepared, order.request, layer)
+def _run(
+    task: Task, prepared: Prepared, order: CheckedOptions, layer: str | nn.Module | None
+) -> tuple[Spoken, LayerMaps]:
+    spoken, evidence = run_and_record(task, prepared, order.request, layer)
     if isinstance(order.method, Method):
         return spoken, evidence.maps(order.method)
     targets = tuple(spoken.targets)
-    subject = PhotoSubject(task, prepared, settled(order.request, targets), targets, evidence, order.progress)
-    return spoken, replace(evidence.maps(find_method("gradcam")), maps=maps_of(order.method, subject))
+    subject = PhotoSubject(task, prepared, fix_targets(order.request, targets), targets, evidence, order.progress)
+    return spoken, replace(evidence.maps(find_method("gradcam")), maps=make_maps(order.method, subject))
 
 
-def weighed(spoken: Spoken) -> tuple[Target, ...]:
+def weigh_words(spoken: Spoken) -> tuple[Target, ...]:
     """The targets, with the importance of each word of the question: gradient times embedding, summed over its tokens."""
     if spoken.asked is None or not spoken.asked.words:
         return tuple(spoken.targets)
@@ -292,7 +299,7 @@ def check_layer(task: Task, layer: str, prepared: Prepared, request: Request) ->
     try:
         find(task.model, layer)
     except LayerError:
-        rows = traced(task.model, lambda: task.run(prepared, request))
+        rows = trace_layers(task.model, lambda: task.run(prepared, request))
         find(task.model, layer, shapes={row.name: row.shape for row in rows})
 
 

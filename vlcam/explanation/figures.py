@@ -11,22 +11,22 @@ from vlcam.contracts import InputError, Kind
 from vlcam.explanation.record import AbstractExplanation, TargetView
 from vlcam.explanation.wording import (
     NEARLY_CERTAIN,
-    at_size,
-    drawn_ratio,
-    fainter,
-    nats,
-    notice,
-    number,
-    peak,
-    percent,
-    shared_peaks,
+    compute_faintness,
+    find_peak,
+    find_shared_peaks,
+    format_nats,
+    format_number,
+    format_percent,
+    get_notice,
+    limit_ratio,
+    resize_geometry,
     shows_against,
 )
-from vlcam.explanation.wording import times as in_letters
+from vlcam.explanation.wording import format_factor as in_letters
 from vlcam.image.geometry import to_photo
-from vlcam.render.colour import default_colours, is_diverging
+from vlcam.render.colour import choose_colours, is_diverging
 from vlcam.render.lettering import Lettering
-from vlcam.render.overlay import overlay, ring
+from vlcam.render.overlay import draw_contour, overlay
 
 _PANEL = 320
 _MOST_COLUMNS = 5
@@ -67,7 +67,7 @@ def draw_figure(
     as wide is drawn narrower than its panel, and one of a few pixels' width or height a little thicker than it is.
     """
     views = [explanation[key] for key in (range(len(explanation)) if targets is None else targets)]
-    colours = default_colours(relu=explanation.relu) if colours is None else colours
+    colours = choose_colours(relu=explanation.relu) if colours is None else colours
     if explanation.relu is False and not is_diverging(colours):
         raise InputError(
             f"{colours!r} can't show the signed maps of {explanation.method}; choose a diverging table, such as 'coolwarm'"
@@ -111,16 +111,16 @@ class _Sheet:
         self.width = columns * self.panel + (columns - 1) * self.gap + 2 * self.margin if width is None else width
         self.margin = (self.width - columns * self.panel - (columns - 1) * self.gap) // 2
         photo = explanation.photo
-        ratio = drawn_ratio(photo.width, photo.height)
+        ratio = limit_ratio(photo.width, photo.height)
         self.tall = max(1, round(min(self.panel / ratio, _TALLEST * self.panel)))
         self.wide = max(1, min(self.panel, round(self.tall * ratio)))
         self.finer = _FINER if self.tall * self.wide <= _FINE_ENOUGH else 1
         size = (self.wide * self.finer, self.tall * self.finer)
         self.photo = Image.fromarray(np.ascontiguousarray(photo.pixels)).resize(size, Image.Resampling.LANCZOS)
         self.text, self.small = max(9, round(0.056 * self.panel)), max(8, round(0.044 * self.panel))
-        self.peaks = shared_peaks(explanation)
+        self.peaks = find_shared_peaks(explanation)
         texts = [explanation.text, explanation.question or "", explanation.model, explanation.layer, explanation.method]
-        texts += [in_letters(fainter(view, self.peaks[view.target.kind])) for view in views]
+        texts += [in_letters(compute_faintness(view, self.peaks[view.target.kind])) for view in views]
         self.letters = Lettering([*texts, *(view.label for view in views)])
 
     def draw(self) -> Image.Image:
@@ -170,14 +170,19 @@ class _Sheet:
             return self.photo.resize(size, Image.Resampling.LANCZOS)
         drawn = view.flag == "ok"
         values = view.map if drawn else view.map.new_zeros(view.map.shape)
-        heat = to_photo(values[None], at_size(view.explanation.geometry, *self.photo.size))[0].float().cpu().numpy()
-        own = peak(view)
+        heat = (
+            to_photo(values[None], resize_geometry(view.explanation.geometry, *self.photo.size))[0]
+            .float()
+            .cpu()
+            .numpy()
+        )
+        own = find_peak(view)
         scale = self.peaks[view.target.kind] if self.shared else own
         mixed = overlay(np.asarray(self.photo), heat, scale=scale, colours=self.colours)
         if drawn and self.contour:
             # A weak map gets a faint line: a strong one would say more than its colours do.
             thickness, strength = max(1, round(self.panel * self.finer / 400)), 0.2 + 0.8 * own / scale
-            mixed = ring(mixed, np.abs(heat), own / 2, thickness=thickness, strength=strength)
+            mixed = draw_contour(mixed, np.abs(heat), own / 2, thickness=thickness, strength=strength)
         return Image.fromarray(mixed).resize(size, Image.Resampling.BOX)
 
     def _legend(self, pen: ImageDraw.ImageDraw, view: TargetView | None, x: int, y: int) -> None:
@@ -186,7 +191,7 @@ class _Sheet:
         if view is None:
             pen.text((x, y), "photo", _MUTED, font, anchor="ls")
             return
-        right = self.letters.plain(percent(view.target.probability))
+        right = self.letters.plain(format_percent(view.target.probability))
         pen.text((x + self.panel, y), right, _MUTED, font, anchor="rs")
         label = "whole caption" if view.target.kind == "caption" else view.label
         room = self.panel - (font.getlength(right) + 0.6 * self.text if right else 0)
@@ -196,7 +201,7 @@ class _Sheet:
 
     def _notes(self, view: TargetView) -> list[str]:
         """The lines under a label: what the image adds, near certainty, why there is no map, or how strong it is."""
-        gain = nats(view.target.gain)
+        gain = format_nats(view.target.gain)
         lines = [self._fitting(f"{gain} from the image", gain)] if gain else []
         if view.nearly_certain:
             lines.append(
@@ -205,12 +210,12 @@ class _Sheet:
                 )
             )
         if view.flag != "ok":
-            return [*lines, self.letters.fit(notice(view), self.small, self.panel)]
+            return [*lines, self.letters.fit(get_notice(view), self.small, self.panel)]
         if self.shared:
             return lines
-        most = number(peak(view))
+        most = format_number(find_peak(view))
         lines.append(self._fitting(f"maximum {most}", f"max. {most}", most))
-        if ratio := fainter(view, self.peaks[view.target.kind]):
+        if ratio := compute_faintness(view, self.peaks[view.target.kind]):
             times = in_letters(ratio)
             if self.letters.plain(times) != times:  # a font without superscripts would say "109" for a billion
                 times = f"{ratio:.0e}".replace("e+0", "e").replace("e+", "e")
@@ -234,7 +239,9 @@ class _Sheet:
             name = "evidence against" if against else "each on its own scale"
             return [(name, "−maximum" if signed else "0", "maximum")]
         kinds = list(dict.fromkeys(view.target.kind for view in drawn))
-        ends = [(number(-self.peaks[kind]) if signed else "0", number(self.peaks[kind])) for kind in kinds]
+        ends = [
+            (format_number(-self.peaks[kind]) if signed else "0", format_number(self.peaks[kind])) for kind in kinds
+        ]
         about = "against: " if against else ""
         return [(about + _PLURAL[kind], low, high) for kind, (low, high) in zip(kinds, ends, strict=True)]
 

@@ -33,7 +33,7 @@ class Options(TypedDict, total=False):
 
 @final
 @dataclass(frozen=True)
-class Order:
+class CheckedOptions:
     """The options of :func:`explain`, checked."""
 
     request: Request
@@ -45,7 +45,7 @@ class Order:
     progress: Callable[[int, int], Any] | None = None
 
 
-def ordered(
+def check_options(
     *,
     targets: Any = (),
     caption: str | None = None,
@@ -60,7 +60,7 @@ def ordered(
     measure: Any = "log-probability",
     gain: Any = None,
     progress: Callable[[int, int], Any] | None = None,
-) -> Order:
+) -> CheckedOptions:
     """The options of :func:`explain`, checked as far as that goes without the task. Raises InputError or TargetError."""
     if question is not None and not isinstance(question, str):
         raise InputError(f"question={question!r} was given; expected a text")
@@ -72,18 +72,18 @@ def ordered(
         raise InputError(f"gain={gain!r} was given; expected blank, blur or None")
     chosen = method if isinstance(method, (Method, Procedure)) else way(method)
     request = Request(
-        labels=_labels(targets),
+        labels=_read_labels(targets),
         caption=caption,
         question=question,
         top_k=top_k,
-        contrasts=_pairs(contrast),
+        contrasts=_read_pairs(contrast),
         prompt=prompt,
         measure=measure,
     )
-    return Order(request, chosen, layer, names, ranking, gain, progress)
+    return CheckedOptions(request, chosen, layer, names, ranking, gain, progress)
 
 
-def _labels(targets: Any) -> tuple[str | int, ...]:
+def _read_labels(targets: Any) -> tuple[str | int, ...]:
     """Classes or answers, one or several, as a tuple."""
     if targets is None:
         return ()
@@ -95,7 +95,7 @@ def _labels(targets: Any) -> tuple[str | int, ...]:
         raise TargetError(f"targets={targets!r} was given; expected labels or whole numbers") from error
 
 
-def _pairs(contrast: Any) -> tuple[tuple[str, str], ...]:
+def _read_pairs(contrast: Any) -> tuple[tuple[str, str], ...]:
     """Contrasts as pairs; a single pair may stand on its own."""
     pairs = [contrast] if len(contrast) == 2 and all(isinstance(one, str) for one in contrast) else contrast
     if any(isinstance(pair, str) or len(pair) != 2 for pair in pairs):

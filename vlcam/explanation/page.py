@@ -11,11 +11,11 @@ from string import Template
 
 from vlcam._version import __version__
 from vlcam.contracts import InputError
-from vlcam.explanation.document import colours_uri, document
+from vlcam.explanation.document import encode_colours, make_document
 from vlcam.explanation.record import AbstractExplanation
 from vlcam.explanation.wording import shows_against
-from vlcam.render.colour import default_colours
-from vlcam.render.html import embed, policy, read_template
+from vlcam.render.colour import choose_colours
+from vlcam.render.html import embed, make_policy, read_template
 
 _FRAME_HEIGHT = 780
 _TITLE = "vlcam"
@@ -44,14 +44,14 @@ def make_page(explanations: Sequence[AbstractExplanation], *, title: str = _TITL
     Raises:
         InputError: there are no explanations, or ``neurons`` is neither a relative path nor an http(s) address.
     """
-    address = None if neurons is None else _link(neurons)
+    address = None if neurons is None else _check_link(neurons)
     explanations = list(explanations)
     if not explanations:
         raise InputError("no explanations were given; a page needs at least one")
-    colours = sorted({default_colours(relu=explanation.relu) for explanation in explanations})
-    documents = [document(explanation) for explanation in explanations]
+    colours = sorted({choose_colours(relu=explanation.relu) for explanation in explanations})
+    documents = [make_document(explanation) for explanation in explanations]
     content: dict[str, object] = {
-        "colours": {name: colours_uri(name) for name in colours},
+        "colours": {name: encode_colours(name) for name in colours},
         "explanations": documents,
     }
     if address is not None:
@@ -60,10 +60,10 @@ def make_page(explanations: Sequence[AbstractExplanation], *, title: str = _TITL
         title = f"{explanations[0].photo.name}: {documents[0]['task']}"
     style, script = read_template("vlcam.explanation", "page.css"), read_template("vlcam.explanation", "page.js")
     return Template(read_template("vlcam.explanation", "page.html")).substitute(
-        policy=policy(script, style),
+        policy=make_policy(script, style),
         title=html.escape(title.encode("utf-8", "replace").decode("utf-8")),
         version=html.escape(__version__),
-        meaning="</li>\n    <li>".join(html.escape(line) for line in meaning(explanations)),
+        meaning="</li>\n    <li>".join(html.escape(line) for line in explain_colours(explanations)),
         style=style,
         script=script,
         data=embed(content),
@@ -79,7 +79,7 @@ def make_notebook_cell(explanation: AbstractExplanation) -> str:
     )
 
 
-def meaning(explanations: Sequence[AbstractExplanation]) -> list[str]:
+def explain_colours(explanations: Sequence[AbstractExplanation]) -> list[str]:
     """What colour stands for on a page of these explanations, in a few sentences."""
     against = sorted({one.method for one in explanations if shows_against(one)})
     only = all(map(shows_against, explanations))
@@ -89,7 +89,7 @@ def meaning(explanations: Sequence[AbstractExplanation]) -> list[str]:
     return [*lines, _QUESTION] if any(one.question_words for one in explanations) else lines
 
 
-def _link(address: str) -> str:
+def _check_link(address: str) -> str:
     """An address to put before ``#unit-3``: http, https or a relative path, so that no link of the page runs anything."""
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*):", address)
     odd = (

@@ -4,7 +4,7 @@ That package calls one function PER IMAGE of the batch, with that image's output
 ``targets=[ClassifierOutputTarget(281), ClassifierOutputTarget(7)]``. In :func:`vlcam.attribute` a list of functions means something
 else: several targets of every image, each of which gets the whole output. The rule that tells them apart: a list of functions is one
 per image if ``target_layers=`` or ``reshape_transform=`` is given with it, or if all of them come from that package; else
-several targets. :func:`per_image` says so by hand. No code of that package is used, and it needn't be installed.
+several targets. :func:`apply_per_image` says so by hand. No code of that package is used, and it needn't be installed.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -20,7 +20,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from vlcam.contracts import InputError, LayerError, Layout, Maps, TargetError
 from vlcam.engine.layers import Grid
-from vlcam.engine.outputs import logits_of, to_model
+from vlcam.engine.outputs import find_logits, to_model
 from vlcam.engine.recording import gradients, record
 from vlcam.methods import method as find_method
 
@@ -31,19 +31,19 @@ _PACKAGE = "pytorch_grad_cam"
 
 @final
 @dataclass(frozen=True)
-class PerImage:
-    """One function for every image of a batch, each called with the output for its image; see :func:`per_image`."""
+class PerImageTargets:
+    """One function for every image of a batch, each called with the output for its image; see :func:`apply_per_image`."""
 
     functions: tuple[Callable[[Any], Any], ...]
 
     @property
     def __name__(self) -> str:
         """What the functions are called, every name once."""
-        return " | ".join(dict.fromkeys(map(_name, self.functions)))
+        return " | ".join(dict.fromkeys(map(_find_name, self.functions)))
 
     def __call__(self, output: Any) -> Float[Tensor, " batch"]:
         """The scores ``(batch,)``. Raises TargetError unless there is one function, and one number, for every image."""
-        parts = _parts(output)
+        parts = _split_output(output)
         if len(parts) != len(self.functions):
             raise TargetError(
                 f"{len(self.functions)} targets were given for a batch of {len(parts)}; of these functions each image has its own: "
@@ -60,18 +60,18 @@ class PerImage:
         except (LookupError, ValueError, TypeError, AttributeError, RuntimeError) as error:
             reason = (str(error).splitlines() or [""])[0]
             raise TargetError(
-                f"target {number} ({_name(function)}) doesn't fit the output of {given} of one image: {type(error).__name__}: {reason}"
+                f"target {number} ({_find_name(function)}) doesn't fit the output of {given} of one image: {type(error).__name__}: {reason}"
             ) from error
         if not isinstance(score, Tensor) or score.numel() != 1:
             found = tuple(score.shape) if isinstance(score, Tensor) else type(score).__name__
             raise TargetError(
-                f"target {number} ({_name(function)}) returned {found} for the output of {given} of one image; expected a tensor with "
+                f"target {number} ({_find_name(function)}) returned {found} for the output of {given} of one image; expected a tensor with "
                 "one number"
             )
         return score.reshape(())
 
 
-def per_image(targets: Iterable[Callable[[Any], Any]]) -> PerImage:
+def apply_per_image(targets: Iterable[Callable[[Any], Any]]) -> PerImageTargets:
     """Functions as pytorch-grad-cam has them, for ``vlcam.attribute(model, images, targets=per_image([...]))``.
 
     Args:
@@ -81,23 +81,23 @@ def per_image(targets: Iterable[Callable[[Any], Any]]) -> PerImage:
     functions = tuple(targets)
     if not functions or not all(map(callable, functions)):
         raise TargetError(f"targets={functions!r} was given; expected a list with one function for every image")
-    return PerImage(functions)
+    return PerImageTargets(functions)
 
 
-def _name(function: Any) -> str:
+def _find_name(function: Any) -> str:
     return str(getattr(function, "__name__", type(function).__name__))
 
 
-def _parts(output: Any) -> Sequence[Any]:
+def _split_output(output: Any) -> Sequence[Any]:
     """What a model returned, image by image."""
     if isinstance(output, list) and output and all(isinstance(one, dict) for one in output):  # a detector's
         return output
-    return logits_of(output).unbind(0)
+    return find_logits(output).unbind(0)
 
 
 @final
 @dataclass(frozen=True)
-class Reshaped:
+class ReshapedLayout:
     """A layer's output made into maps by a function ``tensor -> (batch, channels, rows, columns)``."""
 
     function: Reshape
@@ -124,16 +124,16 @@ class Reshaped:
         return maps
 
 
-def of_theirs(targets: Any) -> bool:
+def is_pytorch_grad_cam(targets: Any) -> bool:
     """Whether these are target objects of pytorch-grad-cam."""
-    return _functions(targets) and all(type(one).__module__.partition(".")[0] == _PACKAGE for one in targets)
+    return _is_function_list(targets) and all(type(one).__module__.partition(".")[0] == _PACKAGE for one in targets)
 
 
-def _functions(targets: Any) -> bool:
+def _is_function_list(targets: Any) -> bool:
     return isinstance(targets, (list, tuple)) and bool(targets) and all(map(callable, targets))
 
 
-def translated(
+def translate_arguments(
     layer: str | nn.Module | None,
     targets: Any,
     layout: Layout | None,
@@ -145,12 +145,14 @@ def translated(
     Raises:
         InputError: the same thing was said in both ways, or several layers were given, which only :class:`GradCAM` averages.
     """
-    if _functions(targets) and (target_layers is not None or reshape_transform is not None or of_theirs(targets)):
-        targets = per_image(targets)
+    if _is_function_list(targets) and (
+        target_layers is not None or reshape_transform is not None or is_pytorch_grad_cam(targets)
+    ):
+        targets = apply_per_image(targets)
     if target_layers is not None:
         if layer is not None:
             raise InputError("layer= and target_layers= were both given; give one of them")
-        layers = _listed(target_layers)
+        layers = _check_layers(target_layers)
         if len(layers) != 1:
             raise InputError(
                 f"{len(layers)} target_layers were given, but one layer is explained at a time; for the mean of several there is "
@@ -160,11 +162,11 @@ def translated(
     if reshape_transform is not None:
         if layout is not None:
             raise InputError("grid= and reshape_transform= were both given; give one of them")
-        layout = Reshaped(reshape_transform)
+        layout = ReshapedLayout(reshape_transform)
     return layer, targets, layout
 
 
-def _listed(target_layers: Any) -> tuple[str | nn.Module, ...]:
+def _check_layers(target_layers: Any) -> tuple[str | nn.Module, ...]:
     if isinstance(target_layers, (list, tuple)) and target_layers:
         return tuple(target_layers)
     given = type(target_layers).__name__ if isinstance(target_layers, nn.Module) else repr(target_layers)
@@ -191,8 +193,8 @@ class GradCAM:
         *,
         method: str = "gradcam",
     ) -> None:
-        self.model, self.target_layers = model, _listed(target_layers)
-        self.layout: Layout = Grid() if reshape_transform is None else Reshaped(reshape_transform)
+        self.model, self.target_layers = model, _check_layers(target_layers)
+        self.layout: Layout = Grid() if reshape_transform is None else ReshapedLayout(reshape_transform)
         self.method = find_method(method)
 
     def __call__(self, input_tensor: Tensor, targets: Iterable[Callable[[Any], Any]] | None = None) -> np.ndarray:
@@ -212,9 +214,9 @@ class GradCAM:
                 f"an input of {tuple(input_tensor.shape)} was given; expected (batch, channels, height, width)"
             )
         images = to_model(input_tensor, self.model)
-        score = _top if targets is None else per_image(targets)
+        score = _score_top_class if targets is None else apply_per_image(targets)
         layers = [self._scaled_maps(images, layer, score) for layer in self.target_layers]
-        found: np.ndarray = _scaled(torch.stack(layers).mean(0)).cpu().numpy()
+        found: np.ndarray = _scale_maps(torch.stack(layers).mean(0)).cpu().numpy()
         return found
 
     def _scaled_maps(self, images: Tensor, layer: str | nn.Module, score: Callable[[Any], Tensor]) -> Tensor:
@@ -233,7 +235,7 @@ class GradCAM:
             activations = self.layout.to_maps(leaf.detach())
             slopes = self.layout.to_maps(gradients(total, leaf)[0])
             maps = self.layout.place(self.method.function(activations, slopes)).float()
-            return F.interpolate(_scaled(maps.relu())[:, None], images.shape[2:], mode="bilinear")[:, 0]
+            return F.interpolate(_scale_maps(maps.relu())[:, None], images.shape[2:], mode="bilinear")[:, 0]
 
     def __enter__(self) -> "GradCAM":
         """Itself: there is nothing to release."""
@@ -245,15 +247,15 @@ class GradCAM:
         """Let every exception through."""
 
 
-def _top(output: Any) -> Tensor:
+def _score_top_class(output: Any) -> Tensor:
     """For every image the logit of its top class; of equal ones the first."""
-    logits = logits_of(output)
+    logits = find_logits(output)
     if logits.ndim != 2:
         raise TargetError(f"the model's output is {tuple(logits.shape)}, not (batch, classes): give targets=")
     return logits.gather(1, logits.detach().argmax(1, keepdim=True))[:, 0]
 
 
-def _scaled(maps: Maps) -> Maps:
+def _scale_maps(maps: Maps) -> Maps:
     """Every map from 0 to 1; one without differences becomes 0."""
     low = maps - maps.amin((1, 2), keepdim=True)
     return low / (1e-7 + low.amax((1, 2), keepdim=True))

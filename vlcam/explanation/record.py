@@ -154,7 +154,7 @@ class AbstractExplanation:
 
         A label that occurs twice (a repeated word) needs the last form, so that one is never taken for the other.
         """
-        return TargetView(self, _position(self, key))
+        return TargetView(self, _find_position(self, key))
 
 
 @final
@@ -189,7 +189,7 @@ class TargetView:
     @property
     def flag(self) -> Flag:
         """``ok``; or why the map shows nothing: ``zero`` (no evidence), ``negative`` (only evidence against), ``nonfinite``."""
-        return map_flag(self.signed_map, relu=self.explanation.relu)
+        return flag_map(self.signed_map, relu=self.explanation.relu)
 
     @property
     def nearly_certain(self) -> bool:
@@ -231,7 +231,7 @@ class TargetView:
         return to_photo(self.map[None], self.explanation.geometry)[0]
 
 
-def map_flag(signed: Float[Tensor, "rows columns"], *, relu: bool) -> Flag:
+def flag_map(signed: Float[Tensor, "rows columns"], *, relu: bool) -> Flag:
     """Say whether a raw map shows anything (see :attr:`TargetView.flag`)."""
     if not bool(torch.isfinite(signed).all()):
         return "nonfinite"
@@ -242,7 +242,7 @@ def map_flag(signed: Float[Tensor, "rows columns"], *, relu: bool) -> Flag:
     return "ok"
 
 
-def _position(explanation: AbstractExplanation, key: SupportsIndex | str | tuple[str, int]) -> int:
+def _find_position(explanation: AbstractExplanation, key: SupportsIndex | str | tuple[str, int]) -> int:
     labels = [target.label for target in explanation.targets]
     if isinstance(key, SupportsIndex):
         place = index(key)

@@ -28,10 +28,10 @@ from vlcam.contracts import (
 )
 from vlcam.engine.backward import check_differentiable
 from vlcam.engine.layers import Grid
-from vlcam.engine.modules import find_module, first_tensor, independent, rebuilt, tensors_in
-from vlcam.engine.recording import record, unrecorded
-from vlcam.engine.restore import restored
-from vlcam.explanation.attribution import Evidence
+from vlcam.engine.modules import find_first_tensor, find_module, find_tensors, has_independent_rows, replace_tensor
+from vlcam.engine.recording import pause_recording, record
+from vlcam.engine.restore import preserve_model
+from vlcam.explanation.attribution import LayerEvidence
 
 CHUNK_NUMBERS = 2**22
 """How many numbers the images of one forward pass may hold: 16 MiB in 32 bits, about 28 images of 224 pixels a side."""
@@ -40,7 +40,7 @@ MOST_ROWS = 64
 """The most images in one forward pass."""
 
 
-def settled(request: Request, targets: Sequence[Target]) -> Request:
+def fix_targets(request: Request, targets: Sequence[Target]) -> Request:
     """The request that leaves nothing open: whatever the image, it is these targets that are scored."""
     whole = next((one for one in targets if one.kind == "caption"), None)
     if whole is not None:
@@ -60,14 +60,14 @@ def settled(request: Request, targets: Sequence[Target]) -> Request:
 class PhotoSubject:
     """A photo prepared for a task, the targets that were explained, and what the explained layer gave: a :class:`vlcam.contracts.Subject`.
 
-    ``request`` is settled (see :func:`settled`). ``progress`` is called with (done, all) by procedures that take long.
+    ``request`` is settled (see :func:`fix_targets`). ``progress`` is called with (done, all) by procedures that take long.
     """
 
     task: Task
     prepared: Prepared
     request: Request
     targets: tuple[Target, ...]
-    evidence: Evidence
+    evidence: LayerEvidence
     progress: Callable[[int, int], Any] | None = None
 
     @property
@@ -147,7 +147,7 @@ class PhotoSubject:
             with record(self.model, self.layer) as recording, inside:
                 scores = self.in_order(self.task.run(self.prepared, self.request))
             return scores, recording.resolve(scores)
-        with restored(self.model):
+        with preserve_model(self.model):
             image = self.image.clone().requires_grad_()
             with inside:
                 # A copy of the leaf: a model may begin with an operation in place.
@@ -161,23 +161,23 @@ class PhotoSubject:
 
     @contextmanager
     def _without_autograd(self) -> Iterator[None]:
-        with restored(self.model), unrecorded():
+        with preserve_model(self.model), pause_recording():
             yield
 
     def _with(self, image: Tensor) -> Prepared:
         """The inputs with another image, or a batch of them, in the place of the photo's."""
-        return replace(self.prepared, inputs=rebuilt(self.prepared.inputs, self._photo(), image))
+        return replace(self.prepared, inputs=replace_tensor(self.prepared.inputs, self._photo(), image))
 
     def _photo(self) -> Tensor:
         """The tensor among the inputs that is the image, itself."""
         width, height = self.prepared.geometry.input_size
         images = [
             one
-            for one in tensors_in(self.prepared.inputs)
+            for one in find_tensors(self.prepared.inputs)
             if one.is_floating_point() and one.ndim == 4 and len(one) == 1 and tuple(one.shape[2:]) == (height, width)
         ]
         if len(images) != 1:
-            shapes = ", ".join(str(tuple(one.shape)) for one in tensors_in(self.prepared.inputs))
+            shapes = ", ".join(str(tuple(one.shape)) for one in find_tensors(self.prepared.inputs))
             raise InputError(
                 f"{self.task.name} takes its photo as {shapes or 'no tensor'}, not as one image (1, channels, {height}, {width}), so "
                 "pixels can't be changed or followed back; explain with a method of one run, such as gradcam"
@@ -196,20 +196,20 @@ class PhotoSubject:
         """The scores with each mask: all in one pass where the layer is a grid and the task can, or one by one."""
         _, module = find_module(self.model, self.layer)
         if isinstance(self.evidence.grid, Grid):
-            with _scaled(module, masks, self.evidence.grid.layout):
+            with _scale_channels(module, masks, self.evidence.grid.layout):
                 batched = self._batched(self.prepared, len(masks))
             if batched is not None:
                 return batched
         found = []
         layout = self.evidence.grid.layout if isinstance(self.evidence.grid, Grid) else "BNC"
         for mask in masks:
-            with _scaled(module, mask[None], layout):
+            with _scale_channels(module, mask[None], layout):
                 found.append(self.in_order(self.task.run(self.prepared, self.request)).detach())
         return torch.stack(found)
 
     def _batched(self, prepared: Prepared, rows: int) -> Tensor | None:
         """The scores of all rows at once, if the task can do that for its model."""
-        if not isinstance(self.task, ScoringTask) or not independent(self.model):
+        if not isinstance(self.task, ScoringTask) or not has_independent_rows(self.model):
             return None
         try:
             scores = self.task.score_batch(prepared, self.request)
@@ -235,15 +235,15 @@ class PhotoSubject:
 
 
 @contextmanager
-def _scaled(module: nn.Module, masks: Tensor, layout: Literal["BCHW", "BHWC", "BNC"]) -> Iterator[None]:
+def _scale_channels(module: nn.Module, masks: Tensor, layout: Literal["BCHW", "BHWC", "BNC"]) -> Iterator[None]:
     """Inside, each row of the layer's output has its channels multiplied by a row of ``masks``; one row is meant for all."""
 
     def hook(module: nn.Module, inputs: Any, output: Any) -> Any:
-        found = first_tensor(output)
+        found = find_first_tensor(output)
         if found is None:
             return None
         shape = (len(masks), -1, 1, 1) if layout == "BCHW" else (len(masks), *(1,) * (found.ndim - 2), -1)
-        return rebuilt(output, found, found * masks.to(found.dtype).reshape(shape))
+        return replace_tensor(output, found, found * masks.to(found.dtype).reshape(shape))
 
     handle = module.register_forward_hook(hook)
     try:

@@ -3,24 +3,26 @@
 from torch import nn
 
 from vlcam.contracts import InputError, Maps, Method, Prepared, Procedure, Request, Spoken, Task
-from vlcam.engine.find_layer import layout_of
+from vlcam.engine.find_layer import infer_layout
 from vlcam.engine.recording import record
-from vlcam.explanation.attribution import Evidence, evidence_from
+from vlcam.explanation.attribution import LayerEvidence, collect_evidence
 from vlcam.explanation.options import RANKINGS as RANKINGS
 from vlcam.explanation.rerun import PhotoSubject
 
 
-def ran(task: Task, prepared: Prepared, request: Request, layer: str | nn.Module | None) -> tuple[Spoken, Evidence]:
+def run_and_record(
+    task: Task, prepared: Prepared, request: Request, layer: str | nn.Module | None
+) -> tuple[Spoken, LayerEvidence]:
     """Run the task once: what it said, and what that left at the layer. Raises LayerError or TargetError."""
     with record(task.model, layer) as recording:
         spoken = task.run(prepared, request)
     layout = spoken.layout
     if layer != task.layer:  # the task's layout is that of its own layer
-        layout = layout_of(recording.resolve(spoken.scores), prepared.geometry.input_size)
-    return spoken, evidence_from(spoken.scores, recording, layout)
+        layout = infer_layout(recording.resolve(spoken.scores), prepared.geometry.input_size)
+    return spoken, collect_evidence(spoken.scores, recording, layout)
 
 
-def maps_of(method: Method | Procedure, subject: PhotoSubject) -> Maps:
+def make_maps(method: Method | Procedure, subject: PhotoSubject) -> Maps:
     """The signed maps of a method or a procedure. Raises InputError for a procedure that returns something else."""
     if isinstance(method, Method):
         return subject.evidence.maps(method).maps

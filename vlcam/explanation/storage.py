@@ -44,7 +44,7 @@ _TEXTS = (
 _NUMBERS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
-class _BadError(Exception):
+class _ContentError(Exception):
     """What is wrong with a file's content, in words."""
 
 
@@ -63,9 +63,9 @@ def save(explanation: AbstractExplanation, path: str | Path) -> Path:
     data = _to_bytes(explanation)
     try:
         if len(data) > MAX_BYTES:
-            raise _BadError(f"it takes {len(data):,} bytes; at most {MAX_BYTES:,} can be loaded again")
+            raise _ContentError(f"it takes {len(data):,} bytes; at most {MAX_BYTES:,} can be loaded again")
         _parse(data, type(explanation))
-    except _BadError as error:
+    except _ContentError as error:
         raise InputError(f"this explanation can't be saved: {error}") from error
     part = target.parent / f".vlcam-{secrets.token_hex(8)}.part"
     try:
@@ -75,7 +75,7 @@ def save(explanation: AbstractExplanation, path: str | Path) -> Path:
             os.fsync(file.fileno())
         part.replace(target)
     except (OSError, ValueError) as error:
-        raise InputError(f"{str(path)!r} can't be written: {_reason(error)}") from error
+        raise InputError(f"{str(path)!r} can't be written: {_describe_error(error)}") from error
     finally:
         part.unlink(missing_ok=True)
     return target
@@ -103,10 +103,10 @@ def load(path: str | Path, *, make: type[Made]) -> Made:
     except FileNotFoundError as error:
         raise InputError(f"there is no file {shown}; check the path") from error
     except (OSError, ValueError, MemoryError) as error:
-        raise InputError(f"{shown} can't be read: {_reason(error)}") from error
+        raise InputError(f"{shown} can't be read: {_describe_error(error)}") from error
     try:
         return _parse(data, make)
-    except _BadError as error:
+    except _ContentError as error:
         raise InputError(f"{shown} is not a whole explanation: {error}") from error
 
 
@@ -119,21 +119,21 @@ def _check_place(target: Path) -> None:
         if not target.parent.is_dir():
             raise InputError(f"there is no folder {str(target.parent)!r} to save {target.name!r} in; make it first")
     except OSError as error:
-        raise InputError(f"{str(target)!r} can't be written: {_reason(error)}") from error
+        raise InputError(f"{str(target)!r} can't be written: {_describe_error(error)}") from error
 
 
 def _to_bytes(explanation: AbstractExplanation) -> bytes:
     photo = explanation.photo
     meta = {"schema": SCHEMA, "vlcam": __version__}
-    meta |= {name: _plain(getattr(explanation, name)) for name in _TEXTS}
-    meta["photo"] = {one.name: _plain(getattr(photo, one.name)) for one in fields(photo) if one.name != "pixels"}
+    meta |= {name: _to_json(getattr(explanation, name)) for name in _TEXTS}
+    meta["photo"] = {one.name: _to_json(getattr(photo, one.name)) for one in fields(photo) if one.name != "pixels"}
     tensors = {name: getattr(explanation, name).detach().cpu().contiguous().clone() for name in _TENSORS}
     tensors["pixels"] = torch.tensor(photo.pixels)
     text = json.dumps(meta, allow_nan=False)
-    return safetensors.torch.save(tensors, {"vlcam": text, "sha256": _digest(text, tensors)})
+    return safetensors.torch.save(tensors, {"vlcam": text, "sha256": _compute_digest(text, tensors)})
 
 
-def _digest(text: str, tensors: dict[str, Tensor]) -> str:
+def _compute_digest(text: str, tensors: dict[str, Tensor]) -> str:
     digest = hashlib.sha256(f"{len(text)} {text}".encode())
     for name in sorted(tensors):
         tensor = tensors[name]
@@ -142,12 +142,12 @@ def _digest(text: str, tensors: dict[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _plain(value: Any) -> Any:
+def _to_json(value: Any) -> Any:
     """A record as JSON values; numbers that JSON can't write become the texts nan, inf and -inf."""
     if is_dataclass(value):
-        return {one.name: _plain(getattr(value, one.name)) for one in fields(value)}
+        return {one.name: _to_json(getattr(value, one.name)) for one in fields(value)}
     if isinstance(value, (tuple, list)):
-        return [_plain(one) for one in value]
+        return [_to_json(one) for one in value]
     if isinstance(value, (bool, np.bool_)):
         return bool(value)
     if isinstance(value, (int, np.integer)):
@@ -160,62 +160,64 @@ def _plain(value: Any) -> Any:
 
 def _parse(data: bytes, make: type[Made]) -> Made:
     """The explanation in a file's bytes, all checks passed; raises only _BadError."""
-    text, digest, tensors = _unpacked(data)
+    text, digest, tensors = _unpack(data)
     if set(tensors) != {*_TENSORS, "pixels"}:
-        raise _BadError(f"it holds the tensors {', '.join(sorted(tensors))}, not {', '.join((*_TENSORS, 'pixels'))}")
-    meta = _json_object(text)
+        raise _ContentError(
+            f"it holds the tensors {', '.join(sorted(tensors))}, not {', '.join((*_TENSORS, 'pixels'))}"
+        )
+    meta = _parse_json(text)
     schema = meta.pop("schema", None)
     if schema != SCHEMA or isinstance(schema, bool):
-        raise _BadError(f"it has schema version {schema!r}, and this vlcam {__version__} reads version {SCHEMA}")
-    if _digest(text, tensors) != digest:
-        raise _BadError("its checksum doesn't match, so it was damaged or changed after it was saved")
+        raise _ContentError(f"it has schema version {schema!r}, and this vlcam {__version__} reads version {SCHEMA}")
+    if _compute_digest(text, tensors) != digest:
+        raise _ContentError("its checksum doesn't match, so it was damaged or changed after it was saved")
     if not isinstance(meta.pop("vlcam", None), str):
-        raise _BadError("it doesn't say which vlcam wrote it")
-    return _explanation(meta, tensors, make)
+        raise _ContentError("it doesn't say which vlcam wrote it")
+    return _build_explanation(meta, tensors, make)
 
 
-def _unpacked(data: bytes) -> tuple[str, str, dict[str, Tensor]]:
+def _unpack(data: bytes) -> tuple[str, str, dict[str, Tensor]]:
     """The text, the checksum and the tensors."""
     try:
         tensors = safetensors.torch.load(data)
         length = int.from_bytes(data[:8], "little")
         metadata = json.loads(data[8 : 8 + length]).get("__metadata__")
     except Exception as error:  # the parser's own error, or whatever odd dtypes and shapes make torch raise
-        raise _BadError(f"it is no safetensors file, or cut off ({_reason(error)})") from error
+        raise _ContentError(f"it is no safetensors file, or cut off ({_describe_error(error)})") from error
     text, digest = (metadata.get(name) if isinstance(metadata, dict) else None for name in ("vlcam", "sha256"))
     if not (isinstance(text, str) and isinstance(digest, str)):
-        raise _BadError("it is a safetensors file, but not one that vlcam's save wrote")
+        raise _ContentError("it is a safetensors file, but not one that vlcam's save wrote")
     return text, digest, tensors
 
 
-def _json_object(text: str) -> dict[str, Any]:
+def _parse_json(text: str) -> dict[str, Any]:
     try:
         meta = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise _BadError(f"its metadata is no JSON ({_reason(error)})") from error
+        raise _ContentError(f"its metadata is no JSON ({_describe_error(error)})") from error
     if not isinstance(meta, dict):
-        raise _BadError("its metadata is no JSON object")
+        raise _ContentError("its metadata is no JSON object")
     return meta
 
 
-def _explanation(meta: dict[str, Any], tensors: dict[str, Tensor], make: type[Made]) -> Made:
+def _build_explanation(meta: dict[str, Any], tensors: dict[str, Tensor], make: type[Made]) -> Made:
     hints = typing.get_type_hints(AbstractExplanation)
-    _same_names("explanation", meta, {*_TEXTS, "photo"})
+    _check_names("explanation", meta, {*_TEXTS, "photo"})
     known: dict[str, Any] = {name: _read(meta[name], hints[name], name) for name in _TEXTS}
     known |= {name: tensors[name] for name in _TENSORS}
     _check_tensors(tensors, len(known["targets"]))
-    explanation = make(photo=_photo(meta["photo"], tensors["pixels"]), **known)
+    explanation = make(photo=_build_photo(meta["photo"], tensors["pixels"]), **known)
     _check_records(explanation)
     return explanation
 
 
-def _photo(record: Any, pixels: Tensor) -> Photo:
+def _build_photo(record: Any, pixels: Tensor) -> Photo:
     hints = {name: hint for name, hint in typing.get_type_hints(Photo).items() if name != "pixels"}
     if not isinstance(record, dict):
-        raise _BadError(f"photo is {record!r:.60}; expected a record")
-    _same_names("photo", record, set(hints))
+        raise _ContentError(f"photo is {record!r:.60}; expected a record")
+    _check_names("photo", record, set(hints))
     if pixels.dtype != torch.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
-        raise _BadError(f"pixels is {pixels.dtype} {tuple(pixels.shape)}; expected uint8 (height, width, 3)")
+        raise _ContentError(f"pixels is {pixels.dtype} {tuple(pixels.shape)}; expected uint8 (height, width, 3)")
     return Photo(
         pixels=pixels.numpy(), **{name: _read(record[name], hint, f"photo.{name}") for name, hint in hints.items()}
     )
@@ -235,17 +237,17 @@ def _read(value: Any, hint: Any, where: str) -> Any:
         return value
     elif is_dataclass(hint) and isinstance(hint, type) and isinstance(value, dict):
         hints = typing.get_type_hints(hint)
-        _same_names(where, value, set(hints))
+        _check_names(where, value, set(hints))
         return hint(**{name: _read(value[name], one, f"{where}.{name}") for name, one in hints.items()})
-    elif hint is float and (number := _number(value)) is not None:
+    elif hint is float and (number := _read_number(value)) is not None:
         return number
     elif hint in (str, int, bool) and type(value) is hint:
         return value
     expected = hint.__name__ if isinstance(hint, type) and origin is None else hint
-    raise _BadError(f"{where} is {value!r:.60}; expected {expected}")
+    raise _ContentError(f"{where} is {value!r:.60}; expected {expected}")
 
 
-def _number(value: Any) -> float | None:
+def _read_number(value: Any) -> float | None:
     if isinstance(value, str):
         return _NUMBERS.get(value)
     if type(value) not in (int, float):
@@ -256,11 +258,11 @@ def _number(value: Any) -> float | None:
         return None
 
 
-def _same_names(where: str, record: dict[str, Any], expected: set[str]) -> None:
+def _check_names(where: str, record: dict[str, Any], expected: set[str]) -> None:
     if missing := expected - set(record):
-        raise _BadError(f"{where} lacks {', '.join(sorted(missing))}")
+        raise _ContentError(f"{where} lacks {', '.join(sorted(missing))}")
     if extra := set(record) - expected:
-        raise _BadError(f"{where} has the unknown {', '.join(map(repr, sorted(extra)))[:200]}")
+        raise _ContentError(f"{where} has the unknown {', '.join(map(repr, sorted(extra)))[:200]}")
 
 
 def _check_tensors(tensors: dict[str, Tensor], targets: int) -> None:
@@ -268,35 +270,37 @@ def _check_tensors(tensors: dict[str, Tensor], targets: int) -> None:
     for name, axes in zip(_TENSORS, (3, 2, 2, 1), strict=True):
         tensor = tensors[name]
         if tensor.ndim != axes or not tensor.is_floating_point():
-            raise _BadError(f"{name} is {tensor.dtype} {tuple(tensor.shape)}; expected floats with {axes} axes")
+            raise _ContentError(f"{name} is {tensor.dtype} {tuple(tensor.shape)}; expected floats with {axes} axes")
     (maps, rows, columns), alpha, contributions, activity = (tuple(tensors[name].shape) for name in _TENSORS)
     if not targets == maps == alpha[0] == contributions[0]:
-        raise _BadError(
+        raise _ContentError(
             f"it has {targets} targets, {maps} maps, {alpha[0]} rows of alpha and {contributions[0]} of contributions; "
             "expected one of each for every target"
         )
     if min(rows, columns) < 1:
-        raise _BadError(f"its maps are {rows} x {columns} cells; expected at least one")
+        raise _ContentError(f"its maps are {rows} x {columns} cells; expected at least one")
     if not alpha[1] == contributions[1] == activity[0]:
-        raise _BadError(f"alpha, contributions, activity are of {alpha[1]}, {contributions[1]}, {activity[0]} channels")
+        raise _ContentError(
+            f"alpha, contributions, activity are of {alpha[1]}, {contributions[1]}, {activity[0]} channels"
+        )
 
 
 def _check_records(explanation: AbstractExplanation) -> None:
     """Raise _BadError where the records of an explanation contradict each other."""
     if explanation.neurons is not None and len(explanation.neurons) != len(explanation):
-        raise _BadError(f"it has {len(explanation)} targets and {len(explanation.neurons)} neuron texts")
+        raise _ContentError(f"it has {len(explanation)} targets and {len(explanation.neurons)} neuron texts")
     if explanation.proofs is not None and len(explanation.proofs) != len(explanation):
-        raise _BadError(f"it has {len(explanation)} targets and {len(explanation.proofs)} proofs")
+        raise _ContentError(f"it has {len(explanation)} targets and {len(explanation.proofs)} proofs")
     for target in explanation.targets:
         _check_span(target, len(explanation.text))
         if target.reading and len(target.reading) != len(explanation.question_words):
-            raise _BadError(
+            raise _ContentError(
                 f"target {target.label!r:.60} weighs {len(target.reading)} words of a question of "
                 f"{len(explanation.question_words)}"
             )
     for start, end in explanation.question_words:
         if not 0 <= start <= end <= len(explanation.question or ""):
-            raise _BadError(f"the word at {(start, end)} is outside the question")
+            raise _ContentError(f"the word at {(start, end)} is outside the question")
     for text in explanation.neurons or ():
         _check_units(text)
     _check_photo(explanation.photo, explanation.geometry)
@@ -304,7 +308,7 @@ def _check_records(explanation: AbstractExplanation) -> None:
 
 def _check_span(target: Target, length: int) -> None:
     if target.span is not None and not 0 <= target.span[0] <= target.span[1] <= length:
-        raise _BadError(
+        raise _ContentError(
             f"the span {target.span} of target {target.label!r:.60} is outside the text of {length} characters"
         )
 
@@ -312,24 +316,28 @@ def _check_span(target: Target, length: int) -> None:
 def _check_units(text: NeuronText) -> None:
     units = [one.unit for one in (*text.top, *text.bottom)] + [unit for one in text.named for unit in one.units]
     if any(unit < 0 for unit in units):
-        raise _BadError("a channel has a negative number")
+        raise _ContentError("a channel has a negative number")
 
 
 def _check_photo(photo: Photo, geometry: Geometry) -> None:
     height, width = photo.pixels.shape[:2]
     if not (1 <= width <= photo.width and 1 <= height <= photo.height):
-        raise _BadError(f"the photo is {photo.width} x {photo.height}, yet {width} x {height} pixels of it were kept")
+        raise _ContentError(
+            f"the photo is {photo.width} x {photo.height}, yet {width} x {height} pixels of it were kept"
+        )
     if geometry.photo_size != (photo.width, photo.height):
-        raise _BadError(
+        raise _ContentError(
             f"the photo is {photo.width} x {photo.height} and the geometry is of one of {geometry.photo_size}"
         )
     if min(geometry.input_size) < 1:
-        raise _BadError(f"the model's input is {geometry.input_size}; expected a positive width and height")
+        raise _ContentError(f"the model's input is {geometry.input_size}; expected a positive width and height")
     if not all(math.isfinite(one) for one in (*geometry.scale, *geometry.offset)) or 0 in geometry.scale:
-        raise _BadError(f"the geometry has scale {geometry.scale} and offset {geometry.offset}; expected finite, not 0")
+        raise _ContentError(
+            f"the geometry has scale {geometry.scale} and offset {geometry.offset}; expected finite, not 0"
+        )
 
 
-def _reason(error: BaseException) -> str:
+def _describe_error(error: BaseException) -> str:
     """An exception in one short line."""
     text = " ".join(str(error.strerror if isinstance(error, OSError) and error.strerror else error).split())
     return (text or type(error).__name__)[:200]

@@ -28,13 +28,13 @@ from torch import Tensor, nn
 
 from vlcam.contracts import InputError, LayerError, Prepared, Request, Target, TargetError, Task
 from vlcam.engine.layers import find
-from vlcam.engine.restore import plain
-from vlcam.engine.weights import untrained
-from vlcam.explanation.record import AbstractExplanation, Proof, TargetView, map_flag
-from vlcam.explanation.rerun import PhotoSubject, settled
-from vlcam.explanation.run import maps_of, ran
+from vlcam.engine.restore import detach_tensors
+from vlcam.engine.weights import randomise_weights
+from vlcam.explanation.record import AbstractExplanation, Proof, TargetView, flag_map
+from vlcam.explanation.rerun import PhotoSubject, fix_targets
+from vlcam.explanation.run import make_maps, run_and_record
 from vlcam.image.photo import Photo, open_photo
-from vlcam.image.regions import AREA, elsewhere, top_region
+from vlcam.image.regions import AREA, draw_random_regions, find_top_region
 from vlcam.methods import METHODS, PROCEDURES
 from vlcam.methods.occlusion import occlusion
 from vlcam.metrics.correlation import occlusion_correlation
@@ -86,20 +86,20 @@ def verify(
     """
     if isinstance(regions, bool) or regions < 19:
         raise InputError(f"regions={regions} was given; expected 19 or more, for p-values of 0.05 or less")
-    subject = subject_again(explanation, task, image, prompt)
+    subject = rebuild_subject(explanation, task, image, prompt)
     rng = np.random.Generator(np.random.PCG64(seed))
     total = 2 * len(explanation) * (regions + 1)
     done = 0
     found = []
     for view in explanation:
-        found.append(fared(subject, view, regions, area, rng))
+        found.append(compare_regions(subject, view, regions, area, rng))
         done += 2 * (regions + 1)
         if progress is not None:
             progress(done, total)
-    occluded = _occlusion_correlations(subject, explanation)
-    blank = _untrained_correlations(subject, explanation, seed)
+    occluded = _correlate_with_occlusion(subject, explanation)
+    blank = _correlate_with_untrained(subject, explanation, seed)
     proofs = tuple(
-        _proof(view, test, regions, one, other)
+        _make_significance_test(view, test, regions, one, other)
         for view, test, one, other in zip(explanation, found, occluded, blank, strict=True)
     )
     note = (
@@ -111,20 +111,20 @@ def verify(
     return replace(explanation, proofs=proofs, notes=(*kept, note))
 
 
-def subject_again(
+def rebuild_subject(
     explanation: AbstractExplanation, task: Task, image: Any = None, prompt: str | None = None
 ) -> PhotoSubject:
     """The photo and the targets of an explanation, ready to be run again.
 
     Raises InputError if it is another photo, or if the task scores the targets otherwise than the explanation says.
     """
-    picture = _picture(explanation.photo, image)
-    request = settled(_request(explanation, prompt), explanation.targets)
+    picture = _open_picture(explanation.photo, image)
+    request = fix_targets(_rebuild_request(explanation, prompt), explanation.targets)
     with torch.inference_mode(False):
         prepared = task.prepare(picture, request)
-    prepared = Prepared(plain(prepared.inputs), prepared.geometry)
+    prepared = Prepared(detach_tensors(prepared.inputs), prepared.geometry)
     try:
-        spoken, evidence = ran(task, prepared, request, _layer(task, explanation))
+        spoken, evidence = run_and_record(task, prepared, request, _find_layer(task, explanation))
     except (LayerError, TargetError) as error:
         raise InputError(
             f"{task.name} can't be run as {explanation.model} was when it was explained: {error}"
@@ -141,13 +141,13 @@ def subject_again(
     return subject
 
 
-def _layer(task: Task, explanation: AbstractExplanation) -> str | nn.Module:
+def _find_layer(task: Task, explanation: AbstractExplanation) -> str | nn.Module:
     """The explained layer: as the task calls it if it is its own, whose layout the task knows; else by name."""
     own = task.layer
     return own if own is not None and find(task.model, own)[0] == explanation.layer else explanation.layer
 
 
-def _picture(photo: Photo, image: Any) -> Image:
+def _open_picture(photo: Photo, image: Any) -> Image:
     if image is None:
         if photo.pixels.shape[:2] != (photo.height, photo.width):
             raise InputError(
@@ -160,7 +160,7 @@ def _picture(photo: Photo, image: Any) -> Image:
     return picture
 
 
-def _request(explanation: AbstractExplanation, prompt: str | None) -> Request:
+def _rebuild_request(explanation: AbstractExplanation, prompt: str | None) -> Request:
     """The request that the explanation answers."""
     pairs = tuple(
         (this, that)
@@ -180,7 +180,7 @@ def _request(explanation: AbstractExplanation, prompt: str | None) -> Request:
 
 @final
 @dataclass(frozen=True)
-class Tested:
+class RegionTest:
     """How a map's region fared, and how many random ones did as much (see :class:`vlcam.explanation.record.Proof`)."""
 
     area: float
@@ -191,33 +191,33 @@ class Tested:
     p: float
 
 
-def fared(
+def compare_regions(
     subject: PhotoSubject, view: TargetView, regions: int, area: float, rng: np.random.Generator
-) -> Tested | None:
+) -> RegionTest | None:
     """The map's region and random ones, taken away and left alone; None if the map shows nothing."""
     image = subject.image
-    region = top_region(view.map.to(image.device), (image.shape[2], image.shape[3]), area)
+    region = find_top_region(view.map.to(image.device), (image.shape[2], image.shape[3]), area)
     if region is None or view.flag != "ok":
         return None
-    masks = torch.cat([region[None], elsewhere(region, regions, rng)])
-    removed, kept = effects(subject, view.index, masks)
+    masks = torch.cat([region[None], draw_random_regions(region, regions, rng)])
+    removed, kept = measure_effects(subject, view.index, masks)
     if view.explanation.method in _AGAINST:
         removed, kept = -removed, -kept
-    both = (removed + kept) / changes(image, masks)
+    both = (removed + kept) / measure_changes(image, masks)
     if not bool(torch.isfinite(both).all()):
         return None
-    as_much = _as_much(both)
-    return Tested(
+    as_much = _count_as_much(both)
+    return RegionTest(
         float(region.float().mean()),
         float(removed[0]),
-        _as_much(removed),
+        _count_as_much(removed),
         float(kept[0]),
-        _as_much(kept),
+        _count_as_much(kept),
         (1 + as_much) / (1 + regions),
     )
 
 
-def changes(
+def measure_changes(
     image: Float[Tensor, "1 channels height width"], masks: Bool[Tensor, "regions height width"]
 ) -> Float[Tensor, " regions"]:
     """How much of a change it is to take each region away: the root of the summed squared differences; 1 where it is none."""
@@ -226,12 +226,12 @@ def changes(
     return torch.where(found > 0, found, 1.0)
 
 
-def _as_much(effect: Float[Tensor, " regions"]) -> int:
+def _count_as_much(effect: Float[Tensor, " regions"]) -> int:
     """How many of the others have at least the effect of the first."""
     return int((effect[1:] >= effect[0]).sum())
 
 
-def effects(
+def measure_effects(
     subject: PhotoSubject, index: int, masks: Bool[Tensor, "regions height width"]
 ) -> tuple[Float[Tensor, " regions"], Float[Tensor, " regions"]]:
     """For each region: how far the score of target ``index`` falls without it, and rises from that of an empty picture with it alone."""
@@ -250,35 +250,39 @@ _PART: Final = 64
 """Regions whose pictures are made at the same time."""
 
 
-def _occlusion_correlations(subject: PhotoSubject, explanation: AbstractExplanation) -> list[float | None]:
+def _correlate_with_occlusion(subject: PhotoSubject, explanation: AbstractExplanation) -> list[float | None]:
     """The rank correlation of each map with a quick occlusion map."""
-    drops = maps_of(occlusion(), subject)
+    drops = make_maps(occlusion(), subject)
     sign = -1 if explanation.method in _AGAINST else 1
-    found = occlusion_correlation(_maps(explanation).to(drops.device), sign * drops)
+    found = occlusion_correlation(_stack_maps(explanation).to(drops.device), sign * drops)
     return [None if isnan(one) else one for one in found.tolist()]
 
 
-def _untrained_correlations(subject: PhotoSubject, explanation: AbstractExplanation, seed: int) -> list[float | None]:
+def _correlate_with_untrained(subject: PhotoSubject, explanation: AbstractExplanation, seed: int) -> list[float | None]:
     """The rank correlation of each map, before its ReLU, with that of the same model untrained; None for methods that have no name."""
     method = METHODS.get(explanation.method) or PROCEDURES.get(explanation.method)
     if method is None:
         return [None] * len(explanation)
-    with untrained(subject.model, seed):
-        _, evidence = ran(subject.task, subject.prepared, subject.request, _layer(subject.task, explanation))
+    with randomise_weights(subject.model, seed):
+        _, evidence = run_and_record(
+            subject.task, subject.prepared, subject.request, _find_layer(subject.task, explanation)
+        )
         other = replace(subject, evidence=evidence)
-        maps = maps_of(method, other)
+        maps = make_maps(method, other)
     found = occlusion_correlation(explanation.maps.to(maps.device), maps)
     return [None if isnan(one) else one for one in found.tolist()]
 
 
-def _maps(explanation: AbstractExplanation) -> Float[Tensor, "targets rows columns"]:
+def _stack_maps(explanation: AbstractExplanation) -> Float[Tensor, "targets rows columns"]:
     return torch.stack([view.map for view in explanation])
 
 
-def _proof(view: TargetView, test: Tested | None, regions: int, occluded: float | None, blank: float | None) -> Proof:
+def _make_significance_test(
+    view: TargetView, test: RegionTest | None, regions: int, occluded: float | None, blank: float | None
+) -> Proof:
     if test is None:
         why = {"zero": "is empty", "negative": "shows only evidence against it", "nonfinite": "is not finite"}
-        said = why.get(map_flag(view.signed_map, relu=view.explanation.relu), "or its effect is not finite")
+        said = why.get(flag_map(view.signed_map, relu=view.explanation.relu), "or its effect is not finite")
         nan = float("nan")
         verdict = f"Nothing to test: the map of {view.label!r} {said}."
         return Proof(0.0, regions, nan, 0, nan, 0, None, occluded, blank, verdict)
@@ -292,21 +296,21 @@ def _proof(view: TargetView, test: Tested | None, regions: int, occluded: float 
         test.p,
         occluded,
         blank,
-        verdict_of(view, test.removed, test.removed_as_much, regions, test.p),
+        write_verdict(view, test.removed, test.removed_as_much, regions, test.p),
     )
 
 
-def verdict_of(view: TargetView, removed: float, as_much: int, regions: int, p: float) -> str:
+def write_verdict(view: TargetView, removed: float, as_much: int, regions: int, p: float) -> str:
     """What the test says, in a sentence and a half."""
     against = view.explanation.method in _AGAINST
     change = -removed if against else removed
-    unit = _unit(view.target)
+    unit = _name_unit(view.target)
     if not isfinite(change):
         return f"Removing this region has no finite effect on {view.label!r}."
     does = (
         f"hardly changes {view.label!r} (by {abs(change):.1g}{unit})"
         if abs(change) < 5e-4
-        else f"{'lowers' if change > 0 else 'raises'} {view.label!r} by {_amount(abs(change))}{unit}"
+        else f"{'lowers' if change > 0 else 'raises'} {view.label!r} by {_format_amount(abs(change))}{unit}"
     )
     others = (
         f"{as_much} of {regions} random regions did as much"
@@ -317,12 +321,20 @@ def verdict_of(view: TargetView, removed: float, as_much: int, regions: int, p: 
     return f"Removing this region {does}; {others}. {sure.capitalize()} (p = {p:.2g})."
 
 
-def _unit(target: Target) -> str:
+def _name_unit(target: Target) -> str:
     return " nats" if target.measure == "log-probability" else ""
 
 
-def _amount(value: float) -> str:
+def _format_amount(value: float) -> str:
     return f"{value:.1f}" if value >= 0.95 else f"{value:.2g}"
 
 
-__all__: Sequence[str] = ("changes", "effects", "fared", "subject_again", "untrained", "verdict_of", "verify")
+__all__: Sequence[str] = (
+    "compare_regions",
+    "measure_changes",
+    "measure_effects",
+    "randomise_weights",
+    "rebuild_subject",
+    "verify",
+    "write_verdict",
+)

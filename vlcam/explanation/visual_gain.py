@@ -20,10 +20,10 @@ from PIL import ImageFilter
 from PIL.Image import Image
 
 from vlcam.contracts import Gain, InputError, Prepared, Request, Target, Task
-from vlcam.engine.recording import unrecorded
-from vlcam.engine.restore import plain, restored
+from vlcam.engine.recording import pause_recording
+from vlcam.engine.restore import detach_tensors, preserve_model
 from vlcam.explanation.record import AbstractExplanation
-from vlcam.image.photo import bands_of
+from vlcam.image.photo import get_bands
 
 _GREY = (128, 128, 128)
 _BLUR = 0.1
@@ -38,7 +38,7 @@ _NOTE = {
 Explained = TypeVar("Explained", bound=AbstractExplanation)
 
 
-def with_gain(explanation: Explained, task: Task, photo: Image, request: Request, without: Gain) -> Explained:
+def add_gain(explanation: Explained, task: Task, photo: Image, request: Request, without: Gain) -> Explained:
     """The explanation, with the visual gain in every target whose score is a log-probability, and a note that says what it means.
 
     The words are those of the explanation: the same token ids are scored without the image, whatever the model would say then. Of
@@ -48,16 +48,16 @@ def with_gain(explanation: Explained, task: Task, photo: Image, request: Request
     Raises:
         InputError: the model chooses from a list instead of speaking, so there are no words whose probability could be compared.
     """
-    request = replace(request, measure="log-probability", ids=said(explanation, request))
-    blind = scored(task, altered(photo, without), request)
+    request = replace(request, measure="log-probability", ids=find_token_ids(explanation, request))
+    blind = score_targets(task, hide_content(photo, without), request)
     if not any(target.measure == "log-probability" for target in blind):
         raise InputError(
             f"gain={without!r} was given, but {explanation.model} chooses from a list and speaks no words: leave gain out"
         )
     seen = explanation.targets
     if any(target.measure != "log-probability" for target in seen):
-        seen = scored(task, photo, request)
-    pairs = zip(_in_order(explanation, seen), _in_order(explanation, blind), strict=True)
+        seen = score_targets(task, photo, request)
+    pairs = zip(_match_targets(explanation, seen), _match_targets(explanation, blind), strict=True)
     gains = [one.score - other.score if other.measure == "log-probability" else None for one, other in pairs]
     targets = tuple(replace(target, gain=gain) for target, gain in zip(explanation.targets, gains, strict=True))
     note = (
@@ -68,7 +68,7 @@ def with_gain(explanation: Explained, task: Task, photo: Image, request: Request
     return replace(explanation, targets=targets, notes=(*explanation.notes, note))
 
 
-def _in_order(explanation: AbstractExplanation, found: Sequence[Target]) -> list[Target]:
+def _match_targets(explanation: AbstractExplanation, found: Sequence[Target]) -> list[Target]:
     """What another run found about the explanation's targets, in their order: answers may be ranked otherwise without the image."""
     left, out = list(found), []
     for target in explanation.targets:
@@ -83,7 +83,7 @@ def _in_order(explanation: AbstractExplanation, found: Sequence[Target]) -> list
     return out
 
 
-def said(explanation: AbstractExplanation, request: Request) -> tuple[int, ...] | None:
+def find_token_ids(explanation: AbstractExplanation, request: Request) -> tuple[int, ...] | None:
     """The token ids of what was said, if the model said it by itself or they are those of a caption; else the request has them."""
     if request.labels:
         return request.ids
@@ -91,17 +91,17 @@ def said(explanation: AbstractExplanation, request: Request) -> tuple[int, ...] 
     return request.ids if whole is None else whole.token_ids
 
 
-def scored(task: Task, photo: Image, request: Request) -> tuple[Target, ...]:
+def score_targets(task: Task, photo: Image, request: Request) -> tuple[Target, ...]:
     """What the task says about a photo, with scores but without autograd and unseen by recordings; the model is left as it was."""
-    with torch.inference_mode(False), restored(task.model), unrecorded():
+    with torch.inference_mode(False), preserve_model(task.model), pause_recording():
         prepared = task.prepare(photo, request)
-        spoken = task.run(Prepared(plain(prepared.inputs), prepared.geometry), request)
+        spoken = task.run(Prepared(detach_tensors(prepared.inputs), prepared.geometry), request)
     return tuple(spoken.targets)
 
 
-def altered(photo: Image, without: Gain) -> Image:
+def hide_content(photo: Image, without: Gain) -> Image:
     """The photo without what it shows, at the same size. Raises InputError for bands that are no colours."""
-    bands = bands_of(photo)
+    bands = get_bands(photo)
     if bands is not None and bands.dtype != np.uint8:
         raise InputError(
             f"gain={without!r} was given for a photo of {bands.shape[2]} bands, which has no {without} form; leave gain out"

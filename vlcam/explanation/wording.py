@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 
 from vlcam.contracts import Geometry, Kind
 from vlcam.explanation.record import AbstractExplanation, Flag, TargetView
-from vlcam.render.overlay import grown
+from vlcam.render.overlay import grow_region
 
 AGAINST = frozenset({"counterfactual"})
 """The methods whose maps show evidence against a target, so that everything said about them is the other way round."""
@@ -55,47 +55,47 @@ def shows_against(explanation: AbstractExplanation) -> bool:
     return explanation.method in AGAINST
 
 
-def notice(view: TargetView) -> str:
+def get_notice(view: TargetView) -> str:
     """Why a target's map shows nothing, in a few words; empty if it shows something."""
     reversed_ = view.flag == "negative" and shows_against(view.explanation)
     return _NOTICE_AGAINST if reversed_ else NOTICE[view.flag]
 
 
-def notice_long(view: TargetView) -> str:
+def get_long_notice(view: TargetView) -> str:
     """The same in a sentence."""
     reversed_ = view.flag == "negative" and shows_against(view.explanation)
     return _NOTICE_AGAINST_LONG if reversed_ else NOTICE_LONG[view.flag]
 
 
-def certainty_long(view: TargetView) -> str:
+def get_certainty_notice(view: TargetView) -> str:
     """What to do about a target that is nearly certain, in sentences; empty for all others."""
     return _NEARLY_CERTAIN_LONG if view.nearly_certain else ""
 
 
-def nats(gain: float | None) -> str:
+def format_nats(gain: float | None) -> str:
     r"""A visual gain as a person writes it; empty if there is none.
 
     >>> nats(2.34), nats(-0.04), nats(-12.3), nats(None)
     ('+2.3\xa0nats', '0.0\xa0nats', '−12.3\xa0nats', '')
     """
-    return "" if gain is None or not math.isfinite(gain) else f"{_signed(gain, '.1f')}\u00a0nats"
+    return "" if gain is None or not math.isfinite(gain) else f"{_format_signed(gain, '.1f')}\u00a0nats"
 
 
-def weight(value: float) -> str:
+def format_weight(value: float) -> str:
     """The importance of a word of the question, with its sign.
 
     >>> weight(0.4123), weight(-0.00012), weight(0.0)
     ('+0.412', '−0.00012', '0')
     """
-    return _signed(value, ".3g") if math.isfinite(value) else "not a number"
+    return _format_signed(value, ".3g") if math.isfinite(value) else "not a number"
 
 
-def _signed(value: float, form: str) -> str:
+def _format_signed(value: float, form: str) -> str:
     text = f"{abs(value):{form}}"
     return text if float(text) == 0 else ("−" if value < 0 else "+") + text
 
 
-def drawn_ratio(width: int, height: int) -> float:
+def limit_ratio(width: int, height: int) -> float:
     """Width by height of a photo as it is drawn: its own, but never so thin that nothing could be seen.
 
     >>> drawn_ratio(300, 200), drawn_ratio(1, 600)
@@ -104,13 +104,13 @@ def drawn_ratio(width: int, height: int) -> float:
     return min(max(width / height, _NARROWEST), 1 / _NARROWEST)
 
 
-def fainter(view: TargetView, strongest: float) -> float:
+def compute_faintness(view: TargetView, strongest: float) -> float:
     """How many times fainter a map is than the strongest of its kind; 0 if that isn't worth a warning."""
-    ratio = strongest / own if (own := peak(view)) else 0.0
+    ratio = strongest / own if (own := find_peak(view)) else 0.0
     return ratio if ratio >= FAINT else 0.0
 
 
-def times(ratio: float) -> str:
+def format_factor(ratio: float) -> str:
     """A large factor in few letters.
 
     >>> times(23.4), times(3112442379.0)
@@ -122,12 +122,12 @@ def times(ratio: float) -> str:
     return f"{digit} × 10{str(int(power)).translate(_SUPERSCRIPTS)}"
 
 
-def peak(view: TargetView) -> float:
+def find_peak(view: TargetView) -> float:
     """The largest value of a target's map (its size, if signed), 0 if the map shows nothing."""
     return float(view.map.abs().max()) if view.flag == "ok" else 0.0
 
 
-def shared_peaks(explanation: AbstractExplanation) -> dict[Kind, float]:
+def find_shared_peaks(explanation: AbstractExplanation) -> dict[Kind, float]:
     """The largest value among all targets of a kind: the one scale of their maps.
 
     Kinds are kept apart because their scores are not of one size: a whole caption's score is the sum of all its words', and on its
@@ -135,17 +135,17 @@ def shared_peaks(explanation: AbstractExplanation) -> dict[Kind, float]:
     """
     peaks: dict[Kind, float] = {}
     for view in explanation:
-        peaks[view.target.kind] = max(peaks.get(view.target.kind, 0.0), peak(view))
+        peaks[view.target.kind] = max(peaks.get(view.target.kind, 0.0), find_peak(view))
     return peaks
 
 
-def at_size(geometry: Geometry, width: int, height: int) -> Geometry:
+def resize_geometry(geometry: Geometry, width: int, height: int) -> Geometry:
     """The same geometry for a copy of the photo at another size."""
     across, down = geometry.photo_size[0] / width, geometry.photo_size[1] / height
     return replace(geometry, photo_size=(width, height), scale=(geometry.scale[0] * across, geometry.scale[1] * down))
 
 
-def seen(geometry: Geometry) -> tuple[float, float, float, float]:
+def find_seen_part(geometry: Geometry) -> tuple[float, float, float, float]:
     """The part of the photo that the model saw: left, top, right, bottom as parts (0 to 1) of the photo's sides."""
     edges: list[tuple[float, float]] = []
     for axis in (0, 1):
@@ -156,7 +156,7 @@ def seen(geometry: Geometry) -> tuple[float, float, float, float]:
     return left, top, right, bottom
 
 
-def place(view: TargetView) -> str:
+def describe_place(view: TargetView) -> str:
     """Where on the photo a map is strongest: ``upper left``, ``centre``, ``spread out``, or nothing.
 
     This is the middle of the connected part around the maximum that lies above half of it: a second, separate hot part
@@ -167,7 +167,7 @@ def place(view: TargetView) -> str:
     weights = view.map.clamp_min(0).double().cpu().numpy()
     if not weights.max() > 0:
         return ""
-    weights = np.where(_hot(weights), weights / weights.max(), 0.0)
+    weights = np.where(_find_hot_cells(weights), weights / weights.max(), 0.0)
     weights /= weights.sum()
     geometry = view.explanation.geometry
     centres: list[float] = []
@@ -192,17 +192,17 @@ def place(view: TargetView) -> str:
     return f"{_ROWS[row]} {_COLUMNS[column]}"
 
 
-def _hot(weights: Float[np.ndarray, "rows columns"]) -> Bool[np.ndarray, "rows columns"]:
+def _find_hot_cells(weights: Float[np.ndarray, "rows columns"]) -> Bool[np.ndarray, "rows columns"]:
     """The connected cells around the maximum that hold at least half of it."""
     half: Bool[np.ndarray, "rows columns"] = weights >= weights.max() / 2
     region: Bool[np.ndarray, "rows columns"] = np.zeros_like(half)
     region.flat[weights.argmax()] = True
-    while (wider := grown(region) & half).sum() > region.sum():
+    while (wider := grow_region(region) & half).sum() > region.sum():
         region = wider
     return region
 
 
-def number(value: float) -> str:
+def format_number(value: float) -> str:
     """A number with three significant digits: ``0.0123``, ``4.1e-07``, ``not a number``.
 
     >>> number(12.345), number(0.0), number(-4.13e-7)
@@ -213,7 +213,7 @@ def number(value: float) -> str:
     return f"{value:.3g}".replace("-", "−")
 
 
-def percent(probability: float | None) -> str:
+def format_percent(probability: float | None) -> str:
     r"""A probability as a person writes it; never 0 % or 100 % unless it is exactly so.
 
     >>> percent(0.834), percent(0.0004), percent(0.99996), percent(None)

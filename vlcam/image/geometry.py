@@ -18,7 +18,7 @@ _EDGE = 1e-9
 """How far outside the input (as a part of its side) a point counts as on its edge: rounding, far below a pixel."""
 
 
-def resized(photo_size: tuple[int, int], input_size: tuple[int, int]) -> Geometry:
+def make_resize_geometry(photo_size: tuple[int, int], input_size: tuple[int, int]) -> Geometry:
     """The whole photo squeezed or stretched to the input.
 
     >>> resized((300, 100), (30, 20)).scale
@@ -26,10 +26,10 @@ def resized(photo_size: tuple[int, int], input_size: tuple[int, int]) -> Geometr
     """
     _check_size(photo_size, "photo size")
     _check_size(input_size, "input size")
-    return Geometry(photo_size, input_size, _scale(photo_size, input_size), (0.0, 0.0))
+    return Geometry(photo_size, input_size, _compute_scale(photo_size, input_size), (0.0, 0.0))
 
 
-def resized_and_cropped(photo_size: tuple[int, int], resize_shorter: int, crop: int | tuple[int, int]) -> Geometry:
+def make_crop_geometry(photo_size: tuple[int, int], resize_shorter: int, crop: int | tuple[int, int]) -> Geometry:
     """The shorter side resized to ``resize_shorter``, then the middle cut out: torchvision's ``Resize`` and ``CenterCrop``.
 
     The rounding is torchvision's to the pixel. ``crop`` is a side or ``(width, height)``; where it is larger than the resized
@@ -41,27 +41,27 @@ def resized_and_cropped(photo_size: tuple[int, int], resize_shorter: int, crop: 
     _check_size(photo_size, "photo size")
     crop = (crop, crop) if isinstance(crop, int) else crop
     _check_size(crop, "crop")
-    new = shorter_resized(photo_size, resize_shorter)
-    left, top = (_cropped_at(have, want) for have, want in zip(new, crop, strict=True))
-    return Geometry(photo_size, crop, _scale(photo_size, new), (float(-left), float(-top)))
+    new = compute_resized_size(photo_size, resize_shorter)
+    left, top = (_find_crop_start(have, want) for have, want in zip(new, crop, strict=True))
+    return Geometry(photo_size, crop, _compute_scale(photo_size, new), (float(-left), float(-top)))
 
 
-def letterboxed(photo_size: tuple[int, int], input_size: tuple[int, int]) -> Geometry:
+def make_letterbox_geometry(photo_size: tuple[int, int], input_size: tuple[int, int]) -> Geometry:
     """The whole photo, its proportions kept, in the middle of the input; bands fill the rest.
 
-    The photo is resized to whole pixels (:func:`letterbox`), so the two scales may differ a little.
+    The photo is resized to whole pixels (:func:`fit_size`), so the two scales may differ a little.
 
     >>> letterboxed((300, 100), (30, 30)).offset
     (0.0, 10.0)
     """
     _check_size(photo_size, "photo size")
     _check_size(input_size, "input size")
-    new = letterbox(photo_size, input_size)
+    new = fit_size(photo_size, input_size)
     left, top = ((have - want) // 2 for have, want in zip(input_size, new, strict=True))
-    return Geometry(photo_size, input_size, _scale(photo_size, new), (float(left), float(top)))
+    return Geometry(photo_size, input_size, _compute_scale(photo_size, new), (float(left), float(top)))
 
 
-def shorter_resized(photo_size: tuple[int, int], shorter: int) -> tuple[int, int]:
+def compute_resized_size(photo_size: tuple[int, int], shorter: int) -> tuple[int, int]:
     """The size after torchvision's ``Resize(shorter)``: the longer side is cut to a whole number, not rounded."""
     if shorter < 1:
         raise InputError(f"resize_shorter={shorter} was given; expected a positive number of pixels")
@@ -70,7 +70,7 @@ def shorter_resized(photo_size: tuple[int, int], shorter: int) -> tuple[int, int
     return (shorter, longer) if width <= height else (longer, shorter)
 
 
-def letterbox(photo_size: tuple[int, int], input_size: tuple[int, int]) -> tuple[int, int]:
+def fit_size(photo_size: tuple[int, int], input_size: tuple[int, int]) -> tuple[int, int]:
     """The largest size with the photo's proportions that fits the input, in whole pixels."""
     ratio = min(into / of for of, into in zip(photo_size, input_size, strict=True))
     width, height = (max(1, min(into, round(of * ratio))) for of, into in zip(photo_size, input_size, strict=True))
@@ -87,14 +87,14 @@ def point_to_photo(geometry: Geometry, x: float, y: float) -> tuple[float, float
     return (x - geometry.offset[0]) / geometry.scale[0], (y - geometry.offset[1]) / geometry.scale[1]
 
 
-def seen_box(geometry: Geometry) -> Box:
+def find_seen_box(geometry: Geometry) -> Box:
     """The part of the photo that the model saw, in photo pixels; without area where it saw nothing of it."""
-    left, top, right, bottom = _box_on_photo(geometry, 0.0, 0.0, *map(float, geometry.input_size))
+    left, top, right, bottom = _box_to_photo(geometry, 0.0, 0.0, *map(float, geometry.input_size))
     width, height = geometry.photo_size
-    return _within(left, width), _within(top, height), _within(right, width), _within(bottom, height)
+    return _clip(left, width), _clip(top, height), _clip(right, width), _clip(bottom, height)
 
 
-def cell_box(geometry: Geometry, row: int, column: int, grid: tuple[int, int]) -> Box:
+def find_cell_box(geometry: Geometry, row: int, column: int, grid: tuple[int, int]) -> Box:
     """The box of a grid cell in photo pixels; it reaches outside the photo where the input is padding.
 
     Raises InputError for a cell that the grid ``(rows, columns)`` doesn't have.
@@ -105,10 +105,10 @@ def cell_box(geometry: Geometry, row: int, column: int, grid: tuple[int, int]) -
             f"cell ({row}, {column}) was given; the grid has {rows} rows and {columns} columns, counted from 0"
         )
     across, down = geometry.input_size[0] / columns, geometry.input_size[1] / rows
-    return _box_on_photo(geometry, column * across, row * down, (column + 1) * across, (row + 1) * down)
+    return _box_to_photo(geometry, column * across, row * down, (column + 1) * across, (row + 1) * down)
 
 
-def cell_at(geometry: Geometry, x: float, y: float, grid: tuple[int, int]) -> tuple[int, int] | None:
+def find_cell(geometry: Geometry, x: float, y: float, grid: tuple[int, int]) -> tuple[int, int] | None:
     """The ``(row, column)`` of the cell over a point of the photo, or None where the model didn't see it."""
     rows, columns = grid
     if rows < 1 or columns < 1:
@@ -142,8 +142,8 @@ def to_photo(
         raise InputError(f"maps of shape {tuple(maps.shape)} were given; expected at least one row and one column")
     width, height = size = geometry.photo_size if size is None else size
     _check_size(size, "size")
-    left, right, across, seen_x = _samples(geometry, 0, width, columns, maps)
-    above, below, down, seen_y = _samples(geometry, 1, height, rows, maps)
+    left, right, across, seen_x = _find_samples(geometry, 0, width, columns, maps)
+    above, below, down, seen_y = _find_samples(geometry, 1, height, rows, maps)
     exact = maps if maps.dtype in (torch.float32, torch.float64) else maps.float()
     down = down[:, None]
     tall = exact[:, above] * (1 - down) + exact[:, below] * down
@@ -152,7 +152,7 @@ def to_photo(
     return drawn.masked_fill(~seen, math.nan).to(maps.dtype)
 
 
-def _samples(
+def _find_samples(
     geometry: Geometry, axis: int, pixels: int, cells: int, like: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """For each pixel along an axis: the cells before and after its centre, how far it lies between them, and if it was seen."""
@@ -167,22 +167,22 @@ def _samples(
     return before.to(like.device), after.to(like.device), part.to(like.device), seen.to(like.device)
 
 
-def _scale(photo_size: tuple[int, int], new: tuple[int, int]) -> tuple[float, float]:
+def _compute_scale(photo_size: tuple[int, int], new: tuple[int, int]) -> tuple[float, float]:
     return new[0] / photo_size[0], new[1] / photo_size[1]
 
 
-def _cropped_at(have: int, want: int) -> int:
+def _find_crop_start(have: int, want: int) -> int:
     """Where torchvision's ``CenterCrop`` starts; negative for padding."""
     return -((want - have) // 2) if want > have else round((have - want) / 2.0)
 
 
-def _box_on_photo(geometry: Geometry, left: float, top: float, right: float, bottom: float) -> Box:
+def _box_to_photo(geometry: Geometry, left: float, top: float, right: float, bottom: float) -> Box:
     one, other = point_to_photo(geometry, left, top), point_to_photo(geometry, right, bottom)
     (low_x, high_x), (low_y, high_y) = (sorted(pair) for pair in zip(one, other, strict=True))
     return low_x, low_y, high_x, high_y
 
 
-def _within(place: float, side: int) -> float:
+def _clip(place: float, side: int) -> float:
     return min(max(place, 0.0), float(side))
 
 

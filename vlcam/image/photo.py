@@ -1,7 +1,7 @@
 """Open a photo from a file, a PIL image, an array or a tensor: upright, RGB, checked, and with its identity.
 
 What people are shown is always 8-bit RGB. A model may want something else: transparency and :class:`Bands` travel with the picture
-(:func:`bands_of`), for :class:`vlcam.Preprocess` to make its channels from.
+(:func:`get_bands`), for :class:`vlcam.Preprocess` to make its channels from.
 """
 
 import hashlib
@@ -109,8 +109,8 @@ def open_photo(source: Any, *, name: str | None = None, max_pixels: int = 50_000
     elif isinstance(source, Image.Image):
         found = Path(str(getattr(source, "filename", ""))).name or "photo"
         _check_pixels("a PIL image", source.size, max_pixels)
-        with _decoding(f"the PIL image {found!r}"):
-            image = _upright(source)
+        with _convert_errors(f"the PIL image {found!r}"):
+            image = _turn_upright(source)
     elif isinstance(source, Tensor):
         image, found = _from_tensor(source, max_pixels), "photo"
     elif isinstance(source, np.ndarray):
@@ -119,10 +119,10 @@ def open_photo(source: Any, *, name: str | None = None, max_pixels: int = 50_000
         image, found = _from_bands(source, max_pixels), "photo"
     else:
         raise InputError(f"a {type(source).__name__} was given; {_EXPECTED}")
-    return image, _record(image, name or found)
+    return image, _make_record(image, name or found)
 
 
-def bands_of(image: Image.Image) -> np.ndarray | None:
+def get_bands(image: Image.Image) -> np.ndarray | None:
     """What a picture of :func:`open_photo` was made from, if that was more than RGB: ``(height, width, bands)``.
 
     RGBA as uint8, or the numbers of :class:`Bands` as float32.
@@ -131,7 +131,7 @@ def bands_of(image: Image.Image) -> np.ndarray | None:
     return found
 
 
-def photos_in(folder: str | Path) -> list[Path]:
+def list_photos(folder: str | Path) -> list[Path]:
     """The image files of a folder in the order of their names; other files, hidden ones and folders in it are passed over.
 
     Raises InputError for what is no folder, or has no image files.
@@ -155,7 +155,7 @@ def as_rgb(image: Image.Image) -> Image.Image:
     Raises:
         InputError: for what has no 8-bit meaning, and for :class:`Bands`, which are shown as RGB but aren't.
     """
-    bands = bands_of(image)
+    bands = get_bands(image)
     if bands is not None and bands.dtype != np.uint8:
         count = bands.shape[2]
         raise InputError(
@@ -178,7 +178,7 @@ def as_rgba(image: Image.Image) -> Image.Image:
     Raises:
         InputError: as :func:`as_rgb`.
     """
-    bands = bands_of(image)
+    bands = get_bands(image)
     if bands is not None and bands.dtype == np.uint8:
         return Image.fromarray(bands)
     return image.convert("RGBA") if _is_transparent(image) else as_rgb(image).convert("RGBA")
@@ -188,7 +188,7 @@ def _is_transparent(image: Image.Image) -> bool:
     return "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "RGBa", "La")
 
 
-def _flat(image: Image.Image) -> Image.Image:
+def _flatten(image: Image.Image) -> Image.Image:
     """RGB of an image of any mode, a new object, with its RGBA attached if it has transparency."""
     flat = Image.fromarray(np.array(as_rgb(image)))
     if _is_transparent(image):
@@ -202,11 +202,11 @@ def _from_file(source: str | Path, max_pixels: int) -> Image.Image:
     shown = repr(str(source)[:300])
     path = Path(source)
     _check_file(path, shown)
-    with path.open("rb") as file, _decoding(shown):
+    with path.open("rb") as file, _convert_errors(shown):
         Image.init()
         image = Image.open(file, formats=[one for one in _FORMATS if one in Image.OPEN])
         _check_pixels(shown, image.size, max_pixels)
-        return _upright(image)
+        return _turn_upright(image)
 
 
 def _check_file(path: Path, shown: str) -> None:
@@ -218,7 +218,7 @@ def _check_file(path: Path, shown: str) -> None:
     except FileNotFoundError as error:
         raise InputError(f"there is no file {shown} (looked from {Path.cwd()}); check the path") from error
     except (OSError, ValueError) as error:
-        raise InputError(f"the file {shown} can't be read: {_reason(error)}") from error
+        raise InputError(f"the file {shown} can't be read: {_describe_error(error)}") from error
     if stat.S_ISDIR(found.st_mode):
         raise InputError(f"{shown} is a folder; expected a photo: give the path of one file in it")
     if not stat.S_ISREG(found.st_mode):
@@ -228,10 +228,10 @@ def _check_file(path: Path, shown: str) -> None:
 
 
 @contextmanager
-def _decoding(shown: str) -> Iterator[None]:
+def _convert_errors(shown: str) -> Iterator[None]:
     """Turn whatever a decoder may raise into one InputError, keep its warnings quiet and truncated files refused."""
     try:
-        with warnings.catch_warnings(), _whole_files():
+        with warnings.catch_warnings(), _refuse_truncated():
             warnings.simplefilter("ignore", UserWarning)
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             yield
@@ -240,13 +240,17 @@ def _decoding(shown: str) -> Iterator[None]:
     except UnidentifiedImageError as error:
         raise InputError(f"{shown} is not a photo that can be read; expected one of {', '.join(_FORMATS)}") from error
     except Image.DecompressionBombError as error:
-        raise InputError(f"{shown} has more pixels than Pillow opens; make it smaller: {_reason(error)}") from error
+        raise InputError(
+            f"{shown} has more pixels than Pillow opens; make it smaller: {_describe_error(error)}"
+        ) from error
     except Exception as error:  # broken files make decoders raise nearly anything
-        raise InputError(f"{shown} is broken or cut off: {_reason(error)}; copy or download it again") from error
+        raise InputError(
+            f"{shown} is broken or cut off: {_describe_error(error)}; copy or download it again"
+        ) from error
 
 
 @contextmanager
-def _whole_files() -> Iterator[None]:
+def _refuse_truncated() -> Iterator[None]:
     """Pillow's switch that fills the missing part of a photo with grey is off here, whoever threw it."""
     if not ImageFile.LOAD_TRUNCATED_IMAGES:
         yield
@@ -259,14 +263,14 @@ def _whole_files() -> Iterator[None]:
             ImageFile.LOAD_TRUNCATED_IMAGES = before
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _turn_upright(image: Image.Image) -> Image.Image:
     """Decoded, turned as its EXIF says, RGB; never the same object, and without the file behind it."""
     image.load()
     try:
         turned = ImageOps.exif_transpose(image)
     except Exception:  # EXIF that can't be read has no orientation; the pixels are fine
         turned = image.copy()
-    return _flat(turned)
+    return _flatten(turned)
 
 
 def _from_bands(source: Bands, max_pixels: int) -> Image.Image:
@@ -308,7 +312,7 @@ def _from_tensor(tensor: Tensor, max_pixels: int) -> Image.Image:
         tensor = tensor[None]
     if tensor.ndim != 3 or tensor.shape[0] not in (1, 3, 4):
         raise InputError(
-            f"a tensor of {given} was given; expected (channels, height, width) with 1, 3 or 4 channels{_bands_hint(tensor.shape)}"
+            f"a tensor of {given} was given; expected (channels, height, width) with 1, 3 or 4 channels{_make_bands_hint(tensor.shape)}"
         )
     if not (tensor.dtype in (torch.uint8, torch.uint16) or tensor.is_floating_point()):
         raise InputError(f"a tensor of dtype {tensor.dtype} was given; expected uint8, uint16, or floats from 0 to 1")
@@ -321,7 +325,7 @@ def _from_tensor(tensor: Tensor, max_pixels: int) -> Image.Image:
 def _from_array(array: np.ndarray, max_pixels: int, what: str, given: str) -> Image.Image:
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
         first = array.ndim == 3 and array.shape[0] in (1, 3, 4)
-        hint = "; its channels come first: use array.transpose(1, 2, 0)" if first else _bands_hint(array.shape)
+        hint = "; its channels come first: use array.transpose(1, 2, 0)" if first else _make_bands_hint(array.shape)
         raise InputError(
             f"{what} of {given} was given; expected (height, width, channels) with 1, 3 or 4 channels{hint}"
         )
@@ -338,10 +342,10 @@ def _from_array(array: np.ndarray, max_pixels: int, what: str, given: str) -> Im
     if array.dtype != np.uint8:
         raise InputError(f"{what} of dtype {array.dtype} was given; expected uint8, uint16, or floats from 0 to 1")
     grey = array.ndim == 3 and array.shape[2] == 1
-    return _flat(Image.fromarray(np.ascontiguousarray(array[:, :, 0] if grey else array)))
+    return _flatten(Image.fromarray(np.ascontiguousarray(array[:, :, 0] if grey else array)))
 
 
-def _bands_hint(shape: Sequence[int]) -> str:
+def _make_bands_hint(shape: Sequence[int]) -> str:
     return "; wrap other bands in vlcam.image.photo.Bands" if len(shape) == 3 else ""
 
 
@@ -356,23 +360,23 @@ def _check_pixels(shown: str, size: tuple[int, int], max_pixels: int) -> None:
         )
 
 
-def _record(image: Image.Image, name: str) -> Photo:
+def _make_record(image: Image.Image, name: str) -> Photo:
     pixels = np.array(image)
     digest = hashlib.sha256(f"RGB {image.width} x {image.height}\n".encode())
     digest.update(pixels.reshape(-1).data)
-    bands = bands_of(image)
+    bands = get_bands(image)
     if bands is not None and bands.dtype != np.uint8:
         digest.update(f"{bands.shape[2]} bands\n".encode() + bands.tobytes())
-    kept = pixels if max(image.size) <= KEPT_SIDE else np.array(_reduced(image))
+    kept = pixels if max(image.size) <= KEPT_SIDE else np.array(_reduce(image))
     return Photo(name, image.width, image.height, digest.hexdigest(), kept)
 
 
-def _reduced(image: Image.Image) -> Image.Image:
+def _reduce(image: Image.Image) -> Image.Image:
     width, height = (max(1, round(side * KEPT_SIDE / max(image.size))) for side in image.size)
     return image.resize((width, height), Image.Resampling.LANCZOS)
 
 
-def _reason(error: BaseException) -> str:
+def _describe_error(error: BaseException) -> str:
     """An exception in one short line."""
     text = " ".join(str(error.strerror if isinstance(error, OSError) and error.strerror else error).split())
     return (text or type(error).__name__)[:200]

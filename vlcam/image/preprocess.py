@@ -9,8 +9,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vlcam.contracts import Geometry, InputError
-from vlcam.image.geometry import letterbox, letterboxed, resized, resized_and_cropped, shorter_resized
-from vlcam.image.photo import as_rgb, as_rgba, bands_of
+from vlcam.image.geometry import (
+    compute_resized_size,
+    fit_size,
+    make_crop_geometry,
+    make_letterbox_geometry,
+    make_resize_geometry,
+)
+from vlcam.image.photo import as_rgb, as_rgba, get_bands
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -87,10 +93,10 @@ class Preprocess:
     def geometry(self, photo_size: tuple[int, int]) -> Geometry:
         """Where the input lies on a photo of a ``(width, height)``."""
         if self.mode == "resize":
-            return resized(photo_size, self.input_size)
+            return make_resize_geometry(photo_size, self.input_size)
         if self.mode == "letterbox":
-            return letterboxed(photo_size, self.input_size)
-        return resized_and_cropped(photo_size, self._shorter, self.input_size)
+            return make_letterbox_geometry(photo_size, self.input_size)
+        return make_crop_geometry(photo_size, self._shorter, self.input_size)
 
     def __call__(self, image: "Image") -> tuple[Float[Tensor, "1 channels height width"], Geometry]:
         """The input of one photo and where it lies on it.
@@ -120,7 +126,7 @@ class Preprocess:
         """The photo as the pictures that together have the model's channels, each with the colour of its margins."""
         from PIL import Image as Images
 
-        bands = bands_of(image)
+        bands = get_bands(image)
         if bands is not None and bands.dtype != np.uint8:
             if bands.shape[2] != self.channels:
                 raise InputError(
@@ -159,5 +165,5 @@ class Preprocess:
         if self.mode == "resize":
             return self.input_size
         if self.mode == "letterbox":
-            return letterbox(photo_size, self.input_size)
-        return shorter_resized(photo_size, self._shorter)
+            return fit_size(photo_size, self.input_size)
+        return compute_resized_size(photo_size, self._shorter)

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from vlcam.contracts import InputError, Maps
-from vlcam.image.geometry import resized, to_photo
+from vlcam.image.geometry import make_resize_geometry, to_photo
 
 AREA: Final = 0.1
 """The part of the picture that a map's top region covers, by default."""
@@ -22,7 +22,7 @@ _FEWEST: Final = 100
 """With fewer places to put a region down than this, it is shifted around the edges."""
 
 
-def top_region(
+def find_top_region(
     heat: Float[Tensor, "rows columns"], size: tuple[int, int], area: float = AREA
 ) -> Bool[Tensor, "height width"] | None:
     """The highest ``area`` of a map on a picture of ``(height, width)`` pixels; None if nothing in the map is positive and finite.
@@ -34,7 +34,7 @@ def top_region(
     """
     if not 0 < area < 1:
         raise InputError(f"area={area} was given; expected a part of the picture, above 0 and below 1")
-    drawn = on_picture(heat[None], size)[0]
+    drawn = draw_on_picture(heat[None], size)[0]
     drawn = torch.where(torch.isfinite(drawn), drawn, 0.0)
     wanted = min(max(1, round(area * drawn.numel())), int((drawn > 0).sum()))
     if wanted == 0:
@@ -45,13 +45,13 @@ def top_region(
     return region.reshape(drawn.shape)
 
 
-def on_picture(maps: Maps, size: tuple[int, int]) -> Float[Tensor, "targets height width"]:
+def draw_on_picture(maps: Maps, size: tuple[int, int]) -> Float[Tensor, "targets height width"]:
     """Maps that cover a picture of ``(height, width)`` pixels evenly, drawn on it: bilinear, half-pixel centres."""
     height, width = size
-    return to_photo(maps, resized((width, height), (width, height)))
+    return to_photo(maps, make_resize_geometry((width, height), (width, height)))
 
 
-def elsewhere(
+def draw_random_regions(
     region: Bool[Tensor, "height width"], count: int, rng: np.random.Generator
 ) -> Bool[Tensor, "count height width"]:
     """``count`` regions of the same size and shape, each mirrored or not and put down at random."""

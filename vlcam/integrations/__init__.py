@@ -12,7 +12,7 @@
 The partners are extras (``pip install 'vlcam[tensorboard]'``, ``wandb``, ``lightning``, ``trainer``), imported when they are first used.
 """
 
-from vlcam.integrations.heatmaps import FolderWriter, Heatmaps, Picture, Writer
+from vlcam.integrations.heatmaps import FolderWriter, HeatmapPicture, Heatmaps, Writer
 from vlcam.integrations.lightning import lightning_callback
 from vlcam.integrations.tensorboard import TensorBoardWriter
 from vlcam.integrations.trainer import trainer_callback
@@ -20,8 +20,8 @@ from vlcam.integrations.wandb import WandbWriter
 
 __all__ = [
     "FolderWriter",
+    "HeatmapPicture",
     "Heatmaps",
-    "Picture",
     "TensorBoardWriter",
     "WandbWriter",
     "Writer",

@@ -28,12 +28,12 @@ from torch import distributed, nn
 from vlcam.contracts import InputError, Target, Task
 from vlcam.explanation.explain import explain
 from vlcam.explanation.explanation import Explanation
-from vlcam.explanation.options import Options, ordered
+from vlcam.explanation.options import Options, check_options
 from vlcam.explanation.record import TargetView
-from vlcam.explanation.wording import notice, number, percent
+from vlcam.explanation.wording import format_number, format_percent, get_notice
 from vlcam.image.geometry import to_photo
 from vlcam.image.photo import open_photo
-from vlcam.render.colour import default_colours
+from vlcam.render.colour import choose_colours
 from vlcam.render.overlay import overlay
 from vlcam.tasks.classification import Classification, Preprocessing
 
@@ -46,7 +46,7 @@ _FIXED = ("targets", "caption", "contrast")
 
 @final
 @dataclass(frozen=True, eq=False)
-class Picture:
+class HeatmapPicture:
     """One target of one photo after one epoch.
 
     ``photo`` is its name and ``place`` the target's label (or its rank, where the model speaks for itself): the same at every epoch.
@@ -79,7 +79,7 @@ class Picture:
 class Writer(Protocol):
     """Where pictures go. Nothing is opened before the first picture, so that only the process that logs opens anything."""
 
-    def write(self, pictures: Sequence[Picture]) -> None:
+    def write(self, pictures: Sequence[HeatmapPicture]) -> None:
         """Write the pictures of one epoch."""
         ...
 
@@ -95,10 +95,10 @@ class FolderWriter:
 
     folder: str | Path
 
-    def write(self, pictures: Sequence[Picture]) -> None:
+    def write(self, pictures: Sequence[HeatmapPicture]) -> None:
         """Write one file for each picture."""
         for picture in pictures:
-            folder = Path(self.folder).joinpath(_file_name(picture.photo), _file_name(picture.place))
+            folder = Path(self.folder).joinpath(_make_file_name(picture.photo), _make_file_name(picture.place))
             folder.mkdir(parents=True, exist_ok=True)
             name = f"epoch-{picture.epoch:04}" + (f"-step-{picture.step:07}" if picture.step != picture.epoch else "")
             facts = PngImagePlugin.PngInfo()
@@ -157,15 +157,15 @@ class Heatmaps:
     ) -> None:
         if every < 1 or side < 1:
             raise InputError(f"every={every} and side={side} were given; expected whole numbers from 1")
-        ordered(**options)
-        self.task = _task(task, labels, preprocess, activation)
-        self.photos = _opened(photos)
+        check_options(**options)
+        self.task = _make_task(task, labels, preprocess, activation)
+        self.photos = _open_photos(photos)
         self.writers = tuple(writers) if isinstance(writers, Sequence) else (writers,)
         self.every, self.strict, self.options = every, strict, options
         self._opacity, self._scale, self._colours, self._side = opacity, scale, colours, side
         self._reported = False
 
-    def log(self, epoch: int, *, step: int | None = None, also: Sequence[Writer] = ()) -> tuple[Picture, ...]:
+    def log(self, epoch: int, *, step: int | None = None, also: Sequence[Writer] = ()) -> tuple[HeatmapPicture, ...]:
         """Explain the photos and write the pictures, if it is this epoch's turn.
 
         Args:
@@ -176,7 +176,7 @@ class Heatmaps:
         Returns:
             The pictures; none if it wasn't this epoch's turn, this isn't the first process, or explaining failed.
         """
-        if epoch % self.every or not _first_process():
+        if epoch % self.every or not _is_first_process():
             return ()
         try:
             pictures = self.pictures(epoch, step=step)
@@ -190,9 +190,9 @@ class Heatmaps:
                 self._report(error, f"writing to {type(writer).__name__} after epoch {epoch}")
         return pictures
 
-    def pictures(self, epoch: int, *, step: int | None = None) -> tuple[Picture, ...]:
+    def pictures(self, epoch: int, *, step: int | None = None) -> tuple[HeatmapPicture, ...]:
         """The pictures of all photos and targets as the model is now, written nowhere. Raises what :func:`vlcam.explain` raises."""
-        with _same_chance():
+        with _keep_random_state():
             explanations = explain(self.task, list(self.photos.values()), **self.options)
         return tuple(
             picture
@@ -202,7 +202,7 @@ class Heatmaps:
 
     def close(self) -> None:
         """Close the writers. Errors are reported as those of :meth:`log`."""
-        if not _first_process():
+        if not _is_first_process():
             return
         for writer in self.writers:
             try:
@@ -222,7 +222,7 @@ class Heatmaps:
                 stacklevel=3,
             )
 
-    def _drawn(self, name: str, explanation: Explanation, epoch: int, step: int) -> list[Picture]:
+    def _drawn(self, name: str, explanation: Explanation, epoch: int, step: int) -> list[HeatmapPicture]:
         photo = explanation.photo
         factor = min(1.0, self._side / max(photo.width, photo.height))
         size = max(1, round(photo.width * factor)), max(1, round(photo.height * factor))
@@ -234,8 +234,10 @@ class Heatmaps:
             seen[view.label] += 1
             own = view.label if seen[view.label] == 1 else f"{view.label} ({seen[view.label]})"
             drawn = np.concatenate([pixels, self._overlay(pixels, view)], axis=1)
-            peak, caption = float(view.map.max()), _caption(view, epoch)
-            found.append(Picture(name, own if fixed else str(rank), epoch, step, view.target, peak, caption, drawn))
+            peak, caption = float(view.map.max()), _write_caption(view, epoch)
+            found.append(
+                HeatmapPicture(name, own if fixed else str(rank), epoch, step, view.target, peak, caption, drawn)
+            )
         return found
 
     def _overlay(
@@ -245,11 +247,11 @@ class Heatmaps:
             return pixels
         size = pixels.shape[1], pixels.shape[0]
         heat = to_photo(view.map[None], view.explanation.geometry, size=size)[0].float().cpu().numpy()
-        colours = default_colours(relu=view.explanation.relu) if self._colours is None else self._colours
+        colours = choose_colours(relu=view.explanation.relu) if self._colours is None else self._colours
         return overlay(pixels, heat, scale=self._scale, colours=colours, opacity=self._opacity)
 
 
-def partner(module: str, extra: str) -> Any:
+def import_extra(module: str, extra: str) -> Any:
     """Import a package that is an extra. Raises InputError that says how to install it."""
     try:
         return import_module(module)
@@ -259,7 +261,7 @@ def partner(module: str, extra: str) -> Any:
         ) from error
 
 
-def _task(
+def _make_task(
     task: Task | nn.Module,
     labels: Sequence[str] | None,
     preprocess: Preprocessing | None,
@@ -285,7 +287,7 @@ def _task(
     return task
 
 
-def _opened(photos: Mapping[str, Any] | Sequence[Any]) -> dict[str, Any]:
+def _open_photos(photos: Mapping[str, Any] | Sequence[Any]) -> dict[str, Any]:
     """The photos by their names, decoded; Bands and what else has more than RGB stay what they are."""
     if isinstance(photos, str) or not len(photos):
         raise InputError(f"photos={photos!r} was given; expected at least one photo, in a list or a mapping of names")
@@ -302,15 +304,15 @@ def _opened(photos: Mapping[str, Any] | Sequence[Any]) -> dict[str, Any]:
     return found
 
 
-def _caption(view: TargetView, epoch: int) -> str:
+def _write_caption(view: TargetView, epoch: int) -> str:
     target = view.target
-    given = "" if target.probability is None else f", {percent(target.probability)}"
-    shown = f"map maximum {number(float(view.map.max()))}" if view.flag == "ok" else notice(view)
-    return f"{view.label}{given}, score {number(target.score)}, {shown}, epoch {epoch}"
+    given = "" if target.probability is None else f", {format_percent(target.probability)}"
+    shown = f"map maximum {format_number(float(view.map.max()))}" if view.flag == "ok" else get_notice(view)
+    return f"{view.label}{given}, score {format_number(target.score)}, {shown}, epoch {epoch}"
 
 
 @contextmanager
-def _same_chance() -> Iterator[None]:
+def _keep_random_state() -> Iterator[None]:
     """Afterwards the random numbers of Python, numpy and torch go on as before: a task's own code may draw some."""
     state, numbers, tensors = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
     try:
@@ -321,12 +323,12 @@ def _same_chance() -> Iterator[None]:
         torch.set_rng_state(tensors)
 
 
-def _first_process() -> bool:
+def _is_first_process() -> bool:
     """Whether this is the only process of the training, or the first one."""
     return not (distributed.is_available() and distributed.is_initialized()) or distributed.get_rank() == 0
 
 
-def _file_name(part: str) -> str:
+def _make_file_name(part: str) -> str:
     """A name that every file system takes, different for different texts."""
     safe = re.sub(r"[^\w ()+-]", "-", part).strip()[:80]
     return safe if safe == part else f"{safe}-{hashlib.sha256(part.encode()).hexdigest()[:8]}"

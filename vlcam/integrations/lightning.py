@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any, final
 
 from vlcam.contracts import InputError
-from vlcam.integrations.heatmaps import PREFIX, Heatmaps, Picture, Writer, partner
+from vlcam.integrations.heatmaps import PREFIX, HeatmapPicture, Heatmaps, Writer, import_extra
 from vlcam.integrations.tensorboard import TensorBoardWriter
 
 
@@ -29,15 +29,15 @@ def lightning_callback(heatmaps: Heatmaps) -> Any:
         InputError: Lightning isn't installed.
     """
     alone = "pytorch_lightning" in sys.modules and "lightning.pytorch" not in sys.modules
-    return _callback_class("pytorch_lightning" if alone else "lightning.pytorch")(heatmaps)
+    return _make_callback_class("pytorch_lightning" if alone else "lightning.pytorch")(heatmaps)
 
 
 @cache
-def _callback_class(module: str) -> type:
-    return type("HeatmapCallback", (_Hooks, partner(module, "lightning").Callback), {})
+def _make_callback_class(module: str) -> type:
+    return type("HeatmapCallback", (_LightningHooks, import_extra(module, "lightning").Callback), {})
 
 
-class _Hooks:
+class _LightningHooks:
     """What happens when."""
 
     def __init__(self, heatmaps: Heatmaps) -> None:
@@ -67,7 +67,7 @@ class _Hooks:
         takers = [one for one in trainer.loggers if _takes_pictures(one)]
         also: list[Writer] = [_LoggerWriter(one) for one in takers]
         if not also and not self.heatmaps.writers:
-            also = [_Nowhere(tuple(type(one).__name__ for one in trainer.loggers))]
+            also = [_MissingWriter(tuple(type(one).__name__ for one in trainer.loggers))]
         self.heatmaps.log(trainer.current_epoch, step=trainer.global_step, also=also)
 
 
@@ -78,7 +78,7 @@ class _LoggerWriter:
 
     logger: Any
 
-    def write(self, pictures: Sequence[Picture]) -> None:
+    def write(self, pictures: Sequence[HeatmapPicture]) -> None:
         if not hasattr(self.logger, "log_image"):
             TensorBoardWriter(self.logger.experiment).write(pictures)
             return
@@ -92,12 +92,12 @@ class _LoggerWriter:
 
 @final
 @dataclass(frozen=True)
-class _Nowhere:
+class _MissingWriter:
     """Says that nobody takes the pictures, by the way that errors are reported."""
 
     loggers: tuple[str, ...]
 
-    def write(self, pictures: Sequence[Picture]) -> None:
+    def write(self, pictures: Sequence[HeatmapPicture]) -> None:
         raise InputError(
             f"the trainer has no logger that takes pictures (its loggers: {', '.join(self.loggers) or 'none'}); give "
             "Heatmaps(writers=...) one, such as FolderWriter, or the trainer a TensorBoardLogger or WandbLogger"

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, final
 
 from vlcam.contracts import InputError
-from vlcam.integrations.heatmaps import PREFIX, Picture, partner
+from vlcam.integrations.heatmaps import PREFIX, HeatmapPicture, import_extra
 
 
 @final
@@ -22,15 +22,15 @@ class TensorBoardWriter:
     def __init__(self, target: Any) -> None:
         self._folder = Path(target) if isinstance(target, (str, Path)) else None
         if self._folder is not None:
-            partner("torch.utils.tensorboard", "tensorboard")
+            import_extra("torch.utils.tensorboard", "tensorboard")
         elif not (hasattr(target, "add_image") and hasattr(target, "add_scalar")):
             raise InputError(f"a {type(target).__name__} was given; expected a folder or a SummaryWriter")
         self._writer = None if self._folder is not None else target
 
-    def write(self, pictures: Sequence[Picture]) -> None:
+    def write(self, pictures: Sequence[HeatmapPicture]) -> None:
         """Add an image and a number for each picture."""
         if self._writer is None:
-            self._writer = partner("torch.utils.tensorboard", "tensorboard").SummaryWriter(str(self._folder))
+            self._writer = import_extra("torch.utils.tensorboard", "tensorboard").SummaryWriter(str(self._folder))
         for picture in pictures:
             what, value = picture.value
             tag = f"{PREFIX}/{picture.tag}"

@@ -4,7 +4,7 @@ from functools import cache
 from typing import Any
 
 from vlcam.contracts import InputError
-from vlcam.integrations.heatmaps import Heatmaps, partner
+from vlcam.integrations.heatmaps import Heatmaps, import_extra
 
 
 def trainer_callback(heatmaps: Heatmaps, *, when: str = "epoch") -> Any:
@@ -26,26 +26,26 @@ def trainer_callback(heatmaps: Heatmaps, *, when: str = "epoch") -> Any:
         raise InputError(
             "heatmaps without writers were given; the Trainer has none to lend: give Heatmaps(writers=...) one"
         )
-    return _callback_class()(heatmaps, when)
+    return _make_callback_class()(heatmaps, when)
 
 
 @cache
-def _callback_class() -> type:
-    return type("HeatmapCallback", (_Hooks, partner("transformers", "trainer").TrainerCallback), {})
+def _make_callback_class() -> type:
+    return type("HeatmapCallback", (_TrainerHooks, import_extra("transformers", "trainer").TrainerCallback), {})
 
 
-def _again(heatmaps: Heatmaps, when: str) -> Any:
+def _rebuild_callback(heatmaps: Heatmaps, when: str) -> Any:
     return trainer_callback(heatmaps, when=when)
 
 
-class _Hooks:
+class _TrainerHooks:
     """What happens when."""
 
     def __init__(self, heatmaps: Heatmaps, when: str) -> None:
         self.heatmaps, self.when = heatmaps, when
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _again, (self.heatmaps, self.when)  # the class has no name of its own to be pickled by
+        return _rebuild_callback, (self.heatmaps, self.when)  # the class has no name of its own to be pickled by
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self.when == "epoch":

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, final
 
-from vlcam.integrations.heatmaps import PREFIX, Picture, partner
+from vlcam.integrations.heatmaps import PREFIX, HeatmapPicture, import_extra
 
 
 @final
@@ -23,10 +23,10 @@ class WandbWriter:
     """
 
     def __init__(self, run: Any = None, **init: Any) -> None:
-        self._wandb = partner("wandb", "wandb")
+        self._wandb = import_extra("wandb", "wandb")
         self._run, self._mine, self._init = run, False, init
 
-    def write(self, pictures: Sequence[Picture]) -> None:
+    def write(self, pictures: Sequence[HeatmapPicture]) -> None:
         """Log all pictures of one step together."""
         if self._run is None:
             self._mine = self._wandb.run is None

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from vlcam.contracts import InputError, LayerError, Maps, Procedure, Subject, Target
 from vlcam.engine import backward
-from vlcam.engine.modules import named_modules, unwrapped
+from vlcam.engine.modules import named_modules, unwrap_model
 
 _TOLERANCE = 1e-3
 """How far the found head may be off, relative to the sum of the sizes of a score's parts: well above the rounding of TF32."""
@@ -66,25 +66,25 @@ def cam(subject: Subject) -> Maps:
                 f"CAM explains the classes of a classifier, but the target {target.label!r} is "
                 f"{'a ' + target.kind if target.kind != 'answer' else 'an answer'}; use the method 'gradcam' instead"
             )
-    activations = _wide(subject.activations)
-    head, mix = _found(subject, activations)
+    activations = _widen(subject.activations)
+    head, mix = _find_head(subject, activations)
     return torch.einsum("tc,ck,kij->tij", mix, head.weights, head.features(activations))
 
 
-def heads(model: nn.Module, channels: int) -> Iterator[Head]:
+def find_heads(model: nn.Module, channels: int) -> Iterator[Head]:
     """Every linear layer and 1 x 1 convolution on ``channels`` features that the model has, the last first, with and without ReLUs."""
     for name, module in reversed(named_modules(model).items()):
-        weights = _weights(module, channels)
+        weights = _get_weights(module, channels)
         if weights is None:
             continue
         bias: Any = module.bias
-        wide = _wide(weights.detach())
-        offset = wide.new_zeros(len(wide)) if bias is None else _wide(bias.detach())
+        wide = _widen(weights.detach())
+        offset = wide.new_zeros(len(wide)) if bias is None else _widen(bias.detach())
         for before, after in ((False, False), (False, True), (True, False), (True, True)):
             yield Head(name, wide, offset, before, after)
 
 
-def _weights(module: nn.Module, channels: int) -> Tensor | None:
+def _get_weights(module: nn.Module, channels: int) -> Tensor | None:
     """The weights ``(classes, channels)`` of a layer that does the same at every place; None for any other layer."""
     if isinstance(module, nn.Linear) and module.in_features == channels:
         return module.weight
@@ -95,53 +95,55 @@ def _weights(module: nn.Module, channels: int) -> Tensor | None:
     return None
 
 
-def _found(subject: Subject, activations: Tensor) -> tuple[Head, Tensor]:
+def _find_head(subject: Subject, activations: Tensor) -> tuple[Head, Tensor]:
     """The head that gives the scores and their gradients, and how its classes make up the targets, ``(T, classes)``."""
     scores = activations.new_tensor([target.score for target in subject.targets])
     if not bool(scores.isfinite().all()):
         scores = subject.scores(subject.image)[0].to(activations)
-    gradients = _wide(subject.gradients).to(activations)
+    gradients = _widen(subject.gradients).to(activations)
     eps = max(torch.finfo(subject.activations.dtype).eps, torch.finfo(subject.gradients.dtype).eps)
     tolerance = max(_TOLERANCE, 8 * eps)
     tried = []
-    for head in heads(subject.model, activations.shape[1]):
+    for head in find_heads(subject.model, activations.shape[1]):
         tried += [head.name] if head.name not in tried else []
         if head.weights.device != activations.device:
             continue
         head = Head(head.name, head.weights.to(activations), head.bias.to(activations), head.before, head.after)
         for sign in (1.0, -1.0) if len(head.weights) == 1 else (1.0,):
-            mix = _mix(subject.targets, len(head.weights), sign)
-            if mix is not None and _gives(head, mix.to(activations), activations, scores, gradients, tolerance):
+            mix = _make_mix(subject.targets, len(head.weights), sign)
+            if mix is not None and _gives_scores(head, mix.to(activations), activations, scores, gradients, tolerance):
                 return head, mix.to(activations)
-    name = type(unwrapped(subject.model)).__name__
+    name = type(unwrap_model(subject.model)).__name__
     raise LayerError(
         f"CAM needs a network in which only global average pooling and one linear layer (or 1 x 1 convolution) follow the explained layer; "
         f"{name} isn't one after {subject.layer!r} ("
         + (f"{', '.join(tried)} on its {activations.shape[1]} channels" if tried else "no such layer on its channels")
         + (" doesn't" if len(tried) == 1 else " don't" if tried else " that could")
-        + " give the scores); use the method 'gradcam', which needs no such form, or train a head made by vlcam.methods.cam_head.cam_head"
+        + " give the scores); use the method 'gradcam', which needs no such form, or train a head made by vlcam.methods.cam_head.build_cam_network"
     )
 
 
-def _mix(targets: Any, classes: int, sign: float) -> Tensor | None:
+def _make_mix(targets: Any, classes: int, sign: float) -> Tensor | None:
     """Which classes each target's score is made of, ``(T, classes)``; a single logit stands for two classes, one of them negated."""
     single = classes == 1
     mix = torch.zeros(len(targets), classes)
     for row, target in enumerate(targets):
-        for index, part in _parts(target):
+        for index, part in _split_target(target):
             if index >= (2 if single else classes):
                 return None
             mix[row, 0 if single else index] += part * (sign * (1 - 2 * index) if single else 1)
     return mix
 
 
-def _parts(target: Target) -> list[tuple[int, float]]:
+def _split_target(target: Target) -> list[tuple[int, float]]:
     if target.kind == "contrast":
         return list(zip(target.token_ids, (1.0, -1.0), strict=False))
     return [(target.token_ids[0], 1.0)]
 
 
-def _gives(head: Head, mix: Tensor, activations: Tensor, scores: Tensor, gradients: Tensor, tolerance: float) -> bool:
+def _gives_scores(
+    head: Head, mix: Tensor, activations: Tensor, scores: Tensor, gradients: Tensor, tolerance: float
+) -> bool:
     with torch.inference_mode(False), torch.enable_grad():
         leaf = activations.detach().clone().requires_grad_()
         found = mix @ head.scores(leaf)
@@ -153,7 +155,7 @@ def _gives(head: Head, mix: Tensor, activations: Tensor, scores: Tensor, gradien
     return bool(((slopes - gradients).abs().amax((1, 2, 3)) <= tolerance * most).all())
 
 
-def _wide(values: Tensor) -> Tensor:
+def _widen(values: Tensor) -> Tensor:
     return values if values.dtype in (torch.float32, torch.float64) else values.float()
 
 

@@ -17,15 +17,15 @@ import torch
 from torch import Tensor, nn
 
 from vlcam.contracts import InputError, LayerError
-from vlcam.engine.modules import find_module, first_tensor, is_map, unwrapped
-from vlcam.engine.outputs import logits_of
+from vlcam.engine.modules import find_first_tensor, find_module, is_map, unwrap_model
+from vlcam.engine.outputs import find_logits
 from vlcam.engine.recording import record
-from vlcam.engine.restore import plain, restored
+from vlcam.engine.restore import detach_tensors, preserve_model
 
 _SIDE = 224
 
 
-class _Reached(Exception):  # noqa: N818
+class _LayerReached(Exception):  # noqa: N818
     """The layer has its output; nothing after it is wanted."""
 
     def __init__(self, output: Any) -> None:
@@ -34,7 +34,7 @@ class _Reached(Exception):  # noqa: N818
 
 
 @final
-class _Last(nn.Module):
+class _LastLayer(nn.Module):
     """A layer after which the network ends."""
 
     def __init__(self, layer: nn.Module) -> None:
@@ -42,7 +42,7 @@ class _Last(nn.Module):
         self.layer = layer
 
     def forward(self, *inputs: Any, **options: Any) -> Any:
-        raise _Reached(self.layer(*inputs, **options))
+        raise _LayerReached(self.layer(*inputs, **options))
 
 
 @final
@@ -68,8 +68,8 @@ class ConvolutionalPart(nn.Module):
         """The layer's maps. Raises LayerError if the layer didn't run."""
         try:
             self.body(*inputs, **options)
-        except _Reached as reached:
-            return _maps(reached.output)
+        except _LayerReached as reached:
+            return _check_maps(reached.output)
         raise LayerError(
             "the last layer of the convolutional part did not run for this input; give one of the usual kind"
         )
@@ -94,7 +94,7 @@ class CamNetwork(nn.Module):
         return logits
 
 
-def cam_head(
+def build_cam_network(
     model: nn.Module,
     classes: int | Sequence[str],
     *,
@@ -124,13 +124,13 @@ def cam_head(
     count = classes if isinstance(classes, int) else len(classes)
     if count < 1:
         raise InputError(f"{count} classes were given; expected at least one")
-    inner = unwrapped(model)
-    sample = _blank(inner) if sample is None else sample
+    inner = unwrap_model(model)
+    sample = _make_blank(inner) if sample is None else sample
     try:
         if layer is None:
-            layer = _last_spatial(inner, sample)
+            layer = _find_last_spatial(inner, sample)
         name, target = find_module(inner, layer)
-        unused, maps = _looked(inner, target, sample)
+        unused, maps = _find_unused(inner, target, sample)
     except RuntimeError as error:
         raise InputError(
             f"the model can't take a picture of shape {tuple(sample.shape)} ({str(error).splitlines()[0]}); "
@@ -140,53 +140,55 @@ def cam_head(
     body = _cut(body, "" if target is inner else name)
     head = nn.Linear(maps.shape[1], count, device=maps.device, dtype=maps.dtype)
     network = CamNetwork(ConvolutionalPart(body, frozen=frozen), head).train(inner.training)
-    with restored(network), torch.no_grad():
-        if not torch.allclose(network.features(plain(sample)), maps, rtol=1e-3, atol=1e-4 * float(maps.abs().max())):
+    with preserve_model(network), torch.no_grad():
+        if not torch.allclose(
+            network.features(detach_tensors(sample)), maps, rtol=1e-3, atol=1e-4 * float(maps.abs().max())
+        ):
             raise LayerError(
                 f"the copy of the model up to {name!r} doesn't give what the model gives there; name another layer"
             )
     return network
 
 
-def _blank(model: nn.Module) -> Tensor:
+def _make_blank(model: nn.Module) -> Tensor:
     like = next((one for one in model.parameters() if one.is_floating_point()), torch.zeros(()))
     first = next((one for one in model.modules() if isinstance(one, nn.Conv2d)), None)
     return torch.zeros(1, 3 if first is None else first.in_channels, _SIDE, _SIDE, dtype=like.dtype, device=like.device)
 
 
-def _last_spatial(model: nn.Module, sample: Tensor) -> str:
+def _find_last_spatial(model: nn.Module, sample: Tensor) -> str:
     with record(model) as recording:
-        scores = logits_of(model(sample)).reshape(1, -1).sum(0)
+        scores = find_logits(model(sample)).reshape(1, -1).sum(0)
     recording.resolve(scores)
     return recording.layer_name
 
 
-def _looked(model: nn.Module, layer: nn.Module, sample: Tensor) -> tuple[list[nn.Module], Tensor]:
+def _find_unused(model: nn.Module, layer: nn.Module, sample: Tensor) -> tuple[list[nn.Module], Tensor]:
     """The modules that don't run before ``layer`` has its output (of nested ones the outermost), and that output."""
     ran: set[int] = set()
 
     def stop(module: nn.Module, inputs: Any, output: Any) -> None:
-        raise _Reached(output)
+        raise _LayerReached(output)
 
-    with restored(model) as stack, torch.no_grad():
+    with preserve_model(model) as stack, torch.no_grad():
         for module in model.modules():
             stack.callback(module.register_forward_pre_hook(lambda module, inputs: ran.add(id(module))).remove)
         stack.callback(layer.register_forward_hook(stop).remove)
         try:
-            model(plain(sample))
-        except _Reached as reached:
-            maps = _maps(reached.output)
+            model(detach_tensors(sample))
+        except _LayerReached as reached:
+            maps = _check_maps(reached.output)
         else:
             raise LayerError(f"the layer ({type(layer).__name__}) doesn't run for this input; name one that does")
-    return list(_idle(model, ran)), maps
+    return list(_list_idle(model, ran)), maps
 
 
-def _idle(module: nn.Module, ran: set[int]) -> list[nn.Module]:
+def _list_idle(module: nn.Module, ran: set[int]) -> list[nn.Module]:
     """Modules in which nothing ran; a list of modules doesn't run itself, but what is in it may."""
     found = []
     for child in module.children():
         if any(id(one) in ran for one in child.modules()):
-            found += _idle(child, ran)
+            found += _list_idle(child, ran)
         else:
             found.append(child)
     return found
@@ -194,15 +196,15 @@ def _idle(module: nn.Module, ran: set[int]) -> list[nn.Module]:
 
 def _cut(body: nn.Module, name: str) -> nn.Module:
     if not name:
-        return _Last(body)
+        return _LastLayer(body)
     parent, _, own = name.rpartition(".")
     holder = body.get_submodule(parent)
-    setattr(holder, own, _Last(holder.get_submodule(own)))
+    setattr(holder, own, _LastLayer(holder.get_submodule(own)))
     return body
 
 
-def _maps(output: Any) -> Tensor:
-    found = first_tensor(output)
+def _check_maps(output: Any) -> Tensor:
+    found = find_first_tensor(output)
     if found is None or not is_map(found):
         given = type(output).__name__ if found is None else str(tuple(found.shape))
         raise LayerError(

@@ -26,7 +26,7 @@ def ablationcam(batch: int = _AT_ONCE) -> Procedure:
         raise InputError(f"batch={batch} was given; expected a positive number of channels")
 
     def function(subject: Subject) -> Maps:
-        activations = _wide(subject.activations)
+        activations = _widen(subject.activations)
         alive = (activations[0] != 0).flatten(1).any(1).nonzero()[:, 0]  # the only wait for the device
         channels = activations.shape[1]
         base = subject.scores_with(activations.new_ones(1, channels))
@@ -58,7 +58,7 @@ def eigencam(activations: Activations, gradients: Gradients) -> Maps:
     ``sum_ij map[i, j] sum_k A[k, i, j]`` is positive, so after a ReLU the map has no negative value. Activations that aren't finite
     give a map that isn't either.
     """
-    activations = _wide(activations)
+    activations = _widen(activations)
     matrix = activations.flatten(2).mT
     usable = matrix.isfinite().all((1, 2))
     _, _, vectors = torch.linalg.svd(torch.where(usable[:, None, None], matrix, 0), full_matrices=False)
@@ -69,7 +69,7 @@ def eigencam(activations: Activations, gradients: Gradients) -> Maps:
     return maps.expand(len(gradients), -1, -1).clone()
 
 
-def _wide(values: Tensor) -> Tensor:
+def _widen(values: Tensor) -> Tensor:
     return values if values.dtype in (torch.float32, torch.float64) else values.float()
 
 

@@ -37,16 +37,16 @@ def cmwp(subject: Subject) -> Maps:
     Raises:
         LayerError: the layer's activations aren't all non-negative, so they are no probabilities of anything.
     """
-    both = winning(subject)
+    both = compute_winning_probabilities(subject)
     return both[0] - both[1]
 
 
 def mwp(subject: Subject) -> Maps:
     """MWP of every target at the explained layer: probabilities. Raises LayerError as :func:`cmwp`."""
-    return winning(subject)[0]
+    return compute_winning_probabilities(subject)[0]
 
 
-def winning(subject: Subject) -> Float[Tensor, "2 targets rows columns"]:
+def compute_winning_probabilities(subject: Subject) -> Float[Tensor, "2 targets rows columns"]:
     """The marginal winning probabilities of every target, and of its opposite, at the explained layer.
 
     Raises:
@@ -67,7 +67,7 @@ def winning(subject: Subject) -> Float[Tensor, "2 targets rows columns"]:
     top = next((one for one in reversed(rule.used) if one.current and _cuts_off(one.tensor, scores, leaf)), root)
     value = top.positive.detach()
     slopes = gradients(scores, top.tensor).to(value.dtype)
-    starts = _shares(torch.cat([value * slopes, value * -slopes]))
+    starts = _normalise(torch.cat([value * slopes, value * -slopes]))
     if top.tensor is not leaf:
         per_unit = torch.where(value > 0, starts / torch.where(value > 0, value, 1), 0)
         with torch.inference_mode(False), torch.enable_grad():
@@ -100,7 +100,7 @@ def _cuts_off(tensor: Tensor, scores: Tensor, leaf: Tensor) -> bool:
     return met
 
 
-def _shares(evidence: Float[Tensor, "walks *shape"]) -> Float[Tensor, "walks *shape"]:
+def _normalise(evidence: Float[Tensor, "walks *shape"]) -> Float[Tensor, "walks *shape"]:
     """The positive evidence as parts of its sum; nothing where there is none."""
     positive = evidence.clamp_min(0).flatten(1)
     total = positive.sum(1, keepdim=True)

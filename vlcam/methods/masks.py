@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from vlcam.contracts import InputError, Maps, Procedure, Subject, Target
-from vlcam.methods.occlusion import rows_at_once
+from vlcam.methods.occlusion import choose_batch_size
 
 
 def rise(masks: int = 2000, cells: int = 7, keep: float = 0.5, seed: int = 0, batch: int | None = None) -> Procedure:
@@ -43,15 +43,17 @@ def rise(masks: int = 2000, cells: int = 7, keep: float = 0.5, seed: int = 0, ba
 
     def function(subject: Subject) -> Maps:
         image = subject.image
-        grids, shifts = drawn(image.shape[2], image.shape[3], masks, cells, keep, seed)
-        rows = rows_at_once(image, batch)
+        grids, shifts = draw_grids(image.shape[2], image.shape[3], masks, cells, keep, seed)
+        rows = choose_batch_size(image, batch)
         seen = image.new_zeros(image.shape[2:], dtype=torch.float32)
         weighted = seen.new_zeros(len(subject.targets), *seen.shape)
         total = seen.new_zeros(len(subject.targets))
         spoken = torch.tensor([is_probability(target) for target in subject.targets], device=image.device)
         for first in range(0, masks, rows):
             part = slice(first, first + rows)
-            shown = smooth(grids[part].to(image.device), shifts[part].to(image.device), image.shape[2], image.shape[3])
+            shown = make_smooth_masks(
+                grids[part].to(image.device), shifts[part].to(image.device), image.shape[2], image.shape[3]
+            )
             scores = subject.scores((image * shown[:, None]).to(image.dtype)).float()
             weights = torch.where(spoken, scores.exp(), scores)
             weighted += torch.einsum("nt,nhw->thw", weights, shown)
@@ -77,7 +79,7 @@ def is_probability(target: Target) -> bool:
     return target.measure == "log-probability" and target.kind != "contrast"
 
 
-def drawn(
+def draw_grids(
     height: int, width: int, masks: int, cells: int, keep: float, seed: int
 ) -> tuple[Float[Tensor, "masks cells cells"], Tensor]:
     """The random grids of 0 and 1, and how far each is shifted (rows and columns of pixels, less than a cell), ``(masks, 2)``."""
@@ -92,13 +94,17 @@ def drawn(
     return grids, shifts
 
 
-def smooth(
+def make_smooth_masks(
     grids: Float[Tensor, "masks cells cells"], shifts: Tensor, height: int, width: int
 ) -> Float[Tensor, "masks height width"]:
     """Masks from grids: every grid is enlarged bilinearly to one cell more than the image, and cut out at its shift."""
     cells = grids.shape[1]
-    rows = _enlarging(cells, -(-height // cells), grids)[shifts[:, :1] + torch.arange(height, device=grids.device)]
-    columns = _enlarging(cells, -(-width // cells), grids)[shifts[:, 1:] + torch.arange(width, device=grids.device)]
+    rows = _make_interpolation(cells, -(-height // cells), grids)[
+        shifts[:, :1] + torch.arange(height, device=grids.device)
+    ]
+    columns = _make_interpolation(cells, -(-width // cells), grids)[
+        shifts[:, 1:] + torch.arange(width, device=grids.device)
+    ]
     return rows @ grids @ columns.mT
 
 
@@ -121,7 +127,7 @@ def scorecam(batch: int | None = None) -> Procedure:
         alive = (high > low)[0].nonzero()[:, 0]  # the only wait for the device
         if not len(alive):
             return wide.new_zeros(len(subject.targets), *wide.shape[2:])
-        rows, found = rows_at_once(image, batch), []
+        rows, found = choose_batch_size(image, batch), []
         base = subject.scores(torch.zeros_like(image))
         for part in alive.split(rows):
             # First enlarged, then brought to 0...1: the enlarged channel may miss the small one's extremes.
@@ -145,7 +151,7 @@ def scorecam(batch: int | None = None) -> Procedure:
     )
 
 
-def _enlarging(cells: int, size: int, like: Tensor) -> Float[Tensor, "pixels cells"]:
+def _make_interpolation(cells: int, size: int, like: Tensor) -> Float[Tensor, "pixels cells"]:
     """The matrix of bilinear interpolation from ``cells`` values to ``(cells + 1) * size``."""
     one = torch.eye(cells, dtype=like.dtype, device=like.device)[None]
     return F.interpolate(one, (cells + 1) * size, mode="linear", align_corners=False)[0].T

@@ -74,22 +74,22 @@ def sensitivity(
     """The signed map of :func:`occlusion` for every target, in units of its score."""
     image = subject.image
     height, width = image.shape[2:]
-    patch, stride = _sizes(height, width, patch, stride)
-    down, across = starts(height, patch, stride), starts(width, patch, stride)
+    patch, stride = _choose_sizes(height, width, patch, stride)
+    down, across = list_starts(height, patch, stride), list_starts(width, patch, stride)
     places = [(top, left) for top in down for left in across]
-    cover, rows = filled(image, fill, patch), rows_at_once(image, batch)
+    cover, rows = make_cover(image, fill, patch), choose_batch_size(image, batch)
     base = subject.scores(image)
     found = []
     for first in range(0, len(places), rows):
-        found.append(subject.scores(covered(image, cover, places[first : first + rows], patch)))
+        found.append(subject.scores(cover_patches(image, cover, places[first : first + rows], patch)))
         subject.report(min(first + rows, len(places)), len(places))
     drops = (base - torch.cat(found)).reshape(len(down), len(across), -1)
-    vertical = _cells(height, down, patch, stride).to(drops)
-    horizontal = _cells(width, across, patch, stride).to(drops)
+    vertical = _weigh_cells(height, down, patch, stride).to(drops)
+    horizontal = _weigh_cells(width, across, patch, stride).to(drops)
     return torch.einsum("pqt,pi,qj->tij", drops, vertical, horizontal)
 
 
-def starts(side: int, patch: int, stride: int) -> list[int]:
+def list_starts(side: int, patch: int, stride: int) -> list[int]:
     """Where the patch lies along a side: steps of ``stride``, and the far edge.
 
     >>> starts(10, 4, 4)
@@ -99,7 +99,7 @@ def starts(side: int, patch: int, stride: int) -> list[int]:
     return places if places[-1] == side - patch else [*places, side - patch]
 
 
-def covered(
+def cover_patches(
     image: Float[Tensor, "1 channels height width"],
     cover: Float[Tensor, "1 channels height width"],
     places: Sequence[tuple[int, int]],
@@ -113,7 +113,7 @@ def covered(
     return images
 
 
-def filled(
+def make_cover(
     image: Float[Tensor, "1 channels height width"], fill: Fill, patch: int
 ) -> Float[Tensor, "1 channels height width"]:
     """What covers the image (see :func:`occlusion`), of the same size. Raises InputError for a fill that doesn't exist."""
@@ -122,13 +122,13 @@ def filled(
     if fill == "grey":
         return torch.zeros_like(image)
     if fill == "blur":
-        return _blurred(image, patch / 2)
+        return _blur(image, patch / 2)
     if isinstance(fill, str) or not math.isfinite(fill):
         raise InputError(f"fill={fill!r} was given; expected 'mean', 'grey', 'blur' or a number")
     return torch.full_like(image, fill)
 
 
-def rows_at_once(image: Float[Tensor, "1 channels height width"], batch: int | None) -> int:
+def choose_batch_size(image: Float[Tensor, "1 channels height width"], batch: int | None) -> int:
     """How many changed copies of the image are made at once: ``batch``, or as many as memory is set aside for."""
     if batch is not None and batch < 1:
         raise InputError(f"batch={batch} was given; expected a positive number of images")
@@ -179,7 +179,7 @@ def occlusion_robustness(
     """
     if isinstance(predict, Subject):
         image = predict.image if image is None else image
-        predict = _highest(predict)
+        predict = _predict_highest(predict)
     if image is None:
         raise InputError("no image was given beside the function that predicts; give the image as the model takes it")
     if samples < 1 or not shares or not all(0 < share <= 1 for share in shares):
@@ -188,24 +188,24 @@ def occlusion_robustness(
         )
     height, width = image.shape[2:]
     generator = torch.Generator().manual_seed(seed)
-    rows = rows_at_once(image, batch)
-    whole = _listed(predict(image))[0]
+    rows = choose_batch_size(image, batch)
+    whole = _to_list(predict(image))[0]
     patches = tuple(max(1, round(share * min(height, width))) for share in shares)
     survived = []
     for patch in patches:
-        cover = filled(image, fill, patch)
+        cover = make_cover(image, fill, patch)
         drawn = torch.rand(samples, 2, generator=generator, dtype=torch.float64)
         room = torch.tensor([height - patch + 1, width - patch + 1])
         places = [(top, left) for top, left in (drawn * room).long().tolist()]
         same = 0
         for first in range(0, samples, rows):
-            said = _listed(predict(covered(image, cover, places[first : first + rows], patch)))
+            said = _to_list(predict(cover_patches(image, cover, places[first : first + rows], patch)))
             same += sum(one == whole for one in said)
         survived.append(same / samples)
     return Robustness(whole, tuple(shares), patches, tuple(survived), samples)
 
 
-def _highest(subject: Subject) -> Predict:
+def _predict_highest(subject: Subject) -> Predict:
     if len(subject.targets) < 2 or not all(target.kind in ("class", "answer") for target in subject.targets):
         raise InputError(
             f"{', '.join(target.label for target in subject.targets)} leave no prediction to survive; give a subject with several "
@@ -215,11 +215,11 @@ def _highest(subject: Subject) -> Predict:
     return lambda images: [labels[index] for index in subject.scores(images).argmax(1).tolist()]
 
 
-def _listed(said: Sequence[Hashable] | Tensor) -> list[Hashable]:
+def _to_list(said: Sequence[Hashable] | Tensor) -> list[Hashable]:
     return list(said.tolist() if isinstance(said, Tensor) else said)
 
 
-def _sizes(height: int, width: int, patch: int | None, stride: int | None) -> tuple[int, int]:
+def _choose_sizes(height: int, width: int, patch: int | None, stride: int | None) -> tuple[int, int]:
     shorter = min(height, width)
     patch = max(1, round(shorter / _SHARE)) if patch is None else patch
     stride = max(1, patch // 2) if stride is None else stride
@@ -230,7 +230,7 @@ def _sizes(height: int, width: int, patch: int | None, stride: int | None) -> tu
     return patch, stride
 
 
-def _cells(side: int, places: Sequence[int], patch: int, stride: int) -> Float[Tensor, "places cells"]:
+def _weigh_cells(side: int, places: Sequence[int], patch: int, stride: int) -> Float[Tensor, "places cells"]:
     """How much each place counts in each cell: its share of every pixel, averaged over the part of the cell that pixels fill."""
     pixels = torch.arange(side, dtype=torch.float64)
     first = torch.tensor(places, dtype=torch.float64)[:, None]
@@ -243,7 +243,7 @@ def _cells(side: int, places: Sequence[int], patch: int, stride: int) -> Float[T
     return (covers / covers.sum(0)) @ within
 
 
-def _blurred(image: Tensor, deviation: float) -> Tensor:
+def _blur(image: Tensor, deviation: float) -> Tensor:
     """Gaussian blur in float32; the edge's colour goes on outside."""
     radius = math.ceil(3 * deviation)
     offsets = torch.arange(-radius, radius + 1, dtype=torch.float32, device=image.device)

@@ -12,7 +12,7 @@ Notation: ``x[c, i, j]`` is the image as the model takes it (normalised), y a ta
 
 A map has one number per pixel: ``M[i, j] = max_c |P[c, i, j]|``, as Simonyan et al. define it for colour images; the pointing game
 of TorchRay reads guided backpropagation and the deconvnet in the same way. Maps are never negative, so the final ReLU leaves them
-as they are. The picture itself, which the Grad-CAM paper shows, is :func:`guided_picture`.
+as they are. The picture itself, which the Grad-CAM paper shows, is :func:`make_guided_picture`.
 
 The cost is one more run and one batched backward pass to the image, for all targets; what Grad-CAM needs is there already. As many
 targets go into one pass as keep the gradients at the widest tensor of the network within ``vlcam.engine.backward.CHUNK_BYTES``.
@@ -30,7 +30,7 @@ from torch.nn import functional
 
 from vlcam.contracts import InputError, Maps, Procedure, Subject
 from vlcam.engine import backward
-from vlcam.engine.relu_rules import Rule, relu_rule
+from vlcam.engine.relu_rules import Rule, apply_relu_rule
 from vlcam.methods.gradient import gradcam
 
 _COPIES = 4
@@ -47,7 +47,9 @@ _RULES: dict[str, tuple[Rule, bool]] = {
 """Name of the method: the ReLU's rule, and whether the picture is multiplied with Grad-CAM."""
 
 
-def guided_picture(subject: Subject, method: str = "guided-gradcam") -> Float[Tensor, "targets channels height width"]:
+def make_guided_picture(
+    subject: Subject, method: str = "guided-gradcam"
+) -> Float[Tensor, "targets channels height width"]:
     """The signed picture ``P`` of a method of this module, in colour, ``(T, c, H, W)``: what the Grad-CAM paper's figures show.
 
     It is never scaled; to look at one, stretch ``P[t]`` from its least to its greatest value, so that grey is zero.
@@ -58,14 +60,14 @@ def guided_picture(subject: Subject, method: str = "guided-gradcam") -> Float[Te
 
     Raises:
         InputError: there is no such method, or the model's input isn't one image.
-        LayerError: the rule of the method is not defined for the network (see :func:`vlcam.engine.relu_rules.relu_rule`), or the scores
+        LayerError: the rule of the method is not defined for the network (see :func:`vlcam.engine.relu_rules.apply_relu_rule`), or the scores
         don't
             depend on the image.
     """
     if method not in _RULES:
         raise InputError(f"the pixel method {method!r} was given; expected one of {', '.join(_RULES)}")
     rule, times_cam = _RULES[method]
-    watch = relu_rule(rule)
+    watch = apply_relu_rule(rule)
     scores, image = subject.rerun("image", within=watch)
     chunk = max(1, backward.CHUNK_BYTES // max(1, _COPIES * watch.widest))
     pictures = backward.gradients(scores, image, chunk=chunk)[:, 0]
@@ -73,10 +75,10 @@ def guided_picture(subject: Subject, method: str = "guided-gradcam") -> Float[Te
     if not times_cam:
         return pictures
     coarse = gradcam(subject.activations, subject.gradients).relu()
-    return pictures * upsampled(coarse, (pictures.shape[2], pictures.shape[3]))[:, None].to(pictures.dtype)
+    return pictures * upsample(coarse, (pictures.shape[2], pictures.shape[3]))[:, None].to(pictures.dtype)
 
 
-def upsampled(maps: Maps, size: tuple[int, int]) -> Float[Tensor, "targets height width"]:
+def upsample(maps: Maps, size: tuple[int, int]) -> Float[Tensor, "targets height width"]:
     """Maps ``(T, h, w)`` at the size ``(rows, columns)``: bilinear, half-pixel centres, the outermost cells going on to the edge.
 
     >>> upsampled(torch.tensor([[[0.0, 4.0]]]), (1, 4)).tolist()
@@ -85,23 +87,23 @@ def upsampled(maps: Maps, size: tuple[int, int]) -> Float[Tensor, "targets heigh
     return functional.interpolate(maps[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
 
 
-def _maps(subject: Subject, *, method: str) -> Maps:
-    return guided_picture(subject, method).abs().amax(1)
+def _make_maps(subject: Subject, *, method: str) -> Maps:
+    return make_guided_picture(subject, method).abs().amax(1)
 
 
-gradient = partial(_maps, method="gradient")
+gradient = partial(_make_maps, method="gradient")
 """``max_c |dy/dx|``, ``(T, H, W)``: Simonyan et al. 2014."""
 
-guided_backprop = partial(_maps, method="guided-backprop")
+guided_backprop = partial(_make_maps, method="guided-backprop")
 """``max_c |P|`` with the guided ReLU, ``(T, H, W)``: Springenberg et al. 2015."""
 
-deconvnet = partial(_maps, method="deconvnet")
+deconvnet = partial(_make_maps, method="deconvnet")
 """``max_c |P|`` with the deconvnet's ReLU, ``(T, H, W)``: Zeiler & Fergus 2014."""
 
-guided_gradcam = partial(_maps, method="guided-gradcam")
+guided_gradcam = partial(_make_maps, method="guided-gradcam")
 """``max_c |P| up(relu(L))`` with the guided ReLU, ``(T, H, W)``: Selvaraju et al. 2017."""
 
-deconv_gradcam = partial(_maps, method="deconv-gradcam")
+deconv_gradcam = partial(_make_maps, method="deconv-gradcam")
 """``max_c |P| up(relu(L))`` with the deconvnet's ReLU, ``(T, H, W)``: Selvaraju et al. 2017."""
 
 _COST = "one more run and one batched backward pass to the image"

@@ -14,7 +14,7 @@ from vlcam.image.geometry import Box
 from vlcam.metrics.localisation import iou
 
 
-def sweep(
+def sweep_thresholds(
     heat: Float[np.ndarray, "height width"],
     truths: Sequence[Box],
     thresholds: Float[np.ndarray, " levels"],

@@ -45,7 +45,7 @@ def spearman(
             f"maps of shapes {tuple(one.shape)} and {tuple(other.shape)} were given; expected equal shapes (to_grid resizes a map)"
         )
     pairs = zip(*(maps.reshape(-1, *maps.shape[-2:]) for maps in (one, other)), strict=True)
-    return torch.stack([_of_ranks(a.flatten(), b.flatten()) for a, b in pairs]).view(one.shape[:-2])
+    return torch.stack([_correlate_ranks(a.flatten(), b.flatten()) for a, b in pairs]).view(one.shape[:-2])
 
 
 def to_grid(heat: Float[Tensor, "*targets rows columns"], grid: tuple[int, int]) -> Float[Tensor, "*targets _ _"]:
@@ -109,6 +109,6 @@ def pearson(one: Float[Tensor, " values"], other: Float[Tensor, " values"]) -> F
     return (a @ b / ((a @ a) * (b @ b)).sqrt()).clamp(-1, 1)
 
 
-def _of_ranks(one: Float[Tensor, " values"], other: Float[Tensor, " values"]) -> Float[Tensor, ""]:
+def _correlate_ranks(one: Float[Tensor, " values"], other: Float[Tensor, " values"]) -> Float[Tensor, ""]:
     seen = ~(one.isnan() | other.isnan())
     return pearson(average_ranks(one[seen]), average_ranks(other[seen]))

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vlcam.contracts import InputError
-from vlcam.metrics.scoring import BATCH, Link, Score, as_rows, or_nan, score_each
+from vlcam.metrics.scoring import BATCH, Link, Score, as_rows, score_each, set_unranked_to_nan
 
 
 @final
@@ -80,7 +80,7 @@ def confidence(
         return torch.where((variants == 0).to(image.device)[:, None, None, None], image, through)
 
     both = score_each(score, images, heat, 2, link=link, batch=batch)
-    full, masked = both[..., 0], or_nan(both, heat)[..., 1]
+    full, masked = both[..., 0], set_unranked_to_nan(both, heat)[..., 1]
     if not bool((full > 0).all()):
         raise InputError(
             f"a score of {float(full.min()):.4g} of the whole image was given; expected probabilities above 0, so give a link that "

@@ -52,7 +52,9 @@ def impute(
     return torch.where(hole, filled.to(image.dtype), image)
 
 
-def _around(values: Float[Tensor, "holes channels height width"]) -> Float[Tensor, "holes channels height width"]:
+def _sum_neighbours(
+    values: Float[Tensor, "holes channels height width"],
+) -> Float[Tensor, "holes channels height width"]:
     """The weighted sum of each pixel's neighbours, zeros beyond the edge."""
     wide = F.pad(values, (1, 1, 1, 1))
     beside = wide[..., :-2] + wide[..., 2:]
@@ -70,11 +72,11 @@ def _solve(
     middle = image.mean((2, 3), keepdim=True)
     inside = hole.to(image.dtype)
     known = (image - middle) * (1 - inside)
-    total = _around(torch.ones_like(image[:, :1]))
+    total = _sum_neighbours(torch.ones_like(image[:, :1]))
     enough = (1e-10 if image.dtype == torch.float64 else 1e-6) * float(known.abs().max())
     tiny = torch.finfo(image.dtype).tiny
     result = values = torch.zeros_like(known)
-    way = residual = inside * _around(known)
+    way = residual = inside * _sum_neighbours(known)
     left = residual.square().sum((2, 3), keepdim=True)
     open_ = torch.arange(len(hole), device=hole.device)
     for step in range(image.shape[-2] * image.shape[-1]):
@@ -87,7 +89,7 @@ def _solve(
                 open_, inside, values, residual, way, left = (
                     each[rest] for each in (open_, inside, values, residual, way, left)
                 )
-        ahead = inside * (total * way - _around(way))
+        ahead = inside * (total * way - _sum_neighbours(way))
         size = left / (way * ahead).sum((2, 3), keepdim=True).clamp_min(tiny)
         values = values + size * way
         residual = residual - size * ahead

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from vlcam.contracts import InputError
 from vlcam.metrics.imputation import NOISE, impute
-from vlcam.metrics.scoring import BATCH, Curve, Link, Score, Ties, as_rows, or_nan, order, score_each
+from vlcam.metrics.scoring import BATCH, Curve, Link, Score, Ties, as_rows, order, score_each, set_unranked_to_nan
 
 FRACTIONS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
@@ -59,7 +59,7 @@ def road(
         return impute(image, removed, noise=noise, seed=seed)
 
     values = score_each(score, images, heat, len(steps), link=link, batch=batch)
-    return Curve(steps.to(values.device), or_nan(values, heat))
+    return Curve(steps.to(values.device), set_unranked_to_nan(values, heat))
 
 
 def road_combined(

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vlcam.contracts import InputError
 from vlcam.image.geometry import Box
-from vlcam.metrics.parts import connected_parts
+from vlcam.metrics.parts import find_connected_parts
 from vlcam.metrics.pointing import peak
 
 THRESHOLD = 0.15
@@ -40,7 +40,7 @@ def box_from_map(heat: Float[Tensor, "height width"], *, threshold: float = THRE
     point = peak(heat)
     if point is None:
         return None
-    parts = connected_parts((heat >= threshold * heat[point]).cpu().numpy())
+    parts = find_connected_parts((heat >= threshold * heat[point]).cpu().numpy())
     return max(parts, key=lambda part: part.size).box
 
 
@@ -50,8 +50,8 @@ def iou(one: Box, other: Box) -> float:
     >>> iou((0.0, 0.0, 2.0, 1.0), (1.0, 0.0, 3.0, 1.0))
     0.3333333333333333
     """
-    both = _area((max(one[0], other[0]), max(one[1], other[1]), min(one[2], other[2]), min(one[3], other[3])))
-    covered = _area(one) + _area(other) - both
+    both = _compute_area((max(one[0], other[0]), max(one[1], other[1]), min(one[2], other[2]), min(one[3], other[3])))
+    covered = _compute_area(one) + _compute_area(other) - both
     return both / covered if covered > 0 else 0.0
 
 
@@ -106,5 +106,5 @@ def box_hit(
     return away == 0 or away < tolerance
 
 
-def _area(box: Box) -> float:
+def _compute_area(box: Box) -> float:
     return max(0.0, box[2] - box[0]) * max(0.0, box[3] - box[1])

@@ -56,7 +56,7 @@ def ssim(
     of 11 pixels and sigma 1.5, ``c1 = 0.01^2``, ``c2 = 0.03^2``, averaged over windows that lie in the map and have no NaN. A smaller
     map gets the largest odd window that fits. NaN if there is no such window, a map is constant or has an infinite value.
     """
-    pair = torch.stack(_scaled(one, other))
+    pair = torch.stack(_scale_pair(one, other))
     size = min(WINDOW, *(side - 1 + side % 2 for side in pair.shape[-2:]))
     line = torch.exp(-0.5 * ((torch.arange(size, dtype=torch.float64, device=pair.device) - size // 2) / SIGMA) ** 2)
     line = line / line.sum()
@@ -81,8 +81,8 @@ def hog_similarity(
 
     Pixels that are NaN in one map, and those that touch them, are without gradient in both.
     """
-    x, y = _scaled(one, other)
-    down, right = zip(_slopes(x), _slopes(y), strict=True)
+    x, y = _scale_pair(one, other)
+    down, right = zip(_compute_slopes(x), _compute_slopes(y), strict=True)
     blind = (down[0] + down[1] + right[0] + right[1]).isnan()
     histograms = [hog(a.masked_fill(blind, 0), b.masked_fill(blind, 0)) for a, b in zip(down, right, strict=True)]
     good = [bool((p.isfinite().any() & q.isfinite().any()).item()) for p, q in zip(x, y, strict=True)]
@@ -138,7 +138,7 @@ def target_similarity(maps: Float[Tensor, "targets height width"]) -> Float[Tens
     return table.nanmean(1)
 
 
-def _scaled(
+def _scale_pair(
     one: Float[Tensor, "*targets height width"], other: Float[Tensor, "*others other_height other_width"]
 ) -> tuple[Float[Tensor, "maps height width"], Float[Tensor, "maps height width"]]:
     """Both maps from 0 to 1 (least to greatest), float64; all NaN where that can't be."""
@@ -157,7 +157,7 @@ def _scaled(
     return scale(one), scale(other)
 
 
-def _slopes(
+def _compute_slopes(
     heat: Float[Tensor, "maps height width"],
 ) -> tuple[Float[Tensor, "maps height width"], Float[Tensor, "maps height width"]]:
     """Differences of the pixels on both sides, downwards and rightwards; 0 at the edges."""

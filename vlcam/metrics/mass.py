@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from vlcam.contracts import InputError
-from vlcam.metrics.pixels import seen_pixels
+from vlcam.metrics.pixels import select_seen_pixels
 
 Sign = Literal["positive", "absolute", "signed"]
 
@@ -41,10 +41,10 @@ def relevance_mass(
     >>> relevance_mass(heat, mask), relevance_mass(heat, mask, sign="absolute"), relevance_mass(heat, mask, sign="signed")
     (0.75, 0.8333333333333334, 0.5)
     """
-    seen = seen_pixels(heat, mask)
+    seen = select_seen_pixels(heat, mask)
     if seen is None:
         return math.nan
-    values, inside = _signed(seen[0], sign), seen[1]
+    values, inside = _apply_sign(seen[0], sign), seen[1]
     total = float(values.sum())
     return float(values[inside].sum()) / total if total else math.nan
 
@@ -59,7 +59,7 @@ def lift(
     >>> lift(torch.tensor([[3.0, 1.0, 0.0, 0.0]]), torch.tensor([[True, False, False, False]]))
     3.0
     """
-    seen = seen_pixels(heat, mask)
+    seen = select_seen_pixels(heat, mask)
     return math.nan if seen is None else relevance_mass(heat, mask, sign=sign) / float(seen[1].double().mean())
 
 
@@ -76,10 +76,10 @@ def inside_outside_ratio(
     >>> inside_outside_ratio(torch.tensor([[3.0, 1.0, 0.0]]), torch.tensor([[True, False, False]]))
     6.0
     """
-    seen = seen_pixels(heat, mask)
+    seen = select_seen_pixels(heat, mask)
     if seen is None or bool(seen[1].all()):
         return math.nan
-    values, inside = _signed(seen[0], sign), seen[1]
+    values, inside = _apply_sign(seen[0], sign), seen[1]
     within, without = float(values[inside].mean()), float(values[~inside].mean())
     if without == 0:
         return math.inf if within > 0 else math.nan
@@ -99,7 +99,7 @@ def rank_accuracy(heat: Float[Tensor, "height width"], mask: Bool[Tensor, "mask_
     >>> rank_accuracy(torch.tensor([[4.0, 1.0, 3.0, 0.0]]), mask), rank_accuracy(torch.tensor([[4.0, 0.0, 0.0, 0.0]]), mask)
     (0.5, 0.6666666666666666)
     """
-    seen = seen_pixels(heat, mask)
+    seen = select_seen_pixels(heat, mask)
     if seen is None or not bool(seen[0].any()):
         return math.nan
     values, inside = seen
@@ -121,7 +121,7 @@ def auc(heat: Float[Tensor, "height width"], mask: Bool[Tensor, "mask_height mas
     >>> auc(torch.tensor([[2.0, 1.0, 1.0, 0.0]]), torch.tensor([[True, True, False, False]]))
     0.875
     """
-    seen = seen_pixels(heat, mask)
+    seen = select_seen_pixels(heat, mask)
     if seen is None or not bool(seen[0].any()) or bool(seen[1].all()):
         return math.nan
     values, inside = seen
@@ -132,7 +132,7 @@ def auc(heat: Float[Tensor, "height width"], mask: Bool[Tensor, "mask_height mas
     return float(won / (own.sum() * other.sum()))
 
 
-def _signed(values: Float[Tensor, " pixels"], sign: Sign) -> Float[Tensor, " pixels"]:
+def _apply_sign(values: Float[Tensor, " pixels"], sign: Sign) -> Float[Tensor, " pixels"]:
     if sign not in ("positive", "absolute", "signed"):
         raise InputError(f'sign="{sign}" was given; expected "positive", "absolute" or "signed"')
     return values.relu() if sign == "positive" else values.abs() if sign == "absolute" else values

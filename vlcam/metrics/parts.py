@@ -8,14 +8,14 @@ from jaxtyping import Bool
 from vlcam.image.geometry import Box
 
 
-class Part(NamedTuple):
+class ConnectedPart(NamedTuple):
     """One connected part: its number of pixels, and the tight box around it."""
 
     size: int
     box: Box
 
 
-def connected_parts(inside: Bool[np.ndarray, "height width"]) -> list[Part]:
+def find_connected_parts(inside: Bool[np.ndarray, "height width"]) -> list[ConnectedPart]:
     """The 8-connected parts, in the reading order of their first pixels: rows are cut into runs, and touching runs are joined.
 
     >>> connected_parts(np.array([[True, False, False], [False, True, False], [False, False, False], [True, False, False]]))
@@ -49,6 +49,6 @@ def connected_parts(inside: Bool[np.ndarray, "height width"]) -> list[Part]:
         left, top, right, _ = boxes.get(part, (start, row, end, row))
         boxes[part] = (min(left, start), top, max(right, end), row + 1)
     return [
-        Part(sizes[part], (float(left), float(top), float(right), float(bottom)))
+        ConnectedPart(sizes[part], (float(left), float(top), float(right), float(bottom)))
         for part, (left, top, right, bottom) in boxes.items()
     ]

@@ -24,7 +24,7 @@ def check_mask(heat: Float[Tensor, "height width"], mask: Bool[Tensor, "mask_hei
         raise InputError("the mask is empty, so nothing can be in it; leave such targets out")
 
 
-def seen_pixels(
+def select_seen_pixels(
     heat: Float[Tensor, "height width"], mask: Bool[Tensor, "mask_height mask_width"]
 ) -> tuple[Float[Tensor, " pixels"], Bool[Tensor, " pixels"]] | None:
     """The map's values that aren't NaN, in float64, and whether each lies in the mask.

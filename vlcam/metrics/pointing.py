@@ -81,7 +81,7 @@ def pointing_game(
     if point is None:
         return 0.0
     points = [point] if ties == "first" else [(r, c) for r, c in (heat == heat[point]).nonzero().tolist()]
-    hits = [_near(row, column, mask, tolerance, pixel) for row, column in points]
+    hits = [_is_near(row, column, mask, tolerance, pixel) for row, column in points]
     if ties == "uncertain":
         return float(hits[0]) if all(hits) or not any(hits) else math.nan
     return float(any(hits))
@@ -116,7 +116,7 @@ def oracle_map(mask: Bool[Tensor, "height width"], grid: tuple[int, int]) -> Flo
     return pooled[0, 0]
 
 
-def _near(
+def _is_near(
     row: int, column: int, mask: Bool[Tensor, "height width"], tolerance: float, pixel: tuple[float, float]
 ) -> bool:
     if bool(mask[row, column]) or tolerance == 0:

@@ -16,7 +16,18 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from vlcam.contracts import InputError
-from vlcam.metrics.scoring import BATCH, Curve, Link, Score, Ties, as_rows, or_nan, order, score_each, spread
+from vlcam.metrics.scoring import (
+    BATCH,
+    Curve,
+    Link,
+    Score,
+    Ties,
+    as_rows,
+    expand_baseline,
+    order,
+    score_each,
+    set_unranked_to_nan,
+)
 
 STEPS = 224
 """How many equal steps lead through all pixels: RISE's 224 pixels of 224 x 224."""
@@ -47,7 +58,17 @@ def deletion(
     >>> curve.values.tolist(), curve.auc.item()
     ([6.0, 3.0, 1.0, 0.0, 0.0], 1.75)
     """
-    return _walk(score, image, spread(baseline, image), heat, _counts(image, steps), link, ties, seed, batch)
+    return _trace_curve(
+        score,
+        image,
+        expand_baseline(baseline, image),
+        heat,
+        _count_changed_pixels(image, steps),
+        link,
+        ties,
+        seed,
+        batch,
+    )
 
 
 def insertion(
@@ -66,8 +87,8 @@ def insertion(
 
     ``baseline`` is by default the image blurred as by RISE (:func:`blurred`). All else as in :func:`deletion`.
     """
-    start = blurred(image) if baseline is None else spread(baseline, image)
-    return _walk(score, start, image, heat, _counts(image, steps), link, ties, seed, batch)
+    start = blurred(image) if baseline is None else expand_baseline(baseline, image)
+    return _trace_curve(score, start, image, heat, _count_changed_pixels(image, steps), link, ties, seed, batch)
 
 
 def pixel_flipping(
@@ -90,7 +111,7 @@ def pixel_flipping(
         raise InputError(f"step={step} was given; expected how many pixels are flipped at a time, 1 or more")
     pixels = image.shape[-2] * image.shape[-1]
     counts = (torch.arange(ceil(pixels / step) + 1) * step).clamp_max(pixels)
-    return _walk(score, image, spread(baseline, image), heat, counts, link, ties, seed, batch)
+    return _trace_curve(score, image, expand_baseline(baseline, image), heat, counts, link, ties, seed, batch)
 
 
 def blurred(
@@ -122,7 +143,7 @@ def blurred(
     return F.conv2d(across, kernel.mT, padding=(half, 0), groups=image.shape[1])
 
 
-def _counts(image: Float[Tensor, "1 _ _ _"], steps: int) -> Int[Tensor, " points"]:
+def _count_changed_pixels(image: Float[Tensor, "1 _ _ _"], steps: int) -> Int[Tensor, " points"]:
     """How many pixels are changed at each point of a curve."""
     if steps < 1:
         raise InputError(f"steps={steps} was given; expected 1 or more")
@@ -131,7 +152,7 @@ def _counts(image: Float[Tensor, "1 _ _ _"], steps: int) -> Int[Tensor, " points
     return (torch.arange(steps + 1, dtype=torch.float64) * pixels / steps).round().long()
 
 
-def _walk(
+def _trace_curve(
     score: Score,
     start: Float[Tensor, "1 channels height width"],
     end: Float[Tensor, "1 channels height width"],
@@ -155,4 +176,4 @@ def _walk(
 
     values = score_each(score, images, heat, len(counts), link=link, batch=batch)
     pixels = end.shape[-2] * end.shape[-1]
-    return Curve(counts.to(values.device).double() / pixels, or_nan(values, heat))
+    return Curve(counts.to(values.device).double() / pixels, set_unranked_to_nan(values, heat))

@@ -65,12 +65,12 @@ def randomised(
     else:
         parts = {name: [n for n in modules if not name or n == name or n.startswith(f"{name}.")] for name in layers}
     twin = copy.deepcopy(model)
-    steps = _steps(parts, dict(twin.named_modules()))
+    steps = _list_steps(parts, dict(twin.named_modules()))
     if not steps:
         raise InputError(
             "no layer with parameters was found to randomise; expected a model (or layers) with floating-point parameters"
         )
-    return _walk(twin, steps, order, draw, seed)
+    return _randomise_in_steps(twin, steps, order, draw, seed)
 
 
 def randomisation_test(
@@ -95,11 +95,11 @@ def randomisation_test(
 _Step = tuple[str, list[nn.Module], list[nn.Parameter]]
 
 
-def _walk(
+def _randomise_in_steps(
     twin: nn.Module, steps: list[_Step], order: Literal["cascading", "independent"], draw: Draw, seed: int
 ) -> Iterator[Randomised]:
-    true = {key: value.clone() for key, value in _values(twin).items()} if order == "independent" else {}
-    here = _values(twin)
+    true = {key: value.clone() for key, value in _collect_values(twin).items()} if order == "independent" else {}
+    here = _collect_values(twin)
     cuda = sorted({parameter.device for parameter in twin.parameters() if parameter.device.type == "cuda"}, key=str)
     done: tuple[str, ...] = ()
     for number, (name, parts, fresh) in enumerate(steps):
@@ -113,7 +113,7 @@ def _walk(
                 here[key].copy_(value)
 
 
-def _steps(parts: dict[str, list[str]], modules: dict[str, nn.Module]) -> list[_Step]:
+def _list_steps(parts: dict[str, list[str]], modules: dict[str, nn.Module]) -> list[_Step]:
     """Each layer with its modules and those parameters that no layer before it has; layers without any are left out."""
     known: set[int] = set()
     steps = []
@@ -145,6 +145,6 @@ def _randomise(parts: list[nn.Module], fresh: list[nn.Parameter], draw: Draw) ->
         parameter.copy_(values.view_as(parameter))
 
 
-def _values(model: nn.Module) -> dict[str, Tensor]:
+def _collect_values(model: nn.Module) -> dict[str, Tensor]:
     """All parameters and buffers by name, each once."""
     return {**dict(model.named_parameters()), **dict(model.named_buffers())}

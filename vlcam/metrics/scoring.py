@@ -137,7 +137,7 @@ def score_each(
     return every.movedim(0, -1) if heat.ndim == 2 else every.view(maps, variants)
 
 
-def or_nan(
+def set_unranked_to_nan(
     values: Float[Tensor, "*scored variants"], heat: Float[Tensor, "*targets rows columns"]
 ) -> Float[Tensor, "*scored variants"]:
     """The values, NaN for maps that rank nothing."""
@@ -145,7 +145,7 @@ def or_nan(
     return values.where(good[:, None] if heat.ndim == 3 else good, torch.nan)
 
 
-def spread(
+def expand_baseline(
     baseline: float | Float[Tensor, "..."], image: Float[Tensor, "1 channels height width"]
 ) -> Float[Tensor, "1 channels height width"]:
     """What is put in place of pixels: a number, a colour ``(channels, 1, 1)`` or an image. Raises InputError if it doesn't fit."""

@@ -37,17 +37,17 @@ class Overlap:
     @property
     def iou(self) -> float:
         """The pixels in both by the pixels in either, 0 to 1; NaN if there are none in either."""
-        return _share(self.both, self.claimed + self.true - self.both)
+        return _compute_share(self.both, self.claimed + self.true - self.both)
 
     @property
     def precision(self) -> float:
         """The share of claimed pixels that are true; NaN if nothing is claimed."""
-        return _share(self.both, self.claimed)
+        return _compute_share(self.both, self.claimed)
 
     @property
     def recall(self) -> float:
         """The share of true pixels that are claimed; NaN if none is true."""
-        return _share(self.both, self.true)
+        return _compute_share(self.both, self.true)
 
 
 def seed_mask(heat: Float[Tensor, "height width"], *, threshold: float = THRESHOLD) -> Bool[Tensor, "height width"]:
@@ -160,5 +160,5 @@ def mean_iou(overlaps: Iterable[Mapping[Any, Overlap]]) -> float:
     return sum(found) / len(found) if found else math.nan
 
 
-def _share(part: int, whole: int) -> float:
+def _compute_share(part: int, whole: int) -> float:
     return part / whole if whole else math.nan

@@ -13,7 +13,18 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vlcam.contracts import InputError
-from vlcam.metrics.scoring import BATCH, Curve, Link, Score, Ties, as_rows, or_nan, order, score_each, spread
+from vlcam.metrics.scoring import (
+    BATCH,
+    Curve,
+    Link,
+    Score,
+    Ties,
+    as_rows,
+    expand_baseline,
+    order,
+    score_each,
+    set_unranked_to_nan,
+)
 from vlcam.metrics.segments import segment_means
 
 
@@ -59,7 +70,7 @@ def irof(
             f"expected one number for each of the {image.shape[-2]} x {image.shape[-1]} pixels, from 0 up, all used"
         )
     means = segment_means(rows.view(-1, *image.shape[-2:]), where)
-    fill, pieces = spread(baseline, image), means.shape[1]
+    fill, pieces = expand_baseline(baseline, image), means.shape[1]
     when = order(means, ties=ties, seed=seed).argsort(1)[:, where]
 
     def images(
@@ -75,5 +86,5 @@ def irof(
             f"a score of {float(full.min()):.4g} of the whole image was given; expected probabilities above 0, so give a link that "
             "makes them, such as torch.exp for log-probabilities"
         )
-    ranked = or_nan(or_nan(values / full, heat), means[:, None] if heat.ndim == 3 else means)
+    ranked = set_unranked_to_nan(set_unranked_to_nan(values / full, heat), means[:, None] if heat.ndim == 3 else means)
     return Irof(Curve(torch.arange(pieces + 1, device=values.device).double() / pieces, ranked))

@@ -33,7 +33,7 @@ def slic(
         )
     side = (height * width / pieces) ** 0.5
     rows, columns = max(1, round(height / side)), max(1, round(width / side))
-    points = _points(image, side / compactness)
+    points = _make_points(image, side / compactness)
     down = (torch.arange(height) * rows // height)[:, None].expand(height, width).flatten()
     right = (torch.arange(width) * columns // width).expand(height, width).flatten()
     candidates = torch.stack(
@@ -49,7 +49,7 @@ def slic(
         centres = points.new_zeros(rows * columns, points.shape[1]).index_add_(0, labels, points) / count[:, None]
         best = torch.stack([(points - centres[those]).square().sum(1) for those in candidates]).argmin(0)
         labels = candidates.gather(0, best[None])[0]
-    whole = _connected(labels.view(height, width).numpy(), max(1, int(side * side / 4)))
+    whole = _merge_small_parts(labels.view(height, width).numpy(), max(1, int(side * side / 4)))
     return torch.from_numpy(whole).to(image.device)
 
 
@@ -69,7 +69,7 @@ def segment_means(
     return total / zeros.index_add(-1, place, seen.to(flat.dtype))
 
 
-def _points(image: Float[Tensor, "1 channels height width"], unit: float) -> Float[Tensor, "pixels dimensions"]:
+def _make_points(image: Float[Tensor, "1 channels height width"], unit: float) -> Float[Tensor, "pixels dimensions"]:
     """Every pixel's colour in standard deviations and its place in units of ``unit`` pixels, float64 on the CPU."""
     colours = image[0].detach().double().cpu().flatten(1).T
     colours = (colours - colours.mean(0)) / colours.var(0, correction=0).mean().sqrt().clamp_min(1e-12)
@@ -77,7 +77,7 @@ def _points(image: Float[Tensor, "1 channels height width"], unit: float) -> Flo
     return torch.cat([colours, y.reshape(-1, 1) / unit, x.reshape(-1, 1) / unit], 1)
 
 
-def _connected(labels: Int[np.ndarray, "height width"], least: int) -> Int[np.ndarray, "height width"]:
+def _merge_small_parts(labels: Int[np.ndarray, "height width"], least: int) -> Int[np.ndarray, "height width"]:
     """Connected parts, numbered in reading order; those smaller than ``least`` join the part to their left or above (the first: none)."""
     height, width = labels.shape
     given, new = labels.tolist(), np.full(labels.shape, -1)

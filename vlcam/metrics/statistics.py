@@ -67,17 +67,17 @@ def summarise(
     kept = flat[defined]
     if not len(kept):
         return Summary(0, len(flat), math.nan, math.nan, math.nan)
-    numbers = _numbered(
+    numbers = _number_clusters(
         None if clusters is None else [c for c, d in zip(clusters, defined, strict=True) if d], len(kept)
     )
     sums, counts = np.zeros(int(numbers.max()) + 1), np.bincount(numbers)
     with np.errstate(invalid="ignore"):  # of both infinities there is no mean: NaN
         np.add.at(sums, numbers, kept)
         means = np.concatenate(
-            [sums[drawn].sum(1) / counts[drawn].sum(1) for drawn in _draws(len(counts), resamples, seed)]
+            [sums[drawn].sum(1) / counts[drawn].sum(1) for drawn in _draw_clusters(len(counts), resamples, seed)]
         )
         mean = float(kept.mean())
-    return Summary(len(kept), len(flat) - len(kept), mean, *_interval(means))
+    return Summary(len(kept), len(flat) - len(kept), mean, *_compute_interval(means))
 
 
 def summarise_by(
@@ -105,16 +105,18 @@ def summarise_by(
             f"{n} records and {n if clusters is None else len(clusters)} clusters were given; expected at least one record, and the "
             "cluster of every record"
         )
-    numbers = _numbered(clusters, n)
+    numbers = _number_clusters(clusters, n)
     members = np.split(np.argsort(numbers, kind="stable"), np.cumsum(np.bincount(numbers))[:-1])
     drawn = (
-        np.concatenate([members[i] for i in row]) for rows in _draws(len(members), resamples, seed) for row in rows
+        np.concatenate([members[i] for i in row])
+        for rows in _draw_clusters(len(members), resamples, seed)
+        for row in rows
     )
     found = np.array([statistic(records) for records in drawn], dtype=np.float64)
-    return Summary(n, 0, float(statistic(np.arange(n))), *_interval(found[~np.isnan(found)]))
+    return Summary(n, 0, float(statistic(np.arange(n))), *_compute_interval(found[~np.isnan(found)]))
 
 
-def _numbered(clusters: Sequence[Hashable] | None, n: int) -> Int[np.ndarray, " values"]:
+def _number_clusters(clusters: Sequence[Hashable] | None, n: int) -> Int[np.ndarray, " values"]:
     """Each value's cluster as a number from 0, in order of appearance; every value its own without clusters."""
     if clusters is None:
         return np.arange(n)
@@ -122,7 +124,7 @@ def _numbered(clusters: Sequence[Hashable] | None, n: int) -> Int[np.ndarray, " 
     return np.array([order.setdefault(cluster, len(order)) for cluster in clusters], dtype=np.int64)
 
 
-def _draws(clusters: int, resamples: int, seed: int) -> Iterator[Int[np.ndarray, "some clusters"]]:
+def _draw_clusters(clusters: int, resamples: int, seed: int) -> Iterator[Int[np.ndarray, "some clusters"]]:
     if resamples < 1:
         raise InputError(
             f"resamples={resamples} was given; expected at least 1 draw, {RESAMPLES} for a steady interval"
@@ -133,7 +135,7 @@ def _draws(clusters: int, resamples: int, seed: int) -> Iterator[Int[np.ndarray,
         yield rng.integers(0, clusters, (min(some, resamples - start), clusters))
 
 
-def _interval(found: Float[np.ndarray, " draws"]) -> tuple[float, float]:
+def _compute_interval(found: Float[np.ndarray, " draws"]) -> tuple[float, float]:
     if not len(found) or np.isnan(found).any():
         return math.nan, math.nan
     low = np.quantile(found, (1 - LEVEL) / 2, method="lower")
@@ -180,15 +182,15 @@ def auroc(scores: Float[np.ndarray, " n"], truth: Bool[np.ndarray, " n"]) -> flo
     return float((ranks[truth].sum() - positives * (positives + 1) / 2) / (positives * (len(truth) - positives)))
 
 
-_RESAMPLES: Final = 1000
+_SCENE_RESAMPLES: Final = 1000
 
 
-def of_scenes(n: int, seed: int) -> Int64[np.ndarray, "resamples scenes"]:
+def resample_scenes(n: int, seed: int) -> Int64[np.ndarray, "resamples scenes"]:
     """Bootstrap samples of ``n`` scenes."""
-    return np.random.default_rng([seed, n]).integers(0, n, (_RESAMPLES, n))
+    return np.random.default_rng([seed, n]).integers(0, n, (_SCENE_RESAMPLES, n))
 
 
-def share(
+def bootstrap_share(
     right: Float[np.ndarray, " scenes"],
     total: Float[np.ndarray, " scenes"],
     samples: Int64[np.ndarray, "resamples scenes"],
@@ -202,7 +204,7 @@ def share(
     return {"value": float(right.sum() / total.sum()), "interval": [low, high], "n": round(float(total.sum()))}
 
 
-def effect(
+def bootstrap_effect(
     values: Float[np.ndarray, " rows"],
     scenes: Int64[np.ndarray, " rows"],
     samples: Int64[np.ndarray, "resamples scenes"],

@@ -65,10 +65,10 @@ def word_mask_scores(
             f"positions {places} of words were given for {len(maps)} maps; expected at least one for every thing, each from 0 to "
             f"{len(maps) - 1}"
         )
-    scored = [_object(maps, pieces, mask) for pieces, mask in objects]
+    scored = [_score_object(maps, pieces, mask) for pieces, mask in objects]
     thresholds = [threshold for _, threshold in scored if threshold is not None]
     limit = sum(thresholds) / len(thresholds) if thresholds else math.nan
-    dark = tuple(_dark(maps[place], limit) for place in functions)
+    dark = tuple(_compute_dark_share(maps[place], limit) for place in functions)
     ious = tuple(iou for iou, _ in scored)
     obj, func = _mean(ious), _mean(dark)
     return WordMaskScores(obj, func, f1_iou(obj, func), ious, dark)
@@ -83,7 +83,7 @@ def f1_iou(obj: float, func: float) -> float:
     return 0.0 if obj == func == 0 else 2 * obj * func / (obj + func)
 
 
-def _object(
+def _score_object(
     maps: Float[Tensor, "words height width"], pieces: Sequence[int], mask: Bool[Tensor, "mask_height mask_width"]
 ) -> tuple[float, float | None]:
     """The best piece's IoU and its threshold; the first of equally good ones that has a threshold."""
@@ -99,7 +99,7 @@ def _object(
     return best
 
 
-def _dark(heat: Float[Tensor, "height width"], limit: float) -> float:
+def _compute_dark_share(heat: Float[Tensor, "height width"], limit: float) -> float:
     """The share of seen pixels up to the limit: what lies above it stands out, as in Otsu's split."""
     seen = heat[~heat.isnan()].double()
     if math.isnan(limit) or not len(seen) or bool(seen.isinf().any()):

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from vlcam.contracts import InputError
 from vlcam.image.geometry import Box
-from vlcam.metrics.box_sweep import sweep
+from vlcam.metrics.box_sweep import sweep_thresholds
 from vlcam.metrics.localisation import iou
 
 DELTAS = (0.3, 0.5, 0.7)
@@ -124,7 +124,7 @@ def best_box_ious(
     if not len(boxes) or levels < 1:
         raise InputError(f"{len(boxes)} boxes and levels={levels} were given; expected at least one of each")
     thresholds = np.arange(levels) / levels
-    return torch.from_numpy(sweep(heat.detach().double().cpu().numpy(), boxes, thresholds, largest=largest))
+    return torch.from_numpy(sweep_thresholds(heat.detach().double().cpu().numpy(), boxes, thresholds, largest=largest))
 
 
 def max_box_acc(ious: Float[Tensor, "photos levels"], *, deltas: Sequence[float] = DELTAS) -> MaxBoxAcc:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from vlcam.neurons.scoring.choose import FEW, Found
+from vlcam.neurons.scoring.choose import FEW, NamedUnits
 from vlcam.neurons.scoring.settings import LEVEL, Settings
 
 METHODS: Final = {
@@ -20,7 +20,9 @@ SMALL: Final = 500
 _POSITIONS: Final = 50
 
 
-def limits(images: int, positions: int, settings: Settings, found: Found, categories: Sequence[str] = ()) -> list[str]:
+def list_limits(
+    images: int, positions: int, settings: Settings, found: NamedUnits, categories: Sequence[str] = ()
+) -> list[str]:
     """What a reader of these names should know, in sentences.
 
     ``positions`` are a unit's activations on all pictures together; ``categories`` those of the probe's concepts.

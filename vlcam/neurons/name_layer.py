@@ -14,15 +14,15 @@ from torch import nn
 
 from vlcam._version import __version__
 from vlcam.contracts import Geometry, InputError, Request, Task
-from vlcam.neurons.limits import METHODS, SMALL, limits
+from vlcam.neurons.limits import METHODS, SMALL, list_limits
 from vlcam.neurons.names.names import NeuronNames
 from vlcam.neurons.probes.marks import Marks
-from vlcam.neurons.probes.probe import Concept, Labelled, Probe, WordProbe, categories_of
+from vlcam.neurons.probes.probe import Concept, GridLabels, Probe, WordProbe, list_categories
 from vlcam.neurons.probes.rasters import rasterise
-from vlcam.neurons.scoring.activations import Activations, Plain, watch
-from vlcam.neurons.scoring.choose import Found, name_by_masks, name_by_words
-from vlcam.neurons.scoring.fired import chunks, unit_thresholds
-from vlcam.neurons.scoring.scorers import Worded
+from vlcam.neurons.scoring.activations import Activations, ModuleTask, watch
+from vlcam.neurons.scoring.choose import NamedUnits, name_by_masks, name_by_words
+from vlcam.neurons.scoring.fired import find_thresholds, split_chunks
+from vlcam.neurons.scoring.scorers import WordScorer
 from vlcam.neurons.scoring.settings import Progress, Settings
 from vlcam.neurons.thesaurus.synonyms import Thesaurus, merge_concepts
 
@@ -37,7 +37,7 @@ _WORD_SCORERS: Final = ("soft-wpmi", "www")
 
 @final
 @dataclass(frozen=True, eq=False)
-class Named:
+class NamingResult:
     """Names, and what they were made from, for a report."""
 
     names: NeuronNames
@@ -105,7 +105,7 @@ def name(
         probe,
         preprocess=preprocess,
         request=request,
-        settings=_settings(probe, scorer, quantile, min_score, permutations, bootstrap, length, seed),
+        settings=_make_settings(probe, scorer, quantile, min_score, permutations, bootstrap, length, seed),
         mask_size=mask_size,
         thesaurus=thesaurus,
         hypernyms=hypernyms,
@@ -130,7 +130,7 @@ def name_and_keep(
     cache: str | Path | None = None,
     known: NeuronNames | None = None,
     progress: Progress | None = None,
-) -> Named:
+) -> NamingResult:
     """The names and the activations they come from (see :func:`name`); with ``known`` names only the latter are made."""
     began = time.perf_counter()
     if len(probe) < 2:
@@ -138,11 +138,11 @@ def name_and_keep(
             f"a probe of {len(probe)} picture(s) was given; expected at least 2, and better {SMALL} or more"
         )
     words = Thesaurus() if thesaurus is None else thesaurus
-    task = _task(model, preprocess)
+    task = _to_task(model, preprocess)
     told = None if progress is None else (lambda done, total: progress("looking", done, total))
     seen = watch(
         task,
-        _pictures(probe),
+        _make_picture_getter(probe),
         images=len(probe),
         layer=layer,
         request=request,
@@ -161,23 +161,23 @@ def name_and_keep(
             raise InputError(
                 f"the names are those of other weights of {known.model!r} than {task.name!r} has; name the units again"
             )
-        return Named(known, seen, _groups(probe, words, hypernyms=True))
-    targets = _predicted(task, probe, words)
+        return NamingResult(known, seen, _group_concepts(probe, words, hypernyms=True))
+    targets = _find_predicted_names(task, probe, words)
     joined: tuple[tuple[Concept, tuple[int, ...]], ...] = ()
     if isinstance(probe, WordProbe):
-        found = _by_words(seen, probe, settings, words, targets, progress)
+        found = _name_units_by_words(seen, probe, settings, words, targets, progress)
         facts: dict[str, Any] = {"words": len(probe.words)}
     else:
-        grid = _grid(seen.maps.shape[2:], mask_size)
-        joined = _groups(probe, words, hypernyms=hypernyms)
-        marks = _marks(seen, probe, grid, joined, progress=progress)
+        grid = _choose_grid(seen.maps.shape[2:], mask_size)
+        joined = _group_concepts(probe, words, hypernyms=hypernyms)
+        marks = _make_marks(seen, probe, grid, joined, progress=progress)
         found = name_by_masks(
             seen.maps, marks, settings, related=lru_cache(2**20)(words.related), targets=targets, progress=progress
         )
         facts = {"concepts": len(marks.concepts), "mask_size": list(grid)}
     positions = seen.maps.shape[0] * seen.maps.shape[2] * seen.maps.shape[3]
-    categories = categories_of(tuple(probe.concepts)) if isinstance(probe, Probe) else ()
-    notes = limits(len(probe), positions, settings, found, categories)
+    categories = list_categories(tuple(probe.concepts)) if isinstance(probe, Probe) else ()
+    notes = list_limits(len(probe), positions, settings, found, categories)
     about = {
         "method": METHODS[settings.scorer],
         "scorer": settings.scorer,
@@ -196,10 +196,10 @@ def name_and_keep(
         "notes": notes,
         "null": found.curve(),
     }
-    return Named(NeuronNames(task.name, seen.layer, seen.weights_sha256, about, found.units), seen, joined)
+    return NamingResult(NeuronNames(task.name, seen.layer, seen.weights_sha256, about, found.units), seen, joined)
 
 
-def _settings(
+def _make_settings(
     probe: object,
     scorer: str | None,
     quantile: float,
@@ -210,11 +210,11 @@ def _settings(
     seed: int,
 ) -> Settings:
     return Settings(
-        settled(probe, scorer), quantile, min_score, permutations, bootstrap=bootstrap, length=length, seed=seed
+        choose_scorer(probe, scorer), quantile, min_score, permutations, bootstrap=bootstrap, length=length, seed=seed
     )
 
 
-def settled(probe: object, scorer: str | None) -> str:
+def choose_scorer(probe: object, scorer: str | None) -> str:
     """The scorer for a probe: the one that was asked for, if it fits, or the usual one. Raises InputError."""
     by_words = isinstance(probe, WordProbe)
     chosen = scorer if scorer is not None else "soft-wpmi" if by_words else "iou"
@@ -227,7 +227,7 @@ def settled(probe: object, scorer: str | None) -> str:
     return chosen
 
 
-def _task(model: Task | nn.Module, preprocess: Callable[[Any], tuple[Any, Geometry]] | None) -> Task | Plain:
+def _to_task(model: Task | nn.Module, preprocess: Callable[[Any], tuple[Any, Geometry]] | None) -> Task | ModuleTask:
     if not isinstance(model, nn.Module):
         if preprocess is not None:
             raise InputError("preprocess was given together with a task, which has its own; leave it out")
@@ -236,10 +236,10 @@ def _task(model: Task | nn.Module, preprocess: Callable[[Any], tuple[Any, Geomet
         raise InputError(
             "a bare module was given without its preprocessing; give preprocess=vlcam.Preprocess(...), or open it with vlcam.load"
         )
-    return Plain(model, preprocess)
+    return ModuleTask(model, preprocess)
 
 
-def _pictures(probe: Probe | WordProbe) -> Callable[[int], tuple[str, Any]]:
+def _make_picture_getter(probe: Probe | WordProbe) -> Callable[[int], tuple[str, Any]]:
     def picture(number: int) -> tuple[str, Any]:
         if isinstance(probe, WordProbe):
             photo = probe.photo(number)
@@ -250,7 +250,7 @@ def _pictures(probe: Probe | WordProbe) -> Callable[[int], tuple[str, Any]]:
     return picture
 
 
-def _grid(maps: Sequence[int], size: int | None) -> tuple[int, int]:
+def _choose_grid(maps: Sequence[int], size: int | None) -> tuple[int, int]:
     """The masks' grid: a multiple of the maps', so that no cell of a map is cut."""
     if size is not None:
         if size < max(maps):
@@ -262,7 +262,7 @@ def _grid(maps: Sequence[int], size: int | None) -> tuple[int, int]:
     return rows, columns
 
 
-def _groups(
+def _group_concepts(
     probe: Probe | WordProbe, thesaurus: Thesaurus, *, hypernyms: bool
 ) -> tuple[tuple[Concept, tuple[int, ...]], ...]:
     """The probe's concepts with synonyms joined and, if wanted, hypernyms added."""
@@ -274,7 +274,7 @@ def _groups(
     return tuple(one for one in merge_concepts(own, thesaurus) if hypernyms or not _is_parent(one, own))
 
 
-def _marks(
+def _make_marks(
     seen: Activations,
     probe: Probe,
     grid: tuple[int, int],
@@ -286,7 +286,7 @@ def _marks(
     marks = Marks(tuple(concept for concept, _ in groups), grid)
     for number, geometry in enumerate(seen.geometries):
         labelled = rasterise(probe[number], tuple(probe.concepts), geometry, grid)
-        marks.add(_regrouped(labelled, groups, tuple(probe.concepts), marks.concepts))
+        marks.add(_regroup_labels(labelled, groups, tuple(probe.concepts), marks.concepts))
         if progress is not None:
             progress("labels", number + 1, len(seen.geometries))
     return marks
@@ -297,11 +297,11 @@ def _is_parent(group: tuple[Concept, tuple[int, ...]], concepts: Sequence[Concep
     return group[0] not in {concepts[one] for one in group[1]}
 
 
-def _regrouped(
-    found: Labelled, groups: Sequence[tuple[Concept, tuple[int, ...]]], old: Sequence[Concept], new: Sequence[Concept]
-) -> Labelled:
+def _regroup_labels(
+    found: GridLabels, groups: Sequence[tuple[Concept, tuple[int, ...]]], old: Sequence[Concept], new: Sequence[Concept]
+) -> GridLabels:
     """The labels in terms of the groups: a group is where any of its members is."""
-    before, after = categories_of(old), categories_of(new)
+    before, after = list_categories(old), list_categories(new)
     where = {int(c): n for n, c in enumerate(found.concepts)}
     concepts, masks = [], []
     for number, (_, members) in enumerate(groups):
@@ -312,32 +312,32 @@ def _regrouped(
     kept = [n for n, c in enumerate(found.categories.tolist()) if before[c] in after]
     categories = np.array([after.index(before[int(found.categories[n])]) for n in kept], np.int64)
     stack = np.stack(masks) if masks else np.zeros((0, *found.valid.shape[1:]), np.bool_)
-    return Labelled(np.array(concepts, np.int64), stack, categories, found.valid[kept])
+    return GridLabels(np.array(concepts, np.int64), stack, categories, found.valid[kept])
 
 
-def _predicted(task: Task | Plain, probe: Probe | WordProbe, thesaurus: Thesaurus) -> frozenset[str]:
+def _find_predicted_names(task: Task | ModuleTask, probe: Probe | WordProbe, thesaurus: Thesaurus) -> frozenset[str]:
     """The names of the probe that the model predicts itself."""
     labels = {thesaurus.canonical(str(one)) for one in getattr(task, "labels", None) or ()}
     names = probe.words if isinstance(probe, WordProbe) else [concept for concept, _ in probe.concepts]
     return frozenset(one for one in names if thesaurus.canonical(one) in labels)
 
 
-def _by_words(
+def _name_units_by_words(
     seen: Activations,
     probe: WordProbe,
     settings: Settings,
     thesaurus: Thesaurus,
     targets: frozenset[str],
     progress: Progress | None,
-) -> Found:
-    activity = torch.from_numpy(mean_activity(seen.maps))
+) -> NamedUnits:
+    activity = torch.from_numpy(average_activity(seen.maps))
     similarity = probe.similarity() if settings.scorer == "soft-wpmi" else probe.of_template()
     if similarity.shape != (len(probe), len(probe.words)):
         raise InputError(
             f"the encoder compared {tuple(similarity.shape)}; expected {len(probe)} pictures and {len(probe.words)} words"
         )
-    scorer = Worded(activity, similarity.detach().cpu().float(), settings.scorer)
-    thresholds = unit_thresholds(seen.maps, settings.quantile).double().numpy()
+    scorer = WordScorer(activity, similarity.detach().cpu().float(), settings.scorer)
+    thresholds = find_thresholds(seen.maps, settings.quantile).double().numpy()
     return name_by_words(
         seen.maps,
         thresholds,
@@ -350,6 +350,6 @@ def _by_words(
     )
 
 
-def mean_activity(maps: Float[np.ndarray, "images channels rows columns"]) -> Float[np.ndarray, "images channels"]:
+def average_activity(maps: Float[np.ndarray, "images channels rows columns"]) -> Float[np.ndarray, "images channels"]:
     """Each unit's mean over the grid, picture by picture."""
-    return np.concatenate([some.mean((2, 3)).numpy() for _, some in chunks(maps)])
+    return np.concatenate([some.mean((2, 3)).numpy() for _, some in split_chunks(maps)])

@@ -19,19 +19,19 @@ DIVERGING = ("coolwarm",)
 
 
 @cache
-def _tables() -> dict[str, UInt8[np.ndarray, "256 3"]]:
+def _load_tables() -> dict[str, UInt8[np.ndarray, "256 3"]]:
     data = json.loads(files("vlcam.render").joinpath("colours.json").read_text(encoding="ascii"))
     tables = {name: np.frombuffer(bytes.fromhex(text), dtype=np.uint8).reshape(256, 3) for name, text in data.items()}
     return {name: tables[name] for name in (*SEQUENTIAL, *DIVERGING)}
 
 
-def table(name: str) -> UInt8[np.ndarray, "256 3"]:
+def get_colour_table(name: str) -> UInt8[np.ndarray, "256 3"]:
     """The colours of a table, from low to high (read-only).
 
     >>> table("inferno")[0].tolist()
     [0, 0, 4]
     """
-    tables = _tables()
+    tables = _load_tables()
     if name not in tables:
         raise InputError(f"no colour table {name!r}; there are: {', '.join(tables)}")
     return tables[name]
@@ -39,16 +39,16 @@ def table(name: str) -> UInt8[np.ndarray, "256 3"]:
 
 def is_diverging(name: str) -> bool:
     """Whether a table has a neutral middle and so stands for signed values."""
-    table(name)
+    get_colour_table(name)
     return name in DIVERGING
 
 
-def default_colours(*, relu: bool) -> str:
+def choose_colours(*, relu: bool) -> str:
     """The table for a method: ``inferno`` for maps that show only evidence for, ``coolwarm`` for signed ones."""
     return SEQUENTIAL[0] if relu else DIVERGING[0]
 
 
-def relative(
+def scale_values(
     heat: Float[np.ndarray, "height width"], scale: float, *, signed: bool = False
 ) -> Float[np.ndarray, "height width"]:
     """The values as parts of ``scale``: 0 to 1, or -1 to 1 if ``signed``; 0 where there is no number, or nothing to show.
@@ -69,18 +69,18 @@ def colourise(
 ) -> UInt8[np.ndarray, "height width 3"]:
     """The values as colours, without the photo. ``scale`` is the value of the last colour (default: the largest in ``heat``)."""
     signed = is_diverging(colours)
-    parts = relative(heat, peak(heat, signed=signed) if scale is None else scale, signed=signed)
-    picture: UInt8[np.ndarray, "height width 3"] = table(colours)[index(parts, signed=signed)]
+    parts = scale_values(heat, find_peak(heat, signed=signed) if scale is None else scale, signed=signed)
+    picture: UInt8[np.ndarray, "height width 3"] = get_colour_table(colours)[index_colours(parts, signed=signed)]
     return picture
 
 
-def index(parts: Float[np.ndarray, "height width"], *, signed: bool) -> UInt8[np.ndarray, "height width"]:
-    """Rows of a colour table for values from :func:`relative`."""
+def index_colours(parts: Float[np.ndarray, "height width"], *, signed: bool) -> UInt8[np.ndarray, "height width"]:
+    """Rows of a colour table for values from :func:`scale_values`."""
     rows: UInt8[np.ndarray, "height width"] = np.rint((parts + 1) * 127.5 if signed else parts * 255).astype(np.uint8)
     return rows
 
 
-def peak(heat: Float[np.ndarray, "height width"], *, signed: bool = False) -> float:
+def find_peak(heat: Float[np.ndarray, "height width"], *, signed: bool = False) -> float:
     """The largest finite value (if ``signed``, the largest size), never below 0; 0 if there is none."""
     finite = heat[np.isfinite(heat)]
     if not finite.size:

@@ -7,7 +7,7 @@ import re
 from importlib.resources import files
 
 
-def policy(script: str, style: str) -> str:
+def make_policy(script: str, style: str) -> str:
     """A content security policy that allows exactly this script, this style and pictures inside the file."""
     return (
         f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; img-src data:; "

@@ -29,11 +29,11 @@ class Lettering:
 
     def __init__(self, texts: Iterable[str]) -> None:
         needed = "".join(sorted({character for text in texts for character in tidy(text)}))
-        self._name = max(_available(), key=lambda name: sum(_has(name, character) for character in needed))
+        self._name = max(_list_fonts(), key=lambda name: sum(_has(name, character) for character in needed))
 
     def font(self, size: int) -> ImageFont.FreeTypeFont:
         """The font at a size in pixels."""
-        return _font(self._name, size)
+        return _load_font(self._name, size)
 
     def plain(self, text: str) -> str:
         """The text on one line, in letters that the font has."""
@@ -79,7 +79,7 @@ def tidy(text: str) -> str:
 
 
 @cache
-def _available() -> tuple[str, ...]:
+def _list_fonts() -> tuple[str, ...]:
     found = [_OWN]
     for name in _SYSTEM:
         try:
@@ -91,7 +91,7 @@ def _available() -> tuple[str, ...]:
 
 
 @cache
-def _font(name: str, size: int) -> ImageFont.FreeTypeFont:
+def _load_font(name: str, size: int) -> ImageFont.FreeTypeFont:
     if name:
         return ImageFont.truetype(name, size)
     font = ImageFont.load_default(size=size)
@@ -102,5 +102,5 @@ def _font(name: str, size: int) -> ImageFont.FreeTypeFont:
 
 @cache
 def _has(name: str, character: str) -> bool:
-    font = _font(name, 24)
+    font = _load_font(name, 24)
     return character == " " or bytes(font.getmask(character)) != bytes(font.getmask("\uffff"))

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from vlcam.contracts import InputError
-from vlcam.render.colour import index, is_diverging, peak, relative, table
+from vlcam.render.colour import find_peak, get_colour_table, index_colours, is_diverging, scale_values
 
 OPACITY = 0.9
 FULL = 0.8
@@ -17,7 +17,7 @@ RISE = 1.5
 """How opacity rises below that: a little late, so that the dark end of a colour table doesn't stain a bright photo."""
 
 
-def alpha(parts: Float[np.ndarray, "height width"]) -> Float[np.ndarray, "height width"]:
+def compute_cover(parts: Float[np.ndarray, "height width"]) -> Float[np.ndarray, "height width"]:
     """How much of the photo a value covers, before opacity: 0 at 0, more with its size, 1 from ``FULL`` on."""
     risen: Float[np.ndarray, "height width"] = np.minimum(np.abs(parts) / FULL, 1.0) ** RISE
     return risen
@@ -45,16 +45,18 @@ def overlay(
     if not 0 <= opacity <= 1:
         raise InputError(f"opacity {opacity} was given; it must lie between 0 and 1")
     signed = is_diverging(colours)
-    parts = relative(heat, peak(heat, signed=signed) if scale is None else scale, signed=signed).astype(np.float32)
-    cover = (opacity * alpha(parts))[..., None]
-    mixed = photo * (1 - cover) + table(colours)[index(parts, signed=signed)] * cover
+    parts = scale_values(heat, find_peak(heat, signed=signed) if scale is None else scale, signed=signed).astype(
+        np.float32
+    )
+    cover = (opacity * compute_cover(parts))[..., None]
+    mixed = photo * (1 - cover) + get_colour_table(colours)[index_colours(parts, signed=signed)] * cover
     unseen = np.isnan(heat)
     if unseen.any():
-        mixed[unseen] = _hatched(photo)[unseen]
-    return _bytes(mixed)
+        mixed[unseen] = _hatch(photo)[unseen]
+    return _to_bytes(mixed)
 
 
-def ring(
+def draw_contour(
     picture: UInt8[np.ndarray, "height width 3"],
     heat: Float[np.ndarray, "height width"],
     level: float,
@@ -70,20 +72,20 @@ def ring(
     below = ~above & ~np.isnan(heat)
     near_above, near_below = above, below
     for _ in range(thickness):
-        near_above, near_below = grown(near_above), grown(near_below)
+        near_above, near_below = grow_region(near_above), grow_region(near_below)
     drawn = picture.astype(np.float32)
     drawn[below & near_above] *= 1 - 0.5 * strength
     line = above & near_below
     drawn[line] += (255 - drawn[line]) * strength
-    return _bytes(drawn)
+    return _to_bytes(drawn)
 
 
-def _bytes(picture: Float[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "height width 3"]:
+def _to_bytes(picture: Float[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "height width 3"]:
     rounded: UInt8[np.ndarray, "height width 3"] = np.rint(picture).astype(np.uint8)
     return rounded
 
 
-def grown(region: Bool[np.ndarray, "height width"]) -> Bool[np.ndarray, "height width"]:
+def grow_region(region: Bool[np.ndarray, "height width"]) -> Bool[np.ndarray, "height width"]:
     """A region and its neighbours above, below, left and right."""
     padded = np.pad(region, 1, mode="edge")
     grown: Bool[np.ndarray, "height width"] = (
@@ -92,7 +94,7 @@ def grown(region: Bool[np.ndarray, "height width"]) -> Bool[np.ndarray, "height 
     return grown
 
 
-def _hatched(photo: UInt8[np.ndarray, "height width 3"]) -> Float[np.ndarray, "height width 3"]:
+def _hatch(photo: UInt8[np.ndarray, "height width 3"]) -> Float[np.ndarray, "height width 3"]:
     """The photo drained of colour and pulled to grey, under thin diagonal lines."""
     height, width = photo.shape[:2]
     grey = photo.mean(axis=2, keepdims=True, dtype=np.float32)

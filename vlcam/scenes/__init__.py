@@ -22,7 +22,7 @@ __all__ = [
     "Caption",
     "Question",
     "Scene",
-    "Thing",
+    "SceneObject",
     "make",
 ]
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from vlcam.scenes.record import UNSEEN_PAIRS as UNSEEN_PAIRS
     from vlcam.scenes.record import Caption as Caption
     from vlcam.scenes.record import Question as Question
-    from vlcam.scenes.record import Thing as Thing
+    from vlcam.scenes.record import SceneObject as SceneObject
     from vlcam.scenes.sample import make as make
     from vlcam.scenes.scene import Scene as Scene
 else:

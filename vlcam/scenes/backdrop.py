@@ -9,13 +9,13 @@ import numpy as np
 from numpy.random import PCG64, Generator
 from numpy.typing import NDArray
 
-from vlcam.scenes.shapes import Floats, centres
+from vlcam.scenes.shapes import Floats, get_pixel_centres
 
 TAU: Final = 2.0 * math.pi
 
 
 @lru_cache(maxsize=128)
-def _taps(size: int, cells: int) -> tuple[NDArray[np.int64], Floats]:
+def _compute_taps(size: int, cells: int) -> tuple[NDArray[np.int64], Floats]:
     """For each of ``size`` pixel centres: the first of the four lattice values around it, and their cubic B-spline weights."""
     place = (np.arange(size) + 0.5) / size * cells
     first = np.minimum(place.astype(np.int64), cells - 1)
@@ -25,36 +25,36 @@ def _taps(size: int, cells: int) -> tuple[NDArray[np.int64], Floats]:
     return first, np.where(offset < 1.0, inner, outer).astype(np.float32)
 
 
-def noise(rng: Generator, size: int, rows: int, columns: int) -> Floats:
+def make_noise(rng: Generator, size: int, rows: int, columns: int) -> Floats:
     """Smooth noise about 0 (mostly within +-0.3) with this many cells down and across.
 
     Sums in a fixed order, not a matrix product, whose rounding depends on the processor: a picture is the same everywhere.
     """
     lattice = rng.random((rows + 3, columns + 3), dtype=np.float32) - np.float32(0.5)
     for cells in (rows, columns):  # down, then (turned) across
-        first, weights = _taps(size, cells)
+        first, weights = _compute_taps(size, cells)
         parts = [lattice[first + tap] * weights[tap][:, None] for tap in range(4)]
         lattice = ((parts[0] + parts[1]) + (parts[2] + parts[3])).T
     return lattice
 
 
-def wave(of: Callable[[NDArray[np.float64]], NDArray[np.float64]], angle: Floats) -> Floats:
+def compute_wave(of: Callable[[NDArray[np.float64]], NDArray[np.float64]], angle: Floats) -> Floats:
     """``sin`` or ``cos`` of a float32 field, by way of float64: numpy's own for float32 differ between processors."""
     return of(angle.astype(np.float64)).astype(np.float32)
 
 
-def _linen(rng: Generator, size: int) -> Floats:
-    line = centres(size)
+def _make_linen(rng: Generator, size: int) -> Floats:
+    line = get_pixel_centres(size)
     threads = float(rng.uniform(19.0, 24.0))
-    bars = wave(np.cos, TAU * threads * line)
+    bars = compute_wave(np.cos, TAU * threads * line)
     weave = 0.045 * bars[:, None] * bars[None, :]
-    slubs = 0.16 * noise(rng, size, 44, 5) + 0.16 * noise(rng, size, 5, 44)
-    field: Floats = weave + slubs + 0.12 * noise(rng, size, 3, 3)
+    slubs = 0.16 * make_noise(rng, size, 44, 5) + 0.16 * make_noise(rng, size, 5, 44)
+    field: Floats = weave + slubs + 0.12 * make_noise(rng, size, 3, 3)
     return field
 
 
-def _wood(rng: Generator, size: int) -> Floats:
-    line = centres(size)
+def _make_wood(rng: Generator, size: int) -> Floats:
+    line = get_pixel_centres(size)
     planks = int(rng.integers(2, 4))
     at = line * planks + float(rng.random())
     index = at.astype(np.int64)
@@ -62,35 +62,35 @@ def _wood(rng: Generator, size: int) -> Floats:
     shift = rng.uniform(0.0, 5.0, planks + 2).astype(np.float32)[index]
     seam = np.abs(at - np.round(at)) * (1.0 / planks)
     tone = tone - 0.20 * np.clip(1.0 - seam / 0.009, 0.0, 1.0)
-    warp = (line * float(rng.uniform(5.0, 8.0)) + shift)[:, None] + 2.4 * noise(rng, size, 7, 2)
-    grain = 0.045 * wave(np.sin, TAU * warp) + 0.26 * noise(rng, size, 64, 4)
+    warp = (line * float(rng.uniform(5.0, 8.0)) + shift)[:, None] + 2.4 * make_noise(rng, size, 7, 2)
+    grain = 0.045 * compute_wave(np.sin, TAU * warp) + 0.26 * make_noise(rng, size, 64, 4)
     field: Floats = grain + tone[:, None]
     return field.T if rng.random() < 0.5 else field
 
 
-def _stone(rng: Generator, size: int) -> Floats:
-    rough = noise(rng, size, 3, 3) + 0.5 * noise(rng, size, 8, 8) + 0.3 * noise(rng, size, 20, 20)
-    vein = rough + 0.5 * noise(rng, size, 5, 5)
+def _make_stone(rng: Generator, size: int) -> Floats:
+    rough = make_noise(rng, size, 3, 3) + 0.5 * make_noise(rng, size, 8, 8) + 0.3 * make_noise(rng, size, 20, 20)
+    vein = rough + 0.5 * make_noise(rng, size, 5, 5)
     lines = 0.11 * np.clip(1.0 - np.abs(vein) / 0.035, 0.0, 1.0)
     sign = -1.0 if rng.random() < 0.6 else 0.8
     field: Floats = 0.30 * rough + sign * lines
     return field
 
 
-def _sand(rng: Generator, size: int) -> Floats:
-    line = centres(size)
+def _make_sand(rng: Generator, size: int) -> Floats:
+    line = get_pixel_centres(size)
     turn = float(rng.uniform(0.0, math.pi))
     across = (line * math.cos(turn))[None, :] + (line * math.sin(turn))[:, None]
-    ripple = wave(np.sin, TAU * (6.0 * across + 1.8 * noise(rng, size, 4, 4)))
-    grains = noise(rng, size, 72, 72)
+    ripple = compute_wave(np.sin, TAU * (6.0 * across + 1.8 * make_noise(rng, size, 4, 4)))
+    grains = make_noise(rng, size, 72, 72)
     field: Floats = (
-        0.022 * ripple + 0.26 * grains + 0.5 * np.minimum(grains + 0.16, 0.0) + 0.12 * noise(rng, size, 3, 3)
+        0.022 * ripple + 0.26 * grains + 0.5 * np.minimum(grains + 0.16, 0.0) + 0.12 * make_noise(rng, size, 3, 3)
     )
     return field
 
 
-def _tiles(rng: Generator, size: int) -> Floats:
-    line = centres(size)
+def _make_tiles(rng: Generator, size: int) -> Floats:
+    line = get_pixel_centres(size)
     count = float(rng.uniform(2.6, 4.4))
     tones = rng.uniform(-0.055, 0.055, (7, 7)).astype(np.float32)
     index, edge = [], []
@@ -102,17 +102,17 @@ def _tiles(rng: Generator, size: int) -> Floats:
     joint = np.clip((0.014 - near) / 0.009, 0.0, 1.0)
     bevel = np.clip((0.040 - near) / 0.026, 0.0, 1.0)
     depth = float(rng.choice((-0.22, -0.16, 0.13)))
-    body = tones[index[0][:, None], index[1][None, :]] + 0.10 * noise(rng, size, 14, 14)
+    body = tones[index[0][:, None], index[1][None, :]] + 0.10 * make_noise(rng, size, 14, 14)
     field: Floats = body * (1.0 - joint) - 0.03 * bevel + depth * joint
     return field
 
 
 _KINDS: Final[Mapping[str, Callable[[Generator, int], Floats]]] = {
-    "linen": _linen,
-    "wood": _wood,
-    "stone": _stone,
-    "sand": _sand,
-    "tiles": _tiles,
+    "linen": _make_linen,
+    "wood": _make_wood,
+    "stone": _make_stone,
+    "sand": _make_sand,
+    "tiles": _make_tiles,
 }
 
 # Hue range in degrees, saturation range, value range.
@@ -125,7 +125,7 @@ _TINTS: Final[Mapping[str, tuple[float, float, float, float, float, float]]] = {
 }
 
 
-def backdrop(kind: str, seed: int, light: float, size: int) -> Floats:
+def draw_backdrop(kind: str, seed: int, light: float, size: int) -> Floats:
     """The background, ``(size, size, 3)``, sRGB in about 0..1: a tinted material, brighter towards the light."""
     rng = Generator(PCG64(seed))
     low_hue, high_hue, low_grey, high_grey, low_value, high_value = _TINTS[kind]
@@ -133,7 +133,7 @@ def backdrop(kind: str, seed: int, light: float, size: int) -> Floats:
     grey = float(rng.uniform(low_grey, high_grey))
     value = float(rng.uniform(low_value, high_value))
     tone = 1.0 + _KINDS[kind](rng, size)
-    middle = centres(size) - 0.5
+    middle = get_pixel_centres(size) - 0.5
     across = 0.20 * math.cos(light) * middle - 0.34 * middle * middle
     down = -0.20 * math.sin(light) * middle - 0.34 * middle * middle + 1.04
     tone = tone * (down[:, None] + across[None, :])

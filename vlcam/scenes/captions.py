@@ -25,39 +25,39 @@ from vlcam.scenes.grammar import (
     NUMBERS,
     PLURALS,
     RELATIONS,
-    Bags,
-    Parsed,
+    ObjectWords,
+    ParsedCaption,
     Phrase,
-    article,
-    bags_of,
-    fitting,
-    generator,
+    choose_article,
+    find_fitting,
+    get_object_words,
+    is_in_relation,
+    make_generator,
     parse,
-    stands,
 )
-from vlcam.scenes.record import AbstractScene, Caption, Thing
+from vlcam.scenes.record import AbstractScene, Caption, SceneObject
 
-__all__ = ["CAPTION_WORDS", "MARGIN", "about", "captions", "parse", "true_words"]
+__all__ = ["CAPTION_WORDS", "MARGIN", "check_words", "find_word_objects", "make_captions", "parse"]
 
 MARGIN = 0.12
 """Least offset along its axis, as a fraction of the picture's side, for which a generated caption uses a relation."""
 
 
-def true_words(scene: AbstractScene, caption: str | Sequence[str]) -> tuple[bool, ...]:
+def check_words(scene: AbstractScene, caption: str | Sequence[str]) -> tuple[bool, ...]:
     """Whether each word of a caption is true of the scene, for any caption of the grammar (see above)."""
-    return _judge(scene.things, bags_of(scene), parse(caption))[0]
+    return _judge(scene.things, get_object_words(scene), parse(caption))[0]
 
 
-def about(scene: AbstractScene, caption: str | Sequence[str]) -> tuple[tuple[int, ...], ...]:
+def find_word_objects(scene: AbstractScene, caption: str | Sequence[str]) -> tuple[tuple[int, ...], ...]:
     """The things that each word of a caption is about, for any caption of the grammar.
 
     Attribute words and numbers are about the things of their phrase, the words of a relation about those of both
     phrases; false words, articles and "and" are about none. Where several things fit equally well, all are given.
     """
-    return _judge(scene.things, bags_of(scene), parse(caption))[1]
+    return _judge(scene.things, get_object_words(scene), parse(caption))[1]
 
 
-def captions(scene: AbstractScene, n: int = 5, *, seed: int = 0) -> tuple[Caption, ...]:
+def make_captions(scene: AbstractScene, n: int = 5, *, seed: int = 0) -> tuple[Caption, ...]:
     """``n`` different true captions (fewer if the scene has fewer), the same for the same scene and seed.
 
     About 65 % relate two things, 15 % join two with "and", 10 % name one and 10 % count some, where the scene allows
@@ -67,16 +67,16 @@ def captions(scene: AbstractScene, n: int = 5, *, seed: int = 0) -> tuple[Captio
         raise ValueError(f"n must be 0 or more, not {n}")
     if not scene.things:
         return ()
-    things, bags, draw = scene.things, bags_of(scene), generator(scene, seed, 0)
-    related, plurals = _related(things), _plurals(things)
-    found: dict[tuple[str, ...], Parsed] = {}
+    things, bags, draw = scene.things, get_object_words(scene), make_generator(scene, seed, 0)
+    related, plurals = _find_relations(things), _find_plurals(things)
+    found: dict[tuple[str, ...], ParsedCaption] = {}
     for _ in range(4 * n + 20):
         if len(found) >= n:
             break
         parsed = _sample(things, bags, related, plurals, draw)
         found.setdefault(parsed.words, parsed)
     if len(found) < n:
-        rest = [parsed for parsed in _every(things, bags, related, plurals) if parsed.words not in found]
+        rest = [parsed for parsed in _iterate_captions(things, bags, related, plurals) if parsed.words not in found]
         while rest and len(found) < n:
             parsed = rest.pop(int(draw() * len(rest)))
             found.setdefault(parsed.words, parsed)
@@ -88,7 +88,7 @@ def captions(scene: AbstractScene, n: int = 5, *, seed: int = 0) -> tuple[Captio
 _Part = tuple[str, tuple[str, ...]]  # number word or "", attribute words
 
 
-def _related(things: Sequence[Thing]) -> list[tuple[int, str, int]]:
+def _find_relations(things: Sequence[SceneObject]) -> list[tuple[int, str, int]]:
     """The pairs of things with a relation that holds clearly."""
     found = []
     for i, first in enumerate(things):
@@ -101,7 +101,7 @@ def _related(things: Sequence[Thing]) -> list[tuple[int, str, int]]:
     return found
 
 
-def _plurals(things: Sequence[Thing]) -> list[_Part]:
+def _find_plurals(things: Sequence[SceneObject]) -> list[_Part]:
     """The plural phrases that are true."""
     counts: dict[tuple[str, ...], int] = {}
     for thing in things:
@@ -110,39 +110,39 @@ def _plurals(things: Sequence[Thing]) -> list[_Part]:
     return [(word, attributes) for attributes, count in counts.items() for word, n in NUMBERS.items() if n == count]
 
 
-def _assemble(link: str, *parts: _Part) -> Parsed:
+def _assemble(link: str, *parts: _Part) -> ParsedCaption:
     words: list[str] = []
     phrases = []
     for number, attributes in parts:
         if words:
             words += link.split()
-        head = number or article(attributes[0])
+        head = number or choose_article(attributes[0])
         phrases.append(Phrase(len(words), head, attributes))
         words += (head, *attributes[:-1], PLURALS[attributes[-1]] if number else attributes[-1])
-    return Parsed(tuple(words), tuple(phrases), link if len(parts) > 1 else "")
+    return ParsedCaption(tuple(words), tuple(phrases), link if len(parts) > 1 else "")
 
 
-def _describe(thing: Thing, draw: Callable[[], float]) -> _Part:
+def _describe(thing: SceneObject, draw: Callable[[], float]) -> _Part:
     size = (thing.size,) if draw() < 0.8 else ()
     texture = (thing.texture,) if draw() < (0.8 if thing.texture == "striped" else 0.15) else ()
     return "", (*size, *texture, thing.colour, thing.shape)
 
 
 def _sample(
-    things: Sequence[Thing],
-    bags: Bags,
+    things: Sequence[SceneObject],
+    bags: ObjectWords,
     related: Sequence[tuple[int, str, int]],
     plurals: Sequence[_Part],
     draw: Callable[[], float],
-) -> Parsed:
+) -> ParsedCaption:
     kind = draw()
     if kind < 0.10 and plurals:
         counted = plurals[int(draw() * len(plurals))]
-        taken = fitting(bags, counted[1])
+        taken = find_fitting(bags, counted[1])
         others = [index for index in range(len(things)) if index not in taken]
         if not others or draw() < 0.5:
             return _assemble("", counted)
-        more = [part for part in plurals if not set(fitting(bags, part[1])) & set(taken)]
+        more = [part for part in plurals if not set(find_fitting(bags, part[1])) & set(taken)]
         if more and draw() < 0.5:
             return _assemble("and", counted, more[int(draw() * len(more))])
         other = _describe(things[others[int(draw() * len(others))]], draw)
@@ -158,9 +158,9 @@ def _sample(
     return _assemble("and", _describe(things[i], draw), _describe(things[j], draw))
 
 
-def _every(
-    things: Sequence[Thing], bags: Bags, related: Sequence[tuple[int, str, int]], plurals: Sequence[_Part]
-) -> Iterator[Parsed]:
+def _iterate_captions(
+    things: Sequence[SceneObject], bags: ObjectWords, related: Sequence[tuple[int, str, int]], plurals: Sequence[_Part]
+) -> Iterator[ParsedCaption]:
     """Every caption that the generator can give, some of them more than once."""
     single: list[list[_Part]] = [
         [("", (*size, *texture, *t.pair)) for size, texture in product(((), (t.size,)), ((), (t.texture,)))]
@@ -177,9 +177,9 @@ def _every(
             yield _assemble(relation, *pair)
     for part in plurals:
         yield _assemble("", part)
-        taken = set(fitting(bags, part[1]))
+        taken = set(find_fitting(bags, part[1]))
         for other in plurals:
-            if not taken & set(fitting(bags, other[1])):
+            if not taken & set(find_fitting(bags, other[1])):
                 yield _assemble("and", part, other)
         for i, others in enumerate(single):
             for other in others if i not in taken else ():
@@ -194,18 +194,18 @@ _Match = tuple[_Flags, tuple[int, ...]]  # truth of each word of a phrase, the t
 _Judgement = tuple[_Flags, tuple[tuple[int, ...], ...]]
 
 
-def _judge(things: Sequence[Thing], bags: Bags, parsed: Parsed) -> _Judgement:
+def _judge(things: Sequence[SceneObject], bags: ObjectWords, parsed: ParsedCaption) -> _Judgement:
     """Truth and things of each word."""
-    fits = _all_true(things, bags, parsed)
+    fits = _find_true_matches(things, bags, parsed)
     if fits is not None:
-        return (True,) * len(parsed.words), _spread(parsed, (True,) * len(parsed.words), fits)
+        return (True,) * len(parsed.words), _assign_to_words(parsed, (True,) * len(parsed.words), fits)
     best: tuple[int, bool, int] = (-1, False, 0)
     flags: _Flags = ()
     takes: list[set[int]] = []
-    for matches in _matchings(bags, parsed.phrases):
+    for matches in _iterate_matchings(bags, parsed.phrases):
         related = False
         if parsed.link in RELATIONS and all(taken for _, taken in matches):
-            related = stands(parsed.link, things[matches[0][1][0]], things[matches[1][1][0]])
+            related = is_in_relation(parsed.link, things[matches[0][1][0]], things[matches[1][1][0]])
         scores = [sum(truth[not phrase.plural :]) for phrase, (truth, _) in zip(parsed.phrases, matches, strict=True)]
         rank = (sum(scores), related, scores[0])
         here = matches[0][0]
@@ -217,12 +217,14 @@ def _judge(things: Sequence[Thing], bags: Bags, parsed: Parsed) -> _Judgement:
         if rank == best and here == flags:
             for take, (_, taken) in zip(takes, matches, strict=True):
                 take.update(taken)
-    return flags, _spread(parsed, flags, [tuple(sorted(take)) for take in takes])
+    return flags, _assign_to_words(parsed, flags, [tuple(sorted(take)) for take in takes])
 
 
-def _all_true(things: Sequence[Thing], bags: Bags, parsed: Parsed) -> list[tuple[int, ...]] | None:
+def _find_true_matches(
+    things: Sequence[SceneObject], bags: ObjectWords, parsed: ParsedCaption
+) -> list[tuple[int, ...]] | None:
     """The things of each phrase in all the matchings that make every word true; None if there is none."""
-    fits = [fitting(bags, phrase.attributes) for phrase in parsed.phrases]
+    fits = [find_fitting(bags, phrase.attributes) for phrase in parsed.phrases]
     for phrase, fit in zip(parsed.phrases, fits, strict=True):
         if not fit or (phrase.plural and len(fit) != NUMBERS[phrase.head]):
             return None
@@ -239,12 +241,14 @@ def _all_true(things: Sequence[Thing], bags: Bags, parsed: Parsed) -> list[tuple
     pairs = [
         (i, j)
         for i, j in product(*fits)
-        if i != j and (relation == "and" or stands(relation, things[i], things[j]))
+        if i != j and (relation == "and" or is_in_relation(relation, things[i], things[j]))
     ]  # fmt: skip
     return [tuple(sorted({pair[side] for pair in pairs})) for side in (0, 1)] if pairs else None
 
 
-def _spread(parsed: Parsed, flags: _Flags, takes: Sequence[tuple[int, ...]]) -> tuple[tuple[int, ...], ...]:
+def _assign_to_words(
+    parsed: ParsedCaption, flags: _Flags, takes: Sequence[tuple[int, ...]]
+) -> tuple[tuple[int, ...], ...]:
     """The things of each phrase, given to its words."""
     both: tuple[int, ...] = tuple(sorted(set().union(*takes))) if parsed.link in RELATIONS else ()
     found = [both] * len(parsed.words)
@@ -255,41 +259,45 @@ def _spread(parsed: Parsed, flags: _Flags, takes: Sequence[tuple[int, ...]]) -> 
     return tuple(things if flag else () for flag, things in zip(flags, found, strict=True))
 
 
-def _matchings(bags: Bags, phrases: Sequence[Phrase]) -> Iterator[tuple[_Match, ...]]:
+def _iterate_matchings(bags: ObjectWords, phrases: Sequence[Phrase]) -> Iterator[tuple[_Match, ...]]:
     """Every way to match the phrases with things, in the order of the things."""
     choices = (*range(len(bags)), -1)  # -1: no thing
     if len(phrases) == 1:
         (phrase,) = phrases
-        yield from ((_counted(bags, phrase, ()),),) if phrase.plural else ((_one(bags, phrase, i),) for i in choices)
+        yield from (
+            ((_match_plural(bags, phrase, ()),),)
+            if phrase.plural
+            else ((_match_singular(bags, phrase, i),) for i in choices)
+        )
         return
     first, second = phrases
     if first.plural and second.plural:
-        a = _counted(bags, first, ())
-        yield a, _counted(bags, second, a[1])
-        b = _counted(bags, second, ())
-        yield _counted(bags, first, b[1]), b
+        a = _match_plural(bags, first, ())
+        yield a, _match_plural(bags, second, a[1])
+        b = _match_plural(bags, second, ())
+        yield _match_plural(bags, first, b[1]), b
     elif first.plural or second.plural:
         for i in choices:
-            match = _one(bags, second if first.plural else first, i)
-            counted = _counted(bags, first if first.plural else second, match[1])
+            match = _match_singular(bags, second if first.plural else first, i)
+            counted = _match_plural(bags, first if first.plural else second, match[1])
             yield (counted, match) if first.plural else (match, counted)
     else:
         for i, j in product(choices, choices):
             if i != j or i == -1:
-                yield _one(bags, first, i), _one(bags, second, j)
+                yield _match_singular(bags, first, i), _match_singular(bags, second, j)
 
 
-def _one(bags: Bags, phrase: Phrase, index: int) -> _Match:
+def _match_singular(bags: ObjectWords, phrase: Phrase, index: int) -> _Match:
     """A singular phrase matched with one thing, or with none for -1."""
     truth = tuple(word in bags[index] if index >= 0 else False for word in phrase.attributes)
     return (truth[-1], *truth), (index,) if any(truth) else ()
 
 
-def _counted(bags: Bags, phrase: Phrase, others: tuple[int, ...]) -> _Match:
+def _match_plural(bags: ObjectWords, phrase: Phrase, others: tuple[int, ...]) -> _Match:
     """A plural phrase matched with the things that fit it, except those that the other phrase takes."""
-    fit = fitting(bags, phrase.attributes)
+    fit = find_fitting(bags, phrase.attributes)
     for words in (phrase.attributes, phrase.attributes[-1:], phrase.attributes[:1]):
-        taken = tuple(index for index in fitting(bags, words) if index not in others)
+        taken = tuple(index for index in find_fitting(bags, words) if index not in others)
         if taken:
             break
     number = len(fit) == NUMBERS[phrase.head] and not set(fit) & set(others)

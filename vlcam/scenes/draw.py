@@ -9,9 +9,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vlcam.scenes.backdrop import backdrop, wave
-from vlcam.scenes.record import PIXELS, AbstractScene, Thing
-from vlcam.scenes.shapes import Floats, centres, distance, full_mask, window
+from vlcam.scenes.backdrop import compute_wave, draw_backdrop
+from vlcam.scenes.record import PIXELS, AbstractScene, SceneObject
+from vlcam.scenes.shapes import Floats, compute_distance, find_window, get_pixel_centres, make_full_mask
 
 STRIPE_PERIOD: Final = 0.080
 """Width of one dark and one pale stripe together, as a fraction of the picture's side."""
@@ -22,46 +22,46 @@ _LIGHT_HEIGHT: Final = 0.74  # z of the unit vector to the light
 _SHADOW_SHIFT: Final = 0.34  # of the radius
 _SHADOW_BLUR: Final = 0.30  # of the radius
 _SHADOW_DEPTH: Final = 0.48
-_ON_THINGS: Final = 0.5  # how strongly shadows fall on things, against the background: colours must stay plain
+_ON_OBJECTS: Final = 0.5  # how strongly shadows fall on things, against the background: colours must stay plain
 
 
-def image(scene: AbstractScene, size: int = PIXELS) -> NDArray[np.uint8]:
+def draw_image(scene: AbstractScene, size: int = PIXELS) -> NDArray[np.uint8]:
     """The picture of a scene, ``(size, size, 3)``, RGB."""
-    _check(size)
-    picture = backdrop(scene.background, scene.background_seed, scene.light, size)
+    _check_size(size)
+    picture = draw_backdrop(scene.background, scene.background_seed, scene.light, size)
     ground = np.ones((size, size), dtype=np.float32)
     for thing in scene.things:
-        _draw(picture, ground, thing, scene.light, size)
+        _draw_object(picture, ground, thing, scene.light, size)
     np.clip(picture, 0.0, 1.0, out=picture)
     picture *= 255.0
     picture += 0.5
     return picture.astype(np.uint8)
 
 
-def masks(scene: AbstractScene, size: int = PIXELS) -> NDArray[np.bool_]:
+def draw_masks(scene: AbstractScene, size: int = PIXELS) -> NDArray[np.bool_]:
     """The visible part of each thing, ``(things, size, size)``: the front-most thing that covers the pixel's centre."""
-    _check(size)
+    _check_size(size)
     visible = np.zeros((len(scene.things), size, size), dtype=np.bool_)
     taken = np.zeros((size, size), dtype=np.bool_)
     for i in range(len(scene.things) - 1, -1, -1):
-        mask = full_mask(scene.things[i], size)
+        mask = make_full_mask(scene.things[i], size)
         visible[i] = mask & ~taken
         taken |= mask
     return visible
 
 
-def boxes(scene: AbstractScene, size: int = PIXELS) -> NDArray[np.int64]:
+def find_boxes(scene: AbstractScene, size: int = PIXELS) -> NDArray[np.int64]:
     """The tight box around each visible mask, ``(things, 4)``: x0, y0, x1, y1 (exclusive); all 0: no pixel."""
-    _check(size)
+    _check_size(size)
     found = np.zeros((len(scene.things), 4), dtype=np.int64)
-    for i, mask in enumerate(masks(scene, size)):
+    for i, mask in enumerate(draw_masks(scene, size)):
         columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
         if len(columns):
             found[i] = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
     return found
 
 
-def _check(size: object) -> None:
+def _check_size(size: object) -> None:
     if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1:
         raise ValueError(
             f"size is {size!r}: expected a whole number of pixels, 1 or more; pass for example size={PIXELS}"
@@ -74,31 +74,31 @@ def _smooth(t: Floats) -> Floats:
     return t * t * (3.0 - 2.0 * t)
 
 
-def _draw(picture: Floats, ground: Floats, thing: Thing, light: float, size: int) -> None:
+def _draw_object(picture: Floats, ground: Floats, thing: SceneObject, light: float, size: int) -> None:
     """Lay a thing's shadow and then the thing itself over the picture; ``ground`` says how strongly shadows show."""
     radius = thing.radius
     towards = (math.cos(light), -math.sin(light))  # in the picture's plane, y down
-    rows, columns = window(thing, size, radius * (_SHADOW_SHIFT + _SHADOW_BLUR))
-    line = centres(size)
+    rows, columns = find_window(thing, size, radius * (_SHADOW_SHIFT + _SHADOW_BLUR))
+    line = get_pixel_centres(size)
     ys, xs = line[rows], line[columns]
     away = radius * _SHADOW_SHIFT
-    cast = distance(thing, ys + away * towards[1], xs + away * towards[0])
+    cast = compute_distance(thing, ys + away * towards[1], xs + away * towards[0])
     blur = radius * _SHADOW_BLUR
     shadow = _SHADOW_DEPTH * _smooth((blur - cast) / (2.0 * blur))
-    depth = distance(thing, ys, xs)
+    depth = compute_distance(thing, ys, xs)
     contact = 0.28 * _smooth(1.0 - depth / (0.22 * radius))
     patch = picture[rows, columns]
     patch *= (1.0 - ground[rows, columns] * (shadow + contact - shadow * contact))[:, :, None]
 
-    rows, columns = window(thing, size, 1.0 / size)
+    rows, columns = find_window(thing, size, 1.0 / size)
     ys, xs = line[rows], line[columns]
-    depth = distance(thing, ys, xs)
+    depth = compute_distance(thing, ys, xs)
     cover = np.clip(0.5 - depth * size, 0.0, 1.0)
-    shade, gloss = _light(depth, thing, towards, size)
-    stripes = _stripes(thing, ys, xs, size) if thing.texture == "striped" else None
+    shade, gloss = _compute_light(depth, thing, towards, size)
+    stripes = _compute_stripes(thing, ys, xs, size) if thing.texture == "striped" else None
     patch = picture[rows, columns]
     keep = 1.0 - cover
-    np.minimum(ground[rows, columns], _ON_THINGS + (1.0 - _ON_THINGS) * keep, out=ground[rows, columns])
+    np.minimum(ground[rows, columns], _ON_OBJECTS + (1.0 - _ON_OBJECTS) * keep, out=ground[rows, columns])
     for i in range(3):
         colour: Floats | float = thing.tint[i]
         if stripes is not None:
@@ -108,7 +108,7 @@ def _draw(picture: Floats, ground: Floats, thing: Thing, light: float, size: int
         patch[:, :, i] = patch[:, :, i] * keep + np.minimum(body, 1.0) * cover
 
 
-def _light(depth: Floats, thing: Thing, towards: tuple[float, float], size: int) -> tuple[Floats, Floats]:
+def _compute_light(depth: Floats, thing: SceneObject, towards: tuple[float, float], size: int) -> tuple[Floats, Floats]:
     """Brightness (about 1) and highlight (0..1) of a pillow: flat on top, rounded towards the outline."""
     bevel = 0.55 * thing.radius
     inside = np.clip(1.0 + depth / bevel, 0.0, 1.0)  # 1 at the outline, 0 on the flat top
@@ -127,12 +127,12 @@ def _light(depth: Floats, thing: Thing, towards: tuple[float, float], size: int)
     return shade, 0.42 * mirror
 
 
-def _stripes(thing: Thing, ys: Floats, xs: Floats, size: int) -> Floats:
+def _compute_stripes(thing: SceneObject, ys: Floats, xs: Floats, size: int) -> Floats:
     """How pale the thing is at each pixel, 0..1: soft-edged bars through its centre."""
     turn = 2.0 * math.pi / STRIPE_PERIOD
     across = (xs - thing.x) * (turn * math.cos(thing.stripe_angle))
     down = (ys - thing.y) * (turn * math.sin(thing.stripe_angle))
-    bars = -wave(np.cos, across[None, :] + down[:, None])  # the thing's own colour runs through its centre
+    bars = -compute_wave(np.cos, across[None, :] + down[:, None])  # the thing's own colour runs through its centre
     steep = STRIPE_PERIOD * size / (2.0 * math.pi)
     pale: Floats = np.clip(0.5 + (bars - math.cos(math.pi * _PALE_SHARE)) * steep, 0.0, 1.0)
     return pale

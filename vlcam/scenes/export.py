@@ -53,12 +53,12 @@ def export(
         raise InputError(f"{n} scenes were asked for; expected 1 or more")
     if size < SMALLEST:
         raise InputError(f"a size of {size} pixels was given; expected {SMALLEST} or more")
-    with _filled(folder) as scratch:
+    with _open_scratch_folder(folder) as scratch:
         _write(scratch, known, n, size, progress)
     return folder
 
 
-def run_lengths(mask: Bool[np.ndarray, "height width"]) -> list[int]:
+def encode_run_lengths(mask: Bool[np.ndarray, "height width"]) -> list[int]:
     """A mask as uncompressed COCO run lengths: column by column, runs of 0 first.
 
     >>> run_lengths(np.array([[True, False], [True, True]]))
@@ -72,7 +72,7 @@ def run_lengths(mask: Bool[np.ndarray, "height width"]) -> list[int]:
 
 
 @contextmanager
-def _filled(folder: Path) -> Iterator[Path]:
+def _open_scratch_folder(folder: Path) -> Iterator[Path]:
     """A scratch folder that becomes ``folder`` at the end of the block, or vanishes if the block fails."""
     try:
         there = folder.exists() or folder.is_symlink()
@@ -119,9 +119,9 @@ def _write(folder: Path, split: Split, n: int, size: int, progress: Callable[[in
         image_id = seed + 1
         images.append({"id": image_id, "file_name": name, "width": size, "height": size, "seed": seed})
         ids = range(len(instances) + 1, len(instances) + 1 + len(scene.things))
-        instances += _instances(scene, size, image_id, ids)
-        captions += _captions(scene, image_id, len(captions) + 1, ids)
-        questions += _questions(scene, image_id, len(questions) + 1, ids)
+        instances += _list_instances(scene, size, image_id, ids)
+        captions += _list_captions(scene, image_id, len(captions) + 1, ids)
+        questions += _list_questions(scene, image_id, len(questions) + 1, ids)
         if progress is not None:
             progress(seed + 1, n)
     info = {"description": f"vlcam scenes, split {split}, seeds 0 to {n - 1}", "split": split}
@@ -136,7 +136,7 @@ def _write(folder: Path, split: Split, n: int, size: int, progress: Callable[[in
     _dump(folder / "questions.json", {"info": info, "images": images, "questions": questions})
 
 
-def _instances(scene: Scene, size: int, image_id: int, ids: Sequence[int]) -> list[dict[str, Any]]:
+def _list_instances(scene: Scene, size: int, image_id: int, ids: Sequence[int]) -> list[dict[str, Any]]:
     out = []
     for thing, mask, box, number in zip(scene.things, scene.masks(size), scene.boxes(size).tolist(), ids, strict=True):
         x0, y0, x1, y1 = box
@@ -147,7 +147,7 @@ def _instances(scene: Scene, size: int, image_id: int, ids: Sequence[int]) -> li
                 "category_id": PAIRS.index(thing.pair) + 1,
                 "bbox": [x0, y0, x1 - x0, y1 - y0],
                 "area": int(mask.sum()),
-                "segmentation": {"size": [size, size], "counts": run_lengths(mask)},
+                "segmentation": {"size": [size, size], "counts": encode_run_lengths(mask)},
                 "iscrowd": 0,
                 "attributes": {
                     "shape": thing.shape,
@@ -160,7 +160,7 @@ def _instances(scene: Scene, size: int, image_id: int, ids: Sequence[int]) -> li
     return out
 
 
-def _captions(scene: Scene, image_id: int, first: int, ids: Sequence[int]) -> list[dict[str, Any]]:
+def _list_captions(scene: Scene, image_id: int, first: int, ids: Sequence[int]) -> list[dict[str, Any]]:
     return [
         {
             "id": number,
@@ -173,7 +173,7 @@ def _captions(scene: Scene, image_id: int, first: int, ids: Sequence[int]) -> li
     ]
 
 
-def _questions(scene: Scene, image_id: int, first: int, ids: Sequence[int]) -> list[dict[str, Any]]:
+def _list_questions(scene: Scene, image_id: int, first: int, ids: Sequence[int]) -> list[dict[str, Any]]:
     return [
         {
             "id": number,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import NoReturn, final
 
-from vlcam.scenes.record import COLOURS, SHAPES, SIZES, SPLITS, TEXTURES, AbstractScene, Thing
+from vlcam.scenes.record import COLOURS, SHAPES, SIZES, SPLITS, TEXTURES, AbstractScene, SceneObject
 
 NUMBERS = {"two": 2, "three": 3, "four": 4}
 RELATIONS = ("left of", "right of", "above", "below")
@@ -33,7 +33,7 @@ CAPTION_WORDS: tuple[str, ...] = tuple(
 )
 """Every word that the grammar can produce, sorted."""
 
-Bags = tuple[frozenset[str], ...]
+ObjectWords = tuple[frozenset[str], ...]
 """For each thing the words that are true of it."""
 
 _ARTICLES = ("a", "an")
@@ -56,7 +56,7 @@ class Phrase:
 
 @final
 @dataclass(frozen=True)
-class Parsed:
+class ParsedCaption:
     """A caption in parts: its words, one or two phrases, and the link between them ("and", a relation, or "")."""
 
     words: tuple[str, ...]
@@ -98,12 +98,12 @@ class Reader:
         )
 
 
-def article(word: str) -> str:
+def choose_article(word: str) -> str:
     """The article in front of a word: "an" before a vowel, else "a"."""
     return "an" if word[0] in "aeiou" else "a"
 
 
-def parse(caption: str | Sequence[str]) -> Parsed:
+def parse(caption: str | Sequence[str]) -> ParsedCaption:
     """The parts of a caption, given as a text or as words; ValueError for a caption outside the grammar."""
     reader = Reader("caption", caption, GRAMMAR)
     phrases = [_read_phrase(reader, plural=True)]
@@ -115,7 +115,7 @@ def parse(caption: str | Sequence[str]) -> Parsed:
         phrases.append(_read_phrase(reader, plural=link == "and"))
         reader.end()
     reader.end("the end, 'and' or a relation" if may_relate else "the end or 'and'")
-    return Parsed(reader.words, tuple(phrases), link)
+    return ParsedCaption(reader.words, tuple(phrases), link)
 
 
 def _read_phrase(reader: Reader, *, plural: bool) -> Phrase:
@@ -128,13 +128,13 @@ def _read_phrase(reader: Reader, *, plural: bool) -> Phrase:
     size = reader.maybe(*SIZES)
     texture = reader.maybe(*TEXTURES)
     attributes = tuple(word for word in (size, texture, reader.must(*COLOURS), reader.must(*SHAPES)) if word)
-    if article(attributes[0]) != head:
+    if choose_article(attributes[0]) != head:
         reader.at = start
-        reader.fail(f"{article(attributes[0])!r} before {attributes[0]!r}")
+        reader.fail(f"{choose_article(attributes[0])!r} before {attributes[0]!r}")
     return Phrase(start, head, attributes)
 
 
-def generator(scene: AbstractScene, seed: int, salt: int) -> Callable[[], float]:
+def make_generator(scene: AbstractScene, seed: int, salt: int) -> Callable[[], float]:
     """Uniform numbers in 0..1 that depend on the scene's split and seed, on ``seed`` and on ``salt`` only."""
     key = SPLITS.index(scene.split)
     for part in (scene.seed, seed, salt):
@@ -142,18 +142,18 @@ def generator(scene: AbstractScene, seed: int, salt: int) -> Callable[[], float]
     return Random(key).random
 
 
-def bags_of(scene: AbstractScene) -> Bags:
+def get_object_words(scene: AbstractScene) -> ObjectWords:
     """For each thing the words that are true of it."""
     return tuple(frozenset(thing.words) for thing in scene.things)
 
 
-def fitting(bags: Bags, words: Sequence[str]) -> tuple[int, ...]:
+def find_fitting(bags: ObjectWords, words: Sequence[str]) -> tuple[int, ...]:
     """The indices of the things of which all the words are true."""
     wanted = frozenset(words)
     return tuple(index for index, bag in enumerate(bags) if wanted <= bag)
 
 
-def stands(relation: str, first: Thing, second: Thing) -> bool:
+def is_in_relation(relation: str, first: SceneObject, second: SceneObject) -> bool:
     """Whether the centre of the first thing is left of, right of, above or below that of the second."""
     if relation == "left of":
         return first.x < second.x

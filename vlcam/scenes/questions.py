@@ -21,7 +21,16 @@ from collections.abc import Callable, Sequence
 from itertools import combinations
 from typing import TypeVar, final
 
-from vlcam.scenes.grammar import PLURALS, SINGULARS, Bags, Reader, article, bags_of, fitting, generator
+from vlcam.scenes.grammar import (
+    PLURALS,
+    SINGULARS,
+    ObjectWords,
+    Reader,
+    choose_article,
+    find_fitting,
+    get_object_words,
+    make_generator,
+)
 from vlcam.scenes.record import COLOURS, PAIRS, SHAPES, SIZES, TEXTURES, UNSEEN_PAIRS, AbstractScene, Question
 
 QUESTION_KINDS = ("colour", "shape", "size", "texture", "exists", "count", "left", "above", "same")
@@ -68,10 +77,10 @@ def answer(scene: AbstractScene, question: str) -> Question:
     ValueError for a text outside the grammar, for a description that fits no thing or several, and where
     there is no answer: two things exactly level, no or several other things of the same colour, a count above 4.
     """
-    return _answer(scene, bags_of(scene), question)
+    return _answer(scene, get_object_words(scene), question)
 
 
-def questions(scene: AbstractScene, n: int = 8, *, seed: int = 0) -> tuple[Question, ...]:
+def make_questions(scene: AbstractScene, n: int = 8, *, seed: int = 0) -> tuple[Question, ...]:
     """``n`` different questions with their answers (fewer if the scene runs out), the same for the same scene and seed.
 
     Every kind that the scene allows is asked once, in random order, then again. "exists" is answered yes and no equally
@@ -81,7 +90,7 @@ def questions(scene: AbstractScene, n: int = 8, *, seed: int = 0) -> tuple[Quest
         raise ValueError(f"n must be 0 or more, not {n}")
     if not scene.things:
         return ()
-    author = _Author(scene, generator(scene, seed, 1))
+    author = _QuestionMaker(scene, make_generator(scene, seed, 1))
     asked: dict[str, None] = {}
     kinds = list(QUESTION_KINDS)
     while kinds and len(asked) < n:
@@ -99,13 +108,13 @@ def questions(scene: AbstractScene, n: int = 8, *, seed: int = 0) -> tuple[Quest
 # --- answering --------------------------------------------------------------------------------------------------------
 
 
-def _answer(scene: AbstractScene, bags: Bags, text: str) -> Question:
+def _answer(scene: AbstractScene, bags: ObjectWords, text: str) -> Question:
     things = scene.things
     reader = Reader("question", text, GRAMMAR)
-    kind = _opening(reader)
+    kind = _read_opening(reader)
 
     def the(*words: str) -> int:
-        fits = fitting(bags, words)
+        fits = find_fitting(bags, words)
         if len(fits) != 1:
             what = " ".join(words) if kind != "shape" else " ".join((*words, "thing"))
             raise ValueError(
@@ -115,16 +124,16 @@ def _answer(scene: AbstractScene, bags: Bags, text: str) -> Question:
 
     if kind in ("colour", "shape", "exists"):
         head = reader.must("a", "an") if kind == "exists" else ""
-        words = _some(reader.maybe(*SIZES), reader.maybe(*TEXTURES))
+        words = _drop_empty(reader.maybe(*SIZES), reader.maybe(*TEXTURES))
         if kind != "colour":
             words += (reader.must(*COLOURS),)
         words += (reader.must(*(("thing",) if kind == "shape" else SHAPES)),)
         reader.end()
         if kind == "exists":
-            if head != article(words[0]):
+            if head != choose_article(words[0]):
                 reader.at = 2
-                reader.fail(f"{article(words[0])!r} before {words[0]!r}")
-            fits = fitting(bags, words)
+                reader.fail(f"{choose_article(words[0])!r} before {words[0]!r}")
+            fits = find_fitting(bags, words)
             return Question(kind, text, "yes" if fits else "no", fits, fits)
         one = the(*(words[:-1] if kind == "shape" else words))
         return Question(kind, text, things[one].colour if kind == "colour" else things[one].shape, (one,), (one,))
@@ -135,16 +144,16 @@ def _answer(scene: AbstractScene, bags: Bags, text: str) -> Question:
         reader.must("are")
         reader.must("there")
         reader.end()
-        fits = fitting(bags, (SINGULARS.get(word, word),))
+        fits = find_fitting(bags, (SINGULARS.get(word, word),))
         if len(fits) > MOST:
             raise ValueError(f"question {text!r}: {len(fits)} things of the scene count; the answers end at {MOST}")
         return Question(kind, text, str(len(fits)), fits, fits)
-    first_words = _some(reader.maybe(*COLOURS), reader.must(*SHAPES))
+    first_words = _drop_empty(reader.maybe(*COLOURS), reader.must(*SHAPES))
     if kind in ("left", "above"):
         reader.must("or")
         reader.must("the")
         others = (shape for shape in SHAPES if shape != first_words[-1])
-        second_words = _some(reader.maybe(*COLOURS), reader.must(*others))
+        second_words = _drop_empty(reader.maybe(*COLOURS), reader.must(*others))
         reader.end()
         first, second = the(*first_words), the(*second_words)
         a, b = (things[i].x if kind == "left" else things[i].y for i in (first, second))
@@ -155,7 +164,7 @@ def _answer(scene: AbstractScene, bags: Bags, text: str) -> Question:
     reader.end()
     one = the(*first_words)
     if kind == "same":
-        alike = [i for i in fitting(bags, (things[one].colour,)) if i != one]
+        alike = [i for i in find_fitting(bags, (things[one].colour,)) if i != one]
         if len(alike) != 1:
             raise ValueError(
                 f"question {text!r}: {len(alike) or 'no'} other things of the scene are {things[one].colour}; "
@@ -165,11 +174,11 @@ def _answer(scene: AbstractScene, bags: Bags, text: str) -> Question:
     return Question(kind, text, things[one].size if kind == "size" else things[one].texture, (one,), (one,))
 
 
-def _some(*words: str) -> tuple[str, ...]:
+def _drop_empty(*words: str) -> tuple[str, ...]:
     return tuple(word for word in words if word)
 
 
-def _opening(reader: Reader) -> str:  # noqa: RET503 - Reader.fail never returns
+def _read_opening(reader: Reader) -> str:  # noqa: RET503 - Reader.fail never returns
     """The kind of the question, read off its first words."""
     words = reader.words
     for kind, opening in _OPENINGS.items():
@@ -190,11 +199,11 @@ _T = TypeVar("_T")
 
 
 @final
-class _Author:
+class _QuestionMaker:
     """Draws questions about one scene; ``_name`` methods give the text of one question of that kind, or ""."""
 
     def __init__(self, scene: AbstractScene, draw: Callable[[], float]) -> None:
-        self.things, self.bags, self.draw = scene.things, bags_of(scene), draw
+        self.things, self.bags, self.draw = scene.things, get_object_words(scene), draw
         self.barred = () if scene.split == "unseen" else UNSEEN_PAIRS
         self._eligible: dict[str, list[tuple[str, ...]]] = {}
 
@@ -225,12 +234,12 @@ class _Author:
 
     def _least(self, index: int, noun: str, choices: Sequence[str]) -> tuple[str, ...] | None:
         """The fewest of the choices that tell a thing from all others together with the noun; None if all do not."""
-        if fitting(self.bags, (noun,)) == (index,):
+        if find_fitting(self.bags, (noun,)) == (index,):
             return ()
-        single = [word for word in choices if fitting(self.bags, (word, noun)) == (index,)]
+        single = [word for word in choices if find_fitting(self.bags, (word, noun)) == (index,)]
         if single:
             return (self.pick(single),)
-        return tuple(choices) if fitting(self.bags, (*choices, noun)) == (index,) else None
+        return tuple(choices) if find_fitting(self.bags, (*choices, noun)) == (index,) else None
 
     def _about(self, kind: str) -> str:
         if kind not in self._eligible:
@@ -255,7 +264,7 @@ class _Author:
             noun = thing.colour if kind == "shape" else thing.shape
             choices = (thing.size, thing.texture) if kind in ("colour", "shape") else (thing.colour,)
             needed = self._least(i, noun, choices)
-            if needed is not None and (kind != "same" or len(fitting(self.bags, (thing.colour,))) == 2):
+            if needed is not None and (kind != "same" or len(find_fitting(self.bags, (thing.colour,))) == 2):
                 found.append((str(i), *needed))
         return found
 
@@ -282,7 +291,7 @@ class _Author:
         words = [*((thing.size,) if size else ()), *((thing.texture,) if texture else ()), thing.colour, thing.shape]
         if none:
             words = self._absent(words)
-        return f"is there {article(words[0])} {' '.join(words)}" if words else ""
+        return f"is there {choose_article(words[0])} {' '.join(words)}" if words else ""
 
     def _absent(self, words: Sequence[str]) -> list[str]:
         """Words that fit no thing: mostly these words with one of them swapped."""
@@ -302,7 +311,7 @@ class _Author:
         return [*words[:at], word, *words[at + 1 :]]
 
     def _may_deny(self, words: Sequence[str]) -> bool:
-        return (words[-2], words[-1]) not in self.barred and not fitting(self.bags, words)
+        return (words[-2], words[-1]) not in self.barred and not find_fitting(self.bags, words)
 
     def _count(self, none: bool) -> str:
         levels: dict[int, list[str]] = {}

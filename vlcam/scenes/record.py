@@ -25,7 +25,7 @@ SPLITS: tuple[Split, ...] = ("train", "val", "test", "unseen")
 
 @final
 @dataclass(frozen=True)
-class Thing:
+class SceneObject:
     """One object of a scene.
 
     ``x`` and ``y`` are the centre and ``radius`` the half extent, as fractions of the picture's side; ``angle`` turns the shape
@@ -95,7 +95,7 @@ class AbstractScene:
 
     split: Split
     seed: int
-    things: tuple[Thing, ...]
+    things: tuple[SceneObject, ...]
     background: str
     background_seed: int
     light: float  # direction that the light comes from, radians, 0 = from the right, pi/2 = from the top

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.random import PCG64, Generator
 from numpy.typing import NDArray
 
-from vlcam.scenes.record import BACKGROUNDS, COLOURS, PIXELS, SHAPES, SPLITS, TEXTURES, UNSEEN_PAIRS, Split, Thing
+from vlcam.scenes.record import BACKGROUNDS, COLOURS, PIXELS, SHAPES, SPLITS, TEXTURES, UNSEEN_PAIRS, SceneObject, Split
 from vlcam.scenes.scene import Scene
-from vlcam.scenes.shapes import EXTENTS, full_mask
+from vlcam.scenes.shapes import EXTENTS, make_full_mask
 
 HUES: Final[Mapping[str, tuple[float, float, float]]] = {
     "red": (0.0, 0.86, 0.84),
@@ -33,7 +33,7 @@ _LAYOUTS: Final = 3
 _TRIES: Final = 40
 
 
-def rgb(hue: float, saturation: float, value: float) -> tuple[float, float, float]:
+def hsv_to_rgb(hue: float, saturation: float, value: float) -> tuple[float, float, float]:
     """The sRGB values in 0..1 of a colour given by hue (degrees), saturation and value."""
 
     def channel(offset: float) -> float:
@@ -43,7 +43,7 @@ def rgb(hue: float, saturation: float, value: float) -> tuple[float, float, floa
     return (channel(5.0), channel(3.0), channel(1.0))
 
 
-PALETTE: Final[Mapping[str, tuple[float, float, float]]] = {name: rgb(*hue) for name, hue in HUES.items()}
+PALETTE: Final[Mapping[str, tuple[float, float, float]]] = {name: hsv_to_rgb(*hue) for name, hue in HUES.items()}
 """The named colours without jitter, sRGB in 0..1."""
 
 
@@ -59,7 +59,7 @@ def make(seed: int, split: Split = "test") -> Scene:
         raise ValueError(f"seed is {seed!r}: expected a whole number of 0 or more; pass for example seed=0")
     number = int(seed)
     rng = Generator(PCG64([SPLITS.index(split), number]))
-    things = _lay_out(rng, _attributes(rng, unseen=split == "unseen"))
+    things = _lay_out(rng, _make_objects(rng, unseen=split == "unseen"))
     return Scene(
         split=split,
         seed=number,
@@ -74,7 +74,7 @@ def _pick(rng: Generator, names: tuple[str, ...]) -> str:
     return names[int(rng.integers(len(names)))]
 
 
-def _pair(rng: Generator, earlier: list[tuple[str, str]]) -> tuple[str, str]:
+def _pick_pair(rng: Generator, earlier: list[tuple[str, str]]) -> tuple[str, str]:
     """A colour and a shape; each is now and then that of an earlier thing."""
     colour, shape = _pick(rng, COLOURS), _pick(rng, SHAPES)
     copy_colour, copy_shape = rng.random() < 0.32, rng.random() < 0.16
@@ -85,27 +85,29 @@ def _pair(rng: Generator, earlier: list[tuple[str, str]]) -> tuple[str, str]:
     return colour, shape
 
 
-def _attributes(rng: Generator, *, unseen: bool) -> list[Thing]:
+def _make_objects(rng: Generator, *, unseen: bool) -> list[SceneObject]:
     """Two to four things, all at the centre still."""
     n = int(rng.choice((2, 3, 4), p=(0.25, 0.40, 0.35)))
     special = int(rng.integers(2)) if unseen else -1  # the first two things are never left out
     pairs: list[tuple[str, str]] = []
     for i in range(n):
-        pair = _pair(rng, pairs)
+        pair = _pick_pair(rng, pairs)
         if i == special:
             pair = UNSEEN_PAIRS[int(rng.integers(len(UNSEEN_PAIRS)))]
         while not unseen and pair in UNSEEN_PAIRS:
-            pair = _pair(rng, pairs)
+            pair = _pick_pair(rng, pairs)
         pairs.append(pair)
-    return [_thing(rng, colour, shape) for colour, shape in pairs]
+    return [_make_object(rng, colour, shape) for colour, shape in pairs]
 
 
-def _thing(rng: Generator, colour: str, shape: str) -> Thing:
+def _make_object(rng: Generator, colour: str, shape: str) -> SceneObject:
     hue, saturation, value = HUES[colour]
     size = "large" if rng.random() < 0.52 else "small"
     jitter = rng.uniform(-1.0, 1.0, 3)
-    tint = rgb(hue + 4.0 * float(jitter[0]), saturation + 0.05 * float(jitter[1]), value + 0.03 * float(jitter[2]))
-    return Thing(
+    tint = hsv_to_rgb(
+        hue + 4.0 * float(jitter[0]), saturation + 0.05 * float(jitter[1]), value + 0.03 * float(jitter[2])
+    )
+    return SceneObject(
         shape=shape,
         colour=colour,
         size=size,
@@ -119,18 +121,18 @@ def _thing(rng: Generator, colour: str, shape: str) -> Thing:
     )
 
 
-def _reach(thing: Thing) -> float:
+def _compute_reach(thing: SceneObject) -> float:
     return thing.radius * EXTENTS[thing.shape]
 
 
-def _lay_out(rng: Generator, wanted: list[Thing]) -> tuple[Thing, ...]:
+def _lay_out(rng: Generator, wanted: list[SceneObject]) -> tuple[SceneObject, ...]:
     """Put the things in their places; the last ones are left out where no layout has room for them."""
     touching = (
         int(rng.integers(1, len(wanted))) if rng.random() < 0.22 else 0
     )  # which thing shall overlap an earlier one
-    best: list[Thing] = []
+    best: list[SceneObject] = []
     for _ in range(_LAYOUTS):
-        placed = _one_layout(rng, wanted, touching)
+        placed = _try_layout(rng, wanted, touching)
         if len(placed) > len(best):
             best = placed
         if len(best) == len(wanted):
@@ -140,9 +142,9 @@ def _lay_out(rng: Generator, wanted: list[Thing]) -> tuple[Thing, ...]:
     return tuple(best)
 
 
-def _one_layout(rng: Generator, wanted: list[Thing], touching: int) -> list[Thing]:
+def _try_layout(rng: Generator, wanted: list[SceneObject], touching: int) -> list[SceneObject]:
     """Place one thing after the other, until one finds no room."""
-    placed: list[Thing] = []
+    placed: list[SceneObject] = []
     masks: list[NDArray[np.bool_]] = []
     for i, thing in enumerate(wanted):
         found = None
@@ -153,15 +155,19 @@ def _one_layout(rng: Generator, wanted: list[Thing], touching: int) -> list[Thin
         if found is None:
             return placed
         placed.append(found)
-        masks.append(full_mask(found, _GRID))
+        masks.append(make_full_mask(found, _GRID))
     return placed
 
 
 def _place(
-    rng: Generator, thing: Thing, placed: list[Thing], masks: list[NDArray[np.bool_]], beside: Thing | None
-) -> Thing | None:
+    rng: Generator,
+    thing: SceneObject,
+    placed: list[SceneObject],
+    masks: list[NDArray[np.bool_]],
+    beside: SceneObject | None,
+) -> SceneObject | None:
     """The thing at a place clear of the others, or overlapping a little where it shall lie beside one of them."""
-    low = _MARGIN + _reach(thing)
+    low = _MARGIN + _compute_reach(thing)
     draws = rng.random((_TRIES, 2)).tolist()
     for u, v in draws:
         if beside is None:
@@ -176,21 +182,23 @@ def _place(
         if any(gap < near * (thing.radius + other.radius) for gap, other in zip(gaps, placed, strict=True)):
             continue
         candidate = replace(thing, x=x, y=y)
-        if all(gap > 1.14 * _reach(thing) + _reach(other) for gap, other in zip(gaps, placed, strict=True)):
+        if all(
+            gap > 1.14 * _compute_reach(thing) + _compute_reach(other) for gap, other in zip(gaps, placed, strict=True)
+        ):
             return candidate
         if _fits(candidate, masks, apart=beside is None):
-            fine = [full_mask(other, PIXELS) for other in placed] if beside is not None else []
-            if _overlaps_little(full_mask(candidate, PIXELS), fine, _PROMISED, 1 - _PROMISED):
+            fine = [make_full_mask(other, PIXELS) for other in placed] if beside is not None else []
+            if _overlaps_little(make_full_mask(candidate, PIXELS), fine, _PROMISED, 1 - _PROMISED):
                 return candidate
     return None
 
 
-def _fits(candidate: Thing, masks: list[NDArray[np.bool_]], *, apart: bool) -> bool:
+def _fits(candidate: SceneObject, masks: list[NDArray[np.bool_]], *, apart: bool) -> bool:
     """Whether the candidate, in front of things with these full masks, keeps to the overlap rule (or clear of them)."""
     if apart:
-        grown = full_mask(replace(candidate, radius=1.14 * candidate.radius), _GRID)
+        grown = make_full_mask(replace(candidate, radius=1.14 * candidate.radius), _GRID)
         return not any(bool((grown & mask).any()) for mask in masks)
-    return _overlaps_little(full_mask(candidate, _GRID), masks, _OVERLAP, _VISIBLE)
+    return _overlaps_little(make_full_mask(candidate, _GRID), masks, _OVERLAP, _VISIBLE)
 
 
 def _overlaps_little(front: NDArray[np.bool_], masks: list[NDArray[np.bool_]], most: float, least: float) -> bool:

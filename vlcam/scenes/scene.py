@@ -18,24 +18,24 @@ class Scene(AbstractScene):
 
     def image(self, size: int = PIXELS) -> NDArray[np.uint8]:
         """The picture, ``(size, size, 3)``, RGB."""
-        return draw.image(self, size)
+        return draw.draw_image(self, size)
 
     def masks(self, size: int = PIXELS) -> NDArray[np.bool_]:
         """The visible part of each thing, ``(things, size, size)``; a pixel belongs to the thing in front that covers its centre."""
-        return draw.masks(self, size)
+        return draw.draw_masks(self, size)
 
     def boxes(self, size: int = PIXELS) -> NDArray[np.int64]:
         """The tight box around each visible mask, ``(things, 4)``: x0, y0, x1, y1 in pixels, the last two exclusive."""
-        return draw.boxes(self, size)
+        return draw.find_boxes(self, size)
 
     def captions(self, n: int = 5, *, seed: int = 0) -> tuple[Caption, ...]:
         """``n`` different true captions (fewer if the scene has fewer), the same for the same seed."""
-        return captions.captions(self, n, seed=seed)
+        return captions.make_captions(self, n, seed=seed)
 
     def questions(self, n: int = 8, *, seed: int = 0) -> tuple[Question, ...]:
         """``n`` different questions with their answers (fewer if the scene has fewer), the same for the same seed."""
-        return questions.questions(self, n, seed=seed)
+        return questions.make_questions(self, n, seed=seed)
 
     def true_words(self, caption: str | Sequence[str]) -> tuple[bool, ...]:
-        """Whether each word of a caption is true of this scene (see :func:`vlcam.scenes.captions.true_words`)."""
-        return captions.true_words(self, caption)
+        """Whether each word of a caption is true of this scene (see :func:`vlcam.scenes.captions.check_words`)."""
+        return captions.check_words(self, caption)

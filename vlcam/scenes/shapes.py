@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vlcam.scenes.record import Thing
+from vlcam.scenes.record import SceneObject
 
 Floats = NDArray[np.floating[Any]]
 Distance = Callable[[Floats, Floats], Floats]
@@ -108,14 +108,14 @@ EXTENTS: Final[Mapping[str, float]] = {
 
 
 @lru_cache(maxsize=16)
-def centres(size: int) -> Floats:
+def get_pixel_centres(size: int) -> Floats:
     """The coordinates of the pixel centres along one side, as fractions of it (shared: do not write to it)."""
     line = ((np.arange(size) + 0.5) / size).astype(np.float32)
     line.flags.writeable = False
     return line
 
 
-def window(thing: Thing, size: int, pad: float) -> tuple[slice, slice]:
+def find_window(thing: SceneObject, size: int, pad: float) -> tuple[slice, slice]:
     """Rows and columns of the pixels that can be within ``pad`` (a fraction of the side) of the thing."""
     reach = thing.radius * EXTENTS[thing.shape] + pad
     spans = []
@@ -126,17 +126,17 @@ def window(thing: Thing, size: int, pad: float) -> tuple[slice, slice]:
     return spans[0], spans[1]
 
 
-def distance(thing: Thing, rows: Floats, columns: Floats) -> Floats:
+def compute_distance(thing: SceneObject, rows: Floats, columns: Floats) -> Floats:
     """Signed distance to the thing's outline, as a fraction of the side, on the grid of these coordinates."""
     c, s = math.cos(thing.angle) / thing.radius, math.sin(thing.angle) / thing.radius
     dx, dy = (columns - thing.x)[None, :], (rows - thing.y)[:, None]
     return DISTANCES[thing.shape](dx * c + dy * s, dx * s - dy * c) * thing.radius
 
 
-def full_mask(thing: Thing, size: int) -> NDArray[np.bool_]:
+def make_full_mask(thing: SceneObject, size: int) -> NDArray[np.bool_]:
     """The pixels whose centre the thing covers, whatever lies in front of it, ``(size, size)``."""
-    rows, columns = window(thing, size, 0.0)
-    line = centres(size)
+    rows, columns = find_window(thing, size, 0.0)
+    line = get_pixel_centres(size)
     mask = np.zeros((size, size), dtype=np.bool_)
-    mask[rows, columns] = distance(thing, line[rows], line[columns]) <= 0
+    mask[rows, columns] = compute_distance(thing, line[rows], line[columns]) <= 0
     return mask

@@ -5,7 +5,7 @@ And which of two models with the same right prediction looks more reliable? :fun
 of any model and methods, :func:`page` writes one as a single HTML file, and :func:`score` scores the answers with intervals.
 """
 
-from vlcam.engine.weights import weakened
+from vlcam.engine.weights import weaken_model
 from vlcam.study.page import page
 from vlcam.study.pictures import Picture, photos, scenes
 from vlcam.study.plan import Part, default_methods, discrimination, key, trust
@@ -25,5 +25,5 @@ __all__ = [
     "scenes",
     "score",
     "trust",
-    "weakened",
+    "weaken_model",
 ]

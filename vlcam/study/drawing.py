@@ -16,13 +16,13 @@ from vlcam.explanation.explanation import Explanation
 from vlcam.explanation.record import TargetView
 from vlcam.image.geometry import to_photo
 from vlcam.methods import pixels
-from vlcam.render.colour import default_colours
+from vlcam.render.colour import choose_colours
 from vlcam.render.overlay import overlay
 
 LONGEST: Final = 384
 """The longer side of every picture on the page, in pixels."""
 
-ALONE: Final = frozenset(one.name for one in pixels.BUILT_IN)
+PIXEL_METHODS: Final = frozenset(one.name for one in pixels.BUILT_IN)
 """Methods of single pixels. The paper shows their signed pictures in colour and without the photo; so do we."""
 
 _STRONG: Final = 0.995
@@ -31,7 +31,7 @@ _QUALITY: Final = 82
 
 @final
 @dataclass(frozen=True, eq=False)
-class Look:
+class Visualisation:
     """A visualisation as raters see it, the photo at the same size, and whether there is nothing to be seen."""
 
     drawn: UInt8[np.ndarray, "height width 3"]
@@ -39,27 +39,27 @@ class Look:
     empty: bool
 
 
-def look(task: Task, image: Any, about: str, way: Method | Procedure) -> Look:
+def visualise(task: Task, image: Any, about: str, way: Method | Procedure) -> Visualisation:
     """Visualise one class on an image, on a scale of its own."""
-    if way.name not in ALONE or isinstance(way, Method):
+    if way.name not in PIXEL_METHODS or isinstance(way, Method):
         (view,) = explain(task, image, targets=[about], method=way)
-        photo = shown(view.explanation)
-        return Look(_on_photo(view, photo), photo, view.flag != "ok")
+        photo = resize_photo(view.explanation)
+        return Visualisation(_overlay_on_photo(view, photo), photo, view.flag != "ok")
     pictures: list[Float[Tensor, "targets channels height width"]] = []
 
     def kept(subject: Subject) -> Maps:
-        pictures.append(pixels.guided_picture(subject, way.name))
+        pictures.append(pixels.make_guided_picture(subject, way.name))
         return pictures[0].abs().amax(1)
 
     capture = Procedure(way.name, kept, way.title, way.paper, way.equation, relu=way.relu, runs=way.runs)
     (view,) = explain(task, image, targets=[about], method=capture)
-    photo = shown(view.explanation)
+    photo = resize_photo(view.explanation)
     height, width = photo.shape[:2]
     signed = to_photo(pictures[0][0], view.explanation.geometry, size=(width, height)).float().cpu().numpy()
-    return Look(relief(np.moveaxis(signed, 0, 2)), photo, view.flag != "ok")
+    return Visualisation(draw_relief(np.moveaxis(signed, 0, 2)), photo, view.flag != "ok")
 
 
-def relief(picture: Float[np.ndarray, "height width channels"]) -> UInt8[np.ndarray, "height width 3"]:
+def draw_relief(picture: Float[np.ndarray, "height width channels"]) -> UInt8[np.ndarray, "height width 3"]:
     """A signed picture around middle grey, which is 0; the 99.5th percentile of sizes is full colour. Unseen pixels are grey, too.
 
     A picture with another number of channels than three is shown by their mean.
@@ -76,7 +76,7 @@ def relief(picture: Float[np.ndarray, "height width channels"]) -> UInt8[np.ndar
     return grey
 
 
-def shown(explanation: Explanation) -> UInt8[np.ndarray, "height width 3"]:
+def resize_photo(explanation: Explanation) -> UInt8[np.ndarray, "height width 3"]:
     """The photo as the page shows it: its longer side has 384 pixels, also if it is smaller itself."""
     picture = Image.fromarray(np.ascontiguousarray(explanation.photo.pixels))
     factor = LONGEST / max(picture.size)
@@ -84,15 +84,17 @@ def shown(explanation: Explanation) -> UInt8[np.ndarray, "height width 3"]:
     return np.asarray(picture.resize(size, Image.Resampling.LANCZOS))
 
 
-def uri(picture: UInt8[np.ndarray, "height width 3"]) -> str:
+def to_data_uri(picture: UInt8[np.ndarray, "height width 3"]) -> str:
     """The picture as a data URI, a JPEG that says nothing but its pixels."""
     data = BytesIO()
     Image.fromarray(picture).save(data, "JPEG", quality=_QUALITY, subsampling=0)
     return f"data:image/jpeg;base64,{base64.b64encode(data.getvalue()).decode('ascii')}"
 
 
-def _on_photo(view: TargetView, photo: UInt8[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "height width 3"]:
+def _overlay_on_photo(
+    view: TargetView, photo: UInt8[np.ndarray, "height width 3"]
+) -> UInt8[np.ndarray, "height width 3"]:
     height, width = photo.shape[:2]
     heat = to_photo(view.map[None], view.explanation.geometry, size=(width, height))[0].float().cpu().numpy()
     heat = np.where(np.isinf(heat), 0, heat)
-    return overlay(photo, heat, colours=default_colours(relu=view.explanation.relu))
+    return overlay(photo, heat, colours=choose_colours(relu=view.explanation.relu))

@@ -11,7 +11,7 @@ from string import Template
 from typing import Any, Final
 
 from vlcam._version import __version__
-from vlcam.render.html import embed, policy, read_template
+from vlcam.render.html import embed, make_policy, read_template
 from vlcam.study.plan import Kind, Part
 from vlcam.study.score import TRUST_ANSWERS
 
@@ -77,7 +77,7 @@ def page(part: Part, *, note: str = "") -> str:
     }
     style, script = read_template("vlcam.study", "study.css"), read_template("vlcam.study", "study.js")
     return Template(read_template("vlcam.study", "study.html")).substitute(
-        policy=policy(script, style),
+        policy=make_policy(script, style),
         version=html.escape(__version__),
         title=html.escape(texts["title"]),
         intro="\n      ".join(f"<p>{html.escape(line)}</p>" for line in texts["intro"]),

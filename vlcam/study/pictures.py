@@ -18,14 +18,14 @@ from vlcam.neurons.probes.datasets import CocoInstances
 from vlcam.scenes.record import Split
 from vlcam.scenes.sample import make
 
-LIST: Final = "categories.csv"
+LIST_FILE: Final = "categories.csv"
 """The file in a folder of photos that says what is in them."""
 
 SIDE: Final = 384
 """Side of a generated picture, in pixels."""
 
 _EXPECTED: Final = (
-    f"a folder of photos with {LIST} in it (a photo's file name and its categories in each line), a folder of Pascal VOC with "
+    f"a folder of photos with {LIST_FILE} in it (a photo's file name and its categories in each line), a folder of Pascal VOC with "
     "Annotations, or the JSON file of COCO's instances"
 )
 
@@ -68,26 +68,26 @@ def photos(path: str | Path, *, split: str = "val", seed: int = 0) -> Iterator[P
     """
     root = Path(path)
     if root.is_file() and root.suffix.lower() == ".json":
-        return _of_coco(root, seed)
-    if (root / LIST).is_file():
-        return _shuffled(_listed(root), seed)
+        return _read_coco(root, seed)
+    if (root / LIST_FILE).is_file():
+        return _shuffle(_read_list(root), seed)
     if (root / "Annotations").is_dir() and (root / "JPEGImages").is_dir():
-        return _of_voc(root, split, seed)
+        return _read_voc(root, split, seed)
     raise InputError(f"{str(path)!r} was given as the photos of a study; expected {_EXPECTED}")
 
 
-def _order(length: int, seed: int) -> list[int]:
+def _draw_order(length: int, seed: int) -> list[int]:
     found: list[int] = np.random.default_rng(seed).permutation(length).tolist()
     return found
 
 
-def _shuffled(pictures: Sequence[Picture], seed: int) -> Iterator[Picture]:
-    return (pictures[index] for index in _order(len(pictures), seed))
+def _shuffle(pictures: Sequence[Picture], seed: int) -> Iterator[Picture]:
+    return (pictures[index] for index in _draw_order(len(pictures), seed))
 
 
-def _listed(folder: Path) -> list[Picture]:
+def _read_list(folder: Path) -> list[Picture]:
     """The photos of ``categories.csv``; a first line that begins with "file" is its head."""
-    path = folder / LIST
+    path = folder / LIST_FILE
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = [(number, [cell.strip() for cell in row]) for number, row in enumerate(csv.reader(file), 1) if row]
@@ -111,7 +111,7 @@ def _listed(folder: Path) -> list[Picture]:
     return found
 
 
-def _of_voc(root: Path, split: str, seed: int) -> Iterator[Picture]:
+def _read_voc(root: Path, split: str, seed: int) -> Iterator[Picture]:
     lists = root / "ImageSets" / "Main"
     chosen = lists / f"{split}.txt"
     if not chosen.is_file():
@@ -119,12 +119,12 @@ def _of_voc(root: Path, split: str, seed: int) -> Iterator[Picture]:
         raise InputError(f"split {split!r} was given, but the splits of {str(root)!r} are: {have}")
     stems = [line.split()[0] for line in chosen.read_text(encoding="utf-8").splitlines() if line.strip()]
     return (
-        Picture(stems[index], root / "JPEGImages" / f"{stems[index]}.jpg", _objects(root, stems[index]))
-        for index in _order(len(stems), seed)
+        Picture(stems[index], root / "JPEGImages" / f"{stems[index]}.jpg", _read_categories(root, stems[index]))
+        for index in _draw_order(len(stems), seed)
     )
 
 
-def _objects(root: Path, stem: str) -> tuple[str, ...]:
+def _read_categories(root: Path, stem: str) -> tuple[str, ...]:
     """The categories in a photo's XML file."""
     path = root / "Annotations" / f"{stem}.xml"
     try:
@@ -137,8 +137,8 @@ def _objects(root: Path, stem: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for one in tree.iter("object") if (name := (one.findtext("name") or "").strip())))
 
 
-def _of_coco(path: Path, seed: int) -> Iterator[Picture]:
+def _read_coco(path: Path, seed: int) -> Iterator[Picture]:
     probe = CocoInstances(path, missing="skip")
-    for index in _order(len(probe), seed):
+    for index in _draw_order(len(probe), seed):
         sample = probe[index]
         yield Picture(sample.name, sample.photo, tuple(probe.concepts[number][0] for number, _ in sample.masks))

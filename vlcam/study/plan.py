@@ -23,7 +23,7 @@ from vlcam.contracts import InputError, Method, Procedure, Request, TargetError,
 from vlcam.explanation.explain import explain
 from vlcam.image.photo import open_photo
 from vlcam.methods import METHODS, PROCEDURES, way
-from vlcam.study.drawing import look, uri
+from vlcam.study.drawing import to_data_uri, visualise
 from vlcam.study.pictures import Picture
 
 Kind = Literal["discrimination", "trust"]
@@ -37,7 +37,7 @@ RATINGS: Final = 9
 
 
 _PREFERRED: Final = ("gradcam", "guided-backprop", "guided-gradcam", "deconvnet", "deconv-gradcam")
-_LOOKED_AT: Final = 50
+_TRIES_PER_PICTURE: Final = 50
 
 Progress = Callable[[int, int], None]
 
@@ -92,7 +92,7 @@ class Part:
     @property
     def study(self) -> str:
         """The study's id: a hash of everything in its key."""
-        return study_id(self._content())
+        return compute_study_id(self._content())
 
     def known(self) -> dict[str, Any]:
         """The part as the key holds it."""
@@ -103,7 +103,7 @@ class Part:
         return {"kind": self.kind, "booklets": self.booklets, "facts": dict(self.facts), "items": items}
 
 
-def study_id(content: Mapping[str, Any]) -> str:
+def compute_study_id(content: Mapping[str, Any]) -> str:
     """The id of what a key says about one study (without the id itself)."""
     text = json.dumps(content, sort_keys=True, ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(text.encode("ascii")).hexdigest()[:16]
@@ -143,11 +143,11 @@ def discrimination(
     Raises:
         InputError: there is no such method, the task is no classifier, or no picture is of use.
     """
-    ways = _checked((task,), methods, n)
+    ways = _check_methods((task,), methods, n)
     rng = np.random.default_rng([seed, 0])
     found: list[Picture] = []
     looked = 0
-    for picture in islice(pictures, _LOOKED_AT * n):
+    for picture in islice(pictures, _TRIES_PER_PICTURE * n):
         looked += 1
         if len(picture.categories) == 2 and _knows(task, picture):
             found.append(picture)
@@ -158,17 +158,17 @@ def discrimination(
             f"none of {looked} pictures has exactly two annotated categories that {task.name} knows; give others, or a model "
             "with these classes"
         )
-    which = _halves(rng, len(found))
-    sides = [_halves(rng, len(found)) for _ in ways]
-    ids = _ids(rng, len(found) * len(ways))
+    which = _draw_halves(rng, len(found))
+    sides = [_draw_halves(rng, len(found)) for _ in ways]
+    ids = _draw_ids(rng, len(found) * len(ways))
     items = []
     for place, picture in enumerate(found):
         about, other = picture.categories if which[place] == 0 else picture.categories[::-1]
         for turn, one in enumerate(ways):
-            seen = look(task, picture.image, about, one)
+            seen = visualise(task, picture.image, about, one)
             choices = (about, other) if sides[turn][place] == 0 else (other, about)
             booklet = (place + turn) % len(ways) if rotate else 0
-            images = (uri(seen.drawn),)
+            images = (to_data_uri(seen.drawn),)
             items.append(Item(next(ids), picture.name, one.name, about, choices, booklet, seen.empty, images))
         if progress is not None:
             progress(place + 1, len(found))
@@ -203,11 +203,11 @@ def trust(
     Raises:
         InputError: as there; or the models agree on no picture.
     """
-    ways = _checked((stronger, weaker), methods, n)
+    ways = _check_methods((stronger, weaker), methods, n)
     rng = np.random.default_rng([seed, 1])
     found: list[tuple[Picture, str]] = []
     looked, right = 0, [0, 0]
-    for picture in islice(pictures, _LOOKED_AT * n):
+    for picture in islice(pictures, _TRIES_PER_PICTURE * n):
         looked += 1
         tops = [explain(task, picture.image, top_k=1).targets[0].label for task in (stronger, weaker)]
         for place, top in enumerate(tops):
@@ -223,15 +223,15 @@ def trust(
             f"{stronger.name} and {weaker.name} both name the same annotated category on none of {looked} pictures; a study of trust "
             "needs pictures where both are right"
         )
-    sides = [_halves(rng, len(found)) for _ in ways]
-    ids = _ids(rng, len(found) * len(ways))
+    sides = [_draw_halves(rng, len(found)) for _ in ways]
+    ids = _draw_ids(rng, len(found) * len(ways))
     items = []
     for place, (picture, about) in enumerate(found):
         for turn, one in enumerate(ways):
-            strong, weak = (look(task, picture.image, about, one) for task in (stronger, weaker))
+            strong, weak = (visualise(task, picture.image, about, one) for task in (stronger, weaker))
             left, right_hand = (weak, strong) if sides[turn][place] else (strong, weak)
             choices = (WEAKER, STRONGER) if sides[turn][place] else (STRONGER, WEAKER)
-            images = (uri(strong.photo), uri(left.drawn), uri(right_hand.drawn))
+            images = (to_data_uri(strong.photo), to_data_uri(left.drawn), to_data_uri(right_hand.drawn))
             booklet = (place + turn) % len(ways) if rotate else 0
             empty = strong.empty or weak.empty
             items.append(Item(next(ids), picture.name, one.name, about, choices, booklet, empty, images))
@@ -248,7 +248,7 @@ def trust(
     return Part("trust", tuple(sorted(items, key=lambda item: item.id)), {**about_it, **(facts or {})})
 
 
-def _checked(
+def _check_methods(
     tasks: Sequence[Task], methods: Sequence[str | Method | Procedure] | None, n: int
 ) -> tuple[Method | Procedure, ...]:
     """The methods, or InputError for what no picture could mend."""
@@ -273,13 +273,13 @@ def _knows(task: Task, picture: Picture) -> bool:
     return True
 
 
-def _halves(rng: np.random.Generator, length: int) -> list[int]:
+def _draw_halves(rng: np.random.Generator, length: int) -> list[int]:
     """As many 0 as 1 (or one more 0), in a random order."""
     found: list[int] = (rng.permutation(length) % 2).tolist()
     return found
 
 
-def _ids(rng: np.random.Generator, length: int) -> Iterator[str]:
+def _draw_ids(rng: np.random.Generator, length: int) -> Iterator[str]:
     """Different ids that say nothing."""
     numbers: set[int] = set()
     while len(numbers) < length:

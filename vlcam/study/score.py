@@ -22,7 +22,7 @@ from jaxtyping import Float
 
 from vlcam._version import __version__
 from vlcam.contracts import InputError
-from vlcam.study.plan import SCHEMA, study_id
+from vlcam.study.plan import SCHEMA, compute_study_id
 
 TRUST_ANSWERS: Final = ("left clearly", "left slightly", "equal", "right slightly", "right clearly")
 """The answers of the trust study, from the left (2 for the model there) to the right."""
@@ -126,7 +126,7 @@ def read_key(path: str | Path) -> dict[str, Any]:
         raise InputError(f"{str(path)!r} has schema {found.get('schema')!r}; this vlcam reads schema {SCHEMA}")
     for kind, part in parts.items():
         content = {name: value for name, value in part.items() if name != "study"}
-        if part.get("study") != study_id(content) or part.get("kind") != kind:
+        if part.get("study") != compute_study_id(content) or part.get("kind") != kind:
             raise InputError(
                 f"{str(path)!r} was changed after it was made: its {kind} study doesn't fit its own id; give the original"
             )
@@ -138,7 +138,7 @@ def read_answers(path: str | Path, key: Mapping[str, Any]) -> list[Rating]:
     items = {part["study"]: {item["id"]: item for item in part["items"]} for part in key["parts"].values()}
     kinds = {part["study"]: kind for kind, part in key["parts"].items()}
     found = []
-    for where, row in _rows(Path(path)):
+    for where, row in _read_rows(Path(path)):
         study, rater, item, answer = (row[name] for name in _COLUMNS)
         if study not in items:
             have = ", ".join(f"{study} ({kind})" for study, kind in kinds.items())
@@ -162,7 +162,7 @@ def read_answers(path: str | Path, key: Mapping[str, Any]) -> list[Rating]:
     return found
 
 
-def _rows(path: Path) -> list[tuple[str, dict[str, str]]]:
+def _read_rows(path: Path) -> list[tuple[str, dict[str, str]]]:
     """Where each row is, and its cells by column; separated by commas, or by semicolons as spreadsheets may write them."""
     try:
         text = path.read_text("utf-8-sig")
@@ -208,16 +208,16 @@ def score(
         raise InputError(f"draws={draws} was given; expected 100 or more draws of the bootstrap")
     if not ratings:
         raise InputError("no answers were given; give at least one file that the study's page downloaded")
-    _once(ratings)
+    _check_duplicates(ratings)
     found = []
     for part in key["parts"].values():
         mine = [one for one in ratings if one.study == part["study"]]
         if mine:
-            found.append(_scored(part, mine, draws, seed, partial))
+            found.append(_score_part(part, mine, draws, seed, partial))
     return tuple(found)
 
 
-def _once(ratings: Sequence[Rating]) -> None:
+def _check_duplicates(ratings: Sequence[Rating]) -> None:
     seen: dict[tuple[str, str, str], str] = {}
     for one in ratings:
         before = seen.setdefault((one.study, one.rater, one.item), one.where)
@@ -228,10 +228,10 @@ def _once(ratings: Sequence[Rating]) -> None:
             )
 
 
-def _scored(part: Mapping[str, Any], ratings: Sequence[Rating], draws: int, seed: int, partial: bool) -> Scores:
+def _score_part(part: Mapping[str, Any], ratings: Sequence[Rating], draws: int, seed: int, partial: bool) -> Scores:
     items = {item["id"]: item for item in part["items"]}
     kind: str = part["kind"]
-    answered = _answered(items, ratings, partial)
+    answered = _count_answered(items, ratings, partial)
     raters, methods = list(answered), list(part["facts"]["methods"])
     pictures = sorted({item["picture"] for item in items.values()})
     shape = (len(methods), len(pictures), len(raters))
@@ -242,7 +242,7 @@ def _scored(part: Mapping[str, Any], ratings: Sequence[Rating], draws: int, seed
         item = items[one.item]
         place = methods.index(item["method"]), pictures.index(item["picture"]), raters.index(one.rater)
         shown = TRUST_ANSWERS.index(one.answer) if kind == "trust" else item["choices"].index(one.answer)
-        values[place] += _value(kind, item, one.answer)
+        values[place] += _score_answer(kind, item, one.answer)
         counts[place] += 1
         given[rows[one.item], place[2]] = shown
     totals = counts.sum((1, 2))
@@ -254,7 +254,7 @@ def _scored(part: Mapping[str, Any], ratings: Sequence[Rating], draws: int, seed
         MethodScore(
             name,
             float(mean),
-            *_interval(samples[name], enough[name]),
+            *_compute_interval(samples[name], enough[name]),
             enough[name],
             int(totals[methods.index(name)]),
             PAPER[kind].get(name),
@@ -266,7 +266,7 @@ def _scored(part: Mapping[str, Any], ratings: Sequence[Rating], draws: int, seed
             one,
             other,
             float(means[one] - means[other]),
-            *_interval(samples[one] - samples[other], min(enough[one], enough[other])),
+            *_compute_interval(samples[one] - samples[other], min(enough[one], enough[other])),
         )
         for one, other in combinations(sorted(means, key=lambda name: -means[name]), 2)
     )
@@ -283,7 +283,7 @@ def _scored(part: Mapping[str, Any], ratings: Sequence[Rating], draws: int, seed
     )
 
 
-def _answered(items: Mapping[str, Any], ratings: Sequence[Rating], partial: bool) -> dict[str, tuple[int, int]]:
+def _count_answered(items: Mapping[str, Any], ratings: Sequence[Rating], partial: bool) -> dict[str, tuple[int, int]]:
     """How many questions each rater answered, of how many in the booklet."""
     found: dict[str, tuple[int, int]] = {}
     for rater in dict.fromkeys(one.rater for one in ratings):
@@ -307,7 +307,7 @@ def _answered(items: Mapping[str, Any], ratings: Sequence[Rating], partial: bool
     return found
 
 
-def _value(kind: str, item: Mapping[str, Any], answer: str) -> float:
+def _score_answer(kind: str, item: Mapping[str, Any], answer: str) -> float:
     """What an answer counts: 1 if right, else 0; or -2 to 2 towards the stronger model."""
     if kind == "discrimination":
         return float(answer == item["about"])
@@ -355,12 +355,12 @@ def krippendorff(
     everything = shared[~np.isnan(shared)]
     if not everything.size:
         return math.nan
-    within = sum(_unlike(row[~np.isnan(row)], metric) / (np.sum(~np.isnan(row)) - 1) for row in shared)
-    among = _unlike(everything, metric) / (everything.size - 1)
+    within = sum(_sum_differences(row[~np.isnan(row)], metric) / (np.sum(~np.isnan(row)) - 1) for row in shared)
+    among = _sum_differences(everything, metric) / (everything.size - 1)
     return float(1 - within / among) if among > 0 else math.nan
 
 
-def _unlike(values: Float[np.ndarray, " ratings"], metric: str) -> float:
+def _sum_differences(values: Float[np.ndarray, " ratings"], metric: str) -> float:
     """The sum of differences over all ordered pairs."""
     if metric == "interval":
         centred = values - values.mean()
@@ -368,7 +368,7 @@ def _unlike(values: Float[np.ndarray, " ratings"], metric: str) -> float:
     return float(values.size**2 - (np.unique(values, return_counts=True)[1] ** 2).sum())
 
 
-def _interval(samples: Float[np.ndarray, " draws"], pictures: int) -> tuple[float | None, float | None]:
+def _compute_interval(samples: Float[np.ndarray, " draws"], pictures: int) -> tuple[float | None, float | None]:
     whole = samples[np.isfinite(samples)]
     if pictures < 2 or not whole.size:
         return None, None
@@ -376,6 +376,6 @@ def _interval(samples: Float[np.ndarray, " draws"], pictures: int) -> tuple[floa
     return float(low), float(high)
 
 
-def document(scores: Sequence[Scores]) -> dict[str, Any]:
+def make_document(scores: Sequence[Scores]) -> dict[str, Any]:
     """What ``--out`` writes: the scores of each study as JSON values."""
     return {"schema": 1, "vlcam": __version__, "parts": {one.kind: one.to_dict() for one in scores}}

@@ -26,13 +26,13 @@ from tests.support.data_layouts import (
     xml,
 )
 from vlcam.contracts import InputError
-from vlcam.experiments.data.layouts import as_annotated, marked
+from vlcam.experiments.data.layouts import open_annotated, read_annotation
 from vlcam.experiments.data.matching import match
 from vlcam.experiments.data.open_world import LAYOUTS, open_world
-from vlcam.experiments.data.samples import Listed, Sample, Thing, World, union
-from vlcam.experiments.data.scenes_world import LABELS, scenes
+from vlcam.experiments.data.samples import LabelledPhoto, NumberedWorld, PhotoObject, World, unite_masks
+from vlcam.experiments.data.scenes_world import LABELS, open_scenes
 from vlcam.image.photo import open_photo
-from vlcam.scenes.captions import about, true_words
+from vlcam.scenes.captions import check_words, find_word_objects
 from vlcam.tasks import bundled
 
 REAL = next((one / "shared" / "real" for one in Path(__file__).parents if (one / "shared" / "real").is_dir()), None)
@@ -50,7 +50,7 @@ def shape(name: str) -> np.ndarray:
     return found
 
 
-def check_colours(sample: Sample, called: dict[str, str]) -> None:
+def check_colours(sample: LabelledPhoto, called: dict[str, str]) -> None:
     """Each box holds the colour that was drawn there, exactly to the pixel."""
     image, _ = open_photo(sample.image)
     pixels = np.asarray(image).astype(int)
@@ -66,10 +66,10 @@ def check_colours(sample: Sample, called: dict[str, str]) -> None:
 
 
 def test_scenes_know_everything_exactly() -> None:
-    world = open_world(labels=bundled.classifier().labels)
+    world = open_world(labels=bundled.open_classifier().labels)
     assert isinstance(world, World)
     assert world.has == {"boxes", "masks", "captions", "questions"} and world.size is None and not world.indexed
-    assert tuple(world.labels) == LABELS == tuple(bundled.classifier().labels)
+    assert tuple(world.labels) == LABELS == tuple(bundled.open_classifier().labels)
     found = list(world.samples(6))
     assert [one.name for one in found] == [f"test {seed}" for seed in range(6)]
     for one in found:
@@ -82,8 +82,8 @@ def test_scenes_know_everything_exactly() -> None:
             rows, columns = np.flatnonzero(thing.mask.any(axis=1)), np.flatnonzero(thing.mask.any(axis=0))
             assert thing.box == (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
         for said in one.captions:
-            assert said.about == about(scene, said.text) and len(said.about or ()) == len(said.words)
-            assert all(true_words(scene, said.text))
+            assert said.about == find_word_objects(scene, said.text) and len(said.about or ()) == len(said.words)
+            assert all(check_words(scene, said.text))
         assert len({asked.question for asked in one.questions}) == len(one.questions) == 8
         for asked, truth in zip(one.questions, scene.questions(8), strict=True):
             assert (asked.question, asked.answer, asked.decides) == (truth.text, truth.answer, truth.decides)
@@ -91,7 +91,7 @@ def test_scenes_know_everything_exactly() -> None:
 
 
 def test_a_mask_belongs_to_who_asked_for_it() -> None:
-    thing = next(iter(scenes().samples(1))).things[0]
+    thing = next(iter(open_scenes().samples(1))).things[0]
     first, second = thing.mask, thing.mask
     assert first is not None and second is not None
     before = second.copy()
@@ -101,14 +101,14 @@ def test_a_mask_belongs_to_who_asked_for_it() -> None:
 
 def test_a_world_without_end_wants_a_number() -> None:
     with pytest.raises(InputError, match="no end"):
-        scenes().samples()
+        open_scenes().samples()
     with pytest.raises(InputError, match="1 or more"):
-        scenes().samples(0)
-    assert [one.name for one in scenes("unseen").samples(2)] == ["unseen 0", "unseen 1"]
+        open_scenes().samples(0)
+    assert [one.name for one in open_scenes("unseen").samples(2)] == ["unseen 0", "unseen 1"]
 
 
 def test_samples_of_a_smaller_number_are_among_those_of_a_larger() -> None:
-    world = Listed("w", "w", (), frozenset(), 50, lambda number: Sample(str(number), None, (1, 1)))
+    world = NumberedWorld("w", "w", (), frozenset(), 50, lambda number: LabelledPhoto(str(number), None, (1, 1)))
     names = {n: [int(one.name) for one in world.samples(n)] for n in (5, 20, 50)}
     assert set(names[5]) < set(names[20]) < set(names[50]) and names[50] == list(range(50))
     assert names[5] == sorted(names[5]) and names[5] != [0, 1, 2, 3, 4]
@@ -119,15 +119,15 @@ def test_samples_of_a_smaller_number_are_among_those_of_a_larger() -> None:
 def test_classes_of_a_sample() -> None:
     one = np.array([[True, False]])
     things = (
-        Thing("b", (0.0, 0.0, 1.0, 1.0), 1, outline=lambda: one.copy()),
-        Thing("a", (0.0, 0.0, 1.0, 1.0), 0),
-        Thing("b", (0.0, 0.0, 2.0, 1.0), 1, outline=lambda: ~one),
+        PhotoObject("b", (0.0, 0.0, 1.0, 1.0), 1, outline=lambda: one.copy()),
+        PhotoObject("a", (0.0, 0.0, 1.0, 1.0), 0),
+        PhotoObject("b", (0.0, 0.0, 2.0, 1.0), 1, outline=lambda: ~one),
     )
-    sample = Sample("s", None, (2, 1), things)
+    sample = LabelledPhoto("s", None, (2, 1), things)
     assert sample.present == (0, 1) and len(sample.of(1)) == 2
     whole = sample.mask_of(1)
     assert whole is not None and whole.all()
-    assert sample.mask_of(0) is None and sample.mask_of(7) is None and union([]) is None and sample.void is None
+    assert sample.mask_of(0) is None and sample.mask_of(7) is None and unite_masks([]) is None and sample.void is None
 
 
 # --- ILSVRC -----------------------------------------------------------------------------------------------------------
@@ -169,7 +169,7 @@ def test_ilsvrc_names_from_any_file(tmp_path: Path, name: str, text: str) -> Non
 def test_boxes_that_touch_all_edges_cover_the_photo(tmp_path: Path) -> None:
     for first in (0, 1):
         xml(tmp_path / "a.xml", ("sheep", "cat"), first, {one: one for one in CORNERS})
-        size, (sheep, cat) = marked(tmp_path / "a.xml", first=first)
+        size, (sheep, cat) = read_annotation(tmp_path / "a.xml", first=first)
         assert size == SIZE and sheep.box == (0, 0, *SIZE) and cat.box == box("cat")
 
 
@@ -333,12 +333,12 @@ def test_a_photo_is_given_as_it_was_annotated(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera was held upright
     draw(tmp_path / "a.jpg", ("cat",), exif=exif)
-    stored, size = as_annotated(tmp_path / "a.jpg", SIZE)
+    stored, size = open_annotated(tmp_path / "a.jpg", SIZE)
     assert isinstance(stored, Image.Image) and size == SIZE and open_photo(stored)[0].size == SIZE
-    turned, size = as_annotated(tmp_path / "a.jpg", (SIZE[1], SIZE[0]))
+    turned, size = open_annotated(tmp_path / "a.jpg", (SIZE[1], SIZE[0]))
     assert turned == tmp_path / "a.jpg" and size == (SIZE[1], SIZE[0]) == open_photo(turned)[0].size
     with pytest.raises(InputError, match="40 x 30 pixels, but was annotated at 400 x 300"):
-        as_annotated(tmp_path / "a.jpg", (400, 300))
+        open_annotated(tmp_path / "a.jpg", (400, 300))
 
 
 # --- broken and partial folders: one InputError that names the file ---------------------------------------------------
@@ -542,8 +542,10 @@ def test_of_several_data_sets_the_one_that_has_what_is_needed(tmp_path: Path) ->
 # --- which class is which ---------------------------------------------------------------------------------------------
 
 
-def world_of(*labels: str, indexed: bool = False) -> Listed:
-    return Listed("w", "w", labels, frozenset(), 0, lambda number: Sample(str(number), None, (1, 1)), indexed=indexed)
+def world_of(*labels: str, indexed: bool = False) -> NumberedWorld:
+    return NumberedWorld(
+        "w", "w", labels, frozenset(), 0, lambda number: LabelledPhoto(str(number), None, (1, 1)), indexed=indexed
+    )
 
 
 def test_classes_match_by_name() -> None:
@@ -572,14 +574,14 @@ def test_classes_match_by_number_only_where_the_order_is_the_same() -> None:
 def test_a_model_of_other_classes_is_refused(tmp_path: Path) -> None:
     ilsvrc(tmp_path)
     with pytest.raises(InputError, match=r"none of the 3 classes of ilsvrc val .* the model's 36"):
-        open_world(tmp_path, labels=bundled.classifier().labels)
+        open_world(tmp_path, labels=bundled.open_classifier().labels)
 
 
 # --- with models, and with real data ----------------------------------------------------------------------------------
 
 
 def test_samples_are_what_explain_takes(tmp_path: Path) -> None:
-    task = bundled.classifier()
+    task = bundled.open_classifier()
     sample = next(iter(open_world(coco(tmp_path)).samples()))
     found = vlcam.explain(task, sample.image, targets=["red star"])
     assert found.geometry.photo_size == sample.size

@@ -11,25 +11,25 @@ import pytest
 from PIL import Image
 
 from vlcam.contracts import InputError
-from vlcam.experiments.results.chart import chart, save_chart
-from vlcam.experiments.results.published import NUMBERS, published
+from vlcam.experiments.results.chart import draw_chart, save_chart
+from vlcam.experiments.results.published import NUMBERS, find_published
 from vlcam.experiments.results.result import (
     Result,
-    Row,
-    cells,
+    ResultRow,
+    format_number,
     from_json,
     load,
-    markdown,
-    markdown_table,
-    number,
-    overview,
-    row,
+    make_cells,
+    make_markdown_table,
+    make_overview,
+    make_row,
     save,
     to_json,
+    to_markdown,
 )
-from vlcam.render.colour import table
+from vlcam.render.colour import get_colour_table
 
-ACCENT = table("viridis")[82].astype(int)
+ACCENT = get_colour_table("viridis")[82].astype(int)
 GREY = np.array((150, 147, 141))
 
 
@@ -44,10 +44,10 @@ def result(**changes: object) -> Result:
         "scenes test",
         "scenes-classifier",
         (
-            row("faithfulness", "Grad-CAM", 0.41, 0.38, 0.44, 200, undefined=3),
-            row("faithfulness", "RISE", 0.5, 0.46, 0.53, 200, note="1000 masks"),
+            make_row("faithfulness", "Grad-CAM", 0.41, 0.38, 0.44, 200, undefined=3),
+            make_row("faithfulness", "RISE", 0.5, 0.46, 0.53, 200, note="1000 masks"),
         ),
-        controls=(Row("random", 0.01, -0.02, 0.03, 200), Row("untrained", math.nan, n=0, undefined=200)),
+        controls=(ResultRow("random", 0.01, -0.02, 0.03, 200), ResultRow("untrained", math.nan, n=0, undefined=200)),
         better="higher",
         notes=("Patches of 12 pixels.",),
         seconds=12.5,
@@ -60,8 +60,8 @@ def wide() -> Result:
     rows = []
     for name, values in {"Grad-CAM": (61.2, 26.5), "Gradient": (72.0, 26.5)}.items():
         for column, value in zip(("loc top-1", "cls top-1"), values, strict=True):
-            rows.append(row("localisation", name, value, value - 4, value + 4, 150, column=column))
-    control = Row("centre box", 82.0, 78.0, 85.0, 150, column="loc top-1")
+            rows.append(make_row("localisation", name, value, value - 4, value + 4, 150, column=column))
+    control = ResultRow("centre box", 82.0, 78.0, 85.0, 150, column="loc top-1")
     return Result(
         1,
         "localisation",
@@ -116,9 +116,9 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
 
 def test_rows_must_have_different_names() -> None:
     with pytest.raises(InputError, match="the row 'random' twice"):
-        result(controls=(Row("random", 0.0), Row("random", 1.0)))
+        result(controls=(ResultRow("random", 0.0), ResultRow("random", 1.0)))
     with pytest.raises(InputError, match="column 'b'"):
-        result(columns=("a",), rows=(Row("x", 1.0, column="b"),), controls=())
+        result(columns=("a",), rows=(ResultRow("x", 1.0, column="b"),), controls=())
 
 
 # --- the paper's numbers ----------------------------------------------------------------------------------------------
@@ -126,18 +126,18 @@ def test_rows_must_have_different_names() -> None:
 
 def test_the_papers_numbers_are_found_whatever_a_method_is_called() -> None:
     for name in ("Grad-CAM", "gradcam", "Grad CAM"):
-        assert row("faithfulness", name, 0.0).paper == 0.254
-    assert [row("faithfulness", name, 0.0).paper for name in ("c-MWP", "guided backprop", "Guided BP", "CAM")] == [
+        assert make_row("faithfulness", name, 0.0).paper == 0.254
+    assert [make_row("faithfulness", name, 0.0).paper for name in ("c-MWP", "guided backprop", "Guided BP", "CAM")] == [
         0.220,
         0.168,
         0.168,
         0.208,
     ]
-    assert row("faithfulness", "RISE", 0.0).paper is None and row("nothing", "Grad-CAM", 0.0).paper is None
-    assert row("localisation", "Grad-CAM", 0.0, column="loc top-1").paper == 56.51
-    assert row("localisation", "Grad-CAM", 0.0, column="loc top-9").paper is None
-    assert row("captions", "Grad-CAM", 0.0, column="pointing").paper == 30.0
-    assert (found := published("vqa", "Grad-CAM", "occlusion")) is not None and found.spread == 0.038
+    assert make_row("faithfulness", "RISE", 0.0).paper is None and make_row("nothing", "Grad-CAM", 0.0).paper is None
+    assert make_row("localisation", "Grad-CAM", 0.0, column="loc top-1").paper == 56.51
+    assert make_row("localisation", "Grad-CAM", 0.0, column="loc top-9").paper is None
+    assert make_row("captions", "Grad-CAM", 0.0, column="pointing").paper == 30.0
+    assert (found := find_published("vqa", "Grad-CAM", "occlusion")) is not None and found.spread == 0.038
 
 
 # Table 1's cells and the appendix's ablations that nobody here could read: section 1 of the protocols tags them [M], from memory.
@@ -148,7 +148,8 @@ def test_numbers_from_memory_are_not_the_papers() -> None:
     values = [one.value for group in NUMBERS.values() for one in group.values()]
     assert not set(values) & set(FROM_MEMORY) and len(values) > 30
     assert (
-        published("localisation googlenet", "CAM", "loc top-1") is None and published("ablations", "Grad-CAM") is None
+        find_published("localisation googlenet", "CAM", "loc top-1") is None
+        and find_published("ablations", "Grad-CAM") is None
     )
 
 
@@ -167,19 +168,19 @@ def test_every_number_of_the_paper_says_where_it_was_read() -> None:
 
 
 def test_a_table_of_one_measure() -> None:
-    assert cells(result()) == [
+    assert make_cells(result()) == [
         ["", "ours", "95 % interval", "n", "undefined", "paper", "note"],
         ["Grad-CAM", "0.410", "[0.380, 0.440]", "200", "3", "0.254", ""],
         ["RISE", "0.500", "[0.460, 0.530]", "200", "", "", "1000 masks"],
         ["(random)", "0.010", "[-0.020, 0.030]", "200", "", "", ""],
         ["(untrained)", "–", "", "", "200", "", ""],
     ]
-    bare = result(rows=(Row("a", 1.0, n=4),), controls=())
-    assert cells(bare) == [["", "ours", "95 % interval", "n"], ["a", "1.00", "", "4"]]
+    bare = result(rows=(ResultRow("a", 1.0, n=4),), controls=())
+    assert make_cells(bare) == [["", "ours", "95 % interval", "n"], ["a", "1.00", "", "4"]]
 
 
 def test_a_table_of_several_measures() -> None:
-    assert cells(wide()) == [
+    assert make_cells(wide()) == [
         ["", "loc top-1 (%)", "paper", "cls top-1 (%)", "paper", "n"],
         ["Grad-CAM", "61.2 [57.2, 65.2]", "56.5", "26.5 [22.5, 30.5]", "30.4", "150"],
         ["Gradient", "72.0 [68.0, 76.0]", "", "26.5 [22.5, 30.5]", "", "150"],
@@ -188,7 +189,7 @@ def test_a_table_of_several_measures() -> None:
 
 
 def test_an_overview_takes_the_headline_in_the_order_of_the_numbers() -> None:
-    lines = overview([result(headline="RISE"), wide()])
+    lines = make_overview([result(headline="RISE"), wide()])
     assert [len(line) for line in lines] == [len(lines[0])] * 3
     assert lines[1][:6] == ["1", "Localisation", "Grad-CAM loc top-1 (%)", "61.2", "[57.2, 65.2]", "56.5"]
     assert lines[2] == [
@@ -205,21 +206,21 @@ def test_an_overview_takes_the_headline_in_the_order_of_the_numbers() -> None:
 
 
 def test_markdown_says_all() -> None:
-    text = markdown(result())
+    text = to_markdown(result())
     assert text.startswith("### 6. Faithfulness\n\nDo maps agree with occlusion?\n\n")
     assert "| Grad-CAM | 0.410 | [0.380, 0.440] | 200 | 3 | 0.254 |  |" in text
     assert "Patches of 12 pixels." in text and "The paper's numbers: Selvaraju" in text and "Higher is better." in text
-    assert "|\n| --- | ---: |" in markdown_table([["", "x"], ["a|b", "1"]])
-    assert "a\\|b" in markdown_table([["", "x"], ["a|b", "1"]])
+    assert "|\n| --- | ---: |" in make_markdown_table([["", "x"], ["a|b", "1"]])
+    assert "a\\|b" in make_markdown_table([["", "x"], ["a|b", "1"]])
     for line in text.splitlines():
         if line.startswith("|"):
             assert len(re.findall(r"(?<!\\)\|", line)) == 8
 
 
 def test_numbers_have_as_many_digits_as_mean_something() -> None:
-    shown = [number(one) for one in (0.0, -0.0001, -0.25, 1.0, 99.994, 123.4, math.inf, math.nan, None)]
+    shown = [format_number(one) for one in (0.0, -0.0001, -0.25, 1.0, 99.994, 123.4, math.inf, math.nan, None)]
     assert shown == ["0.000", "0.000", "-0.250", "1.00", "99.99", "123", "–", "–", "–"]
-    assert [number(one, "%") for one in (0.04, 56.51, 100.0)] == ["0.0", "56.5", "100.0"]
+    assert [format_number(one, "%") for one in (0.04, 56.51, 100.0)] == ["0.0", "56.5", "100.0"]
 
 
 # --- charts -----------------------------------------------------------------------------------------------------------
@@ -247,8 +248,8 @@ def dots(picture: Image.Image, colour: np.ndarray, radius: int) -> list[tuple[fl
 
 def test_dots_lie_where_the_numbers_are() -> None:
     values = (0.0, 0.2, 0.3, 0.8)
-    rows = tuple(Row(f"row {one}", one, one - 0.001, one + 0.001, 9) for one in values)
-    picture = chart(result(rows=rows, controls=(Row("control", 0.5, 0.4, 0.6),)))
+    rows = tuple(ResultRow(f"row {one}", one, one - 0.001, one + 0.001, 9) for one in values)
+    picture = draw_chart(result(rows=rows, controls=(ResultRow("control", 0.5, 0.4, 0.6),)))
     found = sorted(dots(picture, ACCENT, 10), key=lambda one: one[1])[1:]  # without the key's
     assert len(found) == 4
     x = [one[0] for one in found]
@@ -262,8 +263,8 @@ def test_dots_lie_where_the_numbers_are() -> None:
 
 
 def test_the_papers_number_is_hollow_and_lies_where_it_belongs() -> None:
-    rows = (Row("a", 0.0, 0.0, 0.0), Row("b", 1.0, 1.0, 1.0, paper=0.25))
-    picture = chart(result(rows=rows, controls=()))
+    rows = (ResultRow("a", 0.0, 0.0, 0.0), ResultRow("b", 1.0, 1.0, 1.0, paper=0.25))
+    picture = draw_chart(result(rows=rows, controls=()))
     a, b = sorted(dots(picture, ACCENT, 10), key=lambda one: one[1])[1:]
     row_of_b = round(b[1])
     dark = np.flatnonzero(np.asarray(picture.convert("L"))[row_of_b] < 150)
@@ -277,18 +278,19 @@ def test_a_chart_draws_whatever_it_is_given(tmp_path: Path) -> None:
     for one in (
         result(),
         wide(),
-        result(rows=(Row("only", 0.3),), controls=()),
-        result(rows=(Row("none", math.nan),), controls=()),
-        result(rows=(Row("down", -3.0, -4.0, -2.0), Row("up", 1.0)), controls=()),
+        result(rows=(ResultRow("only", 0.3),), controls=()),
+        result(rows=(ResultRow("none", math.nan),), controls=()),
+        result(rows=(ResultRow("down", -3.0, -4.0, -2.0), ResultRow("up", 1.0)), controls=()),
         result(
             rows=tuple(
-                Row("a very long name of a row that has to be cut somewhere", 1.0, column=str(n)) for n in range(7)
+                ResultRow("a very long name of a row that has to be cut somewhere", 1.0, column=str(n))
+                for n in range(7)
             ),
             controls=(),
         ),
-        result(rows=(Row("einé Zeile 漢字", 1e6, 9e5, 2e6),), controls=(), title="T" * 200, world="W" * 200),
+        result(rows=(ResultRow("einé Zeile 漢字", 1e6, 9e5, 2e6),), controls=(), title="T" * 200, world="W" * 200),
     ):
-        picture = chart(one)
+        picture = draw_chart(one)
         assert picture.mode == "RGB" and picture.width == 1600
         assert np.asarray(picture)[:, -8:].min() == 255 and np.asarray(picture)[:, :8].min() == 255  # nothing runs over
         assert np.asarray(picture).min() < 60
@@ -296,8 +298,8 @@ def test_a_chart_draws_whatever_it_is_given(tmp_path: Path) -> None:
     with Image.open(tmp_path / "a.png") as image:
         assert image.width == 1000 and image.format == "PNG"
     with pytest.raises(InputError, match="no rows"):
-        chart(result(rows=()))
+        draw_chart(result(rows=()))
     with pytest.raises(InputError, match="800 pixels"):
-        chart(result(), width=100)
+        draw_chart(result(), width=100)
     with pytest.raises(InputError, match="can't be written"):
         save_chart(result(), tmp_path / "no" / "a.png")

@@ -14,14 +14,14 @@ import pytest
 from PIL import Image
 
 from vlcam.contracts import Geometry, InputError
-from vlcam.image.geometry import letterboxed, resized, resized_and_cropped
+from vlcam.image.geometry import make_crop_geometry, make_letterbox_geometry, make_resize_geometry
 from vlcam.neurons.probes.broden import Broden
-from vlcam.neurons.probes.datasets import CocoInstances, VocSegmentation, expanded, outlined
+from vlcam.neurons.probes.datasets import CocoInstances, VocSegmentation, expand_run_lengths, fill_outline
 from vlcam.neurons.probes.folders import ClassFolders, LabelMaps, read_names
-from vlcam.neurons.probes.open_probe import FORMS, Part, open_probe
-from vlcam.neurons.probes.probe import IGNORED, NOTHING, Concept, Labelled, LabelMap, Probe, Sample
+from vlcam.neurons.probes.open_probe import FORMS, ProbeSubset, open_probe
+from vlcam.neurons.probes.probe import IGNORED, NOTHING, Concept, GridLabels, LabelMap, Probe, Sample
 from vlcam.neurons.probes.rasters import POINTS, rasterise
-from vlcam.neurons.probes.scenes import CONCEPTS, SceneProbe, concept_masks
+from vlcam.neurons.probes.scenes import CONCEPTS, SceneProbe, make_concept_masks
 from vlcam.scenes.sample import make
 
 CONCEPTS_HERE: tuple[Concept, ...] = (("sky", "scene"), ("car", "object"), ("wheel", "object"), ("red", "colour"))
@@ -35,7 +35,7 @@ def sample(*maps: LabelMap, **others: Any) -> Sample:
     return Sample("a", photo(), frozenset({"object"}), maps=maps, **others)
 
 
-def by_name(found: Labelled, concepts: Any = CONCEPTS_HERE) -> dict[str, list[list[int]]]:
+def by_name(found: GridLabels, concepts: Any = CONCEPTS_HERE) -> dict[str, list[list[int]]]:
     pairs = zip(found.concepts, found.masks, strict=True)
     return {concepts[index][0]: mask.astype(int).tolist() for index, mask in pairs}
 
@@ -43,15 +43,19 @@ def by_name(found: Labelled, concepts: Any = CONCEPTS_HERE) -> dict[str, list[li
 class TestRasterise:
     def test_by_hand(self) -> None:
         values = np.array([[1, 1, 2, 2], [1, 1, 2, 2], [1, 2, -1, -1], [1, 2, -1, -2]])
-        found = rasterise(sample(LabelMap("object", values)), CONCEPTS_HERE, resized((4, 4), (8, 8)), (2, 2))
+        found = rasterise(
+            sample(LabelMap("object", values)), CONCEPTS_HERE, make_resize_geometry((4, 4), (8, 8)), (2, 2)
+        )
         assert by_name(found) == {"car": [[1, 0], [1, 0]], "wheel": [[0, 1], [1, 0]]}  # one cell is half and half
         assert found.categories.tolist() == [1] and found.valid.tolist() == [[[True, True], [True, True]]]
-        fine = rasterise(sample(LabelMap("object", values)), CONCEPTS_HERE, resized((4, 4), (8, 8)), (4, 4))
+        fine = rasterise(
+            sample(LabelMap("object", values)), CONCEPTS_HERE, make_resize_geometry((4, 4), (8, 8)), (4, 4)
+        )
         assert by_name(fine) == {"car": (values == 1).astype(int).tolist(), "wheel": (values == 2).astype(int).tolist()}
         assert fine.valid[0].tolist() == (values != IGNORED).tolist()
 
     def test_margins_of_a_letterbox_are_not_valid(self) -> None:
-        geometry = letterboxed((4, 2), (4, 4))
+        geometry = make_letterbox_geometry((4, 2), (4, 4))
         values = np.array([[1, 1, -1, -1], [1, 1, 2, 2]])
         found = rasterise(sample(LabelMap("object", values)), CONCEPTS_HERE, geometry, (4, 4))
         none = [0, 0, 0, 0]
@@ -63,12 +67,14 @@ class TestRasterise:
 
     def test_a_crop_leaves_labels_out(self) -> None:
         values = np.repeat(np.array([[1, 1, -1, -1, 2, 2, 2, 2]]), 4, axis=0)
-        found = rasterise(sample(LabelMap("object", values)), CONCEPTS_HERE, resized_and_cropped((8, 4), 4, 4), (4, 4))
+        found = rasterise(sample(LabelMap("object", values)), CONCEPTS_HERE, make_crop_geometry((8, 4), 4, 4), (4, 4))
         assert by_name(found) == {"wheel": [[0, 0, 1, 1]] * 4}  # columns 2 to 5
 
     def test_labels_of_half_the_resolution(self) -> None:
         values = np.array([[1, 2], [-1, 1]])
-        found = rasterise(sample(LabelMap("object", values)), CONCEPTS_HERE, resized((4, 4), (4, 4)), (4, 4))
+        found = rasterise(
+            sample(LabelMap("object", values)), CONCEPTS_HERE, make_resize_geometry((4, 4), (4, 4)), (4, 4)
+        )
         assert by_name(found)["car"] == [[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 1], [0, 0, 1, 1]]
 
     def test_points_on_the_edges_of_the_photo(self) -> None:
@@ -79,7 +85,7 @@ class TestRasterise:
             assert found.valid[0, 0].tolist() == [True, True, False] == found.valid[0, :, 0].tolist()
 
     def test_half_of_the_valid_points_are_enough(self) -> None:
-        one = resized((3, 3), (3, 3))  # one cell of nine pixels, a point each
+        one = make_resize_geometry((3, 3), (3, 3))  # one cell of nine pixels, a point each
         cases = [
             ([[1, 1, 1], [1, 1, -1], [-1, -1, -1]], True, True),  # 5 of 9
             ([[1, 1, 1], [1, -1, -1], [-1, -1, -1]], False, True),  # 4 of 9
@@ -95,36 +101,38 @@ class TestRasterise:
     def test_several_maps_of_a_category(self) -> None:
         first = LabelMap("object", np.array([[1, 1], [-1, -2]]))
         second = LabelMap("object", np.array([[2, -2], [1, -1]]))
-        found = rasterise(sample(first, second), CONCEPTS_HERE, resized((2, 2), (2, 2)), (2, 2))
+        found = rasterise(sample(first, second), CONCEPTS_HERE, make_resize_geometry((2, 2), (2, 2)), (2, 2))
         assert found.valid.tolist() == [[[True, False], [True, False]]]  # ignored in any of them
         assert by_name(found) == {"car": [[1, 0], [1, 0]], "wheel": [[1, 0], [0, 0]]}
 
     def test_parts_of_the_same_concept_add_up(self) -> None:
         left, right = np.zeros((3, 3), bool), np.zeros((3, 3), bool)
         left[:, 0], right[:, 2] = True, True
-        one = resized((3, 3), (3, 3))
+        one = make_resize_geometry((3, 3), (3, 3))
         assert not len(rasterise(sample(masks=((1, left),)), CONCEPTS_HERE, one, (1, 1), points=3).concepts)
         both = rasterise(sample(masks=((1, left), (1, right))), CONCEPTS_HERE, one, (1, 1), points=3)
         assert both.concepts.tolist() == [1] and both.masks.tolist() == [[[True]]]
 
     def test_whole_pictures_and_categories_that_nobody_labelled(self) -> None:
         every = Sample("a", photo(), frozenset({"scene"}), whole=(0, 3))
-        found = rasterise(every, CONCEPTS_HERE, letterboxed((4, 2), (4, 4)), (2, 2))
+        found = rasterise(every, CONCEPTS_HERE, make_letterbox_geometry((4, 2), (4, 4)), (2, 2))
         assert found.categories.tolist() == [0] and by_name(found) == {"sky": [[1, 1], [1, 1]]}
-        found = rasterise(every, CONCEPTS_HERE, letterboxed((4, 2), (4, 4)), (4, 2))
+        found = rasterise(every, CONCEPTS_HERE, make_letterbox_geometry((4, 2), (4, 4)), (4, 2))
         assert by_name(found) == {"sky": [[0, 0], [1, 1], [1, 1], [0, 0]]}
-        nothing = rasterise(Sample("a", photo(), frozenset()), CONCEPTS_HERE, resized((4, 4), (4, 4)), (2, 3))
+        nothing = rasterise(
+            Sample("a", photo(), frozenset()), CONCEPTS_HERE, make_resize_geometry((4, 4), (4, 4)), (2, 3)
+        )
         assert nothing.masks.shape == (0, 2, 3) and nothing.valid.shape == (0, 2, 3)
 
     @pytest.mark.parametrize("dtype", [np.int8, np.int16, np.int64])
     def test_any_whole_numbers(self, dtype: Any) -> None:
         concepts = [(f"c{number}", "object") for number in range(128)]
         values = np.array([[127, -2], [0, -1]], dtype)
-        found = rasterise(sample(LabelMap("object", values)), concepts, resized((2, 2), (2, 2)), (2, 2))
+        found = rasterise(sample(LabelMap("object", values)), concepts, make_resize_geometry((2, 2), (2, 2)), (2, 2))
         assert found.concepts.tolist() == [0, 127] and found.valid.sum() == 3
 
     def test_what_is_wrong(self) -> None:
-        square = resized((4, 4), (4, 4))
+        square = make_resize_geometry((4, 4), (4, 4))
         one = sample(LabelMap("object", np.array([[4]])))
         with pytest.raises(InputError, match=r"the 'object' map of a holds 4; expected 0 to 3"):
             rasterise(one, CONCEPTS_HERE, square, (2, 2))
@@ -138,7 +146,7 @@ class TestRasterise:
         with pytest.raises(
             InputError, match=r"the labels of a are 4 wide and 6 high, its photo .* is 6 wide and 4 high"
         ):
-            rasterise(crosswise, CONCEPTS_HERE, resized((6, 4), (4, 4)), (2, 2))
+            rasterise(crosswise, CONCEPTS_HERE, make_resize_geometry((6, 4), (4, 4)), (2, 2))
 
     @pytest.mark.parametrize("seed", range(12))
     def test_the_same_as_point_by_point(self, seed: int) -> None:
@@ -247,7 +255,7 @@ class TestClassFolders:
         ]  # fmt: skip
         assert all(one.categories == {"class"} for one in every(probe))
         assert probe.facts == {"kind": "class folders", "path": str(classes), "images": 5, "concepts": 2}
-        found = rasterise(probe[3], probe.concepts, resized((4, 4), (4, 4)), (2, 2))
+        found = rasterise(probe[3], probe.concepts, make_resize_geometry((4, 4), (4, 4)), (2, 2))
         assert found.concepts.tolist() == [1] and found.masks.all() and found.valid.all()
 
     def test_names_and_how_many_of_each(self, classes: Path, tmp_path: Path) -> None:
@@ -292,7 +300,7 @@ class TestLabelMaps:
         assert probe[0].maps[0].values.tolist() == [[NOTHING, 0], [1, IGNORED]]
         assert probe[0].name == "one.jpg" and probe[0].categories == {"object"}
         assert probe.facts["kind"] == "label maps" and probe.facts["images"] == 1 and probe.facts["concepts"] == 2
-        found = rasterise(probe[0], probe.concepts, resized((4, 4), (8, 8)), (2, 2))
+        found = rasterise(probe[0], probe.concepts, make_resize_geometry((4, 4), (8, 8)), (2, 2))
         assert by_name(found, probe.concepts) == {"sky": [[0, 1], [0, 0]], "car": [[0, 0], [1, 0]]}
         assert found.valid.tolist() == [[[True, True], [True, False]]]
 
@@ -420,19 +428,19 @@ class TestOutlines:
         mask = np.kron(rng.random((5, 4)) < 0.5, np.ones((rng.integers(1, 30), rng.integers(1, 30)), bool))
         height, width = mask.shape
         counts = runs_of(mask)
-        assert expanded(compressed(counts)) == counts
+        assert expand_run_lengths(compressed(counts)) == counts
         for form in (counts, compressed(counts)):
-            assert (outlined({"size": [height, width], "counts": form}, height, width) == mask).all()
+            assert (fill_outline({"size": [height, width], "counts": form}, height, width) == mask).all()
 
     def test_large_numbers(self) -> None:
         counts = [0, 100_000, 3, 1, 70_000, 2]
-        assert expanded(compressed(counts)) == counts
+        assert expand_run_lengths(compressed(counts)) == counts
 
     @pytest.mark.parametrize("seed", range(8))
     def test_polygons_have_the_pixels_whose_centres_are_inside(self, seed: int) -> None:
         """Against the winding of each pixel's centre, for a triangle that reaches beyond the picture."""
         corners = np.random.default_rng(seed).uniform(-5, 20, (3, 2))
-        found = outlined([corners.ravel().tolist()], 14, 16)
+        found = fill_outline([corners.ravel().tolist()], 14, 16)
         for y in range(14):
             for x in range(16):
                 centre = np.array([x + 0.5, y + 0.5])
@@ -442,13 +450,13 @@ class TestOutlines:
 
     def test_several_polygons_and_a_hole(self) -> None:
         left, right = [0, 0, 2, 0, 2, 3, 0, 3], [3, 0, 4, 0, 4, 1, 3, 1]
-        assert outlined([left, right], 3, 4).astype(int).tolist() == [[1, 1, 0, 1], [1, 1, 0, 0], [1, 1, 0, 0]]
-        assert outlined([left, left], 3, 4).sum() == 6  # joined, not toggled
+        assert fill_outline([left, right], 3, 4).astype(int).tolist() == [[1, 1, 0, 1], [1, 1, 0, 0], [1, 1, 0, 0]]
+        assert fill_outline([left, left], 3, 4).sum() == 6  # joined, not toggled
         ring = [0, 0, 5, 0, 5, 5, 0, 5, 0, 0, 2, 2, 2, 3, 3, 3, 3, 2, 2, 2]
         expected = np.ones((5, 5), bool)
         expected[2, 2] = False
-        assert (outlined([ring], 5, 5) == expected).all()
-        assert not outlined([], 3, 4).any() and not outlined([[1, 1, 3, 3]], 4, 4).any()
+        assert (fill_outline([ring], 5, 5) == expected).all()
+        assert not fill_outline([], 3, 4).any() and not fill_outline([[1, 1, 3, 3]], 4, 4).any()
 
     @pytest.mark.parametrize(
         ("outline", "text"),
@@ -468,7 +476,7 @@ class TestOutlines:
     )
     def test_what_is_wrong(self, outline: Any, text: str) -> None:
         with pytest.raises(InputError, match=re.escape(text)):
-            outlined(outline, 2, 2)
+            fill_outline(outline, 2, 2)
 
 
 def coco(folder: Path, change: Callable[[dict[str, Any]], None] | None = None, photos: str = "photos") -> Path:
@@ -508,7 +516,7 @@ class TestCoco:
         both[:, 5] = True  # the crowd
         assert (person, car) == (0, 1) and (first == square).all() and (second == both).all()
         assert probe[1].masks == () and probe[1].categories == {"object"}
-        nothing = rasterise(probe[1], probe.concepts, resized((6, 4), (6, 4)), (2, 2))
+        nothing = rasterise(probe[1], probe.concepts, make_resize_geometry((6, 4), (6, 4)), (2, 2))
         assert not len(nothing.concepts) and nothing.valid.all()
 
     def test_photos_that_are_missing(self, tmp_path: Path) -> None:
@@ -561,7 +569,7 @@ class TestCoco:
         listed = json.loads((real / "coco.json").read_text())
         sizes = {one["id"]: (one["height"], one["width"]) for one in listed["images"]}
         ratios = [
-            outlined(one["segmentation"], *sizes[one["image_id"]]).sum() / one["area"]
+            fill_outline(one["segmentation"], *sizes[one["image_id"]]).sum() / one["area"]
             for one in listed["annotations"]
             if one["area"] > 1000 and not one["iscrowd"]
         ]
@@ -570,7 +578,7 @@ class TestCoco:
             one for one in listed["annotations"] if one["iscrowd"]
         ]  # their areas are of other masks, their boxes aren't
         for one in crowds:
-            rows, columns = np.nonzero(outlined(one["segmentation"], *sizes[one["image_id"]]))
+            rows, columns = np.nonzero(fill_outline(one["segmentation"], *sizes[one["image_id"]]))
             box = [columns.min(), rows.min(), columns.max() - columns.min(), rows.max() - rows.min()]
             assert box == one["bbox"]
         assert crowds
@@ -674,7 +682,7 @@ class TestBroden:
         assert third.categories == {"object"}
         assert probe.facts["categories"] == ["color", "object", "part", "material", "scene", "texture"]
         assert (probe.facts["kind"], probe.facts["images"], probe.facts["concepts"]) == ("Broden", 3, 9)
-        found = rasterise(first, probe.concepts, resized((4, 4), (4, 4)), (2, 2))
+        found = rasterise(first, probe.concepts, make_resize_geometry((4, 4), (4, 4)), (2, 2))
         assert found.concepts.tolist() == [0, 1, 2, 3, 4, 6] and len(found.categories) == 4 and found.valid.all()
         assert found.masks[found.concepts.tolist().index(1)].tolist() == [[False, True], [False, True]]
 
@@ -719,8 +727,8 @@ class TestScenes:
     @pytest.mark.parametrize("seed", [0, 7, 31])
     def test_the_masks_of_the_concepts(self, seed: int) -> None:
         probe = SceneProbe("test", 40)
-        expected = concept_masks(make(seed, "test"), 24)
-        found = rasterise(probe[seed], probe.concepts, resized((96, 96), (96, 96)), (24, 24))
+        expected = make_concept_masks(make(seed, "test"), 24)
+        found = rasterise(probe[seed], probe.concepts, make_resize_geometry((96, 96), (96, 96)), (24, 24))
         assert found.concepts.tolist() == np.flatnonzero(expected.any(axis=(1, 2))).tolist()
         assert (found.masks == expected[found.concepts]).all() and found.valid.all() and len(found.categories) == 8
 
@@ -779,7 +787,7 @@ class TestOpening:
 
     def test_some_of_the_pictures(self, classes: Path) -> None:
         made = open_probe(classes, n=2)
-        assert isinstance(made, Part) and isinstance(made, Probe) and same_after_pickle(made)
+        assert isinstance(made, ProbeSubset) and isinstance(made, Probe) and same_after_pickle(made)
         assert [one.name for one in every(made)] == ["a/4.bmp", "b/1.jpg"]
         assert made.facts["images"] == 2 and made.facts["of"] == 5 and made.facts["kind"] == "class folders"
         assert isinstance(open_probe(classes, n=5), ClassFolders)

@@ -18,19 +18,19 @@ from tests.support.examples_of_explanations import PAYLOADS, captioning
 from vlcam import explain
 from vlcam.contracts import Geometry, InputError, LayerError, Request
 from vlcam.explanation.page import make_page
-from vlcam.image.geometry import letterboxed, resized
+from vlcam.image.geometry import make_letterbox_geometry, make_resize_geometry
 from vlcam.image.photo import open_photo
 from vlcam.neurons import NeuronName, NeuronNames
 from vlcam.neurons.probes.probe import NOTHING, LabelMap, Sample
 from vlcam.neurons.report import cards as cards_module
-from vlcam.neurons.report.cards import Card, Exemplar, collect, plan_of
-from vlcam.neurons.report.drawings import crop, on_photo, outlined, thumbnail
+from vlcam.neurons.report.cards import Card, Exemplar, choose_plan, collect
+from vlcam.neurons.report.drawings import crop, draw_outline, make_thumbnail, place_on_photo
 from vlcam.neurons.report.effects import Effects, effects
-from vlcam.neurons.report.report import confidence, document, report, write_report
+from vlcam.neurons.report.report import make_document, rate_confidence, report, write_report
 from vlcam.neurons.scoring import survey as survey_module
 from vlcam.neurons.scoring.activations import Activations
 from vlcam.neurons.scoring.survey import survey
-from vlcam.render.html import policy
+from vlcam.render.html import make_policy
 from vlcam.scenes.models.zoo import load
 from vlcam.scenes.sample import make
 from vlcam.tasks import bundled
@@ -101,7 +101,7 @@ def activations(probe: Any, geometry: Geometry | None = None) -> Activations:
         red, _ = squares.has(image)
         maps[image, 0, 1:3, 0:2] = (2 + 0.1 * image) * red
         maps[image, 2, 1:3, 4:6] = 3 - 0.1 * image
-    every = (geometry or resized(SIZE, SIZE),) * len(probe)
+    every = (geometry or make_resize_geometry(SIZE, SIZE),) * len(probe)
     return Activations("toy", "layer", None, maps, every, tuple(f"photo {n}" for n in range(len(probe))))
 
 
@@ -182,10 +182,10 @@ class TestCards:
         assert max(cut.shape) <= 80
 
     def test_the_region_lies_right_on_a_letterbox(self) -> None:
-        small = thumbnail(Image.new("RGB", (40, 20), (200, 200, 200)), 80)
+        small = make_thumbnail(Image.new("RGB", (40, 20), (200, 200, 200)), 80)
         maps = np.zeros((1, 4, 4), np.float32)
         maps[0, 1, 0] = 1  # rows 1 and 2 of the input are the photo, so this is its upper left quarter
-        heat = on_photo(maps, letterboxed((40, 20), (40, 40)), small)[0]
+        heat = place_on_photo(maps, make_letterbox_geometry((40, 20), (40, 40)), small)[0]
         assert heat.shape == (40, 80)
         assert np.unravel_index(int(heat.argmax()), heat.shape)[1] < 20
         assert heat[10, 10] > 0.9
@@ -194,10 +194,10 @@ class TestCards:
     def test_outlines_need_a_region_and_unseen_parts_are_dimmed(self) -> None:
         small = np.full((20, 40, 3), 200, np.uint8)
         heat = np.zeros((20, 40))
-        assert np.abs(pixels(outlined(small, heat, 0.5)) - 200).max() < 3
+        assert np.abs(pixels(draw_outline(small, heat, 0.5)) - 200).max() < 3
         assert crop(Image.fromarray(small), heat, 0.5, 32) is None
         heat[:, :10], heat[:, 30:] = 1, np.nan
-        shown = pixels(outlined(small, heat, 0.5))
+        shown = pixels(draw_outline(small, heat, 0.5))
         assert shown[10, 3].mean() > 190 > 90 > shown[10, 36].mean()
 
     def test_a_crop_takes_the_part_around_the_peak(self) -> None:
@@ -278,11 +278,11 @@ class TestCards:
         weights = [
             units * (plan.exemplars + plan.middle + 2 * plan.errors) * (plan.side**2 + plan.crop**2)
             for units in (192, 512, 1280, 4096)
-            for plan in (plan_of(units),)
+            for plan in (choose_plan(units),)
         ]
         assert weights[0] < weights[1] < 8 * weights[0]
         assert max(weights[2:]) < 8 * weights[0]
-        assert plan_of(100, 3).exemplars == 3
+        assert choose_plan(100, 3).exemplars == 3
 
     def test_progress_goes_to_the_end(self) -> None:
         told = list[tuple[int, int]]()
@@ -312,7 +312,7 @@ def scenes(count: int) -> list[str | Path | Image.Image]:
 
 class TestEffects:
     def test_they_are_means_over_the_targets_of_explanations(self) -> None:
-        task, photos = bundled.captioner(load("captioner")), scenes(3)
+        task, photos = bundled.open_captioner(load("captioner")), scenes(3)
         found = effects(task, photos)
         views = [view for photo in photos for view in explain(task, photo) if view.target.kind == "word"]
         assert found.photos == 3
@@ -325,19 +325,19 @@ class TestEffects:
         assert set(found.labels) == {view.label for view in views}
 
     def test_evenly_spread_photos_and_top_k(self) -> None:
-        found = effects(bundled.classifier(load("classifier")), scenes(9), photos=4, top_k=2)
+        found = effects(bundled.open_classifier(load("classifier")), scenes(9), photos=4, top_k=2)
         assert (found.photos, int(found.counts.sum())) == (4, 8)
 
     def test_a_question_is_asked(self) -> None:
         found = effects(
-            bundled.vqa(load("vqa")), scenes(2), request=Request(question="what colour is the star"), top_k=1
+            bundled.open_vqa(load("vqa")), scenes(2), request=Request(question="what colour is the star"), top_k=1
         )
         assert found.counts.sum() == 2
         with pytest.raises(InputError):
-            effects(bundled.vqa(load("vqa")), scenes(1))
+            effects(bundled.open_vqa(load("vqa")), scenes(1))
 
     def test_another_layer(self) -> None:
-        task = bundled.classifier(load("classifier"))
+        task = bundled.open_classifier(load("classifier"))
         layer = next(
             name for name, part in task.model.named_modules() if name.startswith("features.") and name.count(".") == 1
         )
@@ -354,7 +354,7 @@ class TestEffects:
 
     def test_no_photos(self) -> None:
         with pytest.raises(InputError, match="at least 1"):
-            effects(bundled.classifier(load("classifier")), [])
+            effects(bundled.open_classifier(load("classifier")), [])
 
 
 def made_effects(units: int = 3) -> Effects:
@@ -380,16 +380,16 @@ class TestConfidence:
             ("ambiguous", {"flags": ("ambiguous", "few")}),
             ("ambiguous", {"flags": ("polysemantic",)}),
         ):
-            assert confidence(replace(self.SURE, **changes)) == word
-        assert confidence(NeuronName(0, "dead")) is None
-        assert confidence(NeuronName(0, "unnamed", p=0.001)) is None
+            assert rate_confidence(replace(self.SURE, **changes)) == word
+        assert rate_confidence(NeuronName(0, "dead")) is None
+        assert rate_confidence(NeuronName(0, "unnamed", p=0.001)) is None
 
     def test_rivals_count_where_no_margin_was_measured(self) -> None:
         rival = (("green", "colour", 0.28),)
         bare = replace(self.SURE, margin=None, stability=None, alternatives=rival)
-        assert confidence(bare) == "ambiguous"
-        assert confidence(replace(bare, alternatives=(("red star", "pair", 0.29),))) == "strong"
-        assert confidence(replace(self.SURE, alternatives=rival)) == "strong"
+        assert rate_confidence(bare) == "ambiguous"
+        assert rate_confidence(replace(bare, alternatives=(("red star", "pair", 0.29),))) == "strong"
+        assert rate_confidence(replace(self.SURE, alternatives=rival)) == "strong"
 
 
 def named_everything(text: str) -> NeuronNames:
@@ -409,7 +409,7 @@ def card_of(text: str) -> Card:
 
 class TestDocument:
     def test_counts_and_concepts(self) -> None:
-        found = document(NAMES)
+        found = make_document(NAMES)
         assert found["counts"] == {
             "named": 2, "unnamed": 0, "dead": 1, "flagged": 0, "concepts": 2, "coverage": 2 / 3, "units": 3,
         }  # fmt: skip
@@ -422,7 +422,7 @@ class TestDocument:
 
     def test_facts_are_told_in_words_and_none_is_lost(self) -> None:
         names = replace(NAMES, probe=dict(NAMES.probe) | {"my_own_fact": [1, 2], "empty": None, "mask_size": 24})
-        facts = dict(document(names)["facts"])
+        facts = dict(make_document(names)["facts"])
         assert facts["Scorer"] == "IoU"
         assert facts["Runtime"] == "3.1 s"
         assert facts["Grid of masks"] == "24 × 24"
@@ -432,13 +432,13 @@ class TestDocument:
 
     def test_nothing_named_is_said(self) -> None:
         dead = NeuronNames("m", "l", None, {}, (NeuronName(0, "dead"),))
-        assert document(dead)["notes"] == ["No unit has a reliable name."]
+        assert make_document(dead)["notes"] == ["No unit has a reliable name."]
         noted = replace(dead, probe={"notes": ["No unit has a reliable name: nothing fits."]})
-        assert len(document(noted)["notes"]) == 1
+        assert len(make_document(noted)["notes"]) == 1
 
     def test_the_null_curve(self) -> None:
         curve = {"observed": [0.0, 0.1, 0.5, 0.6], "null": np.linspace(0, 0.2, 101).tolist(), "limit95": 0.19}
-        found = document(replace(NAMES, probe={"null": curve}))["null"]
+        found = make_document(replace(NAMES, probe={"null": curve}))["null"]
         assert sum(found["observed"]) == pytest.approx(1)
         assert sum(found["chance"]) == pytest.approx(1, abs=1e-4)
         assert (found["above"], found["units"], found["high"]) == (2, 4, 0.6)
@@ -451,30 +451,32 @@ class TestDocument:
          {"observed": ["x"], "null": [1], "limit95": 0}],
     )  # fmt: skip
     def test_a_null_that_is_none_is_left_out(self, curve: Any) -> None:
-        assert document(replace(NAMES, probe={"null": curve}))["null"] is None
+        assert make_document(replace(NAMES, probe={"null": curve}))["null"] is None
 
     def test_a_null_of_one_value(self) -> None:
-        found = document(replace(NAMES, probe={"null": {"observed": [0.0], "null": [0.0], "limit95": 0.0}}))["null"]
+        found = make_document(replace(NAMES, probe={"null": {"observed": [0.0], "null": [0.0], "limit95": 0.0}}))[
+            "null"
+        ]
         assert sum(found["chance"]) == sum(found["observed"]) == 1
 
     def test_other_scorers_keep_their_iou_apart(self) -> None:
         names = replace(NAMES, probe={"scorer": "soft-wpmi"}, units=(replace(NAMES.units[0], iou=None, score=12.5),))
-        found = document(names)
+        found = make_document(names)
         assert found["scorer"] == "Soft-WPMI"
         assert (found["units"][0]["score"], found["units"][0]["iou"]) == (12.5, None)
-        legacy = document(replace(names, probe={}, units=(replace(NAMES.units[0], iou=None),)))
+        legacy = make_document(replace(names, probe={}, units=(replace(NAMES.units[0], iou=None),)))
         assert legacy["units"][0]["iou"] == 0.5
 
     def test_cards_and_effects_of_others_are_refused(self) -> None:
         with pytest.raises(InputError, match="2 cards"):
-            document(NAMES, made()[:2])
+            make_document(NAMES, made()[:2])
         with pytest.raises(InputError, match="3 units"):
-            document(NAMES, None, replace(made_effects(), layer="other"))
+            make_document(NAMES, None, replace(made_effects(), layer="other"))
         with pytest.raises(InputError, match="4 units"):
-            document(NAMES, None, made_effects(4))
+            make_document(NAMES, None, made_effects(4))
 
     def test_effects_are_listed(self) -> None:
-        found = document(NAMES, None, made_effects())["units"][0]
+        found = make_document(NAMES, None, made_effects())["units"][0]
         assert (found["helps"], found["hurts"]) == ([["cat", 2.0, 1], ["dog", 1.0, 2]], [["fish", -4.0, 3]])
 
 
@@ -490,7 +492,7 @@ class TestText:
     def test_the_policy_is_that_of_pages(self) -> None:
         elements = Elements(report(NAMES))
         found = next(attributes["content"] for _, attributes in elements.found if "http-equiv" in attributes)
-        assert found == policy(elements.texts["script"][1], elements.texts["style"][0])
+        assert found == make_policy(elements.texts["script"][1], elements.texts["style"][0])
 
     def test_the_script_never_parses_text_as_html(self) -> None:
         script = Elements(report(NAMES)).texts["script"][1]

@@ -10,16 +10,23 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from vlcam.contracts import InputError
 from vlcam.neurons.probes.marks import Marks, from_dense
-from vlcam.neurons.probes.probe import Labelled
-from vlcam.neurons.scoring.choose import by_words, name_by_masks, name_by_words
-from vlcam.neurons.scoring.claims import claim_level, claims, lower_bound
-from vlcam.neurons.scoring.cover import LEVELS, Cover, average_precisions, correlations, levels, precisions_of
-from vlcam.neurons.scoring.fired import fire, unit_thresholds
-from vlcam.neurons.scoring.formulas import best_formulas, search
-from vlcam.neurons.scoring.null import orders
-from vlcam.neurons.scoring.scorers import Covering, Overlap, Worded, bootstraps
+from vlcam.neurons.probes.probe import GridLabels
+from vlcam.neurons.scoring.choose import is_related_by_words, name_by_masks, name_by_words
+from vlcam.neurons.scoring.claims import find_claim_level, find_claims, wilson_lower_bound
+from vlcam.neurons.scoring.cover import LEVELS, Cover, average_precisions, bin_levels, compute_precisions, correlations
+from vlcam.neurons.scoring.fired import find_firings, find_thresholds
+from vlcam.neurons.scoring.formulas import find_best_formulas, search
+from vlcam.neurons.scoring.null import draw_orders
+from vlcam.neurons.scoring.scorers import CoverScorer, OverlapScorer, WordScorer, draw_bootstraps
 from vlcam.neurons.scoring.settings import Settings
-from vlcam.neurons.scoring.together import OPERATORS, besides, best_pairs, candidates, holds, pairs
+from vlcam.neurons.scoring.together import (
+    OPERATORS,
+    choose_candidates,
+    compute_iou_outside,
+    count_pairs,
+    evaluate_formula,
+    find_best_pairs,
+)
 from vlcam.neurons.scoring.wpmi import adaptive_similarity, soft_wpmi
 
 CONCEPTS = (("red", "colour"), ("blue", "colour"), ("star", "shape"), ("linen", "background"), ("circle", "shape"))
@@ -43,7 +50,7 @@ def partly(images: int = 12, size: int = 8, seed: int = 0) -> tuple[Marks, NDArr
         masks[i] &= valid[i][[0, 0, 1, 2, 1]]
         there = np.flatnonzero(masks[i].any((1, 2)))
         labelled = np.flatnonzero(valid[i].any((1, 2)))
-        marks.add(Labelled(there, masks[i][there], labelled, valid[i][labelled]))
+        marks.add(GridLabels(there, masks[i][there], labelled, valid[i][labelled]))
     return marks, masks, valid
 
 
@@ -63,7 +70,7 @@ def test_iou_counts_labelled_cells_only() -> None:
     """Cell by cell: a picture that has no labels for a category counts neither for nor against its concepts."""
     marks, masks, valid = partly()
     maps = seen(masks)
-    overlap = Overlap(maps, marks, 0.1)
+    overlap = OverlapScorer(maps, marks, 0.1)
     up = torch.nn.functional.interpolate(torch.from_numpy(maps), size=(8, 8), mode="bilinear", align_corners=False)
     fires = (up > overlap.thresholds[:, None, None]).numpy()
     expected = np.zeros((6, 5))
@@ -79,10 +86,10 @@ def test_iou_counts_labelled_cells_only() -> None:
 
 def test_thresholds_of_streams_are_those_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     maps = np.random.default_rng(0).random((40, 3, 5, 5), np.float32)
-    whole = unit_thresholds(maps, 0.03)
+    whole = find_thresholds(maps, 0.03)
     monkeypatch.setattr("vlcam.neurons.scoring.fired._CHUNK", 200)
-    assert unit_thresholds(maps, 0.03).tolist() == whole.tolist()
-    one, other = fire(maps, whole, (10, 10)), fire(maps[:7], whole, (10, 10))
+    assert find_thresholds(maps, 0.03).tolist() == whole.tolist()
+    one, other = find_firings(maps, whole, (10, 10)), find_firings(maps[:7], whole, (10, 10))
     assert one.place[: one.first[7]].tolist() == other.place.tolist()
     values = np.sort(maps.transpose(1, 0, 2, 3).reshape(3, -1))
     assert whole.tolist() == values[:, -31].tolist()
@@ -91,13 +98,13 @@ def test_thresholds_of_streams_are_those_of_the_whole(monkeypatch: pytest.Monkey
 def test_permuted_counts_are_those_of_permuted_pictures() -> None:
     marks, masks, _ = partly()
     maps = seen(masks)
-    overlap = Overlap(maps, marks, 0.1)
+    overlap = OverlapScorer(maps, marks, 0.1)
     order = np.random.default_rng(0).permutation(len(maps))
     moved = np.empty_like(maps)
     moved[order] = maps  # picture i's maps with picture order[i]'s labels
-    again = fire(moved, overlap.thresholds, marks.grid)
+    again = find_firings(moved, overlap.thresholds, marks.grid)
     assert marks.count(overlap.fired, order.tolist()).tolist() == marks.count(again).tolist()
-    every = orders(len(maps), 5, 0)
+    every = draw_orders(len(maps), 5, 0)
     assert marks.counts(overlap.fired, every).tolist() == [
         marks.count(overlap.fired, one.tolist()).tolist() for one in every
     ]
@@ -132,7 +139,7 @@ def test_average_precision_as_in_the_textbook() -> None:
     """Levels by rank; at every level precision over the cells from there up, times what recall gains there."""
     marks, masks, valid = partly()
     maps = seen(masks)
-    level = levels(maps)
+    level = bin_levels(maps)
     found = average_precisions(level, Cover.of(marks, (4, 4)))
     assert level.max() < LEVELS and len(np.unique(level[0])) > 30
     for k in range(6):
@@ -147,39 +154,39 @@ def test_average_precision_as_in_the_textbook() -> None:
             assert found[k, c] == pytest.approx(expected, abs=1e-9)
     assert found[0].argmax() == 0 and found[0, 0] > 2 * found[0, 1]
     for c in range(5):
-        assert precisions_of(maps, Cover.of(marks, (4, 4)), np.full(6, c)) == pytest.approx(found[:, c], abs=1e-12)
+        assert compute_precisions(maps, Cover.of(marks, (4, 4)), np.full(6, c)) == pytest.approx(found[:, c], abs=1e-12)
 
 
 @pytest.mark.parametrize("measure", ["auprc", "correlation"])
 def test_scores_of_permuted_and_repeated_pictures(measure: str) -> None:
     marks, masks, _ = partly()
     maps = seen(masks)
-    scorer = Covering(maps, Cover.of(marks, (4, 4)), measure)
+    scorer = CoverScorer(maps, Cover.of(marks, (4, 4)), measure)
     order = np.random.default_rng(0).permutation(len(maps))
     moved = np.empty_like(maps)
     moved[order] = maps
-    expected = Covering(moved, Cover.of(marks, (4, 4)), measure).scores()
+    expected = CoverScorer(moved, Cover.of(marks, (4, 4)), measure).scores()
     assert scorer._score(order=order) == pytest.approx(expected, abs=1e-9)
-    (times,) = bootstraps(len(maps), 1, 0)
+    (times,) = draw_bootstraps(len(maps), 1, 0)
     if measure == "correlation":  # levels are ranks among all positions, which repeating pictures changes a little
         again = np.repeat(np.arange(len(maps)), times.astype(int))
         repeated = Marks(marks.concepts, marks.grid, [marks.pictures[i] for i in again])
-        expected = Covering(maps[again], Cover.of(repeated, (4, 4)), measure).scores()
+        expected = CoverScorer(maps[again], Cover.of(repeated, (4, 4)), measure).scores()
         assert scorer.resampled(times) == pytest.approx(expected, abs=1e-9)
 
 
 def test_bootstrap_of_iou_repeats_pictures() -> None:
     marks, masks, _ = partly(30)
     maps = seen(masks)
-    overlap = Overlap(maps, marks, 0.1)
-    (times,) = bootstraps(30, 1, 0)
+    overlap = OverlapScorer(maps, marks, 0.1)
+    (times,) = draw_bootstraps(30, 1, 0)
     again = np.repeat(np.arange(30), times.astype(int))
-    fired = fire(maps[again], overlap.thresholds, marks.grid)
+    fired = find_firings(maps[again], overlap.thresholds, marks.grid)
     repeated = Marks(marks.concepts, marks.grid, [marks.pictures[i] for i in again])
     assert overlap.resampled(times) == pytest.approx(repeated.iou(repeated.count(fired), repeated.sizes()), abs=1e-12)
     stable = overlap.wins(50, 0)
     slow = np.mean(
-        [overlap.resampled(one).argmax(1) == overlap.scores().argmax(1) for one in bootstraps(30, 50, 0)], axis=0
+        [overlap.resampled(one).argmax(1) == overlap.scores().argmax(1) for one in draw_bootstraps(30, 50, 0)], axis=0
     )
     assert (stable >= slow - 1e-12).all() and stable[0] == slow[0] == 1.0
 
@@ -226,7 +233,7 @@ def test_names_from_words(how: str) -> None:
     words = [f"word{n}" for n in range(12)]
     if how == "www":
         similarity = similarity - 0.2
-    scorer = Worded(torch.from_numpy(maps.mean((2, 3))), similarity, how)
+    scorer = WordScorer(torch.from_numpy(maps.mean((2, 3))), similarity, how)
     found = name_by_words(maps, np.zeros(5), scorer, words, Settings(how, permutations=50, bootstrap=20))
     assert [unit.name for unit in found.units] == ["word0", "word1", "word2", None, None]
     assert [unit.state for unit in found.units[3:]] == ["unnamed", "dead"]
@@ -237,11 +244,11 @@ def test_www_gives_all_words_near_the_highest() -> None:
     maps, similarity = worded()
     similarity = similarity - 0.2
     similarity[:, 5] = 0.98 * similarity[:, 0]
-    scorer = Worded(torch.from_numpy(maps.mean((2, 3))), similarity, "www")
+    scorer = WordScorer(torch.from_numpy(maps.mean((2, 3))), similarity, "www")
     words = [f"word{n}" for n in range(12)]
     found = name_by_words(maps, np.zeros(5), scorer, words, Settings("www", permutations=50, bootstrap=0))
     assert (found.units[0].name, found.units[0].also) == ("word0", ("word5",))
-    negative = Worded(torch.from_numpy(maps.mean((2, 3))), similarity - 5, "www")
+    negative = WordScorer(torch.from_numpy(maps.mean((2, 3))), similarity - 5, "www")
     silent = name_by_words(maps, np.zeros(5), negative, words, Settings("www", permutations=50, bootstrap=0))
     assert all(unit.name is None for unit in silent.units)  # the highest is below 0, so no word is a name
 
@@ -250,9 +257,9 @@ def test_pairs_and_triples_as_in_the_textbook() -> None:
     """All formulas of two concepts, and all that add a third to the five best, by brute force over cells."""
     marks, masks, valid = partly(20)
     maps = seen(masks)
-    overlap = Overlap(maps, marks, 0.1)
-    chosen = candidates(overlap.scores(), 5)
-    found = pairs(overlap.fired, marks, chosen)
+    overlap = OverlapScorer(maps, marks, 0.1)
+    chosen = choose_candidates(overlap.scores(), 5)
+    found = count_pairs(overlap.fired, marks, chosen)
     up = torch.nn.functional.interpolate(torch.from_numpy(maps), size=(8, 8), mode="bilinear", align_corners=False)
     fires = (up > overlap.thresholds[:, None, None]).numpy()
     rooms = valid[:, COLOUR_OF]
@@ -274,7 +281,7 @@ def test_pairs_and_triples_as_in_the_textbook() -> None:
                 if operator == 2 or list(chosen[unit]).index(a) < list(chosen[unit]).index(b):
                     every[a, operator, b] = iou(unit, apply(masks[:, a], operator, masks[:, b]), (a, b))
         ranked = sorted(every.values(), reverse=True)
-        beam = best_pairs(found, marks, unit)
+        beam = find_best_pairs(found, marks, unit)
         assert [one.iou for one in beam] == pytest.approx(ranked[: len(beam)], abs=1e-12)
         (pair, triple) = (row[unit] for row in best)
         assert pair is not None and triple is not None and pair.iou == pytest.approx(ranked[0], abs=1e-12)
@@ -289,13 +296,15 @@ def test_pairs_and_triples_as_in_the_textbook() -> None:
         assert triple.iou == pytest.approx(max(longer), abs=1e-12)
         tables = {c: masks[0, c].ravel() for c in range(5)}
         assert (
-            holds(pair, tables, 64).tolist()
+            evaluate_formula(pair, tables, 64).tolist()
             == apply(tables[pair.concepts[0]], pair.operators[0], tables[pair.concepts[1]]).tolist()
         )
         name, other = int(chosen[unit][0]), int(chosen[unit][1])
         outside = rooms[:, name] & rooms[:, other] & ~masks[:, name]
         m, there = fires[:, unit] & outside, masks[:, other] & outside
-        assert besides(found, marks, unit, name, other) == pytest.approx((m & there).sum() / max((m | there).sum(), 1))
+        assert compute_iou_outside(found, marks, unit, name, other) == pytest.approx(
+            (m & there).sum() / max((m | there).sum(), 1)
+        )
 
 
 def test_a_formula_must_beat_formulas_of_its_length() -> None:
@@ -309,8 +318,8 @@ def test_a_formula_must_beat_formulas_of_its_length() -> None:
     maps = rng.random((150, 3, 8, 8)).astype(np.float32)
     maps[:, 0] += 2 * (masks[:, 0] | masks[:, 2])
     maps[:, 1] += 2 * masks[:, 0]
-    overlap = Overlap(maps, from_dense(CONCEPTS, masks), 0.1)
-    found = best_formulas(overlap, Settings(quantile=0.1, length=3))
+    overlap = OverlapScorer(maps, from_dense(CONCEPTS, masks), 0.1)
+    found = find_best_formulas(overlap, Settings(quantile=0.1, length=3))
     assert set(found) == {0}
     assert found[0].text([name for name, _ in CONCEPTS]) in ("red OR star", "star OR red")
     assert found[0].iou > 1.5 * overlap.scores()[0].max()
@@ -354,16 +363,16 @@ def test_claims_are_reliable_and_more_than_usual() -> None:
     """40 of 100 pictures have it; of the 60 in which the unit is highest, the first 40 do."""
     peaks = np.arange(100.0)[::-1].copy()
     present = np.arange(100) < 40
-    level = claim_level(peaks, present, 0.0)
+    level = find_claim_level(peaks, present, 0.0)
     assert level is not None
     hits, above = present[peaks > level].sum(), (peaks > level).sum()
-    assert lower_bound(np.array([hits]), np.array([above]))[0] >= 0.9
-    assert claim_level(peaks, present, level) == level  # T_k may be as high, but no higher
-    assert claim_level(peaks, present, 85.0) is None  # too few pictures are left above it
-    assert claim_level(peaks, np.ones(100, bool), 0.0) is None  # what is everywhere is no news
-    assert claim_level(peaks, present[::-1].copy(), 0.0) is None
-    assert claim_level(np.ones(100), np.arange(100) < 99, 0.0) is None  # equal maxima can't be parted
-    (wilson,) = lower_bound(np.array([50.0]), np.array([100]))
+    assert wilson_lower_bound(np.array([hits]), np.array([above]))[0] >= 0.9
+    assert find_claim_level(peaks, present, level) == level  # T_k may be as high, but no higher
+    assert find_claim_level(peaks, present, 85.0) is None  # too few pictures are left above it
+    assert find_claim_level(peaks, np.ones(100, bool), 0.0) is None  # what is everywhere is no news
+    assert find_claim_level(peaks, present[::-1].copy(), 0.0) is None
+    assert find_claim_level(np.ones(100), np.arange(100) < 99, 0.0) is None  # equal maxima can't be parted
+    (wilson,) = wilson_lower_bound(np.array([50.0]), np.array([100]))
     assert wilson == pytest.approx(0.4191, abs=1e-3)
 
 
@@ -376,8 +385,8 @@ def test_claims_go_from_the_name_to_what_it_implies() -> None:
     masks[:, 2, :, 0] = True
     marks = from_dense(concepts, masks)
     peaks = np.concatenate([np.full(60, 9.0), np.full(60, 5.0), np.zeros(80)])[:, None]
-    (found,) = claims(marks, peaks, np.array([1.0]), [("red star", "pair")], by_words)
+    (found,) = find_claims(marks, peaks, np.array([1.0]), [("red star", "pair")], is_related_by_words)
     assert [one[:2] for one in found] == [("red star", "pair"), ("red", "colour")]
     assert found[0][2] == 5.0 and found[1][2] == 1.0
-    assert claims(marks, peaks, np.array([1.0]), [("left", "region")], by_words) == [()]
-    assert claims(marks, peaks, np.array([1.0]), [None], by_words) == [()]
+    assert find_claims(marks, peaks, np.array([1.0]), [("left", "region")], is_related_by_words) == [()]
+    assert find_claims(marks, peaks, np.array([1.0]), [None], is_related_by_words) == [()]

@@ -16,9 +16,9 @@ from vlcam.contracts import InputError, Target, TargetError
 from vlcam.explanation.explanation import Explanation
 from vlcam.explanation.record import NeuronText
 from vlcam.explanation.storage import save
-from vlcam.files import dumps
+from vlcam.files import dump_json
 from vlcam.neurons import NeuronName, NeuronNames
-from vlcam.neurons.text.describe import describe, may_claim, to_dict
+from vlcam.neurons.text.describe import describe, list_claims, to_dict
 from vlcam.neurons.text.styles import STYLES
 from vlcam.scenes.sample import make
 from vlcam.tasks import bundled
@@ -47,8 +47,12 @@ def say(
 
 
 def explained(which: str, **options: Any) -> tuple[Explanation, NeuronNames]:
-    tasks: dict[str, Any] = {"classifier": bundled.classifier, "captioner": bundled.captioner, "vqa": bundled.vqa}
-    task, names = tasks[which](), bundled.names(which)  # type: ignore[arg-type]
+    tasks: dict[str, Any] = {
+        "classifier": bundled.open_classifier,
+        "captioner": bundled.open_captioner,
+        "vqa": bundled.open_vqa,
+    }
+    task, names = tasks[which](), bundled.read_packaged_names(which)  # type: ignore[arg-type]
     assert names is not None
     return vlcam.explain(task, make(3, "test").image(), **options), names
 
@@ -71,12 +75,12 @@ def test_the_more_a_unit_fires_the_more_specific_the_claim(peak: float, said: li
 
 
 def test_nothing_is_claimed_below_the_threshold_or_of_dead_units() -> None:
-    assert may_claim(NeuronName(0, "named", "red", "colour", threshold=4.0, claims=(("red", "colour", 1.0),))) == (
+    assert list_claims(NeuronName(0, "named", "red", "colour", threshold=4.0, claims=(("red", "colour", 1.0),))) == (
         ("red", "colour", 4.0),
     )
-    assert may_claim(NeuronName(0, "named", "red", "colour", threshold=4.0)) == (("red", "colour", 4.0),)
-    assert may_claim(NeuronName(0, "named", "red", "colour", claims=())) == ()
-    assert may_claim(NeuronName(0, "dead")) == may_claim(NeuronName(0, "unnamed")) == ()
+    assert list_claims(NeuronName(0, "named", "red", "colour", threshold=4.0)) == (("red", "colour", 4.0),)
+    assert list_claims(NeuronName(0, "named", "red", "colour", claims=())) == ()
+    assert list_claims(NeuronName(0, "dead")) == list_claims(NeuronName(0, "unnamed")) == ()
 
 
 def test_units_that_claim_the_same_are_merged() -> None:
@@ -309,7 +313,7 @@ def test_json_of_a_text_and_of_the_command() -> None:
     assert json.loads(json.dumps(values, allow_nan=False)) == values
     assert set(values) == {"sentence", "top", "bottom", "coverage", "ranking", "named", "reliable"}
     assert values["named"][0] == {**asdict(text.named[0]), "units": list(text.named[0].units)}
-    document = json.loads(dumps(to_json([("scene:3", found)])))
+    document = json.loads(dump_json(to_json([("scene:3", found)])))
     assert document["results"][0]["targets"][0]["neurons"] == values
 
 

@@ -11,8 +11,8 @@ from zipfile import ZipFile
 import pytest
 
 from vlcam.contracts import InputError
-from vlcam.neurons.thesaurus.nouns import plain, plural, singulars
-from vlcam.neurons.thesaurus.synonyms import Entry, Thesaurus, available_wordnet, merge_concepts
+from vlcam.neurons.thesaurus.nouns import list_singulars, normalise_name, pluralise
+from vlcam.neurons.thesaurus.synonyms import Entry, Thesaurus, has_wordnet, merge_concepts
 from vlcam.neurons.thesaurus.wordnet import Nouns, WordNet
 
 KNOWN = Thesaurus()
@@ -75,15 +75,15 @@ def test_canonical_and_plain_are_idempotent() -> None:
     for name in (*EVERY_NAME, *SPELT, "unheard of", "a-s -c outdoor", "/c/x/outdoor", "", " ; ", "Gizmos"):
         once = KNOWN.canonical(name)
         assert KNOWN.canonical(once) == once, name
-        assert plain(plain(name)) == plain(name), name
+        assert normalise_name(normalise_name(name)) == normalise_name(name), name
         assert KNOWN.canonical(name.upper()) == once, name
 
 
 def test_every_plural_leads_to_its_concept() -> None:
     wrong = [
-        (name, plural(name))
+        (name, pluralise(name))
         for name in EVERY_NAME
-        if plural(name) not in EVERY_NAME and KNOWN.canonical(plural(name)) != KNOWN.canonical(name)
+        if pluralise(name) not in EVERY_NAME and KNOWN.canonical(pluralise(name)) != KNOWN.canonical(name)
     ]
     assert wrong == []
 
@@ -162,11 +162,15 @@ def test_plurals() -> None:
     words = "person bookshelf snowman human ottoman foot city toy box bench fox glass roof potato piano sheep scissors grass"
     many = "people bookshelves snowmen humans ottomans feet cities toys boxes benches foxes glasses roofs potatoes"
     many += " pianos sheep scissors grass"
-    assert [plural(word) for word in words.split()] == many.split()
-    assert KNOWN.plural("chest of drawers") == "chests of drawers" and plural("police officer") == "police officers"
-    assert plural("") == "" and plural("people") == "people" and plural("mice") == "mice"
-    assert [list(singulars(word)) for word in ("knives", "glass", "buses")] == [["knife", "knive"], [], ["bus", "buse"]]
-    assert list(singulars("blocks of flats")) == ["block of flats"]
+    assert [pluralise(word) for word in words.split()] == many.split()
+    assert KNOWN.plural("chest of drawers") == "chests of drawers" and pluralise("police officer") == "police officers"
+    assert pluralise("") == "" and pluralise("people") == "people" and pluralise("mice") == "mice"
+    assert [list(list_singulars(word)) for word in ("knives", "glass", "buses")] == [
+        ["knife", "knive"],
+        [],
+        ["bus", "buse"],
+    ]
+    assert list(list_singulars("blocks of flats")) == ["block of flats"]
 
 
 # --- the concepts of a probe --------------------------------------------------------------------------------------------
@@ -325,12 +329,12 @@ def no_wordnet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 @pytest.fixture
 def with_wordnet(no_wordnet: Path) -> Thesaurus:
     write_wordnet(no_wordnet)
-    assert available_wordnet()
+    assert has_wordnet()
     return Thesaurus.with_wordnet()
 
 
 def test_without_wordnet(no_wordnet: Path) -> None:
-    assert not available_wordnet()
+    assert not has_wordnet()
     with pytest.raises(
         InputError, match=r"nltk finds none .*python -m nltk.downloader wordnet.*NLTK_DATA.*nltk.data.path"
     ):
@@ -443,7 +447,7 @@ def test_a_zipped_wordnet(no_wordnet: Path) -> None:
         file.mkdir("wordnet")
         for path in sorted((home / "wordnet").iterdir()):
             file.write(path, f"wordnet/{path.name}")
-    assert available_wordnet() and Thesaurus.with_wordnet().kinds_of("basil") == ("basil", "herb", "plant")
+    assert has_wordnet() and Thesaurus.with_wordnet().kinds_of("basil") == ("basil", "herb", "plant")
 
 
 def test_offsets_that_lead_nowhere() -> None:

@@ -13,13 +13,13 @@ from safetensors.torch import load_file
 import vlcam.scenes.models.train as training
 from vlcam.contracts import InputError
 from vlcam.metrics import oracle_map, peak, pointing_hit
-from vlcam.scenes.captions import about
+from vlcam.scenes.captions import find_word_objects
 from vlcam.scenes.models.data import CAPTION_VOCABULARY, QUESTION_VOCABULARY, Arrays, draw
 from vlcam.scenes.models.nets import GRID, SceneCaptioner, SceneClassifier, SceneVQA
-from vlcam.scenes.models.quality import average_precision, caption_truth, quality
-from vlcam.scenes.models.train import Plan, train
+from vlcam.scenes.models.quality import average_precision, evaluate_models, score_captions
+from vlcam.scenes.models.train import TrainingPlan, train
 from vlcam.scenes.models.vocabulary import Vocabulary
-from vlcam.scenes.models.zoo import WHICH, beam_search, greedy, load, new, to_input, write_weights
+from vlcam.scenes.models.zoo import MODEL_NAMES, beam_search, create_model, greedy_search, load, to_input, write_weights
 from vlcam.scenes.questions import ANSWERS, QUESTION_KINDS, answer
 from vlcam.scenes.record import COLOURS, PAIRS, SHAPES
 from vlcam.scenes.sample import make
@@ -74,10 +74,10 @@ def test_drawn_scenes_are_used_again(folder: Path, arrays: Arrays) -> None:
 
 
 @pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch) -> Plan:
+def small(monkeypatch: pytest.MonkeyPatch) -> TrainingPlan:
     monkeypatch.setattr(training, "VAL_SCENES", 8)
     monkeypatch.setattr(training, "AVERAGE_FROM", 0)  # so that the first steps show in the weights
-    return Plan(scenes=16, steps=4, schedule=4, batch=4, head_steps=4, caption_steps=2, head_batch=8, seed=3)
+    return TrainingPlan(scenes=16, steps=4, schedule=4, batch=4, head_steps=4, caption_steps=2, head_batch=8, seed=3)
 
 
 def _steps(folder: Path) -> list[int]:
@@ -85,7 +85,7 @@ def _steps(folder: Path) -> list[int]:
 
 
 def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(
-    tmp_path: Path, small: Plan, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, small: TrainingPlan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train(tmp_path / "whole", small, device="cpu", check_every=2)
     real, done = training.make_batch, [0]
@@ -113,7 +113,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(
     assert _steps(tmp_path / "parts") == [2, 4, 6, 8]
     monkeypatch.setattr(training, "write_weights", written)
     train(tmp_path / "parts", small, device="cpu", check_every=2, resume=True)
-    for which in WHICH:
+    for which in MODEL_NAMES:
         whole = load_file(tmp_path / "whole" / f"{which}.safetensors")
         parts = load_file(tmp_path / "parts" / f"{which}.safetensors")
         assert whole.keys() == parts.keys()
@@ -134,7 +134,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(
 
 
 def test_the_plan_warms_up_and_cools_down() -> None:
-    plan = Plan(schedule=1000, head_steps=1000, caption_steps=1000)
+    plan = TrainingPlan(schedule=1000, head_steps=1000, caption_steps=1000)
     assert plan.rate(0) < plan.rate(299) == plan.peak == plan.rate(500)
     assert plan.rate(999) == pytest.approx(plan.peak * 0.002)
     assert plan.head_rate(0) < plan.head_rate(199) == plan.head_peak == plan.head_rate(400) > plan.head_rate(999) > 0
@@ -146,14 +146,14 @@ def test_the_plan_warms_up_and_cools_down() -> None:
 @pytest.fixture(scope="module")
 def untrained() -> tuple[SceneClassifier, SceneCaptioner, SceneVQA]:
     torch.manual_seed(0)
-    one, two, three = (new(which) for which in WHICH)
+    one, two, three = (create_model(which) for which in MODEL_NAMES)
     assert isinstance(one, SceneClassifier) and isinstance(two, SceneCaptioner) and isinstance(three, SceneVQA)
     return one, two, three
 
 
 def test_weights_go_to_disk_and_back(tmp_path: Path, untrained: tuple[Any, Any, Any]) -> None:
-    write_weights(tmp_path, dict(zip(WHICH, untrained, strict=True)))
-    for which, model in zip(WHICH, untrained, strict=True):
+    write_weights(tmp_path, dict(zip(MODEL_NAMES, untrained, strict=True)))
+    for which, model in zip(MODEL_NAMES, untrained, strict=True):
         again = load(which, tmp_path)
         assert not again.training
         for key, value in again.state_dict().items():
@@ -185,7 +185,7 @@ def test_greedy_takes_the_most_probable_word_and_beams_do_no_worse() -> None:
     gained = []
     for seed in range(8):
         photo = captioner.encode(to_input(torch.from_numpy(make(seed).image())[None].clone())).detach()
-        words = greedy(captioner, photo)[0]
+        words = greedy_search(captioner, photo)[0]
         ids = (*CAPTION_VOCABULARY.encode(words), Vocabulary.END)
         assert tuple(logs(photo, ids).argmax(-1).tolist()) == ids
         assert beam_search(captioner, photo, 1) == words
@@ -209,16 +209,16 @@ def test_average_precision_by_hand() -> None:
 
 def test_captions_are_checked_against_the_scene() -> None:
     true = [make(seed).captions(1)[0].words for seed in range(10)]
-    assert caption_truth(true, "test")["words_true"] == 1.0
-    assert caption_truth(true, "test")["captions_true"] == 1.0
-    assert caption_truth(true, "test")["bleu4"] > 0.3
+    assert score_captions(true, "test")["words_true"] == 1.0
+    assert score_captions(true, "test")["captions_true"] == 1.0
+    assert score_captions(true, "test")["bleu4"] > 0.3
     wrong = [("striped", "a", "star")] * 10
-    assert caption_truth(wrong, "test")["words_true"] == 0.0
-    assert caption_truth(wrong, "test")["captions_true"] == 0.0
+    assert score_captions(wrong, "test")["words_true"] == 0.0
+    assert score_captions(wrong, "test")["captions_true"] == 0.0
 
 
 def test_quality_of_untrained_models_is_poor(arrays: Arrays, untrained: tuple[Any, Any, Any]) -> None:
-    numbers = quality(*untrained, arrays, "val")
+    numbers = evaluate_models(*untrained, arrays, "val")
     assert numbers["map"] < 0.5
     assert numbers["vqa"] < 0.4
     assert numbers["captions_true"] < 0.2
@@ -258,4 +258,4 @@ def test_the_oracle_map_is_the_covered_share() -> None:
 def test_words_are_scored_on_what_they_are_about() -> None:
     scene = make(3)
     caption = scene.captions(1)[0]
-    assert about(scene, caption.words) == caption.about
+    assert find_word_objects(scene, caption.words) == caption.about

@@ -30,8 +30,8 @@ from torch.nn import functional as F  # noqa: N812
 from vlcam.contracts import InputError
 from vlcam.scenes.models.nets import SceneClassifier
 from vlcam.scenes.models.zoo import to_input
-from vlcam.scenes.record import BACKGROUNDS, TEXTURES, UNSEEN_PAIRS, Thing
-from vlcam.scenes.sample import HUES, rgb
+from vlcam.scenes.record import BACKGROUNDS, TEXTURES, UNSEEN_PAIRS, SceneObject
+from vlcam.scenes.sample import HUES, hsv_to_rgb
 from vlcam.scenes.scene import Scene
 from vlcam.scenes.shapes import EXTENTS
 
@@ -101,26 +101,26 @@ class Person:
             turned = replace(badge, shape=BADGES[other])
             return Person(replace(self.scene, things=(face, turned, *others)), other, not self.usual)
         colour = FACES[1 - FACES.index(face.colour)]
-        tinted = replace(face, colour=colour, tint=rgb(*HUES[colour]))
+        tinted = replace(face, colour=colour, tint=hsv_to_rgb(*HUES[colour]))
         return Person(replace(self.scene, things=(tinted, badge, *others)), self.label, not self.usual)
 
 
 _ROLES: Final[tuple[Role, ...]] = ("face", "badge")
 
 
-def person(seed: Sequence[int], label: int, *, usual: bool, radii: tuple[float, float] = BADGE_RADII) -> Person:
+def make_person(seed: Sequence[int], label: int, *, usual: bool, radii: tuple[float, float] = BADGE_RADII) -> Person:
     """The picture of this seed with this class and this face, always the same one; the seed is whole numbers of 0 or more.
 
     ``radii``: the smallest and the largest radius of the badge, as fractions of the picture's side.
     """
     rng = Generator(PCG64(list(seed)))
-    face = _thing(rng, FACE_SHAPE, FACES[label if usual else 1 - label], "large", _FACE_RADII)
-    badge = _thing(rng, BADGES[label], _pick(rng, _BADGE_COLOURS), "small", radii)
+    face = _make_object(rng, FACE_SHAPE, FACES[label if usual else 1 - label], "large", _FACE_RADII)
+    badge = _make_object(rng, BADGES[label], _pick(rng, _BADGE_COLOURS), "small", radii)
     others = [
-        _thing(rng, shape, colour, "small", _OTHER_RADII)
+        _make_object(rng, shape, colour, "small", _OTHER_RADII)
         for colour, shape in (_OTHER_PAIRS[i] for i in rng.permutation(len(_OTHER_PAIRS))[: int(rng.integers(1, 3))])
     ]
-    things = _apart(rng, [face, badge, *others])
+    things = _place_apart(rng, [face, badge, *others])
     scene = Scene(
         split="test",
         seed=int(seed[-1]),
@@ -132,7 +132,7 @@ def person(seed: Sequence[int], label: int, *, usual: bool, radii: tuple[float, 
     return Person(scene, label, usual)
 
 
-def collection(
+def make_people(
     seed: Sequence[int],
     each: int,
     usual: tuple[float, float],
@@ -151,30 +151,30 @@ def collection(
             f"each={each} and usual={usual} were given; expected 2 or more pictures and shares from 0 to 1"
         )
     return [
-        person((*seed, label, number), label, usual=number < round(usual[label] * each), radii=radii)
+        make_person((*seed, label, number), label, usual=number < round(usual[label] * each), radii=radii)
         for label in range(len(CLASSES))
         for number in range(each)
     ]
 
 
-def pictures(people: Sequence[Person]) -> UInt8[Tensor, "people 96 96 3"]:
+def draw_pictures(people: Sequence[Person]) -> UInt8[Tensor, "people 96 96 3"]:
     """The drawings, RGB."""
     return torch.from_numpy(np.stack([one.scene.image() for one in people]))
 
 
-def regions(people: Sequence[Person]) -> Float[Tensor, "people 2 96 96"]:
+def draw_regions(people: Sequence[Person]) -> Float[Tensor, "people 2 96 96"]:
     """The masks (0 or 1) of the face and of the badge, in this order."""
     return torch.from_numpy(np.stack([one.scene.masks()[:2] for one in people])).float()
 
 
-def features(model: SceneClassifier, people: Sequence[Person]) -> Float[Tensor, "people channels rows columns"]:
+def compute_features(model: SceneClassifier, people: Sequence[Person]) -> Float[Tensor, "people channels rows columns"]:
     """The last conv layer on drawings of these people, detached."""
-    images = pictures(people)
+    images = draw_pictures(people)
     with torch.no_grad():
         return torch.cat([model.features(to_input(part)) for part in images.split(BATCH)])
 
 
-def fine_tuned(
+def fine_tune(
     base: SceneClassifier,
     train: tuple[Float[Tensor, "people channels rows columns"], Int[Tensor, " people"]],
     val: tuple[Float[Tensor, "others channels rows columns"], Int[Tensor, " others"]],
@@ -211,12 +211,12 @@ def fine_tuned(
     return model.requires_grad_(False)
 
 
-def labels_of(people: Sequence[Person]) -> Int[Tensor, " people"]:
+def get_labels(people: Sequence[Person]) -> Int[Tensor, " people"]:
     """The classes."""
     return torch.tensor([one.label for one in people])
 
 
-def trained_pair(
+def train_pair(
     base: SceneClassifier, seed: tuple[int, int], *, each: tuple[int, int] = (TRAIN, VAL), epochs: int = EPOCHS
 ) -> tuple[SceneClassifier, SceneClassifier]:
     """The model trained on biased data, and the one trained on the same data rebalanced. The same seed, the same models."""
@@ -224,17 +224,17 @@ def trained_pair(
     for part, many in enumerate(each):
         before: tuple[list[Person], Tensor] | None = None
         for kind, usual in enumerate((USUAL, BALANCED)):
-            people = collection((*seed, part), many, usual)
+            people = make_people((*seed, part), many, usual)
             if before is None:
-                maps = features(base, people)
+                maps = compute_features(base, people)
             else:  # only what was recoloured is drawn and seen anew
                 new = [i for i, (one, old) in enumerate(zip(people, before[0], strict=True)) if one.usual != old.usual]
                 maps = before[1].clone()
-                maps[new] = features(base, [people[i] for i in new])
+                maps[new] = compute_features(base, [people[i] for i in new])
             before = people, maps
-            data[kind].append((maps, labels_of(people)))
+            data[kind].append((maps, get_labels(people)))
     start = int(np.random.SeedSequence(seed).generate_state(1)[0])
-    biased, balanced = (fine_tuned(base, train, val, seed=start, epochs=epochs) for train, val in data)
+    biased, balanced = (fine_tune(base, train, val, seed=start, epochs=epochs) for train, val in data)
     return biased, balanced
 
 
@@ -252,7 +252,7 @@ class BalancedSet:
     @property
     def labels(self) -> Int[Tensor, " people"]:
         """The true classes."""
-        return labels_of(self.people)
+        return get_labels(self.people)
 
     @property
     def usual(self) -> np.ndarray:
@@ -260,26 +260,32 @@ class BalancedSet:
         return np.array([one.usual for one in self.people])
 
 
-def balanced_set(base: SceneClassifier, n: int, seed: int) -> BalancedSet:
+def make_balanced_set(base: SceneClassifier, n: int, seed: int) -> BalancedSet:
     """``n`` people (a multiple of 4): as many of each class with each face. Raises InputError for another n."""
     if n < 4 or n % 4:
         raise InputError(f"n={n} test pictures were asked for; expected a multiple of 4, such as {TEST}")
-    people = tuple(collection((seed, 2), n // 2, BALANCED))
+    people = tuple(make_people((seed, 2), n // 2, BALANCED))
     others = [[one.changed(role) for one in people] for role in ("face", "badge")]
-    masks = regions(people)
+    masks = draw_regions(people)
     masks = torch.cat([masks, 1 - masks.sum(1, keepdim=True)], 1)
-    return BalancedSet(people, features(base, people), features(base, others[0]), features(base, others[1]), masks)
+    return BalancedSet(
+        people,
+        compute_features(base, people),
+        compute_features(base, others[0]),
+        compute_features(base, others[1]),
+        masks,
+    )
 
 
 def _pick(rng: Generator, names: Sequence[str]) -> str:
     return names[int(rng.integers(len(names)))]
 
 
-def _thing(rng: Generator, shape: str, colour: str, size: str, radii: tuple[float, float]) -> Thing:
+def _make_object(rng: Generator, shape: str, colour: str, size: str, radii: tuple[float, float]) -> SceneObject:
     """A thing at the centre still; its colour varies a little."""
     hue, saturation, value = HUES[colour]
     jitter = rng.uniform(-1.0, 1.0, 3).tolist()
-    return Thing(
+    return SceneObject(
         shape=shape,
         colour=colour,
         size=size,
@@ -289,16 +295,16 @@ def _thing(rng: Generator, shape: str, colour: str, size: str, radii: tuple[floa
         radius=float(rng.uniform(*radii)),
         angle=float(rng.uniform(-0.35, 0.35)),
         stripe_angle=float(rng.uniform(0.0, math.pi)),
-        tint=rgb(hue + 4.0 * jitter[0], saturation + 0.05 * jitter[1], value + 0.03 * jitter[2]),
+        tint=hsv_to_rgb(hue + 4.0 * jitter[0], saturation + 0.05 * jitter[1], value + 0.03 * jitter[2]),
     )
 
 
-def _apart(rng: Generator, wanted: Sequence[Thing]) -> tuple[Thing, ...]:
+def _place_apart(rng: Generator, wanted: Sequence[SceneObject]) -> tuple[SceneObject, ...]:
     """Put the things in places clear of each other; bystanders that find no room are left out.
 
     The reach that is kept clear is that of the larger badge, so that the class changes nothing about the places.
     """
-    placed: list[tuple[Thing, float]] = []
+    placed: list[tuple[SceneObject, float]] = []
     for thing in wanted:
         stretch = max(EXTENTS[shape] for shape in BADGES) if thing.shape in BADGES else EXTENTS[thing.shape]
         reach = thing.radius * stretch

@@ -10,42 +10,42 @@ from pathlib import Path
 from typing import Any, Final
 
 from vlcam.contracts import InputError
-from vlcam.experiments.data.layouts import Layout, Missing, as_annotated, files_of, load_json, opening_of
-from vlcam.experiments.data.samples import Has, Listed, Sample, Thing
+from vlcam.experiments.data.layouts import DataLayout, MissingLayout, list_files, load_json, open_annotated, read_start
+from vlcam.experiments.data.samples import Has, LabelledPhoto, NumberedWorld, PhotoObject
 
 _EXPECTED: Final = 'a list of {"file": "a.jpg", "label": 282, "boxes": [[left, top, right, bottom]]}'
 _IMAGENET: Final = 1000
 
 
-def _open(root: Path, split: str | None, _needs: frozenset[Has]) -> Listed | Missing:
-    files = [file for file in _candidates(root, split) if _looks_right(file)]
+def _open(root: Path, split: str | None, _needs: frozenset[Has]) -> NumberedWorld | MissingLayout:
+    files = [file for file in _find_candidates(root, split) if _is_boxes_json(file)]
     if not files:
-        return Missing("no JSON list of files, labels and boxes")
+        return MissingLayout("no JSON list of files, labels and boxes")
     path = files[0]
     folder = path.with_suffix("")
     if not folder.is_dir():
-        return Missing(f"{str(path)!r} lists boxes, but its folder of photos {str(folder)!r} isn't there", True)
+        return MissingLayout(f"{str(path)!r} lists boxes, but its folder of photos {str(folder)!r} isn't there", True)
     records = load_json(path, _EXPECTED)
     for record in records:
         _check(record, path)
-    there = set(files_of(folder))
+    there = set(list_files(folder))
     gone = [record["file"] for record in records if record["file"] not in there]
     if gone:
         raise InputError(
             f"{len(gone)} of {len(records)} photos of {str(path)!r} are missing, such as {str(folder / gone[0])!r}"
         )
-    labels = _labels(path, max(int(record["label"]) for record in records))
+    labels = _read_labels(path, max(int(record["label"]) for record in records))
 
-    def at(number: int) -> Sample:
+    def at(number: int) -> LabelledPhoto:
         record = records[number]
-        image, size = as_annotated(folder / record["file"])
+        image, size = open_annotated(folder / record["file"])
         things = tuple(
-            Thing(labels[record["label"]], _box(box, size, record["file"], path), record["label"])
+            PhotoObject(labels[record["label"]], _read_box(box, size, record["file"], path), record["label"])
             for box in record["boxes"]
         )
-        return Sample(Path(record["file"]).stem, image, size, things)
+        return LabelledPhoto(Path(record["file"]).stem, image, size, things)
 
-    return Listed(
+    return NumberedWorld(
         path.stem,
         f"the photos of {path.stem} with boxes",
         labels,
@@ -57,15 +57,15 @@ def _open(root: Path, split: str | None, _needs: frozenset[Has]) -> Listed | Mis
     )
 
 
-def _candidates(root: Path, split: str | None) -> list[Path]:
+def _find_candidates(root: Path, split: str | None) -> list[Path]:
     if root.is_file():
         return [root]
-    found = [root.parent / f"{root.name}.json"] + [root / name for name in files_of(root, ".json")]
+    found = [root.parent / f"{root.name}.json"] + [root / name for name in list_files(root, ".json")]
     return [file for file in found if file.is_file() and split in (None, file.stem)]
 
 
-def _looks_right(file: Path) -> bool:
-    start = opening_of(file)
+def _is_boxes_json(file: Path) -> bool:
+    start = read_start(file)
     return (
         file.suffix.lower() == ".json"
         and bool(re.match(r"\[\s*\{", start))
@@ -81,7 +81,7 @@ def _check(record: Any, path: Path) -> None:
         raise InputError(f"{str(path)!r} has the record {str(record)[:80]}; expected {_EXPECTED}")
 
 
-def _box(box: Any, size: tuple[int, int], file: str, path: Path) -> tuple[float, float, float, float]:
+def _read_box(box: Any, size: tuple[int, int], file: str, path: Path) -> tuple[float, float, float, float]:
     try:
         left, top, right, bottom = (float(one) for one in box)
     except (TypeError, ValueError):
@@ -93,7 +93,7 @@ def _box(box: Any, size: tuple[int, int], file: str, path: Path) -> tuple[float,
     return (left, top, right, bottom)
 
 
-def _labels(path: Path, last: int) -> tuple[str, ...]:
+def _read_labels(path: Path, last: int) -> tuple[str, ...]:
     for name in (f"{path.stem}_classes.json", "imagenet_classes.json", "classes.json"):
         if (file := path.parent / name).is_file():
             names = load_json(file, "a list of class names")
@@ -105,7 +105,7 @@ def _labels(path: Path, last: int) -> tuple[str, ...]:
     return tuple(f"class {number}" for number in range(last + 1))
 
 
-BOXES_JSON: Final = Layout(
+BOXES_JSON: Final = DataLayout(
     "boxes-json",
     "a folder of photos with a JSON of boxes",
     "a folder of photos and beside it a JSON of the same name: " + _EXPECTED,

@@ -13,9 +13,17 @@ from pathlib import Path
 from typing import Any, Final
 
 from vlcam.contracts import InputError
-from vlcam.experiments.data.layouts import Layout, Missing, as_annotated, files_of, first_folder, load_json, marked
-from vlcam.experiments.data.samples import Has, Listed, Sample, Thing
-from vlcam.files import read_text, subfolders
+from vlcam.experiments.data.layouts import (
+    DataLayout,
+    MissingLayout,
+    find_first_folder,
+    list_files,
+    load_json,
+    open_annotated,
+    read_annotation,
+)
+from vlcam.experiments.data.samples import Has, LabelledPhoto, NumberedWorld, PhotoObject
+from vlcam.files import list_subfolders, read_text
 
 _PREFIX: Final = "ILSVRC2012_val_"
 _PHOTOS: Final = ("ILSVRC/Data/CLS-LOC/val", "Data/CLS-LOC/val", "ILSVRC2012_img_val", "val", "images/val", ".")
@@ -36,59 +44,61 @@ _NAMES: Final = ("LOC_synset_mapping.txt", "synset_words.txt", "map_clsloc.txt",
 _KITS: Final = (".", "..", "ILSVRC", "devkit/data", "ILSVRC/devkit/data", "ILSVRC2012_devkit_t12/data", "val")
 
 
-def _open(root: Path, split: str | None, _needs: frozenset[Has]) -> Listed | Missing:
-    folder = first_folder((root / one for one in _PHOTOS), lambda one: _photos(one, peek=True))
+def _open(root: Path, split: str | None, _needs: frozenset[Has]) -> NumberedWorld | MissingLayout:
+    folder = find_first_folder((root / one for one in _PHOTOS), lambda one: _find_photos(one, peek=True))
     if folder is None:
-        return Missing(f"no photos {_PREFIX}*.JPEG", (root / "ILSVRC").is_dir())
-    boxes = first_folder((root / one for one in _BOXES), lambda one: any(_val(name) for name in files_of(one, ".xml")))
+        return MissingLayout(f"no photos {_PREFIX}*.JPEG", (root / "ILSVRC").is_dir())
+    boxes = find_first_folder(
+        (root / one for one in _BOXES), lambda one: any(_is_val(name) for name in list_files(one, ".xml"))
+    )
     if boxes is None:
-        return Missing(
+        return MissingLayout(
             f"photos are in {str(folder)!r}, but no boxes {_PREFIX}*.xml were found, in ILSVRC/Annotations/CLS-LOC/val for instance",
             True,
         )
-    names = _names_file(root)
+    names = _find_names_file(root)
     if names is None:
-        return Missing(
+        return MissingLayout(
             f"photos and boxes are there, but none of {', '.join(_NAMES)} with the names of the synsets", True
         )
     if split not in (None, "val"):
         raise InputError(f"split={split!r} was given; of ILSVRC, vlcam reads val")
     synsets = read_synsets(names)
     codes = sorted(synsets)
-    photos = _photos(folder)
-    there = set(files_of(boxes, ".xml"))
+    photos = _find_photos(folder)
+    there = set(list_files(boxes, ".xml"))
     gone = [photo.stem for photo in photos if f"{photo.stem}.xml" not in there]
     if gone:
         raise InputError(
             f"{len(gone)} of {len(photos)} photos have no boxes: {gone[0] + '.xml'!r} isn't in {str(boxes)!r}"
         )
-    return Listed(
+    return NumberedWorld(
         "ilsvrc val",
         "ILSVRC 2012 validation photos with boxes",
         tuple(synsets[code] for code in codes),
         frozenset({"boxes"}),
         len(photos),
-        _reader(photos, boxes, {code: place for place, code in enumerate(codes)}, synsets),
+        _make_reader(photos, boxes, {code: place for place, code in enumerate(codes)}, synsets),
         indexed=len(codes) == 1000,
         facts={"kind": "ILSVRC", "split": "val", "path": str(root), "photos": len(photos)},
     )
 
 
-def _reader(
+def _make_reader(
     photos: list[Path], boxes: Path, places: dict[str, int], synsets: dict[str, str]
-) -> Callable[[int], Sample]:
-    def at(number: int) -> Sample:
+) -> Callable[[int], LabelledPhoto]:
+    def at(number: int) -> LabelledPhoto:
         photo = photos[number]
         file = boxes / f"{photo.stem}.xml"
-        size, objects = marked(file, first=0)
+        size, objects = read_annotation(file, first=0)
         if not objects:
             raise InputError(f"{str(file)!r} has no object; expected the boxes of {photo.name}")
         unknown = [one.name for one in objects if one.name not in places]
         if unknown:
             raise InputError(f"{str(file)!r} names the synset {unknown[0]!r}, which the list of synsets doesn't have")
-        image, size = as_annotated(photo, size)
-        things = tuple(Thing(synsets[one.name], one.box, places[one.name], one.difficult) for one in objects)
-        return Sample(photo.stem, image, size, things)
+        image, size = open_annotated(photo, size)
+        things = tuple(PhotoObject(synsets[one.name], one.box, places[one.name], one.difficult) for one in objects)
+        return LabelledPhoto(photo.stem, image, size, things)
 
     return at
 
@@ -108,9 +118,7 @@ def read_synsets(path: Path) -> dict[str, str]:
         rows = [list(one) for one in read.values() if isinstance(one, list)] if isinstance(read, dict) else []
     else:
         rows = [line.split(None, 1) for line in read_text(path, expected).splitlines() if line.strip()]
-        rows = [
-            [code, _without_number(name)] for code, name in (row if len(row) == 2 else (row[0], "") for row in rows)
-        ]
+        rows = [[code, _strip_number(name)] for code, name in (row if len(row) == 2 else (row[0], "") for row in rows)]
     found: dict[str, str] = {}
     for row in rows or [["", ""]]:
         code, name = (str(row[0]), str(row[1]).strip()) if len(row) == 2 else ("", "")
@@ -122,32 +130,32 @@ def read_synsets(path: Path) -> dict[str, str]:
     return found
 
 
-def _without_number(name: str) -> str:
+def _strip_number(name: str) -> str:
     first, _, rest = name.strip().partition(" ")
     return rest.strip().replace("_", " ") if first.isdigit() and rest else name.strip()
 
 
-def _names_file(root: Path) -> Path | None:
+def _find_names_file(root: Path) -> Path | None:
     tried = (root / kit / name for kit in _KITS for name in _NAMES)
     return next((file for file in tried if file.is_file()), None)
 
 
-def _val(name: str) -> bool:
+def _is_val(name: str) -> bool:
     return name.startswith(_PREFIX)
 
 
-def _photos(folder: Path, *, peek: bool = False) -> list[Path]:
+def _find_photos(folder: Path, *, peek: bool = False) -> list[Path]:
     """The photos in a folder, or in one folder a synset in it; ``peek``: those of the first such folder will do."""
-    found = [folder / name for name in files_of(folder) if _val(name) and not name.endswith(".xml")]
-    for below in subfolders(folder) if not found else ():
+    found = [folder / name for name in list_files(folder) if _is_val(name) and not name.endswith(".xml")]
+    for below in list_subfolders(folder) if not found else ():
         if below.name[:1] == "n" and below.name[1:].isdigit():
-            found += [below / name for name in files_of(below) if _val(name) and not name.endswith(".xml")]
+            found += [below / name for name in list_files(below) if _is_val(name) and not name.endswith(".xml")]
             if peek and found:
                 break
     return sorted(found, key=lambda one: one.name)
 
 
-ILSVRC: Final = Layout(
+ILSVRC: Final = DataLayout(
     "ilsvrc",
     "ILSVRC 2012 validation photos with boxes",
     f"photos {_PREFIX}*.JPEG in ILSVRC/Data/CLS-LOC/val (or val), boxes {_PREFIX}*.xml in ILSVRC/Annotations/CLS-LOC/val (or beside the "

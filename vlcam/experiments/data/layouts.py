@@ -24,7 +24,7 @@ _SIDEWAYS: Final = (5, 6, 7, 8)
 
 @final
 @dataclass(frozen=True)
-class Missing:
+class MissingLayout:
     """Why a folder doesn't have a layout. ``partly``: something of it is there, so that it was probably meant."""
 
     what: str
@@ -33,7 +33,7 @@ class Missing:
 
 @final
 @dataclass(frozen=True)
-class Layout:
+class DataLayout:
     """A way in which a data set lies in a folder.
 
     ``expects`` lists the files in words. ``open(path, split, needs)`` returns the world, or what is missing; it raises InputError for files
@@ -44,12 +44,12 @@ class Layout:
     title: str
     expects: str
     has: frozenset[Has]
-    open: Callable[[Path, str | None, frozenset[Has]], World | Missing]
+    open: Callable[[Path, str | None, frozenset[Has]], World | MissingLayout]
 
 
 @final
 @dataclass(frozen=True)
-class Marked:
+class XmlObject:
     """One object in an XML file: the class's name or code, its box and whether it is marked as difficult."""
 
     name: str
@@ -57,7 +57,7 @@ class Marked:
     difficult: bool
 
 
-def marked(path: Path, *, first: int) -> tuple[tuple[int, int], tuple[Marked, ...]]:
+def read_annotation(path: Path, *, first: int) -> tuple[tuple[int, int], tuple[XmlObject, ...]]:
     """The photo's width and height, and the objects, of an annotation in Pascal VOC's XML.
 
     Corners there name the first and the last pixel of a box, counted from ``first``: VOC counts from 1, ILSVRC from 0 (in its
@@ -74,16 +74,16 @@ def marked(path: Path, *, first: int) -> tuple[tuple[int, int], tuple[Marked, ..
             f"{str(path)!r} is no XML ({error}); expected an annotation in Pascal VOC's format: copy it again"
         ) from error
     try:
-        width, height = (int(_text(root, f"size/{side}")) for side in ("width", "height"))
+        width, height = (int(_find_text(root, f"size/{side}")) for side in ("width", "height"))
         found = []
         for one in root.iter("object"):
             left, top, right, bottom = (
-                float(_text(one, f"bndbox/{side}")) - first for side in ("xmin", "ymin", "xmax", "ymax")
+                float(_find_text(one, f"bndbox/{side}")) - first for side in ("xmin", "ymin", "xmax", "ymax")
             )
             box = (max(left, 0.0), max(top, 0.0), min(right + 1, float(width)), min(bottom + 1, float(height)))
             if not (box[0] < box[2] and box[1] < box[3]):
                 raise ValueError(f"box {(left, top, right, bottom)} in a photo of {width} x {height} pixels")
-            found.append(Marked(_text(one, "name"), box, one.findtext("difficult", "0").strip() == "1"))
+            found.append(XmlObject(_find_text(one, "name"), box, one.findtext("difficult", "0").strip() == "1"))
     except ValueError as error:
         raise InputError(
             f"{str(path)!r} has no, or a wrong, {error}; expected size, and objects with name and bndbox, as Pascal VOC has them"
@@ -91,7 +91,7 @@ def marked(path: Path, *, first: int) -> tuple[tuple[int, int], tuple[Marked, ..
     return (width, height), tuple(found)
 
 
-def as_annotated(photo: Path, size: tuple[int, int] | None = None) -> tuple[Path | Image.Image, tuple[int, int]]:
+def open_annotated(photo: Path, size: tuple[int, int] | None = None) -> tuple[Path | Image.Image, tuple[int, int]]:
     """A photo in the frame that its annotations were made in, as something that ``vlcam.explain`` takes, with width and height.
 
     Most annotations were drawn on the pixels as they are stored, whatever the EXIF orientation says, and models were trained so. So
@@ -104,7 +104,7 @@ def as_annotated(photo: Path, size: tuple[int, int] | None = None) -> tuple[Path
     try:
         with warnings.catch_warnings(), Image.open(photo) as image:
             warnings.simplefilter("ignore")
-            stored, turn = image.size, _orientation(image)
+            stored, turn = image.size, _read_orientation(image)
             turned = (stored[1], stored[0]) if turn in _SIDEWAYS else stored
             if size is not None and size not in (stored, turned):
                 raise InputError(
@@ -127,7 +127,7 @@ def as_annotated(photo: Path, size: tuple[int, int] | None = None) -> tuple[Path
         raise InputError(f"the photo {str(photo)!r} is broken or cut off ({error}); copy it again") from error
 
 
-def files_of(folder: Path, ending: str = "") -> list[str]:
+def list_files(folder: Path, ending: str = "") -> list[str]:
     """The names of the files in a folder with this ending in any case, sorted; none if there is no such folder."""
     if not folder.is_dir():
         return []
@@ -139,7 +139,7 @@ def files_of(folder: Path, ending: str = "") -> list[str]:
         )
 
 
-def first_folder(folders: Iterable[Path], holds: Callable[[Path], Any]) -> Path | None:
+def find_first_folder(folders: Iterable[Path], holds: Callable[[Path], Any]) -> Path | None:
     """The first folder that is there and holds what is looked for."""
     return next((one for one in folders if one.is_dir() and holds(one)), None)
 
@@ -157,7 +157,7 @@ def load_json(path: Path, what: str, hook: Callable[[dict[str, Any]], Any] | Non
         raise InputError(f"{str(path)!r} is no JSON ({error}); expected {what}: copy it again") from error
 
 
-def opening_of(path: Path, characters: int = 4000) -> str:
+def read_start(path: Path, characters: int = 4000) -> str:
     """The first characters of a text file, to tell what it is without reading it all; empty if it can't be read."""
     try:
         with path.open("rb") as file:
@@ -166,14 +166,14 @@ def opening_of(path: Path, characters: int = 4000) -> str:
         return ""
 
 
-def _text(element: ET.Element, name: str) -> str:
+def _find_text(element: ET.Element, name: str) -> str:
     found = (element.findtext(name) or "").strip()
     if not found:
         raise ValueError(name)
     return found
 
 
-def _orientation(image: Image.Image) -> int:
+def _read_orientation(image: Image.Image) -> int:
     """1 to 8; 1 (upright) where EXIF can't be read, as :func:`vlcam.image.photo.open_photo` takes it."""
     try:
         found = int(image.getexif().get(_ORIENTATION, 1))

@@ -22,7 +22,7 @@ _ALIASES: Final[Mapping[str, str]] = {
 
 @final
 @dataclass(frozen=True)
-class Matched:
+class ClassMapping:
     """``of`` maps the world's class numbers to the model's. ``by`` says how; ``sentence`` says it in words, for reports."""
 
     of: Mapping[int, int]
@@ -30,7 +30,7 @@ class Matched:
     sentence: str
 
 
-def match(world: World, labels: Sequence[str]) -> Matched:
+def match(world: World, labels: Sequence[str]) -> ClassMapping:
     """Match the world's classes with a model's labels.
 
     By number, if the world has ILSVRC's thousand classes and the model a thousand labels of which at least half say the same, or
@@ -42,26 +42,26 @@ def match(world: World, labels: Sequence[str]) -> Matched:
     """
     theirs = list(world.labels)
     if world.indexed and len(labels) == len(theirs):
-        same = sum(bool(_names(one) & _names(other)) for one, other in zip(theirs, labels, strict=True))
-        if 2 * same >= len(labels) or _numbered(labels):
+        same = sum(bool(_split_names(one) & _split_names(other)) for one, other in zip(theirs, labels, strict=True))
+        if 2 * same >= len(labels) or _are_numbers(labels):
             found = {number: number for number in range(len(labels))}
-            return Matched(found, "index", f"all {len(labels)} classes of {world.name} match by their numbers")
-    found = _by_name(theirs, labels)
+            return ClassMapping(found, "index", f"all {len(labels)} classes of {world.name} match by their numbers")
+    found = _match_by_name(theirs, labels)
     if not found:
         raise InputError(
-            f"none of the {len(theirs)} classes of {world.name} ({_some(theirs)}) is one of the model's {len(labels)} ({_some(labels)}); "
+            f"none of the {len(theirs)} classes of {world.name} ({_quote_some(theirs)}) is one of the model's {len(labels)} ({_quote_some(labels)}); "
             "give a model of these classes, or labels that name them alike"
         )
     missing = [label for number, label in enumerate(theirs) if number not in found]
-    rest = f"; not {_some(missing)}" if missing else ""
-    return Matched(
+    rest = f"; not {_quote_some(missing)}" if missing else ""
+    return ClassMapping(
         found, "name", f"{len(found)} of {len(theirs)} classes of {world.name} match the model's by name{rest}"
     )
 
 
-def _by_name(theirs: Sequence[str], labels: Sequence[str]) -> dict[int, int]:
+def _match_by_name(theirs: Sequence[str], labels: Sequence[str]) -> dict[int, int]:
     found: dict[int, int] = {}
-    for names in (lambda label: {_plain(label)}, _names):
+    for names in (lambda label: {_normalise(label)}, _split_names):
         free = [number for number in range(len(theirs)) if number not in found]
         taken = set(found.values())
         ours: dict[str, set[int]] = {}
@@ -76,23 +76,23 @@ def _by_name(theirs: Sequence[str], labels: Sequence[str]) -> dict[int, int]:
     return dict(sorted(found.items()))
 
 
-def _plain(label: str) -> str:
+def _normalise(label: str) -> str:
     plain = " ".join(label.lower().replace("_", " ").split())
     return _ALIASES.get(plain, plain)
 
 
-def _names(label: str) -> set[str]:
+def _split_names(label: str) -> set[str]:
     """What a label calls its class.
 
     >>> sorted(_names("tench, Tinca_tinca"))
     ['tench', 'tinca tinca']
     """
-    return {_plain(part) for part in label.split(",") if part.strip()}
+    return {_normalise(part) for part in label.split(",") if part.strip()}
 
 
-def _numbered(labels: Sequence[str]) -> bool:
+def _are_numbers(labels: Sequence[str]) -> bool:
     return all(re.fullmatch(rf"\D*0*{number}", label) for number, label in enumerate(labels))
 
 
-def _some(labels: Sequence[str]) -> str:
+def _quote_some(labels: Sequence[str]) -> str:
     return ", ".join(repr(label) for label in labels[:3]) + (", ..." if len(labels) > 3 else "") if labels else "none"

@@ -9,15 +9,15 @@ from vlcam.contracts import InputError
 from vlcam.experiments.data.boxes_json import BOXES_JSON
 from vlcam.experiments.data.coco import COCO
 from vlcam.experiments.data.ilsvrc import ILSVRC
-from vlcam.experiments.data.layouts import Layout, Missing
+from vlcam.experiments.data.layouts import DataLayout, MissingLayout
 from vlcam.experiments.data.matching import match
 from vlcam.experiments.data.samples import HAS, Has, World
-from vlcam.experiments.data.scenes_world import scenes
+from vlcam.experiments.data.scenes_world import open_scenes
 from vlcam.experiments.data.voc import VOC
 from vlcam.experiments.data.vqa import VQA, VQA_HAT
-from vlcam.files import subfolders
+from vlcam.files import list_subfolders
 
-LAYOUTS: Final[tuple[Layout, ...]] = (ILSVRC, BOXES_JSON, VOC, COCO, VQA_HAT, VQA)
+LAYOUTS: Final[tuple[DataLayout, ...]] = (ILSVRC, BOXES_JSON, VOC, COCO, VQA_HAT, VQA)
 """The known layouts, in the order in which a folder that has several is read."""
 
 
@@ -49,44 +49,44 @@ def open_world(
     if path is None:
         if layout not in (None, "scenes"):
             raise InputError(f"layout={layout!r} was given without a folder; give the folder of that data set, too")
-        world: World = scenes() if split is None else scenes(split)  # type: ignore[arg-type]
+        world: World = open_scenes() if split is None else open_scenes(split)  # type: ignore[arg-type]
         if not wanted <= world.has:
             raise InputError(
-                f"the bundled world has no {_and(wanted - world.has, ' or ')}; give the folder of a data set that has"
+                f"the bundled world has no {_join_words(wanted - world.has, ' or ')}; give the folder of a data set that has"
             )
     else:
-        world = _found(Path(path), wanted, _layouts(layout), split)
+        world = _find_world(Path(path), wanted, _choose_layouts(layout), split)
     if labels is not None:
         match(world, labels)
     return world
 
 
-def _layouts(name: str | None) -> tuple[Layout, ...]:
+def _choose_layouts(name: str | None) -> tuple[DataLayout, ...]:
     chosen = tuple(one for one in LAYOUTS if name in (None, one.name))
     if not chosen:
         raise InputError(f"layout={name!r} was given; expected one of {', '.join(one.name for one in LAYOUTS)}")
     return chosen
 
 
-def _found(root: Path, wanted: frozenset[Has], layouts: Sequence[Layout], split: str | None) -> World:
+def _find_world(root: Path, wanted: frozenset[Has], layouts: Sequence[DataLayout], split: str | None) -> World:
     if not root.exists():
         raise InputError(f"there is no folder {str(root)!r} (looked from {Path.cwd()}); check the path")
-    folders = (root, *(subfolders(root) if root.is_dir() else ()))
+    folders = (root, *(list_subfolders(root) if root.is_dir() else ()))
     reasons: list[str] = []
     for here, layout in product(folders, (one for one in layouts if wanted <= one.has)):
         found = layout.open(here, split, wanted)
-        if not isinstance(found, Missing) and wanted <= found.has:
+        if not isinstance(found, MissingLayout) and wanted <= found.has:
             return found
-        if not isinstance(found, Missing):
-            reasons.append(f"{found.title} is there, but without {_and(wanted - found.has)}")
+        if not isinstance(found, MissingLayout):
+            reasons.append(f"{found.title} is there, but without {_join_words(wanted - found.has)}")
         elif found.partly:
             reasons.append(f"{layout.title}: {found.what}")
     for here, layout in product(folders, (one for one in layouts if not wanted <= one.has)):
         if _is_there(layout, here, split):
-            reasons.append(f"{layout.title} is there, which has no {_and(wanted - layout.has, ' or ')}")
+            reasons.append(f"{layout.title} is there, which has no {_join_words(wanted - layout.has, ' or ')}")
     able = [one for one in layouts if wanted <= one.has] or layouts
     known = "; ".join(f"{one.title}: {one.expects}" for one in able)
-    what = f"with {_and(wanted)} " if wanted else ""
+    what = f"with {_join_words(wanted)} " if wanted else ""
     if reasons:
         raise InputError(
             f"{str(root)!r} holds no whole data set {what}that vlcam knows. {'. '.join(dict.fromkeys(reasons))}. Expected {known}"
@@ -94,13 +94,13 @@ def _found(root: Path, wanted: frozenset[Has], layouts: Sequence[Layout], split:
     raise InputError(f"{str(root)!r} holds no data set {what}that vlcam knows; expected {known}")
 
 
-def _is_there(layout: Layout, here: Path, split: str | None) -> bool:
+def _is_there(layout: DataLayout, here: Path, split: str | None) -> bool:
     """Whether a folder has a layout; what is broken in it doesn't matter here."""
     try:
-        return not isinstance(layout.open(here, split, frozenset()), Missing)
+        return not isinstance(layout.open(here, split, frozenset()), MissingLayout)
     except InputError:
         return True
 
 
-def _and(parts: Collection[str], word: str = " and ") -> str:
+def _join_words(parts: Collection[str], word: str = " and ") -> str:
     return word.join(one for one in HAS if one in parts)

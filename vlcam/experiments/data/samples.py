@@ -1,6 +1,6 @@
 """What an experiment runs on: pictures, and what is known to be in them.
 
-A :class:`World` is a data set seen as a list of :class:`Sample`. Boxes are ``(left, top, right, bottom)`` in pixels of the photo as the
+A :class:`World` is a data set seen as a list of :class:`LabelledPhoto`. Boxes are ``(left, top, right, bottom)`` in pixels of the photo as the
 sample gives it, pixel ``i`` covers ``[i, i + 1)``: a box of one pixel has area 1. Data sets that count pixels from 1, or that name the
 last pixel of a box, are converted by their readers. Masks and attention maps are decoded each time they are asked for and then belong
 to the caller, so that a walk through a large data set holds one photo's masks at a time.
@@ -27,7 +27,7 @@ _SHUFFLE: Final = 0
 
 @final
 @dataclass(frozen=True, eq=False)
-class Thing:
+class PhotoObject:
     """One object of a photo.
 
     ``label`` is its class as the data set calls it, ``index`` the place of that class in the world's labels (names may stand there
@@ -49,7 +49,7 @@ class Thing:
 
 @final
 @dataclass(frozen=True)
-class Said:
+class PhotoCaption:
     """A caption that people, or the generator, gave the picture.
 
     ``about`` has for each word (words are cut at blanks) the things it is about, as indices into the sample's things; None where
@@ -67,7 +67,7 @@ class Said:
 
 @final
 @dataclass(frozen=True, eq=False)
-class Asked:
+class PhotoQuestion:
     """A question about the picture and its answer.
 
     ``answers`` are those of several people (VQA asks ten), ``answer`` the one that most of them gave. ``decides`` are the things that
@@ -90,7 +90,7 @@ class Asked:
 
 @final
 @dataclass(frozen=True, eq=False)
-class Sample:
+class LabelledPhoto:
     """One picture and what is known about it.
 
     ``image`` is whatever ``vlcam.explain`` takes; ``size`` is its width and height in pixels as the model's task will see it, the frame of
@@ -100,9 +100,9 @@ class Sample:
     name: str
     image: Any
     size: tuple[int, int]
-    things: tuple[Thing, ...] = ()
-    captions: tuple[Said, ...] = ()
-    questions: tuple[Asked, ...] = ()
+    things: tuple[PhotoObject, ...] = ()
+    captions: tuple[PhotoCaption, ...] = ()
+    questions: tuple[PhotoQuestion, ...] = ()
     scene: Any = None
     unlabelled: Callable[[], Mask] | None = field(default=None, repr=False)
 
@@ -116,13 +116,13 @@ class Sample:
         """The classes that are in the picture, as indices into the world's labels, ascending."""
         return tuple(sorted({thing.index for thing in self.things}))
 
-    def of(self, index: int) -> tuple[Thing, ...]:
+    def of(self, index: int) -> tuple[PhotoObject, ...]:
         """The things of one class."""
         return tuple(thing for thing in self.things if thing.index == index)
 
     def mask_of(self, index: int) -> Mask | None:
         """All pixels of one class, crowds and difficult ones too; None if there is none of it, or one of them has no mask."""
-        return union([thing.mask for thing in self.of(index)])
+        return unite_masks([thing.mask for thing in self.of(index)])
 
 
 @runtime_checkable
@@ -148,14 +148,14 @@ class World(Protocol):
     def size(self) -> int | None: ...  # noqa: D102
     @property
     def facts(self) -> Mapping[str, Any]: ...  # noqa: D102
-    def samples(self, n: int | None = None) -> Iterator[Sample]:
+    def samples(self, n: int | None = None) -> Iterator[LabelledPhoto]:
         """``n`` samples (fewer if there are fewer), always the same, those of a smaller ``n`` among them; all by default."""
         ...
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class Listed:
+class NumberedWorld:
     """Any data set whose samples have numbers. Satisfies :class:`World`.
 
     ``at`` reads the sample of a number from 0. ``facts`` say where it comes from: any JSON values. Of a data set with an end,
@@ -167,20 +167,20 @@ class Listed:
     labels: Sequence[str]
     has: frozenset[Has]
     size: int | None
-    at: Callable[[int], Sample] = field(repr=False)
+    at: Callable[[int], LabelledPhoto] = field(repr=False)
     indexed: bool = False
     facts: Mapping[str, Any] = field(default_factory=dict)
 
-    def samples(self, n: int | None = None) -> Iterator[Sample]:
+    def samples(self, n: int | None = None) -> Iterator[LabelledPhoto]:
         """See :meth:`World.samples`. Raises InputError for n below 1, or no n where there is no end."""
         if n is not None and n < 1:
             raise InputError(f"n={n} samples were asked for; expected 1 or more")
         if self.size is None and n is None:
             raise InputError(f"all samples of {self.name} were asked for, which has no end; give n")
-        return map(self.at, _chosen(self.size, n))
+        return map(self.at, _choose_numbers(self.size, n))
 
 
-def union(masks: Sequence[Mask | None]) -> Mask | None:
+def unite_masks(masks: Sequence[Mask | None]) -> Mask | None:
     """The pixels of any mask; None for no masks, or if one of them isn't known.
 
     >>> union([np.array([[True, False]]), np.array([[False, False]])]).tolist()
@@ -193,7 +193,7 @@ def union(masks: Sequence[Mask | None]) -> Mask | None:
     return found
 
 
-def _chosen(size: int | None, n: int | None) -> Sequence[int]:
+def _choose_numbers(size: int | None, n: int | None) -> Sequence[int]:
     if size is None:
         return range(n or 0)
     if n is None or n >= size:

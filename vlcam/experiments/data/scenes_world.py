@@ -6,7 +6,7 @@ from typing import Final, final
 import numpy as np
 from jaxtyping import Bool
 
-from vlcam.experiments.data.samples import Asked, Listed, Said, Sample, Thing
+from vlcam.experiments.data.samples import LabelledPhoto, NumberedWorld, PhotoCaption, PhotoObject, PhotoQuestion
 from vlcam.scenes.record import PAIRS, PIXELS, Split
 from vlcam.scenes.sample import make
 from vlcam.scenes.scene import Scene
@@ -18,17 +18,17 @@ CAPTIONS: Final = 5
 QUESTIONS: Final = 8
 
 
-def scenes(split: Split = "test") -> Listed:
+def open_scenes(split: Split = "test") -> NumberedWorld:
     """The scenes of a split, from seed 0 on, without end.
 
     A scene's things are in its drawing order; captions say which things each word is about, questions which things decide them
     (none where the answer is "no" or "0"). ``Sample.scene`` is the scene itself, to be redrawn or to judge other captions with.
     """
 
-    def at(number: int) -> Sample:
-        return of_scene(make(number, split))
+    def at(number: int) -> LabelledPhoto:
+        return convert_scene(make(number, split))
 
-    return Listed(
+    return NumberedWorld(
         f"scenes {split}",
         f"generated scenes ({split} split) with exact masks",
         LABELS,
@@ -39,11 +39,11 @@ def scenes(split: Split = "test") -> Listed:
     )
 
 
-def of_scene(scene: Scene) -> Sample:
+def convert_scene(scene: Scene) -> LabelledPhoto:
     """Any scene as a sample."""
-    drawn = _Drawn(scene)
+    drawn = _SceneMasks(scene)
     things = tuple(
-        Thing(
+        PhotoObject(
             label := " ".join(thing.pair),
             (float(box[0]), float(box[1]), float(box[2]), float(box[3])),
             LABELS.index(label),
@@ -51,14 +51,14 @@ def of_scene(scene: Scene) -> Sample:
         )
         for place, (thing, box) in enumerate(zip(scene.things, scene.boxes(), strict=True))
     )
-    return Sample(
+    return LabelledPhoto(
         f"{scene.split} {scene.seed}",
         scene.image(),
         (PIXELS, PIXELS),
         things,
-        tuple(Said(one.text, one.about) for one in scene.captions(CAPTIONS)),
+        tuple(PhotoCaption(one.text, one.about) for one in scene.captions(CAPTIONS)),
         tuple(
-            Asked(one.text, one.answer, decides=one.decides, kind=one.kind, number=number)
+            PhotoQuestion(one.text, one.answer, decides=one.decides, kind=one.kind, number=number)
             for number, one in enumerate(scene.questions(QUESTIONS))
         ),
         scene=scene,
@@ -66,7 +66,7 @@ def of_scene(scene: Scene) -> Sample:
 
 
 @final
-class _Drawn:
+class _SceneMasks:
     """The masks of a scene, drawn when the first one is asked for."""
 
     def __init__(self, scene: Scene) -> None:

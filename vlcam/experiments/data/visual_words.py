@@ -16,14 +16,14 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from vlcam.experiments.data.samples import Said, Sample, union
+from vlcam.experiments.data.samples import LabelledPhoto, PhotoCaption, unite_masks
 from vlcam.neurons.thesaurus.synonyms import Thesaurus
 
 Mask = Bool[Tensor, "height width"]
 _LONGEST: Final = 3
 
 
-def visual_words(words: Sequence[str], labels: Sequence[str]) -> dict[int, int]:
+def find_visual_words(words: Sequence[str], labels: Sequence[str]) -> dict[int, int]:
     """For the places of words that are about a category: its number.
 
     >>> visual_words("a puppy and two hot dogs".split(), ["dog", "hot dog", "cat"])
@@ -35,7 +35,7 @@ def visual_words(words: Sequence[str], labels: Sequence[str]) -> dict[int, int]:
         for many in range(min(_LONGEST, len(words) - place), 0, -1):
             here = words[place : place + many]
             whole = all(any(one.isalnum() for one in word) for word in here)  # no name goes on after a comma
-            category = _category(" ".join(here).lower(), tuple(labels)) if whole else None
+            category = _find_category(" ".join(here).lower(), tuple(labels)) if whole else None
             if category is not None:
                 found[place + many - 1] = category
                 place += many
@@ -46,8 +46,8 @@ def visual_words(words: Sequence[str], labels: Sequence[str]) -> dict[int, int]:
 
 
 @lru_cache(maxsize=4096)
-def _category(name: str, labels: tuple[str, ...]) -> int | None:
-    known = _thesaurus()
+def _find_category(name: str, labels: tuple[str, ...]) -> int | None:
+    known = _load_thesaurus()
     same = [number for number, label in enumerate(labels) if known.same(name, label)]
     if not same:
         broader = known.kinds_of(name)
@@ -57,11 +57,13 @@ def _category(name: str, labels: tuple[str, ...]) -> int | None:
 
 
 @lru_cache(maxsize=1)
-def _thesaurus() -> Thesaurus:
+def _load_thesaurus() -> Thesaurus:
     return Thesaurus()
 
 
-def word_masks(sample: Sample, caption: Said, words: Sequence[str], labels: Sequence[str]) -> Mapping[int, Mask]:
+def find_word_masks(
+    sample: LabelledPhoto, caption: PhotoCaption, words: Sequence[str], labels: Sequence[str]
+) -> Mapping[int, Mask]:
     """Where each word's things are, by the word's place among ``words``, as a task cuts them; words about nothing visible are left out.
 
     A caption that says what its words are about is taken at its word, if it has as many words; of any other the words' categories count.
@@ -70,13 +72,13 @@ def word_masks(sample: Sample, caption: Said, words: Sequence[str], labels: Sequ
         if len(caption.about) != len(words):
             return {}
         parts = {place: [sample.things[one].mask for one in things] for place, things in enumerate(caption.about)}
-        masks = {place: union(these) for place, these in parts.items()}
+        masks = {place: unite_masks(these) for place, these in parts.items()}
     else:
-        masks = {place: sample.mask_of(category) for place, category in visual_words(words, labels).items()}
+        masks = {place: sample.mask_of(category) for place, category in find_visual_words(words, labels).items()}
     return {place: torch.from_numpy(mask) for place, mask in masks.items() if mask is not None and mask.any()}
 
 
-def phrases(sample: Sample, labels: Sequence[str]) -> list[tuple[str, Mask]]:
+def make_phrases(sample: LabelledPhoto, labels: Sequence[str]) -> list[tuple[str, Mask]]:
     """For every class in the picture a caption of its own ("a dog") and the pixels of its boxes; none for what fills the picture."""
     found = []
     for index in sample.present:

@@ -15,37 +15,39 @@ import numpy as np
 from jaxtyping import Float
 
 from vlcam.contracts import InputError
-from vlcam.experiments.data.layouts import Layout, Missing, as_annotated, files_of, load_json
-from vlcam.experiments.data.samples import Asked, Has, Listed, Sample
+from vlcam.experiments.data.layouts import DataLayout, MissingLayout, list_files, load_json, open_annotated
+from vlcam.experiments.data.samples import Has, LabelledPhoto, NumberedWorld, PhotoQuestion
 from vlcam.neurons.probes.folders import read_picture
 
 _FOLDERS: Final = (".", "annotations", "Annotations", "questions", "Questions")
 _QUESTIONS: Final = re.compile(r"(v2_)?OpenEnded_mscoco_(\w+?)_questions\.json")
 _MAPS: Final = re.compile(r"(\d+)_(\d+)\.png", re.IGNORECASE)
-_ASKED: Final = "VQA's questions: a JSON object with questions (question_id, image_id, question)"
-_ANSWERED: Final = "VQA's annotations: a JSON object with annotations (question_id, multiple_choice_answer, answers)"
+_EXPECTED_QUESTIONS: Final = "VQA's questions: a JSON object with questions (question_id, image_id, question)"
+_EXPECTED_ANSWERS: Final = (
+    "VQA's annotations: a JSON object with annotations (question_id, multiple_choice_answer, answers)"
+)
 
 
-def _open_vqa(root: Path, split: str | None, _needs: frozenset[Has]) -> Listed | Missing:
-    found = _files(root, split)
-    return found if isinstance(found, Missing) else _world(root, found, None)
+def _open_vqa(root: Path, split: str | None, _needs: frozenset[Has]) -> NumberedWorld | MissingLayout:
+    found = _find_files(root, split)
+    return found if isinstance(found, MissingLayout) else _make_world(root, found, None)
 
 
-def _open_hat(root: Path, split: str | None, _needs: frozenset[Has]) -> Listed | Missing:
-    folder = next((one for name in ("vqahat_val", "vqahat_train", ".") if _maps(one := root / name)), None)
+def _open_hat(root: Path, split: str | None, _needs: frozenset[Has]) -> NumberedWorld | MissingLayout:
+    folder = next((one for name in ("vqahat_val", "vqahat_train", ".") if _find_maps(one := root / name)), None)
     if folder is None:
-        return Missing("no human attention maps vqahat_val/*_1.png")
+        return MissingLayout("no human attention maps vqahat_val/*_1.png")
     home = root if folder != root else root.parent
-    found = _files(home, split)
-    if isinstance(found, Missing):
-        return Missing(f"human attention maps are in {str(folder)!r}, but {found.what}", True)
-    return _world(home, found, folder)
+    found = _find_files(home, split)
+    if isinstance(found, MissingLayout):
+        return MissingLayout(f"human attention maps are in {str(folder)!r}, but {found.what}", True)
+    return _make_world(home, found, folder)
 
 
-def _world(root: Path, files: list[tuple[Path, Path, str]], maps: Path | None) -> Listed:
+def _make_world(root: Path, files: list[tuple[Path, Path, str]], maps: Path | None) -> NumberedWorld:
     """The world of the first pair of files, or, with attention maps, of the first pair whose questions they are about."""
-    looked = _maps(maps) if maps is not None else {}
-    pairs = ((pair, _asked(pair[0], set(looked) if maps is not None else None)) for pair in files)
+    looked = _find_maps(maps) if maps is not None else {}
+    pairs = ((pair, _read_questions(pair[0], set(looked) if maps is not None else None)) for pair in files)
     found = next(((pair, asked) for pair, asked in pairs if asked), None)
     if found is None and maps is not None:
         raise InputError(
@@ -53,25 +55,25 @@ def _world(root: Path, files: list[tuple[Path, Path, str]], maps: Path | None) -
             "the questions of VQA's first version: put OpenEnded_mscoco_val2014_questions.json and its annotations there, too"
         )
     if found is None:
-        raise InputError(f"{str(files[0][0])!r} has no questions; expected {_ASKED}")
+        raise InputError(f"{str(files[0][0])!r} has no questions; expected {_EXPECTED_QUESTIONS}")
     (questions, answers, subset), asked = found
-    answered = _answered(answers, {number for group in asked.values() for number, _ in group})
+    answered = _read_answers(answers, {number for group in asked.values() for number, _ in group})
     lost = next((number for group in asked.values() for number, _ in group if number not in answered), None)
     if lost is not None:
         raise InputError(
             f"the question {lost} of {str(questions)!r} has no answer in {str(answers)!r}; put the files of the same split there"
         )
-    photos = _photos(root, questions.parent, subset, list(asked))
+    photos = _find_photos(root, questions.parent, subset, list(asked))
     images = sorted(asked)
     title = f"VQA questions, {subset}" + (", with human attention (VQA-HAT)" if maps is not None else "")
     version = "v2" if questions.name.startswith("v2_") else "v1"
-    return Listed(
+    return NumberedWorld(
         f"vqa-hat {subset}" if maps is not None else f"vqa {version} {subset}",
         title,
         (),
         frozenset({"questions", "attention"} if maps is not None else {"questions"}),
         len(images),
-        _reader(images, asked, answered, photos, looked),
+        _make_reader(images, asked, answered, photos, looked),
         facts={
             "kind": "VQA-HAT" if maps is not None else "VQA",
             "path": str(questions),
@@ -81,22 +83,22 @@ def _world(root: Path, files: list[tuple[Path, Path, str]], maps: Path | None) -
     )
 
 
-def _reader(
+def _make_reader(
     images: list[int],
     asked: dict[int, list[tuple[int, str]]],
     answered: dict[int, tuple[str, tuple[str, ...], str]],
     photos: dict[int, Path],
     looked: dict[int, list[Path]],
-) -> Callable[[int], Sample]:
-    def at(number: int) -> Sample:
+) -> Callable[[int], LabelledPhoto]:
+    def at(number: int) -> LabelledPhoto:
         photo = photos[images[number]]
-        image, size = as_annotated(photo)
+        image, size = open_annotated(photo)
         questions = []
         for key, text in asked[images[number]]:
             answer, answers, kind = answered[key]
             maps = tuple(partial(read_attention, file) for file in looked.get(key, ()))
-            questions.append(Asked(text, answer, answers, kind=kind, number=key, looked=maps))
-        return Sample(photo.stem, image, size, questions=tuple(questions))
+            questions.append(PhotoQuestion(text, answer, answers, kind=kind, number=key, looked=maps))
+        return LabelledPhoto(photo.stem, image, size, questions=tuple(questions))
 
     return at
 
@@ -108,17 +110,17 @@ def read_attention(path: Path) -> Float[np.ndarray, "height width"]:
     return found
 
 
-def _files(root: Path, split: str | None) -> list[tuple[Path, Path, str]] | Missing:
+def _find_files(root: Path, split: str | None) -> list[tuple[Path, Path, str]] | MissingLayout:
     """Questions, answers and the name of the split, the second version's first."""
     folders = list(dict.fromkeys(root / one for one in _FOLDERS))
     listed = [
         (folder / name, match)
         for folder in folders
-        for name in files_of(folder, ".json")
+        for name in list_files(folder, ".json")
         if (match := _QUESTIONS.fullmatch(name))
     ]
     if not listed:
-        return Missing("no (v2_)OpenEnded_mscoco_*_questions.json")
+        return MissingLayout("no (v2_)OpenEnded_mscoco_*_questions.json")
     found, lone = [], []
     for file, match in listed:
         name = f"{match[1] or ''}mscoco_{match[2]}_annotations.json"
@@ -128,7 +130,7 @@ def _files(root: Path, split: str | None) -> list[tuple[Path, Path, str]] | Miss
         elif split in (None, match[2]):
             found.append((file, answers, match[2]))
     if not found and lone:
-        return Missing(f"questions are there, but the answers {lone[0]} are not", True)
+        return MissingLayout(f"questions are there, but the answers {lone[0]} are not", True)
     if not found:
         raise InputError(
             f"split={split!r} was given; of VQA there are: {', '.join(sorted({match[2] for _, match in listed}))}"
@@ -136,21 +138,21 @@ def _files(root: Path, split: str | None) -> list[tuple[Path, Path, str]] | Miss
     return sorted(found, key=lambda one: ("val" not in one[2], not one[0].name.startswith("v2_"), one[2]))
 
 
-def _asked(path: Path, wanted: set[int] | None) -> dict[int, list[tuple[int, str]]]:
+def _read_questions(path: Path, wanted: set[int] | None) -> dict[int, list[tuple[int, str]]]:
     found: dict[int, list[tuple[int, str]]] = {}
     try:
-        for one in load_json(path, _ASKED)["questions"]:
+        for one in load_json(path, _EXPECTED_QUESTIONS)["questions"]:
             number = int(one["question_id"])
             if wanted is None or number in wanted:
                 found.setdefault(int(one["image_id"]), []).append((number, str(one["question"])))
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{str(path)!r} has no, or a wrong, {error}; expected {_ASKED}") from error
+        raise InputError(f"{str(path)!r} has no, or a wrong, {error}; expected {_EXPECTED_QUESTIONS}") from error
     return found
 
 
-def _answered(path: Path, wanted: set[int]) -> dict[int, tuple[str, tuple[str, ...], str]]:
+def _read_answers(path: Path, wanted: set[int]) -> dict[int, tuple[str, tuple[str, ...], str]]:
     """The most frequent answer, all answers and the answers' type of each question."""
 
     def only_text(record: dict[str, Any]) -> Any:
@@ -158,22 +160,22 @@ def _answered(path: Path, wanted: set[int]) -> dict[int, tuple[str, tuple[str, .
 
     found = {}
     try:
-        for one in load_json(path, _ANSWERED, only_text)["annotations"]:
+        for one in load_json(path, _EXPECTED_ANSWERS, only_text)["annotations"]:
             if (number := int(one["question_id"])) in wanted:
                 answers = tuple(str(answer) for answer in one.get("answers", ()))
                 found[number] = (str(one["multiple_choice_answer"]), answers, str(one.get("answer_type", "")))
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{str(path)!r} has no, or a wrong, {error}; expected {_ANSWERED}") from error
+        raise InputError(f"{str(path)!r} has no, or a wrong, {error}; expected {_EXPECTED_ANSWERS}") from error
     return found
 
 
-def _photos(root: Path, here: Path, subset: str, images: list[int]) -> dict[int, Path]:
+def _find_photos(root: Path, here: Path, subset: str, images: list[int]) -> dict[int, Path]:
     parts = (subset, f"images/{subset}", f"Images/{subset}", f"Images/mscoco/{subset}", "images", "Images", ".")
     tried = [folder for part in parts for above in (root, here, here.parent) if (folder := above / part).is_dir()]
     for folder in dict.fromkeys(tried):
-        there = set(files_of(folder))
+        there = set(list_files(folder))
         for shape in (f"COCO_{subset}_{{:012d}}.jpg", "{:012d}.jpg"):
             names = {image: shape.format(image) for image in images}
             gone = [name for name in names.values() if name not in there]
@@ -190,22 +192,22 @@ def _photos(root: Path, here: Path, subset: str, images: list[int]) -> dict[int,
     )
 
 
-def _maps(folder: Path) -> dict[int, list[Path]]:
+def _find_maps(folder: Path) -> dict[int, list[Path]]:
     found: dict[int, list[Path]] = {}
-    for name in files_of(folder, ".png"):
+    for name in list_files(folder, ".png"):
         if match := _MAPS.fullmatch(name):
             found.setdefault(int(match[1]), []).append(folder / name)
     return found
 
 
-VQA: Final = Layout(
+VQA: Final = DataLayout(
     "vqa",
     "VQA",
     "v2_OpenEnded_mscoco_val2014_questions.json, v2_mscoco_val2014_annotations.json and the photos in val2014",
     frozenset({"questions"}),
     _open_vqa,
 )
-VQA_HAT: Final = Layout(
+VQA_HAT: Final = DataLayout(
     "vqa-hat",
     "VQA-HAT",
     "vqahat_val/{question id}_{1, 2, 3}.png beside VQA's questions (of the first version), annotations and photos",

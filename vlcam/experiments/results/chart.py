@@ -13,8 +13,8 @@ from typing import Final, final
 from PIL import Image, ImageDraw
 
 from vlcam.contracts import InputError
-from vlcam.experiments.results.result import Result, Row, number
-from vlcam.render.colour import table
+from vlcam.experiments.results.result import Result, ResultRow, format_number
+from vlcam.render.colour import get_colour_table
 from vlcam.render.lettering import Lettering
 
 WIDTH: Final = 1600
@@ -49,7 +49,7 @@ class _Scale:
         return self.left + part * (self.right - self.left)
 
 
-def chart(result: Result, *, width: int = WIDTH) -> Image.Image:
+def draw_chart(result: Result, *, width: int = WIDTH) -> Image.Image:
     """The chart of a result, RGB on white. With several measures each has its panel and its own scale, at most four side by side.
 
     Rows without a number say so; they have no dot. Raises InputError for a result without rows, or a width below 800.
@@ -63,7 +63,7 @@ def chart(result: Result, *, width: int = WIDTH) -> Image.Image:
 
 def save_chart(result: Result, path: str | Path, *, width: int = WIDTH) -> None:
     """Write the chart as a PNG. Raises InputError if that is impossible."""
-    picture = chart(result, width=width)
+    picture = draw_chart(result, width=width)
     try:
         picture.save(path, "PNG", dpi=(width / 6.5, width / 6.5))
     except OSError as error:
@@ -82,7 +82,7 @@ class _Drawing:
         texts = [result.title, result.world, result.model, result.unit, "0123456789.-–◇ ·", *result.measures]
         self.letters = Lettering([*texts, *self.names, *self.controls])
         self.labels = self._label_width()
-        self.accent = tuple(int(part) for part in table("viridis")[82])
+        self.accent = tuple(int(part) for part in get_colour_table("viridis")[82])
 
         below_title = self._title_height()
         block = self._block_height()
@@ -186,16 +186,16 @@ class _Drawing:
     ) -> None:
         own = [row for row in self.every if row.column == column]
         values = max(
-            (self.letters.font(_SMALL).getlength(number(row.value, self.result.unit)) for row in own), default=0
+            (self.letters.font(_SMALL).getlength(format_number(row.value, self.result.unit)) for row in own), default=0
         )
         left, right = across[0] + 14, across[1] - values - 26
-        scale = _scale(own, left, right, self.result.unit)
+        scale = _make_scale(own, left, right, self.result.unit)
         if self._has_heads():
             self._write((across[0], down[0] - 0.55 * _TEXT), column, _TEXT, _INK, "ls", across[1] - across[0])
         for tick in scale.ticks:
             x = scale.at(tick)
             self._line(x, down[0], x, down[1] + 8, _RULE if tick == 0 and scale.low < 0 else _GRID, 2)
-            self._write((x, down[1] + 12), _tick(tick, scale.ticks), _SMALL, _MUTED, "ma", 200)
+            self._write((x, down[1] + 12), _format_tick(tick, scale.ticks), _SMALL, _MUTED, "ma", 200)
         self._line(scale.left, down[1] + 4, scale.right, down[1] + 4, _RULE, 2)
         better = f"{self.result.better} is better" if self.result.better else ""
         text = " · ".join(filter(None, (self.result.unit, better)))
@@ -206,8 +206,10 @@ class _Drawing:
             if row is not None:
                 self._row(row, scale, y, across[1], control=name in self.controls)
 
-    def _row(self, row: Row, scale: _Scale, y: _Real, edge: _Real, *, control: bool) -> None:
-        self._write((edge, y), number(row.value, self.result.unit), _SMALL, _MUTED if control else _INK, "rm", 200)
+    def _row(self, row: ResultRow, scale: _Scale, y: _Real, edge: _Real, *, control: bool) -> None:
+        self._write(
+            (edge, y), format_number(row.value, self.result.unit), _SMALL, _MUTED if control else _INK, "rm", 200
+        )
         if math.isfinite(row.value):
             ends = [scale.at(end) if math.isfinite(end) else scale.at(row.value) for end in (row.low, row.high)]
             self._dot(ends[0], scale.at(row.value), ends[1], y, _GREY if control else self.accent, control=control)
@@ -244,7 +246,7 @@ class _Drawing:
         self.lines.line(points, fill=_INK, width=3 * _FINER, joint="curve")
 
 
-def _scale(rows: Sequence[Row], left: float, right: float, unit: str) -> _Scale:
+def _make_scale(rows: Sequence[ResultRow], left: float, right: float, unit: str) -> _Scale:
     numbers = [
         one
         for row in rows
@@ -263,10 +265,10 @@ def _scale(rows: Sequence[Row], left: float, right: float, unit: str) -> _Scale:
     if unit == "%":
         low, high = max(low, 0.0) if min(numbers, default=0) >= 0 else low, min(high, 100.0) if high <= 104 else high
     most = 4 if right - left > 400 else 3 if right - left > 250 else 2
-    return _Scale(low, high, left, right, _ticks(low, high, most))
+    return _Scale(low, high, left, right, _choose_ticks(low, high, most))
 
 
-def _ticks(low: float, high: float, most: int = 4) -> tuple[float, ...]:
+def _choose_ticks(low: float, high: float, most: int = 4) -> tuple[float, ...]:
     """Round numbers within the scale, about ``most``.
 
     >>> _ticks(0.0, 0.31)
@@ -284,7 +286,7 @@ def _ticks(low: float, high: float, most: int = 4) -> tuple[float, ...]:
     return tuple(round(index * step, 12) + 0.0 for index in found)
 
 
-def _tick(value: float, ticks: Sequence[float]) -> str:
+def _format_tick(value: float, ticks: Sequence[float]) -> str:
     """All ticks of a scale with as many digits as any of them needs."""
     digits = max(len(f"{tick:.10f}".rstrip("0").split(".")[1]) for tick in ticks)
     return f"{value:.{digits}f}".replace("-", "−")

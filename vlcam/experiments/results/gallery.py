@@ -15,7 +15,7 @@ from vlcam.contracts import InputError
 from vlcam.image.geometry import Box
 from vlcam.image.photo import open_photo
 from vlcam.render.lettering import Lettering
-from vlcam.render.overlay import overlay, ring
+from vlcam.render.overlay import draw_contour, overlay
 
 _INK, _MUTED, _PAPER = (28, 27, 25), (112, 109, 103), (255, 255, 255)
 _TRUE, _FOUND = (255, 255, 255), (0, 200, 255)
@@ -34,7 +34,7 @@ class Panel:
     text: str
 
 
-def panel(
+def draw_panel(
     image: Any,
     text: str,
     heat: Float[Tensor, "height width"] | None = None,
@@ -58,7 +58,7 @@ def panel(
         )
         values = np.asarray(drawn)
         if 0 < values.max() < np.inf:
-            pixels = ring(overlay(pixels, values), values, 0.5 * float(values.max()))
+            pixels = draw_contour(overlay(pixels, values), values, 0.5 * float(values.max()))
     picture = Image.fromarray(pixels)
     pen = ImageDraw.Draw(picture)
     for boxes, colour, dashed in ((true, _TRUE, False), (found, _FOUND, True)):
@@ -67,7 +67,7 @@ def panel(
     return Panel(np.asarray(picture), text)
 
 
-def gallery(rows: Sequence[Sequence[Panel]], title: str) -> Image.Image:
+def draw_gallery(rows: Sequence[Sequence[Panel]], title: str) -> Image.Image:
     """The sheet, RGB on white. Raises InputError for no panels."""
     if not any(rows):
         raise InputError("no panels were given, so there is nothing to draw; expected at least one")
@@ -97,7 +97,7 @@ def save_gallery(rows: Sequence[Sequence[Panel]], title: str, path: Path) -> tup
     """Write the sheet as a PNG and return its file name; nothing for no panels. Raises InputError if it can't be written."""
     if not any(rows):
         return ()
-    picture = gallery(rows, title)
+    picture = draw_gallery(rows, title)
     try:
         picture.save(path, "PNG", optimize=True)
     except OSError as error:

@@ -2,18 +2,18 @@
 
 from collections.abc import Hashable, Mapping, Sequence
 
-from vlcam.experiments.results.result import Row, row
+from vlcam.experiments.results.result import ResultRow, make_row
 from vlcam.metrics.statistics import Summary, summarise
 
 
-def percent_row(
+def make_percent_row(
     key: str, name: str, found: Summary, *, column: str = "", undefined: int | None = None, note: str = ""
-) -> Row:
+) -> ResultRow:
     """A summary of shares as a row in percent, with the paper's number where there is one.
 
     ``undefined`` is that of the summary, or another count of maps without an answer.
     """
-    return row(
+    return make_row(
         key,
         name,
         100 * found.mean,
@@ -26,7 +26,7 @@ def percent_row(
     )
 
 
-def compared(
+def write_comparison(
     values: Mapping[str, Sequence[float]],
     ours: str,
     others: Sequence[str],

@@ -13,7 +13,7 @@ from typing import Final, final
 
 @final
 @dataclass(frozen=True)
-class Published:
+class PublishedNumber:
     """A number of the paper: its spread (plus or minus) if one is given, the model and data it is about, and where it was read."""
 
     value: float
@@ -39,70 +39,70 @@ _SEC: Final = f"{_PAPER}, IoU on VOC 2012 of SEC trained on these seeds (%)"
 _BIAS: Final = f"{_PAPER}, accuracy on a balanced test set (doctor or nurse, %)"
 
 
-def _of(
+def _list_numbers(
     column: str, source: str, model: str, rows: Mapping[str, float | tuple[float, float]]
-) -> dict[tuple[str, str], Published]:
+) -> dict[tuple[str, str], PublishedNumber]:
     """Numbers of one column; a pair is a number and its spread."""
     pairs = {row: value if isinstance(value, tuple) else (value, None) for row, value in rows.items()}
-    return {(row, column): Published(value, source, model, spread) for row, (value, spread) in pairs.items()}
+    return {(row, column): PublishedNumber(value, source, model, spread) for row, (value, spread) in pairs.items()}
 
 
 _VGG: Final = "VGG-16"
 _DEFAULT: Final = ""
 
-NUMBERS: Final[Mapping[str, Mapping[tuple[str, str], Published]]] = {
+NUMBERS: Final[Mapping[str, Mapping[tuple[str, str], PublishedNumber]]] = {
     "localisation": {
-        **_of("loc top-1", _LOCALISATION + _KTH, _VGG, {"gradcam": 56.51}),
-        **_of("loc top-5", _LOCALISATION + _KTH, _VGG, {"gradcam": 46.41}),
-        **_of("cls top-1", _LOCALISATION + _KTH, _VGG, {"gradcam": 30.38}),
-        **_of("cls top-5", _LOCALISATION + _KTH, _VGG, {"gradcam": 10.89}),
-        **_of("loc top-1", _LOCALISATION + _NOTES, _VGG + " with CAM's head", {"cam": 57.20}),
+        **_list_numbers("loc top-1", _LOCALISATION + _KTH, _VGG, {"gradcam": 56.51}),
+        **_list_numbers("loc top-5", _LOCALISATION + _KTH, _VGG, {"gradcam": 46.41}),
+        **_list_numbers("cls top-1", _LOCALISATION + _KTH, _VGG, {"gradcam": 30.38}),
+        **_list_numbers("cls top-5", _LOCALISATION + _KTH, _VGG, {"gradcam": 10.89}),
+        **_list_numbers("loc top-1", _LOCALISATION + _NOTES, _VGG + " with CAM's head", {"cam": 57.20}),
     },
     "localisation alexnet": {
-        **_of("loc top-1", _LOCALISATION + _KTH, "AlexNet", {"gradcam": 68.3}),
-        **_of("loc top-5", _LOCALISATION + _KTH, "AlexNet", {"gradcam": 56.6}),
-        **_of("cls top-1", _LOCALISATION + _KTH, "AlexNet", {"gradcam": 44.2, "cmwp": 44.2}),
-        **_of("cls top-5", _LOCALISATION + _KTH, "AlexNet", {"gradcam": 20.8, "cmwp": 20.8}),
+        **_list_numbers("loc top-1", _LOCALISATION + _KTH, "AlexNet", {"gradcam": 68.3}),
+        **_list_numbers("loc top-5", _LOCALISATION + _KTH, "AlexNet", {"gradcam": 56.6}),
+        **_list_numbers("cls top-1", _LOCALISATION + _KTH, "AlexNet", {"gradcam": 44.2, "cmwp": 44.2}),
+        **_list_numbers("cls top-5", _LOCALISATION + _KTH, "AlexNet", {"gradcam": 20.8, "cmwp": 20.8}),
     },
     "localisation googlenet": {
-        **_of("loc top-1", _LOCALISATION + _KTH, "GoogLeNet", {"gradcam": 60.09}),
-        **_of("loc top-5", _LOCALISATION + _KTH, "GoogLeNet", {"gradcam": 49.34}),
-        **_of("cls top-1", _LOCALISATION + _KTH, "GoogLeNet", {"gradcam": 31.9}),
-        **_of("cls top-5", _LOCALISATION + _KTH, "GoogLeNet", {"gradcam": 11.3}),
+        **_list_numbers("loc top-1", _LOCALISATION + _KTH, "GoogLeNet", {"gradcam": 60.09}),
+        **_list_numbers("loc top-5", _LOCALISATION + _KTH, "GoogLeNet", {"gradcam": 49.34}),
+        **_list_numbers("cls top-1", _LOCALISATION + _KTH, "GoogLeNet", {"gradcam": 31.9}),
+        **_list_numbers("cls top-5", _LOCALISATION + _KTH, "GoogLeNet", {"gradcam": 11.3}),
     },
-    "seeds": _of("SEC IoU", _SEC, _VGG, {"cam": 44.6, "gradcam": 49.6}),
-    "pointing": _of("recall", _POINTING, "GoogLeNet finetuned on COCO", {"gradcam": 70.58, "cmwp": 60.30}),
-    "discrimination": _of(
+    "seeds": _list_numbers("SEC IoU", _SEC, _VGG, {"cam": 44.6, "gradcam": 49.6}),
+    "pointing": _list_numbers("recall", _POINTING, "GoogLeNet finetuned on COCO", {"gradcam": 70.58, "cmwp": 60.30}),
+    "discrimination": _list_numbers(
         _DEFAULT,
         _DISCRIMINATION,
         "VGG-16 and AlexNet",
         {"deconvnet": 53.33, "deconvgradcam": 60.37, "guidedbackprop": 44.44, "guidedgradcam": 61.23},
     ),
-    "trust": _of(_DEFAULT, _TRUST, "VGG-16 against AlexNet", {"guidedbackprop": 1.00, "guidedgradcam": 1.27}),
-    "faithfulness": _of(
+    "trust": _list_numbers(_DEFAULT, _TRUST, "VGG-16 against AlexNet", {"guidedbackprop": 1.00, "guidedgradcam": 1.27}),
+    "faithfulness": _list_numbers(
         _DEFAULT,
         _FAITHFULNESS,
         _VGG,
         {"guidedbackprop": 0.168, "cam": 0.208, "cmwp": 0.220, "gradcam": 0.254, "guidedgradcam": 0.261},
     ),
-    "bias": _of(_DEFAULT, _BIAS, _VGG, {"biased": 82.0, "balanced": 90.0}),
+    "bias": _list_numbers(_DEFAULT, _BIAS, _VGG, {"biased": 82.0, "balanced": 90.0}),
     "captions": {
-        **_of(
+        **_list_numbers(
             "inside/outside",
             _CAPTIONS,
             "neuraltalk2 (VGG-16 and LSTM)",
             {"guidedbackprop": (2.32, 0.08), "gradcam": (3.27, 0.18), "guidedgradcam": (6.38, 0.99)},
         ),
-        **_of("pointing", _WORDS, "Show and Tell (Inception)", {"gradcam": 30.0}),
+        **_list_numbers("pointing", _WORDS, "Show and Tell (Inception)", {"gradcam": 30.0}),
     },
     "vqa": {
-        **_of(
+        **_list_numbers(
             "occlusion",
             _VQA,
             "VQA model of Lu et al. 2015",
             {"gradcam": (0.60, 0.038), "guidedbackprop": (0.42, 0.038)},
         ),
-        **_of("human attention", _HAT, "VQA model of Lu et al. 2015", {"gradcam": 0.136, "random": 0.0}),
+        **_list_numbers("human attention", _HAT, "VQA model of Lu et al. 2015", {"gradcam": 0.136, "random": 0.0}),
     },
 }
 """By experiment (Table 1's other two models: ``localisation alexnet``, ``localisation googlenet``), then by row and column."""
@@ -120,7 +120,7 @@ _ALIASES: Final = {
 }
 
 
-def published(key: str, row: str, column: str = "") -> Published | None:
+def find_published(key: str, row: str, column: str = "") -> PublishedNumber | None:
     """What the paper reports for a row and column of an experiment; None if nothing that could be read.
 
     Rows are found whatever their case and punctuation; an experiment's only column may be left out.

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, final
 
 from vlcam.contracts import InputError
-from vlcam.experiments.results.published import published
+from vlcam.experiments.results.published import find_published
 from vlcam.files import read_json
 
 SCHEMA: Final = 1
@@ -24,7 +24,7 @@ _SHORT: Final = 36  # characters of a model's name in an overview
 
 @final
 @dataclass(frozen=True)
-class Row:
+class ResultRow:
     """One number: ours with its 95 % interval, over ``n`` samples, and the paper's.
 
     ``undefined`` samples had no answer (a map that is zero everywhere) and are not in ``n``, or count as the experiment's protocol says.
@@ -61,8 +61,8 @@ class Result:
     protocol: str
     world: str
     model: str
-    rows: tuple[Row, ...]
-    controls: tuple[Row, ...] = ()
+    rows: tuple[ResultRow, ...]
+    controls: tuple[ResultRow, ...] = ()
     columns: tuple[str, ...] = ()
     unit: str = ""
     better: Literal["higher", "lower", ""] = ""
@@ -96,7 +96,7 @@ class Result:
         return tuple(dict.fromkeys(row.source for row in (*self.rows, *self.controls) if row.source))
 
 
-def row(
+def make_row(
     key: str,
     name: str,
     value: float,
@@ -107,10 +107,10 @@ def row(
     column: str = "",
     undefined: int = 0,
     note: str = "",
-) -> Row:
+) -> ResultRow:
     """A row with the paper's number of that experiment, row and column, where there is one."""
-    paper = published(key, name, column)
-    plain = Row(name, float(value), float(low), float(high), n, undefined, note=note, column=column)
+    paper = find_published(key, name, column)
+    plain = ResultRow(name, float(value), float(low), float(high), n, undefined, note=note, column=column)
     return plain if paper is None else replace(plain, paper=paper.value, source=f"{paper.source}; {paper.model}")
 
 
@@ -119,7 +119,7 @@ def row(
 
 def to_json(result: Result) -> dict[str, Any]:
     """The result as plain JSON types; NaN and infinity, which JSON doesn't have, become null."""
-    return {"schema": SCHEMA, **_plain(asdict(result))}
+    return {"schema": SCHEMA, **_to_plain(asdict(result))}
 
 
 def save(result: Result, path: str | Path) -> None:
@@ -143,7 +143,7 @@ def from_json(found: Any, what: str = "the JSON") -> Result:
         given = {name: value for name, value in found.items() if name != "schema"}
         if set(given) != known:
             raise TypeError(f"field {sorted(set(given) ^ known)[0]!r}")
-        parts = {name: tuple(_row(one) for one in given[name]) for name in ("rows", "controls")}
+        parts = {name: tuple(_row_from_json(one) for one in given[name]) for name in ("rows", "controls")}
         lists = {name: tuple(map(str, given[name])) for name in ("columns", "notes", "figures")}
         return Result(**{**given, **parts, **lists, "number": int(given["number"]), "seconds": float(given["seconds"])})
     except (KeyError, TypeError, ValueError) as error:
@@ -155,23 +155,23 @@ def load(path: str | Path) -> Result:
     return from_json(read_json(path, "a result that vlcam wrote"), repr(str(path)))
 
 
-def _plain(value: Any) -> Any:
+def _to_plain(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _plain(one) for key, one in value.items()}
+        return {key: _to_plain(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
+        return [_to_plain(one) for one in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _row(found: dict[str, Any]) -> Row:
+def _row_from_json(found: dict[str, Any]) -> ResultRow:
     numbers = {name: math.nan if found[name] is None else float(found[name]) for name in ("value", "low", "high")}
-    return Row(**{**found, **numbers})
+    return ResultRow(**{**found, **numbers})
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------
 
 
-def number(value: float | None, unit: str = "") -> str:
+def format_number(value: float | None, unit: str = "") -> str:
     """A number as tables show it: one decimal for percent, three digits after the point for small numbers.
 
     >>> number(56.512, "%"), number(0.2543), number(3.274), number(None)
@@ -184,32 +184,37 @@ def number(value: float | None, unit: str = "") -> str:
     return text.lstrip("-") if float(text) == 0 else text
 
 
-def cells(result: Result) -> list[list[str]]:
+def make_cells(result: Result) -> list[list[str]]:
     """The table as text, its head first; controls stand below the rows, in brackets.
 
     With one measure, a line has ours, the 95 % interval, n, and what else there is: how many were undefined, the paper's number, a note.
     With several, a line has for each of them ours with the interval, and the paper's number where any row has one.
     """
     if len(result.measures) > 1:
-        return _wide(result)
+        return _make_wide_cells(result)
     every = (*result.rows, *result.controls)
     unit = f" ({result.unit})" if result.unit else ""
     head = ["", f"ours{unit}", "95 % interval", "n"]
     optional = [
         ("undefined", [str(one.undefined) if one.undefined else "" for one in every]),
-        ("paper", [number(one.paper, result.unit) if one.paper is not None else "" for one in every]),
+        ("paper", [format_number(one.paper, result.unit) if one.paper is not None else "" for one in every]),
         ("note", [one.note for one in every]),
     ]
     kept = [(name, texts) for name, texts in optional if any(texts)]
     body = [
-        [_name(one, result), number(one.value, result.unit), _interval(one, result.unit), str(one.n) if one.n else ""]
+        [
+            _name_row(one, result),
+            format_number(one.value, result.unit),
+            _format_interval(one, result.unit),
+            str(one.n) if one.n else "",
+        ]
         + [texts[place] for _, texts in kept]
         for place, one in enumerate(every)
     ]
     return [head + [name for name, _ in kept], *body]
 
 
-def _wide(result: Result) -> list[list[str]]:
+def _make_wide_cells(result: Result) -> list[list[str]]:
     every = (*result.rows, *result.controls)
     with_paper = {one.column for one in every if one.paper is not None}
     unit = f" ({result.unit})" if result.unit else ""
@@ -217,21 +222,21 @@ def _wide(result: Result) -> list[list[str]]:
     for column in result.measures:
         head += [column + unit] + (["paper"] if column in with_paper else [])
     lines = [[*head, "n"]]
-    for name in dict.fromkeys(_name(one, result) for one in every):
-        own = {one.column: one for one in every if _name(one, result) == name}
+    for name in dict.fromkeys(_name_row(one, result) for one in every):
+        own = {one.column: one for one in every if _name_row(one, result) == name}
         line = [name]
         for column in result.measures:
             one = own.get(column)
-            interval = _interval(one, result.unit) if one else ""
-            line.append(f"{number(one.value, result.unit)} {interval}".strip() if one else "")
+            interval = _format_interval(one, result.unit) if one else ""
+            line.append(f"{format_number(one.value, result.unit)} {interval}".strip() if one else "")
             if column in with_paper:
-                line.append(number(one.paper, result.unit) if one and one.paper is not None else "")
+                line.append(format_number(one.paper, result.unit) if one and one.paper is not None else "")
         counts = sorted({one.n for one in own.values() if one.n})
         lines.append([*line, " to ".join(map(str, counts[:: max(1, len(counts) - 1)]))])
     return lines
 
 
-def overview(results: Sequence[Result]) -> list[list[str]]:
+def make_overview(results: Sequence[Result]) -> list[list[str]]:
     """One line an experiment: its headline row, or its first, in the first column (that the paper has); the head first."""
     lines = [["", "experiment", "measure", "ours", "95 % interval", "paper", "n", "data", "model"]]
     for result in sorted(results, key=lambda one: one.number):
@@ -243,20 +248,20 @@ def overview(results: Sequence[Result]) -> list[list[str]]:
         one = min(headed, key=lambda row: (row.paper is None, result.measures.index(row.column)))
         model = result.model if len(result.model) <= _SHORT else f"{result.model[: _SHORT - 1].rstrip()}…"
         measure = " ".join(filter(None, (one.name, one.column))) + (f" ({result.unit})" if result.unit else "")
-        paper = number(one.paper, result.unit) if one.paper is not None else ""
-        ours = [number(one.value, result.unit), _interval(one, result.unit), paper, str(one.n or "")]
+        paper = format_number(one.paper, result.unit) if one.paper is not None else ""
+        ours = [format_number(one.value, result.unit), _format_interval(one, result.unit), paper, str(one.n or "")]
         lines.append([str(result.number), result.title, measure, *ours, result.world, model])
     return lines
 
 
-def markdown(result: Result) -> str:
+def to_markdown(result: Result) -> str:
     """The result as a section of Markdown: what was asked and how, the table, and the sources of the paper's numbers."""
     parts = [
         f"### {result.number}. {result.title}",
         result.question,
         f"{result.protocol} Data: {result.world}. Model: {result.model}."
         + (f" {result.better.capitalize()} is better." if result.better else ""),
-        markdown_table(cells(result)),
+        make_markdown_table(make_cells(result)),
         *(
             [("Controls are in brackets. " if result.controls else "") + " ".join(result.notes)]
             if result.controls or result.notes
@@ -267,7 +272,7 @@ def markdown(result: Result) -> str:
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
-def markdown_table(lines: Sequence[Sequence[str]], *, texts: int = 1) -> str:
+def make_markdown_table(lines: Sequence[Sequence[str]], *, texts: int = 1) -> str:
     """A table in Markdown from lines of cells, the head first; the first ``texts`` columns to the left, the others to the right.
 
     >>> print(markdown_table([["", "ours"], ["Grad-CAM", "0.254"]]))
@@ -280,11 +285,11 @@ def markdown_table(lines: Sequence[Sequence[str]], *, texts: int = 1) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in (head, rule, *body))
 
 
-def _name(one: Row, result: Result) -> str:
+def _name_row(one: ResultRow, result: Result) -> str:
     return f"({one.name})" if one in result.controls else one.name
 
 
-def _interval(one: Row, unit: str) -> str:
+def _format_interval(one: ResultRow, unit: str) -> str:
     if not (math.isfinite(one.low) and math.isfinite(one.high)):
         return ""
-    return f"[{number(one.low, unit)}, {number(one.high, unit)}]"
+    return f"[{format_number(one.low, unit)}, {format_number(one.high, unit)}]"

@@ -7,8 +7,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from vlcam.contracts import InputError, Request
-from vlcam.experiments.shared.maps import every_map
-from vlcam.experiments.shared.word_grounding import WRONG, said
+from vlcam.experiments.shared.maps import make_every_map
+from vlcam.experiments.shared.word_grounding import WRONG, judge_caption
 from vlcam.experiments.shared.word_targets import TARGETS, WordTargets
 from vlcam.image.geometry import to_photo
 from vlcam.render.lettering import Lettering
@@ -26,11 +26,11 @@ def draw_words(scene: Scene, captioner: Captioning, path: Path) -> bool:
 
     Raises InputError if the file can't be written.
     """
-    spoken = said(scene, captioner)
+    spoken = judge_caption(scene, captioner)
     if spoken is None:
         return False
     many = len(spoken.words)
-    mapped = every_map(WordTargets(captioner), scene.image(), Request(ids=spoken.ids), ["gradcam"])
+    mapped = make_every_map(WordTargets(captioner), scene.image(), Request(ids=spoken.ids), ["gradcam"])
     heat = to_photo(mapped.maps("gradcam"), mapped.geometry, size=(SIDE, SIDE))
     photo = scene.image(SIDE)
     letters = Lettering([*spoken.words, *TARGETS, "*"])

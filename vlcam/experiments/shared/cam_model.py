@@ -2,7 +2,7 @@
 
 CAM is not defined for the bundled classifier, whose fully connected layers see places. As in Zhou et al. 2016 (arXiv 1512.04150), and as
 the Grad-CAM paper does with VGG-16 for its Table 1, the dense layers give way to global average pooling and one linear layer
-(:func:`vlcam.methods.cam_head.cam_head`), trained on scenes of the ``train`` split. What that costs in classification is part of the
+(:func:`vlcam.methods.cam_head.build_cam_network`), trained on scenes of the ``train`` split. What that costs in classification is part of the
 experiments.
 """
 
@@ -15,11 +15,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from vlcam.contracts import InputError, Task
-from vlcam.experiments.data.samples import Sample
-from vlcam.experiments.data.scenes_world import scenes
+from vlcam.experiments.data.samples import LabelledPhoto
+from vlcam.experiments.data.scenes_world import open_scenes
 from vlcam.experiments.setting import Setting
 from vlcam.image.photo import open_photo
-from vlcam.methods.cam_head import CamNetwork, cam_head
+from vlcam.methods.cam_head import CamNetwork, build_cam_network
 from vlcam.tasks.classification import Classification
 
 QUICK: Final = 300
@@ -32,7 +32,7 @@ _STEPS: Final = 500
 _KEY: Final = "classification, with CAM's head"
 
 
-def cam_task(setting: Setting) -> Classification | None:
+def make_cam_task(setting: Setting) -> Classification | None:
     """The bundled classifier with CAM's head, trained once in a run; None on real data, where there is nothing to train a head on."""
     if setting.data is not None or setting.model is not None:
         return None
@@ -40,13 +40,13 @@ def cam_task(setting: Setting) -> Classification | None:
     if key not in setting.opened:
         task = setting.task("classification")
         assert isinstance(task, Classification)
-        setting.opened[key] = with_cam_head(task, setting.count(QUICK, FULL))
+        setting.opened[key] = train_cam_head(task, setting.count(QUICK, FULL))
     found: Task = setting.opened[key]
     assert isinstance(found, Classification)
     return found
 
 
-def with_cam_head(task: Classification, n: int) -> Classification:
+def train_cam_head(task: Classification, n: int) -> Classification:
     """The bundled classifier with CAM's head instead of its dense layers, trained on the first ``n`` scenes of the ``train`` split.
 
     Logistic regression of each class on the mean of every channel. Raises InputError for n below 1.
@@ -55,10 +55,10 @@ def with_cam_head(task: Classification, n: int) -> Classification:
         raise InputError(f"n={n} scenes were given to train CAM's head on; expected at least one")
     features, truths = [], []
     network = None
-    for sample in scenes("train").samples(n):
-        image = _input(task, sample)
+    for sample in open_scenes("train").samples(n):
+        image = _prepare_input(task, sample)
         if network is None:
-            network = cam_head(task.model, task.labels, layer=task.layer, sample=image).eval()
+            network = build_cam_network(task.model, task.labels, layer=task.layer, sample=image).eval()
         with torch.no_grad():
             features.append(network.pool(network.features(image)).flatten(1))
         truths.append(functional.one_hot(torch.tensor(sample.present), len(task.labels)).sum(0))
@@ -67,7 +67,7 @@ def with_cam_head(task: Classification, n: int) -> Classification:
     return replace(task, model=network, layer="features", name=f"{task.name} with CAM's head", names=None)
 
 
-def _input(task: Classification, sample: Sample) -> Tensor:
+def _prepare_input(task: Classification, sample: LabelledPhoto) -> Tensor:
     image, _ = task.preprocess(open_photo(sample.image)[0])
     assert isinstance(image, Tensor)
     return image

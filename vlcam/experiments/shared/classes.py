@@ -1,7 +1,7 @@
 """A classifier walked through a data set: for each photo what it predicts, what is there, and the maps of both.
 
 Classes are numbers of the *model's* labels throughout. A photo's targets are the model's best classes and those of its things that the
-model knows. Some experiments need photos that aren't scored, to choose a threshold on: :func:`held_out`.
+model knows. Some experiments need photos that aren't scored, to choose a threshold on: :func:`split_held_out`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,14 +15,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from vlcam.contracts import InputError, Maps, Request, Task
-from vlcam.engine.recording import unrecorded
-from vlcam.engine.restore import restored
+from vlcam.engine.recording import pause_recording
+from vlcam.engine.restore import preserve_model
 from vlcam.experiments.data.matching import match
-from vlcam.experiments.data.samples import Sample, Thing, World
-from vlcam.experiments.data.scenes_world import scenes
+from vlcam.experiments.data.samples import LabelledPhoto, PhotoObject, World
+from vlcam.experiments.data.scenes_world import open_scenes
 from vlcam.experiments.setting import Setting
-from vlcam.experiments.shared.maps import Mapped, Way, every_map
-from vlcam.experiments.shared.workable import workable
+from vlcam.experiments.shared.maps import MethodLike, MethodMaps, make_every_map
+from vlcam.experiments.shared.workable import find_workable
 from vlcam.image.geometry import Box, to_photo
 from vlcam.image.photo import open_photo
 
@@ -37,7 +37,7 @@ FRAME: Final = 224
 
 @final
 @dataclass(frozen=True, eq=False)
-class Looked:
+class ClassifiedPhoto:
     """One photo, looked at by a classifier.
 
     ``number`` is its place in the walk, the cluster of everything measured on it. ``predicted`` are the model's classes, best first,
@@ -45,11 +45,11 @@ class Looked:
     """
 
     number: int
-    sample: Sample
+    sample: LabelledPhoto
     predicted: tuple[int, ...]
     present: tuple[int, ...]
     theirs: Mapping[int, int]
-    mapped: Mapped
+    mapped: MethodMaps
 
     @property
     def counted(self) -> tuple[int, ...]:
@@ -67,13 +67,13 @@ class Looked:
         """What the model calls a class that is a target."""
         return self.mapped.targets[self.place(index)].label
 
-    def things(self, index: int) -> tuple[Thing, ...]:
+    def things(self, index: int) -> tuple[PhotoObject, ...]:
         """The things of a class; none if it isn't in the photo, or not in the data set."""
         return self.sample.of(self.theirs[index]) if index in self.theirs else ()
 
     def region(self, index: int) -> Bool[Tensor, "height width"] | None:
         """The pixels of a class: its masks, or its boxes where nobody drew masks; None if it isn't in the photo."""
-        return region_of(self.things(index), self.sample.size)
+        return find_region(self.things(index), self.sample.size)
 
     def heat(self, name: str, size: tuple[int, int] | None = None) -> Float[Tensor, "targets height width"]:
         """A method's maps on the photo, or on a copy of another ``size`` (width, height); those of :data:`SMOOTHED` are smooth."""
@@ -97,8 +97,8 @@ class Looked:
 
 
 def walk(
-    task: Task, samples: Iterable[Sample], of: Mapping[int, int], ways: Sequence[Way], *, top: int = TOP
-) -> Iterator[Looked]:
+    task: Task, samples: Iterable[LabelledPhoto], of: Mapping[int, int], ways: Sequence[MethodLike], *, top: int = TOP
+) -> Iterator[ClassifiedPhoto]:
     """Look at each sample in which there is a class that the model knows: its ``top`` best classes, and all that are there.
 
     ``of`` maps the data set's classes to the model's (:func:`vlcam.experiments.data.matching.match`).
@@ -108,21 +108,21 @@ def walk(
         present = tuple(sorted(of[one] for one in sample.present if one in of))
         if not present:
             continue
-        best = predicted(task, sample, top)
+        best = predict_classes(task, sample, top)
         request = Request(labels=tuple(dict.fromkeys((*best, *present))))
-        yield Looked(number, sample, best, present, theirs, every_map(task, sample.image, request, ways))
+        yield ClassifiedPhoto(number, sample, best, present, theirs, make_every_map(task, sample.image, request, ways))
 
 
-def predicted(task: Task, sample: Sample, top: int = TOP) -> tuple[int, ...]:
+def predict_classes(task: Task, sample: LabelledPhoto, top: int = TOP) -> tuple[int, ...]:
     """The model's classes for a photo with the highest logits, best first."""
     picture, _ = open_photo(sample.image)
     request = Request(top_k=top)
-    with restored(task.model), unrecorded():
+    with preserve_model(task.model), pause_recording():
         spoken = task.run(task.prepare(picture, request), request)
     return tuple(target.token_ids[0] for target in spoken.targets)
 
 
-def matched(task: Task, world: World) -> Mapping[int, int]:
+def match_classes(task: Task, world: World) -> Mapping[int, int]:
     """The data set's classes that the model knows, with the model's numbers. Raises InputError if there are none."""
     labels = getattr(task, "labels", None)
     if not labels:
@@ -130,16 +130,16 @@ def matched(task: Task, world: World) -> Mapping[int, int]:
     return match(world, labels).of
 
 
-def usable(task: Task, world: World, ways: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def find_usable(task: Task, world: World, ways: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The methods that are defined for the model's network, and of each other one a sentence that says why it isn't."""
     sample = next(iter(world.samples(1)))
-    return workable(task, sample.image, Request(labels=predicted(task, sample, 1)), ways)
+    return find_workable(task, sample.image, Request(labels=predict_classes(task, sample, 1)), ways)
 
 
-def held_out(setting: Setting, world: World, n: int) -> tuple[Iterator[Sample], Iterator[Sample]]:
+def split_held_out(setting: Setting, world: World, n: int) -> tuple[Iterator[LabelledPhoto], Iterator[LabelledPhoto]]:
     """Samples to choose on and samples to score, at most ``n`` of each: two splits of the bundled world, or every other photo."""
     if setting.data is None:
-        return scenes("val").samples(n), world.samples(n)
+        return open_scenes("val").samples(n), world.samples(n)
     return islice(world.samples(2 * n), 1, None, 2), islice(world.samples(2 * n), 0, None, 2)
 
 
@@ -152,7 +152,7 @@ def check_held_out(held: Sequence[Any], scored: Sequence[Any], world: World) -> 
         )
 
 
-def region_of(things: Sequence[Thing], size: tuple[int, int]) -> Bool[Tensor, "height width"] | None:
+def find_region(things: Sequence[PhotoObject], size: tuple[int, int]) -> Bool[Tensor, "height width"] | None:
     """The pixels of some things: their masks, or boxes where nobody drew masks; None for no things. ``size`` is (width, height)."""
     if not things:
         return None

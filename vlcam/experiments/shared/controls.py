@@ -18,9 +18,15 @@ from torch import Tensor
 
 from vlcam.contracts import InputError, Task
 from vlcam.engine.modules import find_module
-from vlcam.engine.weights import untrained
-from vlcam.experiments.shared.classes import Looked
-from vlcam.experiments.shared.maps import ceiling_map, centre_map, edge_map, every_map, random_map
+from vlcam.engine.weights import randomise_weights
+from vlcam.experiments.shared.classes import ClassifiedPhoto
+from vlcam.experiments.shared.maps import (
+    make_ceiling_map,
+    make_centre_map,
+    make_edge_map,
+    make_every_map,
+    make_random_map,
+)
 from vlcam.image.geometry import to_photo
 
 CONTROLS: Final = ("centre", "random", "Sobel edges", "untrained model", "ceiling")
@@ -31,33 +37,33 @@ class Controls:
     """The control maps of one classifier; its untrained twin is made once."""
 
     def __init__(self, task: Task, seed: int) -> None:
-        self.blind = untrained_task(task, seed)
+        self.blind = make_untrained_task(task, seed)
         self._rng = np.random.default_rng(seed)
 
     def heats(
-        self, look: Looked, size: tuple[int, int] | None = None
+        self, look: ClassifiedPhoto, size: tuple[int, int] | None = None
     ) -> dict[str, Float[Tensor, "targets height width"]]:
         """A photo's control maps in the order of :data:`CONTROLS`, one for each of its targets, on the photo or a copy of that size."""
         mapped = look.mapped
         count, grid, geometry = len(mapped.targets), mapped.grid, mapped.geometry
-        blind = every_map(self.blind, look.sample.image, mapped.subject.request, ["gradcam"])
+        blind = make_every_map(self.blind, look.sample.image, mapped.subject.request, ["gradcam"])
         truth = torch.zeros(count, *grid)
         for index in look.present:
             region = look.region(index)
             if region is not None:
-                truth[look.place(index)] = ceiling_map(region.numpy(), geometry, grid)[0]
+                truth[look.place(index)] = make_ceiling_map(region.numpy(), geometry, grid)[0]
         every = {
-            "centre": centre_map(grid).expand(count, -1, -1),
-            "random": torch.cat([random_map(grid, self._rng) for _ in range(count)]),
-            "Sobel edges": edge_map(mapped.subject.image.cpu().float()).expand(count, -1, -1),
+            "centre": make_centre_map(grid).expand(count, -1, -1),
+            "random": torch.cat([make_random_map(grid, self._rng) for _ in range(count)]),
+            "Sobel edges": make_edge_map(mapped.subject.image.cpu().float()).expand(count, -1, -1),
             "untrained model": blind.maps("gradcam"),
             "ceiling": truth,
         }
         return {name: to_photo(maps, geometry, size=size) for name, maps in every.items()}
 
 
-def untrained_task(task: Task, seed: int) -> Task:
-    """A copy of a task whose model is as before its training (:func:`vlcam.engine.weights.untrained`); the task itself stays as it is.
+def make_untrained_task(task: Task, seed: int) -> Task:
+    """A copy of a task whose model is as before its training (:func:`vlcam.engine.weights.randomise_weights`); the task itself stays as it is.
 
     Raises InputError for a task that is no dataclass with a model, so that it can't be copied.
     """
@@ -66,7 +72,7 @@ def untrained_task(task: Task, seed: int) -> Task:
             f"{task.name} is a {type(task).__name__}; expected a dataclass such as vlcam.Classification, to be copied untrained"
         )
     model = copy.deepcopy(task.model)
-    with untrained(model, seed):
+    with randomise_weights(model, seed):
         kept = {name: values.clone() for name, values in model.state_dict().items()}
     model.load_state_dict(kept)
     model.train(task.model.training)

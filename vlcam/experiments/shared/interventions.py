@@ -30,19 +30,19 @@ LEAST: Final = 0.1
 """Nats that the removal of some thing has to take from a word for its things to be ranked: below, their order is noise."""
 
 
-def without(scene: Scene, number: int) -> Scene:
+def remove_object(scene: Scene, number: int) -> Scene:
     """The scene without one of its things. Raises InputError for a thing that it hasn't."""
     if not 0 <= number < len(scene.things):
         raise InputError(f"thing {number} was given; expected 0 to {len(scene.things) - 1}")
     return replace(scene, things=tuple(thing for place, thing in enumerate(scene.things) if place != number))
 
 
-def pictures(scene: Scene, size: int) -> list[np.ndarray]:
+def draw_without_each(scene: Scene, size: int) -> list[np.ndarray]:
     """The scene's picture, and then those without each thing in turn, ``(size, size, 3)``, RGB."""
-    return [scene.image(size)] + [without(scene, number).image(size) for number in range(len(scene.things))]
+    return [scene.image(size)] + [remove_object(scene, number).image(size) for number in range(len(scene.things))]
 
 
-def effects(scores: Float[Tensor, "pictures targets"]) -> Float[Tensor, "things targets"]:
+def measure_effects(scores: Float[Tensor, "pictures targets"]) -> Float[Tensor, "things targets"]:
     """How far each target falls without each thing: the first row is that of the whole scene.
 
     >>> effects(torch.tensor([[-1.0], [-4.0], [-0.5]])).tolist()
@@ -51,7 +51,7 @@ def effects(scores: Float[Tensor, "pictures targets"]) -> Float[Tensor, "things 
     return scores[:1] - scores[1:]
 
 
-def masses(
+def measure_masses(
     heat: Float[Tensor, "targets height width"], masks: Bool[np.ndarray, "things height width"]
 ) -> Float[Tensor, "targets things"]:
     """The positive mass of every map on every thing; unseen pixels (NaN) have none."""
@@ -59,7 +59,7 @@ def masses(
     return torch.einsum("thw,khw->tk", heat.double().nan_to_num(nan=0).clamp_min(0), shown)
 
 
-def top_agrees(mass: Float[Tensor, " things"], effect: Float[Tensor, " things"]) -> float:
+def measure_top_agreement(mass: Float[Tensor, " things"], effect: Float[Tensor, " things"]) -> float:
     """1 if the thing with the most mass is the one with the greatest effect, else 0; NaN if there is but one thing.
 
     Things tied for the most mass share the hit; a map without mass on any thing names none and misses.
@@ -75,17 +75,17 @@ def top_agrees(mass: Float[Tensor, " things"], effect: Float[Tensor, " things"])
     return float(best[int(effect.argmax())] / best.sum())
 
 
-def rank_agreement(mass: Float[Tensor, " things"], effect: Float[Tensor, " things"]) -> float:
+def measure_rank_agreement(mass: Float[Tensor, " things"], effect: Float[Tensor, " things"]) -> float:
     """Spearman's correlation of masses and effects over the things; NaN for one thing, or if the map has the same mass on all."""
     return float(pearson(average_ranks(mass), average_ranks(effect.to(mass))))
 
 
-def ranked(effect: Float[Tensor, " things"], least: float = LEAST) -> bool:
+def has_order(effect: Float[Tensor, " things"], least: float = LEAST) -> bool:
     """Whether the removal of some thing lowers the word enough for the things to have an order."""
     return len(effect) > 1 and bool(effect.max() >= least)
 
 
-def chance(counts: Sequence[int]) -> float:
+def compute_chance(counts: Sequence[int]) -> float:
     """Top-1 agreement by luck: the mean of one in the number of things.
 
     >>> chance([2, 4])

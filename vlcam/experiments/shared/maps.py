@@ -14,19 +14,19 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from vlcam.contracts import Geometry, Maps, Method, Prepared, Procedure, Request, Target, Task
-from vlcam.engine.restore import plain
-from vlcam.explanation.rerun import PhotoSubject, settled
-from vlcam.explanation.run import maps_of, ran
-from vlcam.image.geometry import cell_box, to_photo
+from vlcam.engine.restore import detach_tensors
+from vlcam.explanation.rerun import PhotoSubject, fix_targets
+from vlcam.explanation.run import make_maps, run_and_record
+from vlcam.image.geometry import find_cell_box, to_photo
 from vlcam.image.photo import open_photo
 from vlcam.methods import way
 
-Way = str | Method | Procedure
+MethodLike = str | Method | Procedure
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class Mapped:
+class MethodMaps:
     """One photo, T targets, and the maps of several methods by name, signed and on each method's own grid.
 
     ``text`` is what the model said; ``subject`` runs it again, changed.
@@ -67,37 +67,39 @@ class Mapped:
         return to_photo(maps, self.geometry)
 
 
-def every_map(task: Task, image: Any, request: Request, ways: Sequence[Way], *, layer: str | None = None) -> Mapped:
+def make_every_map(
+    task: Task, image: Any, request: Request, ways: Sequence[MethodLike], *, layer: str | None = None
+) -> MethodMaps:
     """Run the task once on a photo, and make the maps of every method. Raises what :func:`vlcam.explain` raises."""
     picture, _ = open_photo(image)
     with torch.inference_mode(False):
         prepared = task.prepare(picture, request)
-    prepared = Prepared(plain(prepared.inputs), prepared.geometry)
-    spoken, evidence = ran(task, prepared, request, task.layer if layer is None else layer)
+    prepared = Prepared(detach_tensors(prepared.inputs), prepared.geometry)
+    spoken, evidence = run_and_record(task, prepared, request, task.layer if layer is None else layer)
     targets = tuple(spoken.targets)
-    subject = PhotoSubject(task, prepared, settled(request, targets), targets, evidence)
+    subject = PhotoSubject(task, prepared, fix_targets(request, targets), targets, evidence)
     chosen = [way(one) if isinstance(one, str) else one for one in ways]
-    return Mapped(
+    return MethodMaps(
         subject,
         spoken.text,
-        {one.name: maps_of(one, subject).detach() for one in chosen},
+        {one.name: make_maps(one, subject).detach() for one in chosen},
         {one.name: one for one in chosen},
     )
 
 
-def random_map(grid: tuple[int, int], rng: np.random.Generator) -> Float[Tensor, "1 rows columns"]:
+def make_random_map(grid: tuple[int, int], rng: np.random.Generator) -> Float[Tensor, "1 rows columns"]:
     """A control: independent uniform numbers on the grid of the layer."""
     return torch.from_numpy(rng.random((1, *grid), np.float32))
 
 
-def centre_map(grid: tuple[int, int]) -> Float[Tensor, "1 rows columns"]:
+def make_centre_map(grid: tuple[int, int]) -> Float[Tensor, "1 rows columns"]:
     """A control: a Gaussian in the middle, its deviation a quarter of each side (the centre bias of photographs)."""
     y, x = (torch.linspace(-2, 2, side) if side > 1 else torch.zeros(1) for side in grid)
     found: Tensor = torch.exp(-(y[:, None] ** 2 + x[None] ** 2) / 2)[None]
     return found
 
 
-def edge_map(image: Float[Tensor, "1 channels height width"]) -> Float[Tensor, "1 height width"]:
+def make_edge_map(image: Float[Tensor, "1 channels height width"]) -> Float[Tensor, "1 height width"]:
     """A control: the strength of the picture's edges (Sobel), which needs no model (Adebayo et al. 2018, arXiv 1810.03292)."""
     grey = image.mean(1, keepdim=True)
     across = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]]).to(grey)
@@ -107,7 +109,7 @@ def edge_map(image: Float[Tensor, "1 channels height width"]) -> Float[Tensor, "
     return found
 
 
-def ceiling_map(
+def make_ceiling_map(
     mask: Bool[np.ndarray, "height width"], geometry: Geometry, grid: tuple[int, int]
 ) -> Float[Tensor, "1 rows columns"]:
     """A control: the true mask at the resolution of the layer, the best that a map on that grid can be; 0 where the model saw no photo."""
@@ -117,7 +119,7 @@ def ceiling_map(
     out = torch.zeros(1, *grid)
     for row in range(grid[0]):
         for column in range(grid[1]):
-            left, top, right, bottom = cell_box(geometry, row, column, grid)
+            left, top, right, bottom = find_cell_box(geometry, row, column, grid)
             x0, x1 = (min(max(round(one), 0), width) for one in (left, right))
             y0, y1 = (min(max(round(one), 0), height) for one in (top, bottom))
             inside = sums[y1, x1] - sums[y0, x1] - sums[y1, x0] + sums[y0, x0]

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import final
 
-from vlcam.experiments.results.result import Row
-from vlcam.experiments.shared.two_classes import paper_of
+from vlcam.experiments.results.result import ResultRow
+from vlcam.experiments.shared.two_classes import find_paper_number
 from vlcam.metrics.statistics import Summary, summarise
 
 
@@ -33,7 +33,7 @@ class Tally:
         both = [(photo, one - two) for (photo, one), (_, two) in pairs]
         return summarise([value for _, value in both], seed=seed, clusters=[photo for photo, _ in both])
 
-    def rows(self, key: str, names: Sequence[str], seed: int = 0, *, paper: str | None = None) -> tuple[Row, ...]:
+    def rows(self, key: str, names: Sequence[str], seed: int = 0, *, paper: str | None = None) -> tuple[ResultRow, ...]:
         """The rows of some names, column by column; the paper's numbers of the experiment go with the column ``paper``."""
         return tuple(
             self._row(key, name, column, seed, column == paper)
@@ -42,10 +42,12 @@ class Tally:
             if known == name
         )
 
-    def _row(self, key: str, name: str, column: str, seed: int, with_paper: bool) -> Row:
+    def _row(self, key: str, name: str, column: str, seed: int, with_paper: bool) -> ResultRow:
         one = self.summary(name, column, seed)
-        found = Row(name, one.mean, one.low, one.high, one.n, one.undefined + self.empty[name, column], column=column)
-        paper = paper_of(key, name) if with_paper else None
+        found = ResultRow(
+            name, one.mean, one.low, one.high, one.n, one.undefined + self.empty[name, column], column=column
+        )
+        paper = find_paper_number(key, name) if with_paper else None
         if paper is None:
             return found
         return replace(found, paper=paper.value, source=f"{paper.source}; {paper.model}")

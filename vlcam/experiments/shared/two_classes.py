@@ -11,13 +11,13 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from vlcam.contracts import InputError, Maps, Task
-from vlcam.experiments.data.samples import Has, Sample, World
-from vlcam.experiments.results.published import Published, published
-from vlcam.experiments.results.result import number
+from vlcam.experiments.data.samples import Has, LabelledPhoto, World
+from vlcam.experiments.results.published import PublishedNumber, find_published
+from vlcam.experiments.results.result import format_number
 from vlcam.experiments.setting import Setting
-from vlcam.experiments.shared.classes import matched, region_of
-from vlcam.experiments.shared.maps import Mapped, ceiling_map, centre_map, edge_map, random_map
-from vlcam.explanation.run import ran
+from vlcam.experiments.shared.classes import find_region, match_classes
+from vlcam.experiments.shared.maps import MethodMaps, make_ceiling_map, make_centre_map, make_edge_map, make_random_map
+from vlcam.explanation.run import run_and_record
 from vlcam.methods import method
 from vlcam.metrics.statistics import Summary
 
@@ -34,11 +34,11 @@ _LOOKED_AT: Final = 60
 
 @final
 @dataclass(frozen=True, eq=False)
-class Case:
+class AnnotatedPicture:
     """A picture with C classes that the model knows: ``labels`` are their numbers in the model, ``masks`` where they are."""
 
     number: int
-    sample: Sample
+    sample: LabelledPhoto
     labels: tuple[int, ...]
     masks: tuple[Bool[Tensor, "height width"], ...]
 
@@ -48,7 +48,7 @@ class Case:
         return tuple(float(mask.double().mean()) for mask in self.masks)
 
 
-def marked(setting: Setting, task: Task) -> World:
+def open_marked_world(setting: Setting, task: Task) -> World:
     """The data with masks or, where there are none, with boxes. Raises InputError if they have neither."""
     try:
         return setting.world([_MASKS], task)
@@ -56,20 +56,20 @@ def marked(setting: Setting, task: Task) -> World:
         return setting.world([_BOXES], task)
 
 
-def pictures(world: World, task: Task, n: int, *, classes: int | None = None) -> Iterator[Case]:
+def find_pictures(world: World, task: Task, n: int, *, classes: int | None = None) -> Iterator[AnnotatedPicture]:
     """The first ``n`` pictures with an annotated class that the model knows; or with ``classes`` of them exactly, all known.
 
     A data set with an end is taken in its fixed random order. Raises InputError if there is no such picture.
     """
-    of = matched(task, world)
+    of = match_classes(task, world)
     found = 0
-    for sample in _samples(world, n):
+    for sample in _iterate_samples(world, n):
         present = [one for one in sample.present if one in of]
         if not present or classes not in (None, len(present)) or (classes and len(sample.present) != classes):
             continue
-        masks = [one for index in present if (one := region_of(sample.of(index), sample.size)) is not None]
+        masks = [one for index in present if (one := find_region(sample.of(index), sample.size)) is not None]
         if len(masks) == len(present):
-            yield Case(found, sample, tuple(of[one] for one in present), tuple(masks))
+            yield AnnotatedPicture(found, sample, tuple(of[one] for one in present), tuple(masks))
             found += 1
         if found == n:
             return
@@ -80,7 +80,7 @@ def pictures(world: World, task: Task, n: int, *, classes: int | None = None) ->
         )
 
 
-def _samples(world: World, n: int) -> Iterator[Sample]:
+def _iterate_samples(world: World, n: int) -> Iterator[LabelledPhoto]:
     """Ever more samples, each once."""
     if world.size is None:
         yield from world.samples(_LOOKED_AT * n)
@@ -100,43 +100,43 @@ def _samples(world: World, n: int) -> Iterator[Sample]:
 CEILING: Final = "true masks at the map's resolution"
 
 
-def controls_of(mapped: Mapped, newborn: Task, rng: np.random.Generator) -> dict[str, Maps]:
+def make_controls(mapped: MethodMaps, newborn: Task, rng: np.random.Generator) -> dict[str, Maps]:
     """Control maps of one picture: the centre and the edges are the same for all targets; ``newborn`` is the untrained model's task."""
     count = len(mapped.targets)
     subject = mapped.subject
-    blank = ran(newborn, subject.prepared, subject.request, newborn.layer)[1].maps(method("gradcam")).maps
+    blank = run_and_record(newborn, subject.prepared, subject.request, newborn.layer)[1].maps(method("gradcam")).maps
     return {
-        RANDOM: torch.cat([random_map(mapped.grid, rng) for _ in range(count)]),
-        CENTRE: centre_map(mapped.grid).expand(count, -1, -1),
-        EDGES: edge_map(subject.image.float().cpu()).expand(count, -1, -1),
+        RANDOM: torch.cat([make_random_map(mapped.grid, rng) for _ in range(count)]),
+        CENTRE: make_centre_map(mapped.grid).expand(count, -1, -1),
+        EDGES: make_edge_map(subject.image.float().cpu()).expand(count, -1, -1),
         UNTRAINED: blank.clamp_min(0),
     }
 
 
-def ceilings(mapped: Mapped, masks: Sequence[Bool[Tensor, "height width"]]) -> Maps:
+def make_ceilings(mapped: MethodMaps, masks: Sequence[Bool[Tensor, "height width"]]) -> Maps:
     """The true masks at the resolution of the layer."""
-    return torch.cat([ceiling_map(mask.numpy(), mapped.geometry, mapped.grid) for mask in masks])
+    return torch.cat([make_ceiling_map(mask.numpy(), mapped.geometry, mapped.grid) for mask in masks])
 
 
-def paper_of(key: str, name: str) -> Published | None:
+def find_paper_number(key: str, name: str) -> PublishedNumber | None:
     """The paper's number of a method. Names are looked up without their punctuation, and Grad-CAM++ is not Grad-CAM.
 
     >>> paper_of("faithfulness", "gradcam").value, paper_of("faithfulness", "gradcam++")
     (0.254, None)
     """
-    return None if name.endswith("+") else published(key, name)
+    return None if name.endswith("+") else find_published(key, name)
 
 
-def said(one: Summary, unit: str = "") -> str:
+def format_summary(one: Summary, unit: str = "") -> str:
     """A mean with its interval, for a note.
 
     >>> said(Summary(4, 0, 75.0, 25.0, 100.0), "%")
     '75.0 [25.0, 100.0]'
     """
-    return f"{number(one.mean, unit)} [{number(one.low, unit)}, {number(one.high, unit)}]"
+    return f"{format_number(one.mean, unit)} [{format_number(one.low, unit)}, {format_number(one.high, unit)}]"
 
 
-def won(own: float, other: float) -> float:
+def score_win(own: float, other: float) -> float:
     """1 if ``own`` is larger, 0 if it is smaller, one half for a tie or where one of them is no number.
 
     >>> won(2.0, 1.0), won(1.0, 2.0), won(1.0, 1.0), won(nan, 1.0)

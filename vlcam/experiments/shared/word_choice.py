@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Final, final
 
-from vlcam.experiments.shared.word_grounding import F1, MASS, POINTING, TOP, Scores
+from vlcam.experiments.shared.word_grounding import F1, MASS, POINTING, TOP, GroundingScores
 from vlcam.metrics.statistics import Summary, summarise
 
 DECIDING: Final = (POINTING, MASS, F1, TOP)
@@ -24,7 +24,7 @@ ENOUGH: Final = 10
 
 @final
 @dataclass(frozen=True)
-class Verdict:
+class PairComparison:
     """The chosen pair, and its differences to the default on the scenes that had no part in the choice: by measure, and of all four."""
 
     name: str
@@ -37,8 +37,13 @@ class Verdict:
         return self.overall.low > 0
 
 
-def differences(
-    scores: Scores, name: str, default: str, column: str, kinds: Sequence[str], scenes: Sequence[int] | None = None
+def compute_differences(
+    scores: GroundingScores,
+    name: str,
+    default: str,
+    column: str,
+    kinds: Sequence[str],
+    scenes: Sequence[int] | None = None,
 ) -> tuple[list[float], list[int]]:
     """``name`` less ``default`` for every word (or caption) that both have an answer for, and the scene of each."""
     one, other = (scores.of(which, column, kinds, scenes) for which in (name, default))
@@ -46,13 +51,13 @@ def differences(
     return [one[where] - other[where] for where in both], [where[0] for where in both]
 
 
-def overall(
-    scores: Scores, name: str, default: str, kinds: Sequence[str], scenes: Sequence[int] | None = None
+def average_differences(
+    scores: GroundingScores, name: str, default: str, kinds: Sequence[str], scenes: Sequence[int] | None = None
 ) -> list[float]:
     """For every scene in which all four have an answer: the mean over the measures of the scene's mean difference."""
     found: dict[int, dict[str, list[float]]] = {}
     for column in DECIDING:
-        for value, scene in zip(*differences(scores, name, default, column, kinds, scenes), strict=True):
+        for value, scene in zip(*compute_differences(scores, name, default, column, kinds, scenes), strict=True):
             found.setdefault(scene, {}).setdefault(column, []).append(value)
     return [
         fmean(fmean(values) for values in columns.values())
@@ -62,19 +67,27 @@ def overall(
 
 
 def compare(
-    scores: Scores, name: str, default: str, kinds: Sequence[str], scenes: Sequence[int] | None = None, *, seed: int = 0
-) -> Verdict:
+    scores: GroundingScores,
+    name: str,
+    default: str,
+    kinds: Sequence[str],
+    scenes: Sequence[int] | None = None,
+    *,
+    seed: int = 0,
+) -> PairComparison:
     """A pair against the default, paired, on some scenes or all."""
     parts = []
     for column in DECIDING:
-        values, where = differences(scores, name, default, column, kinds, scenes)
+        values, where = compute_differences(scores, name, default, column, kinds, scenes)
         parts.append((column, summarise(values, seed=seed, clusters=where)))
-    return Verdict(name, summarise(overall(scores, name, default, kinds, scenes), seed=seed), tuple(parts))
+    return PairComparison(
+        name, summarise(average_differences(scores, name, default, kinds, scenes), seed=seed), tuple(parts)
+    )
 
 
 def choose(
-    scores: Scores, names: Sequence[str], default: str, kinds: Sequence[str], *, seed: int = 0
-) -> Verdict | None:
+    scores: GroundingScores, names: Sequence[str], default: str, kinds: Sequence[str], *, seed: int = 0
+) -> PairComparison | None:
     """The pair that is best on the even scenes, measured on the odd ones; None if no pair was measured on :data:`ENOUGH` of each.
 
     The default itself is among the candidates; of equals the first counts.
@@ -83,8 +96,8 @@ def choose(
     odd = [scene for scene in scores.things if scene % 2 == 1]
     found = []
     for name in dict.fromkeys((default, *names)):
-        first = overall(scores, name, default, kinds, even)
-        if min(len(first), len(overall(scores, name, default, kinds, odd))) >= ENOUGH:
+        first = average_differences(scores, name, default, kinds, even)
+        if min(len(first), len(average_differences(scores, name, default, kinds, odd))) >= ENOUGH:
             found.append((fmean(first), name))
     if not found:
         return None

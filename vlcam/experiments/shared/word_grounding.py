@@ -17,12 +17,27 @@ from PIL import Image
 from torch import Tensor
 
 from vlcam.contracts import Request, Task
-from vlcam.experiments.shared.interventions import effects, masses, pictures, rank_agreement, ranked, top_agrees
-from vlcam.experiments.shared.maps import Mapped, Way, ceiling_map, centre_map, edge_map, every_map, random_map
+from vlcam.experiments.shared.interventions import (
+    draw_without_each,
+    has_order,
+    measure_effects,
+    measure_masses,
+    measure_rank_agreement,
+    measure_top_agreement,
+)
+from vlcam.experiments.shared.maps import (
+    MethodLike,
+    MethodMaps,
+    make_ceiling_map,
+    make_centre_map,
+    make_edge_map,
+    make_every_map,
+    make_random_map,
+)
 from vlcam.experiments.shared.word_targets import FUNCTION, KIND_OF, TARGETS, WordTargets
-from vlcam.explanation.visual_gain import scored
+from vlcam.explanation.visual_gain import score_targets
 from vlcam.metrics import pointing_hit, relevance_mass, word_mask_scores
-from vlcam.scenes.captions import about, parse, true_words
+from vlcam.scenes.captions import check_words, find_word_objects, parse
 from vlcam.scenes.record import PIXELS
 from vlcam.scenes.scene import Scene
 from vlcam.tasks.captioning import Captioning
@@ -42,7 +57,7 @@ CONTROLS: Final = (UNIFORM, CENTRE, RANDOM, EDGES, UNTRAINED, CEILING)
 Heat = Float[Tensor, "words height width"]
 
 
-def pair(method: str, target: str) -> str:
+def name_pair(method: str, target: str) -> str:
     """The name of a method and a target.
 
     >>> pair("gradcam", "logit")
@@ -53,7 +68,7 @@ def pair(method: str, target: str) -> str:
 
 @final
 @dataclass(frozen=True, eq=False)
-class Scores:
+class GroundingScores:
     """What was found.
 
     ``kinds`` of every word (scene and place), how many ``things`` are in every scene, and for every pair of a method and a target, or
@@ -83,7 +98,7 @@ class Scores:
 
 @final
 @dataclass(frozen=True, eq=False)
-class Said:
+class JudgedCaption:
     """A scene's caption, judged. For every word its kind, and the visible pixels that its map should lie on, if any."""
 
     words: tuple[str, ...]
@@ -93,12 +108,14 @@ class Said:
     shown: Bool[np.ndarray, "things height width"]
 
 
-def said(scene: Scene, captioner: Captioning) -> Said | None:
+def judge_caption(scene: Scene, captioner: Captioning) -> JudgedCaption | None:
     """What the captioner says of a scene; None for a caption outside the grammar, which nobody can judge."""
-    caption = next(one for one in scored(captioner, Image.fromarray(scene.image()), Request()) if one.kind == "caption")
+    caption = next(
+        one for one in score_targets(captioner, Image.fromarray(scene.image()), Request()) if one.kind == "caption"
+    )
     words = tuple(caption.label.split())
     try:
-        truth, things, parsed = true_words(scene, words), about(scene, words), parse(words)
+        truth, things, parsed = check_words(scene, words), find_word_objects(scene, words), parse(words)
     except ValueError:
         return None
     meant = list(things)
@@ -112,11 +129,13 @@ def said(scene: Scene, captioner: Captioning) -> Said | None:
         KIND_OF[word] if truth[place] or KIND_OF[word] not in CONTENT else WRONG for place, word in enumerate(words)
     ]
     lost = [not truth[place] and kind not in (WRONG, FUNCTION) for place, kind in enumerate(kinds)]
-    return Said(
+    return JudgedCaption(
         words,
         caption.token_ids,
         tuple(WRONG if gone else kind for kind, gone in zip(kinds, lost, strict=True)),
-        tuple(None if kind == FUNCTION else _union(shown, these) for kind, these in zip(kinds, meant, strict=True)),
+        tuple(
+            None if kind == FUNCTION else _unite_masks(shown, these) for kind, these in zip(kinds, meant, strict=True)
+        ),
         shown,
     )
 
@@ -126,24 +145,24 @@ def ground(
     number: int,
     captioner: Captioning,
     untrained: Task,
-    ways: Sequence[Way],
+    ways: Sequence[MethodLike],
     rng: np.random.Generator,
-    scores: Scores,
+    scores: GroundingScores,
 ) -> bool:
     """Score one scene into ``scores``; False if its caption can't be judged."""
-    spoken = said(scene, captioner)
+    spoken = judge_caption(scene, captioner)
     if spoken is None:
         return False
     task, request = WordTargets(captioner), Request(ids=spoken.ids)
-    mapped = every_map(task, scene.image(), request, ways)
-    fell = _effects(scene, task, mapped)
+    mapped = make_every_map(task, scene.image(), request, ways)
+    fell = _measure_effects(scene, task, mapped)
     scores.things[number] = len(scene.things)
     scores.kinds.update({(number, place): kind for place, kind in enumerate(spoken.kinds)})
     many = len(spoken.words)
-    for name, heat in _every_heat(mapped, spoken, many):
+    for name, heat in _iterate_heats(mapped, spoken, many):
         target = next((at for at, one in enumerate(TARGETS) if name.endswith(f": {one}")), 0)
         _score(name, heat, spoken, fell[:, 0], fell[:, target], number, scores)
-    for name, heat in _controls(scene, mapped, spoken, untrained, request, rng):
+    for name, heat in _iterate_controls(scene, mapped, spoken, untrained, request, rng):
         _score(name, heat, spoken, fell[:, 0], fell[:, 0], number, scores)
         if name == UNIFORM:  # a flat map has no highest point: by chance it is anywhere
             for place, mask in enumerate(spoken.masks):
@@ -152,57 +171,58 @@ def ground(
     return True
 
 
-def _every_heat(mapped: Mapped, spoken: Said, many: int) -> Iterator[tuple[str, Heat]]:
+def _iterate_heats(mapped: MethodMaps, spoken: JudgedCaption, many: int) -> Iterator[tuple[str, Heat]]:
     for method in mapped.ways:
         heat = mapped.heat(method)
         if bool((mapped.signed[method] == mapped.signed[method][:1]).all()):  # nothing about any target
-            yield pair(method, "any"), heat[:many]
+            yield name_pair(method, "any"), heat[:many]
             continue
         for place, target in enumerate(TARGETS):
-            yield pair(method, target), heat[place * many : (place + 1) * many]
+            yield name_pair(method, target), heat[place * many : (place + 1) * many]
 
 
-def _controls(
-    scene: Scene, mapped: Mapped, spoken: Said, untrained: Task, request: Request, rng: np.random.Generator
+def _iterate_controls(
+    scene: Scene, mapped: MethodMaps, spoken: JudgedCaption, untrained: Task, request: Request, rng: np.random.Generator
 ) -> Iterator[tuple[str, Heat]]:
     many, geometry, grid = len(spoken.words), mapped.geometry, mapped.grid
     yield UNIFORM, mapped.drawn(torch.ones(many, *grid))
-    yield CENTRE, mapped.drawn(centre_map(grid).expand(many, -1, -1))
-    yield RANDOM, mapped.drawn(torch.cat([random_map(grid, rng) for _ in range(many)]))
-    yield EDGES, mapped.drawn(edge_map(mapped.subject.image).expand(many, -1, -1))
-    yield UNTRAINED, every_map(untrained, scene.image(), request, ["gradcam"]).heat("gradcam")[:many]
+    yield CENTRE, mapped.drawn(make_centre_map(grid).expand(many, -1, -1))
+    yield RANDOM, mapped.drawn(torch.cat([make_random_map(grid, rng) for _ in range(many)]))
+    yield EDGES, mapped.drawn(make_edge_map(mapped.subject.image).expand(many, -1, -1))
+    yield UNTRAINED, make_every_map(untrained, scene.image(), request, ["gradcam"]).heat("gradcam")[:many]
     empty = torch.zeros(1, *grid)
-    best = [empty if mask is None else ceiling_map(mask.numpy(), geometry, grid) for mask in spoken.masks]
+    best = [empty if mask is None else make_ceiling_map(mask.numpy(), geometry, grid) for mask in spoken.masks]
     yield CEILING, mapped.drawn(torch.cat(best))
 
 
-def _effects(scene: Scene, task: WordTargets, mapped: Mapped) -> Float[Tensor, "things 4 words"]:
+def _measure_effects(scene: Scene, task: WordTargets, mapped: MethodMaps) -> Float[Tensor, "things 4 words"]:
     """How far the scalars of every word fall without each thing."""
     photos = [
-        task.prepare(Image.fromarray(picture), mapped.subject.request).inputs for picture in pictures(scene, PIXELS)
+        task.prepare(Image.fromarray(picture), mapped.subject.request).inputs
+        for picture in draw_without_each(scene, PIXELS)
     ]
-    found = effects(mapped.subject.scores(torch.cat(photos)))
+    found = measure_effects(mapped.subject.scores(torch.cat(photos)))
     return found.view(len(scene.things), len(TARGETS), -1)
 
 
 def _score(
     name: str,
     heat: Heat,
-    spoken: Said,
+    spoken: JudgedCaption,
     fell: Float[Tensor, "things words"],
     own: Float[Tensor, "things words"],
     number: int,
-    scores: Scores,
+    scores: GroundingScores,
 ) -> None:
-    mass = masses(heat, spoken.shown)
+    mass = measure_masses(heat, spoken.shown)
     for place, mask in enumerate(spoken.masks):
-        order = ranked(fell[:, place])
+        order = has_order(fell[:, place])
         scores.words.setdefault(name, {})[number, place] = {
             POINTING: math.nan if mask is None else float(pointing_hit(heat[place], mask)),
             MASS: math.nan if mask is None else relevance_mass(heat[place], mask),
-            TOP: top_agrees(mass[place], fell[:, place]) if order else math.nan,
-            RANK: rank_agreement(mass[place], fell[:, place]) if order else math.nan,
-            OWN: top_agrees(mass[place], own[:, place]) if order else math.nan,
+            TOP: measure_top_agreement(mass[place], fell[:, place]) if order else math.nan,
+            RANK: measure_rank_agreement(mass[place], fell[:, place]) if order else math.nan,
+            OWN: measure_top_agreement(mass[place], own[:, place]) if order else math.nan,
         }
     things = [
         ([place], mask)
@@ -214,7 +234,7 @@ def _score(
     scores.captions.setdefault(name, {})[number] = {OBJ: whole.obj, FUNC: whole.func, F1: whole.f1}
 
 
-def _union(
+def _unite_masks(
     shown: Bool[np.ndarray, "things height width"], things: Sequence[int]
 ) -> Bool[Tensor, "height width"] | None:
     if not things:

@@ -30,7 +30,7 @@ from vlcam.scenes.record import COLOURS, SHAPES, SIZES, TEXTURES
 from vlcam.tasks.captioning import Captioning
 
 TARGETS: Final = ("log-probability", "logit", "contrast, all others", "contrast, mean")
-"""The scalars, in the order of :func:`word_scores`."""
+"""The scalars, in the order of :func:`score_words`."""
 
 _MEASURES: Final[tuple[Measure, ...]] = ("log-probability", "logit", "score", "score")
 
@@ -51,7 +51,7 @@ KIND_OF: Final[Mapping[str, str]] = MappingProxyType({word: kind for kind, words
 KINDS: Final = tuple(dict.fromkeys(KIND_OF.values()))
 
 
-def others(word: str) -> tuple[str, ...]:
+def find_others(word: str) -> tuple[str, ...]:
     """The other words of its kind; singular and plural shapes apart.
 
     Raises InputError for a word that the bundled world's grammar doesn't have.
@@ -65,7 +65,7 @@ def others(word: str) -> tuple[str, ...]:
     raise InputError(f"{word!r} has no kind here; expected a word of the bundled world's grammar, such as 'red'")
 
 
-def word_scores(
+def score_words(
     logits: Float[Tensor, "places vocabulary"], ids: Sequence[int], rivals: Sequence[Sequence[int]]
 ) -> Float[Tensor, "4 places"]:
     """The four scalars (see the module) of the words ``ids``; ``rivals`` has the other words of each one's kind.
@@ -119,7 +119,7 @@ class WordTargets:
         """One forward of the image. Raises InputError if no token ids are given, or a word has no kind."""
         ids, rivals = self._said(request)
         encoded = self.captioner.encode(self.captioner.model, prepared.inputs)
-        scores = word_scores(self.captioner.logits(self.captioner.model, encoded, ids), ids, rivals).flatten()
+        scores = score_words(self.captioner.logits(self.captioner.model, encoded, ids), ids, rivals).flatten()
         words = [self.captioner.tokens.decode([one]).strip() for one in ids]
         targets = [
             Target(
@@ -145,7 +145,7 @@ class WordTargets:
         ids, rivals = self._said(request)
         encoded = self.captioner.encode(self.captioner.model, prepared.inputs)
         rows = several(self.captioner.model, encoded, ids)
-        flat = word_scores(rows.flatten(0, 1), ids * len(rows), rivals * len(rows))
+        flat = score_words(rows.flatten(0, 1), ids * len(rows), rivals * len(rows))
         return flat.view(len(TARGETS), len(rows), len(ids)).transpose(0, 1).flatten(1)
 
     def _said(self, request: Request) -> tuple[tuple[int, ...], list[list[int]]]:
@@ -156,7 +156,7 @@ class WordTargets:
         encode, decode = self.captioner.tokens.encode, self.captioner.tokens.decode
         rivals = []
         for one in request.ids:
-            codes = [encode(other) for other in others(decode([one]).strip())]
+            codes = [encode(other) for other in find_others(decode([one]).strip())]
             if any(len(code) != 1 for code in codes):
                 raise InputError(
                     f"{self.name} writes words of the bundled world with several tokens each; expected a captioner with one token a word"

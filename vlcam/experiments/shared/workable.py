@@ -4,19 +4,21 @@ from collections.abc import Sequence
 from typing import Any
 
 from vlcam.contracts import InputError, LayerError, Request, Task
-from vlcam.experiments.shared.maps import every_map
+from vlcam.experiments.shared.maps import make_every_map
 
 
-def workable(task: Task, image: Any, request: Request, ways: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def find_workable(
+    task: Task, image: Any, request: Request, ways: Sequence[str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The methods that can make maps of what the task says about one photo, and a sentence about each that can't.
 
     Grad-CAM comes first and has to work. Raises what it raises.
     """
-    every_map(task, image, request, ["gradcam"])
+    make_every_map(task, image, request, ["gradcam"])
     able, why = [], []
     for name in ways:
         try:
-            every_map(task, image, request, [name])
+            make_every_map(task, image, request, [name])
         except (InputError, LayerError) as error:
             why.append(f"{name} is left out: {error}.")
         else:

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar, cast
 
 from vlcam.contracts import InputError
 from vlcam.neurons.names.record import STATES, AbstractNeuronNames, NeuronName, State
-from vlcam.neurons.names.tables import KINDS, read_table, units_of
+from vlcam.neurons.names.tables import KINDS, read_table, read_units
 
 Made = TypeVar("Made", bound=AbstractNeuronNames)
 """The class of names that a reader is told to make."""
@@ -31,7 +31,7 @@ _HEAD: Final = ("format", "version", "model", "layer", "weights_sha256", "probe"
 _FIELDS: Final = tuple(field.name for field in fields(NeuronName))
 
 
-def names_in(path: Path) -> Path:
+def find_names_file(path: Path) -> Path:
     """The file of names: the path itself, or ``names.json`` in a folder that ``vlcam neurons`` wrote."""
     return path / "names.json" if path.is_dir() else path
 
@@ -71,13 +71,14 @@ def read_names(
                 raise InputError(
                     f"{where} names the {what} {head[what]!r}; {given!r} was asked for: give the file for that"
                 )
-        with _of(where):
+        with _add_source_to_errors(where):
             names = make(**head, units=objects)
         return replace(
-            names, units=_complete(_limited(objects, min_score), len(objects) if units is None else units, where)
+            names,
+            units=_complete(_unname_low_scores(objects, min_score), len(objects) if units is None else units, where),
         )
     kind, rows = read_table(text, where, next((one for one in KINDS if one == format), None))
-    found, chosen = units_of(rows, kind, layer, where)
+    found, chosen = read_units(rows, kind, layer, where)
     if kind == "tally" and min_score is None:
         min_score = TALLY_MIN_IOU
     if not found:
@@ -87,12 +88,12 @@ def read_names(
             f"{where} doesn't say which layer its units are of; give the layer's name, as in layer='layer4'"
         )
     probe = {"source": Path(where).name, "format": kind, "min_score": min_score}
-    every = _complete(_limited(found, min_score), units, where)
-    with _of(where):
+    every = _complete(_unname_low_scores(found, min_score), units, where)
+    with _add_source_to_errors(where):
         return make(model or "unknown", chosen, None, probe, every)
 
 
-def json_of(names: AbstractNeuronNames) -> str:
+def to_json(names: AbstractNeuronNames) -> str:
     """As JSON text, one line a unit, the same for the same names."""
     head = {
         "format": FORMAT,
@@ -108,10 +109,10 @@ def json_of(names: AbstractNeuronNames) -> str:
 
 
 def from_json(source: str | Path, *, make: type[Made]) -> Made:
-    """From a file's path, or from the text that :func:`json_of` made (a string that begins with ``{``)."""
+    """From a file's path, or from the text that :func:`to_json` made (a string that begins with ``{``)."""
     text, where = _read(source, lambda text: text.removeprefix("\ufeff").lstrip().startswith("{"))
     head, units = _parse_json(text, where)
-    with _of(where):
+    with _add_source_to_errors(where):
         return make(**head, units=units)
 
 
@@ -119,9 +120,9 @@ def from_csv(source: str | Path, *, model: str, layer: str, min_score: float | N
     """From a CSV file's path, or CSV text (a string with a line break), with the columns unit, name and perhaps score."""
     text, where = _read(source, lambda text: "\n" in text)
     _, rows = read_table(text, where, "csv")
-    found, _ = units_of(rows, "csv", layer, where)
-    units = _complete(_limited(found, min_score), None, where)
-    with _of(where):
+    found, _ = read_units(rows, "csv", layer, where)
+    units = _complete(_unname_low_scores(found, min_score), None, where)
+    with _add_source_to_errors(where):
         return make(model, layer, None, {"source": where}, units)
 
 
@@ -131,7 +132,7 @@ def from_csv(source: str | Path, *, model: str, layer: str, min_score: float | N
 def _parse_json(text: str, where: str) -> tuple[dict[str, Any], tuple[NeuronName, ...]]:
     """The fields of :class:`NeuronNames` but for the units, and the units."""
     try:
-        found = json.loads(text, parse_constant=_no_constant)
+        found = json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{where} is no JSON ({error}); expected what NeuronNames.to_json() wrote") from error
     if not isinstance(found, dict) or found.get("format") != FORMAT:
@@ -142,17 +143,17 @@ def _parse_json(text: str, where: str) -> tuple[dict[str, Any], tuple[NeuronName
         version = found.get("version")
         raise InputError(f"{where} has version {version!r}; this vlcam reads version {VERSION}: name the units again")
     try:
-        _known(found, _HEAD, "the file")
+        _check_fields(found, _HEAD, "the file")
         if not isinstance(found["probe"], dict) or not isinstance(found["units"], list):
             raise TypeError("probe is no object, or units no list")
         weights = found["weights_sha256"]
         head = {
-            "model": _text(found["model"]),
-            "layer": _text(found["layer"]),
-            "weights_sha256": None if weights is None else _text(weights),
+            "model": _parse_text(found["model"]),
+            "layer": _parse_text(found["layer"]),
+            "weights_sha256": None if weights is None else _parse_text(weights),
             "probe": found["probe"],
         }
-        with _of(where):
+        with _add_source_to_errors(where):
             return head, tuple(_from_object(row) for row in found["units"])
     except (TypeError, ValueError, OverflowError) as error:
         if isinstance(error, InputError):
@@ -167,35 +168,35 @@ def _from_object(row: Any) -> NeuronName:
     number = row.get("unit")
     if isinstance(number, bool) or not isinstance(number, int):
         raise TypeError(f"a unit's number is {number!r}")
-    _known(row, _FIELDS, f"unit {number}")
+    _check_fields(row, _FIELDS, f"unit {number}")
     if row["state"] not in STATES:
         raise InputError(f"unit {number} has state {row['state']!r}; expected one of {', '.join(STATES)}")
     return NeuronName(
         unit=number,
         state=cast(State, row["state"]),
-        name=None if row["name"] is None else _text(row["name"]),
-        category=None if row["category"] is None else _text(row["category"]),
-        score=_number(row["score"]),
-        ceiling=_number(row["ceiling"]),
-        p=_measure(row["p"]),
-        threshold=_number(row["threshold"]),
-        iou=_measure(row["iou"]),
-        auprc=_measure(row["auprc"]),
-        correlation=_measure(row["correlation"]),
-        stability=_measure(row["stability"]),
-        margin=_measure(row["margin"]),
+        name=None if row["name"] is None else _parse_text(row["name"]),
+        category=None if row["category"] is None else _parse_text(row["category"]),
+        score=_parse_number(row["score"]),
+        ceiling=_parse_number(row["ceiling"]),
+        p=_parse_measure(row["p"]),
+        threshold=_parse_number(row["threshold"]),
+        iou=_parse_measure(row["iou"]),
+        auprc=_parse_measure(row["auprc"]),
+        correlation=_parse_measure(row["correlation"]),
+        stability=_parse_measure(row["stability"]),
+        margin=_parse_measure(row["margin"]),
         alternatives=tuple(
-            (_text(name), None if category is None else _text(category), _number(score))
+            (_parse_text(name), None if category is None else _parse_text(category), _parse_number(score))
             for name, category, score in row["alternatives"]
         ),
-        also=_texts(row["also"]),
-        formula=None if row["formula"] is None else _formula(*row["formula"]),
-        flags=_texts(row["flags"]),
-        claims=None if row["claims"] is None else tuple(_claim(one) for one in row["claims"]),
+        also=_parse_texts(row["also"]),
+        formula=None if row["formula"] is None else _parse_formula(*row["formula"]),
+        flags=_parse_texts(row["flags"]),
+        claims=None if row["claims"] is None else tuple(_parse_claim(one) for one in row["claims"]),
     )
 
 
-def _known(found: Mapping[str, object], names: Sequence[str], what: str) -> None:
+def _check_fields(found: Mapping[str, object], names: Sequence[str], what: str) -> None:
     """ValueError unless the fields are exactly these."""
     missing = [name for name in names if name not in found]
     unknown = [name for name in found if name not in names]
@@ -205,52 +206,52 @@ def _known(found: Mapping[str, object], names: Sequence[str], what: str) -> None
         raise ValueError(f"{what} has {', '.join(map(repr, unknown))}, which no such file has")
 
 
-def _claim(found: Sequence[object]) -> tuple[str, str | None, float]:
+def _parse_claim(found: Sequence[object]) -> tuple[str, str | None, float]:
     name, category, level = found
-    return _text(name), None if category is None else _text(category), _number(level)
+    return _parse_text(name), None if category is None else _parse_text(category), _parse_number(level)
 
 
-def _formula(formula: object, iou: object) -> tuple[str, float]:
-    return _text(formula), _number(iou)
+def _parse_formula(formula: object, iou: object) -> tuple[str, float]:
+    return _parse_text(formula), _parse_number(iou)
 
 
-def _text(value: object) -> str:
+def _parse_text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{value!r} stands where a text is expected")
     return value
 
 
-def _texts(value: object) -> tuple[str, ...]:
+def _parse_texts(value: object) -> tuple[str, ...]:
     if not isinstance(value, list):
         raise TypeError(f"{value!r} stands where a list of texts is expected")
-    return tuple(map(_text, value))
+    return tuple(map(_parse_text, value))
 
 
-def _number(value: object) -> float:
+def _parse_number(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{value!r} stands where a number is expected")
     return float(value)
 
 
-def _measure(value: object) -> float | None:
-    return None if value is None else _number(value)
+def _parse_measure(value: object) -> float | None:
+    return None if value is None else _parse_number(value)
 
 
-def _no_constant(name: str) -> float:
+def _refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is no JSON number")
 
 
 # --- both ---------------------------------------------------------------------------------------------------------------
 
 
-def _limited(units: Sequence[NeuronName], min_score: float | None) -> list[NeuronName]:
+def _unname_low_scores(units: Sequence[NeuronName], min_score: float | None) -> list[NeuronName]:
     """The units; a name that scores less becomes the first alternative of an unnamed one."""
     if min_score is None:
         return list(units)
-    return [_without_name(unit) if unit.state == "named" and unit.score < min_score else unit for unit in units]
+    return [_drop_name(unit) if unit.state == "named" and unit.score < min_score else unit for unit in units]
 
 
-def _without_name(unit: NeuronName) -> NeuronName:
+def _drop_name(unit: NeuronName) -> NeuronName:
     best = () if unit.name is None else ((unit.name, unit.category, unit.score),)
     return NeuronName(
         unit.unit,
@@ -282,7 +283,7 @@ def _complete(units: Sequence[NeuronName], count: int | None, where: str) -> tup
 
 
 @contextmanager
-def _of(where: str) -> Iterator[None]:
+def _add_source_to_errors(where: str) -> Iterator[None]:
     """Errors of the records say which file they come from."""
     try:
         yield

@@ -71,7 +71,7 @@ class NeuronNames(AbstractNeuronNames):
 
     def to_json(self) -> str:
         """As JSON text, the same for the same names; :meth:`from_json` reads it back."""
-        return json_files.json_of(self)
+        return json_files.to_json(self)
 
     @classmethod
     def from_json(cls, source: str | Path) -> "NeuronNames":
@@ -83,7 +83,7 @@ class NeuronNames(AbstractNeuronNames):
 
     def to_csv(self) -> str:
         """As CSV text with a header line, one row a unit; alternatives and probe are left out."""
-        return tables.csv_of(self)
+        return tables.to_csv(self)
 
     @classmethod
     def from_csv(cls, source: str | Path, *, model: str, layer: str, min_score: float | None = None) -> "NeuronNames":

@@ -45,7 +45,7 @@ _LAYOUTS: Final = (
 
 @final
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """One row of a table: its cells by column, and where it stands, for errors."""
 
     cells: Mapping[str, str]
@@ -80,7 +80,7 @@ class Row:
         return self.number(column) if self.text(column) else None
 
 
-def csv_of(names: AbstractNeuronNames) -> str:
+def to_csv(names: AbstractNeuronNames) -> str:
     """As CSV text with a header line; several further names or flags are joined by ``; ``, an unknown number is an empty cell."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -93,10 +93,10 @@ def csv_of(names: AbstractNeuronNames) -> str:
     return out.getvalue()
 
 
-def read_table(text: str, where: str, kind: Kind | None = None) -> tuple[Kind, list[Row]]:
+def read_table(text: str, where: str, kind: Kind | None = None) -> tuple[Kind, list[TableRow]]:
     """Which of the tables it is, by its header, and its rows."""
     try:
-        lines = list(_lines(text))
+        lines = list(_split_lines(text))
     except csv.Error as error:
         raise InputError(f"{where} is no table ({error}); expected comma-separated values with a header") from error
     _, header = lines[0] if lines else (0, [])
@@ -115,11 +115,11 @@ def read_table(text: str, where: str, kind: Kind | None = None) -> tuple[Kind, l
                 f"{where}, line {line}: it has {len(cells)} cells where the header has {len(columns)}; "
                 f"expected {_EXPECTED[found]}"
             )
-        rows.append(Row(dict(zip(columns, cells, strict=True)), line))
+        rows.append(TableRow(dict(zip(columns, cells, strict=True)), line))
     return found, rows
 
 
-def _lines(text: str) -> Iterator[tuple[int, list[str]]]:
+def _split_lines(text: str) -> Iterator[tuple[int, list[str]]]:
     """The lines that are not blank, each with its number (the last, if a quoted cell runs over several)."""
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     for cells in reader:
@@ -127,7 +127,7 @@ def _lines(text: str) -> Iterator[tuple[int, list[str]]]:
             yield reader.line_num, cells
 
 
-def units_of(rows: list[Row], kind: Kind, layer: str | None, where: str) -> tuple[list[NeuronName], str | None]:
+def read_units(rows: list[TableRow], kind: Kind, layer: str | None, where: str) -> tuple[list[NeuronName], str | None]:
     """The records of the chosen layer as they stand in the file, no unit twice, and the layer's name if it is known."""
     if kind == "clip-dissect":
         layers = tuple(dict.fromkeys(row.text("layer") for row in rows))
@@ -158,7 +158,7 @@ def units_of(rows: list[Row], kind: Kind, layer: str | None, where: str) -> tupl
     return units, layer
 
 
-def _from_cells(row: Row) -> NeuronName:
+def _from_cells(row: TableRow) -> NeuronName:
     """A unit of vlcam's own CSV, or of any with at least ``unit`` and ``name``."""
     name, state = row.text("name") or None, row.text("state") or None
     if state not in (None, *STATES):
@@ -184,14 +184,14 @@ def _from_cells(row: Row) -> NeuronName:
     )
 
 
-def _from_tally(row: Row) -> NeuronName:
+def _from_tally(row: TableRow) -> NeuronName:
     """A unit of Network Dissection: its label, and the best ones of the other categories as alternatives."""
     number, category, score = row.whole("unit"), row.text("category"), row.number("score")
     label = row.text("label") if score > 0 else ""  # without any overlap its label is only the first of the list
     if number < 1:
         raise ValueError("unit is 0, but units of a tally count from 1")
     others: list[Alternative] = [
-        (_plain(name), other, row.number(f"{other}-iou"))
+        (_strip_suffix(name), other, row.number(f"{other}-iou"))
         for other in (column.removesuffix("-label") for column in row.cells if column.endswith("-label"))
         if other != category and (name := row.text(f"{other}-label"))
     ]
@@ -199,7 +199,7 @@ def _from_tally(row: Row) -> NeuronName:
     return NeuronName(
         unit=number - 1,
         state="named" if label else "unnamed",
-        name=_plain(label) if label else None,
+        name=_strip_suffix(label) if label else None,
         category=category if label and category else None,
         score=score,
         ceiling=min(truth, fired) / max(truth, fired) if min(truth, fired) > 0 else 1.0,
@@ -208,14 +208,14 @@ def _from_tally(row: Row) -> NeuronName:
     )
 
 
-def _from_description(row: Row) -> NeuronName:
+def _from_description(row: TableRow) -> NeuronName:
     """A unit of CLIP-Dissect. Its scores are log-probabilities of a kind, in no fixed range."""
     name = row.text("description") or None
     state: State = "unnamed" if name is None else "named"
     return NeuronName(row.whole("unit"), state, name, score=row.number("similarity"))
 
 
-def _plain(label: str) -> str:
+def _strip_suffix(label: str) -> str:
     """A Broden label without what tells colours and scenes from objects."""
     return re.sub(r"-[cs]$", "", label)
 

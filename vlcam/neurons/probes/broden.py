@@ -38,16 +38,16 @@ class Broden:
 
     def __init__(self, root: str | Path, split: str | None = None) -> None:
         home = Path(root)
-        index, columns = _table(home / "index.csv", ("image", "split"))
-        labels, _ = _table(home / "label.csv", ("number", "name", "category"))
+        index, columns = _read_table(home / "index.csv", ("image", "split"))
+        labels, _ = _read_table(home / "label.csv", ("number", "name", "category"))
         every = [one for one in columns if one not in _NO_CATEGORY]
         if (home / "category.csv").is_file():
-            listed = {row["name"] for row in _table(home / "category.csv", ("name",))[0]}
+            listed = {row["name"] for row in _read_table(home / "category.csv", ("name",))[0]}
             every = [one for one in every if one in listed]
         numbered = [
-            (category, _number(row["number"], home / "label.csv"), (_plain(row["name"]), category))
+            (category, _parse_number(row["number"], home / "label.csv"), (_strip_suffix(row["name"]), category))
             for row in labels
-            for category in _categories(row["category"])
+            for category in _parse_categories(row["category"])
             if category in every
         ]
         self.concepts: tuple[Concept, ...] = tuple(dict.fromkeys(concept for _, _, concept in numbered))
@@ -58,11 +58,11 @@ class Broden:
         place = {concept: number for number, concept in enumerate(self.concepts)}
         self._tables = {category: np.full(_MOST, NOTHING, np.int32) for category in every}
         self._known = np.zeros(_MOST, np.bool_)
-        self._known[[0, *(_number(row["number"], home / "label.csv") for row in labels)]] = True
+        self._known[[0, *(_parse_number(row["number"], home / "label.csv") for row in labels)]] = True
         for category, number, concept in numbered:
             self._tables[category][number] = place[concept]
         self._home = home
-        self._rows = tuple(_cells(row, every) for row in index if split is None or row["split"] == split)
+        self._rows = tuple(_split_row(row, every) for row in index if split is None or row["split"] == split)
         if not self._rows:
             have = ", ".join(sorted({row["split"] for row in index})) or "none"
             raise InputError(f"{str(home)!r} has no pictures of split={split!r}; its splits are: {have}")
@@ -112,7 +112,7 @@ def is_broden(root: Path) -> bool:
     return (root / "index.csv").is_file() and (root / "label.csv").is_file()
 
 
-def _table(path: Path, needed: tuple[str, ...]) -> tuple[list[dict[str, str]], list[str]]:
+def _read_table(path: Path, needed: tuple[str, ...]) -> tuple[list[dict[str, str]], list[str]]:
     """The rows and the columns of a CSV file."""
     expected = f"a table of Broden with the columns {', '.join(needed)}"
     reader = csv.DictReader(io.StringIO(read_text(path, expected)))
@@ -122,19 +122,19 @@ def _table(path: Path, needed: tuple[str, ...]) -> tuple[list[dict[str, str]], l
     return rows, columns
 
 
-def _cells(row: Mapping[str, str], categories: list[str]) -> _Row:
+def _split_row(row: Mapping[str, str], categories: list[str]) -> _Row:
     """The picture of a row, and what its categories hold where they hold anything."""
     found = ((one, tuple(part.strip() for part in row[one].split(";") if part.strip())) for one in categories)
     return row["image"], tuple((category, parts) for category, parts in found if parts)
 
 
-def _number(text: str, path: Path) -> int:
+def _parse_number(text: str, path: Path) -> int:
     if not text.isdecimal() or int(text) >= _MOST:
         raise InputError(f"{str(path)!r} has the number {text!r}; expected 0 to {_MOST - 1}")
     return int(text)
 
 
-def _categories(text: str) -> list[str]:
+def _parse_categories(text: str) -> list[str]:
     """The categories of a label.
 
     >>> _categories("material(36);object(3)")
@@ -143,7 +143,7 @@ def _categories(text: str) -> list[str]:
     return [re.sub(r"\(.*\)$", "", part.strip()) for part in text.split(";") if part.strip()]
 
 
-def _plain(name: str) -> str:
+def _strip_suffix(name: str) -> str:
     """A label's name without what tells colours and scenes from objects.
 
     >>> _plain("red-c"), _plain("street-s"), _plain("t-shirt")

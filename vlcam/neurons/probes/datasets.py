@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Int64
 
 from vlcam.contracts import InputError
-from vlcam.files import read_json, read_text, subfolders
+from vlcam.files import list_subfolders, read_json, read_text
 from vlcam.neurons.probes.folders import CATEGORY, read_numbers
 from vlcam.neurons.probes.probe import IGNORED, NOTHING, Concept, LabelMap, Sample
 
@@ -35,7 +35,7 @@ class CocoInstances:
 
     Args:
         annotations: the JSON file.
-        images: the folder of photos; by default it is looked for beside the file (see :func:`image_folders`).
+        images: the folder of photos; by default it is looked for beside the file (see :func:`list_image_folders`).
         missing: what to do about photos that aren't there: ``error``, or ``skip`` them.
     """
 
@@ -49,7 +49,7 @@ class CocoInstances:
         if missing not in ("error", "skip"):
             raise InputError(f"missing={missing!r} was given; expected error or skip")
         path = Path(annotations)
-        listed, instances, kinds = _parts_of_coco(read_json(path, _COCO), path)
+        listed, instances, kinds = _split_coco(read_json(path, _COCO), path)
         try:
             ordered = sorted(kinds, key=lambda one: int(one["id"]))
             self.concepts: tuple[Concept, ...] = tuple(dict.fromkeys((str(one["name"]), CATEGORY) for one in ordered))
@@ -60,7 +60,9 @@ class CocoInstances:
                 of_picture[one["image_id"]].append((of_kind[one["category_id"]], one["segmentation"]))
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{str(path)!r} has no, or a wrong, {error}; expected {_COCO}") from error
-        folder = _folder_of(path, [name for name, _, _ in pictures.values()]) if images is None else Path(images)
+        folder = (
+            _find_photo_folder(path, [name for name, _, _ in pictures.values()]) if images is None else Path(images)
+        )
         if not folder.is_dir():
             raise InputError(f"{str(folder)!r} is no folder; expected the photos of {str(path)!r}")
         there = {file.name for file in folder.iterdir()}
@@ -94,7 +96,7 @@ class CocoInstances:
         masks: dict[int, np.ndarray] = {}
         for concept, outline in instances:
             try:
-                mask = outlined(outline, height, width)
+                mask = fill_outline(outline, height, width)
             except InputError as error:
                 raise InputError(f"an instance of {self.concepts[concept][0]!r} in {name}: {error}") from error
             masks[concept] = masks[concept] | mask if concept in masks else mask
@@ -113,7 +115,7 @@ class VocSegmentation:
     """
 
     def __init__(self, root: str | Path, split: str = "val") -> None:
-        home = voc_root(Path(root))
+        home = find_voc_root(Path(root))
         if home is None:
             raise InputError(
                 f"{str(root)!r} is no folder of Pascal VOC; expected JPEGImages, SegmentationClass and ImageSets/Segmentation in it, or "
@@ -158,18 +160,18 @@ class VocSegmentation:
         return Sample(stem, self._home / "JPEGImages" / f"{stem}.jpg", frozenset({CATEGORY}), maps=maps)
 
 
-def voc_root(root: Path) -> Path | None:
+def find_voc_root(root: Path) -> Path | None:
     """The folder of Pascal VOC at, or at most two folders below, a path; None if there is none."""
     parts = ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation")
-    below = [one for one in (subfolders(root) if root.is_dir() else []) if one.name.startswith("VOC")]
-    deeper = [two for one in below for two in subfolders(one) if two.name.startswith("VOC")]
+    below = [one for one in (list_subfolders(root) if root.is_dir() else []) if one.name.startswith("VOC")]
+    deeper = [two for one in below for two in list_subfolders(one) if two.name.startswith("VOC")]
     for home in (root, *reversed(below), *reversed(deeper)):
         if all((home / part).is_dir() for part in parts):
             return home
     return None
 
 
-def image_folders(annotations: Path) -> list[Path]:
+def list_image_folders(annotations: Path) -> list[Path]:
     """Where the photos of a COCO file may be, the likeliest first.
 
     >>> [one.as_posix() for one in image_folders(Path("coco/annotations/instances_val2017.json"))][:3]
@@ -184,7 +186,7 @@ def image_folders(annotations: Path) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-def outlined(outline: Any, height: int, width: int) -> Bool[np.ndarray, "height width"]:
+def fill_outline(outline: Any, height: int, width: int) -> Bool[np.ndarray, "height width"]:
     """The mask of a COCO ``segmentation``: polygons, run lengths, or compressed run lengths.
 
     >>> outlined([[1, 0, 3, 0, 3, 2, 1, 2]], 2, 4).astype(int).tolist()
@@ -200,7 +202,7 @@ def outlined(outline: Any, height: int, width: int) -> Bool[np.ndarray, "height 
             raise InputError(f"run lengths without a good {error} were given; expected size and counts") from error
         if size != (height, width):
             raise InputError(f"run lengths of size {size} were given; expected the picture's, {(height, width)}")
-        return _run_lengths(expanded(counts) if isinstance(counts, str) else counts, height, width)
+        return _fill_run_lengths(expand_run_lengths(counts) if isinstance(counts, str) else counts, height, width)
     found = np.zeros((height, width), np.bool_)
     for polygon in outline if isinstance(outline, list) else [None]:
         points = np.array(polygon, np.float64) if _is_polygon(polygon) else None
@@ -208,11 +210,11 @@ def outlined(outline: Any, height: int, width: int) -> Bool[np.ndarray, "height 
             raise InputError(
                 f"the outline {str(polygon)[:60]} was given; expected polygons [x, y, x, y, ...] or run lengths"
             )
-        found |= _filled(points.reshape(-1, 2), height, width)
+        found |= _fill_polygon(points.reshape(-1, 2), height, width)
     return found
 
 
-def expanded(text: str) -> list[int]:
+def expand_run_lengths(text: str) -> list[int]:
     """The run lengths of COCO's compressed form.
 
     >>> expanded("15f0M")
@@ -236,7 +238,7 @@ def expanded(text: str) -> list[int]:
     return counts
 
 
-def _run_lengths(counts: Any, height: int, width: int) -> Bool[np.ndarray, "height width"]:
+def _fill_run_lengths(counts: Any, height: int, width: int) -> Bool[np.ndarray, "height width"]:
     good = isinstance(counts, Sequence) and all(isinstance(one, int) and one >= 0 for one in counts)
     if not good or sum(counts) != height * width:
         raise InputError(f"run lengths that don't add up to {height} x {width} pixels were given")
@@ -253,18 +255,18 @@ def _is_polygon(polygon: Any) -> bool:
     )
 
 
-def _filled(corners: np.ndarray, height: int, width: int) -> Bool[np.ndarray, "height width"]:
+def _fill_polygon(corners: np.ndarray, height: int, width: int) -> Bool[np.ndarray, "height width"]:
     """The pixels whose centres are inside a polygon, by the even-odd rule: each row toggles where an edge crosses it."""
     found = np.zeros((height, width), np.bool_)
     after = np.roll(corners, -1, axis=0)
-    first = _centres_from(np.minimum(corners[:, 1], after[:, 1]), height)
-    count = _centres_from(np.maximum(corners[:, 1], after[:, 1]), height) - first  # rows that each edge crosses
+    first = _find_first_centre(np.minimum(corners[:, 1], after[:, 1]), height)
+    count = _find_first_centre(np.maximum(corners[:, 1], after[:, 1]), height) - first  # rows that each edge crosses
     if not count.any():
         return found
     edges = np.repeat(np.arange(len(corners)), count)
     rows = np.arange(len(edges)) + np.repeat(first - np.cumsum(count) + count, count)
     start, way = corners[edges], (after - corners)[edges]
-    columns = _centres_from(start[:, 0] + (rows + 0.5 - start[:, 1]) * way[:, 0] / way[:, 1], width)
+    columns = _find_first_centre(start[:, 0] + (rows + 0.5 - start[:, 1]) * way[:, 0] / way[:, 1], width)
     top, left = int(rows.min()), int(columns.min())
     high, wide = int(rows.max()) + 1 - top, int(columns.max()) + 1 - left
     toggles = np.bincount((rows - top) * wide + columns - left, minlength=high * wide).reshape(high, wide)
@@ -273,13 +275,13 @@ def _filled(corners: np.ndarray, height: int, width: int) -> Bool[np.ndarray, "h
     return found
 
 
-def _centres_from(at: np.ndarray, count: int) -> Int64[np.ndarray, " any"]:
+def _find_first_centre(at: np.ndarray, count: int) -> Int64[np.ndarray, " any"]:
     """The first of ``count`` pixels whose centre lies at, or behind, a coordinate; ``count``: none."""
     found: np.ndarray = np.ceil(at - 0.5).clip(0, count).astype(np.int64)
     return found
 
 
-def _parts_of_coco(found: Any, path: Path) -> tuple[list[Any], list[Any], list[Any]]:
+def _split_coco(found: Any, path: Path) -> tuple[list[Any], list[Any], list[Any]]:
     parts = [found.get(name) if isinstance(found, dict) else None for name in ("images", "annotations", "categories")]
     images, annotations, categories = (one if isinstance(one, list) else [] for one in parts)
     if not images or not categories or not isinstance(parts[1], list):
@@ -287,9 +289,9 @@ def _parts_of_coco(found: Any, path: Path) -> tuple[list[Any], list[Any], list[A
     return images, annotations, categories
 
 
-def _folder_of(path: Path, names: Sequence[str]) -> Path:
+def _find_photo_folder(path: Path, names: Sequence[str]) -> Path:
     """The folder with the photos of a COCO file: the first likely one that has any of them."""
-    tried = [folder for folder in image_folders(path) if folder.is_dir()]
+    tried = [folder for folder in list_image_folders(path) if folder.is_dir()]
     for folder in tried:
         there = {file.name for file in folder.iterdir()}
         if any(name in there for name in names) or any((folder / name).is_file() for name in names[:20]):

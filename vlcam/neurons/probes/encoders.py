@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from vlcam.contracts import InputError
 from vlcam.files import read_text
-from vlcam.image.photo import open_photo, photos_in
+from vlcam.image.photo import list_photos, open_photo
 
 TEMPLATE: Final = "A photo of a {}"
 _BARE: Final = "A photo of a"
@@ -54,13 +54,13 @@ class Encoder:
         from transformers import AutoModel, AutoProcessor
 
         name = str(name)
-        model = _fetched(AutoModel, name, revision)
+        model = _fetch(AutoModel, name, revision)
         kind = type(model).__name__
         if not (hasattr(model, "get_image_features") and hasattr(model, "get_text_features")):
             raise InputError(
                 f"{name} is a {kind}, which doesn't embed photos and texts; expected one such as openai/clip-vit-base-patch32"
             )
-        processor = _fetched(AutoProcessor, name, revision)
+        processor = _fetch(AutoProcessor, name, revision)
         photos, tokenizer = getattr(processor, "image_processor", None), getattr(processor, "tokenizer", None)
         if photos is None or tokenizer is None:
             raise InputError(
@@ -68,7 +68,7 @@ class Encoder:
                 "beside it"
             )
         model = model.eval().to(device)
-        return cls(_Photos(model, photos), _Texts(model, tokenizer, fill=kind.startswith("Siglip")), name)
+        return cls(_PhotoEncoder(model, photos), _TextEncoder(model, tokenizer, fill=kind.startswith("Siglip")), name)
 
 
 @final
@@ -96,7 +96,7 @@ class EncodedWords:
             raise InputError(f"batch={batch} was given; expected how many photos to embed at once, 1 or more")
         path = photos if path is None and isinstance(photos, str | Path) else path
         self._photos: tuple[str | Path | Image, ...] = tuple(
-            photos_in(photos) if isinstance(photos, str | Path) else photos
+            list_photos(photos) if isinstance(photos, str | Path) else photos
         )
         if not self._photos:
             raise InputError("no photos were given; expected a folder, or paths and pictures")
@@ -141,7 +141,7 @@ class EncodedWords:
         if template not in self._kept:
             texts = [template.replace("{}", word) for word in self.words]
             parts = [self._embedded("texts", texts[at : at + _TEXTS]) for at in range(0, len(texts), _TEXTS)]
-            self._kept[template] = self._compared(_joined(parts))
+            self._kept[template] = self._compared(_join_embeddings(parts))
         return self._kept[template]
 
     def _compared(self, texts: Float[Tensor, "texts width"]) -> Float[Tensor, "images texts"]:
@@ -160,7 +160,7 @@ class EncodedWords:
             for at in range(0, len(self._photos), self._batch):
                 opened = [open_photo(photo)[0] for photo in self._photos[at : at + self._batch]]
                 parts.append(self._embedded("images", opened))
-            self._seen = _joined(parts)
+            self._seen = _join_embeddings(parts)
         return self._seen
 
     def _embedded(self, what: str, given: list[Any]) -> Tensor:
@@ -180,7 +180,7 @@ class EncodedWords:
 
 @final
 @dataclass(frozen=True)
-class _Photos:
+class _PhotoEncoder:
     """Photos through the processor and the image tower."""
 
     model: Any
@@ -188,12 +188,12 @@ class _Photos:
 
     def __call__(self, images: list[Image]) -> Tensor:
         made = self.processor(images=images, return_tensors="pt")
-        return _pooled(self.model.get_image_features(**_on(made, self.model)))
+        return _extract_pooled(self.model.get_image_features(**_move_to_device(made, self.model)))
 
 
 @final
 @dataclass(frozen=True)
-class _Texts:
+class _TextEncoder:
     """Texts through the tokenizer and the text tower; ``fill``: padded to the longest text there is, as SigLIP was trained."""
 
     model: Any
@@ -215,29 +215,29 @@ class _Texts:
             max_length=most if self.fill else None,
             return_tensors="pt",
         )
-        return _pooled(self.model.get_text_features(**_on(made, self.model)))
+        return _extract_pooled(self.model.get_text_features(**_move_to_device(made, self.model)))
 
 
-def _on(made: Mapping[str, Any], model: Any) -> dict[str, Any]:
+def _move_to_device(made: Mapping[str, Any], model: Any) -> dict[str, Any]:
     """The inputs on the model's device."""
     device = next(model.parameters()).device
     return {name: value.to(device) for name, value in made.items()}
 
 
-def _pooled(output: Any) -> Tensor:
+def _extract_pooled(output: Any) -> Tensor:
     """The embedding, also where (from transformers 5 on) it comes with the tower's other outputs."""
     found: Tensor = output if isinstance(output, Tensor) else output.pooler_output
     return found
 
 
-def _joined(parts: list[Tensor]) -> Tensor:
+def _join_embeddings(parts: list[Tensor]) -> Tensor:
     widths = {part.shape[1] for part in parts}
     if len(widths) > 1:
         raise InputError(f"the encoder gave embeddings of widths {sorted(widths)}; expected one width")
     return torch.cat(parts)
 
 
-def _fetched(auto: Any, name: str, revision: str | None) -> Any:
+def _fetch(auto: Any, name: str, revision: str | None) -> Any:
     """``auto.from_pretrained``, with one error for all that may go wrong."""
     try:
         return auto.from_pretrained(name, revision=revision or "main", trust_remote_code=False)

@@ -13,11 +13,11 @@ from jaxtyping import Int32, Integer
 from PIL import Image, UnidentifiedImageError
 
 from vlcam.contracts import InputError
-from vlcam.files import read_json, read_text, subfolders
-from vlcam.image.photo import photos_in
+from vlcam.files import list_subfolders, read_json, read_text
+from vlcam.image.photo import list_photos
 from vlcam.neurons.probes.probe import IGNORED, NOTHING, Concept, LabelMap, Sample
 
-Names = Mapping[Any, Any] | Sequence[Any] | str | Path
+LabelNames = Mapping[Any, Any] | Sequence[Any] | str | Path
 
 CATEGORY: Final = "object"
 """The category of names that come without one."""
@@ -44,17 +44,17 @@ class ClassFolders:
         root = Path(path)
         if each is not None and each < 1:
             raise InputError(f"each={each} was given; expected how many photos of a class to take, 1 or more")
-        folders = subfolders(root)
+        folders = list_subfolders(root)
         if not folders:
             raise InputError(f"the folder {str(root)!r} has no folders in it; expected one folder of photos a class")
-        called = _called(folders, names)
+        called = _name_classes(folders, names)
         classes = tuple(dict.fromkeys(called))
         self.concepts: tuple[Concept, ...] = tuple((name, "class") for name in classes)
         place = {name: number for number, name in enumerate(classes)}
         self._photos = tuple(
             (file, place[name])
             for folder, name in zip(folders, called, strict=True)
-            for file in photos_in(folder)[:each]
+            for file in list_photos(folder)[:each]
         )
         self.name = root.resolve().name
         self.facts: Mapping[str, Any] = {
@@ -93,7 +93,7 @@ class LabelMaps:
         self,
         images: str | Path,
         labels: str | Path,
-        names: Names,
+        names: LabelNames,
         *,
         ignore: int | None = 255,
         category: str = CATEGORY,
@@ -116,7 +116,7 @@ class LabelMaps:
         for number, concept in numbered.items():
             self._table[number] = place[concept] if concept else NOTHING
         self._categories = tuple(dict.fromkeys(one[1] for one in self.concepts))
-        self._files = tuple((photo, _beside(photo, Path(labels))) for photo in photos_in(images))
+        self._files = tuple((photo, _find_label_map(photo, Path(labels))) for photo in list_photos(images))
         self.name = Path(images).resolve().name
         self.facts: Mapping[str, Any] = {
             "kind": "label maps",
@@ -181,7 +181,7 @@ def read_picture(path: str | Path) -> Image.Image:
         raise InputError(f"the label map {str(path)!r} is broken or cut off ({error}); copy it again") from error
 
 
-def read_names(names: Names, category: str = CATEGORY) -> dict[int, Concept | None]:
+def read_names(names: LabelNames, category: str = CATEGORY) -> dict[int, Concept | None]:
     """What numbers mean, from a mapping, a list or the path of a file (see :class:`LabelMaps`); None: no concept."""
     expected = 'names as in {"1": "sky"}, {"1": ["sky", "scene"]}, or a list that counts from 0'
     found: Any = names
@@ -209,7 +209,7 @@ def read_names(names: Names, category: str = CATEGORY) -> dict[int, Concept | No
     return out
 
 
-def _called(folders: Sequence[Path], names: Mapping[str, str] | str | Path | None) -> list[str]:
+def _name_classes(folders: Sequence[Path], names: Mapping[str, str] | str | Path | None) -> list[str]:
     """What the classes of folders are called."""
     if names is None:
         return [folder.name for folder in folders]
@@ -222,7 +222,7 @@ def _called(folders: Sequence[Path], names: Mapping[str, str] | str | Path | Non
     return [known[folder.name].strip() for folder in folders]
 
 
-def _beside(photo: Path, labels: Path) -> Path:
+def _find_label_map(photo: Path, labels: Path) -> Path:
     """The label map of a photo. Raises InputError if there is none."""
     for ending in (".png", ".PNG"):
         found = labels / f"{photo.stem}{ending}"

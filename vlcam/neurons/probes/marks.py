@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, embedding_bag
 
 from vlcam.contracts import InputError
-from vlcam.neurons.probes.probe import Concept, Labelled, categories_of
-from vlcam.neurons.scoring.fired import Fired
+from vlcam.neurons.probes.probe import Concept, GridLabels, list_categories
+from vlcam.neurons.scoring.fired import Firings
 
 _DRAWS: Final = 2**26  # counts in memory at a time: 256 MB
 _EXACT: Final = 2**24  # float32 counts exactly up to this
@@ -25,7 +25,7 @@ _EXACT: Final = 2**24  # float32 counts exactly up to this
 
 @final
 @dataclass(frozen=True)
-class _Picture:
+class _PictureMarks:
     """What one picture shows.
 
     ``columns``: the concepts that cover a part of it, then (number of concepts + category) of the categories that are labelled in a
@@ -47,7 +47,7 @@ class Marks:
 
     concepts: tuple[Concept, ...]
     grid: tuple[int, int]
-    pictures: list[_Picture] = field(default_factory=list)
+    pictures: list[_PictureMarks] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -60,15 +60,15 @@ class Marks:
     @property
     def category(self) -> Int64[np.ndarray, " concepts"]:
         """The number of each concept's category."""
-        names = categories_of(self.concepts)
+        names = list_categories(self.concepts)
         return np.array([names.index(category) for _, category in self.concepts], np.int64)
 
     @property
     def width(self) -> int:
         """Columns of a table of counts."""
-        return len(self.concepts) + len(categories_of(self.concepts))
+        return len(self.concepts) + len(list_categories(self.concepts))
 
-    def add(self, found: Labelled) -> None:
+    def add(self, found: GridLabels) -> None:
         """Take in the next picture's labels."""
         if found.masks.shape[1:] != self.grid and found.masks.size:
             raise InputError(
@@ -77,7 +77,7 @@ class Marks:
         rows = np.concatenate([found.masks.reshape(-1, self.cells), found.valid.reshape(-1, self.cells)])
         columns = np.concatenate([found.concepts, len(self.concepts) + found.categories]).astype(np.int64)
         whole = rows.all(axis=1)
-        self.pictures.append(_Picture(columns[~whole], np.packbits(rows[~whole], axis=-1), columns[whole]))
+        self.pictures.append(_PictureMarks(columns[~whole], np.packbits(rows[~whole], axis=-1), columns[whole]))
 
     def masks(self, image: int) -> Bool[np.ndarray, "columns cells"]:
         """The masks of one picture's columns (see ``columns_of``)."""
@@ -123,14 +123,14 @@ class Marks:
         """0 or 1 for each cell and column of one picture."""
         return torch.from_numpy(self.masks(image).T.astype(np.float32))
 
-    def count(self, fired: Fired, order: Sequence[int] | None = None) -> Int64[np.ndarray, "units columns"]:
+    def count(self, fired: Firings, order: Sequence[int] | None = None) -> Int64[np.ndarray, "units columns"]:
         """``|M_k & L_c|`` of all units and columns; with ``order``, of picture i's firing and picture ``order[i]``'s labels."""
         pairs = np.arange(len(self))[None] if order is None else np.asarray(order)[None]
         found: NDArray[np.int64] = self.counts(fired, pairs)[0]
         return found
 
     def counts(
-        self, fired: Fired, orders: Int64[np.ndarray, "draws images"]
+        self, fired: Firings, orders: Int64[np.ndarray, "draws images"]
     ) -> Int64[np.ndarray, "draws units columns"]:
         """``count`` for several orders at once: each picture's masks are unpacked once."""
         exact = torch.float32 if len(fired.unit) < _EXACT else torch.float64
@@ -154,7 +154,7 @@ class Marks:
         return out.view(len(orders), fired.units, self.width).long().numpy()
 
     def counted(
-        self, fired: Fired, image: int
+        self, fired: Firings, image: int
     ) -> tuple[Int64[np.ndarray, " here"], Int64[np.ndarray, " columns"], Int64[np.ndarray, "here columns"]]:
         """The counts of one picture: the units that fire in it, its columns, and ``|M & L|`` of both."""
         one = self.pictures[image]
@@ -202,9 +202,9 @@ class Marks:
 def from_dense(concepts: Sequence[Concept], masks: Bool[np.ndarray, "images concepts rows columns"]) -> Marks:
     """Marks of pictures that are labelled for every concept everywhere."""
     marks = Marks(tuple(concepts), (masks.shape[2], masks.shape[3]))
-    every = np.arange(len(categories_of(marks.concepts)))
+    every = np.arange(len(list_categories(marks.concepts)))
     valid = np.ones((len(every), *marks.grid), np.bool_)
     for one in masks:
         there = np.flatnonzero(one.any(axis=(1, 2)))
-        marks.add(Labelled(there, one[there], every, valid))
+        marks.add(GridLabels(there, one[there], every, valid))
     return marks

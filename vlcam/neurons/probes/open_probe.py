@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any, Final, TypeVar, final
 
 from vlcam.contracts import InputError
-from vlcam.files import subfolders
-from vlcam.image.photo import photos_in
+from vlcam.files import list_subfolders
+from vlcam.image.photo import list_photos
 from vlcam.neurons.probes.broden import Broden, is_broden
-from vlcam.neurons.probes.datasets import CocoInstances, VocSegmentation, voc_root
+from vlcam.neurons.probes.datasets import CocoInstances, VocSegmentation, find_voc_root
 from vlcam.neurons.probes.encoders import EncodedWords, Encoder
-from vlcam.neurons.probes.folders import ClassFolders, LabelMaps, Names
+from vlcam.neurons.probes.folders import ClassFolders, LabelMaps, LabelNames
 from vlcam.neurons.probes.probe import Concept, Probe, Sample, WordProbe
 
 FORMS: Final = (
@@ -29,7 +29,7 @@ _One = TypeVar("_One")
 
 
 @final
-class Part:
+class ProbeSubset:
     """Some pictures of a probe, in the order given. Satisfies :class:`vlcam.neurons.probes.probe.Probe`."""
 
     def __init__(self, probe: Probe, indices: Sequence[int]) -> None:
@@ -51,7 +51,7 @@ def open_probe(
     *,
     words: Sequence[str] | str | Path | None = None,
     encoder: Encoder | str | Path | None = None,
-    names: Names | None = None,
+    names: LabelNames | None = None,
     labels: str | Path | None = None,
     split: str | None = None,
     n: int | None = None,
@@ -77,40 +77,40 @@ def open_probe(
     given = {"words": words, "encoder": encoder, "names": names, "labels": labels, "split": split}
     shown, path = str(text), Path(text)
     if isinstance(text, str) and (text == "scenes" or text.startswith("scenes:")):
-        _only(given, "split", what="generated scenes")
-        return _scenes(text, split, n, scenes)
+        _refuse_others(given, "split", what="generated scenes")
+        return _open_scenes(text, split, n, scenes)
     if not path.exists():
-        raise InputError(f"there is no {shown!r} (looked from {Path.cwd()}). {_forms()}")
+        raise InputError(f"there is no {shown!r} (looked from {Path.cwd()}). {_list_forms()}")
     if words is not None or encoder is not None:
-        _only(given, "words", "encoder", what="photos and words")
+        _refuse_others(given, "words", "encoder", what="photos and words")
         if words is None or encoder is None:
             there, gone = ("encoder", "words") if words is None else ("words", "encoder")
-            raise InputError(f"{there}= was given without {gone}=; photos and words need both. {_forms()}")
+            raise InputError(f"{there}= was given without {gone}=; photos and words need both. {_list_forms()}")
         chosen = encoder if isinstance(encoder, Encoder) else Encoder.from_transformers(encoder)
-        return EncodedWords(_spread(_photos_below(path), n), words, chosen, path=path)
-    found = _with_labels(path, given)
-    return found if n is None or n >= len(found) else Part(found, _spread(range(len(found)), n))
+        return EncodedWords(_pick_evenly(_find_photos(path), n), words, chosen, path=path)
+    found = _open_labelled(path, given)
+    return found if n is None or n >= len(found) else ProbeSubset(found, _pick_evenly(range(len(found)), n))
 
 
-def _with_labels(path: Path, given: Mapping[str, Any]) -> Probe:
+def _open_labelled(path: Path, given: Mapping[str, Any]) -> Probe:
     """The probe of a path whose pictures are labelled."""
     if path.is_file():
         if path.suffix.lower() != ".json":
-            raise InputError(f"{str(path)!r} is a file, but no JSON. {_forms()}")
-        _only(given, what="COCO's instances")
+            raise InputError(f"{str(path)!r} is a file, but no JSON. {_list_forms()}")
+        _refuse_others(given, what="COCO's instances")
         return CocoInstances(path)
     if is_broden(path):
-        _only(given, "split", what="Broden")
+        _refuse_others(given, "split", what="Broden")
         return Broden(path, given["split"])
-    if voc_root(path) is not None:
-        _only(given, "split", what="Pascal VOC")
+    if find_voc_root(path) is not None:
+        _refuse_others(given, "split", what="Pascal VOC")
         return VocSegmentation(path, given["split"] or "val")
     if given["labels"] is not None:
-        _only(given, "labels", "names", what="label maps")
+        _refuse_others(given, "labels", "names", what="label maps")
         if given["names"] is None:
-            raise InputError(f"labels= was given without names=, which says what their numbers mean. {_forms()}")
+            raise InputError(f"labels= was given without names=, which says what their numbers mean. {_list_forms()}")
         return LabelMaps(path, given["labels"], given["names"])
-    below = subfolders(path)
+    below = list_subfolders(path)
     for pair in (("images", "labels"), ("images", "masks")):
         if sorted(folder.name.lower() for folder in below) == list(pair):
             raise InputError(
@@ -118,16 +118,18 @@ def _with_labels(path: Path, given: Mapping[str, Any]) -> Probe:
                 f"labels={str(path / pair[1])!r}, and names="
             )
     if any(_has_photos(folder) for folder in below):
-        _only(given, "names", what="class folders")
+        _refuse_others(given, "names", what="class folders")
         names = given["names"]
         if names is not None and not isinstance(names, Mapping | str | Path):
             raise InputError("names= of class folders is a list; expected a mapping from folders to names, or its file")
         return ClassFolders(path, names=names)
-    have = f"{len(photos_in(path))} photos, but nothing that says what they show" if _has_photos(path) else "no photos"
-    raise InputError(f"the folder {str(path)!r} has {have}. {_forms()}")
+    have = (
+        f"{len(list_photos(path))} photos, but nothing that says what they show" if _has_photos(path) else "no photos"
+    )
+    raise InputError(f"the folder {str(path)!r} has {have}. {_list_forms()}")
 
 
-def _scenes(text: str, split: str | None, n: int | None, scenes: Callable[[str, int], Probe] | None) -> Probe:
+def _open_scenes(text: str, split: str | None, n: int | None, scenes: Callable[[str, int], Probe] | None) -> Probe:
     """The probe of generated scenes."""
     if scenes is None:
         raise InputError("generated scenes aren't at hand here; give scenes=vlcam.neurons.probes.scenes.SceneProbe")
@@ -140,26 +142,26 @@ def _scenes(text: str, split: str | None, n: int | None, scenes: Callable[[str, 
     return scenes(parts[0] if parts else split or "val", count)
 
 
-def _photos_below(path: Path) -> list[Path]:
+def _find_photos(path: Path) -> list[Path]:
     """The photos of a folder, or where it has none those of its folders."""
     if not path.is_dir():
-        raise InputError(f"{str(path)!r} is no folder; photos and words need a folder of photos. {_forms()}")
+        raise InputError(f"{str(path)!r} is no folder; photos and words need a folder of photos. {_list_forms()}")
     if _has_photos(path):
-        return photos_in(path)
-    found = [photo for folder in subfolders(path) if _has_photos(folder) for photo in photos_in(folder)]
+        return list_photos(path)
+    found = [photo for folder in list_subfolders(path) if _has_photos(folder) for photo in list_photos(folder)]
     if not found:
-        raise InputError(f"the folder {str(path)!r} has no photos. {_forms()}")
+        raise InputError(f"the folder {str(path)!r} has no photos. {_list_forms()}")
     return found
 
 
 def _has_photos(folder: Path) -> bool:
     try:
-        return bool(photos_in(folder))
+        return bool(list_photos(folder))
     except InputError:
         return False
 
 
-def _spread(every: Sequence[_One], n: int | None) -> list[_One]:
+def _pick_evenly(every: Sequence[_One], n: int | None) -> list[_One]:
     """``n`` of them, evenly spread.
 
     >>> _spread([10, 11, 12, 13, 14, 15], 3)
@@ -170,12 +172,12 @@ def _spread(every: Sequence[_One], n: int | None) -> list[_One]:
     return [every[(2 * place + 1) * len(every) // (2 * n)] for place in range(n)]
 
 
-def _only(given: Mapping[str, Any], *used: str, what: str) -> None:
+def _refuse_others(given: Mapping[str, Any], *used: str, what: str) -> None:
     """Options that would change nothing are refused: they were meant for something."""
     idle = [f"{name}=" for name, value in given.items() if value is not None and name not in used]
     if idle:
         raise InputError(f"{' and '.join(idle)} was given, which {what} can't use; leave it out, or check the path")
 
 
-def _forms() -> str:
+def _list_forms() -> str:
     return f"A probe is one of: {'; '.join(FORMS)}"

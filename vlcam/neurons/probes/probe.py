@@ -58,11 +58,11 @@ class Sample:
 
 @final
 @dataclass(frozen=True, eq=False)
-class Labelled:
+class GridLabels:
     """One picture's labels on a grid over the model's input (not the photo).
 
     ``concepts`` are the indices of those with at least one cell, ascending, ``masks`` where they are. ``categories`` are the indices
-    of the categories that are labelled here (in the order of :func:`categories_of`), ``valid`` where each of them is: cells outside
+    of the categories that are labelled here (in the order of :func:`list_categories`), ``valid`` where each of them is: cells outside
     the photo (margins of a letterbox) and ignored cells are not.
     """
 
@@ -106,7 +106,7 @@ class WordProbe(Protocol):
     def of_template(self) -> Float[Tensor, "images words"]: ...  # noqa: D102
 
 
-def categories_of(concepts: Sequence[Concept]) -> tuple[str, ...]:
+def list_categories(concepts: Sequence[Concept]) -> tuple[str, ...]:
     """The different categories of concepts, in the order of their first concept.
 
     >>> categories_of([("red", "colour"), ("star", "shape"), ("blue", "colour")])

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Int, Int64, UInt8
 
 from vlcam.contracts import Geometry, InputError
-from vlcam.neurons.probes.probe import IGNORED, Concept, Labelled, LabelMap, Sample, categories_of
+from vlcam.neurons.probes.probe import IGNORED, Concept, GridLabels, LabelMap, Sample, list_categories
 
 POINTS: Final = 4
 """Points a cell and side: an even number, so that none lies on the middle line of a cell, where labels often change."""
@@ -26,7 +26,7 @@ _EDGE: Final = 1e-9  # pixels: rounding, so that a point on an edge always lies 
 
 def rasterise(
     sample: Sample, concepts: Sequence[Concept], geometry: Geometry, grid: tuple[int, int], *, points: int = POINTS
-) -> Labelled:
+) -> GridLabels:
     """The labels of one picture on a grid of cells over the model's input.
 
     Args:
@@ -44,27 +44,27 @@ def rasterise(
         raise InputError(
             f"a grid of {rows} x {columns} cells with {points} points a side was given; expected 1 cell or more, and 1 to 15 points"
         )
-    down = _photo_points(geometry, 1, rows * points)
-    across = _photo_points(geometry, 0, columns * points)
-    inside = _within(down, geometry.photo_size[1])[:, None] & _within(across, geometry.photo_size[0])[None, :]
+    down = _spread_points(geometry, 1, rows * points)
+    across = _spread_points(geometry, 0, columns * points)
+    inside = _is_within(down, geometry.photo_size[1])[:, None] & _is_within(across, geometry.photo_size[0])[None, :]
 
     def seen(labels: np.ndarray) -> np.ndarray:
         """Labels of the whole photo at the points; what lies outside the photo is that of its nearest edge."""
         _check_upright(sample, labels, geometry)
         width, height = geometry.photo_size
-        picked: np.ndarray = labels.take(_nearest(down, height, labels.shape[0]), axis=0).take(
-            _nearest(across, width, labels.shape[1]), axis=1
+        picked: np.ndarray = labels.take(_find_nearest(down, height, labels.shape[0]), axis=0).take(
+            _find_nearest(across, width, labels.shape[1]), axis=1
         )
         return picked
 
-    every = categories_of(concepts)
+    every = list_categories(concepts)
     labelled = [number for number, category in enumerate(every) if category in sample.categories]
     known = {every[number]: inside for number in labelled}
     maps = [(one, seen(one.values)) for one in sample.maps if one.category in known]
     for one, values in maps:
         known[one.category] = known[one.category] & (values != IGNORED)
 
-    have = {one: _present(one, values, sample, len(concepts)) for one, values in maps}
+    have = {one: _find_present(one, values, sample, len(concepts)) for one, values in maps}
     named = {index for found in have.values() for index in found}
     named |= {index for index, _ in sample.masks} | set(sample.whole)
     _check_indices(sample, named, len(concepts))
@@ -83,35 +83,35 @@ def rasterise(
             shown[place[index]] = True
 
     full = np.stack([known[every[number]] for number in labelled]) if labelled else np.zeros((0, *inside.shape), bool)
-    counted = _by_cell(full, points)
+    counted = _count_by_cell(full, points)
     valid = 2 * counted.astype(np.int16) >= points * points
     of_category = {every[number]: row for row, number in enumerate(labelled)}
     rows_of = np.array([of_category[concepts[index][1]] for index in order], np.int64)
     shown &= full[rows_of]
-    masks = (2 * _by_cell(shown, points).astype(np.int16) >= counted[rows_of]) & valid[rows_of]
+    masks = (2 * _count_by_cell(shown, points).astype(np.int16) >= counted[rows_of]) & valid[rows_of]
     kept = masks.any(axis=(1, 2))
-    return Labelled(np.array(order, np.int64)[kept], masks[kept], np.array(labelled, np.int64), valid)
+    return GridLabels(np.array(order, np.int64)[kept], masks[kept], np.array(labelled, np.int64), valid)
 
 
-def _photo_points(geometry: Geometry, axis: int, count: int) -> np.ndarray:
+def _spread_points(geometry: Geometry, axis: int, count: int) -> np.ndarray:
     """``count`` evenly spread points of the input along one axis (0: x, 1: y), in pixels of the photo."""
     on_input = (np.arange(count) + 0.5) * (geometry.input_size[axis] / count)
     found: np.ndarray = (on_input - geometry.offset[axis]) / geometry.scale[axis]
     return found
 
 
-def _within(at: np.ndarray, length: int) -> np.ndarray:
+def _is_within(at: np.ndarray, length: int) -> np.ndarray:
     found: np.ndarray = (at >= -_EDGE) & (at < length - _EDGE)
     return found
 
 
-def _nearest(at: np.ndarray, length: int, count: int) -> Int64[np.ndarray, " points"]:
+def _find_nearest(at: np.ndarray, length: int, count: int) -> Int64[np.ndarray, " points"]:
     """Which of ``count`` label pixels over ``length`` photo pixels each point lies in."""
     found: np.ndarray = np.floor(at * (count / length) + _EDGE).clip(0, count - 1).astype(np.int64)
     return found
 
 
-def _present(one: LabelMap, values: Int[np.ndarray, "height width"], sample: Sample, concepts: int) -> list[int]:
+def _find_present(one: LabelMap, values: Int[np.ndarray, "height width"], sample: Sample, concepts: int) -> list[int]:
     """The concepts at the points of a label map, and nothing else in it but NOTHING and IGNORED."""
     low, high = int(values.min()), int(values.max())
     if low < IGNORED or high >= concepts:
@@ -124,7 +124,7 @@ def _present(one: LabelMap, values: Int[np.ndarray, "height width"], sample: Sam
     return [number for number in found if number >= 0]
 
 
-def _by_cell(shown: Bool[np.ndarray, "any rows columns"], points: int) -> UInt8[np.ndarray, "any height width"]:
+def _count_by_cell(shown: Bool[np.ndarray, "any rows columns"], points: int) -> UInt8[np.ndarray, "any height width"]:
     """How many points of each cell are set: first additions of whole rows, then of columns, as sums over inner axes are slow."""
     each = shown.view(np.uint8)
     of_rows = each[:, ::points].copy()

@@ -8,7 +8,7 @@ from jaxtyping import Bool
 from PIL import Image
 
 from vlcam.contracts import InputError
-from vlcam.neurons.probes.probe import Concept, Sample, categories_of
+from vlcam.neurons.probes.probe import Concept, Sample, list_categories
 from vlcam.scenes.record import BACKGROUNDS, COLOURS, PAIRS, SHAPES, SIZES, SPLITS, TEXTURES, Split
 from vlcam.scenes.sample import make
 from vlcam.scenes.scene import Scene
@@ -43,7 +43,7 @@ _ROW: Final = {concept: row for row, concept in enumerate(CONCEPTS)}
 class SceneProbe:
     """Scenes ``0..n-1`` of a split. Satisfies :class:`vlcam.neurons.probes.probe.Probe`.
 
-    Every picture is labelled for all categories, by the masks of :func:`vlcam.neurons.probes.scenes.concept_masks` on ``size`` x ``size``
+    Every picture is labelled for all categories, by the masks of :func:`vlcam.neurons.probes.scenes.make_concept_masks` on ``size`` x ``size``
     cells. On a grid of as many cells over the whole picture, the labels are exactly these masks.
     """
 
@@ -74,13 +74,13 @@ class SceneProbe:
     def __getitem__(self, index: int, /) -> Sample:
         seed = range(self._n)[index]
         scene = make(seed, self._split)
-        masks = concept_masks(scene, self._size)
+        masks = make_concept_masks(scene, self._size)
         present = tuple((int(concept), masks[concept]) for concept in np.flatnonzero(masks.any(axis=(1, 2))))
         photo = Image.fromarray(scene.image())
-        return Sample(f"{self._split} {seed}", photo, frozenset(categories_of(CONCEPTS)), masks=present)
+        return Sample(f"{self._split} {seed}", photo, frozenset(list_categories(CONCEPTS)), masks=present)
 
 
-def concept_masks(scene: Scene, size: int = MASK_SIZE) -> Bool[np.ndarray, "concepts size size"]:
+def make_concept_masks(scene: Scene, size: int = MASK_SIZE) -> Bool[np.ndarray, "concepts size size"]:
     """Which cells of a ``size`` x ``size`` grid show each concept.
 
     A cell shows a concept of things if at least half of it is covered by visible parts of such things. A background is where the

@@ -23,11 +23,11 @@ from vlcam.contracts import InputError
 from vlcam.image.photo import open_photo
 from vlcam.neurons.names.names import NeuronNames
 from vlcam.neurons.names.record import NeuronName
-from vlcam.neurons.probes.probe import Concept, Labelled, Probe, Sample, WordProbe
+from vlcam.neurons.probes.probe import Concept, GridLabels, Probe, Sample, WordProbe
 from vlcam.neurons.probes.rasters import rasterise
-from vlcam.neurons.report.drawings import crop, on_photo, outlined, thumbnail
+from vlcam.neurons.report.drawings import crop, draw_outline, make_thumbnail, place_on_photo
 from vlcam.neurons.scoring.activations import Activations
-from vlcam.neurons.scoring.survey import Survey, classes_of, survey
+from vlcam.neurons.scoring.survey import Survey, average_by_class, survey
 
 Progress = Callable[[int, int], None]
 
@@ -84,7 +84,7 @@ class Card:
 
 @final
 @dataclass(frozen=True)
-class Plan:
+class CardPlan:
     """How many pictures a card has, and their longer sides in pixels; 0: none."""
 
     exemplars: int
@@ -95,22 +95,22 @@ class Plan:
 
 
 PLANS: Final = (
-    (256, Plan(EXEMPLARS, MIDDLE, ERRORS, 112, 80)),
-    (768, Plan(6, MIDDLE, ERRORS, 96, 64)),
-    (1536, Plan(5, 1, 1, 80, 0)),
+    (256, CardPlan(EXEMPLARS, MIDDLE, ERRORS, 112, 80)),
+    (768, CardPlan(6, MIDDLE, ERRORS, 96, 64)),
+    (1536, CardPlan(5, 1, 1, 80, 0)),
 )
 """Up to how many units which plan holds, so that a report stays below some 40 MB."""
-_LAST: Final = Plan(3, 0, 0, 64, 0)
+_LAST: Final = CardPlan(3, 0, 0, 64, 0)
 
 
-def plan_of(units: int, exemplars: int = EXEMPLARS) -> Plan:
+def choose_plan(units: int, exemplars: int = EXEMPLARS) -> CardPlan:
     """Fewer and smaller pictures for layers of many units.
 
     >>> plan_of(192).side, plan_of(512).exemplars, plan_of(512, 4).exemplars
     (112, 6, 4)
     """
     plan = next((plan for most, plan in PLANS if units <= most), _LAST)
-    return Plan(min(plan.exemplars, exemplars), plan.middle, plan.errors, plan.side, plan.crop)
+    return CardPlan(min(plan.exemplars, exemplars), plan.middle, plan.errors, plan.side, plan.crop)
 
 
 Members = tuple[int, ...]
@@ -126,7 +126,9 @@ class _Labels:
     def __init__(
         self, names: NeuronNames, probe: Probe | WordProbe, activations: Activations, joined: Joined, tell: Progress
     ) -> None:
-        self.of_unit = [() if isinstance(probe, WordProbe) else _concepts(unit, probe, joined) for unit in names.units]
+        self.of_unit = [
+            () if isinstance(probe, WordProbe) else _find_concepts(unit, probe, joined) for unit in names.units
+        ]
         self.groups: list[str | None] = [None] * len(probe)
         self.area = {members: np.zeros(len(probe), np.int32) for members in self.of_unit if members}
         self.known: dict[Members, Bool[np.ndarray, " images"]] = {}
@@ -139,13 +141,13 @@ class _Labels:
         labelled = {probe.concepts[members[0]][1]: np.zeros(len(probe), np.bool_) for members in self.area}
         for image, geometry in enumerate(activations.geometries):
             sample = probe[image]
-            self.groups[image] = _group(sample, probe)
+            self.groups[image] = _find_class(sample, probe)
             for category in sample.categories & labelled.keys():
                 labelled[category][image] = True
             if self.area:
                 found = rasterise(sample, probe.concepts, geometry, GRID)
                 for members in {one for index in found.concepts.tolist() for one in of_concept.get(index, ())}:
-                    self.area[members][image] = int(_shown(found, members).sum())
+                    self.area[members][image] = int(_join_masks(found, members).sum())
             tell(image + 1, 2 * len(probe))
         self.known = {members: labelled[probe.concepts[members[0]][1]] for members in self.area}
 
@@ -180,12 +182,12 @@ def collect(
     tell = progress or (lambda _done, _all: None)
     labels = _Labels(names, probe, activations, dict(joined), tell)
     stats = survey(activations.maps)
-    plan = plan_of(len(names), exemplars)
+    plan = choose_plan(len(names), exemplars)
     thresholds = np.array([unit.threshold for unit in names.units])
     chosen = [_choose(unit.unit, stats, labels, thresholds, plan, seed) for unit in names.units]
     drawn = _draw(chosen, activations, probe, stats, labels, thresholds, plan, tell)
-    classes = classes_of(stats.means, labels.groups)
-    return tuple(_card(unit.unit, stats, labels, thresholds, drawn[unit.unit], classes) for unit in names.units)
+    classes = average_by_class(stats.means, labels.groups)
+    return tuple(_make_card(unit.unit, stats, labels, thresholds, drawn[unit.unit], classes) for unit in names.units)
 
 
 _Choice = dict[str, list[int]]
@@ -193,7 +195,7 @@ _Choice = dict[str, list[int]]
 
 
 def _choose(
-    unit: int, stats: Survey, labels: _Labels, thresholds: Float[np.ndarray, " units"], plan: Plan, seed: int
+    unit: int, stats: Survey, labels: _Labels, thresholds: Float[np.ndarray, " units"], plan: CardPlan, seed: int
 ) -> _Choice:
     """Which pictures a card shows."""
     peaks = stats.peaks[:, unit]
@@ -237,7 +239,7 @@ def _draw(
     stats: Survey,
     labels: _Labels,
     thresholds: Float[np.ndarray, " units"],
-    plan: Plan,
+    plan: CardPlan,
     tell: Progress,
 ) -> list[dict[str, list[Exemplar]]]:
     """The pictures of all cards, photo by photo."""
@@ -250,38 +252,40 @@ def _draw(
     for done, (image, places) in enumerate(sorted(wanted.items()), 1):
         sample = None if isinstance(probe, WordProbe) else probe[image]
         photo, _ = open_photo(probe.photo(image) if isinstance(probe, WordProbe) else sample.photo)  # type: ignore[union-attr]
-        small, geometry = thumbnail(photo, plan.side), activations.geometries[image]
+        small, geometry = make_thumbnail(photo, plan.side), activations.geometries[image]
         units = sorted({unit for unit, row, _ in places if row != "missed"})
         heats = (
-            dict(zip(units, on_photo(activations.maps[image][units], geometry, small), strict=True)) if units else {}
+            dict(zip(units, place_on_photo(activations.maps[image][units], geometry, small), strict=True))
+            if units
+            else {}
         )
-        truth: Labelled | None = None
+        truth: GridLabels | None = None
         for unit, row, place in places:
             parts: tuple[bytes, bytes | None]
             if row == "missed" and sample is not None and not isinstance(probe, WordProbe):
                 truth = truth or rasterise(sample, probe.concepts, geometry, GRID)
-                mask = _shown(truth, labels.of_unit[unit])[None].astype(np.float32)
-                parts = outlined(small, on_photo(mask, geometry, small)[0], 0.5, dim=False), None
+                mask = _join_masks(truth, labels.of_unit[unit])[None].astype(np.float32)
+                parts = draw_outline(small, place_on_photo(mask, geometry, small)[0], 0.5, dim=False), None
             else:
-                parts = _parts(photo, small, heats[unit], float(thresholds[unit]), plan)
+                parts = _draw_exemplar(photo, small, heats[unit], float(thresholds[unit]), plan)
             name, group = activations.names[image], labels.groups[image]
             found[unit][row][place] = Exemplar(name, float(stats.peaks[image, unit]), group, *parts)
         tell(len(probe) + done * len(probe) // len(wanted), 2 * len(probe))
     return [{row: [one for _, one in sorted(by.items())] for row, by in rows.items()} for rows in found]
 
 
-def _parts(
+def _draw_exemplar(
     photo: Image.Image,
     small: np.ndarray,
     heat: Float[np.ndarray, "height width"],
     level: float,
-    plan: Plan,
+    plan: CardPlan,
 ) -> tuple[bytes, bytes | None]:
     """The outlined thumbnail, and the crop where the unit fires."""
-    return outlined(small, heat, level), crop(photo, heat, level, plan.crop) if plan.crop else None
+    return draw_outline(small, heat, level), crop(photo, heat, level, plan.crop) if plan.crop else None
 
 
-def _card(
+def _make_card(
     unit: int,
     stats: Survey,
     labels: _Labels,
@@ -311,13 +315,13 @@ def _card(
     )
 
 
-def _group(sample: Sample, probe: Probe) -> str | None:
+def _find_class(sample: Sample, probe: Probe) -> str | None:
     """The picture's class: what it is labelled with as a whole, if that is one class."""
     whole = [index for index in sample.whole if probe.concepts[index][1] in _OF_PICTURES] or list(sample.whole)
     return probe.concepts[whole[0]][0] if len(whole) == 1 else None
 
 
-def _concepts(unit: NeuronName, probe: Probe, joined: Joined) -> Members:
+def _find_concepts(unit: NeuronName, probe: Probe, joined: Joined) -> Members:
     """Which concepts of the probe a unit's name is: those joined under it, or else that of this name (and category, if one has it)."""
     if unit.name is None:
         return ()
@@ -328,7 +332,7 @@ def _concepts(unit: NeuronName, probe: Probe, joined: Joined) -> Members:
     return tuple((exact or places)[:1])
 
 
-def _shown(found: Labelled, members: Members) -> Bool[np.ndarray, "rows columns"]:
+def _join_masks(found: GridLabels, members: Members) -> Bool[np.ndarray, "rows columns"]:
     """Where a picture shows any of some concepts."""
     shown: Bool[np.ndarray, "rows columns"] = np.logical_or.reduce(
         found.masks[np.isin(found.concepts, members)], axis=0

@@ -15,7 +15,7 @@ from PIL import Image
 
 from vlcam.contracts import Geometry
 from vlcam.image.geometry import to_photo
-from vlcam.render.overlay import grown, ring
+from vlcam.render.overlay import draw_contour, grow_region
 
 QUALITY: Final = 72
 _DIMMED: Final = 0.42
@@ -24,7 +24,7 @@ _SMALLEST: Final = 1 / 8  # of the photo's longer side: the side of a crop
 _THINNEST: Final = 8
 
 
-def thumbnail(photo: Image.Image, side: int) -> UInt8[np.ndarray, "height width 3"]:
+def make_thumbnail(photo: Image.Image, side: int) -> UInt8[np.ndarray, "height width 3"]:
     """The photo with its longer side made ``side`` pixels long."""
     ratio = side / max(photo.size)
     width, height = (max(min(_THINNEST, side), round(one * ratio)) for one in photo.size)
@@ -32,7 +32,7 @@ def thumbnail(photo: Image.Image, side: int) -> UInt8[np.ndarray, "height width 
     return np.array(small)
 
 
-def on_photo(
+def place_on_photo(
     maps: Float[np.ndarray, "units rows columns"], geometry: Geometry, small: UInt8[np.ndarray, "height width 3"]
 ) -> Float[np.ndarray, "units height width"]:
     """Maps on the pixels of a thumbnail; NaN where the model did not see the photo."""
@@ -43,7 +43,7 @@ def on_photo(
     return drawn
 
 
-def outlined(
+def draw_outline(
     small: UInt8[np.ndarray, "height width 3"],
     heat: Float[np.ndarray, "height width"],
     level: float,
@@ -51,7 +51,7 @@ def outlined(
     dim: bool = True,
 ) -> bytes:
     """The thumbnail with a line around where ``heat`` is above ``level``, and the rest dimmed; unchanged where nothing is."""
-    region = _above(heat, level)
+    region = _find_region(heat, level)
     if not region.any():
         return as_jpeg(small)
     picture = small
@@ -59,15 +59,15 @@ def outlined(
         picture = small.copy()
         picture[~region] = (small[~region] * _DIMMED).astype(np.uint8)
     line = np.where(np.isnan(heat), np.nan, region.astype(np.float64))
-    return as_jpeg(ring(picture, line, 0.5))
+    return as_jpeg(draw_contour(picture, line, 0.5))
 
 
 def crop(photo: Image.Image, heat: Float[np.ndarray, "height width"], level: float, side: int) -> bytes | None:
     """The connected region around the map's maximum, cut out as a square where the photo allows it; None if there is no region."""
-    region = _above(heat, level)
+    region = _find_region(heat, level)
     if not region.any():
         return None
-    rows, columns = np.nonzero(_around_peak(np.where(region, heat, -np.inf), region))
+    rows, columns = np.nonzero(_find_peak_region(np.where(region, heat, -np.inf), region))
     tall, wide = heat.shape
     middle, longest = [], max(photo.size) * _SMALLEST
     for found, cells, length in ((columns, wide, photo.width), (rows, tall, photo.height)):
@@ -91,12 +91,12 @@ def as_jpeg(picture: UInt8[np.ndarray, "height width 3"]) -> bytes:
     return out.getvalue()
 
 
-def _above(heat: Float[np.ndarray, "height width"], level: float) -> Bool[np.ndarray, "height width"]:
+def _find_region(heat: Float[np.ndarray, "height width"], level: float) -> Bool[np.ndarray, "height width"]:
     found: Bool[np.ndarray, "height width"] = np.nan_to_num(heat, nan=-np.inf, neginf=-np.inf) > level
     return found
 
 
-def _around_peak(
+def _find_peak_region(
     heat: Float[np.ndarray, "height width"], region: Bool[np.ndarray, "height width"]
 ) -> Bool[np.ndarray, "height width"]:
     """The connected part of a region that holds the largest value."""
@@ -105,7 +105,7 @@ def _around_peak(
     size = 1
     while True:
         for _ in range(4):
-            part = grown(part) & region
+            part = grow_region(part) & region
         if (now := int(part.sum())) == size:
             return part
         size = now

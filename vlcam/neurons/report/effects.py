@@ -16,10 +16,10 @@ from jaxtyping import Float, Int64
 from PIL.Image import Image
 
 from vlcam.contracts import InputError, Request, Spoken, Task
-from vlcam.engine.find_layer import layout_of
+from vlcam.engine.find_layer import infer_layout
 from vlcam.engine.recording import record
-from vlcam.engine.restore import plain
-from vlcam.explanation.attribution import LayerMaps, maps_from
+from vlcam.engine.restore import detach_tensors
+from vlcam.explanation.attribution import LayerMaps, make_layer_maps
 from vlcam.image.photo import open_photo
 from vlcam.methods import method
 from vlcam.neurons.probes.probe import Probe, WordProbe
@@ -108,7 +108,7 @@ def effects(
     found_layer, measure = "", "score"
     places = np.unique(np.linspace(0, len(probe) - 1, min(photos, len(probe))).round().astype(int)).tolist()
     for place in places:
-        spoken, found = _run(task, _photo(probe, place), asked, task.layer if layer is None else layer)
+        spoken, found = _run(task, _get_photo(probe, place), asked, task.layer if layer is None else layer)
         found_layer = found.layer
         alphas = found.alpha.detach().double().cpu().numpy()
         parts = found.contributions.detach().double().cpu().numpy()
@@ -133,7 +133,7 @@ def effects(
     )
 
 
-def _photo(probe: Probe | WordProbe | Sequence[str | Path | Image], place: int) -> str | Path | Image:
+def _get_photo(probe: Probe | WordProbe | Sequence[str | Path | Image], place: int) -> str | Path | Image:
     if isinstance(probe, WordProbe):
         return probe.photo(place)
     return probe[place].photo if isinstance(probe, Probe) else probe[place]
@@ -144,10 +144,10 @@ def _run(task: Task, photo: str | Path | Image, request: Request, layer: Any) ->
     picture, _ = open_photo(photo)
     with torch.inference_mode(False):  # autograd can't use what is made in it
         prepared = task.prepare(picture, request)
-    prepared = replace(prepared, inputs=plain(prepared.inputs))
+    prepared = replace(prepared, inputs=detach_tensors(prepared.inputs))
     with record(task.model, layer) as recording:
         spoken = task.run(prepared, request)
     layout: Any = spoken.layout
     if layer != task.layer:  # the task's layout is that of its own layer
-        layout = layout_of(recording.resolve(spoken.scores), prepared.geometry.input_size)
-    return spoken, maps_from(spoken.scores, recording, method("gradcam"), layout)
+        layout = infer_layout(recording.resolve(spoken.scores), prepared.geometry.input_size)
+    return spoken, make_layer_maps(spoken.scores, recording, method("gradcam"), layout)

@@ -29,7 +29,7 @@ from vlcam.neurons.names.names import NeuronNames
 from vlcam.neurons.names.record import FLAGS, NeuronName
 from vlcam.neurons.report.cards import Card, Exemplar
 from vlcam.neurons.report.effects import Effect, Effects
-from vlcam.render.html import embed, policy, read_template
+from vlcam.render.html import embed, make_policy, read_template
 
 Confidence = Literal["strong", "weak", "ambiguous"]
 
@@ -91,7 +91,7 @@ def report(
     Raises:
         InputError: cards or effects are those of another layer.
     """
-    return _page(names, cards, effects, title, beside=False)
+    return _render_page(names, cards, effects, title, beside=False)
 
 
 def write_report(
@@ -108,7 +108,7 @@ def write_report(
         The paths of the three files.
     """
     folder = Path(folder)
-    texts = (_page(names, cards, effects, title, beside=True), names.to_csv(), names.to_json())
+    texts = (_render_page(names, cards, effects, title, beside=True), names.to_csv(), names.to_json())
     parts: list[tuple[Path, Path]] = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -126,7 +126,7 @@ def write_report(
     return [path for _, path in parts]
 
 
-def confidence(unit: NeuronName) -> Confidence | None:
+def rate_confidence(unit: NeuronName) -> Confidence | None:
     """How far a name can be trusted, in a word, by the rules above; None for a unit without a name.
 
     >>> confidence(NeuronName(0, "named", "red", "colour", 0.31, p=0.001, iou=0.31))
@@ -141,7 +141,9 @@ def confidence(unit: NeuronName) -> Confidence | None:
     return "strong" if sure and firm and (unit.iou is None or unit.iou >= REACHED * unit.ceiling) else "weak"
 
 
-def document(names: NeuronNames, cards: Sequence[Card] | None = None, effects: Effects | None = None) -> dict[str, Any]:
+def make_document(
+    names: NeuronNames, cards: Sequence[Card] | None = None, effects: Effects | None = None
+) -> dict[str, Any]:
     """Everything the page shows; plain JSON types, no number that JSON doesn't have."""
     _check(names, cards, effects)
     facts = names.probe
@@ -154,8 +156,8 @@ def document(names: NeuronNames, cards: Sequence[Card] | None = None, effects: E
     return {
         "model": names.model,
         "layer": names.layer,
-        "scorer": _scorer(facts),
-        "facts": _facts(names),
+        "scorer": _get_scorer_title(facts),
+        "facts": _list_facts(names),
         "counts": {
             "named": len(named),
             "unnamed": sum(unit.state == "unnamed" for unit in names.units),
@@ -165,8 +167,8 @@ def document(names: NeuronNames, cards: Sequence[Card] | None = None, effects: E
             "coverage": names.coverage,
             "units": len(names),
         },
-        "notes": _notes(facts, len(named)),
-        "null": _null(facts.get("null")),
+        "notes": _list_notes(facts, len(named)),
+        "null": _bin_null_scores(facts.get("null")),
         "categories": categories,
         "concepts": [{"name": name, "category": kind, "units": units} for (name, kind), units in order],
         "flags": {
@@ -174,12 +176,13 @@ def document(names: NeuronNames, cards: Sequence[Card] | None = None, effects: E
         },
         "effects": None if effects is None else {"photos": effects.photos, "measure": effects.measure},
         "units": [
-            _unit(unit, facts, None if cards is None else cards[unit.unit], effects, categories) for unit in names.units
+            _convert_unit(unit, facts, None if cards is None else cards[unit.unit], effects, categories)
+            for unit in names.units
         ],
     }
 
 
-def _page(
+def _render_page(
     names: NeuronNames,
     cards: Sequence[Card] | None,
     effects: Effects | None,
@@ -187,14 +190,14 @@ def _page(
     *,
     beside: bool,
 ) -> str:
-    content = document(names, cards, effects) | {"files": list(FILES[1:]) if beside else []}
+    content = make_document(names, cards, effects) | {"files": list(FILES[1:]) if beside else []}
     style, script = (
         read_template("vlcam.neurons.report", "report.css"),
         read_template("vlcam.neurons.report", "report.js"),
     )
     title = f"{names.model}: neurons of {names.layer}" if title is None else title
     return Template(read_template("vlcam.neurons.report", "report.html")).substitute(
-        policy=policy(script, style),
+        policy=make_policy(script, style),
         title=html.escape(title.encode("utf-8", "replace").decode("utf-8")),
         version=html.escape(__version__),
         p=f"{STRONG_P:g}",
@@ -207,65 +210,65 @@ def _page(
     )
 
 
-def _unit(
+def _convert_unit(
     unit: NeuronName, facts: Mapping[str, Any], card: Card | None, effects: Effects | None, categories: Sequence[str]
 ) -> dict[str, Any]:
-    legacy = unit.iou is None and _scorer(facts) == "IoU" and unit.state != "dead"
+    legacy = unit.iou is None and _get_scorer_title(facts) == "IoU" and unit.state != "dead"
     out: dict[str, Any] = {
         "unit": unit.unit,
         "state": unit.state,
         "name": unit.name,
         "category": unit.category,
         "colour": categories.index(unit.category or "") if unit.state == "named" else None,
-        "trust": confidence(unit),
-        "score": None if unit.state == "dead" else _finite(unit.score),
-        "iou": _finite(unit.score if legacy else unit.iou),
-        "ceiling": _finite(unit.ceiling),
-        "threshold": _finite(unit.threshold),
-        "alternatives": [[name, category, _finite(score)] for name, category, score in unit.alternatives],
+        "trust": rate_confidence(unit),
+        "score": None if unit.state == "dead" else _round_finite(unit.score),
+        "iou": _round_finite(unit.score if legacy else unit.iou),
+        "ceiling": _round_finite(unit.ceiling),
+        "threshold": _round_finite(unit.threshold),
+        "alternatives": [[name, category, _round_finite(score)] for name, category, score in unit.alternatives],
         "also": list(unit.also),
-        "formula": None if unit.formula is None else [unit.formula[0], _finite(unit.formula[1])],
-        "claims": None if unit.claims is None else [[name, _finite(level)] for name, _, level in unit.claims],
+        "formula": None if unit.formula is None else [unit.formula[0], _round_finite(unit.formula[1])],
+        "claims": None if unit.claims is None else [[name, _round_finite(level)] for name, _, level in unit.claims],
         "flags": list(unit.flags),
-        "helps": [] if effects is None else [_effect(one) for one in effects.helped(unit.unit)],
-        "hurts": [] if effects is None else [_effect(one) for one in effects.hurt(unit.unit)],
-        "card": None if card is None else _card(card),
+        "helps": [] if effects is None else [_convert_effect(one) for one in effects.helped(unit.unit)],
+        "hurts": [] if effects is None else [_convert_effect(one) for one in effects.hurt(unit.unit)],
+        "card": None if card is None else _convert_card(card),
     }
     dead = unit.state == "dead"  # whatever was measured of a unit that never fires says nothing
     measures = ("p", "auprc", "correlation", "stability", "margin")
-    return out | {key: None if dead else _finite(getattr(unit, key)) for key in measures}
+    return out | {key: None if dead else _round_finite(getattr(unit, key)) for key in measures}
 
 
-def _card(card: Card) -> dict[str, Any]:
+def _convert_card(card: Card) -> dict[str, Any]:
     return {
         "pictures": card.pictures,
         "fires": card.fires,
-        "low": _finite(card.low),
-        "high": _finite(card.high),
-        "zeros": _finite(card.zeros),
+        "low": _round_finite(card.low),
+        "high": _round_finite(card.high),
+        "zeros": _round_finite(card.zeros),
         "counts": list(card.counts),
-        "precision": _finite(card.precision),
-        "recall": _finite(card.recall),
-        "classes": [[name, _finite(value)] for name, value in card.classes],
-        **{row: [_exemplar(one) for one in getattr(card, row)] for row in ("top", "middle", "missed", "wrong")},
+        "precision": _round_finite(card.precision),
+        "recall": _round_finite(card.recall),
+        "classes": [[name, _round_finite(value)] for name, value in card.classes],
+        **{row: [_convert_exemplar(one) for one in getattr(card, row)] for row in ("top", "middle", "missed", "wrong")},
     }
 
 
-def _exemplar(one: Exemplar) -> dict[str, Any]:
+def _convert_exemplar(one: Exemplar) -> dict[str, Any]:
     return {
         "picture": one.picture,
-        "value": _finite(one.value),
+        "value": _round_finite(one.value),
         "group": one.group,
         "photo": base64.b64encode(one.photo).decode("ascii"),
         "crop": None if one.crop is None else base64.b64encode(one.crop).decode("ascii"),
     }
 
 
-def _effect(one: Effect) -> list[Any]:
-    return [one.label, _finite(one.contribution), one.count]
+def _convert_effect(one: Effect) -> list[Any]:
+    return [one.label, _round_finite(one.contribution), one.count]
 
 
-def _facts(names: NeuronNames) -> list[list[str]]:
+def _list_facts(names: NeuronNames) -> list[list[str]]:
     """What is known of how the names were made: known facts in their order, then all others."""
     probe = names.probe
     out = [["Model", names.model], ["Layer", names.layer], ["Units", str(len(names))]]
@@ -276,11 +279,11 @@ def _facts(names: NeuronNames) -> list[list[str]]:
     ]
     for key in keys:
         if probe[key] is not None and probe[key] != "":
-            out.append([_FACTS.get(key) or str(key).replace("_", " ").capitalize(), _fact(key, probe[key])])
+            out.append([_FACTS.get(key) or str(key).replace("_", " ").capitalize(), _format_fact(key, probe[key])])
     return out
 
 
-def _fact(key: str, value: Any) -> str:
+def _format_fact(key: str, value: Any) -> str:
     if key == "scorer":
         return _SCORERS.get(str(value), str(value))
     if key == "seconds" and isinstance(value, int | float):
@@ -291,7 +294,7 @@ def _fact(key: str, value: Any) -> str:
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
 
 
-def _notes(facts: Mapping[str, Any], named: int) -> list[str]:
+def _list_notes(facts: Mapping[str, Any], named: int) -> list[str]:
     """Warnings of the probe; an empty layer is said to be one even if they don't."""
     notes = facts.get("notes") or []
     found = [str(note) for note in (notes if isinstance(notes, list | tuple) else [notes])]
@@ -300,7 +303,7 @@ def _notes(facts: Mapping[str, Any], named: int) -> list[str]:
     return found
 
 
-def _null(found: Any) -> dict[str, Any] | None:
+def _bin_null_scores(found: Any) -> dict[str, Any] | None:
     """The shares of best scores in equal bins, observed and by chance; None if they were not kept, or are no numbers."""
     try:
         observed, chance = (np.sort(np.asarray(found[key], np.float64)) for key in ("observed", "null"))
@@ -336,13 +339,13 @@ def _has_rival(unit: NeuronName) -> bool:
     return any(score >= RIVAL * unit.score for name, _, score in unit.alternatives if not words & set(name.split()))
 
 
-def _scorer(facts: Mapping[str, Any]) -> str:
+def _get_scorer_title(facts: Mapping[str, Any]) -> str:
     """What the scores are: IoU unless the names say something else."""
     scorer = str(facts.get("scorer") or "iou")
     return _SCORERS.get(scorer, scorer)
 
 
-def _finite(value: float | None) -> float | None:
+def _round_finite(value: float | None) -> float | None:
     return None if value is None or not math.isfinite(value) else float(f"{value:.6g}")
 
 

@@ -17,13 +17,13 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from vlcam.contracts import BatchTask, Geometry, InputError, LayerError, Layout, Prepared, Request, Spoken, Task
 from vlcam.engine.layers import Grid, find
-from vlcam.engine.modules import first_tensor, named_modules
+from vlcam.engine.modules import find_first_tensor, named_modules
 from vlcam.engine.outputs import to_model
 from vlcam.engine.recording import record
-from vlcam.engine.restore import plain, restored
+from vlcam.engine.restore import detach_tensors, preserve_model
 from vlcam.image.photo import open_photo
-from vlcam.neurons.scoring.cache import Cache, digest, weights_digest
-from vlcam.neurons.scoring.fired import chunks
+from vlcam.neurons.scoring.cache import Cache, hash_inputs, hash_weights
+from vlcam.neurons.scoring.fired import split_chunks
 
 Progress = Callable[[int, int], None]
 
@@ -53,7 +53,7 @@ class Activations:
 
 @final
 @dataclass(frozen=True)
-class Plain:
+class ModuleTask:
     """A bare module and its preprocessing, with as much of a task as naming needs."""
 
     model: nn.Module
@@ -74,7 +74,7 @@ class Plain:
 
     def run(self, prepared: Prepared, request: Request) -> Spoken:
         """One forward; the score is the sum of the first output, which is only there to find the layer by."""
-        found = first_tensor(self.model(prepared.inputs))
+        found = find_first_tensor(self.model(prepared.inputs))
         if found is None:
             raise InputError(f"{self.name} returned no tensor; wrap the model in a task, or name the layer")
         return Spoken(found.sum()[None], (), "")
@@ -86,7 +86,7 @@ class Plain:
 
 
 def watch(
-    task: Task | Plain,
+    task: Task | ModuleTask,
     photos: Sequence[Any] | Callable[[int], tuple[str, Any]],
     *,
     images: int | None = None,
@@ -128,11 +128,11 @@ def watch(
         image, photo = open_photo(source)
         with torch.inference_mode(False):
             ready = task.prepare(image, asked)
-        return name or photo.name, Prepared(plain(ready.inputs), ready.geometry)
+        return name or photo.name, Prepared(detach_tensors(ready.inputs), ready.geometry)
 
     name, first = prepared(0)
-    tap, sample = _Tap.found(task, first, asked, layer)
-    sha256 = weights_digest(task.model)
+    tap, sample = _LayerReader.found(task, first, asked, layer)
+    sha256 = hash_weights(task.model)
     kept = None if cache is None else Cache.open(Path(cache), task.model, sha256, tap.layer, tuple(sample.shape[1:]))
     shape = (count, *sample.shape[1:])
     held = None
@@ -157,7 +157,7 @@ def watch(
         names.append(name)
         geometries.append(ready.geometry)
         if kept is not None:
-            digests.append(digest(ready.inputs))
+            digests.append(hash_inputs(ready.inputs))
             known = kept.get(digests[-1])
             if known is not None:
                 maps[number] = known
@@ -176,7 +176,7 @@ def watch(
         progress(count, count)
     if kept is not None and reused < count:
         kept.put(digests, maps)
-    if not all(bool(torch.isfinite(some).all()) for _, some in chunks(maps)):
+    if not all(bool(torch.isfinite(some).all()) for _, some in split_chunks(maps)):
         raise InputError("some activations are not finite; expected finite ones: check the model and its images")
     return Activations(task.name, tap.layer, sha256, maps, tuple(geometries), tuple(names), reused, held)
 
@@ -200,10 +200,10 @@ class _ReachedError(Exception):
 
 @final
 @dataclass(frozen=True)
-class _Tap:
+class _LayerReader:
     """How to get the maps of one layer."""
 
-    task: Task | Plain
+    task: Task | ModuleTask
     request: Request
     layer: str
     module: nn.Module
@@ -212,7 +212,7 @@ class _Tap:
 
     @classmethod
     def found(
-        cls, task: Task | Plain, first: Prepared, request: Request, layer: str | nn.Module | None
+        cls, task: Task | ModuleTask, first: Prepared, request: Request, layer: str | nn.Module | None
     ) -> tuple["_Tap", Float[Tensor, "one channels rows columns"]]:
         """From one full run: the layer and how its output is laid out, and the picture's maps."""
         wanted = task.layer if layer is None else layer
@@ -233,7 +233,7 @@ class _Tap:
         if layout is None or isinstance(layout, Grid):
             fixed = Grid() if layout is None else layout
             return cls(task, request, name, module, fixed), fixed.to_maps(leaf.detach()).float().cpu()
-        return cls(task, request, name, module, None), _placed(layout, leaf)
+        return cls(task, request, name, module, None), _place_maps(layout, leaf)
 
     def maps(
         self, prepared: Sequence[Prepared], like: Float[Tensor, "one channels rows columns"] | None = None
@@ -241,7 +241,7 @@ class _Tap:
         """The maps of some pictures, of the size of ``like``."""
         if self.layout is None:
             found = [self._whole(one) for one in prepared]
-        elif len(prepared) > 1 and isinstance(self.task, (BatchTask, Plain)) and _equal(prepared):
+        elif len(prepared) > 1 and isinstance(self.task, (BatchTask, ModuleTask)) and _has_equal_shapes(prepared):
             together = self._upto(lambda: self.task.run_batch(prepared, self.request))  # type: ignore[union-attr]
             found = list(self.layout.to_maps(together).split(1))
         else:
@@ -263,11 +263,11 @@ class _Tap:
         """The layer's output; the model stops there."""
 
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:
-            found = first_tensor(output)
+            found = find_first_tensor(output)
             if found is not None:
                 raise _ReachedError(found.detach().clone())
 
-        with restored(self.task.model) as stack:
+        with preserve_model(self.task.model) as stack:
             stack.callback(self.module.register_forward_hook(hook, prepend=True).remove)
             stack.enter_context(torch.no_grad())
             try:
@@ -280,10 +280,10 @@ class _Tap:
         """From a full run, whose layout is the picture's own."""
         with record(self.task.model, self.module) as recording:
             spoken = self.task.run(one, self.request)
-        return _placed(spoken.layout, recording.resolve(spoken.scores))
+        return _place_maps(spoken.layout, recording.resolve(spoken.scores))
 
 
-def _placed(
+def _place_maps(
     layout: Layout | Callable[[Tensor], Layout] | None, leaf: Tensor
 ) -> Float[Tensor, "one channels rows columns"]:
     """The maps of one picture, their cells in their places."""
@@ -294,18 +294,18 @@ def _placed(
         return chosen.place(chosen.to_maps(leaf.detach())[0].float())[None].cpu()
 
 
-def _equal(prepared: Sequence[Prepared]) -> bool:
+def _has_equal_shapes(prepared: Sequence[Prepared]) -> bool:
     """Whether the inputs are tensors of one shape (or the like in a dict), so that they fit into one batch."""
-    shapes = {tuple(_shapes(one.inputs)) for one in prepared}
+    shapes = {tuple(_list_shapes(one.inputs)) for one in prepared}
     return len(shapes) == 1
 
 
-def _shapes(inputs: Any) -> Iterator[tuple[int, ...]]:
+def _list_shapes(inputs: Any) -> Iterator[tuple[int, ...]]:
     if isinstance(inputs, Tensor):
         yield tuple(inputs.shape)
     elif isinstance(inputs, dict):
         for value in inputs.values():
-            yield from _shapes(value)
+            yield from _list_shapes(value)
     elif isinstance(inputs, (tuple, list)):
         for value in inputs:
-            yield from _shapes(value)
+            yield from _list_shapes(value)

@@ -42,7 +42,7 @@ class Cache:
         """
         from vlcam._version import __version__
 
-        about = [FORMAT, __version__, torch.__version__, weights, code_digest(model), layer, *shape]
+        about = [FORMAT, __version__, torch.__version__, weights, hash_code(model), layer, *shape]
         folder = root / hashlib.sha256(json.dumps(about).encode()).hexdigest()[:32]
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -77,16 +77,16 @@ class Cache:
                 old.unlink(missing_ok=True)
 
 
-def weights_digest(model: nn.Module) -> str:
+def hash_weights(model: nn.Module) -> str:
     """The sha256 of all parameters and buffers, with their names, types and shapes."""
     found = hashlib.sha256()
     for name, tensor in sorted({**dict(model.named_parameters()), **dict(model.named_buffers())}.items()):
         found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        found.update(_bytes(tensor))
+        found.update(_to_bytes(tensor))
     return found.hexdigest()
 
 
-def code_digest(model: nn.Module) -> str:
+def hash_code(model: nn.Module) -> str:
     """The sha256 of the modules' settings and of the source code of their classes, as far as Python has it."""
     found = hashlib.sha256(repr(model).encode())
     classes = {type(module) for module in model.modules()}
@@ -103,7 +103,7 @@ def code_digest(model: nn.Module) -> str:
     return found.hexdigest()
 
 
-def digest(inputs: Any) -> str:
+def hash_inputs(inputs: Any) -> str:
     """The sha256 of a prepared input: tensors, and tuples, lists and dicts of them."""
     found = hashlib.sha256()
     _feed(found, inputs)
@@ -113,7 +113,7 @@ def digest(inputs: Any) -> str:
 def _feed(found: Any, value: Any) -> None:
     if isinstance(value, Tensor):
         found.update(f"{value.dtype} {tuple(value.shape)}".encode())
-        found.update(_bytes(value))
+        found.update(_to_bytes(value))
     elif isinstance(value, dict):
         for key in sorted(value):
             found.update(f"{key}:".encode())
@@ -126,6 +126,6 @@ def _feed(found: Any, value: Any) -> None:
         found.update(repr(value).encode())
 
 
-def _bytes(tensor: Tensor) -> bytes:
+def _to_bytes(tensor: Tensor) -> bytes:
     plain = tensor.detach().cpu().contiguous().reshape(-1)
     return plain.view(torch.uint8).numpy().tobytes()

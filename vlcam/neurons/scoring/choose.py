@@ -24,14 +24,14 @@ from vlcam.contracts import InputError
 from vlcam.neurons.names.record import Alternative, NeuronName
 from vlcam.neurons.probes.marks import Marks
 from vlcam.neurons.probes.probe import Concept
-from vlcam.neurons.scoring.claims import claims
-from vlcam.neurons.scoring.cover import Cover, correlations, precisions_of
-from vlcam.neurons.scoring.fired import Stored, chunks
-from vlcam.neurons.scoring.formulas import best_formulas
-from vlcam.neurons.scoring.null import passes
-from vlcam.neurons.scoring.scorers import Covering, Overlap, Scorer
+from vlcam.neurons.scoring.claims import find_claims
+from vlcam.neurons.scoring.cover import Cover, compute_precisions, correlations
+from vlcam.neurons.scoring.fired import Stored, split_chunks
+from vlcam.neurons.scoring.formulas import find_best_formulas
+from vlcam.neurons.scoring.null import check_significance
+from vlcam.neurons.scoring.scorers import CoverScorer, OverlapScorer, Scorer
 from vlcam.neurons.scoring.settings import LEVEL, Progress, Settings
-from vlcam.neurons.scoring.together import besides, candidates, pairs
+from vlcam.neurons.scoring.together import choose_candidates, compute_iou_outside, count_pairs
 from vlcam.neurons.scoring.wpmi import ADAPTIVE
 
 Related = Callable[[str, str], bool]
@@ -51,7 +51,7 @@ _RIVALS: Final = 10
 
 @final
 @dataclass(frozen=True, eq=False)
-class Found:
+class NamedUnits:
     """The named units, and the best scores observed and by chance, for the null curve."""
 
     units: tuple[NeuronName, ...]
@@ -68,7 +68,7 @@ class Found:
         }
 
 
-def by_words(one: str, other: str) -> bool:
+def is_related_by_words(one: str, other: str) -> bool:
     """Names are related only if the words of one are among the other's: "red" and "red star"."""
     first, second = set(one.split()), set(other.split())
     return first <= second or second <= first
@@ -79,44 +79,46 @@ def name_by_masks(
     marks: Marks,
     settings: Settings,
     *,
-    related: Related = by_words,
+    related: Related = is_related_by_words,
     targets: frozenset[str] = frozenset(),
     progress: Progress | None = None,
-) -> Found:
+) -> NamedUnits:
     """Name units from their maps ``(images, units, h, w)`` and the labels of the same pictures.
 
     ``targets`` are what the model itself predicts: a name that is one of them is flagged.
     """
     _check(maps, marks)
-    overlap = Overlap(maps, marks, settings.quantile)
+    overlap = OverlapScorer(maps, marks, settings.quantile)
     cover = Cover.of(marks, (maps.shape[2], maps.shape[3]))
-    scorer: Scorer = overlap if settings.scorer == "iou" else Covering(maps, cover, settings.scorer)
+    scorer: Scorer = overlap if settings.scorer == "iou" else CoverScorer(maps, cover, settings.scorer)
     scores = scorer.scores()
-    null = scorer.by_chance(settings.permutations, settings.seed, _part(progress, "chance"))
-    dead = silent(maps)
+    null = scorer.by_chance(settings.permutations, settings.seed, _bind_progress(progress, "chance"))
+    dead = find_silent(maps)
     observed = scores.max(axis=1)
     live = (overlap.fired.sizes > 0) & ~dead if settings.scorer == "iou" else ~dead
-    p, significant = passes(observed, null, live, LEVEL)
+    p, significant = check_significance(observed, null, live, LEVEL)
     best = scores.argmax(axis=1)
-    ceilings = reachable(overlap, best) if settings.scorer == "iou" else np.ones(len(best))
+    ceilings = compute_iou_ceilings(overlap, best) if settings.scorer == "iou" else np.ones(len(best))
     named = significant & (observed >= np.minimum(settings.least, REACHED * ceilings)) & (observed > 0)
     stable = scorer.wins(settings.bootstrap, settings.seed) if settings.bootstrap else None
     rows = np.arange(len(best))
     iou = overlap.scores()[rows, best]
     r = (scores if settings.scorer == "correlation" else correlations(maps, cover))[rows, best]
-    precision = scores[rows, best] if settings.scorer == "auprc" else precisions_of(maps, cover, best)
-    also = _also(overlap, best, named, null, settings, marks.concepts, related)
-    formulas = best_formulas(overlap, settings, _part(progress, "formulas")) if settings.length > 1 else {}
+    precision = scores[rows, best] if settings.scorer == "auprc" else compute_precisions(maps, cover, best)
+    also = _find_further_concepts(overlap, best, named, null, settings, marks.concepts, related)
+    formulas = (
+        find_best_formulas(overlap, settings, _bind_progress(progress, "formulas")) if settings.length > 1 else {}
+    )
     known = [marks.concepts[c] if named[unit] else None for unit, c in enumerate(best.tolist())]
-    told = claims(marks, highest(maps), overlap.thresholds.double().numpy(), known, related)
+    told = find_claims(marks, find_maxima(maps), overlap.thresholds.double().numpy(), known, related)
     often = marks.images_with()
     names = [name for name, _ in marks.concepts]
     units = []
     for unit in rows.tolist():
         top = int(best[unit])
-        one = _name(unit, scores[unit], marks.concepts, bool(named[unit]), bool(dead[unit]), related)
+        one = _name_unit(unit, scores[unit], marks.concepts, bool(named[unit]), bool(dead[unit]), related)
         stability = None if stable is None or dead[unit] else float(stable[unit])
-        flags = _flags(one, stability, int(often[top]), also[unit], targets)
+        flags = _list_flags(one, stability, int(often[top]), also[unit], targets)
         formula = formulas.get(unit)
         units.append(
             replace(
@@ -134,7 +136,7 @@ def name_by_masks(
                 claims=told[unit],
             )
         )
-    return Found(tuple(units), observed, null)
+    return NamedUnits(tuple(units), observed, null)
 
 
 def name_by_words(
@@ -144,22 +146,22 @@ def name_by_words(
     words: Sequence[str],
     settings: Settings,
     *,
-    related: Related = by_words,
+    related: Related = is_related_by_words,
     targets: frozenset[str] = frozenset(),
     progress: Progress | None = None,
-) -> Found:
-    """Name units by words whose fit with whole pictures is known (:class:`vlcam.neurons.scoring.scorers.Worded`)."""
+) -> NamedUnits:
+    """Name units by words whose fit with whole pictures is known (:class:`vlcam.neurons.scoring.scorers.WordScorer`)."""
     scores = scorer.scores()
-    null = scorer.by_chance(settings.permutations, settings.seed, _part(progress, "chance"))
-    dead = silent(maps)
+    null = scorer.by_chance(settings.permutations, settings.seed, _bind_progress(progress, "chance"))
+    dead = find_silent(maps)
     observed, best = scorer.tested(), scores.max(axis=1)
-    p, significant = passes(observed, null, ~dead, LEVEL)
+    p, significant = check_significance(observed, null, ~dead, LEVEL)
     named = significant & (best > settings.least)
     stable = scorer.wins(settings.bootstrap, settings.seed) if settings.bootstrap else None
     concepts = tuple((word, "word") for word in words)
     units = []
     for unit in range(len(scores)):
-        one = _name(unit, scores[unit], concepts, bool(named[unit]), bool(dead[unit]), related)
+        one = _name_unit(unit, scores[unit], concepts, bool(named[unit]), bool(dead[unit]), related)
         stability = None if stable is None or dead[unit] else float(stable[unit])
         further: list[int] = []
         if settings.scorer == "www" and named[unit]:
@@ -172,22 +174,22 @@ def name_by_words(
                 threshold=float(thresholds[unit]),
                 stability=stability,
                 also=tuple(words[c] for c in further),
-                flags=_flags(one, stability, FEW, [], targets),
+                flags=_list_flags(one, stability, FEW, [], targets),
             )
         )
-    return Found(tuple(units), observed, null)
+    return NamedUnits(tuple(units), observed, null)
 
 
-def highest(maps: Stored) -> Float[np.ndarray, "images units"]:
+def find_maxima(maps: Stored) -> Float[np.ndarray, "images units"]:
     """Each unit's maximum in each picture."""
-    return np.concatenate([some.amax((2, 3)).numpy() for _, some in chunks(maps)])
+    return np.concatenate([some.amax((2, 3)).numpy() for _, some in split_chunks(maps)])
 
 
-def silent(maps: Stored) -> Bool[np.ndarray, " units"]:
+def find_silent(maps: Stored) -> Bool[np.ndarray, " units"]:
     """Which units have the same value everywhere in all pictures."""
     low = np.full(maps.shape[1], np.inf)
     high = np.full(maps.shape[1], -np.inf)
-    for _, some in chunks(maps):
+    for _, some in split_chunks(maps):
         low = np.minimum(low, some.amin((0, 2, 3)).numpy())
         high = np.maximum(high, some.amax((0, 2, 3)).numpy())
     same: NDArray[np.bool_] = low == high
@@ -210,7 +212,7 @@ def _check(maps: Stored, marks: Marks) -> None:
         )
 
 
-def _name(
+def _name_unit(
     unit: int,
     scores: Float[np.ndarray, " concepts"],
     concepts: Sequence[Concept],
@@ -237,7 +239,7 @@ def _name(
     )
 
 
-def _flags(
+def _list_flags(
     one: NeuronName, stability: float | None, pictures: int, also: Sequence[int], targets: frozenset[str]
 ) -> tuple[str, ...]:
     """The warnings that a name deserves (see :data:`vlcam.neurons.names.record.FLAGS`)."""
@@ -253,8 +255,8 @@ def _flags(
     return tuple(flag for flag, holds in found.items() if holds)
 
 
-def _also(
-    overlap: Overlap,
+def _find_further_concepts(
+    overlap: OverlapScorer,
     best: Int64[np.ndarray, " units"],
     named: Bool[np.ndarray, " units"],
     null: Float[np.ndarray, "draws units"],
@@ -267,27 +269,27 @@ def _also(
     scores, marks = overlap.scores(), overlap.marks
     if settings.scorer != "iou" or not named.any():
         return out
-    chosen = candidates(scores, min(_RIVALS, len(concepts)))
+    chosen = choose_candidates(scores, min(_RIVALS, len(concepts)))
     limit = np.maximum(np.quantile(null, 0.95, axis=0), settings.least)
-    found = pairs(overlap.fired, marks, chosen)
+    found = count_pairs(overlap.fired, marks, chosen)
     for unit in np.flatnonzero(named).tolist():
         name = int(best[unit])
         for other in chosen[unit].tolist():
             apart = other != name and not any(
-                _kin(concepts[other][0], concepts[c][0], related) for c in (name, *out[unit])
+                _is_kin(concepts[other][0], concepts[c][0], related) for c in (name, *out[unit])
             )
             strong = scores[unit, other] >= max(SECOND * scores[unit, name], limit[unit])
-            if apart and strong and besides(found, marks, unit, name, other) >= limit[unit]:
+            if apart and strong and compute_iou_outside(found, marks, unit, name, other) >= limit[unit]:
                 out[unit].append(other)
     return out
 
 
-def _kin(one: str, other: str, related: Related) -> bool:
+def _is_kin(one: str, other: str, related: Related) -> bool:
     """Whether names have anything in common: "red star" and "red circle" are two kinds of red things."""
     return related(one, other) or bool(set(one.split()) & set(other.split()))
 
 
-def reachable(overlap: Overlap, best: Int64[np.ndarray, " units"]) -> Float[np.ndarray, " units"]:
+def compute_iou_ceilings(overlap: OverlapScorer, best: Int64[np.ndarray, " units"]) -> Float[np.ndarray, " units"]:
     """The highest IoU that areas of these sizes allow: ``min(p, q) / max(p, q)`` of a concept's share p and a unit's share q."""
     marks, areas = overlap.marks, overlap.sizes
     rooms = np.maximum(areas[len(marks.concepts) + marks.category], 1)
@@ -297,5 +299,5 @@ def reachable(overlap: Overlap, best: Int64[np.ndarray, " units"]) -> Float[np.n
     return found
 
 
-def _part(progress: Progress | None, what: str) -> Callable[[int, int], None] | None:
+def _bind_progress(progress: Progress | None, what: str) -> Callable[[int, int], None] | None:
     return None if progress is None else lambda done, total: progress(what, done, total)

@@ -27,7 +27,7 @@ Claim = tuple[str, str | None, float]
 """A concept's name and category, and the activation from which on it may be claimed."""
 
 
-def claim_level(
+def find_claim_level(
     peaks: Float[np.ndarray, " images"], present: Bool[np.ndarray, " images"], least: float
 ) -> float | None:
     """The lowest level that is at least ``least`` and reliable; None if there is none.
@@ -40,7 +40,7 @@ def claim_level(
     order = np.argsort(-peaks, kind="stable")
     ranked = peaks[order]
     many = np.arange(1, len(ranked) + 1)
-    bound = lower_bound(np.cumsum(present[order]), many)
+    bound = wilson_lower_bound(np.cumsum(present[order]), many)
     last = np.append(ranked[1:] < ranked[:-1], True)  # a level can't part equal maxima
     usual = float(present.mean()) if len(present) else 1.0
     good = np.flatnonzero((bound >= RELIABLE) & (bound > usual) & last & (ranked > least))
@@ -50,7 +50,7 @@ def claim_level(
     return float(max(below, least))
 
 
-def lower_bound(hits: Float[np.ndarray, " n"] | NDArray[np.int64], of: NDArray[np.int64]) -> NDArray[np.float64]:
+def wilson_lower_bound(hits: Float[np.ndarray, " n"] | NDArray[np.int64], of: NDArray[np.int64]) -> NDArray[np.float64]:
     """The lower end of Wilson's interval for ``hits`` out of ``of``."""
     share = hits / of
     spread = _Z * np.sqrt(share * (1 - share) / of + _Z**2 / (4 * of**2))
@@ -58,7 +58,7 @@ def lower_bound(hits: Float[np.ndarray, " n"] | NDArray[np.int64], of: NDArray[n
     return bound
 
 
-def claims(
+def find_claims(
     marks: Marks,
     peaks: Float[np.ndarray, "images units"],
     thresholds: Float[np.ndarray, " units"],
@@ -70,7 +70,7 @@ def claims(
     What a name implies are the probe's concepts that are always there with it ("red" with "red star", "animal" with "dog"), and are
     called something related.
     """
-    present, labelled = presence(marks)
+    present, labelled = find_presence(marks)
     out: list[tuple[Claim, ...]] = []
     for unit, name in enumerate(names):
         if name is None:
@@ -89,14 +89,14 @@ def claims(
         found: list[Claim] = []
         for c in [own, *sorted(implied, key=lambda one: int(present[:, one].sum()))]:
             known = labelled[:, c]
-            level = claim_level(peaks[known, unit].astype(np.float64), present[known, c], float(thresholds[unit]))
+            level = find_claim_level(peaks[known, unit].astype(np.float64), present[known, c], float(thresholds[unit]))
             if level is not None:
                 found.append((*marks.concepts[c], level))
         out.append(tuple(found))
     return out
 
 
-def presence(marks: Marks) -> tuple[Bool[np.ndarray, "images concepts"], Bool[np.ndarray, "images concepts"]]:
+def find_presence(marks: Marks) -> tuple[Bool[np.ndarray, "images concepts"], Bool[np.ndarray, "images concepts"]]:
     """Whether each concept is in each picture, and whether the picture is labelled for it at all."""
     areas = marks.areas()
     known = len(marks.concepts)

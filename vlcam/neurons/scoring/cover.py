@@ -80,7 +80,7 @@ class Cover:
         return np.bincount(self.column, weight, self.width)
 
 
-def flat(maps: Stored) -> Float[np.ndarray, "images cells units"]:
+def flatten_maps(maps: Stored) -> Float[np.ndarray, "images cells units"]:
     """Maps with the units last."""
     return np.ascontiguousarray(maps.transpose(0, 2, 3, 1).reshape(len(maps), -1, maps.shape[1]))
 
@@ -106,7 +106,9 @@ def correlations(
     for start in range(0, cover.images, step):
         stop = min(start + step, cover.images)
         part = slice(bounds[start], bounds[stop])
-        values = torch.from_numpy(flat(np.asarray(maps[source[start:stop]])).reshape(-1, maps.shape[1])).double()
+        values = torch.from_numpy(
+            flatten_maps(np.asarray(maps[source[start:stop]])).reshape(-1, maps.shape[1])
+        ).double()
         places = (cover.image[part] - start) * cover.cells + cover.cell[part]
         where = torch.from_numpy(np.stack([cover.column[part], places]))
         sparse = torch.sparse_coo_tensor(
@@ -125,7 +127,7 @@ def correlations(
     return clipped
 
 
-def levels(maps: Stored) -> NDArray[np.uint8]:
+def bin_levels(maps: Stored) -> NDArray[np.uint8]:
     """For every unit and cell ``(units, images * cells)`` its level: 0 for the lowest activations, up to LEVELS - 1.
 
     The edges are the unit's own quantiles, each level a constant factor rarer than the one below; ties share a level.
@@ -142,7 +144,7 @@ def levels(maps: Stored) -> NDArray[np.uint8]:
     return out
 
 
-def precisions_of(maps: Stored, cover: Cover, concept: Int64[np.ndarray, " units"]) -> Float[np.ndarray, " units"]:
+def compute_precisions(maps: Stored, cover: Cover, concept: Int64[np.ndarray, " units"]) -> Float[np.ndarray, " units"]:
     """The average precision of each unit and one concept, a bounded number of units at a time."""
     rows = [
         np.flatnonzero((cover.column == c) | (cover.column == cover.known + cover.category[c]))
@@ -152,15 +154,17 @@ def precisions_of(maps: Stored, cover: Cover, concept: Int64[np.ndarray, " units
     out = np.zeros(len(concept))
     each = max(1, _UNITS // max(len(maps) * cover.cells, 1))
     for start in range(0, len(concept), each):
-        for unit, level in enumerate(levels(maps[:, start : start + each]), start):
+        for unit, level in enumerate(bin_levels(maps[:, start : start + each]), start):
             some = rows[concept[unit]]
             own = cover.column[some] == concept[unit]
             table = np.bincount(own * LEVELS + level[place[some]], cover.weight[some], 2 * LEVELS).reshape(2, LEVELS)
-            out[unit] = _precision(table[1:], table[:1])[0]
+            out[unit] = _average_precision(table[1:], table[:1])[0]
     return out
 
 
-def _precision(own: Float[np.ndarray, "rows levels"], room: Float[np.ndarray, "rows levels"]) -> NDArray[np.float64]:
+def _average_precision(
+    own: Float[np.ndarray, "rows levels"], room: Float[np.ndarray, "rows levels"]
+) -> NDArray[np.float64]:
     """Average precision from what is covered, and what is labelled, at each level."""
     above = own[:, ::-1].cumsum(axis=1)
     precision = above / np.maximum(room[:, ::-1].cumsum(axis=1), _LEAST)
@@ -175,7 +179,7 @@ def average_precisions(
     order: Int64[np.ndarray, " images"] | None = None,
     times: NDArray[np.float64] | None = None,
 ) -> Float[np.ndarray, "units concepts"]:
-    """Average precision of every unit and concept, from :func:`levels`; 0 for a concept that is nowhere.
+    """Average precision of every unit and concept, from :func:`bin_levels`; 0 for a concept that is nowhere.
 
     ``order`` and ``times`` as in :func:`correlations`. A unit that says nothing gets the concept's share of the labelled cells.
     """
@@ -187,5 +191,5 @@ def average_precisions(
     out = np.zeros((len(found), cover.known))
     for unit, level in enumerate(found):
         table = np.bincount(base + level[place], weight, cover.width * LEVELS).reshape(cover.width, LEVELS)
-        out[unit] = _precision(table[: cover.known], table[own])
+        out[unit] = _average_precision(table[: cover.known], table[own])
     return out

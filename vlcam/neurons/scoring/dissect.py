@@ -99,7 +99,7 @@ def _collect(batches: Iterable[Batch], concepts: int) -> tuple[NDArray[np.float3
     return torch.cat(found).numpy(), np.concatenate(every)
 
 
-def in_batches(activations: Tensor, masks: NDArray[np.bool_], size: int = 64) -> Iterator[Batch]:
+def to_batches(activations: Tensor, masks: NDArray[np.bool_], size: int = 64) -> Iterator[Batch]:
     """Arrays in memory as batches for :func:`dissect`."""
     for start in range(0, len(activations), size):
         yield activations[start : start + size], masks[start : start + size]

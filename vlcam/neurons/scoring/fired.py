@@ -25,7 +25,7 @@ _CHUNK: Final = 2**25  # numbers at a time: 128 MB
 
 @final
 @dataclass(frozen=True)
-class Fired:
+class Firings:
     """Where units fire, sorted by picture, then unit.
 
     ``unit`` and ``place`` (position on the grid) have one entry a firing, ``first`` the start of each picture in them and the end.
@@ -75,14 +75,14 @@ class Fired:
         return torch.diff(starts, append=torch.tensor([len(places)]))
 
 
-def chunks(maps: Stored, factor: int = 1) -> Iterator[tuple[int, Float[Tensor, "some channels rows columns"]]]:
+def split_chunks(maps: Stored, factor: int = 1) -> Iterator[tuple[int, Float[Tensor, "some channels rows columns"]]]:
     """The maps as tensors, a bounded number of pictures at a time, each with the number of its first; ``factor``: growth to expect."""
     each = max(1, _CHUNK // max(int(np.prod(maps.shape[1:])) * factor, 1))
     for start in range(0, len(maps), each):
         yield start, torch.from_numpy(np.array(maps[start : start + each], np.float32))
 
 
-def unit_thresholds(maps: Stored, quantile: float) -> Float[Tensor, " channels"]:
+def find_thresholds(maps: Stored, quantile: float) -> Float[Tensor, " channels"]:
     """``T_k``: the level that at most the share ``quantile`` of a unit's positions strictly exceeds.
 
     Exact and streaming: of every unit only its highest values so far are kept.
@@ -94,18 +94,18 @@ def unit_thresholds(maps: Stored, quantile: float) -> Float[Tensor, " channels"]
             f"the probe has {positions} positions a unit, of which a quantile of {quantile} is less than one; give more images"
         )
     highest = torch.full((maps.shape[1], 0), -torch.inf)
-    for _, some in chunks(maps, 2):
+    for _, some in split_chunks(maps, 2):
         every = torch.cat([highest, some.permute(1, 0, 2, 3).flatten(1)], 1)
         highest = every.topk(min(above + 1, every.shape[1]), dim=1, sorted=False).values
     return highest.min(dim=1).values
 
 
-def fire(maps: Stored, thresholds: Float[Tensor, " channels"], grid: tuple[int, int]) -> Fired:
+def find_firings(maps: Stored, thresholds: Float[Tensor, " channels"], grid: tuple[int, int]) -> Firings:
     """Where every unit fires on a grid of (rows, columns) cells."""
     parts: list[NDArray[np.int32]] = []
     many: list[NDArray[np.int64]] = []
     growth = -(-grid[0] * grid[1] // (maps.shape[2] * maps.shape[3]))
-    for _, some in chunks(maps, growth + 1):
+    for _, some in split_chunks(maps, growth + 1):
         # A unit whose raw map stays below T_k fires nowhere: interpolation makes no new maxima.
         image, unit = (some.amax((2, 3)) > thresholds).nonzero(as_tuple=True)
         up = interpolate(some[image, unit][:, None], size=grid, mode="bilinear", align_corners=False).flatten(1)
@@ -113,4 +113,4 @@ def fire(maps: Stored, thresholds: Float[Tensor, " channels"], grid: tuple[int, 
         parts.append(torch.stack((unit[row], place)).numpy().astype(np.int32))
         many.append(torch.bincount(image[row], minlength=len(some)).numpy())
     unit_of, place_of = np.concatenate(parts, axis=1)
-    return Fired(maps.shape[1], unit_of, place_of, np.concatenate(([0], np.cumsum(np.concatenate(many)))))
+    return Firings(maps.shape[1], unit_of, place_of, np.concatenate(([0], np.cumsum(np.concatenate(many)))))

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from jaxtyping import Float, Int64
 
-from vlcam.neurons.scoring.null import orders, passes
-from vlcam.neurons.scoring.scorers import Overlap
-from vlcam.neurons.scoring.together import Formula, best_pairs, candidates, pairs, triples
+from vlcam.neurons.scoring.null import check_significance, draw_orders
+from vlcam.neurons.scoring.scorers import OverlapScorer
+from vlcam.neurons.scoring.together import Formula, choose_candidates, count_pairs, find_best_pairs, find_best_triples
 
 if TYPE_CHECKING:
     from vlcam.neurons.scoring.settings import Settings
@@ -24,14 +24,14 @@ CANDIDATES: Final = 30
 _LEVEL: Final = 0.05
 
 
-def best_formulas(
-    overlap: Overlap, settings: "Settings", progress: Callable[[int, int], None] | None = None
+def find_best_formulas(
+    overlap: OverlapScorer, settings: "Settings", progress: Callable[[int, int], None] | None = None
 ) -> dict[int, Formula]:
     """The formula of each unit that has one, by unit."""
     single = overlap.scores().max(axis=1)
     found = search(overlap, overlap.scores(), settings.length)
     null = np.zeros((settings.length - 1, DRAWS, len(single)))
-    for draw, order in enumerate(orders(len(overlap.marks), DRAWS, settings.seed + 1)):
+    for draw, order in enumerate(draw_orders(len(overlap.marks), DRAWS, settings.seed + 1)):
         scores = overlap.marks.iou(overlap.marks.count(overlap.fired, order.tolist()), overlap.sizes)
         for n, row in enumerate(search(overlap, scores, settings.length, order)):
             null[n, draw] = [0.0 if one is None else one.iou for one in row]
@@ -41,7 +41,7 @@ def best_formulas(
     best = single.copy()
     for n, row in enumerate(found):
         observed = np.array([0.0 if one is None else one.iou for one in row])
-        _, passed = passes(observed, null[n], overlap.fired.sizes > 0, _LEVEL)
+        _, passed = check_significance(observed, null[n], overlap.fired.sizes > 0, _LEVEL)
         for unit, one in enumerate(row):
             if one is not None and passed[unit] and one.iou >= settings.least and one.iou >= (1 + GAIN) * best[unit]:
                 out[unit] = one
@@ -50,17 +50,17 @@ def best_formulas(
 
 
 def search(
-    overlap: Overlap,
+    overlap: OverlapScorer,
     scores: Float[np.ndarray, "units concepts"],
     length: int,
     order: Int64[np.ndarray, " images"] | None = None,
 ) -> list[list[Formula | None]]:
     """Each unit's best formula of two concepts, and of three if they are wanted."""
     marks, fired = overlap.marks, overlap.fired
-    chosen = candidates(scores, min(CANDIDATES, len(marks.concepts)))
-    found = pairs(fired, marks, chosen, order)
-    beams = [best_pairs(found, marks, unit) for unit in range(len(chosen))]
+    chosen = choose_candidates(scores, min(CANDIDATES, len(marks.concepts)))
+    found = count_pairs(fired, marks, chosen, order)
+    beams = [find_best_pairs(found, marks, unit) for unit in range(len(chosen))]
     out: list[list[Formula | None]] = [[beam[0] if beam else None for beam in beams]]
     if length > 2:
-        out.append(triples(fired, marks, beams, chosen, order))
+        out.append(find_best_triples(fired, marks, beams, chosen, order))
     return out

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vlcam.neurons.probes.marks import Marks
-from vlcam.neurons.scoring.fired import Fired, Stored, chunks, fire
+from vlcam.neurons.scoring.fired import Firings, Stored, find_firings, split_chunks
 
 Progress = Callable[[int, int], None]
 
@@ -34,16 +34,16 @@ SHIFTS: Final = 24
 """Steps that the pictures' maps are shifted by; each draw takes one of them for each picture."""
 
 
-def orders(images: int, draws: int, seed: int) -> Int64[np.ndarray, "draws images"]:
+def draw_orders(images: int, draws: int, seed: int) -> Int64[np.ndarray, "draws images"]:
     """The permutations of the pictures, the same for the same seed."""
     rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(2)[0])
     return np.stack([rng.permutation(images) for _ in range(draws)]).astype(np.int64)
 
 
-def permuted_best(
+def score_permuted(
     maps: Stored,
     thresholds: Float[Tensor, " channels"],
-    fired: Fired,
+    fired: Firings,
     marks: Marks,
     draws: int,
     seed: int,
@@ -52,7 +52,7 @@ def permuted_best(
     """Each unit's best IoU over all concepts in each draw of the null."""
     sizes, fixed = marks.sizes(), marks.constant()
     best = np.zeros((draws, fired.units))
-    every, step = orders(len(marks), draws, seed), marks.batch_of(fired.units)
+    every, step = draw_orders(len(marks), draws, seed), marks.batch_of(fired.units)
     step = min(step, max(1, draws // 10))  # and progress shows
     varies = ~fixed & (sizes[: len(fixed)] > 0)
     if varies.any():
@@ -62,11 +62,11 @@ def permuted_best(
             if progress is not None:
                 progress(min(start + step, draws), draws)
     if fixed.any():
-        np.maximum(best, shifted_best(maps, thresholds, marks, fixed, draws, seed), out=best)
+        np.maximum(best, score_shifted(maps, thresholds, marks, fixed, draws, seed), out=best)
     return best
 
 
-def shifted_best(
+def score_shifted(
     maps: Stored,
     thresholds: Float[Tensor, " channels"],
     marks: Marks,
@@ -78,7 +78,7 @@ def shifted_best(
     rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(2)[1])
     rows, columns = maps.shape[2:]
     steps = rng.permutation(rows * columns)[:SHIFTS]
-    found = [_shifted(maps, thresholds, marks, fixed, divmod(int(one), columns)) for one in steps]
+    found = [_count_shifted(maps, thresholds, marks, fixed, divmod(int(one), columns)) for one in steps]
     inside, everywhere = np.stack([one for one, _ in found]), np.stack([one for _, one in found])
     areas = marks.sizes()[: len(fixed)][fixed]
     out = np.zeros((draws, maps.shape[1]))
@@ -92,7 +92,7 @@ def shifted_best(
     return out
 
 
-def _shifted(
+def _count_shifted(
     maps: Stored,
     thresholds: Float[Tensor, " channels"],
     marks: Marks,
@@ -104,8 +104,8 @@ def _shifted(
     table = torch.from_numpy(np.stack([here[c] for c in np.flatnonzero(fixed).tolist()], 1).astype(np.float32))
     inside = np.zeros((len(maps), maps.shape[1], table.shape[1]), np.int32)
     everywhere = np.zeros((len(maps), maps.shape[1]), np.int32)
-    for start, some in chunks(maps, 4):
-        moved = fire(torch.roll(some, step, (2, 3)).numpy(), thresholds, marks.grid)
+    for start, some in split_chunks(maps, 4):
+        moved = find_firings(torch.roll(some, step, (2, 3)).numpy(), thresholds, marks.grid)
         for image in range(len(moved)):
             units, starts, places = moved.of(image)
             if len(units):
@@ -115,7 +115,7 @@ def _shifted(
     return inside, everywhere
 
 
-def passes(
+def check_significance(
     observed: Float[np.ndarray, " units"],
     null: Float[np.ndarray, "draws units"],
     live: Bool[np.ndarray, " units"],

@@ -13,9 +13,15 @@ from torch import Tensor
 from vlcam.neurons.probes.marks import Marks
 from vlcam.neurons.scoring import cover as covers
 from vlcam.neurons.scoring.cover import Cover, average_precisions, correlations
-from vlcam.neurons.scoring.fired import Fired, Stored, fire, unit_thresholds
-from vlcam.neurons.scoring.null import Progress, orders, permuted_best
-from vlcam.neurons.scoring.wpmi import TOP, adaptive_similarity, expected_log_likelihood, log_likelihood, relative
+from vlcam.neurons.scoring.fired import Firings, Stored, find_firings, find_thresholds
+from vlcam.neurons.scoring.null import Progress, draw_orders, score_permuted
+from vlcam.neurons.scoring.wpmi import (
+    TOP,
+    adaptive_similarity,
+    expected_log_likelihood,
+    log_likelihood,
+    normalise_over_units,
+)
 
 SCORERS: Final = ("iou", "auprc", "correlation", "soft-wpmi", "www")
 CANDIDATES: Final = 5
@@ -45,7 +51,7 @@ class Scorer(ABC):
         """The share of bootstrap samples of the pictures in which each unit's best concept is the same as on the probe."""
         best = self.scores().argmax(axis=1)
         same = np.zeros(len(best))
-        for times in bootstraps(self.images, samples, seed):
+        for times in draw_bootstraps(self.images, samples, seed):
             same += self.resampled(times).argmax(axis=1) == best
         return same / max(samples, 1)
 
@@ -55,20 +61,20 @@ class Scorer(ABC):
         """Pictures of the probe."""
 
 
-def bootstraps(images: int, samples: int, seed: int) -> Float[np.ndarray, "samples images"]:
+def draw_bootstraps(images: int, samples: int, seed: int) -> Float[np.ndarray, "samples images"]:
     """How often each picture is drawn in each sample, with replacement."""
     rng = np.random.default_rng([seed, 1])
     return rng.multinomial(images, np.full(images, 1 / images), size=samples).astype(np.float64)
 
 
 @final
-class Overlap(Scorer):
+class OverlapScorer(Scorer):
     """Intersection over union of where a unit fires and where a concept is (Network Dissection)."""
 
     def __init__(self, maps: Stored, marks: Marks, quantile: float) -> None:
         self.maps, self.marks = maps, marks
-        self.thresholds: Tensor = unit_thresholds(maps, quantile)
-        self.fired: Fired = fire(maps, self.thresholds, marks.grid)
+        self.thresholds: Tensor = find_thresholds(maps, quantile)
+        self.fired: Firings = find_firings(maps, self.thresholds, marks.grid)
         self.sizes = marks.sizes()
         self.inter = marks.count(self.fired)
         self._scores = marks.iou(self.inter, self.sizes)
@@ -85,7 +91,7 @@ class Overlap(Scorer):
 
     def by_chance(self, draws: int, seed: int, progress: Progress | None = None) -> Float[np.ndarray, "draws units"]:
         """See :mod:`vlcam.neurons.scoring.null`."""
-        return permuted_best(self.maps, self.thresholds, self.fired, self.marks, draws, seed, progress)
+        return score_permuted(self.maps, self.thresholds, self.fired, self.marks, draws, seed, progress)
 
     def resampled(self, times: Float[np.ndarray, " images"]) -> Float[np.ndarray, "units concepts"]:
         """IoU with counts weighted by picture; T_k stays."""
@@ -100,7 +106,7 @@ class Overlap(Scorer):
         wanted[:, len(self.marks.concepts) :] = True
         found = self._by_picture(wanted)
         same = np.zeros(len(order))
-        for times in bootstraps(self.images, samples, seed):
+        for times in draw_bootstraps(self.images, samples, seed):
             scores = self._weighted(*found, times)
             best = np.take_along_axis(scores, order, axis=1).argmax(axis=1)
             same += best == 0
@@ -133,14 +139,14 @@ class Overlap(Scorer):
 
 
 @final
-class Covering(Scorer):
+class CoverScorer(Scorer):
     """Average precision or correlation of activation and covered share (:mod:`vlcam.neurons.scoring.cover`)."""
 
     def __init__(self, maps: Stored, cover: Cover, measure: str) -> None:
         self.maps, self.cover = maps, cover
         self._score: Callable[..., NDArray[np.float64]]
         self._score = self._precisions if measure == "auprc" else self._correlations
-        self._levels = covers.levels(maps) if measure == "auprc" else np.zeros((0, 0), np.uint8)
+        self._levels = covers.bin_levels(maps) if measure == "auprc" else np.zeros((0, 0), np.uint8)
         self._scores: NDArray[np.float64] | None = None
 
     @property
@@ -157,7 +163,7 @@ class Covering(Scorer):
     def by_chance(self, draws: int, seed: int, progress: Progress | None = None) -> Float[np.ndarray, "draws units"]:
         """The pictures' labels permuted against their maps. Concepts that are the same in all pictures are left as they are."""
         out = np.empty((draws, self.maps.shape[1]))
-        for draw, order in enumerate(orders(self.images, draws, seed)):
+        for draw, order in enumerate(draw_orders(self.images, draws, seed)):
             out[draw] = self._score(order=order).max(axis=1)
             if progress is not None:
                 progress(draw + 1, draws)
@@ -175,7 +181,7 @@ class Covering(Scorer):
 
 
 @final
-class Worded(Scorer):
+class WordScorer(Scorer):
     """Words that an image-text encoder finds in the pictures where a unit is most active (:mod:`vlcam.neurons.scoring.wpmi`)."""
 
     def __init__(
@@ -208,7 +214,7 @@ class Worded(Scorer):
     def by_chance(self, draws: int, seed: int, progress: Progress | None = None) -> Float[np.ndarray, "draws units"]:
         """The pictures' similarities permuted against their activity."""
         out = np.empty((draws, self.activity.shape[1]))
-        for draw, order in enumerate(orders(self.images, draws, seed)):
+        for draw, order in enumerate(draw_orders(self.images, draws, seed)):
             out[draw] = self._statistic(self.similarity[torch.from_numpy(order)])
             if progress is not None:
                 progress(draw + 1, draws)
@@ -229,7 +235,7 @@ class Worded(Scorer):
         likely = log_likelihood(activity, similarity)
         if self._expected is None:  # the same for permuted pictures
             self._expected = expected_log_likelihood(self.similarity, min(TOP, self.images))
-        return relative(likely), likely - self._expected
+        return normalise_over_units(likely), likely - self._expected
 
     def _statistic(self, similarity: Tensor) -> NDArray[np.float64]:
         scores, tested = self._scored(self.activity, similarity)

@@ -36,7 +36,7 @@ def survey(maps: Float[np.ndarray, "images units rows columns"]) -> Survey:
     peaks, means = np.zeros((images, units), np.float32), np.zeros((images, units), np.float32)
     low, high = np.full(units, np.inf), np.full(units, -np.inf)
     zeros = np.zeros(units)
-    for start, some in _chunks(maps):
+    for start, some in _split_chunks(maps):
         stop = start + len(some)
         peaks[start:stop], means[start:stop] = some.max(axis=2), some.mean(axis=2)
         low, high = np.minimum(low, some.min(axis=(0, 2))), np.maximum(high, some.max(axis=(0, 2)))
@@ -46,14 +46,14 @@ def survey(maps: Float[np.ndarray, "images units rows columns"]) -> Survey:
     counts = np.zeros(units * BINS, np.int64)
     width = np.where(high > low, (high - low) / BINS, 1.0).astype(np.float32)[:, None]
     base = np.arange(units)[:, None] * BINS
-    for _, some in _chunks(maps):
+    for _, some in _split_chunks(maps):
         bins = ((some - low.astype(np.float32)[:, None]) / width).astype(np.int64).clip(0, BINS - 1)
         counts += np.bincount((bins + base).ravel(), minlength=units * BINS)
     cells = images * maps.shape[2] * maps.shape[3]
     return Survey(peaks, means, low, high, zeros / cells, counts.reshape(units, BINS))
 
 
-def _chunks(
+def _split_chunks(
     maps: Float[np.ndarray, "images units rows columns"],
 ) -> Iterator[tuple[int, Float[np.ndarray, "some units cells"]]]:
     """Pieces of the maps that fit into memory, with the number of their first picture."""
@@ -63,7 +63,7 @@ def _chunks(
         yield start, some.reshape(*some.shape[:2], -1)
 
 
-def classes_of(
+def average_by_class(
     means: Float[np.ndarray, "images units"], groups: Sequence[str | None]
 ) -> list[tuple[tuple[str, float], ...]]:
     """Each unit's mean activation in the pictures of a class: the highest, if there are two classes or more."""

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int64
 from numpy.typing import NDArray
 
 from vlcam.neurons.probes.marks import Marks
-from vlcam.neurons.scoring.fired import Fired
+from vlcam.neurons.scoring.fired import Firings
 
 OPERATORS: Final = ("OR", "AND", "AND NOT")
 BEAM: Final = 5
@@ -47,7 +47,7 @@ class Formula:
 
 @final
 @dataclass(frozen=True)
-class Pairs:
+class PairCounts:
     """Counts of pairs: ``within[k]`` (columns, columns) where unit k fires, over its ``columns[k]``; ``anywhere`` for all columns."""
 
     columns: tuple[NDArray[np.int64], ...]
@@ -55,17 +55,17 @@ class Pairs:
     anywhere: Int64[np.ndarray, "columns columns"]
 
 
-def candidates(scores: Float[np.ndarray, "units concepts"], most: int) -> Int64[np.ndarray, "units most"]:
+def choose_candidates(scores: Float[np.ndarray, "units concepts"], most: int) -> Int64[np.ndarray, "units most"]:
     """Each unit's best concepts, best first."""
     return np.argsort(-scores, axis=1, kind="stable")[:, :most].astype(np.int64)
 
 
-def pairs(
-    fired: Fired,
+def count_pairs(
+    fired: Firings,
     marks: Marks,
     chosen: Int64[np.ndarray, "units most"],
     order: Int64[np.ndarray, " images"] | None = None,
-) -> Pairs:
+) -> PairCounts:
     """The counts for each unit's candidates (and all categories); with ``order`` picture i's firing with picture ``order[i]``'s labels."""
     categories = np.arange(len(marks.concepts), marks.width)
     columns = tuple(np.concatenate([one, categories]) for one in chosen)
@@ -73,26 +73,28 @@ def pairs(
     anywhere = np.zeros((marks.width, marks.width), np.float64)
     inverse = np.arange(len(marks)) if order is None else np.argsort(order)
     for image in range(len(marks)):
-        here, table = full(marks, image)
+        here, table = make_full_table(marks, image)
         anywhere[np.ix_(here, here)] += table.T @ table
         slot = np.full(marks.width, -1)
         slot[here] = np.arange(len(here))
-        for unit, places in firings(fired, int(inverse[image])):
+        for unit, places in list_firings(fired, int(inverse[image])):
             own = slot[columns[unit]]
             there = np.flatnonzero(own >= 0)
             found = table[places][:, own[there]]
             within[unit][np.ix_(there, there)] += found.T @ found
-    return Pairs(columns, tuple(one.astype(np.int64) for one in within), anywhere.astype(np.int64))
+    return PairCounts(columns, tuple(one.astype(np.int64) for one in within), anywhere.astype(np.int64))
 
 
-def full(marks: Marks, image: int) -> tuple[Int64[np.ndarray, " columns"], Float[np.ndarray, "cells columns"]]:
+def make_full_table(
+    marks: Marks, image: int
+) -> tuple[Int64[np.ndarray, " columns"], Float[np.ndarray, "cells columns"]]:
     """All columns of a picture, those of categories that are labelled everywhere, too, and 0 or 1 for each cell."""
     one = marks.pictures[image]
     table = np.concatenate([marks.masks(image).T, np.ones((marks.cells, len(one.whole)), np.bool_)], 1)
     return np.concatenate([one.columns, one.whole]), table.astype(np.float32)
 
 
-def firings(fired: Fired, image: int) -> Iterator[tuple[int, NDArray[np.int32]]]:
+def list_firings(fired: Firings, image: int) -> Iterator[tuple[int, NDArray[np.int32]]]:
     """The units that fire in a picture, and where."""
     unit = fired.unit[fired.first[image] : fired.first[image + 1]]
     place = fired.place[fired.first[image] : fired.first[image + 1]]
@@ -102,24 +104,24 @@ def firings(fired: Fired, image: int) -> Iterator[tuple[int, NDArray[np.int32]]]
         yield int(unit[start]), place[start:stop]
 
 
-def besides(found: Pairs, marks: Marks, unit: int, name: int, other: int) -> float:
+def compute_iou_outside(found: PairCounts, marks: Marks, unit: int, name: int, other: int) -> float:
     """The IoU of unit and ``other`` outside ``name``, in the pictures that are labelled for both."""
     m, at = found.within[unit], {int(c): n for n, c in enumerate(found.columns[unit])}
     a, b = at[name], at[other]
     valid = at[len(marks.concepts) + int(marks.category[name])]
-    fires = m[b_category(at, marks, other), valid] - m[a, b_category(at, marks, other)]
+    fires = m[find_category_column(at, marks, other), valid] - m[a, find_category_column(at, marks, other)]
     both = m[b, valid] - m[a, b]
     area = int(found.anywhere[other, len(marks.concepts) + int(marks.category[name])] - found.anywhere[name, other])
     union = fires + area - both
     return float(both / union) if union > 0 else 0.0
 
 
-def b_category(at: dict[int, int], marks: Marks, concept: int) -> int:
+def find_category_column(at: dict[int, int], marks: Marks, concept: int) -> int:
     """Where the concept's category stands among a unit's columns."""
     return at[len(marks.concepts) + int(marks.category[concept])]
 
 
-def best_pairs(found: Pairs, marks: Marks, unit: int, most: int = BEAM) -> list[Formula]:
+def find_best_pairs(found: PairCounts, marks: Marks, unit: int, most: int = BEAM) -> list[Formula]:
     """The best formulas of two of a unit's candidates, best first; exact, in the cells that are labelled for both."""
     m, columns = found.within[unit], found.columns[unit]
     many = len(columns) - (marks.width - len(marks.concepts))
@@ -147,7 +149,7 @@ def best_pairs(found: Pairs, marks: Marks, unit: int, most: int = BEAM) -> list[
     return [Formula((a, b), (operator,), iou) for iou, operator, a, b in results[:most] if iou > 0]
 
 
-def holds(formula: Formula, columns: dict[int, NDArray[np.bool_]], cells: int) -> Bool[np.ndarray, " cells"]:
+def evaluate_formula(formula: Formula, columns: dict[int, NDArray[np.bool_]], cells: int) -> Bool[np.ndarray, " cells"]:
     """Where a formula is true, from the masks of its concepts; a concept that isn't there is nowhere."""
     nowhere = np.zeros(cells, np.bool_)
     out = columns.get(formula.concepts[0], nowhere)
@@ -157,8 +159,8 @@ def holds(formula: Formula, columns: dict[int, NDArray[np.bool_]], cells: int) -
     return out
 
 
-def triples(
-    fired: Fired,
+def find_best_triples(
+    fired: Firings,
     marks: Marks,
     beams: Sequence[Sequence[Formula]],
     chosen: Int64[np.ndarray, "units most"],
@@ -174,7 +176,7 @@ def triples(
     within = [np.zeros((len(beam), 2, width)) for beam in beams]  # the same, where the unit fires
     inverse = np.arange(len(marks)) if order is None else np.argsort(order)
     for image in range(len(marks)):
-        here, table = full(marks, image)
+        here, table = make_full_table(marks, image)
         masks = {int(c): table[:, n] > 0 for n, c in enumerate(here)}
         nowhere = np.zeros(marks.cells, np.bool_)
         true: dict[int, NDArray[np.float32]] = {}
@@ -182,24 +184,24 @@ def triples(
             room = np.logical_and.reduce([masks.get(int(one), nowhere) for one in rooms[key]])
             if not room.any():
                 continue
-            both = np.stack([holds(formula, masks, marks.cells) & room, room], 1).astype(np.float32)
+            both = np.stack([evaluate_formula(formula, masks, marks.cells) & room, room], 1).astype(np.float32)
             true[numbers[key]] = both
             sums = both.T @ table
             anywhere[numbers[key], here] += sums[0]
             alone[numbers[key], here] += sums[1]
-        for unit, places in firings(fired, int(inverse[image])):
+        for unit, places in list_firings(fired, int(inverse[image])):
             cells = table[places]
             for row, formula in enumerate(beams[unit]):
                 found = true.get(numbers[formula.concepts, formula.operators])
                 if found is not None:
                     within[unit][row][:, here] += found[places].T @ cells
     return [
-        _best_triple(marks, beam, chosen[unit], within[unit], anywhere, alone, numbers)
+        _find_best_triple(marks, beam, chosen[unit], within[unit], anywhere, alone, numbers)
         for unit, beam in enumerate(beams)
     ]
 
 
-def _best_triple(
+def _find_best_triple(
     marks: Marks,
     beam: Sequence[Formula],
     chosen: Int64[np.ndarray, " most"],

@@ -32,7 +32,7 @@ def soft_wpmi(
     activity: Float[Tensor, "images units"], cosines: Float[Tensor, "images words"]
 ) -> Float[Tensor, "units words"]:
     """The soft-WPMI of every unit and word, from mean activations and cosines of the same pictures."""
-    return relative(log_likelihood(activity, cosines))
+    return normalise_over_units(log_likelihood(activity, cosines))
 
 
 def log_likelihood(
@@ -40,13 +40,13 @@ def log_likelihood(
 ) -> Float[Tensor, "units words"]:
     """``log p(t | B_k)``: how likely each word is in each unit's strongest pictures, in nats."""
     chosen = torch.softmax(SHARPNESS * cosines.double(), dim=1)
-    best = strongest(activity, TOP)
-    certain = _certainty(best.shape[1])
+    best = find_strongest(activity, TOP)
+    certain = _compute_certainty(best.shape[1])
     each = max(1, _CHUNK // max(best.shape[1] * chosen.shape[1], 1))
     return torch.cat([torch.log(1 + certain[:, None] * (chosen[some] - 1) + _TINY).sum(1) for some in best.split(each)])
 
 
-def relative(likely: Float[Tensor, "units words"]) -> Float[Tensor, "units words"]:
+def normalise_over_units(likely: Float[Tensor, "units words"]) -> Float[Tensor, "units words"]:
     """``log p(t | B_k)`` less the logarithm of its mean over the layer's units."""
     found: Tensor = likely - (likely.logsumexp(0) - np.log(len(likely)))
     return found
@@ -56,12 +56,12 @@ def expected_log_likelihood(cosines: Float[Tensor, "images words"], top: int) ->
     """The mean of ``log p(t | B)`` over all ways to choose ``top`` pictures in any order."""
     chosen = torch.softmax(SHARPNESS * cosines.double(), dim=1)
     found: Tensor = torch.zeros(chosen.shape[1], dtype=torch.float64)
-    for one in _certainty(top):
+    for one in _compute_certainty(top):
         found = found + torch.log(1 + one * (chosen - 1) + _TINY).mean(0)
     return found
 
 
-def _certainty(top: int) -> Float[Tensor, " top"]:
+def _compute_certainty(top: int) -> Float[Tensor, " top"]:
     """``p_r``."""
     return HIGHEST - torch.arange(top, dtype=torch.float64) / TOP * (HIGHEST - LOWEST)
 
@@ -70,11 +70,11 @@ def adaptive_similarity(
     activity: Float[Tensor, "images units"], similarity: Float[Tensor, "images words"]
 ) -> Float[Tensor, "units words"]:
     """WWW's score of every unit and word: the sum of adaptive similarities over the unit's strongest pictures."""
-    best = strongest(activity, TOP_WWW)
+    best = find_strongest(activity, TOP_WWW)
     return torch.stack([similarity.double()[some].sum(0) for some in best])
 
 
-def strongest(activity: Float[Tensor, "images units"], most: int) -> Int64[Tensor, "units top"]:
+def find_strongest(activity: Float[Tensor, "images units"], most: int) -> Int64[Tensor, "units top"]:
     """The pictures with the highest activity of each unit, highest first; ties in the order of the pictures."""
     order = activity.argsort(dim=0, descending=True, stable=True)
     return order[:most].T.contiguous()

@@ -33,8 +33,8 @@ from torch import Tensor
 from vlcam.contracts import InputError, Target
 from vlcam.explanation.record import Evidence, NamedEvidence, NeuronText
 from vlcam.neurons.names.record import AbstractNeuronNames, Alternative, NeuronName
-from vlcam.neurons.text.styles import STYLES, Cases, Style, by_alpha, in_image
-from vlcam.neurons.text.wording import Group, lead, percent
+from vlcam.neurons.text.styles import STYLES, Cases, Style, describe_by_alpha, describe_target
+from vlcam.neurons.text.wording import Group, format_percent, write_lead
 
 TOP: Final = 5
 MIN_COVERAGE: Final = 0.30
@@ -44,7 +44,7 @@ _PRESENT: Final = 0.03  # a smaller share of the evidence is not worth a word
 # positive it is mostly that of a rival of what was said (9 of 10, on validation scenes), so it must be as large as present evidence.
 _ABSENT: Final = 0.003
 _MISSING: Final = 0.03
-_THINGS: Final = frozenset({"colour", "shape", "texture", "size", "pair"})
+_OBJECT_CATEGORIES: Final = frozenset({"colour", "shape", "texture", "size", "pair"})
 
 
 def describe(
@@ -75,9 +75,9 @@ def describe(
         ``coverage``: the named channels' share of ``sum |c_k|`` (``sum |alpha_k|`` in the paper's ranking). ``named``: what the
         text says of this image, name by name.
     """
-    chosen, form = _checked(ranking, style, top_k)
-    if not _finite(names, alpha, contributions, activity):
-        sentence = f"{lead(target)} Some channel values are not finite (NaN or infinity), so nothing can be said about channels."
+    chosen, form = _check_options(ranking, style, top_k)
+    if not _is_finite(names, alpha, contributions, activity):
+        sentence = f"{write_lead(target)} Some channel values are not finite (NaN or infinity), so nothing can be said about channels."
         return NeuronText(sentence, (), (), 0.0, chosen, (), reliable=False)
     every = _Channels(names, alpha, contributions, activity)
     values = every.alphas if chosen == "paper" else every.parts
@@ -90,16 +90,16 @@ def describe(
     reliable = coverage >= MIN_COVERAGE
     named: tuple[NamedEvidence, ...] = ()
     if total == 0:
-        sentence = f"{lead(target)} No channel contributed to it."
+        sentence = f"{write_lead(target)} No channel contributed to it."
     elif not reliable:
-        sentence = f"{lead(target)} No reliable names: named units cover only {percent(coverage)} of the evidence."
+        sentence = f"{write_lead(target)} No reliable names: named units cover only {format_percent(coverage)} of the evidence."
     elif chosen == "paper":
-        groups = _merge((_key(unit), unit.unit, value) for unit, value in zip(names.units, values, strict=True))
-        sentence = by_alpha(names, target, _select(groups, 1, top_k), _select(groups, -1, top_k))
+        groups = _merge((_get_key(unit), unit.unit, value) for unit, value in zip(names.units, values, strict=True))
+        sentence = describe_by_alpha(names, target, _select(groups, 1, top_k), _select(groups, -1, top_k))
     else:
-        cases = _cases(every, coverage, top_k)
-        sentence = in_image(names, target, cases, form)
-        named = tuple(_records(cases))
+        cases = _find_cases(every, coverage, top_k)
+        sentence = describe_target(names, target, cases, form)
+        named = tuple(_make_records(cases))
     return NeuronText(sentence, top, bottom, coverage, chosen, named, reliable)
 
 
@@ -153,7 +153,7 @@ def to_dict(text: NeuronText) -> dict[str, Any]:
     return found
 
 
-def may_claim(unit: NeuronName) -> tuple[Alternative, ...]:
+def list_claims(unit: NeuronName) -> tuple[Alternative, ...]:
     """What may be said of a unit above which activation, most specific first.
 
     A unit that was never calibrated is taken at its word above T_k. Nothing is claimed at or below T_k.
@@ -165,7 +165,7 @@ def may_claim(unit: NeuronName) -> tuple[Alternative, ...]:
     return tuple((name, category, max(level, unit.threshold)) for name, category, level in unit.claims)
 
 
-def _cases(every: _Channels, coverage: float, top_k: int) -> Cases:
+def _find_cases(every: _Channels, coverage: float, top_k: int) -> Cases:
     """Channels by name and case, and how much of the evidence can't be told."""
     whole = every.most + every.least
     trusted: list[tuple[tuple[str, str | None], int, float]] = []
@@ -174,15 +174,15 @@ def _cases(every: _Channels, coverage: float, top_k: int) -> Cases:
     for k, (unit, part, peak) in enumerate(zip(every.units, every.parts, every.peaks, strict=True)):
         if unit.name is None:
             continue
-        said = next(((name, category) for name, category, above in may_claim(unit) if peak > above), None)
+        said = next(((name, category) for name, category, above in list_claims(unit) if peak > above), None)
         if said is not None:
             trusted.append((said, k, part))
         else:
             doubtful += abs(part)
         if every.active(k):
-            fires.append((_key(unit), k, part))
+            fires.append((_get_key(unit), k, part))
         else:  # what a silent channel would have done if it had fired at its threshold
-            silent.append((_key(unit), k, every.alphas[k] * max(unit.threshold, 1e-9) / whole))
+            silent.append((_get_key(unit), k, every.alphas[k] * max(unit.threshold, 1e-9) / whole))
     present = [
         replace(group, weight=group.weight / (every.most if group.weight > 0 else every.least))
         if group.weight
@@ -191,7 +191,7 @@ def _cases(every: _Channels, coverage: float, top_k: int) -> Cases:
     ]  # as shares of all positive (or all negative) contributions
     firing = _merge(fires)
     shown = {group.key for group in (*firing, *present)}
-    implied = _implied((*firing, *present))
+    implied = _list_implied_words((*firing, *present))
     absent = [group for group in _merge(silent) if not (group.key in shown or set(group.key[0].split()) <= implied)]
     return Cases(
         supports=_select(present, 1, top_k, _PRESENT),
@@ -204,7 +204,7 @@ def _cases(every: _Channels, coverage: float, top_k: int) -> Cases:
     )
 
 
-def _key(unit: NeuronName) -> tuple[str | None, str | None]:
+def _get_key(unit: NeuronName) -> tuple[str | None, str | None]:
     return unit.name, unit.category
 
 
@@ -230,16 +230,16 @@ def _select(groups: Sequence[Group], sign: int, most: int, smallest: float = 0.0
     return tuple(group for group in groups if group.weight * sign > smallest)[:most]
 
 
-def _implied(present: Iterable[Group]) -> frozenset[str]:
+def _list_implied_words(present: Iterable[Group]) -> frozenset[str]:
     """The words that firing names make true: those in them, and "thing" for what only things have."""
     words: set[str] = set()
     for group in present:
-        words |= {"thing"} if group.key[1] in _THINGS else set()
+        words |= {"thing"} if group.key[1] in _OBJECT_CATEGORIES else set()
         words |= {group.key[0]} if group.key[1] == "region" else set(group.key[0].split())
     return frozenset(words)
 
 
-def _records(cases: Cases) -> Iterable[NamedEvidence]:
+def _make_records(cases: Cases) -> Iterable[NamedEvidence]:
     for case, groups in (("supports", cases.supports), ("opposes", cases.opposes)):
         for one in groups:
             yield NamedEvidence(cast(Any, case), *one.key, one.units, one.weight)
@@ -248,7 +248,7 @@ def _records(cases: Cases) -> Iterable[NamedEvidence]:
             yield NamedEvidence(cast(Any, case), *one.key, one.units, 0.0)
 
 
-def _checked(ranking: str, style: str | None, top_k: int) -> tuple[Literal["contribution", "paper"], Style]:
+def _check_options(ranking: str, style: str | None, top_k: int) -> tuple[Literal["contribution", "paper"], Style]:
     """The ranking and the style; InputError for unknown ones, or ones that contradict each other."""
     if ranking not in _RANKINGS:
         raise InputError(f"ranking {ranking!r} was given; expected one of {', '.join(_RANKINGS)}")
@@ -262,7 +262,7 @@ def _checked(ranking: str, style: str | None, top_k: int) -> tuple[Literal["cont
     return ("paper" if paper else "contribution"), cast(Style, style or ("paper" if paper else "full"))
 
 
-def _finite(names: AbstractNeuronNames, alpha: Tensor, contributions: Tensor, activity: Tensor) -> bool:
+def _is_finite(names: AbstractNeuronNames, alpha: Tensor, contributions: Tensor, activity: Tensor) -> bool:
     """Whether all values are finite; InputError if their number is not that of the named units."""
     for what, values in (("alpha", alpha), ("contributions", contributions), ("activity", activity)):
         if tuple(values.shape) != (len(names.units),):

@@ -12,7 +12,7 @@ from typing import Final, Literal, final
 
 from vlcam.contracts import Target
 from vlcam.neurons.names.record import FLAGS, AbstractNeuronNames, NeuronName
-from vlcam.neurons.text.wording import Group, absent, join, lead, percent, phrase, tell, tell_contrast
+from vlcam.neurons.text.wording import Group, format_percent, join, list_absent, phrase, tell, tell_contrast, write_lead
 
 Style = Literal["short", "full", "paper"]
 STYLES: Final = ("short", "full", "paper")
@@ -38,44 +38,44 @@ class Cases:
     measured: bool
 
 
-def in_image(names: AbstractNeuronNames, target: Target, cases: Cases, style: Style) -> str:
+def describe_target(names: AbstractNeuronNames, target: Target, cases: Cases, style: Style) -> str:
     """The text of one target in one image."""
     if style == "short":
-        return _short(names, target, cases)
+        return _describe_briefly(names, target, cases)
     if target.kind == "contrast":
         parts = tell_contrast(target, cases.supports, cases.opposes, cases.missing, cases.absent)
     else:
-        parts = [lead(target), *tell(cases.supports, cases.opposes, cases.missing, cases.absent)]
+        parts = [write_lead(target), *tell(cases.supports, cases.opposes, cases.missing, cases.absent)]
     hidden = ""
     if cases.doubtful >= 0.01:
-        hidden = f" ({percent(cases.doubtful)} in channels that fire too weakly here to tell what they see)"
-    rest = f"; {percent(1.0 - cases.coverage)} is unnamed" if cases.coverage < 1.0 else ""
-    parts.append(f"Named units cover {percent(cases.coverage)} of the evidence{hidden}{rest}.")
+        hidden = f" ({format_percent(cases.doubtful)} in channels that fire too weakly here to tell what they see)"
+    rest = f"; {format_percent(1.0 - cases.coverage)} is unnamed" if cases.coverage < 1.0 else ""
+    parts.append(f"Named units cover {format_percent(cases.coverage)} of the evidence{hidden}{rest}.")
     if not cases.measured:
         parts.append("How often these names hold was not measured.")
-    return " ".join(parts + doubts(names, (*cases.supports, *cases.opposes)))
+    return " ".join(parts + list_doubts(names, (*cases.supports, *cases.opposes)))
 
 
-def by_alpha(names: AbstractNeuronNames, target: Target, up: Sequence[Group], down: Sequence[Group]) -> str:
+def describe_by_alpha(names: AbstractNeuronNames, target: Target, up: Sequence[Group], down: Sequence[Group]) -> str:
     """The paper's two lists: what would raise and lower the score, whether or not it is in the image."""
 
     def listed(groups: Sequence[Group]) -> str:
-        return ", ".join(_marked(names, group) for group in groups) or "nothing that is named"
+        return ", ".join(_mark_uncertain(names, group) for group in groups) or "nothing that is named"
 
     return (
-        f"{lead(target)} By the paper's ranking (alpha; class-level: it does not say what is in this image): "
+        f"{write_lead(target)} By the paper's ranking (alpha; class-level: it does not say what is in this image): "
         f"presence raises the score: {listed(up)}; absence raises the score: {listed(down)}."
     )
 
 
-def doubts(names: AbstractNeuronNames, groups: Iterable[Group]) -> list[str]:
+def list_doubts(names: AbstractNeuronNames, groups: Iterable[Group]) -> list[str]:
     """A sentence for each told name that is flagged, or whose unit matches an unrelated concept nearly as well."""
     out: list[str] = []
     for group in groups:
         unit = names.units[group.units[0]]
         if unit.name != group.key[0]:
             continue  # something broader is claimed than the unit's own name
-        rival = _rival(unit)
+        rival = _find_rival(unit)
         reasons = [FLAGS.get(flag, flag) for flag in unit.flags if flag != "ambiguous" or rival is None]
         also = [] if rival is None else [f"also: {rival}"]
         if "polysemantic" in unit.flags and unit.also:
@@ -85,7 +85,7 @@ def doubts(names: AbstractNeuronNames, groups: Iterable[Group]) -> list[str]:
     return list(dict.fromkeys(out))
 
 
-def _rival(unit: NeuronName) -> str | None:
+def _find_rival(unit: NeuronName) -> str | None:
     """The next best concept, if it matches nearly as well and is neither a part nor a kind of the name."""
     own = set((unit.name or "").split())
     for other, _, score in unit.alternatives[:1]:
@@ -95,17 +95,17 @@ def _rival(unit: NeuronName) -> str | None:
     return None
 
 
-def _marked(names: AbstractNeuronNames, group: Group) -> str:
-    return phrase(*group.key) + (" (uncertain)" if doubts(names, [group]) else "")
+def _mark_uncertain(names: AbstractNeuronNames, group: Group) -> str:
+    return phrase(*group.key) + (" (uncertain)" if list_doubts(names, [group]) else "")
 
 
-def _short(names: AbstractNeuronNames, target: Target, cases: Cases) -> str:
+def _describe_briefly(names: AbstractNeuronNames, target: Target, cases: Cases) -> str:
     """One or two sentences: the strongest names with their shares, and what speaks against it or is helpfully absent."""
-    head = lead(target)[:-1]
+    head = write_lead(target)[:-1]
 
     def shares(groups: Sequence[Group]) -> str:
         return join(
-            f"{phrase(*group.key)} ({percent(group.weight)}{', uncertain' if doubts(names, [group]) else ''})"
+            f"{phrase(*group.key)} ({format_percent(group.weight)}{', uncertain' if list_doubts(names, [group]) else ''})"
             for group in groups[:_FEW]
         )
 
@@ -115,5 +115,5 @@ def _short(names: AbstractNeuronNames, target: Target, cases: Cases) -> str:
     if cases.opposes:
         return f"{first} {'Against it speak' if target.kind == 'contrast' else 'In spite of'} {shares(cases.opposes)}."
     if cases.absent:
-        return f"{first} No sign of {absent(cases.absent[:_FEW])}."
+        return f"{first} No sign of {list_absent(cases.absent[:_FEW])}."
     return first

@@ -38,11 +38,11 @@ def phrase(name: str, category: str | None) -> str:
     if category == "background":
         return f"{'an' if name[:1] in 'aeiou' else 'a'} {name} background"
     if category == "region":
-        return f"something {place(name)}"
+        return f"something {phrase_place(name)}"
     return name
 
 
-def place(name: str) -> str:
+def phrase_place(name: str) -> str:
     """Where a region is.
 
     >>> place("upper left"), place("left"), place("top"), place("centre")
@@ -52,7 +52,7 @@ def place(name: str) -> str:
     return f"{preposition} the {name}"
 
 
-def percent(share: float) -> str:
+def format_percent(share: float) -> str:
     """A share as whole per cent, with a true minus; small ones are not rounded to nothing, nor large ones to all.
 
     >>> percent(0.314), percent(-0.06), percent(0.001), percent(0.999), percent(1.0)
@@ -76,7 +76,7 @@ def join(phrases: Iterable[str], last: str = "and") -> str:
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} {last} {items[-1]}" if items else ""
 
 
-def chance_of(p: float) -> str:
+def format_chance(p: float) -> str:
     """A probability with two decimals; one that isn't 0 or 1 is not rounded to that.
 
     >>> chance_of(0.914), chance_of(0.9999), chance_of(1e-9)
@@ -85,7 +85,7 @@ def chance_of(p: float) -> str:
     return ">0.99" if 0.995 <= p < 1 else "<0.01" if 0 < p < 0.005 else f"{p:.2f}"
 
 
-def lead(target: Target) -> str:
+def write_lead(target: Target) -> str:
     """What the sentence is about. A class or answer that the model itself thinks unlikely was not predicted or answered.
 
     >>> lead(Target("red star", "class", probability=0.91))
@@ -94,7 +94,7 @@ def lead(target: Target) -> str:
     'The class "zebra" (p 0.02).'
     """
     p, label = target.probability, target.label
-    chance = "" if p is None else f" (p {chance_of(p)})"
+    chance = "" if p is None else f" (p {format_chance(p)})"
     said = p is None or p >= 0.5
     if target.kind == "class" and said:
         return f"Predicted {label}{chance.replace('p ', '')}."
@@ -119,7 +119,7 @@ def tell(
         out.append("No named channel that speaks for it fires strongly here.")
     if opposes:
         out.append(f"In spite of {_list(opposes, '')}.")
-    return out + _silent(missing, helping, "raised the score", "lowered the score")
+    return out + _tell_silent(missing, helping, "raised the score", "lowered the score")
 
 
 def tell_contrast(
@@ -131,22 +131,22 @@ def tell_contrast(
 ) -> list[str]:
     """The same for one thing rather than another: what speaks for which of the two."""
     this, _, that = target.label.partition(" rather than ")
-    head = lead(target)[:-1]
+    head = write_lead(target)[:-1]
     if supports:
         first = f"{head}, because the network sees signs of {_list(supports, ' of the evidence for it')}"
     else:
         first = f"{head}: no named channel that speaks for {this} fires strongly here"
     if opposes:
         first += f"; for {that or 'the other'} speak signs of {_list(opposes, '')}"
-    return [f"{first}.", *_silent(missing, helping, f"spoken for {this}", f"spoken for {that or 'the other'}")]
+    return [f"{first}.", *_tell_silent(missing, helping, f"spoken for {this}", f"spoken for {that or 'the other'}")]
 
 
-def _silent(missing: Sequence[Group], helping: Sequence[Group], raised: str, lowered: str) -> list[str]:
+def _tell_silent(missing: Sequence[Group], helping: Sequence[Group], raised: str, lowered: str) -> list[str]:
     out = []
     if helping:
-        out.append(f"No sign of {absent(helping)}, which would have {lowered}.")
+        out.append(f"No sign of {list_absent(helping)}, which would have {lowered}.")
     if missing:
-        out.append(f"{'Nor' if helping else 'No sign'} of {absent(missing)}, which would have {raised}.")
+        out.append(f"{'Nor' if helping else 'No sign'} of {list_absent(missing)}, which would have {raised}.")
     return out
 
 
@@ -155,11 +155,11 @@ def _list(groups: Sequence[Group], of_what: str) -> str:
     parts = []
     for n, group in enumerate(groups):
         units = f"unit{'s' if len(group.units) > 1 else ''} {', '.join(map(str, group.units))}"
-        parts.append(f"{phrase(*group.key)} ({units}; {percent(group.weight)}{of_what if n == 0 else ''})")
+        parts.append(f"{phrase(*group.key)} ({units}; {format_percent(group.weight)}{of_what if n == 0 else ''})")
     return join(parts)
 
 
-def absent(groups: Sequence[Group]) -> str:
+def list_absent(groups: Sequence[Group]) -> str:
     """Names of what is not there.
 
     >>> absent([Group(("top", "region"), (1,), 0.0), Group(("star", "shape"), (2,), 0.0)])

@@ -65,7 +65,7 @@ _UNCHANGED: Final = frozenset(
 )
 
 
-def plain(name: str) -> str:
+def normalise_name(name: str) -> str:
     """A name as it is compared: small letters, blanks for underscores, without Broden's and Places' marks of scenes and colours.
 
     Of several names in one ("sea, ocean"; "person;individual") it is the first.
@@ -73,10 +73,10 @@ def plain(name: str) -> str:
     >>> [plain(name) for name in ("red-c", "street-s", "church_outdoor", "/c/church/outdoor", "T-Shirt", "sofa; couch")]
     ['red', 'street', 'church', 'church', 't-shirt', 'sofa']
     """
-    return next((one for one in map(_plain_one, re.split(r"\s*[;,]\s*", name)) if one), "")
+    return next((one for one in map(_normalise_one, re.split(r"\s*[;,]\s*", name)) if one), "")
 
 
-def plural(noun: str) -> str:
+def pluralise(noun: str) -> str:
     """Several of them; a noun that has no plural, or is one, stays as it is.
 
     >>> [plural(noun) for noun in ("red star", "bookshelf", "policeman", "chest of drawers", "grass", "scissors", "bush", "lady")]
@@ -84,18 +84,18 @@ def plural(noun: str) -> str:
     """
     head, preposition, rest = noun.partition(" of ")
     if preposition:
-        return f"{plural(head)}{preposition}{rest}"
+        return f"{pluralise(head)}{preposition}{rest}"
     before, blank, last = noun.rpartition(" ")
-    return f"{before}{blank}{_plural_word(last)}"
+    return f"{before}{blank}{_pluralise_word(last)}"
 
 
-def _plain_one(name: str) -> str:
+def _normalise_one(name: str) -> str:
     words = re.sub(r"[\s_]+", " ", name.strip().lower())
     words = re.sub(r"^(?:/[a-z]/)+", "", words)
     return re.sub(r"(?: ?-[cs]| ?[ /](?:indoor|outdoor))+ ?$", "", words).strip()
 
 
-def _plural_word(word: str) -> str:
+def _pluralise_word(word: str) -> str:
     if word in _IRREGULAR:
         return _IRREGULAR[word]
     if not word or word in _UNCHANGED or word in _IRREGULAR.values():
@@ -108,7 +108,7 @@ def _plural_word(word: str) -> str:
     return f"{word[:-1]}ies" if re.search(r"[^aeiou]y$", word) else f"{word}s"
 
 
-def singulars(name: str) -> Iterator[str]:
+def list_singulars(name: str) -> Iterator[str]:
     """What a name may be the plural of: only names whose plural it is."""
     head, preposition, rest = name.partition(" of ")
     before, blank, last = head.rpartition(" ")
@@ -122,5 +122,5 @@ def singulars(name: str) -> Iterator[str]:
     yield from (
         f"{before}{blank}{one}{preposition}{rest}"
         for one in dict.fromkeys(guesses)
-        if one and _plural_word(one) == last
+        if one and _pluralise_word(one) == last
     )

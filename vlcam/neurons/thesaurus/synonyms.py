@@ -18,10 +18,10 @@ from typing import Any, final
 
 from vlcam.contracts import InputError
 from vlcam.neurons.probes.probe import Concept
-from vlcam.neurons.thesaurus.nouns import plain, plural, singulars
-from vlcam.neurons.thesaurus.wordnet import Nouns, available_wordnet, open_wordnet
+from vlcam.neurons.thesaurus.nouns import list_singulars, normalise_name, pluralise
+from vlcam.neurons.thesaurus.wordnet import Nouns, has_wordnet, open_wordnet
 
-__all__ = ["Entry", "Thesaurus", "available_wordnet", "merge_concepts", "plain", "plural"]
+__all__ = ["Entry", "Thesaurus", "has_wordnet", "merge_concepts", "normalise_name", "pluralise"]
 
 
 @final
@@ -38,12 +38,12 @@ _Table = tuple[Mapping[str, Entry], frozenset[frozenset[str]]]
 """Concepts by name, and pairs of names that are kept apart."""
 
 
-def _concepts() -> Mapping[str, Entry]:
-    return _packaged()[0]
+def _load_concepts() -> Mapping[str, Entry]:
+    return _read_packaged()[0]
 
 
-def _pairs() -> frozenset[frozenset[str]]:
-    return _packaged()[1]
+def _load_pairs() -> frozenset[frozenset[str]]:
+    return _read_packaged()[1]
 
 
 @final
@@ -63,8 +63,8 @@ class Thesaurus:
     (False, True)
     """
 
-    entries: Mapping[str, Entry] = field(default_factory=_concepts)
-    apart: frozenset[frozenset[str]] = field(default_factory=_pairs)
+    entries: Mapping[str, Entry] = field(default_factory=_load_concepts)
+    apart: frozenset[frozenset[str]] = field(default_factory=_load_pairs)
     nouns: Nouns | None = None
 
     def __post_init__(self) -> None:
@@ -92,15 +92,15 @@ class Thesaurus:
         return cls(nouns=open_wordnet())
 
     def canonical(self, name: str) -> str:
-        """The one name for all that means the same; of an unknown name, the name itself as :func:`plain` gives it.
+        """The one name for all that means the same; of an unknown name, the name itself as :func:`normalise_name` gives it.
 
         Of a label that lists several names, only the first counts: the others are often shared, as in ImageNet's "lesser panda, red
         panda, panda" and "giant panda, panda".
         """
-        own = plain(name)
+        own = normalise_name(name)
         known = self._in_table(own)
         if known is None and self.nouns is not None:
-            for form in (own, *singulars(own)):
+            for form in (own, *list_singulars(own)):
                 sense = self.nouns.first(form)
                 if sense is not None:
                     return self._called(sense) or form
@@ -109,7 +109,9 @@ class Thesaurus:
     def same(self, a: str, b: str) -> bool:
         """Whether two names mean the same: synonyms, or one the plural of the other."""
         first, second = self.canonical(a), self.canonical(b)
-        return first == second or (not self._are_apart(a, b) and (plural(first) == second or plural(second) == first))
+        return first == second or (
+            not self._are_apart(a, b) and (pluralise(first) == second or pluralise(second) == first)
+        )
 
     def parent(self, name: str) -> str | None:
         """The next broader concept, None at the floor and for unknown names."""
@@ -139,7 +141,7 @@ class Thesaurus:
             return False
         if first[0] in second or second[0] in first:
             return True
-        words = [frozenset(plain(name).split()) for name in (a, b)] + [
+        words = [frozenset(normalise_name(name).split()) for name in (a, b)] + [
             frozenset(chain[0].split()) for chain in (first, second)
         ]
         return any(
@@ -161,8 +163,8 @@ class Thesaurus:
 
     @staticmethod
     def plural(noun: str) -> str:
-        """Several of them (see :func:`plural`)."""
-        return plural(noun)
+        """Several of them (see :func:`pluralise`)."""
+        return pluralise(noun)
 
     @cached_property
     def _lookup(self) -> Mapping[str, str]:
@@ -176,10 +178,10 @@ class Thesaurus:
 
     def _in_table(self, name: str) -> str | None:
         """The concept of a plain name, or of its singular."""
-        return next((self._lookup[form] for form in (name, *singulars(name)) if form in self._lookup), None)
+        return next((self._lookup[form] for form in (name, *list_singulars(name)) if form in self._lookup), None)
 
     def _are_apart(self, a: str, b: str) -> bool:
-        own, other = ({plain(name), self.canonical(name)} for name in (a, b))
+        own, other = ({normalise_name(name), self.canonical(name)} for name in (a, b))
         return any(frozenset((one, two)) in self.apart for one in own for two in other)
 
     def _above(self, name: str) -> str | None:
@@ -201,7 +203,7 @@ class Thesaurus:
         for concept in map(self._in_table, first):
             if concept is not None and self.entries[concept].sense in (None, sense):
                 return concept
-        return next((word for word in first if self._in_table(word) is None and plain(word) == word), None)
+        return next((word for word in first if self._in_table(word) is None and normalise_name(word) == word), None)
 
 
 def merge_concepts(concepts: Iterable[Concept], thesaurus: Thesaurus) -> list[tuple[Concept, tuple[int, ...]]]:
@@ -219,7 +221,7 @@ def merge_concepts(concepts: Iterable[Concept], thesaurus: Thesaurus) -> list[tu
     for place, (name, category) in enumerate(listed):
         groups.setdefault((thesaurus.canonical(name), category), []).append(place)
     for name, category in list(groups):  # plurals of words that the table doesn't know
-        many = (plural(name), category)
+        many = (pluralise(name), category)
         if many[0] != name and (name, category) in groups and many in groups and thesaurus.same(name, many[0]):
             groups[name, category] = sorted(groups[name, category] + groups.pop(many))
     below: dict[tuple[str, str], set[tuple[str, str]]] = {}
@@ -228,7 +230,7 @@ def merge_concepts(concepts: Iterable[Concept], thesaurus: Thesaurus) -> list[tu
             below.setdefault((broader, own[1]), set()).add(own)
     out: list[tuple[Concept, tuple[int, ...]]] = []
     for own, places in sorted(groups.items(), key=lambda item: item[1]):
-        called = own if any(plain(listed[place][0]) == own[0] for place in places[1:]) else listed[places[0]]
+        called = own if any(normalise_name(listed[place][0]) == own[0] for place in places[1:]) else listed[places[0]]
         kinds = below.get(own, set())
         out.append((called, tuple(sorted({*places, *(place for kind in kinds for place in groups[kind])}))))
     covered = {(concept[1], places) for concept, places in out}
@@ -247,7 +249,7 @@ def merge_concepts(concepts: Iterable[Concept], thesaurus: Thesaurus) -> list[tu
 
 
 @lru_cache(maxsize=1)
-def _packaged() -> _Table:
+def _read_packaged() -> _Table:
     return _parse(
         files("vlcam.neurons.thesaurus").joinpath("synonyms.json").read_text("utf-8"), "the table of synonyms"
     )
@@ -257,8 +259,8 @@ def _parse(text: str, where: str) -> _Table:
     """Concepts and pairs kept apart; InputError if it is no such table."""
     try:
         found = json.loads(text)
-        entries = {plain(name): _entry(row) for name, row in found["concepts"].items()}
-        apart = frozenset(frozenset((plain(a), plain(b))) for a, b in found.get("apart", []))
+        entries = {normalise_name(name): _parse_entry(row) for name, row in found["concepts"].items()}
+        apart = frozenset(frozenset((normalise_name(a), normalise_name(b))) for a, b in found.get("apart", []))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
             f'{where} is no table of synonyms ({error}); expected JSON as in {{"concepts": {{"car": {{"synonyms": ["auto"], '
@@ -267,14 +269,14 @@ def _parse(text: str, where: str) -> _Table:
     return entries, apart
 
 
-def _entry(row: Mapping[str, Any]) -> Entry:
+def _parse_entry(row: Mapping[str, Any]) -> Entry:
     unknown = set(row) - {"synonyms", "parent", "sense"}
     if unknown:
         raise ValueError(f"{sorted(unknown)[0]!r} is unknown")
     synonyms, parent, sense = row.get("synonyms", []), row.get("parent"), row.get("sense")
     if not isinstance(synonyms, list):
         raise TypeError("synonyms is no list")
-    return Entry(tuple(map(plain, synonyms)), None if parent is None else plain(parent), sense)
+    return Entry(tuple(map(normalise_name, synonyms)), None if parent is None else normalise_name(parent), sense)
 
 
 def _check(entries: Mapping[str, Entry]) -> None:

@@ -57,7 +57,7 @@ class WordNet:
 
     def first(self, word: str, /) -> str | None:
         """The most usual sense of a noun."""
-        senses = self._senses.get(_key(word))
+        senses = self._senses.get(_make_key(word))
         return self._name(senses[0]) if senses else None
 
     def words(self, sense: str, /) -> tuple[str, ...]:
@@ -95,9 +95,9 @@ class WordNet:
         return self._senses[word][int(number) - 1]
 
 
-def available_wordnet() -> bool:
+def has_wordnet() -> bool:
     """Whether nltk finds a WordNet on this computer."""
-    return _root() is not None
+    return _find_root() is not None
 
 
 def open_wordnet() -> WordNet:
@@ -106,7 +106,7 @@ def open_wordnet() -> WordNet:
     Raises:
         InputError: if there is none, or it can't be read; the text says how to get it.
     """
-    root = _root()
+    root = _find_root()
     if root is None:
         raise InputError(f"WordNet was asked for but nltk finds none on this computer; {_HINT}")
     try:
@@ -115,7 +115,7 @@ def open_wordnet() -> WordNet:
         raise InputError(f"the WordNet in {root} can't be read ({error}); {_HINT}") from error
 
 
-def _key(word: str) -> str:
+def _make_key(word: str) -> str:
     return "_".join(word.lower().split())
 
 
@@ -124,7 +124,7 @@ def _read(root: Any, name: str) -> bytes:
         return bytes(file.read())
 
 
-def _root() -> Any:
+def _find_root() -> Any:
     """Where the files are, a path of nltk's; None if it finds none."""
     from nltk import data
 

@@ -30,7 +30,7 @@ QUESTIONS_EACH = 12
 CELL_KINDS = (len(SHAPES) + 1, len(COLOURS) + 1, len(SIZES) + 1, len(TEXTURES) + 1)
 """Classes of each cell label, "no thing" last."""
 
-THINGS = tuple(product(SIZES, TEXTURES, COLOURS, SHAPES))
+OBJECT_KINDS = tuple(product(SIZES, TEXTURES, COLOURS, SHAPES))
 """All 144 kinds of things, as (size, texture, colour, shape)."""
 
 _VALUES = (SHAPES, COLOURS, SIZES, TEXTURES)
@@ -65,7 +65,7 @@ class Arrays:
 _SHAPES: dict[str, tuple[tuple[int, ...], type[np.generic]]] = {
     "images": ((PIXELS, PIXELS, 3), np.uint8),
     "pairs": ((len(PAIRS),), np.uint8),
-    "things": ((len(THINGS),), np.uint8),
+    "things": ((len(OBJECT_KINDS),), np.uint8),
     "cells": ((4, CELLS, CELLS), np.int8),
     "captions": ((CAPTIONS_EACH, CAPTION_LENGTH), np.int16),
     "questions": ((QUESTIONS_EACH, QUESTION_LENGTH), np.int16),
@@ -74,13 +74,13 @@ _SHAPES: dict[str, tuple[tuple[int, ...], type[np.generic]]] = {
 }
 
 
-def pair_labels(scene: Scene) -> NDArray[np.uint8]:
+def make_pair_labels(scene: Scene) -> NDArray[np.uint8]:
     """``(36,)``: 1 for each colour-shape pair that is in the scene."""
     have = {thing.pair for thing in scene.things}
     return np.array([pair in have for pair in PAIRS], np.uint8)
 
 
-def cell_labels(scene: Scene) -> NDArray[np.int8]:
+def make_cell_labels(scene: Scene) -> NDArray[np.int8]:
     """``(4, 12, 12)``: shape, colour, size and texture of the thing that a cell shows."""
     side = PIXELS // CELLS
     cover = scene.masks(PIXELS).reshape(-1, CELLS, side, CELLS, side).mean(axis=(2, 4))
@@ -96,10 +96,10 @@ def cell_labels(scene: Scene) -> NDArray[np.int8]:
 
 def _fill(row: dict[str, NDArray[np.generic]], scene: Scene, captions: int, questions: int) -> None:
     row["images"][...] = scene.image()
-    row["pairs"][...] = pair_labels(scene)
+    row["pairs"][...] = make_pair_labels(scene)
     have = {thing.words for thing in scene.things}
-    row["things"][...] = [kind in have for kind in THINGS]
-    row["cells"][...] = cell_labels(scene)
+    row["things"][...] = [kind in have for kind in OBJECT_KINDS]
+    row["cells"][...] = make_cell_labels(scene)
     said = scene.captions(captions)
     for place in range(captions):
         ids = CAPTION_VOCABULARY.encode(said[place % len(said)].words)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from vlcam.scenes.models.data import CAPTION_VOCABULARY, CELL_KINDS, IGNORED, QUESTION_VOCABULARY, THINGS, Arrays
+from vlcam.scenes.models.data import CAPTION_VOCABULARY, CELL_KINDS, IGNORED, OBJECT_KINDS, QUESTION_VOCABULARY, Arrays
 from vlcam.scenes.models.nets import CHANNELS, HIDDEN, SceneCaptioner, SceneClassifier, SceneVQA
 from vlcam.scenes.models.vocabulary import Vocabulary
 from vlcam.scenes.models.zoo import to_input
@@ -22,7 +22,7 @@ KIND_WEIGHTS = np.array(
 
 
 @final
-class Family(nn.Module):
+class SceneModels(nn.Module):
     """The three models on one trunk, and the helper layers that are thrown away."""
 
     def __init__(self) -> None:
@@ -33,9 +33,9 @@ class Family(nn.Module):
         self.captioner.features = self.classifier.features
         self.vqa.features = self.classifier.features
         self.cells = nn.Conv2d(CHANNELS, sum(CELL_KINDS), 1)
-        self.things = nn.Linear(CHANNELS, len(THINGS))
-        self.said_things = nn.Linear(HIDDEN, len(THINGS))
-        self.asked_things = nn.Linear(HIDDEN, len(THINGS))
+        self.things = nn.Linear(CHANNELS, len(OBJECT_KINDS))
+        self.said_things = nn.Linear(HIDDEN, len(OBJECT_KINDS))
+        self.asked_things = nn.Linear(HIDDEN, len(OBJECT_KINDS))
 
     def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """The seven losses of a batch, each a scalar."""
@@ -61,17 +61,17 @@ class Family(nn.Module):
                 [F.cross_entropy(part, batch["cells"][:, row], ignore_index=IGNORED) for row, part in enumerate(cells)]
             ).mean(),
             "sparse": sparse.mean(),
-            "things": presence(self.things(fired.mean((2, 3))), batch["things"]),
-            "photo things": presence(torch.stack(vectors), batch["things"].expand(2, -1, -1)),
+            "things": compute_presence_loss(self.things(fired.mean((2, 3))), batch["things"]),
+            "photo things": compute_presence_loss(torch.stack(vectors), batch["things"].expand(2, -1, -1)),
         }
 
 
-def presence(logits: Tensor, there: Tensor) -> Tensor:
+def compute_presence_loss(logits: Tensor, there: Tensor) -> Tensor:
     """Binary cross-entropy, on the scale of the other losses."""
     return F.binary_cross_entropy_with_logits(logits.float(), there) * 40
 
 
-def texts(
+def sample_texts(
     arrays: Arrays, rows: NDArray[np.int64], rng: np.random.Generator, *, captions: int, questions: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Token rows of some captions and questions of each scene, and the answers; cut to the longest."""
@@ -91,7 +91,7 @@ def make_batch(
     arrays: Arrays, rows: NDArray[np.int64], rng: np.random.Generator, device: torch.device
 ) -> dict[str, Tensor]:
     """One training batch: two captions and four questions a scene; pictures shifted by up to 3 pixels, exposure varied."""
-    captions, questions, answers = texts(arrays, rows, rng, captions=2, questions=4)
+    captions, questions, answers = sample_texts(arrays, rows, rng, captions=2, questions=4)
     images = to_input(torch.from_numpy(np.array(arrays.images[rows])).to(device))
     shift = rng.integers(0, 7, 2)
     padded = F.pad(images, (3, 3, 3, 3), mode="replicate")

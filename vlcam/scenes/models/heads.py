@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from vlcam.scenes.models.data import IGNORED, Arrays
-from vlcam.scenes.models.family import Family, presence, texts
-from vlcam.scenes.models.plan import Plan
+from vlcam.scenes.models.family import SceneModels, compute_presence_loss, sample_texts
+from vlcam.scenes.models.plan import TrainingPlan
 from vlcam.scenes.models.vocabulary import Vocabulary
 from vlcam.scenes.models.zoo import to_input
 
@@ -30,7 +30,7 @@ def save_state(state: dict[str, Any], path: Path) -> None:
     part.replace(path)
 
 
-def pooled_features(
+def pool_features(
     features: nn.Sequential, pool: nn.Module, arrays: Arrays, *, shift: int, seed: int, device: torch.device
 ) -> NDArray[np.float16]:
     """``(N, channels * 16)``: the last conv layer pooled to 4 x 4 cells, of pictures shifted by up to ``shift`` pixels each way."""
@@ -49,7 +49,7 @@ def pooled_features(
     return np.concatenate(rows)
 
 
-def caption_loss(family: Family, photo: Tensor, captions: Tensor, *, smoothing: float) -> Tensor:
+def compute_caption_loss(family: SceneModels, photo: Tensor, captions: Tensor, *, smoothing: float) -> Tensor:
     """The captioner's loss per word, from photo vectors and some captions of each.
 
     It is label-smoothed. A captioner that is as good as certain of a word (``p`` > 0.999) is flat around the photo,
@@ -61,7 +61,9 @@ def caption_loss(family: Family, photo: Tensor, captions: Tensor, *, smoothing: 
     return F.cross_entropy(said.flatten(0, 1), wanted, ignore_index=Vocabulary.PAD, label_smoothing=smoothing)
 
 
-def head_losses(family: Family, pooled: Tensor, batch: dict[str, Tensor], *, smoothing: float) -> dict[str, Tensor]:
+def compute_head_losses(
+    family: SceneModels, pooled: Tensor, batch: dict[str, Tensor], *, smoothing: float
+) -> dict[str, Tensor]:
     """The losses of everything that follows the pooled features ``(batch, channels * 16)``; words and answers are label-smoothed."""
     pairs = family.classifier.classifier(family.classifier.head[2:](pooled)).float()
     photo = family.captioner.head[2:](pooled)
@@ -71,16 +73,16 @@ def head_losses(family: Family, pooled: Tensor, batch: dict[str, Tensor], *, smo
     things = torch.stack([family.said_things(photo), family.asked_things(asked)]).float()
     return {
         "pairs": F.binary_cross_entropy_with_logits(pairs, batch["pairs"]) * 10,
-        "words": caption_loss(family, photo, batch["captions"], smoothing=smoothing),
+        "words": compute_caption_loss(family, photo, batch["captions"], smoothing=smoothing),
         "answers": F.cross_entropy(answers, batch["answers"], ignore_index=IGNORED, label_smoothing=smoothing),
-        "photo things": presence(things, batch["things"].expand(2, -1, -1)),
+        "photo things": compute_presence_loss(things, batch["things"].expand(2, -1, -1)),
     }
 
 
-def _batch(
+def _make_batch(
     arrays: Arrays, rows: NDArray[np.int64], rng: np.random.Generator, device: torch.device, *, captions_each: int
 ) -> dict[str, Tensor]:
-    captions, questions, answers = texts(arrays, rows, rng, captions=captions_each, questions=3)
+    captions, questions, answers = sample_texts(arrays, rows, rng, captions=captions_each, questions=3)
     there = (torch.from_numpy(np.array(have[rows])).float() for have in (arrays.pairs, arrays.things))
     given = dict(
         zip(
@@ -91,13 +93,13 @@ def _batch(
 
 
 def fit_heads(
-    family: Family,
+    family: SceneModels,
     arrays: Arrays,
-    plan: Plan,
+    plan: TrainingPlan,
     *,
     state_file: Path,
     device: torch.device,
-    check: Callable[[int, Family], None],
+    check: Callable[[int, SceneModels], None],
     report: Callable[[int, int, dict[str, float]], None] | None = None,
     check_every: int = 1000,
 ) -> None:
@@ -110,7 +112,7 @@ def fit_heads(
     """
     pool = family.classifier.head[:2]
     both = [
-        pooled_features(family.classifier.features, pool, arrays, shift=shift, seed=plan.seed, device=device)
+        pool_features(family.classifier.features, pool, arrays, shift=shift, seed=plan.seed, device=device)
         for shift in (0, 3)
     ]
     trained = [
@@ -140,12 +142,12 @@ def fit_heads(
         with torch.autocast(device.type, torch.bfloat16):
             pooled = torch.from_numpy(both[step % 2][rows]).to(device).float()
             if step < plan.head_steps:
-                batch = _batch(arrays, rows, rng, device, captions_each=1)
-                losses = head_losses(family, pooled, batch, smoothing=plan.smoothing)
+                batch = _make_batch(arrays, rows, rng, device, captions_each=1)
+                losses = compute_head_losses(family, pooled, batch, smoothing=plan.smoothing)
                 total = losses["pairs"] + losses["words"] + losses["answers"] + 0.5 * losses["photo things"]
             else:
-                batch = _batch(arrays, rows, rng, device, captions_each=2)
-                total = caption_loss(
+                batch = _make_batch(arrays, rows, rng, device, captions_each=2)
+                total = compute_caption_loss(
                     family, family.captioner.head[2:](pooled), batch["captions"], smoothing=plan.smoothing
                 )
                 losses = {"words": total}

@@ -20,7 +20,7 @@ HIDDEN = 512
 FUSED = 1024
 
 
-def conv_features(channels: int = CHANNELS) -> nn.Sequential:
+def build_conv_features(channels: int = CHANNELS) -> nn.Sequential:
     """The convolutional part: convolutions with batch norm and ReLU, halved three times; the last ReLU is the tap."""
     stem = 32
     plan: tuple[int | str, ...] = ("pool", 64, 96, "pool", channels, channels)
@@ -39,7 +39,7 @@ def conv_features(channels: int = CHANNELS) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def conv_head(width: int, channels: int = CHANNELS) -> nn.Sequential:
+def build_conv_head(width: int, channels: int = CHANNELS) -> nn.Sequential:
     """From the last conv layer to a vector of ``width``: pooled to 4 x 4 cells, flattened, fully connected."""
     return nn.Sequential(
         nn.AvgPool2d(GRID // POOLED), nn.Flatten(), nn.Linear(channels * POOLED**2, width), nn.ReLU(inplace=True)
@@ -52,8 +52,8 @@ class SceneClassifier(nn.Module):
 
     def __init__(self, classes: int, *, channels: int = CHANNELS, hidden: int = HIDDEN) -> None:
         super().__init__()
-        self.features = conv_features(channels)
-        self.head = conv_head(hidden, channels)
+        self.features = build_conv_features(channels)
+        self.head = build_conv_head(hidden, channels)
         self.classifier = nn.Linear(hidden, classes)
 
     def forward(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "rows classes"]:
@@ -71,8 +71,8 @@ class SceneCaptioner(nn.Module):
 
     def __init__(self, words: int, *, channels: int = CHANNELS, hidden: int = HIDDEN, state: int = 384) -> None:
         super().__init__()
-        self.features = conv_features(channels)
-        self.head = conv_head(hidden, channels)
+        self.features = build_conv_features(channels)
+        self.head = build_conv_head(hidden, channels)
         self.start = nn.Linear(hidden, 2 * state)
         self.embed = nn.Embedding(words, 128)
         self.lstm = nn.LSTM(128 + hidden, state, batch_first=True)
@@ -124,8 +124,8 @@ class SceneVQA(nn.Module):
         self, words: int, answers: int, *, channels: int = CHANNELS, hidden: int = HIDDEN, state: int = 256
     ) -> None:
         super().__init__()
-        self.features = conv_features(channels)
-        self.head = conv_head(hidden, channels)
+        self.features = build_conv_features(channels)
+        self.head = build_conv_head(hidden, channels)
         self.embed = nn.Embedding(words, 96, padding_idx=Vocabulary.PAD)
         self.lstm = nn.LSTM(96, state, batch_first=True)
         self.question = nn.Linear(state, FUSED)

@@ -5,13 +5,13 @@ from typing import final
 
 AVERAGE_FROM = 100
 """The step from which on the trunk's weights are averaged."""
-THINGS_FROM = 3000
-PHOTO_THINGS_FROM = 4000
+OBJECTS_FROM = 3000
+PHOTO_OBJECTS_FROM = 4000
 
 
 @final
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """The settings of a run.
 
     ``steps`` are taken of a learning-rate schedule made for ``schedule`` steps, then ``head_steps`` with the trunk fixed, then
@@ -54,11 +54,11 @@ class Plan:
 
     def things_weight(self, step: int) -> float:
         """Weight of the loss on whole things, asked of the last conv layer: nothing at first, then 1."""
-        return float(step >= THINGS_FROM)
+        return float(step >= OBJECTS_FROM)
 
     def photo_things_weight(self, step: int) -> float:
         """Weight of the losses on whole things, asked of the photo vectors: nothing at first, then 1."""
-        return float(step >= PHOTO_THINGS_FROM)
+        return float(step >= PHOTO_OBJECTS_FROM)
 
     def sparse_weight(self, step: int) -> float:
         """Weight of the sparseness loss: from 0 to ``sparse`` over the first 1000 steps."""

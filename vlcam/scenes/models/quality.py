@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vlcam.scenes.models.data import Arrays
 from vlcam.scenes.models.nets import SceneCaptioner, SceneClassifier, SceneVQA
-from vlcam.scenes.models.zoo import greedy, to_input
+from vlcam.scenes.models.zoo import greedy_search, to_input
 from vlcam.scenes.questions import QUESTION_KINDS
 from vlcam.scenes.record import Split
 from vlcam.scenes.sample import make
@@ -34,7 +34,7 @@ def average_precision(scores: Float[np.ndarray, " n"], truth: Bool[np.ndarray, "
     return float(precision[hits].mean())
 
 
-def quality(
+def evaluate_models(
     classifier: SceneClassifier, captioner: SceneCaptioner, vqa: SceneVQA, arrays: Arrays, split: Split
 ) -> dict[str, float]:
     """Classification, caption and answer quality on the scenes ``0..n-1`` of ``split``.
@@ -52,7 +52,7 @@ def quality(
             rows = slice(start, start + BATCH)
             images = to_input(torch.from_numpy(np.array(arrays.images[rows])).to(place))
             scores.append(classifier(images).cpu())
-            said += greedy(captioner, captioner.encode(images))
+            said += greedy_search(captioner, captioner.encode(images))
             each = arrays.questions.shape[1]
             questions = torch.from_numpy(np.array(arrays.questions[rows])).long().to(place).flatten(0, 1)
             photo = vqa.encode(images).repeat_interleave(each, 0)
@@ -62,12 +62,12 @@ def quality(
     precisions = [average_precision(ranked[:, k], pairs[:, k]) for k in range(pairs.shape[1])]
     return {
         "map": float(np.nanmean(precisions)),
-        **caption_truth(said, split),
-        **_answers(torch.cat(right).numpy(), np.asarray(arrays.answers), np.asarray(arrays.kinds)),
+        **score_captions(said, split),
+        **_score_answers(torch.cat(right).numpy(), np.asarray(arrays.answers), np.asarray(arrays.kinds)),
     }
 
 
-def caption_truth(said: Sequence[tuple[str, ...]], split: Split) -> dict[str, float]:
+def score_captions(said: Sequence[tuple[str, ...]], split: Split) -> dict[str, float]:
     """Share of true words and of wholly true captions for captions of the scenes ``0..n-1``, and BLEU-4.
 
     A caption outside the grammar counts as wholly false, every word of it.
@@ -90,7 +90,7 @@ def caption_truth(said: Sequence[tuple[str, ...]], split: Split) -> dict[str, fl
     return {"words_true": float(np.mean(words)), "captions_true": float(np.mean(whole)), "bleu4": float(bleu)}
 
 
-def _answers(said: NDArray[np.int64], answers: NDArray[np.int16], kinds: NDArray[np.int8]) -> dict[str, float]:
+def _score_answers(said: NDArray[np.int64], answers: NDArray[np.int16], kinds: NDArray[np.int8]) -> dict[str, float]:
     asked = answers >= 0
     out = {"vqa": float((said == answers)[asked].mean())}
     for number, kind in enumerate(QUESTION_KINDS):

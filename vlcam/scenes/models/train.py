@@ -33,17 +33,17 @@ from torch import nn
 
 from vlcam.contracts import InputError
 from vlcam.scenes.models.data import draw
-from vlcam.scenes.models.family import Family, recalibrate
+from vlcam.scenes.models.family import SceneModels, recalibrate
 from vlcam.scenes.models.family import make_batch as make_batch
 from vlcam.scenes.models.heads import fit_heads, save_state
 from vlcam.scenes.models.plan import AVERAGE_FROM
-from vlcam.scenes.models.plan import Plan as Plan
+from vlcam.scenes.models.plan import TrainingPlan as TrainingPlan
 from vlcam.scenes.models.zoo import write_weights
 
 VAL_SCENES = 1000
 
 
-def _order(plan: Plan, start: int) -> Iterator[tuple[int, NDArray[np.int64], np.random.Generator]]:
+def _iterate_steps(plan: TrainingPlan, start: int) -> Iterator[tuple[int, NDArray[np.int64], np.random.Generator]]:
     """Rows and randomness of each step from ``start`` on: a pure function of the plan, so a resumed run goes on as it was."""
     per_epoch = plan.scenes // plan.batch
     epoch, rows = -1, np.empty(0, np.int64)
@@ -55,20 +55,20 @@ def _order(plan: Plan, start: int) -> Iterator[tuple[int, NDArray[np.int64], np.
         yield step, rows[place : place + plan.batch], np.random.Generator(np.random.PCG64([plan.seed, 2, step]))
 
 
-def _logged(out: Path) -> list[dict[str, Any]]:
+def _read_log(out: Path) -> list[dict[str, Any]]:
     """The lines of the run's log."""
     file = out / "train.jsonl"
     return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
-def _spent(out: Path) -> float:
+def _read_seconds_spent(out: Path) -> float:
     """The seconds that a stopped run had taken when it logged last."""
-    return float(max((line["seconds"] for line in _logged(out)), default=0.0))
+    return float(max((line["seconds"] for line in _read_log(out)), default=0.0))
 
 
 def train(
     out: Path,
-    plan: Plan,
+    plan: TrainingPlan,
     *,
     resume: bool = False,
     device: str | None = None,
@@ -81,7 +81,7 @@ def train(
     and ends as if it had not been stopped; ``seconds`` in the log leave out what was lost and done again. Raises InputError for a
     folder that holds another run.
     """
-    from vlcam.scenes.models.quality import quality
+    from vlcam.scenes.models.quality import evaluate_models
 
     out.mkdir(parents=True, exist_ok=True)
     state_file, plan_file = out / "state.pt", out / "plan.json"
@@ -102,7 +102,7 @@ def train(
     val = draw(out / "val", "val", VAL_SCENES)
 
     torch.manual_seed(plan.seed)
-    family = Family().to(place).to(memory_format=torch.channels_last)
+    family = SceneModels().to(place).to(memory_format=torch.channels_last)
     average = torch.optim.swa_utils.AveragedModel(
         family, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(plan.average), use_buffers=False
     )
@@ -113,7 +113,7 @@ def train(
         family.load_state_dict(state["family"])
         average.load_state_dict(state["average"])
         optimiser.load_state_dict(state["optimiser"])
-        first, spent = int(state["step"]), _spent(out)
+        first, spent = int(state["step"]), _read_seconds_spent(out)
 
     def checkpoint(step: int) -> None:
         save_state(
@@ -127,18 +127,18 @@ def train(
         )
         log(step, averaged_family())
 
-    def averaged_family() -> Family:
+    def averaged_family() -> SceneModels:
         averaged = average.module
-        assert isinstance(averaged, Family)
+        assert isinstance(averaged, SceneModels)
         averaged.eval()
         recalibrate(averaged.classifier.features, arrays, place)
         return averaged
 
-    def log(step: int, models: Family) -> None:
+    def log(step: int, models: SceneModels) -> None:
         write_weights(out, {"classifier": models.classifier, "captioner": models.captioner, "vqa": models.vqa})
-        if step in (line["step"] for line in _logged(out)):
+        if step in (line["step"] for line in _read_log(out)):
             return
-        numbers = quality(models.classifier, models.captioner, models.vqa, val, "val")
+        numbers = evaluate_models(models.classifier, models.captioner, models.vqa, val, "val")
         line = {"step": step, "seconds": round(spent + time.monotonic() - began), **numbers}
         with (out / "train.jsonl").open("a") as lines:
             lines.write(json.dumps(line) + "\n")
@@ -146,7 +146,7 @@ def train(
     began = time.monotonic()
     running: dict[str, float] = {}
     done = first
-    for step, rows, rng in _order(plan, first):
+    for step, rows, rng in _iterate_steps(plan, first):
         family.train()
         for group in optimiser.param_groups:
             group["lr"] = plan.rate(step)

@@ -19,8 +19,8 @@ from vlcam.scenes.models.nets import SceneCaptioner, SceneClassifier, SceneVQA
 from vlcam.scenes.questions import ANSWERS
 from vlcam.scenes.record import PAIRS
 
-Which = Literal["classifier", "captioner", "vqa"]
-WHICH: tuple[Which, ...] = ("classifier", "captioner", "vqa")
+ModelName = Literal["classifier", "captioner", "vqa"]
+MODEL_NAMES: tuple[ModelName, ...] = ("classifier", "captioner", "vqa")
 
 MEAN = (0.5, 0.5, 0.5)
 STD = (0.25, 0.25, 0.25)
@@ -31,7 +31,7 @@ def to_input(images: UInt8[Tensor, "batch height width 3"]) -> Float[Tensor, "ba
     return images.permute(0, 3, 1, 2).float().div_(255).sub_(MEAN[0]).div_(STD[0])
 
 
-def new(which: Which) -> SceneClassifier | SceneCaptioner | SceneVQA:
+def create_model(which: ModelName) -> SceneClassifier | SceneCaptioner | SceneVQA:
     """An untrained model of the family, in eval mode."""
     if which == "classifier":
         return SceneClassifier(len(PAIRS)).eval()
@@ -39,10 +39,10 @@ def new(which: Which) -> SceneClassifier | SceneCaptioner | SceneVQA:
         return SceneCaptioner(len(CAPTION_VOCABULARY)).eval()
     if which == "vqa":
         return SceneVQA(len(QUESTION_VOCABULARY), len(ANSWERS)).eval()
-    raise InputError(f"there is no bundled model {which!r}; there are: {', '.join(WHICH)}")
+    raise InputError(f"there is no bundled model {which!r}; there are: {', '.join(MODEL_NAMES)}")
 
 
-def weights_folder() -> Path:
+def get_weights_folder() -> Path:
     """The folder of the packaged weights."""
     return Path(str(resources.files("vlcam.scenes.models").joinpath("weights")))
 
@@ -64,23 +64,23 @@ def write_weights(folder: Path, models: Mapping[str, nn.Module]) -> None:
     (folder / "sha256.json").write_text(json.dumps(sums, indent=1) + "\n")
 
 
-def recorded_sums(folder: Path) -> dict[str, str]:
+def read_checksums(folder: Path) -> dict[str, str]:
     """The sha256 of each weights file, as ``sha256.json`` has them."""
     found: dict[str, str] = json.loads((folder / "sha256.json").read_text())
     return found
 
 
-def load(which: Which, folder: Path | None = None) -> SceneClassifier | SceneCaptioner | SceneVQA:
+def load(which: ModelName, folder: Path | None = None) -> SceneClassifier | SceneCaptioner | SceneVQA:
     """A trained model in eval mode, in float32, from the package or from a folder that ``vlcam scenes train`` wrote.
 
     Raises InputError if the file is missing or its sha256 is not the recorded one.
     """
-    model = new(which)
-    place = weights_folder() if folder is None else folder
+    model = create_model(which)
+    place = get_weights_folder() if folder is None else folder
     path = place / f"{which}.safetensors"
     try:
         data = path.read_bytes()
-        wanted = recorded_sums(place)[which]
+        wanted = read_checksums(place)[which]
     except (OSError, KeyError, ValueError) as error:
         raise InputError(
             f"no weights of the bundled {which} in {place}: expected {which}.safetensors and sha256.json"
@@ -96,7 +96,9 @@ def load(which: Which, folder: Path | None = None) -> SceneClassifier | SceneCap
     return model
 
 
-def greedy(model: SceneCaptioner, photo: Float[Tensor, "batch hidden"], *, longest: int = 15) -> list[tuple[str, ...]]:
+def greedy_search(
+    model: SceneCaptioner, photo: Float[Tensor, "batch hidden"], *, longest: int = 15
+) -> list[tuple[str, ...]]:
     """The most probable word at each step until the end token, for each photo vector."""
     with torch.no_grad():
         state = model.begin(photo)
