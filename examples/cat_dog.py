@@ -69,7 +69,7 @@ def prepare(options: argparse.Namespace) -> Set:
     base: Any
     if options.data is None:
         print("no folder of photos was given (--data): hearts and stars in generated pictures, on the bundled backbone")
-        base, names, pictures = bundled.open_classifier(), ["heart", "star"], generated(120)
+        base, names, pictures = bundled.classifier(), ["heart", "star"], generated(120)
     else:
         arch, whole = "torchvision/squeezenet1_0", vlcam.Preprocess(227)
         base = vlcam.load(options.weights or arch, arch=arch if options.weights else None, preprocess=whole)

@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     out = options.out or Path(mkdtemp(prefix="vlcam-"))
     out.mkdir(parents=True, exist_ok=True)
-    task: vlcam.Task = bundled.open_classifier() if options.model is None else vlcam.load(options.model)
+    task: vlcam.Task = bundled.classifier() if options.model is None else vlcam.load(options.model)
     photo = vlcam.scenes.make(12).image() if options.photo is None else options.photo
 
     covered = vlcam.explain(task, photo, top_k=options.top_k, method="occlusion")

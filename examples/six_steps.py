@@ -62,7 +62,7 @@ def main() -> None:
     resnet = torchvision.models.resnet18(weights=None).double().eval()  # in double precision, rounding is no excuse
     labels = [f"class {number}" for number in range(1000)]
     compare(Classification(resnet, labels, vlcam.Preprocess(224), name="resnet18"), resnet.layer4, photo)
-    classifier = bundled.open_classifier()
+    classifier = bundled.classifier()
     classifier.model.double()
     small = torch.from_numpy(vlcam.scenes.make(7).image()).permute(2, 0, 1)
     compare(classifier, classifier.model.get_submodule("features"), small)

@@ -71,7 +71,7 @@ class Answering:
         for answer in (*request.labels, *(one for pair in request.contrasts for one in pair)):
             if not isinstance(answer, str):
                 raise TargetError(f"the answer {answer!r} was given; this model writes its answers: give them as texts")
-            self._ids(answer)
+            self._encode_answer(answer)
         inputs, geometry = self.ask(photo, request.question, request.prompt)
         return Prepared(to_model(inputs, self.model), geometry)
 
@@ -79,21 +79,21 @@ class Answering:
         """One pass through the vision tower; the answers asked for, ranked, or the model's own with its words; contrasts."""
         encoded = self.encode(self.model, prepared.inputs)
         reading = self.reading(prepared.inputs, request.question or "") if self.reading is not None else None
-        wanted = [self._ids(str(label)) for label in request.labels]
+        wanted = [self._encode_answer(str(label)) for label in request.labels]
         if not wanted:
-            wanted = [self._own(encoded) if request.ids is None else request.ids]
+            wanted = [self._generate_answer(encoded) if request.ids is None else request.ids]
         with capture_question_vectors(reading) as leaf:
-            said = [self._said(encoded, ids, request) for ids in wanted]
+            said = [self._score_answer(encoded, ids, request) for ids in wanted]
             said.sort(key=lambda one: one.mean, reverse=True)
-            pairs = [(this, that, self._said(encoded, self._ids(this), request), self._said(encoded, self._ids(that), request))
+            pairs = [(this, that, self._score_answer(encoded, self._encode_answer(this), request), self._score_answer(encoded, self._encode_answer(that), request))
                      for this, that in request.contrasts]  # fmt: skip
         scores: list[Tensor] = []
         targets: list[Target] = []
         for one in said:
             scores.append(one.scores.sum())
-            targets.append(one.target(self.tokens.decode(one.ids).strip(), "answer", range(len(one.ids)), request))
+            targets.append(one.make_target(self.tokens.decode(one.ids).strip(), "answer", range(len(one.ids)), request))
         if len(said) == 1:
-            self._words(said[0], scores, targets, request)
+            self._add_words(said[0], scores, targets, request)
         for this, that, first, second in pairs:
             scores.append(first.scores.sum() - second.scores.sum())
             ids = (*first.ids, *second.ids)
@@ -108,19 +108,19 @@ class Answering:
             notes += (f"Answers are ranked by the mean log-probability of their tokens, the end included: {order}.",)
         return Spoken(torch.stack(scores), tuple(targets), targets[0].label, layout, asked, notes)
 
-    def _own(self, encoded: Any) -> tuple[int, ...]:
+    def _generate_answer(self, encoded: Any) -> tuple[int, ...]:
         with pause_recording():
             ids = tuple(int(token) for token in self.generate(self.model, encoded))
         if not ids or not self.tokens.decode(ids).strip():
             raise InputError("the model's own answer is empty for this image and question; give answers to explain")
         return ids
 
-    def _ids(self, answer: str) -> tuple[int, ...]:
+    def _encode_answer(self, answer: str) -> tuple[int, ...]:
         if not answer.strip():
             raise InputError("an answer to explain is empty; give at least one word")
         return tuple(int(token) for token in self.tokens.encode(answer))
 
-    def _said(self, encoded: Any, ids: tuple[int, ...], request: Request) -> "_Said":
+    def _score_answer(self, encoded: Any, ids: tuple[int, ...], request: Request) -> "_ScoredAnswer":
         ended = ids if self.end is None else (*ids, self.end)
         rows = self.logits(self.model, encoded, ended)
         if rows.ndim != 2 or len(rows) != len(ended):
@@ -132,7 +132,7 @@ class Answering:
         scores = sure[: len(ids)] if request.measure == "log-probability" else pick_logits(own, ids)
         return _ScoredAnswer(ids, scores, sure[: len(ids)].detach(), float(sure.detach().mean()))
 
-    def _words(self, said: "_Said", scores: list[Tensor], targets: list[Target], request: Request) -> None:
+    def _add_words(self, said: "_ScoredAnswer", scores: list[Tensor], targets: list[Target], request: Request) -> None:
         """The words of one answer, if it has several; their spans are in the answer as it is shown."""
         text, words = group(said.ids, self.tokens.decode)
         shown = [word for word in words if word.tokens and not word.is_punctuation]
@@ -140,7 +140,7 @@ class Answering:
         for word in shown if len(shown) > 1 else ():
             span = (word.span[0] - ahead, word.span[1] - ahead)
             scores.append(said.scores[list(word.tokens)].sum())
-            targets.append(said.target(word.text, "word", word.tokens, request, span))
+            targets.append(said.make_target(word.text, "word", word.tokens, request, span))
 
 
 @final
@@ -153,7 +153,7 @@ class _ScoredAnswer:
     sure: Tensor
     mean: float
 
-    def target(
+    def make_target(
         self, label: str, kind: Any, places: Sequence[int], request: Request, span: tuple[int, int] | None = None
     ) -> Target:
         chosen = list(places)

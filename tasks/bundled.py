@@ -49,7 +49,7 @@ def read_packaged_names(which: ModelName) -> NeuronNames | None:
     return found
 
 
-def open_classifier(model: nn.Module | None = None) -> Classification:
+def classifier(model: nn.Module | None = None) -> Classification:
     """Which colour-shape pairs are in the picture? Multi-label."""
     return Classification(
         load("classifier") if model is None else model,
@@ -75,7 +75,7 @@ class _CaptionTokenizer:
         return " ".join(CAPTION_VOCABULARY.decode(ids))
 
 
-def open_captioner(model: nn.Module | None = None, *, beams: int = 1) -> Captioning:
+def captioner(model: nn.Module | None = None, *, beams: int = 1) -> Captioning:
     """Describes the picture; ``beams`` > 1 searches with that many beams instead of greedily."""
     if beams < 1:
         raise InputError(f"beams must be at least 1, got {beams}")
@@ -114,7 +114,7 @@ def _score_words_of_batch(model: nn.Module, photos: Tensor, ids: Sequence[int]) 
     return model.decode(photos, before.expand(len(photos), -1))
 
 
-def open_vqa(model: nn.Module | None = None) -> VQA:
+def vqa(model: nn.Module | None = None) -> VQA:
     """Answers questions of the scenes' grammar, such as "what colour is the star"."""
     chosen = load("vqa") if model is None else model
     return VQA(

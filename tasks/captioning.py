@@ -72,7 +72,7 @@ class Captioning:
         if request.prompt is not None and self.prompted is None:
             raise InputError(f"prompt={request.prompt!r} was given, but {self.name} takes no prompt; leave it out")
         if request.caption is not None:
-            self._ids(request.caption, request.prompt)
+            self._encode_caption(request.caption, request.prompt)
         inputs, geometry = self.preprocess(photo)
         if request.prompt is not None and self.prompted is not None:
             inputs = self.prompted(inputs, request.prompt)
@@ -85,8 +85,8 @@ class Captioning:
         probability is that of the log-probabilities in both cases.
         """
         encoded = self.encode(self.model, prepared.inputs)
-        ids = self._spoken_ids(encoded, request)
-        logits = self._logits(encoded, ids)
+        ids = self._choose_ids(encoded, request)
+        logits = self._compute_logits(encoded, ids)
         sure = log_probability(logits, ids)
         spoken = sure if request.measure == "log-probability" else pick_logits(logits, ids)
         text, words = group(ids, self.tokens.decode)
@@ -111,7 +111,7 @@ class Captioning:
                 )
             )
         for this, that in request.contrasts:
-            score, target = self._contrast(encoded, ids, text, shown, logits, request, this, that)
+            score, target = self._score_contrast(encoded, ids, text, shown, logits, request, this, that)
             scores.append(score)
             targets.append(target)
         layout = self.layout
@@ -138,14 +138,14 @@ class Captioning:
         own = scores(logits, ids)
         found = [own[:, list(word.tokens)].sum(1) for word in shown] + [own.sum(1)]
         for this, that in request.contrasts:
-            word, instead = self._places(ids, text, shown, request, this, that)
+            word, instead = self._find_contrast_words(ids, text, shown, request, this, that)
             first = word.tokens[0]
             rows = logits if len(instead) == 1 else several(self.model, encoded, (*ids[:first], *instead))
             other = scores(rows[:, first : first + len(instead)], instead).sum(1)
             found.append(own[:, list(word.tokens)].sum(1) - other)
         return torch.stack(found, 1)
 
-    def _spoken_ids(self, encoded: Any, request: Request) -> tuple[int, ...]:
+    def _choose_ids(self, encoded: Any, request: Request) -> tuple[int, ...]:
         """What is scored: the ids that were given, or those of the caption that was given, or of the model's own."""
         if request.ids is not None:
             if not request.ids:
@@ -154,14 +154,14 @@ class Captioning:
                 )
             return request.ids
         if request.caption is not None:
-            return self._ids(request.caption, request.prompt)
+            return self._encode_caption(request.caption, request.prompt)
         with pause_recording():
             ids = tuple(int(token) for token in self.generate(self.model, encoded))
         if not ids or not self.tokens.decode(ids).strip():
             raise InputError("the model's own caption is empty for this image; give a caption to explain")
         return ids
 
-    def _ids(self, caption: str, prompt: str | None = None) -> tuple[int, ...]:
+    def _encode_caption(self, caption: str, prompt: str | None = None) -> tuple[int, ...]:
         if not caption.strip():
             raise InputError(
                 "the caption to explain is empty; give at least one word, or no caption for the model's own"
@@ -169,7 +169,7 @@ class Captioning:
         tokens = self.tokens if prompt is None or self.continued is None else self.continued
         return tuple(int(token) for token in tokens.encode(caption))
 
-    def _logits(self, encoded: Any, ids: Sequence[int]) -> Tensor:
+    def _compute_logits(self, encoded: Any, ids: Sequence[int]) -> Tensor:
         logits = self.logits(self.model, encoded, ids)
         if logits.ndim != 2 or len(logits) != len(ids):
             raise InputError(
@@ -177,7 +177,7 @@ class Captioning:
             )
         return logits
 
-    def _contrast(
+    def _score_contrast(
         self,
         encoded: Any,
         ids: tuple[int, ...],
@@ -189,15 +189,15 @@ class Captioning:
         that: str,
     ) -> tuple[Tensor, Target]:
         """``this`` less ``that`` at the first place where the caption says ``this``, after the same words."""
-        word, instead = self._places(ids, text, words, request, this, that)
+        word, instead = self._find_contrast_words(ids, text, words, request, this, that)
         first = word.tokens[0]
-        rows = logits if len(instead) == 1 else self._logits(encoded, (*ids[:first], *instead))
+        rows = logits if len(instead) == 1 else self._compute_logits(encoded, (*ids[:first], *instead))
         own = tuple(ids[place] for place in word.tokens)
         of = log_probability if request.measure == "log-probability" else pick_logits
         score = of(logits[list(word.tokens)], own).sum() - of(rows[first : first + len(instead)], instead).sum()
         return score, make_contrast_target(this, that, float(score.detach()), (*own, *instead), request.measure)
 
-    def _places(
+    def _find_contrast_words(
         self, ids: tuple[int, ...], text: str, words: Sequence[Word], request: Request, this: str, that: str
     ) -> tuple[Word, tuple[int, ...]]:
         """The first word ``this`` of the caption, and the tokens of ``that`` in its place."""
@@ -209,14 +209,16 @@ class Captioning:
             )
         if not that.strip():
             raise TargetError(f"{this!r} can't be contrasted with nothing; give another word")
-        return same[0], self._instead(ids, text, same[0], that, request.prompt)
+        return same[0], self._encode_replacement(ids, text, same[0], that, request.prompt)
 
-    def _instead(self, ids: tuple[int, ...], text: str, word: Word, that: str, prompt: str | None) -> tuple[int, ...]:
+    def _encode_replacement(
+        self, ids: tuple[int, ...], text: str, word: Word, that: str, prompt: str | None
+    ) -> tuple[int, ...]:
         """The tokens of ``that`` in the word's place: tokenizers write a word otherwise within a text than on its own."""
         start, end = word.span
-        changed = self._ids(text[:start] + that + text[end:], prompt)
+        changed = self._encode_caption(text[:start] + that + text[end:], prompt)
         first, after = word.tokens[0], ids[word.tokens[-1] + 1 :]
         middle = changed[first : len(changed) - len(after)]
         if middle and (*ids[:first], *middle, *after) == changed:
             return middle
-        return self._ids(that, prompt)
+        return self._encode_caption(that, prompt)

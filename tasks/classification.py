@@ -55,13 +55,13 @@ class Classification:
         if request.prompt is not None:
             raise InputError(f"prompt={request.prompt!r} was given, but {self.name} takes no prompt; leave it out")
         for label in (*request.labels, *(one for pair in request.contrasts for one in pair)):
-            find_position(label, self._sides(), "class")
+            find_position(label, self._list_labels(), "class")
         inputs, geometry = self.preprocess(photo)
         return Prepared(to_model(inputs, self.model), geometry)
 
     def run(self, prepared: Prepared, request: Request) -> Spoken:
         """One forward; the logits of the classes asked for, or of the ``top_k`` most probable."""
-        return self._spoken(self._logits(prepared.inputs).reshape(-1), request)
+        return self._make_spoken(self._compute_logits(prepared.inputs).reshape(-1), request)
 
     def run_batch(self, prepared: Sequence[Prepared], request: Request) -> list[Spoken]:
         """One forward for B photos whose inputs are equally large; each its own ``top_k``, or the classes asked for.
@@ -69,19 +69,19 @@ class Classification:
         Raises:
             InputError: the inputs differ in size, or the model doesn't return ``(B, classes)`` logits for them.
         """
-        output = self._logits(_join_inputs([one.inputs for one in prepared]))
+        output = self._compute_logits(_join_inputs([one.inputs for one in prepared]))
         squeezed = self.logits is None and len(self.labels) < 3  # a single logit may come without its axis
         if output.ndim < (1 if squeezed else 2) or len(output) != len(prepared):
             raise InputError(
                 f"logits {tuple(output.shape)} were returned for {len(prepared)} photos at once; expected one row for each"
             )
-        return [self._spoken(logits.reshape(-1), request) for logits in output]
+        return [self._make_spoken(logits.reshape(-1), request) for logits in output]
 
     def score_batch(self, prepared: Prepared, request: Request) -> Float[Tensor, "batch targets"]:
         """The logits of the classes asked for, and of contrasts, of every row of the input (see ``ScoringTask``)."""
-        logits = self._logits(prepared.inputs)
+        logits = self._compute_logits(prepared.inputs)
         logits = logits.reshape(len(logits), -1)
-        sides = self._sides()
+        sides = self._list_labels()
         if logits.shape[1] == 1 and len(sides) == 2:
             logits = torch.cat([logits, -logits] if len(self.labels) == 1 else [-logits, logits], 1)
         wanted = [logits[:, find_position(one, sides, "class")] for one in request.labels]
@@ -91,14 +91,14 @@ class Classification:
             )
         return torch.stack(wanted, 1)
 
-    def _logits(self, inputs: Any) -> Tensor:
+    def _compute_logits(self, inputs: Any) -> Tensor:
         return find_logits(self.model(inputs)) if self.logits is None else self.logits(self.model, inputs)
 
-    def _spoken(self, logits: Float[Tensor, " outputs"], request: Request) -> Spoken:
+    def _make_spoken(self, logits: Float[Tensor, " outputs"], request: Request) -> Spoken:
         """What one photo's logits say."""
         labels: Sequence[str] = self.labels
-        if len(logits) == 1 and len(self._sides()) == 2:
-            labels = self._sides()
+        if len(logits) == 1 and len(self._list_labels()) == 2:
+            labels = self._list_labels()
             logits = torch.cat([logits, -logits] if len(self.labels) == 1 else [-logits, logits])
             probabilities = logits.detach().float().sigmoid()
         elif self.activation == "none":
@@ -118,7 +118,7 @@ class Classification:
             notes=self.notes,
         )
 
-    def _sides(self) -> Sequence[str]:
+    def _list_labels(self) -> Sequence[str]:
         if not self.labels:
             raise TargetError("this classifier was given no labels; give one for each of its logits, in order")
         return (self.labels[0], f"not {self.labels[0]}") if len(self.labels) == 1 else self.labels

@@ -1,6 +1,6 @@
 """Any scalar of any model's output as a target: segmentation, detection, regression, depth.
 
-A target is a named function of the model's output; :func:`score_region` makes one for dense outputs, as in Seg-Grad-CAM (Vinogradova et
+A target is a named function of the model's output; :func:`region` makes one for dense outputs, as in Seg-Grad-CAM (Vinogradova et
 al. 2020, arXiv 2002.11434, eq. 2): the sum of a class's logits over a set of pixels.
 """
 
@@ -35,7 +35,7 @@ Score = Callable[[Any], Tensor]
 
 @final
 @dataclass(frozen=True)
-class CustomTask:
+class Custom:
     """A model and named functions of its output, each of which gives one differentiable number for one photo.
 
     ``preprocess`` turns a photo into the model's input and the geometry. ``call(model, inputs)`` gives what the functions get; by
@@ -119,7 +119,7 @@ class CustomTask:
         return (value.float() if value.dtype in (torch.float16, torch.bfloat16) else value).reshape(())
 
 
-def score_region(index: int, mask: Any = None) -> Score:
+def region(index: int, mask: Any = None) -> Score:
     """A target for dense outputs: the sum of the logits of class ``index`` over a region.
 
     Args:

@@ -124,22 +124,24 @@ def wrap_writer(
     inputs = HubInputs(model.eval(), processor, tokenizer, family)
     tower = find_tower(model)
     speech = HubSpeech(tower, length=length, beams=beams)
-    tokens = HubTokenizer(tokenizer, inside=inputs.inside(kind))
+    tokens = HubTokenizer(tokenizer, inside=inputs.is_continuation(kind))
     layer = find_tower_layer(model, family, tower) if family is not None and tower is not None else None
     notes: tuple[str, ...] = ()
     if layer is None:
         layer, share = _guess_layer(model, inputs, speech, kind, tower)
         notes = (describe_guess(layer, model.config.model_type, share),)
     shared: dict[str, Any] = {
-        "model": model, "tokens": tokens, "generate": speech.generate, "logits": speech.logits, "layer": layer, "name": name,
-        "layout": inputs.layout, "notes": notes, "encode": lambda model, made: speech.look(model, made["inputs"]),
+        "model": model, "tokens": tokens, "generate": speech.generate, "logits": speech.compute_logits, "layer": layer, "name": name,
+        "layout": inputs.get_layout, "notes": notes, "encode": lambda model, made: speech.look(model, made["inputs"]),
     }  # fmt: skip
     if kind == "captioning":
         continued = HubTokenizer(tokenizer, inside=True) if inputs.goes_on else None
-        return Captioning(preprocess=inputs.caption, prompted=inputs.prompted, continued=continued, **shared)
+        return Captioning(
+            preprocess=inputs.prepare_caption, prompted=inputs.replace_prompt, continued=continued, **shared
+        )
     return Answering(
-        ask=inputs.question,
-        end=inputs.end(speech.ends(model)),
+        ask=inputs.prepare_question,
+        end=inputs.choose_end(speech.find_end_ids(model)),
         reading=lambda made, question: find_reading(model, tokenizer, made["inputs"], question),
         **shared,
     )
@@ -156,12 +158,14 @@ def describe_guess(layer: str, kind: str, share: float) -> str:
 def _guess_layer(model: Any, inputs: HubInputs, speech: HubSpeech, kind: str, tower: str | None) -> tuple[str, float]:
     """The layer to explain of a family that isn't known, from a trial run, and how much of its gradient lies on patches."""
     noise = _make_noise()
-    made, geometry = inputs.caption(noise) if kind == "captioning" else inputs.question(noise, "What is this?")
+    made, geometry = (
+        inputs.prepare_caption(noise) if kind == "captioning" else inputs.prepare_question(noise, "What is this?")
+    )
     ids = inputs.tokenizer("a", add_special_tokens=False)["input_ids"][:1]
     looked = speech.look(model, to_model(made["inputs"], model))
     try:
         best = propose(
-            model, lambda: speech.logits(model, looked, ids)[0, ids[0]], geometry.input_size, within=tower or ""
+            model, lambda: speech.compute_logits(model, looked, ids)[0, ids[0]], geometry.input_size, within=tower or ""
         )[0]
     except (LayerError, InputError) as error:
         raise InputError(

@@ -43,8 +43,8 @@ class HubTokenizer:
 
     def encode(self, text: str) -> list[int]:
         """The ids of a text; raises InputError for one with characters or words that the tokenizer doesn't know."""
-        plain = self._ids(text)
-        spaced = self._ids(" " + text) if self.inside else plain
+        plain = self._tokenize(text)
+        spaced = self._tokenize(" " + text) if self.inside else plain
         ids = spaced if len(spaced) <= len(plain) else plain
         if not ids or set(ids) & set(self.tokenizer.all_special_ids):  # the unknown token is one of them
             raise InputError(
@@ -57,7 +57,7 @@ class HubTokenizer:
         text: str = self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return text.lstrip()
 
-    def _ids(self, text: str) -> list[int]:
+    def _tokenize(self, text: str) -> list[int]:
         return [int(one) for one in self.tokenizer(text, add_special_tokens=False)["input_ids"]]
 
 
@@ -87,14 +87,16 @@ class HubInputs:
     family: HubFamily | None
     known: dict[tuple[int, int], list[Geometry | None]] = field(default_factory=dict)
 
-    def caption(self, photo: Image, prompt: str | None = None) -> tuple[dict[str, Any], Geometry]:
+    def prepare_caption(self, photo: Image, prompt: str | None = None) -> tuple[dict[str, Any], Geometry]:
         """The inputs for a caption; ``prompt`` replaces the family's own."""
         own = DESCRIBE if self.chats or self.family is None else self.family.caption
         if own is None:
             raise InputError(f"{type(self.model).__name__} writes no captions; ask it a question with vlcam vqa")
-        return self._made(photo, prompt if prompt is not None else own)
+        return self._make_inputs(photo, prompt if prompt is not None else own)
 
-    def question(self, photo: Image, question: str, prompt: str | None = None) -> tuple[dict[str, Any], Geometry]:
+    def prepare_question(
+        self, photo: Image, question: str, prompt: str | None = None
+    ) -> tuple[dict[str, Any], Geometry]:
         """The inputs for a question; ``prompt`` is a form with ``{}`` in the question's place."""
         own = "{}" if self.chats or self.family is None else self.family.question
         if own is None and prompt is None:
@@ -104,7 +106,7 @@ class HubInputs:
         form = prompt if prompt is not None else own or "{}"
         if "{}" not in form:
             raise InputError(f"prompt={prompt!r} has no place for the question; write {{}} where it goes")
-        return self._made(photo, form.replace("{}", question))
+        return self._make_inputs(photo, form.replace("{}", question))
 
     @property
     def chats(self) -> bool:
@@ -119,10 +121,10 @@ class HubInputs:
             return False
         return kind in ("vision-encoder-decoder", "pix2struct") or not has_decoder(self.model)
 
-    def inside(self, kind: str) -> bool:
+    def is_continuation(self, kind: str) -> bool:
         """Whether a caption or an answer goes on from a prompt on the same line."""
         if self.chats:
-            asked = self._rendered(
+            asked = self._render_chat(
                 {"role": "user", "content": [{"type": "text", "text": "a"}]}, add_generation_prompt=True
             )
             return not asked.endswith(
@@ -133,25 +135,25 @@ class HubInputs:
         form = self.family.caption if kind == "captioning" else self.family.question
         return (form or "").endswith((" of", "Answer:", "ASSISTANT:"))
 
-    def end(self, ends: Collection[int]) -> int | None:
+    def choose_end(self, ends: Collection[int]) -> int | None:
         """Which of the ids that end what the model says ends an answer: the one that its template writes there, or the first."""
         if len(ends) > 1 and self.chats:
             said = [{"role": role, "content": [{"type": "text", "text": "a"}]} for role in ("user", "assistant")]
-            ids = self.tokenizer(self._rendered(*said), add_special_tokens=False)["input_ids"]
+            ids = self.tokenizer(self._render_chat(*said), add_special_tokens=False)["input_ids"]
             written = [int(one) for one in ids if int(one) in ends]
             if written:
                 return written[-1]
         return min(ends, default=None)
 
-    def layout(self, inputs: dict[str, Any]) -> Any:
+    def get_layout(self, inputs: dict[str, Any]) -> Any:
         """How the tower's tokens lie on the input, for :class:`vlcam.contracts.Spoken`."""
         return inputs["layout"]
 
-    def prompted(self, inputs: dict[str, Any], prompt: str) -> dict[str, Any]:
+    def replace_prompt(self, inputs: dict[str, Any], prompt: str) -> dict[str, Any]:
         """The inputs of the same photo with another prompt."""
-        return self.caption(inputs["photo"], prompt)[0]
+        return self.prepare_caption(inputs["photo"], prompt)[0]
 
-    def _rendered(self, *messages: dict[str, Any], add_generation_prompt: bool = False) -> str:
+    def _render_chat(self, *messages: dict[str, Any], add_generation_prompt: bool = False) -> str:
         """What the chat template makes of messages."""
         return str(
             self.processor.apply_chat_template(
@@ -159,15 +161,15 @@ class HubInputs:
             )
         )
 
-    def _made(self, photo: Image, text: str) -> tuple[dict[str, Any], Geometry]:
+    def _make_inputs(self, photo: Image, text: str) -> tuple[dict[str, Any], Geometry]:
         rgb = as_rgb(photo)
         with convert_processor_errors(self.processor, rgb):
-            inputs = self._processed(rgb, text)
+            inputs = self._process(rgb, text)
         order: Order = self.family.order if self.family is not None else "rows"
-        geometry, layout = self._placed(order, inputs, rgb, text)
+        geometry, layout = self._place_input(order, inputs, rgb, text)
         return {"inputs": inputs, "layout": layout, "photo": rgb}, geometry
 
-    def _processed(self, photo: Image, text: str) -> dict[str, Any]:
+    def _process(self, photo: Image, text: str) -> dict[str, Any]:
         kind = self.family.model_type if self.family is not None else ""
         if self.chats:
             content = [{"type": "image", "image": photo}, {"type": "text", "text": text}]
@@ -183,18 +185,18 @@ class HubInputs:
         if kind in ("vision-encoder-decoder", "pix2struct", "git"):
             found = dict(self.processor(images=photo, return_tensors="pt"))
             if text:
-                found.update(self._said_first(kind, text))
+                found.update(self._encode_prompt(kind, text))
             return found
         if kind == "paligemma":
             text = f"{self.processor.image_token}{text}"  # without it the processor guesses, and warns of that
         elif kind not in _SPACED:
-            text = self._with_photo(text)
+            text = self._add_photo_token(text)
         none = "" if kind in _READS else None
         found = dict(self.processor(images=photo, text=text or none, return_tensors="pt"))
         found.pop("labels", None)  # PaliGemma's processor is ready to train
         return found
 
-    def _said_first(self, kind: str, text: str) -> dict[str, Any]:
+    def _encode_prompt(self, kind: str, text: str) -> dict[str, Any]:
         """A prompt that the model's own words go on from, after the token that begins them; Donut's prompts bring their own."""
         ids = [int(one) for one in self.tokenizer(text, add_special_tokens=False)["input_ids"]]
         if kind == "git":
@@ -208,7 +210,7 @@ class HubInputs:
         )
         return {"decoder_input_ids": torch.tensor([ids if ids[:1] == begin else [*begin, *ids]])}
 
-    def _with_photo(self, text: str) -> str:
+    def _add_photo_token(self, text: str) -> str:
         """The text with the token that stands for the photo, unless it has it already."""
         token = getattr(self.processor, "boi_token", None) or getattr(self.processor, "image_token", None)
         if token is None or token in text or "<image>" in text:
@@ -220,7 +222,7 @@ class HubInputs:
         )
         return f"{around[0]}{token}{around[1]}\n{text}"
 
-    def _placed(
+    def _place_input(
         self, order: Order, inputs: dict[str, Any], photo: Image, text: str
     ) -> tuple[Geometry, Layout | Callable[..., Layout]]:
         if order in ("merged", "windows", "patches"):
@@ -231,9 +233,7 @@ class HubInputs:
                 f"{type(self.processor).__name__} makes {', '.join(inputs)} of a photo, which can't be placed on it; expected pixel_values"
             )
         if photo.size not in self.known:
-            self.known[photo.size] = measure_tiles(
-                lambda other: self._processed(other, text)["pixel_values"], photo.size
-            )
+            self.known[photo.size] = measure_tiles(lambda other: self._process(other, text)["pixel_values"], photo.size)
         tiles = self.known[photo.size]
         if len(tiles) > 1 or order == "tiles":
             return compute_canvas(tiles), make_tiles_layout(tiles)

@@ -28,7 +28,7 @@ class HubPreprocess:
         Raises:
             InputError: the processor makes something else of a photo (tiles, patches), or turns or bends it.
         """
-        pixels = self._pixels(image)
+        pixels = self._make_pixels(image)
         if pixels.ndim != 4 or len(pixels) != 1:
             raise InputError(
                 f"{type(self.processor).__name__} makes {tuple(pixels.shape)} of a photo; expected (1, 3, height, width): "
@@ -38,13 +38,13 @@ class HubPreprocess:
             return pixels, compute_geometry(self.processor, image.size, (pixels.shape[3], pixels.shape[2]))
         except InputError:
             if image.size not in self.known:
-                (found,) = measure_tiles(self._pixels, image.size)
+                (found,) = measure_tiles(self._make_pixels, image.size)
                 if found is None:
                     raise
                 self.known[image.size] = found
             return pixels, self.known[image.size]
 
-    def _pixels(self, image: Image) -> Any:
+    def _make_pixels(self, image: Image) -> Any:
         return self.processor(images=as_rgb(image), return_tensors="pt")["pixel_values"]
 
 

@@ -47,18 +47,20 @@ class HubSpeech:
         if model.config.model_type == "blip" and "input_ids" in inputs:
             # Its `generate` overwrites the first of them in place.
             inputs = {**inputs, "input_ids": inputs["input_ids"].clone()}
-        with self._once(model, looked):
+        with self._run_tower_once(model, looked):
             found = model.generate(**inputs, max_new_tokens=self.length, num_beams=self.beams, do_sample=False)[0]
         ids = [int(token) for token in found]
         if ids[: len(before)] == before:
             ids = ids[len(before) :]
         # What stands for a photo is no word, either.
-        ends = self.ends(model) | _to_ids(getattr(model.config, "image_token_id", None))
+        ends = self.find_end_ids(model) | _to_ids(getattr(model.config, "image_token_id", None))
         return ids[: next((place for place, token in enumerate(ids) if token in ends), len(ids))]
 
-    def logits(self, model: Any, looked: EncodedPhoto, ids: Sequence[int]) -> Float[Tensor, "tokens vocabulary"]:
+    def compute_logits(
+        self, model: Any, looked: EncodedPhoto, ids: Sequence[int]
+    ) -> Float[Tensor, "tokens vocabulary"]:
         """Teacher forcing: row ``t`` scores token ``t`` given the photo, the prompt and ``ids[:t]``."""
-        with self._once(model, looked):
+        with self._run_tower_once(model, looked):
             if type(model).__name__ == "BlipForQuestionAnswering":
                 return _score_blip_answer(model, looked.inputs, ids)
             inputs = dict(looked.inputs)
@@ -73,13 +75,13 @@ class HubSpeech:
             )
         return logits[0, -len(ids) :]
 
-    def ends(self, model: Any) -> set[int]:
+    def find_end_ids(self, model: Any) -> set[int]:
         """The ids that end what the model says."""
         if model.config.model_type == "blip":
             return {int(model.config.text_config.sep_token_id)}
         return _to_ids(_find_setting(model, "eos_token_id")) or _to_ids(_find_setting(model, "pad_token_id"))
 
-    def _once(self, model: nn.Module, looked: EncodedPhoto) -> AbstractContextManager[None]:
+    def _run_tower_once(self, model: nn.Module, looked: EncodedPhoto) -> AbstractContextManager[None]:
         return nullcontext() if self.tower is None else run_once(find_module(model, self.tower)[1], looked.kept)
 
 

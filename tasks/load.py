@@ -15,9 +15,9 @@ from vlcam.tasks.classification import Preprocessing
 from vlcam.tasks.states import SUFFIXES, read_state
 
 BUNDLED: dict[str, Callable[[], Task]] = {
-    "scenes/classifier": bundled.open_classifier,
-    "scenes/captioner": bundled.open_captioner,
-    "scenes/vqa": bundled.open_vqa,
+    "scenes/classifier": bundled.classifier,
+    "scenes/captioner": bundled.captioner,
+    "scenes/vqa": bundled.vqa,
 }
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _KINDS = (
@@ -84,7 +84,7 @@ def load(
         opened = _wrap_model(name, text, labels, preprocess, processor, speech)
     elif text in BUNDLED:
         _refuse(text, {**given, "arch": arch}, "is complete as it is")
-        opened = bundled.open_captioner(beams=beams) if text == "scenes/captioner" else BUNDLED[text]()
+        opened = bundled.captioner(beams=beams) if text == "scenes/captioner" else BUNDLED[text]()
     elif text.endswith(SUFFIXES) or (isinstance(name, Path) and name.suffix and not name.is_dir()):
         _refuse(text, {"processor": processor, "revision": revision}, "is a state dict")
         if arch is None:

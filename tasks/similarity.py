@@ -36,7 +36,7 @@ class EmbeddingCache:
     _weights: tuple[Any, ...] = ()
     _kept: dict[str, Tensor] = field(default_factory=dict)
 
-    def all_of(
+    def get_embeddings(
         self, model: nn.Module, keys: Sequence[str], make: Callable[[list[str]], Tensor]
     ) -> Float[Tensor, "keys width"]:
         """The embeddings of ``keys``; ``make`` embeds those that aren't there, in eval mode, without autograd or a recording."""
@@ -115,14 +115,14 @@ class Similarity:
         known = list(self.references)
         for label in (*request.labels, *(one for pair in request.contrasts for one in pair)):
             find_position(label, known, "reference")
-        others = self._shelf.all_of(self.model, known, self._embedded)
+        others = self._shelf.get_embeddings(self.model, known, self._embed_references)
         inputs, geometry = self.preprocess(photo)
         return Prepared({"photo": to_model(inputs, self.model), "others": others}, geometry)
 
     def run(self, prepared: Prepared, request: Request) -> Spoken:
         """One forward; the cosines with the references asked for, or with the ``top_k`` most similar."""
         known = list(self.references)
-        scores = cosines(self._embedding(prepared.inputs["photo"]), prepared.inputs["others"])
+        scores = cosines(self._embed_inputs(prepared.inputs["photo"]), prepared.inputs["others"])
         if request.labels:
             chosen = [find_position(one, known, "reference") for one in request.labels]
         elif request.top_k < 1:
@@ -143,10 +143,10 @@ class Similarity:
         ]
         return Spoken(torch.stack(values), targets, known[int(scores.detach().argmax())], self.layout)
 
-    def _embedding(self, inputs: Any) -> Tensor:
+    def _embed_inputs(self, inputs: Any) -> Tensor:
         return extract_embedding(self.model(inputs) if self.embed is None else self.embed(self.model, inputs))
 
-    def _embedded(self, names: list[str]) -> Tensor:
+    def _embed_references(self, names: list[str]) -> Tensor:
         pictures = [open_photo(self.references[name], name=name)[0] for name in names]
         made = [detach_tensors(to_model(self.preprocess(picture)[0], self.model)) for picture in pictures]
-        return torch.cat([self._embedding(inputs) for inputs in made])
+        return torch.cat([self._embed_inputs(inputs) for inputs in made])

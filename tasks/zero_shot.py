@@ -89,14 +89,14 @@ class ZeroShotClassification:
             raise InputError(
                 f"prompt={request.prompt!r} was given, but {self.name} takes no prompt; give it as template="
             )
-        texts = self._compared(request)
-        read = self._shelf.all_of(self.model, texts, self._read)
+        texts = self._list_texts(request)
+        read = self._shelf.get_embeddings(self.model, texts, self._read)
         inputs, geometry = self.preprocess(photo)
         return Prepared({"photo": to_model(inputs, self.model), "texts": read}, geometry)
 
     def run(self, prepared: Prepared, request: Request) -> Spoken:
         """One look at the photo; the logits of the texts asked for, or of the ``top_k`` labels that fit best."""
-        texts, inputs = self._compared(request), prepared.inputs
+        texts, inputs = self._list_texts(request), prepared.inputs
         factor, bias = (1.0, 0.0) if self.scale is None else self.scale(self.model)
         scores = cosines(self.see(self.model, inputs["photo"]), inputs["texts"]) * factor + bias
         found = scores.detach()
@@ -105,13 +105,15 @@ class ZeroShotClassification:
         else:
             probabilities = found.softmax(0).tolist() if len(texts) > 1 else [None]
         if request.labels:
-            chosen = [texts.index(self._text(one)) for one in request.labels]
+            chosen = [texts.index(self._find_text(one)) for one in request.labels]
         elif request.top_k < 1:
             raise TargetError(f"top_k must be at least 1, got {request.top_k}")
         else:
             known = len(dict.fromkeys(self.labels)) or len(texts)
             chosen = found[:known].topk(min(request.top_k, known)).indices.tolist()
-        pairs = [(texts.index(self._text(this)), texts.index(self._text(that))) for this, that in request.contrasts]
+        pairs = [
+            (texts.index(self._find_text(this)), texts.index(self._find_text(that))) for this, that in request.contrasts
+        ]
         values = [*(scores[one] for one in chosen), *(scores[this] - scores[that] for this, that in pairs)]
         targets = [
             Target(texts[one], "class", float(found[one]), probabilities[one], measure="similarity") for one in chosen
@@ -127,10 +129,10 @@ class ZeroShotClassification:
         )
         return Spoken(torch.stack(values), targets, texts[int(found.argmax())], layout)
 
-    def _compared(self, request: Request) -> list[str]:
+    def _list_texts(self, request: Request) -> list[str]:
         """All texts that the photo is compared with, each once: the labels, then what else was asked for."""
         asked = (*request.labels, *(one for pair in request.contrasts for one in pair))
-        texts = list(dict.fromkeys((*self.labels, *map(self._text, asked))))
+        texts = list(dict.fromkeys((*self.labels, *map(self._find_text, asked))))
         if not texts:
             raise InputError(
                 f"{self.name} has no classes of its own; give the texts to compare the photo with: targets=['a photo of a dog', ...] "
@@ -138,7 +140,7 @@ class ZeroShotClassification:
             )
         return texts
 
-    def _text(self, wanted: str | int) -> str:
+    def _find_text(self, wanted: str | int) -> str:
         if isinstance(wanted, int):
             if not 0 <= wanted < len(self.labels):
                 raise TargetError(

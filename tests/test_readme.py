@@ -133,7 +133,7 @@ def test_the_block_of_your_own_method(root: Path, monkeypatch: pytest.MonkeyPatc
 def test_the_block_of_heatmaps_while_training(root: Path, tmp_path: Path) -> None:
     pytest.importorskip("tensorboard", reason="the extra 'tensorboard' isn't installed")
     (block,) = [one for one in blocks(root, "python") if "Heatmaps(" in one]
-    space: dict[str, Any] = {"task": bundled.open_classifier()}
+    space: dict[str, Any] = {"task": bundled.classifier()}
     exec(compile(block, "README.md", "exec"), space)
     space["heatmaps"].close()
     assert list((tmp_path / "runs").rglob("events*"))
@@ -146,7 +146,7 @@ def test_the_block_of_neuron_names(root: Path, tmp_path: Path) -> None:
     (instances,) = (tmp_path / "coco").rglob("instances*.json")
     names = "\n".join(f"{unit},{'star' if unit == 1 else ''},0.2" for unit in range(192))
     (tmp_path / "tally.csv").write_text(f"unit,name,score\n{names}\n", encoding="utf-8")
-    space: dict[str, Any] = {"vlcam": vlcam, "task": bundled.open_classifier()}
+    space: dict[str, Any] = {"vlcam": vlcam, "task": bundled.classifier()}
     text = block.replace("instances_val2017.json", str(instances)).replace('"dog"', "0")
     exec(compile(text, "README.md", "exec"), space)
     assert space["names"].layer == "features" and len(space["names"]) == len(space["theirs"]) == 192

@@ -178,10 +178,10 @@ def test_random_names_are_as_many_and_different() -> None:
 def test_prior_names_are_those_of_other_scenes() -> None:
     red, blue, star = ("supports", "red", None), ("supports", "blue", None), ("supports", "star", None)
     prior = Prior([("x", 0, [star]), ("x", 1, [red, blue]), ("x", 2, [red]), ("y", 3, [blue])])
-    assert prior.of("x", 0, [star]) == [red]
-    assert prior.of("x", 0, [star, star]) == [red, blue]
-    assert prior.of("x", 1, [red, blue, star]) == [red, star]
-    assert prior.of("y", 3, [blue]) == []
+    assert prior.claim("x", 0, [star]) == [red]
+    assert prior.claim("x", 0, [star, star]) == [red, blue]
+    assert prior.claim("x", 1, [red, blue, star]) == [red, star]
+    assert prior.claim("y", 3, [blue]) == []
 
 
 def test_shares_and_effects_with_their_intervals() -> None:
@@ -219,9 +219,9 @@ def test_masks_zero_channels_for_everything_that_follows() -> None:
 def test_scores_without_a_mask_are_those_that_were_explained() -> None:
     """The ablation measures the same targets as the texts are about: logits, and of words log-probabilities."""
     tasks: Any = {
-        "classifier": bundled.open_classifier(),
-        "captioner": bundled.open_captioner(),
-        "vqa": bundled.open_vqa(),
+        "classifier": bundled.classifier(),
+        "captioner": bundled.captioner(),
+        "vqa": bundled.vqa(),
     }
     known: Any = {which: bundled.read_packaged_names(which) for which in tasks}
     scene = make(3, "test")
@@ -328,5 +328,5 @@ def test_the_package_names_are_calibrated() -> None:
     for which in MODEL_NAMES:
         names = bundled.read_packaged_names(which)
         assert names is not None and any(unit.claims for unit in names.units)
-    text = vlcam.explain(bundled.open_classifier(), make(1, "test").image())[0].neurons
+    text = vlcam.explain(bundled.classifier(), make(1, "test").image())[0].neurons
     assert text is not None and "was not measured" not in text.sentence

@@ -174,7 +174,7 @@ def grad_cam(model: Any, image: Tensor, label: int) -> Tensor:
 
 def lines(photos: int) -> Iterator[Line]:
     """Every number of every peer that is installed."""
-    task = bundled.open_classifier()
+    task = bundled.classifier()
     model = task.model.eval()
     for number in range(photos):
         image = task.prepare(Image.fromarray(make(number, "test").image()), Request()).inputs

@@ -46,7 +46,7 @@ class Row(NamedTuple):
 
 def cases(scenes: int) -> list[tuple[Tensor, Tensor]]:
     """Maps of the bundled classifier at the pictures' size, each with the mask of one of the scene's things."""
-    task, found = bundled.open_classifier(), []
+    task, found = bundled.classifier(), []
     for number in range(scenes):
         scene = make(number, "test")
         explanation = vlcam.explain(task, scene.image(), targets=1)

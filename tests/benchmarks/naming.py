@@ -84,13 +84,13 @@ def measure(images: int, options: argparse.Namespace) -> None:
     overlap = OverlapScorer(seen, marks, settings.quantile)
     parts["thresholds, firing and IoU"] = time.perf_counter() - start
     start = time.perf_counter()
-    overlap.by_chance(options.permutations, 0)
+    overlap.score_by_chance(options.permutations, 0)
     parts[f"{options.permutations} permutations"] = time.perf_counter() - start
     start = time.perf_counter()
-    overlap.wins(settings.bootstrap, 0)
+    overlap.measure_stability(settings.bootstrap, 0)
     parts["100 bootstrap samples"] = time.perf_counter() - start
     start = time.perf_counter()
-    cover = Cover.of(marks, (options.cells, options.cells))
+    cover = Cover.from_marks(marks, (options.cells, options.cells))
     correlations(seen, cover)
     parts["correlation"] = time.perf_counter() - start
     start = time.perf_counter()

@@ -127,7 +127,7 @@ def bundled_case() -> Case:
     from vlcam.methods import METHODS
     from vlcam.tasks import bundled
 
-    task = bundled.open_captioner()
+    task = bundled.captioner()
     photo, _ = open_photo(vlcam.scenes.make(7).image())
     prepared = task.prepare(photo, Request())
 

@@ -89,7 +89,7 @@ def test_a_file_gives_what_the_same_pixels_give_from_python(capsys: pytest.Captu
 
     code, out, _ = _run(capsys, "classify", pictures / "good.png", "--json", "--top", 2)
     (result,) = json.loads(out)["results"]
-    same = vlcam.explain(bundled.open_classifier(), pictures / "good.png", top_k=2)
+    same = vlcam.explain(bundled.classifier(), pictures / "good.png", top_k=2)
     assert code == 0
     assert [target["label"] for target in result["targets"]] == [target.label for target in same.targets]
     assert [target["score"] for target in result["targets"]] == pytest.approx([target.score for target in same.targets])
@@ -124,7 +124,7 @@ def test_gain_and_logits_of_a_caption(capsys: pytest.CaptureFixture[str], pictur
     code, out, err = _run(capsys, "caption", photo, "--json", "--gain", "blank", "--measure", "logit")
     assert (code, err) == (0, "")
     (result,) = json.loads(out)["results"]
-    same = vlcam.explain(bundled.open_captioner(), photo, gain="blank", measure="logit")
+    same = vlcam.explain(bundled.captioner(), photo, gain="blank", measure="logit")
     assert result["notes"] == list(same.notes) and len(same.notes) == 1
     for target, other in zip(result["targets"], same.targets, strict=True):
         assert (target["measure"], target["nearly_certain"], target["reading"]) == ("logit", False, [])

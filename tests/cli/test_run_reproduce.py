@@ -19,7 +19,7 @@ def fake(number: int, key: str) -> Any:
     """A module whose experiment takes no time."""
 
     def run(setting: Setting) -> Result:
-        setting.told(1, 1)
+        setting.report_progress(1, 1)
         if setting.data is not None:
             raise InputError("the data don't have what is needed; give others")
         own = make_row("faithfulness", "gradcam", 0.5, 0.4, 0.6, 20, column="")
@@ -149,4 +149,4 @@ def test_wrong_options(
 
 def test_real_data_need_a_model(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="the bundled models know generated scenes only: give --model"):
-        Setting(data=tmp_path).task("classification")
+        Setting(data=tmp_path).load_task("classification")

@@ -433,9 +433,9 @@ def test_a_tensor_overwritten_later_is_no_longer_followed() -> None:
     with rule:
         leaf = features(2, 2, 2).requires_grad_()
         out = leaf * 2.0
-        assert rule.of(out) is not None
+        assert rule.look_up(out) is not None
         out.flatten().sub_(1)
-        assert rule.of(out) is None
+        assert rule.look_up(out) is None
 
 
 def test_a_score_without_evidence_gives_an_empty_map() -> None:

@@ -38,7 +38,7 @@ ONE = torch.ones(1, 1, 1)
 
 @pytest.fixture(scope="module")
 def cases() -> list[AttackCase]:
-    return attack(bundled.open_classifier(), open_scenes(), 4, seed=1, never=adversarial.NEVER)
+    return attack(bundled.classifier(), open_scenes(), 4, seed=1, never=adversarial.NEVER)
 
 
 def test_the_attack_matches_a_plain_loop() -> None:
@@ -79,7 +79,7 @@ def test_the_attack_stops_as_soon_as_it_is_done() -> None:
 
 
 def test_the_pull_is_the_numerical_gradient_of_what_has_not_arrived() -> None:
-    task = bundled.open_classifier()
+    task = bundled.classifier()
     scene = make(0)
     present = " ".join(scene.things[0].pair)
     request = Request(labels=("blue star", present))
@@ -115,7 +115,7 @@ def test_attacks_arrive_within_their_bounds(cases: list[AttackCase]) -> None:
 
 
 def test_what_is_said_of_the_clean_picture_is_what_explain_says(cases: list[AttackCase]) -> None:
-    task, case = bundled.open_classifier(), cases[0]
+    task, case = bundled.classifier(), cases[0]
     scene = make(0)
     assert case.name == "test 0"
     labels = [case.label, *(one.label for one in case.present)]
@@ -138,7 +138,7 @@ def test_what_is_said_of_the_clean_picture_is_what_explain_says(cases: list[Atta
 
 def test_a_picture_of_bytes_stays_one() -> None:
     sample = convert_scene(make(2))
-    task = bundled.open_classifier()
+    task = bundled.classifier()
     seen: list[Tensor] = []
 
     def watched(model: torch.nn.Module, inputs: Tensor) -> Tensor:
@@ -156,8 +156,8 @@ def test_a_picture_of_bytes_stays_one() -> None:
 
 def test_an_untrained_model_sees_nothing_to_attack() -> None:
     torch.manual_seed(0)
-    model = bundled.open_classifier().model
-    blind = bundled.open_classifier(type(model)(36).eval())
+    model = bundled.classifier().model
+    blind = bundled.classifier(type(model)(36).eval())
     with torch.no_grad():
         blind.model.classifier.bias.fill_(-9.0)  # type: ignore[union-attr, operator]
     with pytest.raises(InputError, match="nothing to attack"):
@@ -165,7 +165,7 @@ def test_an_untrained_model_sees_nothing_to_attack() -> None:
 
 
 def test_a_task_whose_pixels_are_unknown_is_refused() -> None:
-    task = bundled.open_classifier()
+    task = bundled.classifier()
     plain = task.preprocess
     other = replace(task, preprocess=lambda image: plain(image))
     with pytest.raises(InputError, match=r"vlcam\.Preprocess"):

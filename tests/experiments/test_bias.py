@@ -62,8 +62,8 @@ def test_things_lie_apart_and_inside_so_every_mask_is_whole() -> None:
         for thing, mask in zip(one.scene.things, masks, strict=True):
             alone = replace(one.scene, things=(thing,)).masks(size)[0]
             assert np.array_equal(mask, alone)
-        assert np.array_equal(one.mask("face", size), masks[0])
-        assert np.array_equal(one.mask("badge", size), masks[1])
+        assert np.array_equal(one.draw_mask("face", size), masks[0])
+        assert np.array_equal(one.draw_mask("badge", size), masks[1])
 
 
 def test_rebalancing_recolours_faces_and_changes_nothing_else() -> None:
@@ -82,7 +82,7 @@ def test_rebalancing_recolours_faces_and_changes_nothing_else() -> None:
 def test_a_changed_person_differs_where_it_was_changed() -> None:
     one = make_person((9, 0), 0, usual=True)
     for role, label in (("face", 0), ("badge", 1)):
-        other = one.changed(role)  # type: ignore[arg-type]
+        other = one.change(role)  # type: ignore[arg-type]
         assert other.label == label and not other.usual
         differs = (one.scene.image() != other.scene.image()).any(-1)
         rows, columns = np.nonzero(differs)

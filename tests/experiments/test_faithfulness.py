@@ -144,7 +144,7 @@ def test_discrimination_on_scenes() -> None:
 
 
 def test_pictures_have_exactly_the_classes_asked_for() -> None:
-    task = bundled.open_classifier()
+    task = bundled.classifier()
     for case in find_pictures(open_scenes(), task, 4, classes=2):
         assert len(case.labels) == len(case.masks) == 2
         for label, mask in zip(case.labels, case.masks, strict=True):
@@ -173,9 +173,9 @@ def _named() -> Classification:
 
 def test_pictures_of_a_data_set_are_each_taken_once(voc: Setting) -> None:
     task = tiny()
-    boxes = voc.world(["boxes"], task)
+    boxes = voc.open_world(["boxes"], task)
     every = list(find_pictures(boxes, task, 50))
-    assert sorted(case.sample.name for case in every) == sorted(sample.name for sample in boxes.samples())
+    assert sorted(case.sample.name for case in every) == sorted(sample.name for sample in boxes.iterate_samples())
     assert [case.number for case in every] == [0, 1, 2] and len(list(find_pictures(boxes, task, 2))) == 2
     fewer = Classification(task.model, ("cat", "bird"), task.preprocess, layer="features")
     assert [case.labels for case in find_pictures(boxes, fewer, 50)] == [(0,), (0,)], "other classes don't matter"
@@ -310,7 +310,7 @@ def test_the_chance_of_a_class_is_its_softmax_over_all_classes() -> None:
     with torch.no_grad():
         wanted = task.model(images).softmax(1)[:, 1:2]
     torch.testing.assert_close(faithfulness.make_probability(task, subject)(images), wanted)
-    scene = bundled.open_classifier()
+    scene = bundled.classifier()
     subject = make_every_map(scene, np.full((96, 96, 3), 90, np.uint8), Request(labels=(4,)), ()).subject
     images = torch.rand(2, 3, 96, 96)
     with torch.no_grad():
@@ -322,7 +322,7 @@ def test_the_chance_of_a_class_is_its_softmax_over_all_classes() -> None:
 
 
 def test_the_map_of_the_difference_is_that_of_the_contrast() -> None:
-    task = bundled.open_classifier()
+    task = bundled.classifier()
     case = next(iter(find_pictures(open_scenes(), task, 1, classes=2)))
     one, two = (task.labels[label] for label in case.labels)
     both = make_every_map(task, case.sample.image, Request(labels=case.labels), ("gradcam",)).signed["gradcam"]
@@ -332,10 +332,10 @@ def test_the_map_of_the_difference_is_that_of_the_contrast() -> None:
 
 
 def test_an_intervention_is_that_of_a_plain_loop() -> None:
-    task = bundled.open_classifier()
+    task = bundled.classifier()
     case = next(iter(find_pictures(open_scenes(), task, 1, classes=2)))
     mapped = make_every_map(task, case.sample.image, Request(labels=case.labels), ("gradcam",))
-    heat = mapped.maps("gradcam")[1]
+    heat = mapped.get_maps("gradcam")[1]
     found = counterfactuals.intervene(mapped.subject, 0, heat, 5, np.random.default_rng(7))
     image = mapped.subject.image
     drawn = nn.functional.interpolate(heat[None, None], (96, 96), mode="bilinear")[0, 0]
@@ -382,7 +382,7 @@ def test_counterfactuals_on_voc(voc: Setting) -> None:
 
 def test_conv_blocks_end_where_they_should() -> None:
     picture = np.full((64, 64, 3), 100, np.uint8)
-    found = depth.find_conv_blocks(bundled.open_classifier(), picture)
+    found = depth.find_conv_blocks(bundled.classifier(), picture)
     assert [one.name for one in found] == [f"features.{number}" for number in (2, 6, 9, 13, 16)]
     preprocess = Preprocess(size=(64, 64), mode="resize", mean=(0.5,) * 3, std=(1.0,) * 3)
 
@@ -432,9 +432,9 @@ def test_a_tally_keeps_photos_together() -> None:
     for photo, value in ((0, 1.0), (0, 3.0), (1, 5.0), (1, math.nan)):
         tally.add("gradcam", "", photo, value)
         tally.add("gradcam++", "", photo, value - 1)
-    (row,) = tally.rows("faithfulness", ["gradcam"], paper="")
+    (row,) = tally.make_rows("faithfulness", ["gradcam"], paper="")
     assert (row.value, row.n, row.undefined, row.paper) == (3.0, 3, 1, 0.254)
-    (plus,) = tally.rows("faithfulness", ["gradcam++"], paper="")
+    (plus,) = tally.make_rows("faithfulness", ["gradcam++"], paper="")
     assert plus.paper is None
-    ahead = tally.ahead("gradcam", "gradcam++", "")
+    ahead = tally.compare("gradcam", "gradcam++", "")
     assert (ahead.mean, ahead.n, ahead.undefined) == (1.0, 3, 1)

@@ -112,7 +112,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def kept() -> dict[str, Task]:
     """The bundled classifier, and CAM's head on it, once for all experiments."""
-    task = bundled.open_classifier()
+    task = bundled.classifier()
     head = train_cam_head(task, 60)
     return {"classification scenes/classifier": task, f"{cam_model._KEY} of 2 scenes": head}
 
@@ -122,59 +122,61 @@ def at(result: Result, name: str, column: str = "") -> ResultRow:
 
 
 def looks(n: int = 2, ways: tuple[Any, ...] = ("gradcam",)) -> list[ClassifiedPhoto]:
-    task, world = bundled.open_classifier(), open_scenes("test")
-    return list(walk(task, world.samples(n), match_classes(task, world), ways))
+    task, world = bundled.classifier(), open_scenes("test")
+    return list(walk(task, world.iterate_samples(n), match_classes(task, world), ways))
 
 
 # --- walking ----------------------------------------------------------------------------------------------------------
 
 
 def test_a_walk_sees_what_the_model_says_and_what_is_there() -> None:
-    task, world = bundled.open_classifier(), open_scenes("test")
-    for look, sample in zip(looks(3), world.samples(3), strict=True):
+    task, world = bundled.classifier(), open_scenes("test")
+    for look, sample in zip(looks(3), world.iterate_samples(3), strict=True):
         explained = vlcam.explain(task, sample.image, top_k=5)
-        assert [target.label for target in explained.targets] == [look.label(one) for one in look.predicted]
-        assert {world.labels[one] for one in sample.present} == {look.label(one) for one in look.present}
+        assert [target.label for target in explained.targets] == [look.get_label(one) for one in look.predicted]
+        assert {world.labels[one] for one in sample.present} == {look.get_label(one) for one in look.present}
         for index in (*look.predicted, *look.present):
-            own = vlcam.explain(task, sample.image, targets=[look.label(index)])[0]
-            torch.testing.assert_close(look.heat("gradcam")[look.place(index)], own.heatmap())
+            own = vlcam.explain(task, sample.image, targets=[look.get_label(index)])[0]
+            torch.testing.assert_close(look.get_heat("gradcam")[look.find_place(index)], own.heatmap())
         for index in look.present:
-            region = look.region(index)
-            mask = sample.mask_of(index)
+            region = look.get_region(index)
+            mask = sample.get_mask(index)
             assert region is not None and mask is not None and np.array_equal(region.numpy(), mask)
-            assert look.boxes(index) == [thing.box for thing in sample.of(index)]
+            assert look.get_boxes(index) == [thing.box for thing in sample.find_objects(index)]
         absent = next(one for one in look.predicted if one not in look.present)
-        assert look.region(absent) is None and not look.things(absent)
+        assert look.get_region(absent) is None and not look.get_objects(absent)
         with pytest.raises(InputError, match="neither predicted nor"):
-            look.place(next(one for one in range(36) if one not in (*look.predicted, *look.present)))
+            look.find_place(next(one for one in range(36) if one not in (*look.predicted, *look.present)))
 
 
 def test_photos_without_a_class_that_the_model_knows_are_passed_over() -> None:
-    task, world = bundled.open_classifier(), open_scenes("test")
-    wanted = next(iter(world.samples(1))).present[0]
-    found = list(walk(task, world.samples(6), {wanted: wanted}, ["gradcam"]))
-    assert [one.number for one in found] == [n for n, one in enumerate(world.samples(6)) if wanted in one.present]
+    task, world = bundled.classifier(), open_scenes("test")
+    wanted = next(iter(world.iterate_samples(1))).present[0]
+    found = list(walk(task, world.iterate_samples(6), {wanted: wanted}, ["gradcam"]))
+    assert [one.number for one in found] == [
+        n for n, one in enumerate(world.iterate_samples(6)) if wanted in one.present
+    ]
     assert all(one.present == (wanted,) for one in found)
 
 
 def test_boxes_are_scaled_with_large_photos(tmp_path: Path) -> None:
     setting = on(data_layouts.voc(tmp_path))
-    task = setting.task("classification")
-    world = setting.world(["boxes"], task)
-    look = next(iter(walk(task, world.samples(3), match_classes(task, world), ["gradcam"])))
+    task = setting.load_task("classification")
+    world = setting.open_world(["boxes"], task)
+    look = next(iter(walk(task, world.iterate_samples(3), match_classes(task, world), ["gradcam"])))
     assert look.frame == look.sample.size == data_layouts.SIZE
     big = type(look.sample)("big", np.zeros((600, 1120, 3), np.uint8), (1120, 600), look.sample.things)
     scaled = next(iter(walk(task, [big], match_classes(task, world), ["gradcam"])))
     assert scaled.frame == (224, 120)
-    assert scaled.boxes(0)[0] == pytest.approx(tuple(side / 5 for side in look.boxes(0)[0]))
-    assert scaled.heat("gradcam", scaled.frame).shape[1:] == (120, 224)
+    assert scaled.get_boxes(0)[0] == pytest.approx(tuple(side / 5 for side in look.get_boxes(0)[0]))
+    assert scaled.get_heat("gradcam", scaled.frame).shape[1:] == (120, 224)
 
 
 def test_difficult_things_are_present_but_not_counted(tmp_path: Path) -> None:
     setting = on(data_layouts.voc(tmp_path))
-    task = setting.task("classification")
-    world = setting.world(["boxes"], task)
-    last = list(walk(task, world.samples(3), match_classes(task, world), ["gradcam"]))[-1]
+    task = setting.load_task("classification")
+    world = setting.open_world(["boxes"], task)
+    last = list(walk(task, world.iterate_samples(3), match_classes(task, world), ["gradcam"]))[-1]
     assert last.present == (2,) and last.counted == ()
 
 
@@ -182,7 +184,7 @@ def test_thresholds_are_chosen_on_other_photos_than_are_scored(tmp_path: Path) -
     held, scored = split_held_out(Setting(), open_scenes("test"), 2)
     assert [one.name for one in held] == ["val 0", "val 1"] and [one.name for one in scored] == ["test 0", "test 1"]
     setting = on(data_layouts.voc(tmp_path))
-    held, scored = split_held_out(setting, setting.world(["boxes"]), 5)
+    held, scored = split_held_out(setting, setting.open_world(["boxes"]), 5)
     names = [one.name for one in held], [one.name for one in scored]
     assert [len(one) for one in names] == [1, 2] and not set(names[0]) & set(names[1])
 
@@ -215,7 +217,7 @@ def test_smoothing_is_a_gaussian_sum_over_pixels() -> None:
 
 
 def test_controls_know_nothing_of_the_model_but_the_ceiling_all() -> None:
-    task = bundled.open_classifier()
+    task = bundled.classifier()
     weights = {name: values.clone() for name, values in task.model.state_dict().items()}
     controls = Controls(task, 0)
     for name, values in task.model.state_dict().items():
@@ -224,10 +226,10 @@ def test_controls_know_nothing_of_the_model_but_the_ceiling_all() -> None:
     again = make_untrained_task(task, 0).model.get_parameter("classifier.weight")
     torch.testing.assert_close(controls.blind.model.get_parameter("classifier.weight"), again)
     (look,) = looks(1)
-    heats = controls.heats(look)
-    assert tuple(heats) == CONTROLS and all(one.shape == look.heat("gradcam").shape for one in heats.values())
+    heats = controls.make_heats(look)
+    assert tuple(heats) == CONTROLS and all(one.shape == look.get_heat("gradcam").shape for one in heats.values())
     for index in look.predicted:
-        region, ceiling = look.region(index), heats["ceiling"][look.place(index)]
+        region, ceiling = look.get_region(index), heats["ceiling"][look.find_place(index)]
         if region is None:
             assert not bool(ceiling.any())
         else:
@@ -238,13 +240,13 @@ def test_controls_know_nothing_of_the_model_but_the_ceiling_all() -> None:
 
 
 def test_cams_head_says_what_is_there_and_cam_is_its_gradcam(kept: dict[str, Task], few: None) -> None:
-    task, world = bundled.open_classifier(), open_scenes("val")
+    task, world = bundled.classifier(), open_scenes("val")
     other = cam_model.make_cam_task(Setting(opened=kept))
     assert other is not None and cam_model.make_cam_task(Setting(opened=kept, model="scenes/classifier")) is None
     assert other.model is not task.model and type(task.model).__name__ == "SceneClassifier"
-    right = [predict_classes(other, one, 1)[0] in one.present for one in world.samples(20)]
+    right = [predict_classes(other, one, 1)[0] in one.present for one in world.iterate_samples(20)]
     assert sum(right) >= 18
-    (look,) = walk(other, world.samples(1), match_classes(other, world), ["gradcam", "cam"])
+    (look,) = walk(other, world.iterate_samples(1), match_classes(other, world), ["gradcam", "cam"])
     torch.testing.assert_close(look.mapped.signed["cam"] / 144, look.mapped.signed["gradcam"], rtol=1e-4, atol=1e-6)
     with pytest.raises(InputError, match="at least one"):
         train_cam_head(task, 0)
@@ -273,14 +275,14 @@ def test_seed_scores_are_vocs_mean_iou() -> None:
     truths = [torch.randint(-1, 2, (6, 6), generator=rng) for _ in range(3)]
     maps = [torch.rand(2, 6, 6, generator=rng) for _ in range(3)]
     tally = seeds.SeedCounts([seeds.count_seeds(heat, [0, 1], truth) for heat, truth in zip(maps, truths, strict=True)])
-    found = seeds.score_counts(tally.stacked().sum(0))
+    found = seeds.score_counts(tally.stack().sum(0))
     plain = [
         label_overlaps(seed_labels(heat, [0, 1], background=-1, threshold=0.5), truth, [-1, 0, 1])
         for heat, truth in zip(maps, truths, strict=True)
     ]
     assert found[0, seeds.LEVELS // 2 - 1] == pytest.approx(mean_iou(plain))
-    summaries = seeds.summarise_counts(tally.stacked()[..., 24], 7, 100)
-    own = tally.stacked()[..., 24]
+    summaries = seeds.summarise_counts(tally.stack()[..., 24], 7, 100)
+    own = tally.stack()[..., 24]
     first = summarise_by(lambda drawn: float(seeds.score_counts(own[drawn].sum(0))[0]), 3, seed=7, resamples=100)
     assert summaries[0] == first and len(summaries) == 3
     nothing = np.array([[[0.0], [0.0], [4.0]], [[0.0], [0.0], [0.0]], [[9.0], [13.0], [9.0]]])
@@ -301,10 +303,10 @@ def test_localisation_is_right_where_the_box_is(monkeypatch: pytest.MonkeyPatch)
     look = looks(4)[3]
     index = look.predicted[0]
     assert look.present[look.number % len(look.present)] == index  # so it is also the given class of MaxBoxAccV2
-    left, top, right, bottom = (round(one) for one in look.boxes(index)[0])
+    left, top, right, bottom = (round(one) for one in look.get_boxes(index)[0])
     good, bad = torch.zeros(len(look.mapped.targets), 96, 96), torch.zeros(len(look.mapped.targets), 96, 96)
-    good[look.place(index), top:bottom, left:right] = 1
-    bad[look.place(index)] = 1
+    good[look.find_place(index), top:bottom, left:right] = 1
+    bad[look.find_place(index)] = 1
     found = localisation.LocalisationScores()
     found.add(look, good)
     found.add(look, bad)
@@ -321,7 +323,7 @@ def test_localisation_is_right_where_the_box_is(monkeypatch: pytest.MonkeyPatch)
 
 def test_pointing_counts_pairs_and_declines() -> None:
     (look,) = looks(1)
-    truth = Controls(bundled.open_classifier(), 0).heats(look)["ceiling"]
+    truth = Controls(bundled.classifier(), 0).make_heats(look)["ceiling"]
     played = pointing.PointingScores()
     played.add(look, truth, 0.0)
     assert played.hits == [1.0] * len(look.counted) and tuple(played.classes) == look.counted
@@ -342,21 +344,21 @@ def test_a_score_may_decline_in_the_place_of_a_map() -> None:
 
 
 def test_what_is_said_is_judged() -> None:
-    task, world = bundled.open_classifier(), open_scenes("unseen")
+    task, world = bundled.classifier(), open_scenes("unseen")
     never = {" ".join(pair) for pair in UNSEEN_PAIRS}
-    for look in walk(task, world.samples(6), match_classes(task, world), ["gradcam"]):
+    for look in walk(task, world.iterate_samples(6), match_classes(task, world), ["gradcam"]):
         verdict = failures.judge_predictions(look, several=True)
         p = {one.token_ids[0]: one.probability for one in look.mapped.targets}
         said = {index for index, value in p.items() if value is not None and value > 0.5}
         assert set(verdict.right) | set(verdict.wrong) == said and not set(verdict.right) & set(verdict.wrong)
         assert set(verdict.missed) == set(look.present) - said
-        assert {look.label(one) for one in verdict.missed} >= never & {look.label(one) for one in look.present}
+        assert {look.get_label(one) for one in verdict.missed} >= never & {look.get_label(one) for one in look.present}
         single = failures.judge_predictions(look, several=False)
         first = look.predicted[0]
         assert single.right + single.wrong == (first,)
         assert single.missed == (() if first in look.present else look.present)
         for wrong in verdict.wrong:
-            colour, shape = look.label(wrong).split()
+            colour, shape = look.get_label(wrong).split()
             own = failures.find_regions(look, verdict, wrong)
             for name, place, word in (("colour", 0, colour), ("shape", 1, shape)):
                 things = [thing for thing in look.sample.things if thing.label.split()[place] == word]
@@ -380,13 +382,13 @@ def test_shares_of_what_is_not_there_are_zero() -> None:
 def test_ablations_are_their_formulas() -> None:
     """Plain loops in float64, by hand through the classifier's head: the ReLUs' rules from their definitions."""
     (look,) = looks(1, tuple(ablations.VARIANTS))
-    model: Any = bundled.open_classifier().model
+    model: Any = bundled.classifier().model
     activations = look.mapped.subject.activations[0].double()
     pooled = activations.view(192, 4, 3, 4, 3).mean((2, 4)).flatten()
     hidden, out = model.head[2], model.classifier
     inside = hidden.weight.detach().double() @ pooled + hidden.bias.detach().double()
     for index in look.present:
-        place = look.place(index)
+        place = look.find_place(index)
         weights = out.weight[index].detach().double()
         down = {
             "gradcam": weights * (inside > 0),
@@ -531,9 +533,9 @@ def test_what_cannot_be_run_is_refused(few: None, tmp_path: Path) -> None:
 
 
 def test_smoothed_maps_are_those_of_pixels() -> None:
-    task, world = bundled.open_classifier(), open_scenes("test")
-    (look,) = walk(task, world.samples(1), match_classes(task, world), ["gradcam", "gradient"], top=1)
-    plain = look.mapped.heat("gradient")
-    torch.testing.assert_close(look.heat("gradient"), smooth(plain))
-    torch.testing.assert_close(look.heat("gradcam"), look.mapped.heat("gradcam"))
+    task, world = bundled.classifier(), open_scenes("test")
+    (look,) = walk(task, world.iterate_samples(1), match_classes(task, world), ["gradcam", "gradient"], top=1)
+    plain = look.mapped.get_heat("gradient")
+    torch.testing.assert_close(look.get_heat("gradient"), smooth(plain))
+    torch.testing.assert_close(look.get_heat("gradcam"), look.mapped.get_heat("gradcam"))
     assert look.mapped.subject.request == Request(labels=look.mapped.subject.request.labels)

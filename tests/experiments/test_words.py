@@ -59,7 +59,7 @@ from vlcam.tasks.vqa import VQA
 
 @pytest.fixture(scope="module")
 def captioner() -> Captioning:
-    return bundled.open_captioner()
+    return bundled.captioner()
 
 
 def value(result: Result, name: str, column: str) -> float:
@@ -114,7 +114,7 @@ def test_every_word_of_the_grammar_has_others() -> None:
     assert all(word not in find_others(word) and find_others(word) for word in KIND_OF)
     with pytest.raises(InputError, match="'dog' has no kind"):
         find_others("dog")
-    task = WordTargets(bundled.open_captioner())
+    task = WordTargets(bundled.captioner())
     prepared = task.prepare(Image.fromarray(make(0, "test").image()), Request())
     with pytest.raises(InputError, match="no token ids"):
         task.run(prepared, Request())
@@ -203,10 +203,10 @@ def test_grounding_scores_the_captioners_own_words(captioner: Captioning) -> Non
                 got = scores.words["gradcam: log-probability"][number, place]
                 assert got[POINTING] == hit
                 assert scores.words["area"][number, place][MASS] == pytest.approx(float(mask.double().mean()), rel=1e-3)
-    found = scores.of("gradcam: log-probability", POINTING, words.ABOUT)
+    found = scores.get_values("gradcam: log-probability", POINTING, words.ABOUT)
     assert [one for one in found.values() if not math.isnan(one)] == seen and len(seen) > 8
     assert "eigen-cam: any" in scores.words and "eigen-cam: logit" not in scores.words
-    ceiling = scores.of("ceiling: mask of the word's things", MASS, words.ABOUT)
+    ceiling = scores.get_values("ceiling: mask of the word's things", MASS, words.ABOUT)
     assert min(ceiling.values()) > 0.4
 
 
@@ -355,12 +355,12 @@ def test_experiment_12_on_coco(speaker: Captioning, tmp_path: Path, monkeypatch:
     setting = Setting(data=tmp_path, model="tiny", opened={"captioning tiny": speaker})
     result = captions.run(setting)
     hits = []
-    for sample in setting.world(("masks", "captions")).samples():
+    for sample in setting.open_world(("masks", "captions")).iterate_samples():
         text = sample.captions[0].text
         found = vlcam.explain(speaker, sample.image, caption=text)
         for place, word in enumerate(text.split()):
             if word in ("cat", "dog", "sheep"):
-                mask = sample.mask_of(setting.world().labels.index(word))
+                mask = sample.get_mask(setting.open_world().labels.index(word))
                 hits.append(100.0 * pointing_hit(found[place].heatmap(), torch.from_numpy(mask)))
     assert value(result, "gradcam", "pointing") == pytest.approx(sum(hits) / len(hits))
     own = next(one for one in result.rows if (one.name, one.column) == ("gradcam", "pointing"))
@@ -404,17 +404,17 @@ def test_experiment_13_on_the_bundled_world(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(answers, "QUESTIONS", 3)
     monkeypatch.setattr(answers, "METHODS", ("gradcam",))
     result = answers.run(Setting(quick=True))
-    task, found, hits = bundled.open_vqa(), [], []
-    for sample in open_scenes().samples(1):
+    task, found, hits = bundled.vqa(), [], []
+    for sample in open_scenes().iterate_samples(1):
         for asked in sample.questions[: answers.QUESTIONS]:
             mapped = make_every_map(
                 task, sample.image, Request(question=asked.question, top_k=1), ["gradcam", "occlusion"]
             )
-            found.append(float(occlusion_correlation(mapped.maps("gradcam"), mapped.signed["occlusion"])))
+            found.append(float(occlusion_correlation(mapped.get_maps("gradcam"), mapped.signed["occlusion"])))
             if mapped.text == asked.answer and asked.decides:
                 mask = unite_masks([sample.things[one].mask for one in asked.decides])
                 assert mask is not None
-                hits.append(float(pointing_hit(mapped.heat("gradcam")[0], torch.from_numpy(mask))))
+                hits.append(float(pointing_hit(mapped.get_heat("gradcam")[0], torch.from_numpy(mask))))
     assert value(result, "gradcam", "occlusion") == pytest.approx(np.nanmean(found))
     assert value(result, "gradcam", "pointing") == pytest.approx(sum(hits) / len(hits))
     assert next(one.paper for one in result.rows if one.column == "occlusion") == 0.60

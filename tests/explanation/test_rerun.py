@@ -83,21 +83,21 @@ def test_channel_masks_scale_the_layers_channels(which: str, options: dict[str, 
 
 
 def test_a_caption_keeps_its_words_whatever_the_image_shows() -> None:
-    subject = subject_of(bundled.open_captioner())
-    other = subject_of(bundled.open_captioner(), make(9, "test").image(), caption=" ".join(_words(subject)))
+    subject = subject_of(bundled.captioner())
+    other = subject_of(bundled.captioner(), make(9, "test").image(), caption=" ".join(_words(subject)))
     found = subject.scores(other.image)
     assert torch.allclose(found[0], torch.tensor([target.score for target in other.targets]), atol=1e-4)
 
 
 def test_rerun_at_the_layer_gives_the_recorded_gradients() -> None:
-    subject = subject_of(bundled.open_captioner())
+    subject = subject_of(bundled.captioner())
     scores, leaf = subject.rerun("layer")
     found = subject.to_maps(gradients(scores, leaf)[:, 0])
     assert torch.allclose(found, subject.gradients, atol=1e-6)
 
 
 def test_rerun_at_the_image_gives_gradients_of_pixels() -> None:
-    subject = subject_of(bundled.open_classifier(), targets=["red star"])
+    subject = subject_of(bundled.classifier(), targets=["red star"])
     scores, leaf = subject.rerun("image")
     slope = gradients(scores, leaf)[0, 0]
     assert leaf.shape == subject.image.shape
@@ -109,7 +109,7 @@ def test_rerun_at_the_image_gives_gradients_of_pixels() -> None:
 
 
 def test_the_model_is_left_as_it_was() -> None:
-    task = bundled.open_captioner()
+    task = bundled.captioner()
     task.model.train()
     before = {key: value.clone() for key, value in task.model.state_dict().items()}
     subject = subject_of(task)
@@ -122,7 +122,7 @@ def test_the_model_is_left_as_it_was() -> None:
 
 
 def test_large_batches_run_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    task = bundled.open_classifier()
+    task = bundled.classifier()
     subject = subject_of(task, targets=["red star"])
     seen: list[int] = []
     handle = task.model.register_forward_pre_hook(lambda module, args: seen.append(len(args[0])))
@@ -133,7 +133,7 @@ def test_large_batches_run_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_wrong_images_and_masks_are_refused() -> None:
-    subject = subject_of(bundled.open_classifier())
+    subject = subject_of(bundled.classifier())
     with pytest.raises(InputError, match="expected \\(batch, 3, 96, 96\\)"):
         subject.scores(torch.zeros(2, 3, 5, 5))
     with pytest.raises(LayerError, match="masks for 7 channels"):
@@ -141,7 +141,7 @@ def test_wrong_images_and_masks_are_refused() -> None:
 
 
 def test_a_model_that_takes_no_image_says_so() -> None:
-    subject = subject_of(bundled.open_classifier())
+    subject = subject_of(bundled.classifier())
     other = replace(subject, prepared=replace(subject.prepared, inputs=torch.zeros(1, 5, 12)))
     with pytest.raises(InputError, match="not as one image"):
         other.scores(torch.zeros(2, 3, 96, 96))
@@ -150,7 +150,7 @@ def test_a_model_that_takes_no_image_says_so() -> None:
 def test_a_procedure_must_return_a_map_for_every_target() -> None:
     wrong = Procedure("wrong", lambda subject: torch.zeros(7, 2, 2), "Wrong", "-", "-")
     with pytest.raises(InputError, match="returned \\(7, 2, 2\\) for 1 targets"):
-        vlcam.explain(bundled.open_classifier(), SCENE.image(), targets="red star", method=wrong)
+        vlcam.explain(bundled.classifier(), SCENE.image(), targets="red star", method=wrong)
 
 
 def test_progress_reaches_the_caller() -> None:
@@ -162,7 +162,7 @@ def test_progress_reaches_the_caller() -> None:
     told: list[tuple[int, int]] = []
     procedure = Procedure("counted", counted, "Counted", "-", "-")
     vlcam.explain(
-        bundled.open_classifier(),
+        bundled.classifier(),
         SCENE.image(),
         method=procedure,
         progress=lambda done, total: told.append((done, total)),
@@ -172,8 +172,8 @@ def test_progress_reaches_the_caller() -> None:
 
 def test_a_procedure_has_alpha_and_contributions_too() -> None:
     procedure = Procedure("flat", lambda subject: torch.ones(len(subject.targets), 4, 4), "Flat", "-", "-")
-    found = vlcam.explain(bundled.open_classifier(), SCENE.image(), method=procedure)
-    plain = vlcam.explain(bundled.open_classifier(), SCENE.image())
+    found = vlcam.explain(bundled.classifier(), SCENE.image(), method=procedure)
+    plain = vlcam.explain(bundled.classifier(), SCENE.image())
     assert found.method == "flat" and found.maps.shape[1:] == (4, 4)
     assert torch.equal(found.alpha, plain.alpha) and torch.equal(found.contributions, plain.contributions)
     assert found.neurons == plain.neurons
@@ -222,14 +222,14 @@ def test_answers_that_a_model_writes_are_settled_by_their_tokens() -> None:
 
 
 def test_evidence_gives_the_maps_of_every_method() -> None:
-    task = bundled.open_classifier()
+    task = bundled.classifier()
     prepared = task.prepare(Pictures.fromarray(SCENE.image()), vlcam.Request())
     with record(task.model, task.layer) as recording:
         spoken = task.run(prepared, vlcam.Request())
     evidence = collect_evidence(spoken.scores, recording)
     for name, method in METHODS.items():
         expected = vlcam.explain(task, SCENE.image(), method=name).maps
-        assert isinstance(method, Method) and torch.allclose(evidence.maps(method).maps, expected, atol=1e-6)
+        assert isinstance(method, Method) and torch.allclose(evidence.make_maps(method).maps, expected, atol=1e-6)
 
 
 class _Plain:
@@ -270,10 +270,10 @@ def test_a_task_whose_model_takes_one_photo_at_a_time_is_asked_row_by_row() -> N
             found: Tensor = self.wrong
             return found
 
-    subject = subject_of(bundled.open_vqa(), question=QUESTION)
+    subject = subject_of(bundled.vqa(), question=QUESTION)
     expected = subject.scores(subject.image.repeat(2, 1, 1, 1))
     for wrong in (ValueError("text and image inputs differ"), KeyError("x"), torch.zeros(1, 3), torch.zeros(6)):
-        found = replace(subject, task=Picky(bundled.open_vqa(), wrong)).scores(subject.image.repeat(2, 1, 1, 1))
+        found = replace(subject, task=Picky(bundled.vqa(), wrong)).scores(subject.image.repeat(2, 1, 1, 1))
         assert torch.allclose(found, expected, atol=1e-4)
 
 

@@ -136,7 +136,7 @@ def test_p_values_of_an_untrained_model_are_uniform() -> None:
     for seed in range(60):
         with torch.random.fork_rng(devices=()):
             torch.manual_seed(seed)
-            task = bundled.open_classifier(create_model("classifier"))
+            task = bundled.classifier(create_model("classifier"))
         explanation = vlcam.explain(task, make(seed, "val").image(), targets=[seed % 36, (seed + 18) % 36])
         subject, rng = rebuild_subject(explanation, task), np.random.default_rng(seed)
         tests = [compare_regions(subject, view, 19, 0.1, rng) for view in explanation]
@@ -150,7 +150,7 @@ def test_p_values_of_an_untrained_model_are_uniform() -> None:
 
 
 def test_a_caption_is_proved_word_by_word(tmp_path: Path) -> None:
-    task = bundled.open_captioner()
+    task = bundled.captioner()
     explanation = vlcam.explain(task, SCENE.image())
     told: list[tuple[int, int]] = []
     found = explanation.verify(task, regions=39, progress=lambda done, total: told.append((done, total)))
@@ -172,18 +172,18 @@ def test_a_caption_is_proved_word_by_word(tmp_path: Path) -> None:
 
 
 def test_answers_and_contrasts_are_proved_from_a_saved_file(tmp_path: Path) -> None:
-    task = bundled.open_vqa()
+    task = bundled.vqa()
     explanation = vlcam.explain(
         task, SCENE.image(), question="how many things are there", contrast=("2", "3"), targets="2"
     )
     saved = Explanation.load(explanation.save(tmp_path / "answer.safetensors"))
-    found = saved.verify(bundled.open_vqa(), regions=19)
+    found = saved.verify(bundled.vqa(), regions=19)
     assert [view.label for view in found] == ["2", "2 rather than 3"]
     assert all(isinstance(view.proof, Proof) for view in found)
 
 
 def test_logits_of_words_are_scored_as_logits() -> None:
-    task = bundled.open_captioner()
+    task = bundled.captioner()
     explanation = vlcam.explain(task, SCENE.image(), measure="logit", contrast=("green", "red"))
     assert rebuild_subject(explanation, task).request.measure == "logit"
 
@@ -205,13 +205,13 @@ def test_an_empty_map_has_nothing_to_test(fixed: Any) -> None:
 
 
 def test_another_photo_or_model_is_refused() -> None:
-    task = bundled.open_classifier()
+    task = bundled.classifier()
     explanation = vlcam.explain(task, SCENE.image(), targets="red star")
     with pytest.raises(InputError, match="the photo given is not the one explained"):
         explanation.verify(task, make(4, "test").image())
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(0)
-        other = bundled.open_classifier(create_model("classifier"))
+        other = bundled.classifier(create_model("classifier"))
     with pytest.raises(InputError, match=r"scores 'red star' with .* the explanation with"):
         explanation.verify(other)
     reduced = replace(explanation, photo=replace(explanation.photo, width=960, height=960))
@@ -222,7 +222,7 @@ def test_another_photo_or_model_is_refused() -> None:
 
 
 def test_the_model_is_left_as_it_was_also_after_an_error() -> None:
-    task = bundled.open_captioner()
+    task = bundled.captioner()
     task.model.train()
     before = {key: value.clone() for key, value in task.model.state_dict().items()}
     state = torch.get_rng_state()
@@ -281,7 +281,7 @@ class TestRegions:
 
 
 def test_another_layer_than_the_tasks_is_tested_at_that_layer(monkeypatch: pytest.MonkeyPatch) -> None:
-    task = bundled.open_classifier()
+    task = bundled.classifier()
     explanation = vlcam.explain(task, SCENE.image(), targets="red star", layer="features.2")
     seen: list[str] = []
 
@@ -305,8 +305,8 @@ def test_a_method_without_a_name_is_tested_too() -> None:
 
 def test_effects_are_compared_for_the_change_that_they_take(monkeypatch: pytest.MonkeyPatch) -> None:
     """Regions that change the picture more need larger effects: of 38 others, 19 do half as much for their change, 19 do twice as much."""
-    explanation = vlcam.explain(bundled.open_classifier(), SCENE.image(), targets="green circle")
-    subject = rebuild_subject(explanation, bundled.open_classifier())
+    explanation = vlcam.explain(bundled.classifier(), SCENE.image(), targets="green circle")
+    subject = rebuild_subject(explanation, bundled.classifier())
 
     def effects(subject: Any, index: int, masks: Tensor) -> tuple[Tensor, Tensor]:
         worth = torch.tensor([1.0, *(0.5, 2.0) * 19], dtype=torch.float64)
@@ -320,7 +320,7 @@ def test_effects_are_compared_for_the_change_that_they_take(monkeypatch: pytest.
 
 
 def test_the_command_line_says_the_verdict(capsys: pytest.CaptureFixture[str]) -> None:
-    task = bundled.open_classifier()
+    task = bundled.classifier()
     found = vlcam.explain(task, SCENE.image(), targets="green circle").verify(task, regions=19)
     show(found)
     proof = found[0].proof

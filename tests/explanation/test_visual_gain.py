@@ -106,7 +106,7 @@ def test_the_model_does_not_speak_again() -> None:
 
 
 def test_the_whole_caption_gains_what_its_words_do() -> None:
-    explanation = vlcam.explain(bundled.open_captioner(), Image.fromarray(make(3, "test").image()), gain="blank")
+    explanation = vlcam.explain(bundled.captioner(), Image.fromarray(make(3, "test").image()), gain="blank")
     *words, whole = (target.gain for target in explanation.targets)
     assert whole == pytest.approx(sum(gain for gain in words if gain is not None), abs=1e-4)
     assert whole is not None and whole > 3
@@ -313,7 +313,7 @@ def test_false_words_are_false_and_of_the_same_kind() -> None:
 
 def test_the_scores_of_places_are_those_of_captions() -> None:
     """The false words are scored as contrasts; here each false caption is scored as a caption."""
-    scene, task = make(5, "test"), bundled.open_captioner()
+    scene, task = make(5, "test"), bundled.captioner()
     rows = list(score_caption_words(scene, task, np.random.default_rng(5)))
     words = scene.captions(1)[0].words
     swaps = choose_false_words(scene, words, np.random.default_rng(5))
@@ -334,7 +334,7 @@ def test_the_scores_of_places_are_those_of_captions() -> None:
 
 def test_the_gain_of_what_is_seen_is_high() -> None:
     steps: list[tuple[int, int]] = []
-    found = measure_gains(bundled.open_captioner(), n=24, progress=lambda now, n: steps.append((now, n)))
+    found = measure_gains(bundled.captioner(), n=24, progress=lambda now, n: steps.append((now, n)))
     assert steps[-1] == (24, 24) and found["scenes"] == 24
     for part, kind in (("seen", "shape words"), ("true", "shape words"), ("true", "colour words")):
         row = found[part][kind]

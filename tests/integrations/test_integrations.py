@@ -127,7 +127,7 @@ def test_tags_stay_the_same_while_the_model_changes_its_mind() -> None:
 
 def test_words_of_a_caption_that_occur_twice_have_tags_of_their_own() -> None:
     caption = "a red star above a blue circle"
-    found = Heatmaps(bundled.open_captioner(), {"scene": vlcam.scenes.make(0).image()}, caption=caption).log(0)
+    found = Heatmaps(bundled.captioner(), {"scene": vlcam.scenes.make(0).image()}, caption=caption).log(0)
     tags = [picture.tag.removeprefix("scene/") for picture in found]
     assert tags[:5] == ["a", "red", "star", "above", "a (2)"] and len(set(tags)) == len(tags)
 

@@ -197,7 +197,7 @@ def test_heads_are_found_behind_wrappers() -> None:
 
 def test_on_the_bundled_classifier_it_is_refused() -> None:
     with pytest.raises(LayerError, match=r"CAM needs.*SceneClassifier isn't one after 'features'.*'gradcam'"):
-        vlcam.explain(bundled.open_classifier(), make(0, "test").image(), method=BUILT_IN[0])
+        vlcam.explain(bundled.classifier(), make(0, "test").image(), method=BUILT_IN[0])
 
 
 # --- cam_head -------------------------------------------------------------------------------------------------------------------
@@ -235,7 +235,7 @@ NETS: dict[str, tuple[Any, str | None, int]] = {
     "resnet18": (lambda: torchvision.models.resnet18(), None, 512),
     "squeezenet1_1": (lambda: torchvision.models.squeezenet1_1(), None, 512),
     "densenet": (lambda: torchvision.models.DenseNet(8, (2, 2, 2), 16), None, 32),
-    "scenes": (lambda: bundled.open_classifier().model, None, 192),
+    "scenes": (lambda: bundled.classifier().model, None, 192),
 }
 
 
@@ -299,9 +299,9 @@ def test_cut_at_a_named_layer_or_module() -> None:
 
 
 def test_explained_with_cam_through_the_public_way() -> None:
-    network = build_cam_network(bundled.open_classifier().model, 36, sample=torch.randn(1, 3, 96, 96))
+    network = build_cam_network(bundled.classifier().model, 36, sample=torch.randn(1, 3, 96, 96))
     task = vlcam.tasks.classification.Classification(
-        network, bundled.PAIR_LABELS, bundled.open_classifier().preprocess, activation="sigmoid"
+        network, bundled.PAIR_LABELS, bundled.classifier().preprocess, activation="sigmoid"
     )
     photo = make(0, "test").image()
     found = vlcam.explain(task, photo, method=BUILT_IN[0], contrast=("red star", "blue circle"))

@@ -101,10 +101,10 @@ def _bundled(kind: str) -> tuple[Any, Any, tuple[tuple[str, Any], ...]]:
 
     scene = make(0, "test")
     if kind == "classification":
-        return bundled.open_classifier(), scene.image(), ()
+        return bundled.classifier(), scene.image(), ()
     if kind == "captioning":
-        return bundled.open_captioner(), scene.image(), (("caption", " ".join(scene.captions()[0].words[:5])),)
-    return bundled.open_vqa(), scene.image(), (("question", scene.questions()[0].text),)
+        return bundled.captioner(), scene.image(), (("caption", " ".join(scene.captions()[0].words[:5])),)
+    return bundled.vqa(), scene.image(), (("question", scene.questions()[0].text),)
 
 
 def bundled_case(kind: str) -> tuple[Any, Any, dict[str, Any]]:

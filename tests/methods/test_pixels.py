@@ -267,10 +267,10 @@ def test_titles_say_where_the_method_comes_from() -> None:
 
 def _asked(task: str) -> tuple[Any, dict[str, Any]]:
     if task == "vqa":
-        return bundled.open_vqa(), {"question": make(0, "test").questions()[0].text, "top_k": 2}
+        return bundled.vqa(), {"question": make(0, "test").questions()[0].text, "top_k": 2}
     if task == "captioner":
-        return bundled.open_captioner(), {}
-    return bundled.open_classifier(), {"top_k": 3}
+        return bundled.captioner(), {}
+    return bundled.classifier(), {"top_k": 3}
 
 
 @pytest.mark.parametrize("task", ["classifier", "captioner", "vqa"])

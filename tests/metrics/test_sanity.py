@@ -300,7 +300,7 @@ def test_independent_steps_leave_nothing_behind() -> None:
 
 
 def test_a_bundled_model_can_be_randomised() -> None:
-    model = bundled.open_captioner().model
+    model = bundled.captioner().model
     before = state(model)
     steps = [(step.layer, len(changed(before, step.model))) for step in itertools.islice(randomised(model), 3)]
     assert all(count > 0 for _, count in steps) and [count for _, count in steps] == sorted(count for _, count in steps)

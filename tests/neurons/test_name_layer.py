@@ -94,11 +94,11 @@ def test_a_layer_by_name_and_the_last_spatial_one() -> None:
 
 def test_captioner_and_question_answerer_are_watched() -> None:
     pictures = [vlcam.scenes.make(seed, "val").image() for seed in range(3)]
-    caption = watch(bundled.open_captioner(), pictures)
-    answer = watch(bundled.open_vqa(), pictures, request=Request(question="what colour is the star"))
+    caption = watch(bundled.captioner(), pictures)
+    answer = watch(bundled.vqa(), pictures, request=Request(question="what colour is the star"))
     assert caption.maps.shape == answer.maps.shape == (3, 192, 12, 12)
     assert caption.maps == pytest.approx(answer.maps, abs=1e-4)  # the three models share a trunk
-    explanation = vlcam.explain(bundled.open_captioner(), pictures[1])
+    explanation = vlcam.explain(bundled.captioner(), pictures[1])
     assert torch.from_numpy(caption.maps[1].max((1, 2))) == pytest.approx(explanation.activity, rel=1e-4)
 
 

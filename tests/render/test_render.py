@@ -264,32 +264,32 @@ class TestReading:
 
 class TestLettering:
     def test_plain_letters_use_pillows_own_font(self) -> None:
-        assert Lettering(["a red kite", "83 %"]).font(20).getname()[0] == "Aileron"
+        assert Lettering(["a red kite", "83 %"]).get_font(20).getname()[0] == "Aileron"
 
     @pytest.mark.parametrize("text", ["café", "Straße", "żółw", "−0.5"])
     def test_accents_never_become_boxes(self, text: str) -> None:
         letters = Lettering([text])
-        plain = letters.plain(text)
-        box = bytes(letters.font(24).getmask("\uffff"))
+        plain = letters.to_plain(text)
+        box = bytes(letters.get_font(24).getmask("\uffff"))
         assert len(plain) >= len(text)
         assert "?" not in plain
-        assert all(bytes(letters.font(24).getmask(letter)) != box for letter in plain)
+        assert all(bytes(letters.get_font(24).getmask(letter)) != box for letter in plain)
 
     def test_without_system_fonts_accents_are_dropped(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("vlcam.render.lettering._list_fonts", lambda: ("",))
-        assert Lettering(["café"]).plain("café 漢") == "cafe ?"
+        assert Lettering(["café"]).to_plain("café 漢") == "cafe ?"
 
     def test_fit_and_wrap(self) -> None:
         letters = Lettering(["a"])
         assert letters.fit("a b", 20, 500) == "a b"
         cut = letters.fit("a very long label indeed", 20, 100)
         assert cut.endswith("…")
-        assert letters.font(20).getlength(cut) <= 100
+        assert letters.get_font(20).getlength(cut) <= 100
         assert letters.wrap("one two three", 20, 60, 3) == ["one", "two", "three"]
         assert letters.wrap("one two three four", 20, 60, 2)[1].startswith("two")
 
     def test_control_and_direction_characters_are_dropped(self) -> None:
-        assert Lettering([""]).plain("a\u202eb\x00\n c") == "ab c"
+        assert Lettering([""]).to_plain("a\u202eb\x00\n c") == "ab c"
 
 
 class TestFigure:

@@ -49,7 +49,7 @@ Answerer = Callable[[Mapping[str, Any]], str]
 
 @pytest.fixture(scope="module")
 def classifier() -> Any:
-    return bundled.open_classifier()
+    return bundled.classifier()
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def parts(classifier: Any) -> tuple[Part, Part]:
         return 1.0 if model is classifier.model else 0.5
 
     model, _ = weaken_model(classifier.model, noisy)
-    weaker = replace(bundled.open_classifier(model), name="its-noisy-copy")
+    weaker = replace(bundled.classifier(model), name="its-noisy-copy")
     seen = list(islice(scenes(), 5))
     return (
         discrimination(classifier, seen, methods=METHODS, n=4),
@@ -178,7 +178,7 @@ class TestPlan:
         seen = list(islice(scenes(), 5))
         again = discrimination(classifier, seen, methods=METHODS, n=4)
         other = discrimination(classifier, seen, methods=METHODS, n=4, seed=1)
-        assert again.known() == parts[0].known() and page(again) == page(parts[0])
+        assert again.to_key_entry() == parts[0].to_key_entry() and page(again) == page(parts[0])
         assert other.study != again.study and {one.id for one in other.items}.isdisjoint(one.id for one in again.items)
         whole = discrimination(classifier, seen, methods=METHODS, n=2, rotate=False)
         assert whole.booklets == 1 and len(whole.items) == 4
@@ -200,7 +200,7 @@ class TestPlan:
 
     def test_bad_options(self, classifier: Any) -> None:
         with pytest.raises(InputError, match="need a classifier"):
-            discrimination(bundled.open_captioner(), scenes())
+            discrimination(bundled.captioner(), scenes())
         with pytest.raises(InputError, match="n=0 was given"):
             discrimination(classifier, scenes(), n=0)
         with pytest.raises(InputError, match="no method 'gradcan'"):
@@ -573,7 +573,7 @@ class TestCommands:
         assert (
             known["parts"]["trust"]["study"]
             == made[1].study
-            == compute_study_id({name: value for name, value in made[1].known().items() if name != "study"})
+            == compute_study_id({name: value for name, value in made[1].to_key_entry().items() if name != "study"})
         )
         facts = known["parts"]["trust"]["facts"]
         assert facts["weakened"]["accuracy"] <= FALL * facts["weakened"]["full_accuracy"]

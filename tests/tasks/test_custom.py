@@ -14,7 +14,7 @@ from tests.support.hub_zero_shot import clip
 from tests.support.tiny import snapshot
 from vlcam.image.photo import open_photo
 from vlcam.scenes.sample import make
-from vlcam.tasks.custom import CustomTask, score_region
+from vlcam.tasks.custom import Custom, region
 
 PIXELS = 24
 PREPROCESS = vlcam.Preprocess(size=(PIXELS, PIXELS), mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
@@ -58,11 +58,11 @@ def model() -> Segmenter:
 
 
 @pytest.fixture
-def task(model: Segmenter) -> CustomTask:
-    return CustomTask(model, {"sky": sky, "ground": ground, "depth": depth}, PREPROCESS, layer="features")
+def task(model: Segmenter) -> Custom:
+    return Custom(model, {"sky": sky, "ground": ground, "depth": depth}, PREPROCESS, layer="features")
 
 
-def test_every_number_is_explained_from_one_forward(task: CustomTask, model: Segmenter) -> None:
+def test_every_number_is_explained_from_one_forward(task: Custom, model: Segmenter) -> None:
     before = snapshot(model)
     explanation = vlcam.explain(task, PHOTO)
     assert model.runs == 1
@@ -78,7 +78,7 @@ def test_every_number_is_explained_from_one_forward(task: CustomTask, model: Seg
     assert snapshot(model) == before
 
 
-def test_maps_are_those_of_autograd(task: CustomTask, model: Segmenter) -> None:
+def test_maps_are_those_of_autograd(task: Custom, model: Segmenter) -> None:
     """Grad-CAM of a number, written out: the mean gradient of each channel times its map, summed (arXiv 1610.02391, eq. 1 and 2)."""
     explanation = vlcam.explain(task, PHOTO, targets=["depth", "sky"], contrast=[("sky", "ground")])
     pixels, _ = PREPROCESS(open_photo(PHOTO)[0])
@@ -92,14 +92,14 @@ def test_maps_are_those_of_autograd(task: CustomTask, model: Segmenter) -> None:
         assert target.score == pytest.approx(float(score.detach()), rel=1e-5)
 
 
-def test_hirescam_of_a_region_lies_in_that_region(task: CustomTask) -> None:
+def test_hirescam_of_a_region_lies_in_that_region(task: Custom) -> None:
     """The sky is the first two rows of a head that sees one cell at a time, so nothing below them matters."""
     found = vlcam.explain(task, PHOTO, targets="sky", method="hirescam").maps[0]
     assert bool(found[:2].any()) and not bool(found[2:].any())
 
 
 def test_a_forward_of_ones_own_and_numbers_for_names(model: Segmenter) -> None:
-    task = CustomTask(
+    task = Custom(
         model,
         {"first": lambda output: output[0, 0].sum(), "second": lambda output: output[0, 1].sum()},
         PREPROCESS,
@@ -110,7 +110,7 @@ def test_a_forward_of_ones_own_and_numbers_for_names(model: Segmenter) -> None:
     assert bool(explanation.maps.any())
 
 
-def test_half_precision_is_widened(task: CustomTask, model: Segmenter) -> None:
+def test_half_precision_is_widened(task: Custom, model: Segmenter) -> None:
     full = vlcam.explain(task, PHOTO, targets="ground")
     model.to(torch.bfloat16)
     half = vlcam.explain(task, PHOTO, targets="ground")
@@ -128,12 +128,12 @@ def test_half_precision_is_widened(task: CustomTask, model: Segmenter) -> None:
         (lambda output: output.logits, "'bad' failed on .*: AttributeError"),
         (lambda output: output["out"].argmax(), "'bad' returned torch.int64; expected a tensor with one number, a float"),
         (lambda output: output["out"].sum().detach(), r"'bad' doesn't depend on the photo .*leave \.detach\(\)"),
-        (score_region(9), r"^class 9 of a region was asked for"),
+        (region(9), r"^class 9 of a region was asked for"),
     ],
 )  # fmt: skip
 def test_functions_that_give_no_number(model: Segmenter, function: Any, text: str) -> None:
     before = snapshot(model)
-    task = CustomTask(model, {"sky": sky, "bad": function}, PREPROCESS, layer="features")
+    task = Custom(model, {"sky": sky, "bad": function}, PREPROCESS, layer="features")
     with pytest.raises(vlcam.TargetError, match=text) as raised:
         vlcam.explain(task, PHOTO)
     assert "\n" not in str(raised.value)
@@ -143,7 +143,7 @@ def test_functions_that_give_no_number(model: Segmenter, function: Any, text: st
 
 
 def test_a_number_that_nothing_leads_to_is_refused_by_the_engine(model: Segmenter) -> None:
-    task = CustomTask(model, {"bad": lambda output: output["out"].sum().detach()}, PREPROCESS, layer="features")
+    task = Custom(model, {"bad": lambda output: output["out"].sum().detach()}, PREPROCESS, layer="features")
     with pytest.raises(vlcam.TargetError, match="the scores carry no gradient"):
         vlcam.explain(task, PHOTO)
 
@@ -160,14 +160,14 @@ def test_a_number_that_nothing_leads_to_is_refused_by_the_engine(model: Segmente
         ({"gain": "blank"}, vlcam.InputError, "speaks no words: leave gain out"),
     ],
 )  # fmt: skip
-def test_what_is_refused(task: CustomTask, options: dict[str, Any], error: type[Exception], text: str) -> None:
+def test_what_is_refused(task: Custom, options: dict[str, Any], error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=text):
         vlcam.explain(task, PHOTO, **options)
 
 
 def test_targets_are_needed(model: Segmenter) -> None:
     with pytest.raises(vlcam.InputError, match="no targets were given; give at least one function by name"):
-        CustomTask(model, {}, PREPROCESS)
+        Custom(model, {}, PREPROCESS)
 
 
 def test_the_block_of_the_readme(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from torchvision import models
 
 import vlcam
 from tests.support.tiny import Cnn, Lambda, lively, snapshot
-from vlcam.tasks.custom import CustomTask, score_region
+from vlcam.tasks.custom import Custom, region
 from vlcam.tasks.similarity import Similarity, extract_embedding
 
 PREPROCESS = vlcam.Preprocess(64)
@@ -98,7 +98,7 @@ def test_the_model_is_left_as_it_was() -> None:
     before = snapshot(model)
     task = Similarity(model, {"one": photo(1)}, PREPROCESS)
     assert vlcam.explain(task, photo()).maps.any()
-    vlcam.explain(CustomTask(model, {"first": lambda output: output[0, 0]}, PREPROCESS), photo())
+    vlcam.explain(Custom(model, {"first": lambda output: output[0, 0]}, PREPROCESS), photo())
     assert snapshot(model) == before
 
 
@@ -151,9 +151,9 @@ def test_the_region_of_a_class_in_a_segmentation(name: str) -> None:
     mask[:32, 16:] = True
     layer = "backbone.layer4" if name.startswith("fcn") else "backbone.16"
     targets = {
-        "left": score_region(2, ~mask), "right": score_region(2, torch.from_numpy(mask).float()), "highest": lambda out: out["out"][0, 1].max(),
+        "left": region(2, ~mask), "right": region(2, torch.from_numpy(mask).float()), "highest": lambda out: out["out"][0, 1].max(),
     }  # fmt: skip
-    task = CustomTask(model, targets, PREPROCESS, layer=layer, measure="logit", name=name)
+    task = Custom(model, targets, PREPROCESS, layer=layer, measure="logit", name=name)
     explanation = vlcam.explain(task, photo(), contrast=("left", "right"))
     assert [one.label for one in explanation] == ["left", "right", "highest", "left rather than right"]
     kept: list[Tensor] = []
@@ -176,7 +176,7 @@ def test_the_region_that_the_model_itself_gives_to_a_class() -> None:
     pixels = vlcam.Preprocess(16)(photo())[0]
     logits = model(pixels)["out"][0].detach()
     index = int(logits.mean((1, 2)).argmax())
-    task = CustomTask(model, {"own": score_region(index)}, vlcam.Preprocess(16), layer="features")
+    task = Custom(model, {"own": region(index)}, vlcam.Preprocess(16), layer="features")
     own = logits.argmax(0) == index
     assert bool(own.any()) and not bool(own.all())
     found = vlcam.explain(task, photo())
@@ -187,7 +187,7 @@ def test_a_function_of_what_a_call_returns() -> None:
     model = Lambda(
         lambda self, pixels, power: self.features(pixels).relu().mean((2, 3)) ** power, features=nn.Conv2d(3, 4, 3)
     )
-    task = CustomTask(
+    task = Custom(
         model, {"first": lambda output: output[0, :1]}, PREPROCESS, call=lambda model, inputs: model(inputs, power=2)
     )
     pixels = PREPROCESS(photo())[0]
@@ -197,7 +197,7 @@ def test_a_function_of_what_a_call_returns() -> None:
 def test_what_functions_and_regions_refuse() -> None:
     model = Lambda(lambda self, pixels: self.features(pixels), features=nn.Conv2d(3, 4, 3, 1, 1))
     targets: dict[str, Any] = {"all": lambda output: output, "number": lambda output: 3}
-    task = CustomTask(model, targets, vlcam.Preprocess(8), layer="features")
+    task = Custom(model, targets, vlcam.Preprocess(8), layer="features")
     with pytest.raises(
         vlcam.TargetError, match=r"target 'all' returned \(1, 4, 8, 8\); expected a tensor with one number"
     ):
@@ -212,10 +212,10 @@ def test_what_functions_and_regions_refuse() -> None:
         replace(task, targets={})
     output = torch.zeros(1, 4, 8, 8)
     with pytest.raises(vlcam.TargetError, match=r"class 4 of a region .* output is \(1, 4, 8, 8\)"):
-        score_region(4)(output)
+        region(4)(output)
     with pytest.raises(vlcam.TargetError, match=r"a mask of \(4, 8\) was given, but the output is \(8, 8\)"):
-        score_region(0, np.ones((4, 8)))(output)
+        region(0, np.ones((4, 8)))(output)
     with pytest.raises(vlcam.TargetError, match="class 0 is empty: the mask has no pixel"):
-        score_region(0, np.zeros((8, 8)))(output)
+        region(0, np.zeros((8, 8)))(output)
     with pytest.raises(vlcam.TargetError, match="class 1 is empty: the model gives no pixel to it"):
-        score_region(1)(output)
+        region(1)(output)

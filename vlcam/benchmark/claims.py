@@ -224,7 +224,7 @@ class Prior:
             self._all.setdefault(target, Counter()).update(claims)
             self._own.setdefault((target, scene), Counter()).update(claims)
 
-    def of(self, target: Hashable, scene: int, own: Sequence[Claim]) -> list[Claim]:
+    def claim(self, target: Hashable, scene: int, own: Sequence[Claim]) -> list[Claim]:
         """As many claims of each case as ``own`` has, the most frequent first."""
         left = self._all[target] - self._own[target, scene]
         ranked = sorted(left, key=lambda one: (-left[one], str(one)))

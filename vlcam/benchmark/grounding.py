@@ -41,7 +41,7 @@ class HitTable:
 
     rows: list[dict[str, float]] = field(default_factory=list)
 
-    def means(self) -> dict[str, float]:
+    def compute_means(self) -> dict[str, float]:
         """Mean of each column over the targets that have it."""
         return {
             column: float(np.mean([row[column] for row in self.rows if column in row]))
@@ -49,7 +49,7 @@ class HitTable:
             if any(column in row for row in self.rows)
         }
 
-    def interval(self, column: str = "map", *, seed: int = 0) -> tuple[float, float]:
+    def compute_interval(self, column: str = "map", *, seed: int = 0) -> tuple[float, float]:
         """95 % bootstrap interval of a column's mean over targets (2000 resamples)."""
         values = np.array([row[column] for row in self.rows if column in row])
         rng = np.random.default_rng(seed)

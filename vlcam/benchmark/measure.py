@@ -45,10 +45,10 @@ def measure_grounding(
     """The pointing game on scenes ``0..n-1``: per kind of target its number, every column's mean, and the maps' 95 % interval."""
     blind_captioner, blind_vqa = make_untrained_models()
     tallies = play_pointing_game(
-        bundled.open_captioner(load("captioner", folder)),
-        bundled.open_vqa(load("vqa", folder)),
-        bundled.open_captioner(blind_captioner),
-        bundled.open_vqa(blind_vqa),
+        bundled.captioner(load("captioner", folder)),
+        bundled.vqa(load("vqa", folder)),
+        bundled.captioner(blind_captioner),
+        bundled.vqa(blind_vqa),
         ANSWERS,
         split=split,
         n=n,
@@ -56,7 +56,8 @@ def measure_grounding(
         progress=progress,
     )
     return {
-        kind: {"n": len(tally.rows), **tally.means(), "interval": tally.interval()} for kind, tally in tallies.items()
+        kind: {"n": len(tally.rows), **tally.compute_means(), "interval": tally.compute_interval()}
+        for kind, tally in tallies.items()
     }
 
 

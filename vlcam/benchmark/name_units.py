@@ -64,7 +64,7 @@ def name_features(
         "seed": seed,
         "vlcam": __version__,
         "notes": list_limits(n, maps[:, 0].size, settings, found),
-        "null": found.curve(),
+        "null": found.make_null_curve(),
     }
     sha256 = None if model is not None else _read_sha256(which, get_weights_folder() if folder is None else folder)
     return NeuronNames(f"scenes-{which}", "features", sha256, probe, found.units)

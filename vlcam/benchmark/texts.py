@@ -96,9 +96,9 @@ def evaluate(
     known = {which: _get_names(which, names, folder) for which in MODEL_NAMES}
     models = {which: load(which, folder) for which in MODEL_NAMES}
     tasks: dict[ModelName, Task] = {
-        "classifier": bundled.open_classifier(models["classifier"]),
-        "captioner": bundled.open_captioner(models["captioner"]),
-        "vqa": bundled.open_vqa(models["vqa"]),
+        "classifier": bundled.classifier(models["classifier"]),
+        "captioner": bundled.captioner(models["captioner"]),
+        "vqa": bundled.vqa(models["vqa"]),
     }
     cases: list[TextCase] = []
     removed: list[dict[str, Any]] = []
@@ -209,7 +209,7 @@ def _measure_texts(
             "alpha": claim_by_alpha(names, view),
             "permuted names": list_claims(mixed[key].describe(view.explanation, view).named),
             "random names": claim_at_random(own, sorted(vocabulary[case.kind], key=str), rng),
-            "prior names": prior.of((case.kind, view.label), case.scene, own),
+            "prior names": prior.claim((case.kind, view.label), case.scene, own),
         }
         for ranking, claimed in every.items():
             found = count(claimed, view.target, case.question, shown[case.scene], vocabulary[case.kind])

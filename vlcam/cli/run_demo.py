@@ -24,7 +24,7 @@ DEMO_QUESTIONS: dict[int, tuple[str, ...]] = {
 def run_demo(out: Path) -> None:
     """Explain captions, answers and classes, print a summary and write ``report.html`` into ``out``."""
     check_folder(out)
-    classifier, captioner, vqa = bundled.open_classifier(), bundled.open_captioner(), bundled.open_vqa()
+    classifier, captioner, vqa = bundled.classifier(), bundled.captioner(), bundled.vqa()
     explanations: list[Explanation] = []
     for seed, questions in DEMO_QUESTIONS.items():
         picture, name = Image.fromarray(make(seed, "test").image(PICTURE)), f"scene:{seed}"

@@ -62,7 +62,7 @@ class ExplainOptions:
     length: int = 40
     verify: bool = False
 
-    def precision(self) -> torch.dtype | None:
+    def get_precision(self) -> torch.dtype | None:
         """The model's precision, if another than its weights' was asked for."""
         if self.dtype is None:
             return None
@@ -71,19 +71,19 @@ class ExplainOptions:
             raise InputError(f"--dtype {self.dtype!r} was given; expected {', '.join(known)}")
         return known[self.dtype]
 
-    def scored(self) -> Literal["log-probability", "logit"]:
+    def get_measure(self) -> Literal["log-probability", "logit"]:
         """What the scores of words are."""
         if self.measure not in ("log-probability", "logit"):
             raise InputError(f"--measure {self.measure!r} was given; expected log-probability or logit")
         return "logit" if self.measure == "logit" else "log-probability"
 
-    def without(self) -> Gain | None:
+    def get_gain(self) -> Gain | None:
         """What stands for no image, if the visual gain was asked for."""
         if self.gain not in (None, "blank", "blur"):
             raise InputError(f"--gain {self.gain!r} was given; expected blank or blur")
         return None if self.gain is None else "blur" if self.gain == "blur" else "blank"
 
-    def pairs(self) -> tuple[tuple[str, str], ...]:
+    def parse_pairs(self) -> tuple[tuple[str, str], ...]:
         """The contrasts as pairs."""
         out = []
         for one in self.contrast:
@@ -210,13 +210,13 @@ def _open_task(kind: TaskKind, wanted: ExplainOptions) -> Task:
             beams=wanted.beams,
             length=wanted.length,
             device=wanted.device,
-            dtype=wanted.precision(),
+            dtype=wanted.get_precision(),
         )
     if wanted.arch is not None:
         raise InputError(f"--arch {wanted.arch} goes with --model and the path of a state dict")
     if wanted.revision is not None:
         raise InputError(f"--revision {wanted.revision} goes with --model and a hub id")
-    return load(_BUNDLED[kind], beams=wanted.beams, device=wanted.device, dtype=wanted.precision())
+    return load(_BUNDLED[kind], beams=wanted.beams, device=wanted.device, dtype=wanted.get_precision())
 
 
 def _check(task: Task, wanted: ExplainOptions) -> None:
@@ -225,21 +225,21 @@ def _check(task: Task, wanted: ExplainOptions) -> None:
     if wanted.ranking not in RANKINGS:
         raise InputError(f"ranking {wanted.ranking!r} was given; expected one of {', '.join(RANKINGS)}")
     blank = Image.new("RGB", (64, 64))
-    wanted.without()
+    wanted.get_gain()
     request = Request(
         wanted.targets,
         wanted.caption,
         wanted.question,
         wanted.top,
-        wanted.pairs(),
+        wanted.parse_pairs(),
         prompt=wanted.prompt,
-        measure=wanted.scored(),
+        measure=wanted.get_measure(),
     )
     prepared = task.prepare(blank, request)
     if wanted.layer is not None:
         check_layer(task, wanted.layer, prepared, request)
     if task.kind == "captioning":  # the words of a contrast have to be words that the model knows
-        for word in (one for pair in wanted.pairs() for one in pair):
+        for word in (one for pair in wanted.parse_pairs() for one in pair):
             task.prepare(blank, Request(caption=word))
 
 
@@ -253,15 +253,15 @@ def _explain_one(task: Task, source: str, wanted: ExplainOptions, names: NeuronN
             targets=wanted.targets,
             caption=wanted.caption,
             question=wanted.question,
-            contrast=wanted.pairs(),
+            contrast=wanted.parse_pairs(),
             top_k=wanted.top,
             method=wanted.method,
             layer=wanted.layer,
             ranking=wanted.ranking,
             names=names,
             prompt=wanted.prompt,
-            measure=wanted.scored(),
-            gain=wanted.without(),
+            measure=wanted.get_measure(),
+            gain=wanted.get_gain(),
             progress=progress,
             name=name,
         )

@@ -38,7 +38,7 @@ def run_reproduce(wanted: Sequence[str], setting: Setting, *, as_json: bool) -> 
     for experiment in experiments:
         with console.show_bar(f"{experiment.number}. {experiment.title}") as progress:
             try:
-                ran = ExperimentOutcome(experiment, run_one(experiment, setting.reporting(progress)))
+                ran = ExperimentOutcome(experiment, run_one(experiment, setting.replace_progress(progress)))
             except VlcamError as error:
                 if len(experiments) == 1:
                     raise

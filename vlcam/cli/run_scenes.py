@@ -85,7 +85,7 @@ def run_evaluate(
         measured = measure(folder, n=n, grounded=grounded, method=method, progress=advance)
     if gain:
         with console.show_bar("measuring the gain") as advance:
-            captioner = bundled.open_captioner(load("captioner", folder))
+            captioner = bundled.captioner(load("captioner", folder))
             measured = {**measured, "gain": measure_gains(captioner, n=gain, progress=advance)}
     if as_json:
         console.print_data(dump_json(measured))

@@ -51,7 +51,7 @@ class StudyOptions:
     whole: bool = False
     seed: int = 0
 
-    def kinds(self) -> tuple[str, ...]:
+    def choose_kinds(self) -> tuple[str, ...]:
         """Which studies; InputError for options that don't fit together."""
         if self.part not in (*KINDS, "both"):
             raise InputError(f"--part {self.part!r} was given; expected discrimination, trust or both")
@@ -71,7 +71,7 @@ class StudyOptions:
 
 def run_make(wanted: StudyOptions, out: Path) -> tuple[Part, ...]:
     """Make the studies and write a page for each and the key: all of it or nothing. A key that is there is never overwritten."""
-    kinds = wanted.kinds()
+    kinds = wanted.choose_kinds()
     check_folder(out)
     if (out / KEY).exists():
         raise InputError(
@@ -155,7 +155,7 @@ def _make_weaker(wanted: StudyOptions, task: Task) -> tuple[Task, dict[str, Any]
 
     with console.show_bar("weakening the bundled classifier"):
         model, facts = weaken_model(task.model, accuracy, seed=wanted.seed)
-    return bundled.open_classifier(model), {"weakened": facts}
+    return bundled.classifier(model), {"weakened": facts}
 
 
 def _say(part: Part, wanted: StudyOptions, out: Path) -> None:

@@ -118,7 +118,7 @@ class Excitation(TorchFunctionMode):
         self._followed: dict[int, FollowedTensor] = {}
         self.used: list[FollowedTensor] = []
 
-    def of(self, tensor: Any) -> FollowedTensor | None:
+    def look_up(self, tensor: Any) -> FollowedTensor | None:
         """What is known of a tensor as it is now; None if it doesn't descend from a leaf, or its chain has ended."""
         if not isinstance(tensor, Tensor) or not tensor.is_floating_point() or tensor.is_inference():
             return None
@@ -136,7 +136,7 @@ class Excitation(TorchFunctionMode):
         """Run ``func`` as it is, and follow what it gives."""
         kwargs = kwargs or {}
         given = list(_iterate_tensors((args, kwargs)))
-        inputs = [found for found in map(self.of, given) if found is not None]
+        inputs = [found for found in map(self.look_up, given) if found is not None]
         result = func(*args, **kwargs)
         if not inputs or not any(one.is_floating_point() and one.requires_grad for one in _iterate_tensors(result)):
             return result
@@ -229,10 +229,10 @@ class Excitation(TorchFunctionMode):
         scale = (_widen(given["running_var"].detach()) + given.get("eps", 1e-5)).rsqrt()
         if given.get("weight") is not None:
             scale = scale * given["weight"].detach()
-        self._scaled(result, first, scale.reshape(1, -1, *(1,) * (result.ndim - 2)))
+        self._follow_scaled(result, first, scale.reshape(1, -1, *(1,) * (result.ndim - 2)))
         return True
 
-    def _scaled(self, result: Tensor, first: FollowedTensor, scale: Tensor) -> None:
+    def _follow_scaled(self, result: Tensor, first: FollowedTensor, scale: Tensor) -> None:
         """Follow ``scale * first + bias``."""
         up, down = scale.clamp_min(0), (-scale).clamp_min(0)
         positive, negative = first.positive, first.negative
@@ -262,7 +262,7 @@ class Excitation(TorchFunctionMode):
         if first.negative is None and bool((scale >= 0).all()):
             self._follow(result, first.positive * scale)
         else:
-            self._scaled(result, first, scale)
+            self._follow_scaled(result, first, scale)
         return True
 
     def _add(self, args: Any, kwargs: Any, result: Any, before: dict[int, FollowedTensor], *, minus: bool) -> bool:

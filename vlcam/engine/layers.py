@@ -155,7 +155,7 @@ class TokenLayout:
         if tensor.ndim < 2:
             raise LayerError(f"the layer's output is {tuple(tensor.shape)}; expected (..., tokens, channels)")
         flat = tensor.flatten(0, -2)
-        used = self._used(flat.device)
+        used = self._find_used(flat.device)
         if len(used) == 0 or int(used[-1]) >= len(flat):
             raise LayerError(
                 f"the layer's output is {tuple(tensor.shape)}, {len(flat)} tokens in all; the layout needs {int(self.cells.max()) + 1}"
@@ -165,7 +165,7 @@ class TokenLayout:
 
     def place(self, maps: Float[Tensor, "targets tokens 1"]) -> Maps:
         """``(targets, tokens, 1)`` onto ``(targets, rows, columns)``."""
-        used = self._used(maps.device)
+        used = self._find_used(maps.device)
         cells = self.cells.to(maps.device)
         at = torch.searchsorted(used, cells.clamp_min(0)).masked_fill(cells < 0, len(used))
         covered = torch.bincount(at.flatten(), minlength=len(used) + 1)[: len(used)]
@@ -173,6 +173,6 @@ class TokenLayout:
         placed: Tensor = shared[:, at].sum(1)
         return placed
 
-    def _used(self, device: torch.device) -> Tensor:
+    def _find_used(self, device: torch.device) -> Tensor:
         found: Tensor = self.cells[self.cells >= 0].unique().to(device)
         return found

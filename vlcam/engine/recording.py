@@ -97,22 +97,22 @@ class Recording:
         """
         if not self._taps:
             self._forget()
-            raise LayerError(self._nothing())
+            raise LayerError(self._describe_failure())
         check_differentiable(scores)
         self._resolved = self._pick(scores)
         return self._resolved.kept
 
     def _pick(self, scores: Tensor | None) -> _RecordedTap:
         if not self._taps:
-            raise LayerError(self._nothing())
+            raise LayerError(self._describe_failure())
         if self._name is None:
             if scores is None:
                 raise LayerError(
                     "which layer leads to the scores isn't known yet: call resolve(scores) first, or name a layer"
                 )
-            tap = self._last_spatial(scores)
+            tap = self._find_last_spatial(scores)
         else:
-            tap = self._one_call(scores)
+            tap = self._choose_call(scores)
         if tap.kept._version != tap.version:
             raise LayerError(
                 f"the output of layer {tap.names[-1]!r} was overwritten by an in-place operation later in the model; "
@@ -125,7 +125,7 @@ class Recording:
         if self._remember is not None and (model := self._remember[0]()) is not None:
             _chosen.pop(model, None)
 
-    def _nothing(self) -> str:
+    def _describe_failure(self) -> str:
         if self._name is None:
             return (
                 "no layer of the model returned a feature map (batch, channels, rows, columns) with more than one row and column; "
@@ -135,11 +135,11 @@ class Recording:
             return f"layer {self._name!r} ran {self._ran} times, so there is no call {self._call!r}; calls count from 0"
         return f"layer {self._name!r} did not run: call the model inside `with record(...)`, and name a layer that this input uses"
 
-    def _one_call(self, scores: Tensor | None) -> _RecordedTap:
+    def _choose_call(self, scores: Tensor | None) -> _RecordedTap:
         if isinstance(self._call, int):
             index = self._call if self._call < 0 else 0  # of a call counted from 0, only that one was kept
             if -index > len(self._taps):
-                raise LayerError(self._nothing())
+                raise LayerError(self._describe_failure())
             return self._taps[index]
         if self._call is not None:
             return self._taps[0 if self._call == "first" else -1]
@@ -153,7 +153,7 @@ class Recording:
             )
         return left[0]
 
-    def _last_spatial(self, scores: Tensor) -> _RecordedTap:
+    def _find_last_spatial(self, scores: Tensor) -> _RecordedTap:
         """The last candidate that leads to the scores and isn't itself a map of the classes."""
         leading = _select_leading(scores, self._taps)
         if not leading:

@@ -109,21 +109,21 @@ class ReluRule(TorchFunctionMode):
         kwargs = kwargs or {}
         values = args[0] if args else kwargs.get("input")
         if not isinstance(values, Tensor) or not values.requires_grad or not torch.is_grad_enabled():
-            return self._seen(func(*args, **kwargs))
+            return self._note_size(func(*args, **kwargs))
         clipped = _parse_relu(func, args, kwargs)
         if clipped is not None:
             self.relus += 1
             if self.rule != "plain":
-                return self._seen(self._ruled(values, *clipped))
+                return self._note_size(self._apply_rule(values, *clipped))
         else:
             self._note(func)
-        return self._seen(func(*args, **kwargs))
+        return self._note_size(func(*args, **kwargs))
 
-    def _ruled(self, values: Tensor, high: float | None, in_place: bool) -> Tensor:
+    def _apply_rule(self, values: Tensor, high: float | None, in_place: bool) -> Tensor:
         ruled: Tensor = _RuledRelu.apply(values, high, self.rule == "guided")
         return values.copy_(ruled) if in_place else ruled
 
-    def _seen(self, result: Any) -> Any:
+    def _note_size(self, result: Any) -> Any:
         if isinstance(result, Tensor) and result.requires_grad:
             self.widest = max(self.widest, result.numel() * result.element_size())
         return result

@@ -105,17 +105,17 @@ class AblationScores:
     ) -> None:
         """Score a photo's maps: ``small`` in its frame, for boxes, and ``full`` on its pixels, for points."""
         first = look.predicted[0]
-        box = box_from_map(small[look.place(first)])
-        truths = {index: look.boxes(index) for index in look.present}
+        box = box_from_map(small[look.find_place(first)])
+        truths = {index: look.get_boxes(index) for index in look.present}
         self.errors.append(float(not ranked_hit([(first, box)], truths).localised))
         self.empty.append(int(box is None))
         for index in look.counted:
-            region = look.region(index)
+            region = look.get_region(index)
             if region is not None:
-                self.hits.append(pointing_game(full[look.place(index)], region, tolerance=tolerance))
+                self.hits.append(pointing_game(full[look.find_place(index)], region, tolerance=tolerance))
                 self.photos.append(look.number)
 
-    def rows(self, name: str, seed: int) -> list[ResultRow]:
+    def make_rows(self, name: str, seed: int) -> list[ResultRow]:
         """The two rows, in percent."""
         found = summarise(self.errors, seed=seed), summarise(self.hits, seed=seed, clusters=self.photos)
         empties = sum(self.empty), 0
@@ -128,8 +128,8 @@ class AblationScores:
 def run(setting: Setting) -> Result:
     """Experiment 15 on the bundled world, or on a data set with boxes (or masks) and a classifier of its classes."""
     began = time.monotonic()
-    task = setting.task("classification")
-    world = setting.world(["boxes"], task)
+    task = setting.load_task("classification")
+    world = setting.open_world(["boxes"], task)
     ways, left = _find_variants(task, world)
     n = setting.count(60, 500)
     tolerance = 0.0 if setting.data is None else TOLERANCE
@@ -137,17 +137,17 @@ def run(setting: Setting) -> Result:
     controls = {name: AblationScores() for name in CONTROLS}
     blind = Controls(task, setting.seed)
     area: list[float] = []
-    for look in walk(task, world.samples(n), match_classes(task, world), ways):
+    for look in walk(task, world.iterate_samples(n), match_classes(task, world), ways):
         for one in ways:
             small, full = (_get_heat(look, one.name, size) for size in (look.frame, look.sample.size))
             found[one.name].add(look, small, full, tolerance)
-        whole = blind.heats(look)
-        framed = whole if look.frame == look.sample.size else blind.heats(look, look.frame)
+        whole = blind.make_heats(look)
+        framed = whole if look.frame == look.sample.size else blind.make_heats(look, look.frame)
         for name in CONTROLS:
             controls[name].add(look, framed[name], whole[name], tolerance)
-        regions = [look.region(index) for index in look.counted]
+        regions = [look.get_region(index) for index in look.counted]
         area.extend(float(one.float().mean()) for one in regions if one is not None)
-        setting.told(look.number + 1, n)
+        setting.report_progress(look.number + 1, n)
     photos = found[WHOLE].photos
     near = f"{tolerance:.0f} pixels of the stored photo beside it are near enough" if tolerance else "without tolerance"
     return Result(
@@ -160,10 +160,10 @@ def run(setting: Setting) -> Result:
         "without ReLU are drawn from their least value at 0 to their greatest at 1, or not shifted.",
         world.title,
         task.name,
-        tuple(one for name, each in found.items() for one in each.rows(name, setting.seed)),
+        tuple(one for name, each in found.items() for one in each.make_rows(name, setting.seed)),
         (
             make_percent_row(KEY, "area", summarise(area, seed=setting.seed, clusters=photos), column="pointing"),
-            *(one for name, each in controls.items() for one in each.rows(name, setting.seed)),
+            *(one for name, each in controls.items() for one in each.make_rows(name, setting.seed)),
         ),
         COLUMNS,
         "%",
@@ -175,7 +175,7 @@ def run(setting: Setting) -> Result:
 
 def _find_variants(task: Task, world: World) -> tuple[list[Method | Procedure], list[str]]:
     """The variants that the network has, and why not the others: rules for ReLUs need ReLUs above the layer."""
-    sample = next(iter(world.samples(1)))
+    sample = next(iter(world.iterate_samples(1)))
     request = Request(labels=predict_classes(task, sample, 1))
     kept, left = [], []
     for one in VARIANTS:
@@ -189,7 +189,7 @@ def _find_variants(task: Task, world: World) -> tuple[list[Method | Procedure], 
 
 
 def _get_heat(look: ClassifiedPhoto, name: str, size: tuple[int, int]) -> Float[Tensor, "targets height width"]:
-    heats = look.heat(name, size)
+    heats = look.get_heat(name, size)
     return torch.stack([unit_range(one) for one in heats]) if name == SHIFTED else heats
 
 

@@ -262,7 +262,7 @@ def attack(
     """
     of = match(world, task.labels).of
     cases = []
-    for number, sample in enumerate(world.samples(n)):
+    for number, sample in enumerate(world.iterate_samples(n)):
         rng = np.random.Generator(np.random.PCG64([seed, number]))
         cases.append(attack_sample(task, sample, of, rng, reach=reach, steps=steps, never=never))
         if progress is not None:
@@ -327,12 +327,12 @@ def run(setting: Setting, *, n: int | None = None) -> Result:
     """Experiment 8 on ``n`` pictures (by default 200, 30 if quick). Raises InputError as :func:`attack` does."""
     began = time.monotonic()
     many = setting.count(QUICK_PICTURES, PICTURES) if n is None else n
-    chosen = setting.task("classification")
+    chosen = setting.load_task("classification")
     if not isinstance(chosen, Classification):
         raise InputError(f"{chosen.name} is no classifier with logits, so it can't be attacked; give another --model")
-    data = setting.world(["boxes"], chosen)
+    data = setting.open_world(["boxes"], chosen)
     never = NEVER if setting.data is None else ()
-    cases = attack(chosen, data, many, seed=setting.seed, never=never, progress=setting.told)
+    cases = attack(chosen, data, many, seed=setting.seed, never=never, progress=setting.report_progress)
     found, controls = make_rows(cases, seed=setting.seed)
     return Result(
         8,
@@ -366,10 +366,10 @@ def _get_levels(preprocess: Any) -> tuple[Tensor, Tensor, Tensor]:
 
 def _get_mask(sample: LabelledPhoto, index: int) -> Bool[np.ndarray, "height width"]:
     """The pixels of a class; those of its boxes where nobody drew masks."""
-    found = sample.mask_of(index)
+    found = sample.get_mask(index)
     if found is None:
         found = np.zeros(sample.size[::-1], dtype=np.bool_)
-        for thing in sample.of(index):
+        for thing in sample.find_objects(index):
             left, top, right, bottom = (round(edge) for edge in thing.box)
             found[top:bottom, left:right] = True
     return found

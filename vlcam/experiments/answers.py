@@ -64,7 +64,7 @@ class Tally:
         """One more value."""
         self.values.setdefault((name, column), []).append((photo, value))
 
-    def row(self, name: str, column: str, seed: int) -> ResultRow | None:
+    def make_row(self, name: str, column: str, seed: int) -> ResultRow | None:
         """The row of a method and a measure, with its interval over photos; None if nothing was measured."""
         pairs = self.values.get((name, column))
         if not pairs:
@@ -79,15 +79,15 @@ def run(setting: Setting) -> Result:
     Raises InputError if the data have no questions, or the model reads none of them.
     """
     began = time.monotonic()
-    task = setting.task("vqa")
+    task = setting.load_task("vqa")
     needs: tuple[Has, ...] = ("questions",)
-    world = setting.world(needs)
+    world = setting.open_world(needs)
     blind, rng = make_untrained_task(task, setting.seed), np.random.default_rng(setting.seed)
     n = setting.count(*SAMPLES)
     tally = Tally()
     ways: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
-    for number, sample in enumerate(world.samples(n)):
+    for number, sample in enumerate(world.iterate_samples(n)):
         for asked in sample.questions[:QUESTIONS]:
             try:
                 if not ways:
@@ -97,11 +97,11 @@ def run(setting: Setting) -> Result:
                 score(task, blind, sample, asked, number, ways, rng, tally)
             except (InputError, TargetError) as error:  # words that a closed vocabulary doesn't have
                 tally.skipped.append(str(error))
-        setting.told(number + 1, n if world.size is None else min(n, world.size))
+        setting.report_progress(number + 1, n if world.size is None else min(n, world.size))
     if not tally.right:
         raise InputError(f"{task.name} read none of the questions of {world.name}: {tally.skipped[0]}")
-    found = [one for name in ways for column in COLUMNS if (one := tally.row(name, column, setting.seed))]
-    controls = [one for name in CONTROLS for column in COLUMNS if (one := tally.row(name, column, setting.seed))]
+    found = [one for name in ways for column in COLUMNS if (one := tally.make_row(name, column, setting.seed))]
+    controls = [one for name in CONTROLS for column in COLUMNS if (one := tally.make_row(name, column, setting.seed))]
     return Result(
         13,
         KEY,
@@ -140,19 +140,19 @@ def score(
     tally.right.append(right)
     covered = mapped.signed["occlusion"][:1]
     grid, request = mapped.grid, mapped.subject.request
-    maps = {name: mapped.maps(name)[:1] for name in ways}
+    maps = {name: mapped.get_maps(name)[:1] for name in ways}
     maps |= {
         "centre": make_centre_map(grid),
         "random": make_random_map(grid, rng),
         "Sobel edges": make_edge_map(mapped.subject.image.cpu().float()),
-        "untrained gradcam": make_every_map(blind, sample.image, request, ["gradcam"]).maps("gradcam")[:1],
+        "untrained gradcam": make_every_map(blind, sample.image, request, ["gradcam"]).get_maps("gradcam")[:1],
     }
     for name, one in maps.items():
         tally.add(name, OCCLUSION, photo, float(occlusion_correlation(one.float().cpu(), covered.float().cpu())))
     people = asked.attention or []
     if people:
         for name, one in maps.items():
-            tally.add(name, HUMAN, photo, correlate_with_people(mapped.drawn(one)[0], people))
+            tally.add(name, HUMAN, photo, correlate_with_people(mapped.draw(one)[0], people))
         if len(people) > 1:
             tally.add("another person", HUMAN, photo, correlate_among_people(people))
     things = [sample.things[one].mask for one in asked.decides or ()]
@@ -162,7 +162,7 @@ def score(
     inside = torch.from_numpy(mask)
     maps["ceiling"] = make_ceiling_map(mask, mapped.geometry, grid)
     for name, one in maps.items():
-        tally.add(name, POINTING, photo, float(pointing_hit(mapped.drawn(one)[0], inside)))
+        tally.add(name, POINTING, photo, float(pointing_hit(mapped.draw(one)[0], inside)))
     tally.add("area", POINTING, photo, float(inside.double().mean()))
 
 

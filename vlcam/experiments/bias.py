@@ -116,7 +116,7 @@ class Audit:
 def make_task(model: SceneClassifier) -> Classification:
     """A fine-tuned model as a task for ``vlcam.explain``, with the names of the bundled classifier's channels, which it has kept."""
     return replace(
-        bundled.open_classifier(model),
+        bundled.classifier(model),
         labels=CLASSES,
         activation="softmax",
         name="doctor-or-nurse",
@@ -351,7 +351,7 @@ def run(setting: Setting, *, n: int | None = None) -> Result:
     """
     began = time.monotonic()
     many = setting.count(QUICK_TEST, TEST) if n is None else n
-    found = run_study(n=many, runs=setting.count(QUICK_RUNS, RUNS), seed=setting.seed, progress=setting.told)
+    found = run_study(n=many, runs=setting.count(QUICK_RUNS, RUNS), seed=setting.seed, progress=setting.report_progress)
     return replace(make_result(found, seed=setting.seed), seconds=time.monotonic() - began)
 
 

@@ -59,7 +59,7 @@ class Tally:
         """One more value."""
         self.values.setdefault((name, column), []).append((photo, value))
 
-    def row(self, name: str, column: str, seed: int) -> ResultRow | None:
+    def make_row(self, name: str, column: str, seed: int) -> ResultRow | None:
         """The row of a method and a measure, with its interval over photos; None if nothing was measured."""
         pairs = self.values.get((name, column))
         if not pairs:
@@ -75,24 +75,24 @@ def run(setting: Setting) -> Result:
     Raises InputError if the data have none of them, or no caption could be scored.
     """
     began = time.monotonic()
-    world, task = setting.world(("masks", "captions")), setting.task("captioning")
+    world, task = setting.open_world(("masks", "captions")), setting.load_task("captioning")
     blind, rng = make_untrained_task(task, setting.seed), np.random.default_rng(setting.seed)
     n = setting.count(*SAMPLES)
     tally, used = Tally(), 0
     ways: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
-    for number, sample in enumerate(world.samples(n)):
+    for number, sample in enumerate(world.iterate_samples(n)):
         if not ways:
             ways, dropped = find_workable(task, sample.image, Request(), METHODS)
         used += score(task, blind, sample, number, ways, world.labels, rng, tally)
-        setting.told(number + 1, n if world.size is None else min(n, world.size))
+        setting.report_progress(number + 1, n if world.size is None else min(n, world.size))
     if not tally.values:
         why = f"; of the captions it couldn't read the first error was: {tally.skipped[0]}" if tally.skipped else ""
         raise InputError(
             f"no word of {n} captions of {world.name} is about a thing with a mask, as {task.name} reads them{why}"
         )
-    found = [one for name in ways for column in COLUMNS if (one := tally.row(name, column, setting.seed))]
-    controls = [one for name in CONTROLS for column in COLUMNS if (one := tally.row(name, column, setting.seed))]
+    found = [one for name in ways for column in COLUMNS if (one := tally.make_row(name, column, setting.seed))]
+    controls = [one for name in CONTROLS for column in COLUMNS if (one := tally.make_row(name, column, setting.seed))]
     return Result(
         12,
         KEY,
@@ -166,7 +166,7 @@ def _map_caption(task: Task, sample: LabelledPhoto, text: str, ways: Sequence[st
 
 def _map_untrained(mapped: MethodMaps, blind: Task, sample: LabelledPhoto) -> Maps:
     """Grad-CAM of every target by the untrained model."""
-    return make_every_map(blind, sample.image, mapped.subject.request, ["gradcam"]).maps("gradcam")
+    return make_every_map(blind, sample.image, mapped.subject.request, ["gradcam"]).get_maps("gradcam")
 
 
 def _make_heats(
@@ -174,7 +174,7 @@ def _make_heats(
 ) -> dict[str, Float[Tensor, "height width"]]:
     """The maps of one target by every method, and the controls', on the photo."""
     grid, image = mapped.grid, mapped.subject.image.cpu().float()
-    maps = {name: mapped.maps(name)[place : place + 1] for name in mapped.ways}
+    maps = {name: mapped.get_maps(name)[place : place + 1] for name in mapped.ways}
     maps |= {
         "centre": make_centre_map(grid),
         "random": make_random_map(grid, rng),
@@ -182,7 +182,7 @@ def _make_heats(
         "untrained gradcam": naive[place : place + 1],
         "ceiling": make_ceiling_map(mask.numpy(), mapped.geometry, grid),
     }
-    return {name: mapped.drawn(one)[0] for name, one in maps.items()}
+    return {name: mapped.draw(one)[0] for name, one in maps.items()}
 
 
 def _write_notes(

@@ -71,7 +71,7 @@ _SHOWN: Final = 3
 def run(setting: Setting) -> Result:
     """Experiment 10. Raises InputError for data without boxes, or without pictures of two classes that the model knows."""
     began = time.monotonic()
-    task = setting.task("classification")
+    task = setting.load_task("classification")
     world = open_marked_world(setting, task)
     cases = list(find_pictures(world, task, setting.count(24, 200), classes=2))
     regions = setting.count(8, 20)
@@ -80,7 +80,7 @@ def run(setting: Setting) -> Result:
     tally = Tally()
     for done, case in enumerate(cases, 1):
         _measure(tally, task, newborn, case, regions, rng)
-        setting.told(done, len(cases))
+        setting.report_progress(done, len(cases))
     columns = (ON_OWN, ON_RIVAL, ON_GROUND, MASS, RISES, MORE)
     others = ("area", RANDOM, CENTRE, EDGES, UNTRAINED, OWN, RIVAL, TRUE_RIVAL)
     return Result(
@@ -94,8 +94,8 @@ def run(setting: Setting) -> Result:
         "What happens to the score is the class's own logit in every row.",
         world.title,
         task.name,
-        tally.rows(KEY, (AGAINST, RATHER), setting.seed),
-        tally.rows(KEY, others, setting.seed),
+        tally.make_rows(KEY, (AGAINST, RATHER), setting.seed),
+        tally.make_rows(KEY, others, setting.seed),
         columns,
         unit="%",
         headline=f"{AGAINST} / {ON_RIVAL}",
@@ -112,16 +112,16 @@ def _measure(
     mapped = make_every_map(task, case.sample.image, Request(labels=case.labels), ("gradcam", "counterfactual"))
     plain = mapped.signed["gradcam"]
     maps: dict[str, Maps] = {
-        AGAINST: mapped.maps("counterfactual"),
+        AGAINST: mapped.get_maps("counterfactual"),
         # Grad-CAM is linear in the gradient: the map of a difference is the difference of the signed maps.
         RATHER: (plain.flip(0) - plain).clamp_min(0),
         **make_controls(mapped, newborn, rng),
-        OWN: mapped.maps("gradcam"),
-        RIVAL: mapped.maps("gradcam").flip(0),
+        OWN: mapped.get_maps("gradcam"),
+        RIVAL: mapped.get_maps("gradcam").flip(0),
         TRUE_RIVAL: make_ceilings(mapped, case.masks).flip(0),
     }
     for name, pair in maps.items():
-        for place, heat in enumerate(mapped.drawn(pair)):
+        for place, heat in enumerate(mapped.draw(pair)):
             _score_location(tally, name, case, place, heat)
             rises, more = intervene(mapped.subject, place, pair[place], regions, rng)
             tally.add(name, RISES, case.number, 100 * rises)
@@ -166,8 +166,8 @@ def intervene(
 
 
 def _write_notes(tally: Tally, seed: int) -> list[str]:
-    rival, ground, own = (tally.summary(AGAINST, column, seed) for column in (ON_RIVAL, ON_GROUND, ON_OWN))
-    area = tally.summary("area", ON_RIVAL, seed).mean
+    rival, ground, own = (tally.summarise(AGAINST, column, seed) for column in (ON_RIVAL, ON_GROUND, ON_OWN))
+    area = tally.summarise("area", ON_RIVAL, seed).mean
     where = max(
         (("the rival", rival), ("the background", ground), ("the thing itself", own)), key=lambda one: one[1].mean
     )
@@ -176,7 +176,7 @@ def _write_notes(tally: Tally, seed: int) -> list[str]:
         f"The counterfactual map points most often at {where[0]} ({format_number(where[1].mean, '%')} %). It points at the rival in "
         f"{format_summary(rival, '%')} % of all cases, {than} the rival's area ({format_number(area, '%')} %)."
     ]
-    gain = tally.summary(AGAINST, MORE, seed)
+    gain = tally.summarise(AGAINST, MORE, seed)
     others = {
         RANDOM: "a random map",
         UNTRAINED: "the untrained model's map",
@@ -184,7 +184,7 @@ def _write_notes(tally: Tally, seed: int) -> list[str]:
     }
     parts = []
     for name, what in others.items():
-        ahead = tally.ahead(AGAINST, name, MORE, seed)
+        ahead = tally.compare(AGAINST, name, MORE, seed)
         sure = "ahead of" if ahead.low > 0 else "behind" if ahead.high < 0 else "not for certain ahead of"
         parts.append(f"{sure} {what} by {format_summary(ahead, '%')} points")
     found.append(

@@ -96,7 +96,7 @@ def find_conv_blocks(task: Task, image: object) -> list[Layer]:
 def run(setting: Setting) -> Result:
     """Experiment 14. Raises InputError for data without boxes, LayerError for a model without conv blocks."""
     began = time.monotonic()
-    task = setting.task("classification")
+    task = setting.load_task("classification")
     world = open_marked_world(setting, task)
     cases = list(find_pictures(world, task, setting.count(40, 400)))
     blocks = find_conv_blocks(task, cases[0].sample.image)[::-1]
@@ -108,7 +108,7 @@ def run(setting: Setting) -> Result:
     pairs: list[tuple[int, float, float]] = []
     for done, case in enumerate(cases, 1):
         mapped = _walk(task, case, blocks)
-        maps = [one.maps("gradcam").float().cpu() for one in mapped]
+        maps = [one.get_maps("gradcam").float().cpu() for one in mapped]
         for name, one, own in zip(names, mapped, maps, strict=True):
             _score_location(tally, name, one, own, case)
         alike = [_correlate(deeper, own) for deeper, own in pairwise(maps)]
@@ -121,7 +121,7 @@ def run(setting: Setting) -> Result:
         before = maps
         _score_untrained(tally, newborn, case, blocks)
         _score_controls(tally, mapped, case, newborn, rng)
-        setting.told(done, len(cases))
+        setting.report_progress(done, len(cases))
     grids = dict.fromkeys(one.grid for one in blocks if one.grid is not None)
     others = ("area of the thing", RANDOM, CENTRE, EDGES, UNTRAINED, OTHERS, *(_name_ceiling(grid) for grid in grids))
     return Result(
@@ -134,8 +134,8 @@ def run(setting: Setting) -> Result:
         "there. A map without positive values misses, and has no share and no correlation.",
         world.title,
         task.name,
-        tally.rows(KEY, names, setting.seed),
-        tally.rows(KEY, others, setting.seed),
+        tally.make_rows(KEY, names, setting.seed),
+        tally.make_rows(KEY, others, setting.seed),
         (ALIKE, POINTS, MASS),
         better="higher",
         headline=names[1],
@@ -172,7 +172,7 @@ def _add(tally: Tally, name: str, column: str, case: AnnotatedPicture, values: S
 
 
 def _score_location(tally: Tally, name: str, mapped: MethodMaps, maps: Maps, case: AnnotatedPicture) -> None:
-    for heat, mask in zip(mapped.drawn(maps), case.masks, strict=True):
+    for heat, mask in zip(mapped.draw(maps), case.masks, strict=True):
         tally.add(name, POINTS, case.number, float(pointing_hit(heat, mask)))
         tally.add(name, MASS, case.number, relevance_mass(heat, mask))
 
@@ -180,7 +180,7 @@ def _score_location(tally: Tally, name: str, mapped: MethodMaps, maps: Maps, cas
 def _score_untrained(tally: Tally, newborn: Task, case: AnnotatedPicture, blocks: Sequence[Layer]) -> None:
     """The same of the untrained model, the layers together."""
     mapped = _walk(newborn, case, blocks)
-    maps = [one.maps("gradcam").float().cpu() for one in mapped]
+    maps = [one.get_maps("gradcam").float().cpu() for one in mapped]
     for one, own in zip(mapped, maps, strict=True):
         _score_location(tally, UNTRAINED, one, own, case)
     for deeper, own in pairwise(maps):
@@ -247,7 +247,7 @@ def _write_notes(
             f"Adjacent layers of one resolution have maps that correlate with {format_summary(kept)}, those between which it is reduced with "
             f"{format_summary(reduced)}: {as_said} (difference {format_summary(gap)})."
         )
-    best = max(names, key=lambda name: tally.summary(name, POINTS, seed).mean)
-    first, last = (format_number(tally.summary(name, POINTS, seed).mean) for name in (names[-1], names[0]))
+    best = max(names, key=lambda name: tally.summarise(name, POINTS, seed).mean)
+    first, last = (format_number(tally.summarise(name, POINTS, seed).mean) for name in (names[-1], names[0]))
     found.append(f"Pointing is {last} at the last layer and {first} at the first; it is best at {best}.")
     return found

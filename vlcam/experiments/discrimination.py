@@ -94,7 +94,7 @@ def judge_maps(
 def run(setting: Setting) -> Result:
     """Experiment 4. Raises InputError for data without boxes, or without pictures of two classes that the model knows."""
     began = time.monotonic()
-    task = setting.task("classification")
+    task = setting.load_task("classification")
     world = open_marked_world(setting, task)
     n = setting.count(50, 600)
     rng = np.random.default_rng([setting.seed, 4])
@@ -105,10 +105,10 @@ def run(setting: Setting) -> Result:
     tally = Tally()
     for done, case in enumerate(cases, 1):
         mapped = make_every_map(task, case.sample.image, Request(labels=case.labels), names)
-        maps: dict[str, Maps] = {name: mapped.maps(name) for name in names}
+        maps: dict[str, Maps] = {name: mapped.get_maps(name) for name in names}
         maps |= make_controls(mapped, newborn, rng) | {CEILING: make_ceilings(mapped, case.masks)}
         _score(tally, case, mapped, maps)
-        setting.told(done, len(cases))
+        setting.report_progress(done, len(cases))
     others = (RANDOM, CENTRE, EDGES, UNTRAINED, CEILING)
     controls = tuple(ResultRow("chance", 50.0, column=column) for column in (MASS, JUDGE))
     return Result(
@@ -122,8 +122,8 @@ def run(setting: Setting) -> Result:
         "they saw; its numbers are theirs.",
         world.title,
         task.name,
-        tally.rows(KEY, names, setting.seed, paper=JUDGE),
-        (*controls, *tally.rows(KEY, others, setting.seed)),
+        tally.make_rows(KEY, names, setting.seed, paper=JUDGE),
+        (*controls, *tally.make_rows(KEY, others, setting.seed)),
         (MASS, JUDGE),
         unit="%",
         better="higher",
@@ -136,7 +136,7 @@ def run(setting: Setting) -> Result:
 def _score(tally: Tally, case: AnnotatedPicture, mapped: MethodMaps, maps: dict[str, Maps]) -> None:
     outcomes, blanks = judge_maps(mapped.subject.scores, mapped.subject.image, list(maps.values()))
     for (name, pair), judge, blank in zip(maps.items(), outcomes, blanks, strict=True):
-        mass, empty = compare_mass(mapped.drawn(pair), case.masks)
+        mass, empty = compare_mass(mapped.draw(pair), case.masks)
         for place in range(2):
             tally.add(name, MASS, case.number, 100 * mass[place], empty=empty[place])
             tally.add(name, JUDGE, case.number, 100 * judge[place], empty=blank[place])
@@ -148,7 +148,7 @@ def _write_notes(tally: Tally, seed: int) -> list[str]:
     for fine, both in (("guided-backprop", "guided-gradcam"), ("deconvnet", "deconv-gradcam")):
         if any((one, JUDGE) not in tally.values for one in (fine, both)):
             continue
-        gains = [tally.ahead(both, fine, column, seed) for column in (JUDGE, MASS)]
+        gains = [tally.compare(both, fine, column, seed) for column in (JUDGE, MASS)]
         people = [one.value if (one := find_paper_number(KEY, name)) is not None else nan for name in (both, fine)]
         found.append(
             f"{way(both).title} is ahead of {way(fine).title} by {format_summary(gains[0], '%')} points for the judge and by {format_summary(gains[1], '%')} "

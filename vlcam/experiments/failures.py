@@ -65,7 +65,7 @@ class MapShares:
         self.area.append(0.0 if region is None else float(region.float().mean()))
         self.photos.append(number)
 
-    def rows(self, name: str, seed: int, *, area: bool = True) -> list[ResultRow]:
+    def make_rows(self, name: str, seed: int, *, area: bool = True) -> list[ResultRow]:
         """The rows of the measures, in percent."""
         parts = (self.points, self.mass, self.area)[: 3 if area else 2]
         found = [summarise(values, seed=seed, clusters=self.photos) for values in parts]
@@ -86,7 +86,9 @@ def judge_predictions(look: ClassifiedPhoto, *, several: bool) -> PredictionOutc
     """Compare what is said with what is there; ``several``: every class likelier than not is said, else the best one."""
     said = look.predicted[:1]
     if several:
-        likely = [(one, look.mapped.targets[look.place(one)].probability) for one in (*look.predicted, *look.present)]
+        likely = [
+            (one, look.mapped.targets[look.find_place(one)].probability) for one in (*look.predicted, *look.present)
+        ]
         said = tuple(dict.fromkeys(one for one, p in likely if p is not None and p > LIKELY))
     right = tuple(one for one in said if one in look.present)
     wrong = tuple(one for one in said if one not in look.present)
@@ -100,10 +102,10 @@ def find_regions(
 ) -> dict[str, Bool[Tensor, "height width"] | None]:
     """The places where the map of a wrong class might lie, by the name of the row; things of unknown classes count, too."""
     every = look.sample.things
-    missed = [thing for one in verdict.missed for thing in look.things(one)]
+    missed = [thing for one in verdict.missed for thing in look.get_objects(one)]
     found: dict[str, Sequence[PhotoObject]] = {THING: every, "wrong class: a missed thing": missed}
     if look.sample.scene is not None:
-        colour, shape = look.label(wrong).split()
+        colour, shape = look.get_label(wrong).split()
         found["wrong class: a thing of its colour"] = [one for one in every if one.label.split()[0] == colour]
         found["wrong class: a thing of its shape"] = [one for one in every if one.label.split()[1] == shape]
     return {name: find_region(things, look.sample.size) for name, things in found.items()}
@@ -112,8 +114,8 @@ def find_regions(
 def run(setting: Setting) -> Result:
     """Experiment 7 on scenes with unseen pairs, or on a data set with boxes (or masks) and a classifier of its classes."""
     began = time.monotonic()
-    task = setting.task("classification")
-    world: World = open_scenes("unseen") if setting.data is None else setting.world(["boxes"], task)
+    task = setting.load_task("classification")
+    world: World = open_scenes("unseen") if setting.data is None else setting.open_world(["boxes"], task)
     several = getattr(task, "activation", "softmax") == "sigmoid"
     ways, notes = find_usable(task, world, METHODS)
     n = setting.count(80, 600)
@@ -123,26 +125,26 @@ def run(setting: Setting) -> Result:
     verdicts: list[PredictionOutcome] = []
     examples: list[list[Panel]] = []
     alike, never = [0, 0, 0], 0
-    for look in walk(task, world.samples(n), match_classes(task, world), ways, top=TOP):
+    for look in walk(task, world.iterate_samples(n), match_classes(task, world), ways, top=TOP):
         verdict = judge_predictions(look, several=several)
         verdicts.append(verdict)
-        heats = {name: look.heat(name) for name in ways}
-        every = blind.heats(look) if verdict.wrong or verdict.missed else {}
+        heats = {name: look.get_heat(name) for name in ways}
+        every = blind.make_heats(look) if verdict.wrong or verdict.missed else {}
         for name in ways:
             if name != "counterfactual":
                 _add(found, "" if name == "gradcam" else f", {name}", look, verdict, heats[name])
         for index in verdict.missed:
             own = found.setdefault(AGAINST, MapShares())
-            own.add(look.number, heats["counterfactual"][look.place(index)], look.region(index))
+            own.add(look.number, heats["counterfactual"][look.find_place(index)], look.get_region(index))
         for name, maps in every.items():
             _add(controls, f", {name}", look, verdict, maps, only=_CONTROLLED)
         for number, count in enumerate(_count_alike(look, verdict)):
             alike[number] += count
         if setting.data is None and setting.model is None:
-            never += sum(look.label(one) in NEVER for one in verdict.missed)
+            never += sum(look.get_label(one) in NEVER for one in verdict.missed)
         if setting.out is not None and verdict.wrong and verdict.missed and len(examples) < _EXAMPLES:
             examples.append(_draw_example(look, verdict, heats))
-        setting.told(look.number + 1, n)
+        setting.report_progress(look.number + 1, n)
     figures: tuple[str, ...] = ()
     if setting.out is not None:
         title = "Grad-CAM of a class that was said wrongly, of one that was missed, and what spoke against that"
@@ -158,9 +160,12 @@ def run(setting: Setting) -> Result:
         "classes are of all of them, also where no such thing is in the picture. Intervals are over pictures.",
         world.title,
         task.name,
-        tuple(one for name, each in found.items() for one in each.rows(name, setting.seed)),
+        tuple(one for name, each in found.items() for one in each.make_rows(name, setting.seed)),
         tuple(
-            one for name, each in controls.items() if each.photos for one in each.rows(name, setting.seed, area=False)
+            one
+            for name, each in controls.items()
+            if each.photos
+            for one in each.make_rows(name, setting.seed, area=False)
         ),
         COLUMNS,
         "%",
@@ -181,20 +186,20 @@ def _add(
 ) -> None:
     """Add a photo's maps to the shares of every row; ``only`` some of them for controls."""
     of = [(name, one, region) for one in verdict.wrong for name, region in find_regions(look, verdict, one).items()]
-    of += [(ITSELF, one, look.region(one)) for one in verdict.missed]
-    of += [("right class: its thing", one, look.region(one)) for one in verdict.right]
+    of += [(ITSELF, one, look.get_region(one)) for one in verdict.missed]
+    of += [("right class: its thing", one, look.get_region(one)) for one in verdict.right]
     for name, index, region in of:
         if only and (name not in only or (name == THING and suffix == ", ceiling")):
             continue  # a class that isn't there has no true mask
-        found.setdefault(name + suffix, MapShares()).add(look.number, heats[look.place(index)], region)
+        found.setdefault(name + suffix, MapShares()).add(look.number, heats[look.find_place(index)], region)
 
 
 def _count_alike(look: ClassifiedPhoto, verdict: PredictionOutcome) -> tuple[int, int, int]:
     """Of generated scenes: the wrong classes where a thing was missed, and those of its colour and of its shape."""
     if look.sample.scene is None or not verdict.missed:
         return 0, 0, 0
-    missed = [look.label(one).split() for one in verdict.missed]
-    wrong = [look.label(one).split() for one in verdict.wrong]
+    missed = [look.get_label(one).split() for one in verdict.missed]
+    wrong = [look.get_label(one).split() for one in verdict.wrong]
     colours = sum(any(one[0] == other[0] for other in missed) for one in wrong)
     return len(wrong), colours, sum(any(one[1] == other[1] for other in missed) for one in wrong)
 
@@ -235,16 +240,16 @@ def _draw_example(
 ) -> list[Panel]:
     """A photo with its missed things, the map of a wrong class, that of a missed one, and the evidence against that."""
     wrong, missed = verdict.wrong[0], verdict.missed[0]
-    boxes = [thing.box for one in verdict.missed for thing in look.things(one)]
+    boxes = [thing.box for one in verdict.missed for thing in look.get_objects(one)]
     found = [
-        draw_panel(look.sample.image, f"missed: {', '.join(look.label(one) for one in verdict.missed)}", true=boxes)
+        draw_panel(look.sample.image, f"missed: {', '.join(look.get_label(one) for one in verdict.missed)}", true=boxes)
     ]
     for what, index, name in (
         ("said", wrong, "gradcam"), ("missed", missed, "gradcam"), ("against", missed, "counterfactual")
     ):  # fmt: skip
-        heat = heats[name][look.place(index)]
-        p = look.mapped.targets[look.place(index)].probability
+        heat = heats[name][look.find_place(index)]
+        p = look.mapped.targets[look.find_place(index)].probability
         sure = "" if p is None else f", p = {p:.2f}"
         empty = "" if bool((heat > 0).any()) else " (empty map)"
-        found.append(draw_panel(look.sample.image, f"{what}: {look.label(index)}{sure}{empty}", heat, true=boxes))
+        found.append(draw_panel(look.sample.image, f"{what}: {look.get_label(index)}{sure}{empty}", heat, true=boxes))
     return found

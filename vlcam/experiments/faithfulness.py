@@ -96,7 +96,7 @@ STEPS: Final = 16
 def run(setting: Setting) -> Result:
     """Experiment 6. Raises InputError for data without boxes, or of other classes than the model's."""
     began = time.monotonic()
-    task = setting.task("classification")
+    task = setting.load_task("classification")
     world = open_marked_world(setting, task)
     cases = list(find_pictures(world, task, setting.count(20, 120)))
     curved = setting.count(8, 120)
@@ -108,7 +108,7 @@ def run(setting: Setting) -> Result:
     tally = Tally()
     for done, case in enumerate(cases, 1):
         _measure(tally, task, newborn, case, names, rng, curves=done <= curved)
-        setting.told(done, len(cases))
+        setting.report_progress(done, len(cases))
     others = (RANDOM, CENTRE, EDGES, UNTRAINED, CEILING, "occlusion")
     return Result(
         6,
@@ -121,8 +121,8 @@ def run(setting: Setting) -> Result:
         f"{min(curved, len(cases))} of the pictures. Maps that are the same everywhere have no rank and are left out.",
         world.title,
         task.name,
-        tally.rows(KEY, names, setting.seed, paper=TOP),
-        tally.rows(KEY, others, setting.seed),
+        tally.make_rows(KEY, names, setting.seed, paper=TOP),
+        tally.make_rows(KEY, others, setting.seed),
         (TOP, PRESENT, DELETION, INSERTION),
         headline="guided-gradcam" if "guided-gradcam" in names else "",
         notes=(*_write_notes(tally, names, setting.seed), *notes),
@@ -147,7 +147,7 @@ def _measure(
     labels = tuple(dict.fromkeys((top, there)))
     mapped = make_every_map(task, case.sample.image, Request(labels=labels), (*names, "occlusion"))
     drops = mapped.signed["occlusion"].float()
-    maps: dict[str, Maps] = {name: mapped.maps(name) for name in names}
+    maps: dict[str, Maps] = {name: mapped.get_maps(name) for name in names}
     maps |= make_controls(mapped, newborn, rng)
     truth = dict(zip(case.labels, make_ceilings(mapped, case.masks), strict=True))
     maps[CEILING] = torch.stack([truth.get(label, torch.zeros(mapped.grid)) for label in labels])
@@ -156,7 +156,7 @@ def _measure(
         tally.add(name, TOP, case.number, found[0])
         tally.add(name, PRESENT, case.number, found[-1])
     if curves:
-        _measure_curves(tally, task, mapped, case.number, {**maps, "occlusion": mapped.maps("occlusion")})
+        _measure_curves(tally, task, mapped, case.number, {**maps, "occlusion": mapped.get_maps("occlusion")})
 
 
 def _measure_curves(tally: Tally, task: Task, mapped: MethodMaps, photo: int, maps: dict[str, Maps]) -> None:
@@ -194,7 +194,7 @@ def make_probability(
 
 def _write_notes(tally: Tally, names: Sequence[str], seed: int) -> list[str]:
     """Which maps are the most faithful, and whether the order is that of the paper."""
-    means = {name: tally.summary(name, TOP, seed).mean for name in names}
+    means = {name: tally.summarise(name, TOP, seed).mean for name in names}
     ranked = sorted((name for name in names if means[name] == means[name]), key=lambda name: -means[name])
     if not ranked:
         return []
@@ -207,9 +207,9 @@ def _write_notes(tally: Tally, names: Sequence[str], seed: int) -> list[str]:
     if len(known) > 1:
         same = "the paper's order, too" if ours == known else f"in the paper {_format_order(known)}"
         found.append(f"Of the methods that the paper has: {_format_order(ours)}; {same}.")
-    best = max((RANDOM, CENTRE, EDGES, UNTRAINED), key=lambda name: _replace_nan(tally.summary(name, TOP, seed).mean))
+    best = max((RANDOM, CENTRE, EDGES, UNTRAINED), key=lambda name: _replace_nan(tally.summarise(name, TOP, seed).mean))
     if (best, TOP) in tally.values:
-        gain = tally.ahead(ranked[0], best, TOP, seed)
+        gain = tally.compare(ranked[0], best, TOP, seed)
         found.append(f"{way(ranked[0]).title} is ahead of the best control ({best}) by {format_summary(gain)}.")
     return found
 

@@ -64,15 +64,17 @@ class LocalisationScores:
 
     def add(self, look: ClassifiedPhoto, heats: Float[Tensor, "targets height width"]) -> None:
         """Score a photo's maps, in its frame."""
-        truths = {index: look.boxes(index) for index in look.present}
-        found: list[tuple[int, Box | None]] = [(one, box_from_map(heats[look.place(one)])) for one in look.predicted]
+        truths = {index: look.get_boxes(index) for index in look.present}
+        found: list[tuple[int, Box | None]] = [
+            (one, box_from_map(heats[look.find_place(one)])) for one in look.predicted
+        ]
         first, five = (ranked_hit(found, truths, top=top) for top in (1, 5))
         self.errors.append((not first.localised, not five.localised, not first.classified, not five.classified))
         given = look.present[look.number % len(look.present)]
-        self.ious.append(sweep_thresholds(heats[look.place(given)], truths[given]))
+        self.ious.append(sweep_thresholds(heats[look.find_place(given)], truths[given]))
         self.empty.append(sum(box is None for _, box in found))
 
-    def rows(self, name: str, key: str, seed: int) -> list[ResultRow]:
+    def make_rows(self, name: str, key: str, seed: int) -> list[ResultRow]:
         """The method's rows, one for each column, in percent."""
         errors = np.array(self.errors, dtype=np.float64)
         found = [
@@ -105,8 +107,8 @@ def make_accuracy(ious: Float[Tensor, "photos levels"]) -> Callable[[np.ndarray]
 def run(setting: Setting) -> Result:
     """Experiment 1 on the bundled world, or on a data set with boxes and a classifier of its classes."""
     began = time.monotonic()
-    task = setting.task("classification")
-    world = setting.world(["boxes"], task)
+    task = setting.load_task("classification")
+    world = setting.open_world(["boxes"], task)
     wanted = [*PAPERS, *OTHERS, *(() if setting.quick else MORE), *setting.methods, "cam"]
     ways, notes = find_usable(task, world, wanted)
     other = make_cam_task(setting) if "cam" not in ways else None
@@ -115,19 +117,19 @@ def run(setting: Setting) -> Result:
     controls = {name: LocalisationScores() for name in ("whole picture", *CONTROLS)}
     blind = Controls(task, setting.seed)
     examples: list[list[Panel]] = []
-    samples = world.samples(n)
+    samples = world.iterate_samples(n)
     for look in walk(task, samples, match_classes(task, world), ways):
         for name in ways:
-            scored[name].add(look, look.heat(name, look.frame))
-        for name, heats in blind.heats(look, look.frame).items():
+            scored[name].add(look, look.get_heat(name, look.frame))
+        for name, heats in blind.make_heats(look, look.frame).items():
             controls[name].add(look, heats)
         controls["whole picture"].add(look, torch.ones(len(look.mapped.targets), *reversed(look.frame)))
         if setting.out is not None and len(examples) < _EXAMPLES:
             examples.append(_draw_example(look, [one for one in PAPERS if one in ways]))
-        setting.told(look.number + 1, n)
+        setting.report_progress(look.number + 1, n)
     if other is not None:
-        for look in walk(other, world.samples(n), match_classes(other, world), ["cam"]):
-            scored["cam"].add(look, look.heat("cam", look.frame))
+        for look in walk(other, world.iterate_samples(n), match_classes(other, world), ["cam"]):
+            scored["cam"].add(look, look.get_heat("cam", look.frame))
     return _make_result(setting, task, other, scored, controls, notes, examples, time.monotonic() - began)
 
 
@@ -141,9 +143,9 @@ def _make_result(
     examples: Sequence[Sequence[Panel]],
     seconds: float,
 ) -> Result:
-    world = setting.world(["boxes"], task)
+    world = setting.open_world(["boxes"], task)
     key = find_key(task.name)
-    rows = [one for name in scored for one in scored[name].rows(name, key, setting.seed)]
+    rows = [one for name in scored for one in scored[name].make_rows(name, key, setting.seed)]
     figures: tuple[str, ...] = ()
     if setting.out is not None:
         figures = save_gallery(
@@ -164,7 +166,7 @@ def _make_result(
         world.title,
         task.name,
         tuple(rows),
-        tuple(one for name, each in controls.items() for one in each.rows(name, key, setting.seed)),
+        tuple(one for name, each in controls.items() for one in each.make_rows(name, key, setting.seed)),
         COLUMNS,
         "%",
         headline="gradcam",
@@ -210,10 +212,10 @@ def _draw_example(look: ClassifiedPhoto, names: Sequence[str]) -> list[Panel]:
     """The maps of the first class, with true and found boxes."""
     index = look.predicted[0]
     across, down = (whole / small for whole, small in zip(look.sample.size, look.frame, strict=True))
-    true = [thing.box for thing in look.things(index)]
-    found = [draw_panel(look.sample.image, f"{look.label(index)}\n", true=true)]
+    true = [thing.box for thing in look.get_objects(index)]
+    found = [draw_panel(look.sample.image, f"{look.get_label(index)}\n", true=true)]
     for name in names:
-        heat = look.heat(name, look.frame)[look.place(index)]
+        heat = look.get_heat(name, look.frame)[look.find_place(index)]
         box = box_from_map(heat)
         boxes = [] if box is None else [(box[0] * across, box[1] * down, box[2] * across, box[3] * down)]
         found.append(draw_panel(look.sample.image, name, heat, true=true, found=boxes))

@@ -73,15 +73,15 @@ class PointingScores:
 
     def add(self, look: ClassifiedPhoto, heats: Float[Tensor, "targets height width"], tolerance: float) -> None:
         """Play both games on a photo."""
-        regions = {index: look.region(index) for index in look.present}
+        regions = {index: look.get_region(index) for index in look.present}
         for index in look.counted:
             region = regions[index]
             if region is not None:
-                self.hits.append(pointing_game(heats[look.place(index)], region, tolerance=tolerance))
+                self.hits.append(pointing_game(heats[look.find_place(index)], region, tolerance=tolerance))
                 self.classes.append(index)
                 self.photos.append(look.number)
         for index in look.predicted:
-            heat = heats[look.place(index)]
+            heat = heats[look.find_place(index)]
             self.points.append(pointed(heat, regions.get(index), tolerance=tolerance))
             self.owners.append(look.number)
             self.empty.append(int(not bool((heat > 0).any())))
@@ -99,8 +99,8 @@ def decline_by_score(played: PointingScores, scores: Sequence[float]) -> Pointin
 def run(setting: Setting) -> Result:
     """Experiment 3 on the bundled world, or on a data set with boxes (or masks) and a classifier of its classes."""
     began = time.monotonic()
-    task = setting.task("classification")
-    world = setting.world(["boxes"], task)
+    task = setting.load_task("classification")
+    world = setting.open_world(["boxes"], task)
     ways, notes = find_usable(task, world, [*METHODS, *(() if setting.quick else MORE), *setting.methods, "cam"])
     other = make_cam_task(setting) if "cam" not in ways else None
     n = setting.count(30, 400)
@@ -114,18 +114,18 @@ def run(setting: Setting) -> Result:
     done = 0
     for games, own, samples in zip((held, played), scores, split_held_out(setting, world, n), strict=True):
         for look in walk(task, samples, match_classes(task, world), ways):
-            heats = {name: look.heat(name) for name in ways} | blind.heats(look)
+            heats = {name: look.get_heat(name) for name in ways} | blind.make_heats(look)
             for name, maps in heats.items():
                 games[name].add(look, maps, tolerance)
-            own.extend(look.mapped.targets[look.place(index)].score for index in look.predicted)
+            own.extend(look.mapped.targets[look.find_place(index)].score for index in look.predicted)
             if other is not None:
                 again = next(walk(other, [look.sample], match_classes(other, world), ["cam"]))
-                games["cam"].add(replace(again, number=look.number), again.heat("cam"), tolerance)
+                games["cam"].add(replace(again, number=look.number), again.get_heat("cam"), tolerance)
             if games is played:
-                regions = [look.region(index) for index in look.counted]
+                regions = [look.get_region(index) for index in look.counted]
                 area.extend(float(one.float().mean()) for one in regions if one is not None)
             done += 1
-            setting.told(done, 2 * n)
+            setting.report_progress(done, 2 * n)
     check_held_out(held["gradcam"].points, played["gradcam"].points, world)
     held[SCORE], played[SCORE] = (
         decline_by_score(one["gradcam"], own) for one, own in zip((held, played), scores, strict=True)
@@ -166,7 +166,7 @@ def _make_result(
         "below a threshold declines; right are a point on a class that is there, and declining one that isn't; the threshold is each "
         "method's best on pictures that aren't scored. The last two columns are its two halves. Maps of "
         f"{', '.join(SMOOTHED)} are smoothed by 2 % of the side.",
-        setting.world(["boxes"], task).title,
+        setting.open_world(["boxes"], task).title,
         task.name,
         tuple(one for name in names for one in rows[name]),
         (*chance, *(one for name in (SCORE, *CONTROLS) for one in rows[name])),

@@ -108,11 +108,11 @@ class SeedCounts:
         self, look: ClassifiedPhoto, heats: Float[Tensor, "targets height width"], truth: Int[Tensor, "height width"]
     ) -> None:
         """Count a picture's seeds."""
-        own = heats[[look.place(index) for index in look.present]]
+        own = heats[[look.find_place(index) for index in look.present]]
         self.pictures.append(count_seeds(own, look.present, truth))
         self.empty.append(sum(not bool((one > 0).any()) for one in own))
 
-    def stacked(self) -> Float[np.ndarray, "pictures classes 3 levels"]:
+    def stack(self) -> Float[np.ndarray, "pictures classes 3 levels"]:
         """All counts as an array, the background as the last class."""
         labels = [*sorted({label for one in self.pictures for label in one} - {BACKGROUND}), BACKGROUND]
         found = np.zeros((len(self.pictures), len(labels), 3, LEVELS))
@@ -140,8 +140,8 @@ def score_counts(counts: Float[np.ndarray, "classes counts *levels"]) -> Float[n
 def run(setting: Setting) -> Result:
     """Experiment 2 on the bundled world, or on a data set with masks and a classifier of its classes."""
     began = time.monotonic()
-    task = setting.task("classification")
-    world = setting.world(["masks"], task)
+    task = setting.load_task("classification")
+    world = setting.open_world(["masks"], task)
     ways, notes = find_usable(task, world, [*METHODS, *setting.methods, "cam"])
     other = make_cam_task(setting) if "cam" not in ways else None
     n = setting.count(30, 250)
@@ -154,17 +154,17 @@ def run(setting: Setting) -> Result:
     for tallies, samples in zip((held, scored), split_held_out(setting, world, n), strict=True):
         for look in walk(task, samples, match_classes(task, world), ways, top=1):
             truth = find_true_labels(look)
-            heats = {name: look.heat(name) for name in ways}
-            heats |= {"whole picture": torch.ones(len(look.mapped.targets), *truth.shape), **blind.heats(look)}
+            heats = {name: look.get_heat(name) for name in ways}
+            heats |= {"whole picture": torch.ones(len(look.mapped.targets), *truth.shape), **blind.make_heats(look)}
             if other is not None:
                 again = next(walk(other, [look.sample], match_classes(other, world), ["cam"], top=1))
-                tallies["cam"].add(again, again.heat("cam"), truth)
+                tallies["cam"].add(again, again.get_heat("cam"), truth)
             for name, own in heats.items():
                 tallies[name].add(look, own, truth)
             if setting.out is not None and tallies is scored and len(examples) < _EXAMPLES:
                 examples.append(look)
             done += 1
-            setting.told(done, 2 * n)
+            setting.report_progress(done, 2 * n)
     check_held_out(held["gradcam"].pictures, scored["gradcam"].pictures, world)
     return _make_result(setting, task, other, names, held, scored, notes, examples, began)
 
@@ -177,7 +177,7 @@ def find_true_labels(look: ClassifiedPhoto) -> Int[Tensor, "height width"]:
     width, height = look.sample.size
     found = torch.full((height, width), BACKGROUND)
     for index in look.present:
-        region = look.region(index)
+        region = look.get_region(index)
         if region is not None:
             found[region] = index
     void = look.sample.void
@@ -197,7 +197,7 @@ def _make_result(
     examples: Sequence[ClassifiedPhoto],
     began: float,
 ) -> Result:
-    levels = {name: int(score_counts(tally.stacked().sum(0))[0].argmax()) for name, tally in held.items()}
+    levels = {name: int(score_counts(tally.stack().sum(0))[0].argmax()) for name, tally in held.items()}
     rows = {name: _make_rows(name, scored[name], levels[name], setting.seed) for name in held}
     figures: tuple[str, ...] = ()
     if setting.out is not None:
@@ -213,7 +213,7 @@ def _make_result(
         "A map for each class in the picture, divided by its maximum; a pixel takes the class of the highest value, or background below "
         "the threshold, which is each method's best on pictures that aren't scored. mIoU over classes and background, pixels summed over "
         f"all pictures; precision and recall: mean over classes. Maps of {', '.join(SMOOTHED)} are smoothed by 2 % of the side.",
-        setting.world(["masks"], task).title,
+        setting.open_world(["masks"], task).title,
         task.name,
         tuple(one for name in names for one in rows[name]),
         tuple(one for name in held if name not in names for one in rows[name]),
@@ -234,7 +234,7 @@ def _make_rows(name: str, tally: SeedCounts, level: int, seed: int) -> list[Resu
     note = f"threshold {(level + 1) / LEVELS:.2f}"
     return [
         make_percent_row(KEY, name, one, column=column, undefined=sum(tally.empty), note=note)
-        for column, one in zip(COLUMNS, summarise_counts(tally.stacked()[..., level], seed), strict=True)
+        for column, one in zip(COLUMNS, summarise_counts(tally.stack()[..., level], seed), strict=True)
     ]
 
 
@@ -284,9 +284,9 @@ def _write_notes(
 def _draw_example(look: ClassifiedPhoto, names: Sequence[str], levels: dict[str, int]) -> list[Panel]:
     """One class: its true pixels, and what methods claim for it, as flat areas."""
     index = look.present[look.number % len(look.present)]
-    region = look.region(index)
-    found = [draw_panel(look.sample.image, f"true {look.label(index)}", None if region is None else region.float())]
+    region = look.get_region(index)
+    found = [draw_panel(look.sample.image, f"true {look.get_label(index)}", None if region is None else region.float())]
     for name in names:
-        claimed = seed_mask(look.heat(name)[look.place(index)], threshold=(levels[name] + 1) / LEVELS)
+        claimed = seed_mask(look.get_heat(name)[look.find_place(index)], threshold=(levels[name] + 1) / LEVELS)
         found.append(draw_panel(look.sample.image, name, claimed.float()))
     return found

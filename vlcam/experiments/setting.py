@@ -48,7 +48,7 @@ class Setting:
         many = quick if self.quick else full
         return many if self.most is None else min(many, self.most)
 
-    def world(self, needs: Collection[Has] = (), task: Task | None = None) -> World:
+    def open_world(self, needs: Collection[Has] = (), task: Task | None = None) -> World:
         """The data, with what is needed known about it; if a classifier is given, with classes that it has.
 
         Raises InputError if that isn't the data, or not known about it.
@@ -56,7 +56,7 @@ class Setting:
         labels = None if task is None else list(getattr(task, "labels", ()))
         return open_world(self.data, needs=needs, labels=labels)
 
-    def task(self, kind: Kind) -> Task:
+    def load_task(self, kind: Kind) -> Task:
         """The model to explain. Raises InputError if the data are real and no model of that kind was named."""
         if self.model is None and self.data is not None:
             raise InputError(
@@ -65,15 +65,15 @@ class Setting:
             )
         return self._open(BUNDLED[kind] if self.model is None else self.model, kind)
 
-    def weaker(self, kind: Kind) -> Task | None:
+    def load_weaker(self, kind: Kind) -> Task | None:
         """The weaker model to compare with, if one was named."""
         return None if self.rival is None else self._open(self.rival, kind)
 
-    def reporting(self, progress: Callable[[int, int], Any]) -> "Setting":
+    def replace_progress(self, progress: Callable[[int, int], Any]) -> "Setting":
         """The same setting that tells someone how far it is; the models that are open stay open."""
         return replace(self, progress=progress)
 
-    def told(self, done: int, total: int) -> None:
+    def report_progress(self, done: int, total: int) -> None:
         """Tell whoever waits how far the experiment is."""
         if self.progress is not None:
             self.progress(done, total)

@@ -63,13 +63,13 @@ def run(setting: Setting) -> Result:
             "data or a model were given, but whether a text is true can be counted only where all that is in a picture is known: leave "
             "both out (for names of your own model's channels there is vlcam neurons name)"
         )
-    tasks = {kind: setting.task(which) for kind, which in _KIND.items()}
+    tasks = {kind: setting.load_task(which) for kind, which in _KIND.items()}
     names = {kind: _get_names(task) for kind, task in tasks.items()}
     n = setting.count(*SCENES)
     cases: list[TextCase] = []
     for number in range(n):
         cases += _make_cases(make(number, "test"), number, tasks, names)
-        setting.told(number + 1, n)
+        setting.report_progress(number + 1, n)
     tallies = count_claims(cases, names, n, setting.seed)
     samples = resample_scenes(n, setting.seed)
 
@@ -125,7 +125,7 @@ def count_claims(
             "alpha": claim_by_alpha(known, view),
             "permuted names": list_claims(mixed.describe(view.explanation, view).named),
             "random names": claim_at_random(own, sorted(vocabulary[case.kind], key=str), rng),
-            "prior names": prior.of((case.kind, view.label), case.scene, own),
+            "prior names": prior.claim((case.kind, view.label), case.scene, own),
         }
         for ranking, claims in said.items():
             found = count(claims, view.target, case.question, shown[case.scene], vocabulary[case.kind])

@@ -73,7 +73,7 @@ _LOOKED_AT: Final = 10
 def run(setting: Setting) -> Result:
     """Experiment 5. Raises InputError where there is no weaker model, or no picture of which both predict what is there."""
     began = time.monotonic()
-    strong = setting.task("classification")
+    strong = setting.load_task("classification")
     weak, about = _make_weaker(setting, strong)
     world = open_marked_world(setting, strong)
     n = setting.count(60, 600)
@@ -89,15 +89,17 @@ def run(setting: Setting) -> Result:
         one = make_every_map(strong, case.sample.image, Request(labels=(case.labels[at],)), names)
         two = make_every_map(weak, case.sample.image, Request(labels=(theirs,)), names)
         for name in names:
-            _compare(tally, name, case.number, (one.heat(name)[0], two.heat(name)[0]), mask)
+            _compare(tally, name, case.number, (one.get_heat(name)[0], two.get_heat(name)[0]), mask)
         control = make_controls(one, newborn, rng) | {CEILING: make_ceilings(one, (mask,))}
         tally.add(AREA, MASS, case.number, 100 * case.areas[at])
         tally.add(AREA, POINTS, case.number, 100 * case.areas[at])
         for name, maps in control.items():
-            _score_location(tally, name, case.number, one.drawn(maps)[0], mask)
-        setting.told(done, len(found))
-    rows = tally.rows(KEY, tuple(f"{name}, {which}" for name in names for which in (STRONGER, WEAKER)), setting.seed)
-    controls = tally.rows(KEY, (AREA, RANDOM, CENTRE, EDGES, UNTRAINED, CEILING), setting.seed)
+            _score_location(tally, name, case.number, one.draw(maps)[0], mask)
+        setting.report_progress(done, len(found))
+    rows = tally.make_rows(
+        KEY, tuple(f"{name}, {which}" for name in names for which in (STRONGER, WEAKER)), setting.seed
+    )
+    controls = tally.make_rows(KEY, (AREA, RANDOM, CENTRE, EDGES, UNTRAINED, CEILING), setting.seed)
     looked = sum(right["looked"])
     return Result(
         5,
@@ -127,14 +129,14 @@ def run(setting: Setting) -> Result:
 
 def _make_weaker(setting: Setting, strong: Task) -> tuple[Task, str]:
     """The weaker model, and what it is."""
-    named = setting.weaker("classification")
+    named = setting.load_weaker("classification")
     if named is not None:
         return named, named.name
     if setting.data is not None or not isinstance(strong, Classification):
         raise InputError(
             "trust compares two models on the same photos, and one was given; name the weaker one with --rival"
         )
-    samples = list(open_scenes("val").samples(setting.count(160, 400)))
+    samples = list(open_scenes("val").iterate_samples(setting.count(160, 400)))
     inputs = torch.cat([strong.prepare(open_photo(one.image)[0], Request()).inputs for one in samples])
     of = match_classes(strong, open_scenes("val"))
     there = torch.zeros(len(samples), len(strong.labels), dtype=torch.bool)
@@ -208,7 +210,7 @@ def _score_location(
 def _write_notes(tally: Tally, names: tuple[str, ...], seed: int) -> list[str]:
     found = []
     for name in names:
-        gain = [tally.ahead(f"{name}, {STRONGER}", f"{name}, {WEAKER}", column, seed) for column in (MASS, POINTS)]
+        gain = [tally.compare(f"{name}, {STRONGER}", f"{name}, {WEAKER}", column, seed) for column in (MASS, POINTS)]
         sure = "more" if gain[0].low > 0 else "less" if gain[0].high < 0 else "no more for certain"
         found.append(
             f"{way(name).title} of the stronger model has {sure} of its mass on the thing: {format_summary(gain[0], '%')} points ahead, and "

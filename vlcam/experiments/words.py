@@ -103,7 +103,7 @@ def measure(setting: Setting, captioner: Captioning) -> tuple[GroundingScores, i
         ways = CHEAP + (COSTLY if number < costly else ()) + (RAREST if number < rarest else ())
         rng = np.random.Generator(np.random.PCG64([setting.seed, number]))
         judged += ground(make(number, "test"), number, captioner, untrained, ways, rng, scores)
-        setting.told(number + 1, n)
+        setting.report_progress(number + 1, n)
     if not judged:
         raise InputError(
             f"none of the captions that {captioner.name} gave {n} scenes is of the bundled world's grammar; give a captioner that was "
@@ -127,7 +127,7 @@ def _summarise_rows(
 ) -> list[ResultRow]:
     found = []
     for column in columns:
-        values = scores.of(name, column, kinds)
+        values = scores.get_values(name, column, kinds)
         one = summarise(list(values.values()), seed=seed, clusters=[where[0] for where in values])
         if one.n:
             found.append(
@@ -142,7 +142,7 @@ def _get_captioner(setting: Setting) -> Captioning:
             f"the data in {str(setting.data)!r} were given, but this experiment removes things from scenes that it draws again: leave the "
             "data out (experiment 12 scores words on real photos)"
         )
-    task = setting.task("captioning")
+    task = setting.load_task("captioning")
     if not isinstance(task, Captioning):
         raise InputError(
             f"{task.name} is a {type(task).__name__}; this experiment needs a captioner that scores given words"

@@ -49,7 +49,7 @@ class LayerEvidence:
     slopes: Float[Tensor, "targets channels rows columns"]
     grid: Layout
 
-    def maps(self, method: Method) -> LayerMaps:
+    def make_maps(self, method: Method) -> LayerMaps:
         """The maps of a method, and what the channels have to do with them."""
         return LayerMaps(
             layer=self.layer,
@@ -72,7 +72,7 @@ def make_layer_maps(
         LayerError: as :func:`collect_evidence`.
         TargetError: the scores have no autograd history.
     """
-    return collect_evidence(scores, recording, grid).maps(method)
+    return collect_evidence(scores, recording, grid).make_maps(method)
 
 
 def collect_evidence(
@@ -127,7 +127,7 @@ def make_batch_maps(
         return [
             _make_evidence(
                 recording.layer_name, activations[row : row + 1], grid.to_maps(found[:, row]), found[:, row], grid
-            ).maps(method)
+            ).make_maps(method)
             for row in range(len(leaf))
         ]
 

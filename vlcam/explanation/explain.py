@@ -277,10 +277,10 @@ def _run(
 ) -> tuple[Spoken, LayerMaps]:
     spoken, evidence = run_and_record(task, prepared, order.request, layer)
     if isinstance(order.method, Method):
-        return spoken, evidence.maps(order.method)
+        return spoken, evidence.make_maps(order.method)
     targets = tuple(spoken.targets)
     subject = PhotoSubject(task, prepared, fix_targets(order.request, targets), targets, evidence, order.progress)
-    return spoken, replace(evidence.maps(find_method("gradcam")), maps=make_maps(order.method, subject))
+    return spoken, replace(evidence.make_maps(find_method("gradcam")), maps=make_maps(order.method, subject))
 
 
 def weigh_words(spoken: Spoken) -> tuple[Target, ...]:

@@ -125,45 +125,45 @@ class _Sheet:
 
     def draw(self) -> Image.Image:
         """The finished picture."""
-        heading = self._heading()
+        heading = self._wrap_heading()
         title_line = round(1.75 * self.text)
         top = self.margin + (len(heading) * title_line + round(0.3 * self.margin) if heading else 0)
-        bars = self._bars()
+        bars = self._list_bars()
         panels: list[TargetView | None] = [None, *self.views]
         rows = [panels[n : n + self.columns] for n in range(0, len(panels), self.columns)]
-        heights = [self._row_height(row) for row in rows]
+        heights = [self._measure_row(row) for row in rows]
         base = top + sum(heights) + round(0.05 * self.panel)
-        height = base + (self._bar_height() if bars else 0) + round(1.6 * self.small) + self.margin
+        height = base + (self._measure_bar() if bars else 0) + round(1.6 * self.small) + self.margin
         sheet = Image.new("RGB", (self.width, height), _PAPER)
         pen = ImageDraw.Draw(sheet)
         for n, text in enumerate(heading):
             size = round(1.25 * self.text)
-            pen.text((self.margin, self.margin + n * title_line), text, _INK, self.letters.font(size), anchor="lt")
+            pen.text((self.margin, self.margin + n * title_line), text, _INK, self.letters.get_font(size), anchor="lt")
         for n, row in enumerate(rows):
             y = top + sum(heights[:n])
             for column, view in enumerate(row):
                 x = self.margin + column * (self.panel + self.gap)
-                sheet.paste(self._panel(view), (x, y))
-                self._legend(pen, view, x, y + self.tall + round(1.25 * self.text))
+                sheet.paste(self._draw_panel(view), (x, y))
+                self._draw_legend(pen, view, x, y + self.tall + round(1.25 * self.text))
         if bars:
             self._draw_bars(sheet, pen, bars, base)
-            base += self._bar_height()
+            base += self._measure_bar()
         facts = " · ".join((self.explanation.model, self.explanation.layer, self.explanation.method))
         facts = self.letters.fit(facts, self.small, self.width - 2 * self.margin)
-        pen.text((self.margin, base + self.small), facts, _MUTED, self.letters.font(self.small), anchor="ls")
+        pen.text((self.margin, base + self.small), facts, _MUTED, self.letters.get_font(self.small), anchor="ls")
         return sheet
 
-    def _row_height(self, row: Sequence[TargetView | None]) -> int:
+    def _measure_row(self, row: Sequence[TargetView | None]) -> int:
         """A row of panels with its legends and the gap below; further lines only where one of them has notes."""
-        notes = max((len(self._notes(view)) for view in row if view is not None), default=0)
+        notes = max((len(self._list_notes(view)) for view in row if view is not None), default=0)
         return self.tall + round(1.5 * self.text) + round(1.35 * self.small * notes) + self.gap
 
-    def _heading(self) -> list[str]:
+    def _wrap_heading(self) -> list[str]:
         found = self.explanation
         text = found.question if found.question is not None else found.text if found.task == "captioning" else ""
         return self.letters.wrap(text, round(1.25 * self.text), self.width - 2 * self.margin, 3) if text.strip() else []
 
-    def _panel(self, view: TargetView | None) -> Image.Image:
+    def _draw_panel(self, view: TargetView | None) -> Image.Image:
         """The photo with a map, drawn finer than needed and reduced, so that lines are smooth."""
         size = (self.wide, self.tall)
         if view is None:
@@ -185,27 +185,27 @@ class _Sheet:
             mixed = draw_contour(mixed, np.abs(heat), own / 2, thickness=thickness, strength=strength)
         return Image.fromarray(mixed).resize(size, Image.Resampling.BOX)
 
-    def _legend(self, pen: ImageDraw.ImageDraw, view: TargetView | None, x: int, y: int) -> None:
+    def _draw_legend(self, pen: ImageDraw.ImageDraw, view: TargetView | None, x: int, y: int) -> None:
         """Label and probability, and under them a notice or the map's own maximum."""
-        font, small = self.letters.font(self.text), self.letters.font(self.small)
+        font, small = self.letters.get_font(self.text), self.letters.get_font(self.small)
         if view is None:
             pen.text((x, y), "photo", _MUTED, font, anchor="ls")
             return
-        right = self.letters.plain(format_percent(view.target.probability))
+        right = self.letters.to_plain(format_percent(view.target.probability))
         pen.text((x + self.panel, y), right, _MUTED, font, anchor="rs")
         label = "whole caption" if view.target.kind == "caption" else view.label
         room = self.panel - (font.getlength(right) + 0.6 * self.text if right else 0)
         pen.text((x, y), self.letters.fit(label, self.text, room), _INK, font, anchor="ls")
-        for n, note in enumerate(self._notes(view)):
+        for n, note in enumerate(self._list_notes(view)):
             pen.text((x, y + round((1.45 + 1.3 * n) * self.small)), note, _MUTED, small, anchor="ls")
 
-    def _notes(self, view: TargetView) -> list[str]:
+    def _list_notes(self, view: TargetView) -> list[str]:
         """The lines under a label: what the image adds, near certainty, why there is no map, or how strong it is."""
         gain = format_nats(view.target.gain)
-        lines = [self._fitting(f"{gain} from the image", gain)] if gain else []
+        lines = [self._fit_text(f"{gain} from the image", gain)] if gain else []
         if view.nearly_certain:
             lines.append(
-                self._fitting(
+                self._fit_text(
                     f"{NEARLY_CERTAIN}: explain the logit instead", f"{NEARLY_CERTAIN}: try the logit", NEARLY_CERTAIN
                 )
             )
@@ -214,21 +214,21 @@ class _Sheet:
         if self.shared:
             return lines
         most = format_number(find_peak(view))
-        lines.append(self._fitting(f"maximum {most}", f"max. {most}", most))
+        lines.append(self._fit_text(f"maximum {most}", f"max. {most}", most))
         if ratio := compute_faintness(view, self.peaks[view.target.kind]):
             times = in_letters(ratio)
-            if self.letters.plain(times) != times:  # a font without superscripts would say "109" for a billion
+            if self.letters.to_plain(times) != times:  # a font without superscripts would say "109" for a billion
                 times = f"{ratio:.0e}".replace("e+0", "e").replace("e+", "e")
-            lines.append(self._fitting(f"{times} times fainter than the strongest", f"{times} times fainter", "faint"))
+            lines.append(self._fit_text(f"{times} times fainter than the strongest", f"{times} times fainter", "faint"))
         return lines
 
-    def _fitting(self, *texts: str) -> str:
+    def _fit_text(self, *texts: str) -> str:
         """The first text that fits under a panel, in letters that the font has; the last one is cut if it must be."""
-        font = self.letters.font(self.small)
-        fits = (text for text in texts if font.getlength(self.letters.plain(text)) <= self.panel)
+        font = self.letters.get_font(self.small)
+        fits = (text for text in texts if font.getlength(self.letters.to_plain(text)) <= self.panel)
         return self.letters.fit(next(fits, texts[-1]), self.small, self.panel)
 
-    def _bars(self) -> list[tuple[str, str, str]]:
+    def _list_bars(self) -> list[tuple[str, str, str]]:
         """Each colour bar's name and the numbers at its ends."""
         drawn = [view for view in self.views if view.flag == "ok"]
         if not drawn:
@@ -245,13 +245,13 @@ class _Sheet:
         about = "against: " if against else ""
         return [(about + _PLURAL[kind], low, high) for kind, (low, high) in zip(kinds, ends, strict=True)]
 
-    def _bar_height(self) -> int:
+    def _measure_bar(self) -> int:
         return round(0.045 * self.panel) + round(3.4 * self.small)
 
     def _draw_bars(
         self, sheet: Image.Image, pen: ImageDraw.ImageDraw, bars: Sequence[tuple[str, str, str]], y: int
     ) -> None:
-        font, thick = self.letters.font(self.small), max(4, round(0.03 * self.panel))
+        font, thick = self.letters.get_font(self.small), max(4, round(0.03 * self.panel))
         room = (self.width - 2 * self.margin - (len(bars) - 1) * self.gap) / len(bars)
         long = min(self.panel, int(room))
         values = np.linspace(-1.0 if is_diverging(self.colours) else 0.0, 1.0, 256)[None]
@@ -262,9 +262,9 @@ class _Sheet:
             x = self.margin + n * (long + self.gap)
             sheet.paste(ramp, (x, y))
             below = y + thick + round(1.3 * self.small)
-            pen.text((x, below), self.letters.plain(low), _MUTED, font, anchor="ls")
-            pen.text((x + long, below), self.letters.plain(high), _MUTED, font, anchor="rs")
+            pen.text((x, below), self.letters.to_plain(low), _MUTED, font, anchor="ls")
+            pen.text((x + long, below), self.letters.to_plain(high), _MUTED, font, anchor="rs")
             middle = self.letters.fit(
-                name, self.small, long - 2.2 * font.getlength(self.letters.plain(max(low, high, key=len)))
+                name, self.small, long - 2.2 * font.getlength(self.letters.to_plain(max(low, high, key=len)))
             )
             pen.text((x + long / 2, below), middle, _MUTED, font, anchor="ms")

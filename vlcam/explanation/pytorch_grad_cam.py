@@ -215,11 +215,11 @@ class GradCAM:
             )
         images = to_model(input_tensor, self.model)
         score = _score_top_class if targets is None else apply_per_image(targets)
-        layers = [self._scaled_maps(images, layer, score) for layer in self.target_layers]
+        layers = [self._make_scaled_maps(images, layer, score) for layer in self.target_layers]
         found: np.ndarray = _scale_maps(torch.stack(layers).mean(0)).cpu().numpy()
         return found
 
-    def _scaled_maps(self, images: Tensor, layer: str | nn.Module, score: Callable[[Any], Tensor]) -> Tensor:
+    def _make_scaled_maps(self, images: Tensor, layer: str | nn.Module, score: Callable[[Any], Tensor]) -> Tensor:
         with record(self.model, layer) as recording:
             scores = score(self.model(images))
             total = scores.sum()

@@ -96,7 +96,7 @@ class PhotoSubject:
 
         Raises InputError if the model's input isn't one image of the size that the geometry says: tiles, or patches in a row.
         """
-        return self._photo().detach()
+        return self._find_image().detach()
 
     def report(self, done: int, total: int) -> None:
         """Tell whoever waits how far a procedure is."""
@@ -111,10 +111,10 @@ class PhotoSubject:
                 f"images of shape {tuple(images.shape)} were given; expected (batch, {', '.join(map(str, like.shape[1:]))})"
             )
         rows = max(1, min(MOST_ROWS, CHUNK_NUMBERS // like.numel()))
-        with self._without_autograd():
+        with self._stop_autograd():
             # Channels last: convolutions on a CPU are quicker then, and nothing else changes.
             found = [
-                self._scored(part.to(like.device, like.dtype).contiguous(memory_format=torch.channels_last))
+                self._score_chunk(part.to(like.device, like.dtype).contiguous(memory_format=torch.channels_last))
                 for part in images.split(rows)
             ]
         return torch.cat(found).to(images.device) if found else images.new_zeros(0, len(self.targets))
@@ -129,8 +129,8 @@ class PhotoSubject:
             raise LayerError(f"masks for {masks.shape[1]} channels were given; layer {self.layer!r} has {channels}")
         cells = self.activations[0, 0].numel()
         rows = max(1, min(MOST_ROWS, CHUNK_NUMBERS // (channels * cells)))
-        with self._without_autograd():
-            found = [self._masked(part.to(self.activations.device)) for part in masks.split(rows)]
+        with self._stop_autograd():
+            found = [self._score_mask_chunk(part.to(self.activations.device)) for part in masks.split(rows)]
         return torch.cat(found).to(masks.device) if found else masks.new_zeros(0, len(self.targets))
 
     def rerun(
@@ -145,13 +145,13 @@ class PhotoSubject:
         inside = nullcontext() if within is None else within
         if leaf == "layer":
             with record(self.model, self.layer) as recording, inside:
-                scores = self.in_order(self.task.run(self.prepared, self.request))
+                scores = self.order_scores(self.task.run(self.prepared, self.request))
             return scores, recording.resolve(scores)
         with preserve_model(self.model):
             image = self.image.clone().requires_grad_()
             with inside:
                 # A copy of the leaf: a model may begin with an operation in place.
-                scores = self.in_order(self.task.run(self._with(image.clone()), self.request))
+                scores = self.order_scores(self.task.run(self._replace_image(image.clone()), self.request))
         check_differentiable(scores)
         return scores, image
 
@@ -160,15 +160,15 @@ class PhotoSubject:
         return self.evidence.grid.to_maps(tensor)
 
     @contextmanager
-    def _without_autograd(self) -> Iterator[None]:
+    def _stop_autograd(self) -> Iterator[None]:
         with preserve_model(self.model), pause_recording():
             yield
 
-    def _with(self, image: Tensor) -> Prepared:
+    def _replace_image(self, image: Tensor) -> Prepared:
         """The inputs with another image, or a batch of them, in the place of the photo's."""
-        return replace(self.prepared, inputs=replace_tensor(self.prepared.inputs, self._photo(), image))
+        return replace(self.prepared, inputs=replace_tensor(self.prepared.inputs, self._find_image(), image))
 
-    def _photo(self) -> Tensor:
+    def _find_image(self) -> Tensor:
         """The tensor among the inputs that is the image, itself."""
         width, height = self.prepared.geometry.input_size
         images = [
@@ -184,30 +184,33 @@ class PhotoSubject:
             )
         return images[0]
 
-    def _scored(self, images: Tensor) -> Tensor:
-        batched = self._batched(self._with(images), len(images))
+    def _score_chunk(self, images: Tensor) -> Tensor:
+        batched = self._score_rows(self._replace_image(images), len(images))
         if batched is not None:
             return batched
         return torch.stack(
-            [self.in_order(self.task.run(self._with(image[None]), self.request)).detach() for image in images]
+            [
+                self.order_scores(self.task.run(self._replace_image(image[None]), self.request)).detach()
+                for image in images
+            ]
         )
 
-    def _masked(self, masks: Tensor) -> Tensor:
+    def _score_mask_chunk(self, masks: Tensor) -> Tensor:
         """The scores with each mask: all in one pass where the layer is a grid and the task can, or one by one."""
         _, module = find_module(self.model, self.layer)
         if isinstance(self.evidence.grid, Grid):
             with _scale_channels(module, masks, self.evidence.grid.layout):
-                batched = self._batched(self.prepared, len(masks))
+                batched = self._score_rows(self.prepared, len(masks))
             if batched is not None:
                 return batched
         found = []
         layout = self.evidence.grid.layout if isinstance(self.evidence.grid, Grid) else "BNC"
         for mask in masks:
             with _scale_channels(module, mask[None], layout):
-                found.append(self.in_order(self.task.run(self.prepared, self.request)).detach())
+                found.append(self.order_scores(self.task.run(self.prepared, self.request)).detach())
         return torch.stack(found)
 
-    def _batched(self, prepared: Prepared, rows: int) -> Tensor | None:
+    def _score_rows(self, prepared: Prepared, rows: int) -> Tensor | None:
         """The scores of all rows at once, if the task can do that for its model."""
         if not isinstance(self.task, ScoringTask) or not has_independent_rows(self.model):
             return None
@@ -217,7 +220,7 @@ class PhotoSubject:
             return None
         return scores.detach() if scores.shape == (rows, len(self.targets)) else None
 
-    def in_order(self, spoken: Spoken) -> Tensor:
+    def order_scores(self, spoken: Spoken) -> Tensor:
         """The scores in the order of the targets: answers that a model writes are ranked anew on every run."""
         left = list(enumerate(spoken.targets))
         order = []

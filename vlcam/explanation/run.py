@@ -25,7 +25,7 @@ def run_and_record(
 def make_maps(method: Method | Procedure, subject: PhotoSubject) -> Maps:
     """The signed maps of a method or a procedure. Raises InputError for a procedure that returns something else."""
     if isinstance(method, Method):
-        return subject.evidence.maps(method).maps
+        return subject.evidence.make_maps(method).maps
     maps = method.function(subject)
     if maps.ndim != 3 or len(maps) != len(subject.targets):
         raise InputError(

@@ -130,7 +130,7 @@ def rebuild_subject(
             f"{task.name} can't be run as {explanation.model} was when it was explained: {error}"
         ) from error
     subject = PhotoSubject(task, prepared, request, explanation.targets, evidence)
-    scores = subject.in_order(spoken).detach()
+    scores = subject.order_scores(spoken).detach()
     said = torch.tensor([target.score for target in explanation.targets], dtype=scores.dtype)
     if not torch.allclose(scores.cpu(), said, rtol=1e-2, atol=1e-2):
         worst = int((scores.cpu() - said).abs().argmax())

@@ -108,21 +108,21 @@ class Preprocess:
                 whose bands aren't the model's channels.
         """
         geometry = self.geometry(image.size)
-        new = self._resized(image.size)
+        new = self._compute_size(image.size)
         if new[0] * new[1] > _MOST_PIXELS:
             raise InputError(
                 f"a photo of {image.width} x {image.height} pixels was given, {new[0]} x {new[1]} after resizing its shorter side; "
                 "it is too long and narrow for mode='crop': cut it, or use mode='letterbox'"
             )
         at = int(geometry.offset[0]), int(geometry.offset[1])
-        values = np.concatenate([self._placed(one, fill, new, at) for one, fill in self._sources(image)], 2)
+        values = np.concatenate([self._place(one, fill, new, at) for one, fill in self._split_channels(image)], 2)
         found = torch.from_numpy(values).permute(2, 0, 1).contiguous().to(torch.float32)
         if values.dtype == np.uint8:
             found = found.div(255)
         mean, std = (torch.tensor(one, dtype=torch.float32)[:, None, None] for one in (self.mean, self.std))
         return found.sub(mean).div(std)[None], geometry
 
-    def _sources(self, image: "Image") -> "list[tuple[Image, Any]]":
+    def _split_channels(self, image: "Image") -> "list[tuple[Image, Any]]":
         """The photo as the pictures that together have the model's channels, each with the colour of its margins."""
         from PIL import Image as Images
 
@@ -145,7 +145,7 @@ class Preprocess:
             f"vlcam.image.photo.Bands with {self.channels} bands"
         )
 
-    def _placed(self, picture: "Image", fill: Any, new: tuple[int, int], at: tuple[int, int]) -> np.ndarray:
+    def _place(self, picture: "Image", fill: Any, new: tuple[int, int], at: tuple[int, int]) -> np.ndarray:
         """A picture resized and put on the model's input: ``(height, width, channels)``, of uint8 or float32."""
         from PIL import Image as Images
 
@@ -161,7 +161,7 @@ class Preprocess:
     def _shorter(self) -> int:
         return max(self.input_size) if self.resize_shorter is None else self.resize_shorter
 
-    def _resized(self, photo_size: tuple[int, int]) -> tuple[int, int]:
+    def _compute_size(self, photo_size: tuple[int, int]) -> tuple[int, int]:
         if self.mode == "resize":
             return self.input_size
         if self.mode == "letterbox":

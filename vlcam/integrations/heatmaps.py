@@ -197,7 +197,7 @@ class Heatmaps:
         return tuple(
             picture
             for name, one in zip(self.photos, explanations, strict=True)
-            for picture in self._drawn(name, one, epoch, epoch if step is None else step)
+            for picture in self._draw(name, one, epoch, epoch if step is None else step)
         )
 
     def close(self) -> None:
@@ -222,7 +222,7 @@ class Heatmaps:
                 stacklevel=3,
             )
 
-    def _drawn(self, name: str, explanation: Explanation, epoch: int, step: int) -> list[HeatmapPicture]:
+    def _draw(self, name: str, explanation: Explanation, epoch: int, step: int) -> list[HeatmapPicture]:
         photo = explanation.photo
         factor = min(1.0, self._side / max(photo.width, photo.height))
         size = max(1, round(photo.width * factor)), max(1, round(photo.height * factor))

@@ -41,13 +41,17 @@ class Head:
     before: bool = False
     after: bool = False
 
-    def features(self, activations: Float[Tensor, "1 channels rows columns"]) -> Float[Tensor, "channels rows columns"]:
+    def compute_features(
+        self, activations: Float[Tensor, "1 channels rows columns"]
+    ) -> Float[Tensor, "channels rows columns"]:
         """What is weighted, ``f``."""
         return (activations.relu() if self.before else activations)[0]
 
-    def scores(self, activations: Float[Tensor, "1 channels rows columns"]) -> Float[Tensor, " classes"]:
+    def compute_scores(self, activations: Float[Tensor, "1 channels rows columns"]) -> Float[Tensor, " classes"]:
         """The logits that this head gives; differentiable."""
-        placed = torch.einsum("ck,kij->cij", self.weights, self.features(activations)) + self.bias[:, None, None]
+        placed = (
+            torch.einsum("ck,kij->cij", self.weights, self.compute_features(activations)) + self.bias[:, None, None]
+        )
         return (placed.relu() if self.after else placed).mean((1, 2))
 
 
@@ -68,7 +72,7 @@ def cam(subject: Subject) -> Maps:
             )
     activations = _widen(subject.activations)
     head, mix = _find_head(subject, activations)
-    return torch.einsum("tc,ck,kij->tij", mix, head.weights, head.features(activations))
+    return torch.einsum("tc,ck,kij->tij", mix, head.weights, head.compute_features(activations))
 
 
 def find_heads(model: nn.Module, channels: int) -> Iterator[Head]:
@@ -146,7 +150,7 @@ def _gives_scores(
 ) -> bool:
     with torch.inference_mode(False), torch.enable_grad():
         leaf = activations.detach().clone().requires_grad_()
-        found = mix @ head.scores(leaf)
+        found = mix @ head.compute_scores(leaf)
         size = mix.abs() @ ((head.weights.abs() @ leaf.detach().abs().mean((2, 3))[0]) + head.bias.abs())
         if not bool(((found.detach() - scores).abs() <= tolerance * size).all()):
             return False

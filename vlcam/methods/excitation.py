@@ -59,7 +59,7 @@ def compute_winning_probabilities(subject: Subject) -> Float[Tensor, "2 targets 
             f"c-MWP follows non-negative activations, and layer {subject.layer!r} has negative ones ({tuple(leaf.shape)}): explain the "
             "output of a ReLU, or take layercam or ablation-cam, which need no sign"
         )
-    root = rule.of(leaf)
+    root = rule.look_up(leaf)
     if root is None:
         raise LayerError(
             f"the output of layer {subject.layer!r} was overwritten in place; explain the layer that overwrites it"

@@ -40,7 +40,7 @@ def sweep_thresholds(
         for pixel in order[done : ends[level]].tolist():
             parts.add(pixel)
         done = max(done, int(ends[level]))
-        best[level] = parts.best(truths, largest=largest)
+        best[level] = parts.find_best_iou(truths, largest=largest)
     return best
 
 
@@ -85,7 +85,7 @@ class _Parts:
         self.extents[part], self.sizes[part] = (left, top, right, bottom, first), size
         self.changed.add(part)
 
-    def best(self, truths: Sequence[Box], *, largest: bool) -> float:
+    def find_best_iou(self, truths: Sequence[Box], *, largest: bool) -> float:
         """The best IoU of any part, or that of the largest part."""
         if not self.sizes:
             return 0.0

@@ -194,7 +194,7 @@ def name_and_keep(
         "seconds": round(time.perf_counter() - began, 1),
         "vlcam": __version__,
         "notes": notes,
-        "null": found.curve(),
+        "null": found.make_null_curve(),
     }
     return NamingResult(NeuronNames(task.name, seen.layer, seen.weights_sha256, about, found.units), seen, joined)
 

@@ -31,17 +31,17 @@ class Lettering:
         needed = "".join(sorted({character for text in texts for character in tidy(text)}))
         self._name = max(_list_fonts(), key=lambda name: sum(_has(name, character) for character in needed))
 
-    def font(self, size: int) -> ImageFont.FreeTypeFont:
+    def get_font(self, size: int) -> ImageFont.FreeTypeFont:
         """The font at a size in pixels."""
         return _load_font(self._name, size)
 
-    def plain(self, text: str) -> str:
+    def to_plain(self, text: str) -> str:
         """The text on one line, in letters that the font has."""
-        return "".join(self._letter(character) for character in tidy(text))
+        return "".join(self._replace_letter(character) for character in tidy(text))
 
     def fit(self, text: str, size: int, width: float | int) -> str:
         """The text, cut with an ellipsis if it is wider than ``width``."""
-        text, font = self.plain(text), self.font(size)
+        text, font = self.to_plain(text), self.get_font(size)
         if font.getlength(text) <= width:
             return text
         while text and font.getlength(text.rstrip() + "…") > width:
@@ -50,8 +50,8 @@ class Lettering:
 
     def wrap(self, text: str, size: int, width: float | int, lines: int) -> list[str]:
         """The text broken between words into at most ``lines`` lines, the last one cut if need be."""
-        font = self.font(size)
-        words = self.plain(text).split(" ")
+        font = self.get_font(size)
+        words = self.to_plain(text).split(" ")
         done: list[str] = []
         while words and len(done) < lines:
             count = 1
@@ -63,7 +63,7 @@ class Lettering:
             words = words[count:]
         return done
 
-    def _letter(self, character: str) -> str:
+    def _replace_letter(self, character: str) -> str:
         if _has(self._name, character):
             return character
         instead = _TYPOGRAPHIC.get(character) or "".join(

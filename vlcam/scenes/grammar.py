@@ -73,18 +73,18 @@ class Reader:
         self.at = 0
         self._what, self._given, self._grammar = what, given, grammar
 
-    def maybe(self, *vocabulary: str) -> str:
+    def accept(self, *vocabulary: str) -> str:
         """The next word if it is one of these, else "" (and nothing is read)."""
         if self.at < len(self.words) and self.words[self.at] in vocabulary:
             self.at += 1
             return self.words[self.at - 1]
         return ""
 
-    def must(self, *vocabulary: str, hint: str = "") -> str:
+    def expect(self, *vocabulary: str, hint: str = "") -> str:
         """The next word, which has to be one of these; ``hint`` says what else could have stood here."""
-        return self.maybe(*vocabulary) or self.fail(hint + " or ".join(repr(word) for word in vocabulary))
+        return self.accept(*vocabulary) or self.fail(hint + " or ".join(repr(word) for word in vocabulary))
 
-    def end(self, instead: str = "the end") -> None:
+    def expect_end(self, instead: str = "the end") -> None:
         """Nothing may follow."""
         if self.at < len(self.words):
             self.fail(instead)
@@ -108,26 +108,26 @@ def parse(caption: str | Sequence[str]) -> ParsedCaption:
     reader = Reader("caption", caption, GRAMMAR)
     phrases = [_read_phrase(reader, plural=True)]
     may_relate = not phrases[0].plural
-    link = reader.maybe("and", "above", "below", "left", "right") if may_relate else reader.maybe("and")
+    link = reader.accept("and", "above", "below", "left", "right") if may_relate else reader.accept("and")
     if link in ("left", "right"):
-        link += " " + reader.must("of")
+        link += " " + reader.expect("of")
     if link:
         phrases.append(_read_phrase(reader, plural=link == "and"))
-        reader.end()
-    reader.end("the end, 'and' or a relation" if may_relate else "the end or 'and'")
+        reader.expect_end()
+    reader.expect_end("the end, 'and' or a relation" if may_relate else "the end or 'and'")
     return ParsedCaption(reader.words, tuple(phrases), link)
 
 
 def _read_phrase(reader: Reader, *, plural: bool) -> Phrase:
     start = reader.at
-    head = reader.must(*_ARTICLES, *(NUMBERS if plural else ()))
+    head = reader.expect(*_ARTICLES, *(NUMBERS if plural else ()))
     if head in NUMBERS:
-        colour = reader.maybe(*COLOURS)
-        shape = SINGULARS[reader.must(*SINGULARS, hint="" if colour else "a colour or ")]
+        colour = reader.accept(*COLOURS)
+        shape = SINGULARS[reader.expect(*SINGULARS, hint="" if colour else "a colour or ")]
         return Phrase(start, head, (colour, shape) if colour else (shape,))
-    size = reader.maybe(*SIZES)
-    texture = reader.maybe(*TEXTURES)
-    attributes = tuple(word for word in (size, texture, reader.must(*COLOURS), reader.must(*SHAPES)) if word)
+    size = reader.accept(*SIZES)
+    texture = reader.accept(*TEXTURES)
+    attributes = tuple(word for word in (size, texture, reader.expect(*COLOURS), reader.expect(*SHAPES)) if word)
     if choose_article(attributes[0]) != head:
         reader.at = start
         reader.fail(f"{choose_article(attributes[0])!r} before {attributes[0]!r}")

@@ -94,7 +94,7 @@ def make_questions(scene: AbstractScene, n: int = 8, *, seed: int = 0) -> tuple[
     asked: dict[str, None] = {}
     kinds = list(QUESTION_KINDS)
     while kinds and len(asked) < n:
-        for kind in author.shuffled(kinds):
+        for kind in author.shuffle(kinds):
             if len(asked) == n:
                 break
             text = author.ask(kind, asked)
@@ -123,12 +123,12 @@ def _answer(scene: AbstractScene, bags: ObjectWords, text: str) -> Question:
         return fits[0]
 
     if kind in ("colour", "shape", "exists"):
-        head = reader.must("a", "an") if kind == "exists" else ""
-        words = _drop_empty(reader.maybe(*SIZES), reader.maybe(*TEXTURES))
+        head = reader.expect("a", "an") if kind == "exists" else ""
+        words = _drop_empty(reader.accept(*SIZES), reader.accept(*TEXTURES))
         if kind != "colour":
-            words += (reader.must(*COLOURS),)
-        words += (reader.must(*(("thing",) if kind == "shape" else SHAPES)),)
-        reader.end()
+            words += (reader.expect(*COLOURS),)
+        words += (reader.expect(*(("thing",) if kind == "shape" else SHAPES)),)
+        reader.expect_end()
         if kind == "exists":
             if head != choose_article(words[0]):
                 reader.at = 2
@@ -138,30 +138,30 @@ def _answer(scene: AbstractScene, bags: ObjectWords, text: str) -> Question:
         one = the(*(words[:-1] if kind == "shape" else words))
         return Question(kind, text, things[one].colour if kind == "colour" else things[one].shape, (one,), (one,))
     if kind == "count":
-        word = reader.must(*COLOURS, "striped", *SINGULARS)
+        word = reader.expect(*COLOURS, "striped", *SINGULARS)
         if word not in SINGULARS:
-            reader.must("things")
-        reader.must("are")
-        reader.must("there")
-        reader.end()
+            reader.expect("things")
+        reader.expect("are")
+        reader.expect("there")
+        reader.expect_end()
         fits = find_fitting(bags, (SINGULARS.get(word, word),))
         if len(fits) > MOST:
             raise ValueError(f"question {text!r}: {len(fits)} things of the scene count; the answers end at {MOST}")
         return Question(kind, text, str(len(fits)), fits, fits)
-    first_words = _drop_empty(reader.maybe(*COLOURS), reader.must(*SHAPES))
+    first_words = _drop_empty(reader.accept(*COLOURS), reader.expect(*SHAPES))
     if kind in ("left", "above"):
-        reader.must("or")
-        reader.must("the")
+        reader.expect("or")
+        reader.expect("the")
         others = (shape for shape in SHAPES if shape != first_words[-1])
-        second_words = _drop_empty(reader.maybe(*COLOURS), reader.must(*others))
-        reader.end()
+        second_words = _drop_empty(reader.accept(*COLOURS), reader.expect(*others))
+        reader.expect_end()
         first, second = the(*first_words), the(*second_words)
         a, b = (things[i].x if kind == "left" else things[i].y for i in (first, second))
         if a == b:
             raise ValueError(f"question {text!r}: the two things are exactly level")
         best = first if a < b else second
         return Question(kind, text, things[best].shape, (best,), (min(first, second), max(first, second)))
-    reader.end()
+    reader.expect_end()
     one = the(*first_words)
     if kind == "same":
         alike = [i for i in find_fitting(bags, (things[one].colour,)) if i != one]
@@ -214,9 +214,9 @@ class _QuestionMaker:
             if attempt == 8:
                 none = not none
             if kind in ("exists", "count"):
-                text = self._exists(none) if kind == "exists" else self._count(none)
+                text = self._ask_exists(none) if kind == "exists" else self._ask_count(none)
             else:
-                text = self._about(kind)
+                text = self._ask_about(kind)
             if not text:
                 break
             if text not in asked:
@@ -227,12 +227,12 @@ class _QuestionMaker:
         """One of the options."""
         return options[int(self.draw() * len(options))]
 
-    def shuffled(self, options: Sequence[str]) -> list[str]:
+    def shuffle(self, options: Sequence[str]) -> list[str]:
         """The options in random order."""
         rest = list(options)
         return [rest.pop(int(self.draw() * len(rest))) for _ in options]
 
-    def _least(self, index: int, noun: str, choices: Sequence[str]) -> tuple[str, ...] | None:
+    def _find_fewest_words(self, index: int, noun: str, choices: Sequence[str]) -> tuple[str, ...] | None:
         """The fewest of the choices that tell a thing from all others together with the noun; None if all do not."""
         if find_fitting(self.bags, (noun,)) == (index,):
             return ()
@@ -241,9 +241,9 @@ class _QuestionMaker:
             return (self.pick(single),)
         return tuple(choices) if find_fitting(self.bags, (*choices, noun)) == (index,) else None
 
-    def _about(self, kind: str) -> str:
+    def _ask_about(self, kind: str) -> str:
         if kind not in self._eligible:
-            self._eligible[kind] = self._pairs(kind) if kind in ("left", "above") else self._singles(kind)
+            self._eligible[kind] = self._list_pairs(kind) if kind in ("left", "above") else self._list_singles(kind)
         if not self._eligible[kind]:
             return ""
         words = self.pick(self._eligible[kind])
@@ -257,22 +257,22 @@ class _QuestionMaker:
         noun = f"{thing.colour} thing" if kind == "shape" else thing.shape
         return " ".join((opening, *used, noun))
 
-    def _singles(self, kind: str) -> list[tuple[str, ...]]:
+    def _list_singles(self, kind: str) -> list[tuple[str, ...]]:
         """The things that can be asked about: index and the words that are needed."""
         found = []
         for i, thing in enumerate(self.things):
             noun = thing.colour if kind == "shape" else thing.shape
             choices = (thing.size, thing.texture) if kind in ("colour", "shape") else (thing.colour,)
-            needed = self._least(i, noun, choices)
+            needed = self._find_fewest_words(i, noun, choices)
             if needed is not None and (kind != "same" or len(find_fitting(self.bags, (thing.colour,))) == 2):
                 found.append((str(i), *needed))
         return found
 
-    def _pairs(self, kind: str) -> list[tuple[str, ...]]:
+    def _list_pairs(self, kind: str) -> list[tuple[str, ...]]:
         """The two descriptions of each pair of things that can be compared."""
         names: dict[int, str] = {}
         for i, thing in enumerate(self.things):
-            needed = self._least(i, thing.shape, (thing.colour,))
+            needed = self._find_fewest_words(i, thing.shape, (thing.colour,))
             if needed is not None:
                 names[i] = " ".join((*needed, thing.shape))
         found: list[tuple[str, ...]] = []
@@ -282,7 +282,7 @@ class _QuestionMaker:
                 found.append((names[i], names[j]))
         return found
 
-    def _exists(self, none: bool) -> str:
+    def _ask_exists(self, none: bool) -> str:
         thing = self.pick(self.things)
         size, texture = False, False
         if self.draw() >= 0.8:
@@ -290,15 +290,15 @@ class _QuestionMaker:
             size, texture = which < 0.6, which >= 0.4
         words = [*((thing.size,) if size else ()), *((thing.texture,) if texture else ()), thing.colour, thing.shape]
         if none:
-            words = self._absent(words)
+            words = self._find_absent_words(words)
         return f"is there {choose_article(words[0])} {' '.join(words)}" if words else ""
 
-    def _absent(self, words: Sequence[str]) -> list[str]:
+    def _find_absent_words(self, words: Sequence[str]) -> list[str]:
         """Words that fit no thing: mostly these words with one of them swapped."""
         if self.draw() < 0.85:
-            for at in self.shuffled([str(at) for at in range(len(words))]):
+            for at in self.shuffle([str(at) for at in range(len(words))]):
                 group = next(group for group in (SIZES, TEXTURES, COLOURS, SHAPES) if words[int(at)] in group)
-                options = [self._swapped(words, int(at), word) for word in group if word != words[int(at)]]
+                options = [self._swap_word(words, int(at), word) for word in group if word != words[int(at)]]
                 options = [option for option in options if self._may_deny(option)]
                 if options:
                     return self.pick(options)
@@ -307,13 +307,13 @@ class _QuestionMaker:
         return self.pick(options) if options else []
 
     @staticmethod
-    def _swapped(words: Sequence[str], at: int, word: str) -> list[str]:
+    def _swap_word(words: Sequence[str], at: int, word: str) -> list[str]:
         return [*words[:at], word, *words[at + 1 :]]
 
     def _may_deny(self, words: Sequence[str]) -> bool:
         return (words[-2], words[-1]) not in self.barred and not find_fitting(self.bags, words)
 
-    def _count(self, none: bool) -> str:
+    def _ask_count(self, none: bool) -> str:
         levels: dict[int, list[str]] = {}
         for word in (*COLOURS, *SHAPES, "striped"):
             levels.setdefault(sum(word in bag for bag in self.bags), []).append(word)

@@ -61,7 +61,7 @@ class Item:
     empty: bool
     images: tuple[str, ...]
 
-    def known(self) -> dict[str, Any]:
+    def to_key_entry(self) -> dict[str, Any]:
         """What the key says of it: everything but the pictures, which it knows by their hashes."""
         return {
             "id": self.id,
@@ -92,14 +92,14 @@ class Part:
     @property
     def study(self) -> str:
         """The study's id: a hash of everything in its key."""
-        return compute_study_id(self._content())
+        return compute_study_id(self._make_content())
 
-    def known(self) -> dict[str, Any]:
+    def to_key_entry(self) -> dict[str, Any]:
         """The part as the key holds it."""
-        return {"study": self.study, **self._content()}
+        return {"study": self.study, **self._make_content()}
 
-    def _content(self) -> dict[str, Any]:
-        items = [item.known() for item in self.items]
+    def _make_content(self) -> dict[str, Any]:
+        items = [item.to_key_entry() for item in self.items]
         return {"kind": self.kind, "booklets": self.booklets, "facts": dict(self.facts), "items": items}
 
 
@@ -111,7 +111,7 @@ def compute_study_id(content: Mapping[str, Any]) -> str:
 
 def key(parts: Iterable[Part]) -> dict[str, Any]:
     """What the experimenter keeps: what each item is. Raters must not see it."""
-    return {"schema": SCHEMA, "vlcam": __version__, "parts": {part.kind: part.known() for part in parts}}
+    return {"schema": SCHEMA, "vlcam": __version__, "parts": {part.kind: part.to_key_entry() for part in parts}}
 
 
 def default_methods() -> tuple[str, ...]:

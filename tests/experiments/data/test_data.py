@@ -66,11 +66,11 @@ def check_colours(sample: LabelledPhoto, called: dict[str, str]) -> None:
 
 
 def test_scenes_know_everything_exactly() -> None:
-    world = open_world(labels=bundled.open_classifier().labels)
+    world = open_world(labels=bundled.classifier().labels)
     assert isinstance(world, World)
     assert world.has == {"boxes", "masks", "captions", "questions"} and world.size is None and not world.indexed
-    assert tuple(world.labels) == LABELS == tuple(bundled.open_classifier().labels)
-    found = list(world.samples(6))
+    assert tuple(world.labels) == LABELS == tuple(bundled.classifier().labels)
+    found = list(world.iterate_samples(6))
     assert [one.name for one in found] == [f"test {seed}" for seed in range(6)]
     for one in found:
         scene = one.scene
@@ -91,7 +91,7 @@ def test_scenes_know_everything_exactly() -> None:
 
 
 def test_a_mask_belongs_to_who_asked_for_it() -> None:
-    thing = next(iter(open_scenes().samples(1))).things[0]
+    thing = next(iter(open_scenes().iterate_samples(1))).things[0]
     first, second = thing.mask, thing.mask
     assert first is not None and second is not None
     before = second.copy()
@@ -101,19 +101,19 @@ def test_a_mask_belongs_to_who_asked_for_it() -> None:
 
 def test_a_world_without_end_wants_a_number() -> None:
     with pytest.raises(InputError, match="no end"):
-        open_scenes().samples()
+        open_scenes().iterate_samples()
     with pytest.raises(InputError, match="1 or more"):
-        open_scenes().samples(0)
-    assert [one.name for one in open_scenes("unseen").samples(2)] == ["unseen 0", "unseen 1"]
+        open_scenes().iterate_samples(0)
+    assert [one.name for one in open_scenes("unseen").iterate_samples(2)] == ["unseen 0", "unseen 1"]
 
 
 def test_samples_of_a_smaller_number_are_among_those_of_a_larger() -> None:
     world = NumberedWorld("w", "w", (), frozenset(), 50, lambda number: LabelledPhoto(str(number), None, (1, 1)))
-    names = {n: [int(one.name) for one in world.samples(n)] for n in (5, 20, 50)}
+    names = {n: [int(one.name) for one in world.iterate_samples(n)] for n in (5, 20, 50)}
     assert set(names[5]) < set(names[20]) < set(names[50]) and names[50] == list(range(50))
     assert names[5] == sorted(names[5]) and names[5] != [0, 1, 2, 3, 4]
-    assert [one.name for one in world.samples()] == [one.name for one in world.samples(99)]
-    assert [int(one.name) for one in world.samples(20)] == names[20]
+    assert [one.name for one in world.iterate_samples()] == [one.name for one in world.iterate_samples(99)]
+    assert [int(one.name) for one in world.iterate_samples(20)] == names[20]
 
 
 def test_classes_of_a_sample() -> None:
@@ -124,10 +124,10 @@ def test_classes_of_a_sample() -> None:
         PhotoObject("b", (0.0, 0.0, 2.0, 1.0), 1, outline=lambda: ~one),
     )
     sample = LabelledPhoto("s", None, (2, 1), things)
-    assert sample.present == (0, 1) and len(sample.of(1)) == 2
-    whole = sample.mask_of(1)
+    assert sample.present == (0, 1) and len(sample.find_objects(1)) == 2
+    whole = sample.get_mask(1)
     assert whole is not None and whole.all()
-    assert sample.mask_of(0) is None and sample.mask_of(7) is None and unite_masks([]) is None and sample.void is None
+    assert sample.get_mask(0) is None and sample.get_mask(7) is None and unite_masks([]) is None and sample.void is None
 
 
 # --- ILSVRC -----------------------------------------------------------------------------------------------------------
@@ -139,7 +139,7 @@ def test_ilsvrc(tmp_path: Path, form: str) -> None:
     assert world.name == "ilsvrc val" and world.has == {"boxes"} and world.size == 3
     first = [label.split(",")[0] for label in world.labels]
     assert first == ["Chihuahua", "tabby", "ram"]  # in the order of the synset ids
-    found = list(world.samples())
+    found = list(world.iterate_samples())
     called = dict(zip(world.labels, ("dog", "cat", "sheep"), strict=True))
     for one, index in zip(found, (1, 0, 2), strict=True):
         assert one.present == (index,) and isinstance(one.image, Path)
@@ -180,7 +180,7 @@ def test_boxes_that_touch_all_edges_cover_the_photo(tmp_path: Path) -> None:
 def test_voc_boxes(tmp_path: Path, at: str) -> None:
     world = open_world(voc(tmp_path) / at, needs={"boxes"})
     assert (world.name, world.size, len(world.labels)) == ("voc2012 val", 3, 20) and world.has == {"boxes"}
-    for one, things in zip(world.samples(), PHOTOS, strict=True):
+    for one, things in zip(world.iterate_samples(), PHOTOS, strict=True):
         assert tuple(thing.label for thing in one.things) == things
         assert all(world.labels[thing.index] == thing.label for thing in one.things)
         assert [thing.difficult for thing in one.things] == [name == "sheep" for name in things]
@@ -189,7 +189,7 @@ def test_voc_boxes(tmp_path: Path, at: str) -> None:
 
 def test_voc_masks_leave_the_border_out(tmp_path: Path) -> None:
     world = open_world(voc(tmp_path), needs={"masks"})
-    (one,) = world.samples()
+    (one,) = world.iterate_samples()
     cat, dog = one.things
     border = shape("dog").copy()
     left, top, right, bottom = CORNERS["dog"]
@@ -203,7 +203,7 @@ def test_voc_masks_leave_the_border_out(tmp_path: Path) -> None:
 def test_voc_where_pictures_and_xml_disagree_the_pictures_count(tmp_path: Path) -> None:
     home = voc(tmp_path) / "VOCdevkit/VOC2012"
     xml(home / "Annotations/2007_000001.xml", ("dog", "cat"), 1, {one: one for one in CORNERS})
-    (one,) = open_world(tmp_path, needs={"masks"}).samples()
+    (one,) = open_world(tmp_path, needs={"masks"}).iterate_samples()
     assert [thing.label for thing in one.things] == ["cat", "dog"]
     assert one.things[0].box == box("cat")  # of the mask
     left, top, right, bottom = box("dog")
@@ -227,7 +227,7 @@ def test_coco(tmp_path: Path, split: str) -> None:
     world = open_world(coco(tmp_path, split), needs={"masks", "captions"})
     assert world.has == {"boxes", "masks", "captions"} and list(world.labels) == ["cat", "dog", "sheep"]
     assert world.name == f"coco {split}"
-    for one, things in zip(world.samples(), PHOTOS, strict=True):
+    for one, things in zip(world.iterate_samples(), PHOTOS, strict=True):
         assert tuple(thing.label for thing in one.things) == things
         check_colours(one, {name: name for name in CORNERS})
         for thing in one.things:
@@ -250,7 +250,7 @@ def test_coco_in_one_file_with_its_captions(tmp_path: Path) -> None:
     write(tmp_path / "mini.json", whole)
     (tmp_path / "x/val2017").rename(tmp_path / "mini")
     for path in (tmp_path / "mini", tmp_path / "mini.json", tmp_path):
-        first = next(iter(open_world(path, needs={"captions", "masks"}).samples()))
+        first = next(iter(open_world(path, needs={"captions", "masks"}).iterate_samples()))
         assert [said.text for said in first.captions] == ["one cat"]
 
 
@@ -269,7 +269,7 @@ def test_coco_of_several_splits(tmp_path: Path) -> None:
 def test_vqa(tmp_path: Path) -> None:
     world = open_world(vqa(tmp_path), needs={"questions"})
     assert (world.name, world.size, len(world.labels)) == ("vqa v2 val2014", 2, 0) and world.has == {"questions"}
-    first, second = world.samples()
+    first, second = world.iterate_samples()
     assert [(one.question, one.answer, one.number) for one in first.questions] == [
         ("Is there a cat?", "yes", 1000),
         ("What animal is it?", "cat", 1001),
@@ -294,7 +294,7 @@ def test_vqa_hat_takes_the_questions_that_people_were_shown(tmp_path: Path) -> N
     for path in (tmp_path, tmp_path / "vqahat_val"):
         world = open_world(path, needs={"attention"})
         assert world.size == 1 and world.has == {"questions", "attention"}
-        (one,) = world.samples()
+        (one,) = world.iterate_samples()
         (asked,) = one.questions
         assert asked.number == 1010 and asked.attention is not None and len(asked.attention) == 3
         for person, heat in enumerate(asked.attention, start=1):
@@ -320,7 +320,7 @@ def test_boxes_in_a_json(tmp_path: Path) -> None:
         world = open_world(path, needs={"boxes"})
         assert world.name == "some" and world.size == 3 and not world.indexed
         called = dict(zip(world.labels, ("cat", "dog", "sheep"), strict=True))
-        for one in world.samples():
+        for one in world.iterate_samples():
             check_colours(one, called)
     (tmp_path / "some_classes.json").unlink()
     assert list(open_world(tmp_path).labels) == ["class 0", "class 1", "class 2"]
@@ -488,7 +488,7 @@ def test_what_is_broken_is_named(tmp_path: Path, made: Callable[[Path], Path], b
     made(tmp_path)
     broken(tmp_path)
     with pytest.raises(InputError) as caught:
-        list(open_world(tmp_path).samples())
+        list(open_world(tmp_path).iterate_samples())
     assert said in str(caught.value).replace("\\\\", "/") and "\n" not in str(caught.value)
 
 
@@ -498,7 +498,7 @@ def test_a_broken_outline_is_named_when_it_is_drawn(tmp_path: Path) -> None:
     whole = json.loads(file.read_text())
     whole["annotations"][0]["segmentation"] = [["left", "top"]]
     write(file, whole)
-    thing = next(iter(open_world(tmp_path).samples())).things[0]
+    thing = next(iter(open_world(tmp_path).iterate_samples())).things[0]
     with pytest.raises(InputError, match=r"the outline of 'cat' in 000000000100\.jpg of .* is broken"):
         _ = thing.mask
 
@@ -507,7 +507,7 @@ def test_a_mask_of_another_size_is_named(tmp_path: Path) -> None:
     home = voc(tmp_path) / "VOCdevkit/VOC2012"
     Image.new("P", (7, 7)).save(home / "SegmentationObject/2007_000001.png")
     with pytest.raises(InputError, match=r"2007_000001\.png' has 7 x 7 pixels, its photo 40 x 30"):
-        list(open_world(tmp_path, needs={"masks"}).samples())
+        list(open_world(tmp_path, needs={"masks"}).iterate_samples())
 
 
 def test_what_is_known_is_said_where_nothing_is_found(tmp_path: Path) -> None:
@@ -574,15 +574,15 @@ def test_classes_match_by_number_only_where_the_order_is_the_same() -> None:
 def test_a_model_of_other_classes_is_refused(tmp_path: Path) -> None:
     ilsvrc(tmp_path)
     with pytest.raises(InputError, match=r"none of the 3 classes of ilsvrc val .* the model's 36"):
-        open_world(tmp_path, labels=bundled.open_classifier().labels)
+        open_world(tmp_path, labels=bundled.classifier().labels)
 
 
 # --- with models, and with real data ----------------------------------------------------------------------------------
 
 
 def test_samples_are_what_explain_takes(tmp_path: Path) -> None:
-    task = bundled.open_classifier()
-    sample = next(iter(open_world(coco(tmp_path)).samples()))
+    task = bundled.classifier()
+    sample = next(iter(open_world(coco(tmp_path)).iterate_samples()))
     found = vlcam.explain(task, sample.image, targets=["red star"])
     assert found.geometry.photo_size == sample.size
     mask = sample.things[0].mask
@@ -596,8 +596,8 @@ def test_real_photos() -> None:
     assert REAL is not None
     world = open_world(REAL, needs={"boxes"})
     assert world.size == 150 and world.indexed and match(world, _IMAGENET_CATEGORIES).by == "index"
-    assert all(one.size == (227, 227) and one.things for one in world.samples(20))
-    for one in open_world(REAL, needs={"masks", "captions"}).samples(10):
+    assert all(one.size == (227, 227) and one.things for one in world.iterate_samples(20))
+    for one in open_world(REAL, needs={"masks", "captions"}).iterate_samples(10):
         assert len(one.captions) == 5
         for thing in one.things:
             mask = thing.mask

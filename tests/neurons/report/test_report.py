@@ -312,7 +312,7 @@ def scenes(count: int) -> list[str | Path | Image.Image]:
 
 class TestEffects:
     def test_they_are_means_over_the_targets_of_explanations(self) -> None:
-        task, photos = bundled.open_captioner(load("captioner")), scenes(3)
+        task, photos = bundled.captioner(load("captioner")), scenes(3)
         found = effects(task, photos)
         views = [view for photo in photos for view in explain(task, photo) if view.target.kind == "word"]
         assert found.photos == 3
@@ -325,19 +325,19 @@ class TestEffects:
         assert set(found.labels) == {view.label for view in views}
 
     def test_evenly_spread_photos_and_top_k(self) -> None:
-        found = effects(bundled.open_classifier(load("classifier")), scenes(9), photos=4, top_k=2)
+        found = effects(bundled.classifier(load("classifier")), scenes(9), photos=4, top_k=2)
         assert (found.photos, int(found.counts.sum())) == (4, 8)
 
     def test_a_question_is_asked(self) -> None:
         found = effects(
-            bundled.open_vqa(load("vqa")), scenes(2), request=Request(question="what colour is the star"), top_k=1
+            bundled.vqa(load("vqa")), scenes(2), request=Request(question="what colour is the star"), top_k=1
         )
         assert found.counts.sum() == 2
         with pytest.raises(InputError):
-            effects(bundled.open_vqa(load("vqa")), scenes(1))
+            effects(bundled.vqa(load("vqa")), scenes(1))
 
     def test_another_layer(self) -> None:
-        task = bundled.open_classifier(load("classifier"))
+        task = bundled.classifier(load("classifier"))
         layer = next(
             name for name, part in task.model.named_modules() if name.startswith("features.") and name.count(".") == 1
         )
@@ -347,14 +347,14 @@ class TestEffects:
 
     def test_helped_and_hurt_are_ranked(self) -> None:
         found = made_effects()
-        assert [one.label for one in found.helped(0)] == ["cat", "dog"]
-        assert [(one.label, one.contribution, one.count) for one in found.hurt(0)] == [("fish", -4.0, 3)]
-        assert [one.label for one in found.helped(0, 1)] == ["cat"]
-        assert found.helped(1) == found.hurt(1) == ()
+        assert [one.label for one in found.list_helped(0)] == ["cat", "dog"]
+        assert [(one.label, one.contribution, one.count) for one in found.list_hurt(0)] == [("fish", -4.0, 3)]
+        assert [one.label for one in found.list_helped(0, 1)] == ["cat"]
+        assert found.list_helped(1) == found.list_hurt(1) == ()
 
     def test_no_photos(self) -> None:
         with pytest.raises(InputError, match="at least 1"):
-            effects(bundled.open_classifier(load("classifier")), [])
+            effects(bundled.classifier(load("classifier")), [])
 
 
 def made_effects(units: int = 3) -> Effects:

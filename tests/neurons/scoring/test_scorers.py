@@ -81,7 +81,7 @@ def test_iou_counts_labelled_cells_only() -> None:
                 both += int(fires[i, k, y, x] and masks[i, c, y, x])
                 either += int(fires[i, k, y, x] or masks[i, c, y, x])
         expected[k, c] = both / either if either else 0.0
-    assert overlap.scores() == pytest.approx(expected, abs=1e-12)
+    assert overlap.score_concepts() == pytest.approx(expected, abs=1e-12)
 
 
 def test_thresholds_of_streams_are_those_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,7 +105,7 @@ def test_permuted_counts_are_those_of_permuted_pictures() -> None:
     again = find_firings(moved, overlap.thresholds, marks.grid)
     assert marks.count(overlap.fired, order.tolist()).tolist() == marks.count(again).tolist()
     every = draw_orders(len(maps), 5, 0)
-    assert marks.counts(overlap.fired, every).tolist() == [
+    assert marks.count_orders(overlap.fired, every).tolist() == [
         marks.count(overlap.fired, one.tolist()).tolist() for one in every
     ]
 
@@ -123,7 +123,7 @@ def test_correlation_as_in_the_textbook() -> None:
     """Weighted Pearson: every cell counts to its labelled share v, and y is the covered share of that."""
     marks, masks, valid = partly()
     maps = seen(masks)
-    found = correlations(maps, Cover.of(marks, (4, 4)))
+    found = correlations(maps, Cover.from_marks(marks, (4, 4)))
     for k, c in product(range(6), range(5)):
         own, v = weighted(masks, valid, c)
         a = maps[:, k].ravel().astype(float)
@@ -140,7 +140,7 @@ def test_average_precision_as_in_the_textbook() -> None:
     marks, masks, valid = partly()
     maps = seen(masks)
     level = bin_levels(maps)
-    found = average_precisions(level, Cover.of(marks, (4, 4)))
+    found = average_precisions(level, Cover.from_marks(marks, (4, 4)))
     assert level.max() < LEVELS and len(np.unique(level[0])) > 30
     for k in range(6):
         order = np.argsort(maps[:, k].ravel())
@@ -154,25 +154,27 @@ def test_average_precision_as_in_the_textbook() -> None:
             assert found[k, c] == pytest.approx(expected, abs=1e-9)
     assert found[0].argmax() == 0 and found[0, 0] > 2 * found[0, 1]
     for c in range(5):
-        assert compute_precisions(maps, Cover.of(marks, (4, 4)), np.full(6, c)) == pytest.approx(found[:, c], abs=1e-12)
+        assert compute_precisions(maps, Cover.from_marks(marks, (4, 4)), np.full(6, c)) == pytest.approx(
+            found[:, c], abs=1e-12
+        )
 
 
 @pytest.mark.parametrize("measure", ["auprc", "correlation"])
 def test_scores_of_permuted_and_repeated_pictures(measure: str) -> None:
     marks, masks, _ = partly()
     maps = seen(masks)
-    scorer = CoverScorer(maps, Cover.of(marks, (4, 4)), measure)
+    scorer = CoverScorer(maps, Cover.from_marks(marks, (4, 4)), measure)
     order = np.random.default_rng(0).permutation(len(maps))
     moved = np.empty_like(maps)
     moved[order] = maps
-    expected = CoverScorer(moved, Cover.of(marks, (4, 4)), measure).scores()
+    expected = CoverScorer(moved, Cover.from_marks(marks, (4, 4)), measure).score_concepts()
     assert scorer._score(order=order) == pytest.approx(expected, abs=1e-9)
     (times,) = draw_bootstraps(len(maps), 1, 0)
     if measure == "correlation":  # levels are ranks among all positions, which repeating pictures changes a little
         again = np.repeat(np.arange(len(maps)), times.astype(int))
         repeated = Marks(marks.concepts, marks.grid, [marks.pictures[i] for i in again])
-        expected = CoverScorer(maps[again], Cover.of(repeated, (4, 4)), measure).scores()
-        assert scorer.resampled(times) == pytest.approx(expected, abs=1e-9)
+        expected = CoverScorer(maps[again], Cover.from_marks(repeated, (4, 4)), measure).score_concepts()
+        assert scorer.score_resampled(times) == pytest.approx(expected, abs=1e-9)
 
 
 def test_bootstrap_of_iou_repeats_pictures() -> None:
@@ -183,10 +185,16 @@ def test_bootstrap_of_iou_repeats_pictures() -> None:
     again = np.repeat(np.arange(30), times.astype(int))
     fired = find_firings(maps[again], overlap.thresholds, marks.grid)
     repeated = Marks(marks.concepts, marks.grid, [marks.pictures[i] for i in again])
-    assert overlap.resampled(times) == pytest.approx(repeated.iou(repeated.count(fired), repeated.sizes()), abs=1e-12)
-    stable = overlap.wins(50, 0)
+    assert overlap.score_resampled(times) == pytest.approx(
+        repeated.iou(repeated.count(fired), repeated.measure_sizes()), abs=1e-12
+    )
+    stable = overlap.measure_stability(50, 0)
     slow = np.mean(
-        [overlap.resampled(one).argmax(1) == overlap.scores().argmax(1) for one in draw_bootstraps(30, 50, 0)], axis=0
+        [
+            overlap.score_resampled(one).argmax(1) == overlap.score_concepts().argmax(1)
+            for one in draw_bootstraps(30, 50, 0)
+        ],
+        axis=0,
     )
     assert (stable >= slow - 1e-12).all() and stable[0] == slow[0] == 1.0
 
@@ -258,7 +266,7 @@ def test_pairs_and_triples_as_in_the_textbook() -> None:
     marks, masks, valid = partly(20)
     maps = seen(masks)
     overlap = OverlapScorer(maps, marks, 0.1)
-    chosen = choose_candidates(overlap.scores(), 5)
+    chosen = choose_candidates(overlap.score_concepts(), 5)
     found = count_pairs(overlap.fired, marks, chosen)
     up = torch.nn.functional.interpolate(torch.from_numpy(maps), size=(8, 8), mode="bilinear", align_corners=False)
     fires = (up > overlap.thresholds[:, None, None]).numpy()
@@ -273,7 +281,7 @@ def test_pairs_and_triples_as_in_the_textbook() -> None:
     def apply(first: NDArray[np.bool_], operator: int, second: NDArray[np.bool_]) -> NDArray[np.bool_]:
         return first | second if operator == 0 else first & second if operator == 1 else first & ~second
 
-    best = search(overlap, overlap.scores(), 3)
+    best = search(overlap, overlap.score_concepts(), 3)
     for unit in range(3):
         every = {}
         for a, b in permutations(range(5), 2):
@@ -321,8 +329,8 @@ def test_a_formula_must_beat_formulas_of_its_length() -> None:
     overlap = OverlapScorer(maps, from_dense(CONCEPTS, masks), 0.1)
     found = find_best_formulas(overlap, Settings(quantile=0.1, length=3))
     assert set(found) == {0}
-    assert found[0].text([name for name, _ in CONCEPTS]) in ("red OR star", "star OR red")
-    assert found[0].iou > 1.5 * overlap.scores()[0].max()
+    assert found[0].to_text([name for name, _ in CONCEPTS]) in ("red OR star", "star OR red")
+    assert found[0].iou > 1.5 * overlap.score_concepts()[0].max()
     assert OPERATORS == ("OR", "AND", "AND NOT")
     named = name_by_masks(maps, from_dense(CONCEPTS, masks), Settings(quantile=0.1, length=2, bootstrap=20)).units
     assert named[0].formula is not None and named[0].formula[0] in ("red OR star", "star OR red")

@@ -48,9 +48,9 @@ def say(
 
 def explained(which: str, **options: Any) -> tuple[Explanation, NeuronNames]:
     tasks: dict[str, Any] = {
-        "classifier": bundled.open_classifier,
-        "captioner": bundled.open_captioner,
-        "vqa": bundled.open_vqa,
+        "classifier": bundled.classifier,
+        "captioner": bundled.captioner,
+        "vqa": bundled.vqa,
     }
     task, names = tasks[which](), bundled.read_packaged_names(which)  # type: ignore[arg-type]
     assert names is not None

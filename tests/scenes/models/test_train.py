@@ -135,12 +135,19 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(
 
 def test_the_plan_warms_up_and_cools_down() -> None:
     plan = TrainingPlan(schedule=1000, head_steps=1000, caption_steps=1000)
-    assert plan.rate(0) < plan.rate(299) == plan.peak == plan.rate(500)
-    assert plan.rate(999) == pytest.approx(plan.peak * 0.002)
-    assert plan.head_rate(0) < plan.head_rate(199) == plan.head_peak == plan.head_rate(400) > plan.head_rate(999) > 0
-    assert plan.caption_rate(0) < plan.caption_rate(99) == plan.caption_peak == plan.caption_rate(200)
-    assert plan.caption_peak > plan.caption_rate(999) > 0
-    assert (plan.cell_weight(0), plan.cell_weight(250), plan.cell_weight(500)) == (1.0, 0.5, 0.0)
+    assert plan.get_rate(0) < plan.get_rate(299) == plan.peak == plan.get_rate(500)
+    assert plan.get_rate(999) == pytest.approx(plan.peak * 0.002)
+    assert (
+        plan.get_head_rate(0)
+        < plan.get_head_rate(199)
+        == plan.head_peak
+        == plan.get_head_rate(400)
+        > plan.get_head_rate(999)
+        > 0
+    )
+    assert plan.get_caption_rate(0) < plan.get_caption_rate(99) == plan.caption_peak == plan.get_caption_rate(200)
+    assert plan.caption_peak > plan.get_caption_rate(999) > 0
+    assert (plan.get_cell_weight(0), plan.get_cell_weight(250), plan.get_cell_weight(500)) == (1.0, 0.5, 0.0)
 
 
 @pytest.fixture(scope="module")

@@ -88,12 +88,12 @@ class Person:
     label: int
     usual: bool
 
-    def mask(self, role: Role, size: int = 96) -> Bool[np.ndarray, "size size"]:
+    def draw_mask(self, role: Role, size: int = 96) -> Bool[np.ndarray, "size size"]:
         """Where the badge (the cause) or the face (the shortcut) is seen."""
         found: Bool[np.ndarray, "size size"] = self.scene.masks(size)[_ROLES.index(role)]
         return found
 
-    def changed(self, role: Role) -> "Person":
+    def change(self, role: Role) -> "Person":
         """The same picture with the other badge (then it is one of the other class) or the other face, and nothing else changed."""
         face, badge, *others = self.scene.things
         if role == "badge":
@@ -265,7 +265,7 @@ def make_balanced_set(base: SceneClassifier, n: int, seed: int) -> BalancedSet:
     if n < 4 or n % 4:
         raise InputError(f"n={n} test pictures were asked for; expected a multiple of 4, such as {TEST}")
     people = tuple(make_people((seed, 2), n // 2, BALANCED))
-    others = [[one.changed(role) for one in people] for role in ("face", "badge")]
+    others = [[one.change(role) for one in people] for role in ("face", "badge")]
     masks = draw_regions(people)
     masks = torch.cat([masks, 1 - masks.sum(1, keepdim=True)], 1)
     return BalancedSet(

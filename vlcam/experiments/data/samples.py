@@ -116,13 +116,13 @@ class LabelledPhoto:
         """The classes that are in the picture, as indices into the world's labels, ascending."""
         return tuple(sorted({thing.index for thing in self.things}))
 
-    def of(self, index: int) -> tuple[PhotoObject, ...]:
+    def find_objects(self, index: int) -> tuple[PhotoObject, ...]:
         """The things of one class."""
         return tuple(thing for thing in self.things if thing.index == index)
 
-    def mask_of(self, index: int) -> Mask | None:
+    def get_mask(self, index: int) -> Mask | None:
         """All pixels of one class, crowds and difficult ones too; None if there is none of it, or one of them has no mask."""
-        return unite_masks([thing.mask for thing in self.of(index)])
+        return unite_masks([thing.mask for thing in self.find_objects(index)])
 
 
 @runtime_checkable
@@ -148,7 +148,7 @@ class World(Protocol):
     def size(self) -> int | None: ...  # noqa: D102
     @property
     def facts(self) -> Mapping[str, Any]: ...  # noqa: D102
-    def samples(self, n: int | None = None) -> Iterator[LabelledPhoto]:
+    def iterate_samples(self, n: int | None = None) -> Iterator[LabelledPhoto]:
         """``n`` samples (fewer if there are fewer), always the same, those of a smaller ``n`` among them; all by default."""
         ...
 
@@ -171,7 +171,7 @@ class NumberedWorld:
     indexed: bool = False
     facts: Mapping[str, Any] = field(default_factory=dict)
 
-    def samples(self, n: int | None = None) -> Iterator[LabelledPhoto]:
+    def iterate_samples(self, n: int | None = None) -> Iterator[LabelledPhoto]:
         """See :meth:`World.samples`. Raises InputError for n below 1, or no n where there is no end."""
         if n is not None and n < 1:
             raise InputError(f"n={n} samples were asked for; expected 1 or more")

@@ -47,7 +47,7 @@ def convert_scene(scene: Scene) -> LabelledPhoto:
             label := " ".join(thing.pair),
             (float(box[0]), float(box[1]), float(box[2]), float(box[3])),
             LABELS.index(label),
-            outline=partial(drawn.mask, place),
+            outline=partial(drawn.get_mask, place),
         )
         for place, (thing, box) in enumerate(zip(scene.things, scene.boxes(), strict=True))
     )
@@ -73,7 +73,7 @@ class _SceneMasks:
         self._scene = scene
         self._masks: Bool[np.ndarray, "things height width"] | None = None
 
-    def mask(self, place: int) -> Bool[np.ndarray, "height width"]:
+    def get_mask(self, place: int) -> Bool[np.ndarray, "height width"]:
         if self._masks is None:
             self._masks = self._scene.masks()
         found: Bool[np.ndarray, "height width"] = self._masks[place].copy()

@@ -74,7 +74,7 @@ def find_word_masks(
         parts = {place: [sample.things[one].mask for one in things] for place, things in enumerate(caption.about)}
         masks = {place: unite_masks(these) for place, these in parts.items()}
     else:
-        masks = {place: sample.mask_of(category) for place, category in find_visual_words(words, labels).items()}
+        masks = {place: sample.get_mask(category) for place, category in find_visual_words(words, labels).items()}
     return {place: torch.from_numpy(mask) for place, mask in masks.items() if mask is not None and mask.any()}
 
 
@@ -83,7 +83,7 @@ def make_phrases(sample: LabelledPhoto, labels: Sequence[str]) -> list[tuple[str
     found = []
     for index in sample.present:
         inside = np.zeros(sample.size[::-1], np.bool_)
-        for thing in sample.of(index):
+        for thing in sample.find_objects(index):
             left, top, right, bottom = (round(edge) for edge in thing.box)
             inside[top:bottom, left:right] = True
         if inside.any() and not inside.all():

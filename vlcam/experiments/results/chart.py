@@ -44,7 +44,7 @@ class _Scale:
     right: float
     ticks: tuple[float, ...]
 
-    def at(self, value: float) -> float:
+    def to_pixel(self, value: float) -> float:
         part = (min(max(value, self.low), self.high) - self.low) / (self.high - self.low)
         return self.left + part * (self.right - self.left)
 
@@ -81,34 +81,34 @@ class _Drawing:
         self.blocks = [result.measures[at : at + _MOST_COLUMNS] for at in range(0, len(result.measures), _MOST_COLUMNS)]
         texts = [result.title, result.world, result.model, result.unit, "0123456789.-–◇ ·", *result.measures]
         self.letters = Lettering([*texts, *self.names, *self.controls])
-        self.labels = self._label_width()
+        self.labels = self._measure_label_width()
         self.accent = tuple(int(part) for part in get_colour_table("viridis")[82])
 
-        below_title = self._title_height()
-        block = self._block_height()
+        below_title = self._measure_title_height()
+        block = self._measure_block_height()
         height = math.ceil(below_title + len(self.blocks) * block + _MARGIN / 2)
         self.shapes = Image.new("RGB", (width * _FINER, height * _FINER), _PAPER)
         self.lines = ImageDraw.Draw(self.shapes)
         self.written: list[tuple[tuple[_Real, _Real], str, int, tuple[int, ...], str]] = []
-        self._title()
+        self._draw_title()
         for place, columns in enumerate(self.blocks):
-            self._block(columns, below_title + place * block)
+            self._draw_block(columns, below_title + place * block)
         self.image = self.shapes.resize((width, height), Image.Resampling.LANCZOS)
         pen = ImageDraw.Draw(self.image)
         for at, text, size, colour, anchor in self.written:
-            pen.text(at, text, font=self.letters.font(size), fill=colour, anchor=anchor)
+            pen.text(at, text, font=self.letters.get_font(size), fill=colour, anchor=anchor)
 
     # --- measures ---
 
-    def _label_width(self) -> _Real:
-        font = self.letters.font(_TEXT)
-        longest = max(font.getlength(self.letters.plain(name)) for name in (*self.names, *self.controls))
+    def _measure_label_width(self) -> _Real:
+        font = self.letters.get_font(_TEXT)
+        longest = max(font.getlength(self.letters.to_plain(name)) for name in (*self.names, *self.controls))
         return min(longest, _LABELS * self.width)
 
-    def _title_height(self) -> _Real:
+    def _measure_title_height(self) -> _Real:
         return _MARGIN + _TITLE * 1.4 + _SMALL * 1.6 + 14
 
-    def _block_height(self) -> _Real:
+    def _measure_block_height(self) -> _Real:
         heads = 1.7 * _TEXT if self._has_heads() else 0
         return (
             heads
@@ -128,42 +128,48 @@ class _Drawing:
     ) -> None:
         self.written.append((at, self.letters.fit(text, size, room), size, colour, anchor))
 
-    def _title(self) -> None:
+    def _draw_title(self) -> None:
         result, room = self.result, self.width - 2 * _MARGIN
         self._write((_MARGIN, _MARGIN + _TITLE), f"{result.number}. {result.title}", _TITLE, _INK, "ls", room)
-        facts = [result.world, result.model, self._counts()]
+        facts = [result.world, result.model, self._format_counts()]
         text = " · ".join(fact for fact in facts if fact)
         y = _MARGIN + _TITLE * 1.4 + _SMALL
-        key = self._key_width()
+        key = self._measure_key_width()
         self._write((_MARGIN, y), text, _SMALL, _MUTED, "ls", room - key - 24)
-        self._key(self.width - _MARGIN - key, y - _SMALL * 0.36)
+        self._draw_key(self.width - _MARGIN - key, y - _SMALL * 0.36)
 
-    def _counts(self) -> str:
+    def _format_counts(self) -> str:
         counts = sorted({row.n for row in self.result.rows if row.n})
         if not counts:
             return ""
         return f"n = {counts[0]:,}" if len(counts) == 1 else f"n = {counts[0]:,} to {counts[-1]:,}"
 
-    def _key_parts(self) -> list[tuple[str, str]]:
+    def _list_key_parts(self) -> list[tuple[str, str]]:
         parts = [("ours", "ours, 95 % interval")]
         if any(row.paper is not None for row in self.every):
             parts.append(("paper", "the paper's number"))
         return parts + ([("control", "control")] if self.controls else [])
 
-    def _key_width(self) -> _Real:
-        font = self.letters.font(_SMALL)
-        return sum(66 + font.getlength(text) for _, text in self._key_parts()) + 22 * (len(self._key_parts()) - 1) - 10
+    def _measure_key_width(self) -> _Real:
+        font = self.letters.get_font(_SMALL)
+        return (
+            sum(66 + font.getlength(text) for _, text in self._list_key_parts())
+            + 22 * (len(self._list_key_parts()) - 1)
+            - 10
+        )
 
-    def _key(self, x: _Real, y: _Real) -> None:
-        for kind, text in self._key_parts():
+    def _draw_key(self, x: _Real, y: _Real) -> None:
+        for kind, text in self._list_key_parts():
             if kind == "paper":
-                self._diamond(x + 37, y)
+                self._draw_diamond(x + 37, y)
             else:
-                self._dot(x + 4, x + 27, x + 50, y, self.accent if kind == "ours" else _GREY, control=kind == "control")
+                self._draw_dot(
+                    x + 4, x + 27, x + 50, y, self.accent if kind == "ours" else _GREY, control=kind == "control"
+                )
             self._write((x + 60, y + _SMALL * 0.36), text, _SMALL, _MUTED, "ls", self.width)
-            x += 66 + self.letters.font(_SMALL).getlength(text) + 22
+            x += 66 + self.letters.get_font(_SMALL).getlength(text) + 22
 
-    def _block(self, columns: Sequence[str], top: _Real) -> None:
+    def _draw_block(self, columns: Sequence[str], top: _Real) -> None:
         first = _MARGIN + self.labels + 28
         room = (self.width - _MARGIN - first - _GAP * (len(columns) - 1)) / len(columns)
         below = top + (1.7 * _TEXT if self._has_heads() else 0)
@@ -171,7 +177,7 @@ class _Drawing:
         bottom = below + _LINE * len(self.names)
         if self.controls:
             rule = bottom + 0.25 * _LINE
-            self._line(_MARGIN, rule, self.width - _MARGIN, rule, _RULE, 1.5)
+            self._draw_line(_MARGIN, rule, self.width - _MARGIN, rule, _RULE, 1.5)
             rows |= {name: bottom + _LINE * (place + 1.0) for place, name in enumerate(self.controls)}
             bottom += _LINE * (len(self.controls) + 0.5)
         for name, y in rows.items():
@@ -179,24 +185,25 @@ class _Drawing:
             self._write((_MARGIN + self.labels, y), name, _TEXT, colour, "rm", self.labels)
         for place, column in enumerate(columns):
             left = first + place * (room + _GAP)
-            self._panel(column, rows, (left, left + room), (below, bottom))
+            self._draw_panel(column, rows, (left, left + room), (below, bottom))
 
-    def _panel(
+    def _draw_panel(
         self, column: str, rows: dict[str, _Real], across: tuple[_Real, _Real], down: tuple[_Real, _Real]
     ) -> None:
         own = [row for row in self.every if row.column == column]
         values = max(
-            (self.letters.font(_SMALL).getlength(format_number(row.value, self.result.unit)) for row in own), default=0
+            (self.letters.get_font(_SMALL).getlength(format_number(row.value, self.result.unit)) for row in own),
+            default=0,
         )
         left, right = across[0] + 14, across[1] - values - 26
         scale = _make_scale(own, left, right, self.result.unit)
         if self._has_heads():
             self._write((across[0], down[0] - 0.55 * _TEXT), column, _TEXT, _INK, "ls", across[1] - across[0])
         for tick in scale.ticks:
-            x = scale.at(tick)
-            self._line(x, down[0], x, down[1] + 8, _RULE if tick == 0 and scale.low < 0 else _GRID, 2)
+            x = scale.to_pixel(tick)
+            self._draw_line(x, down[0], x, down[1] + 8, _RULE if tick == 0 and scale.low < 0 else _GRID, 2)
             self._write((x, down[1] + 12), _format_tick(tick, scale.ticks), _SMALL, _MUTED, "ma", 200)
-        self._line(scale.left, down[1] + 4, scale.right, down[1] + 4, _RULE, 2)
+        self._draw_line(scale.left, down[1] + 4, scale.right, down[1] + 4, _RULE, 2)
         better = f"{self.result.better} is better" if self.result.better else ""
         text = " · ".join(filter(None, (self.result.unit, better)))
         middle = (scale.left + scale.right) / 2
@@ -204,23 +211,27 @@ class _Drawing:
         for name, y in rows.items():
             row = self.own.get((name, column))
             if row is not None:
-                self._row(row, scale, y, across[1], control=name in self.controls)
+                self._draw_row(row, scale, y, across[1], control=name in self.controls)
 
-    def _row(self, row: ResultRow, scale: _Scale, y: _Real, edge: _Real, *, control: bool) -> None:
+    def _draw_row(self, row: ResultRow, scale: _Scale, y: _Real, edge: _Real, *, control: bool) -> None:
         self._write(
             (edge, y), format_number(row.value, self.result.unit), _SMALL, _MUTED if control else _INK, "rm", 200
         )
         if math.isfinite(row.value):
-            ends = [scale.at(end) if math.isfinite(end) else scale.at(row.value) for end in (row.low, row.high)]
-            self._dot(ends[0], scale.at(row.value), ends[1], y, _GREY if control else self.accent, control=control)
+            ends = [
+                scale.to_pixel(end) if math.isfinite(end) else scale.to_pixel(row.value) for end in (row.low, row.high)
+            ]
+            self._draw_dot(
+                ends[0], scale.to_pixel(row.value), ends[1], y, _GREY if control else self.accent, control=control
+            )
         else:
             self._write(
                 ((scale.left + scale.right) / 2, y), "no number", _SMALL, _MUTED, "mm", scale.right - scale.left
             )
         if row.paper is not None:
-            self._diamond(scale.at(row.paper), y)
+            self._draw_diamond(scale.to_pixel(row.paper), y)
 
-    def _line(self, x0: _Real, y0: _Real, x1: _Real, y1: _Real, colour: tuple[int, ...], thick: _Real) -> None:
+    def _draw_line(self, x0: _Real, y0: _Real, x1: _Real, y1: _Real, colour: tuple[int, ...], thick: _Real) -> None:
         half = thick / 2
         if x0 == x1:
             box = (x0 - half, y0, x0 + half, y1)
@@ -228,17 +239,19 @@ class _Drawing:
             box = (x0, y0 - half, x1, y0 + half)
         self.lines.rectangle([round(one * _FINER) for one in box], fill=colour)
 
-    def _dot(self, low: _Real, at: _Real, high: _Real, y: _Real, colour: tuple[int, ...], *, control: bool) -> None:
-        self._line(low, y, high, y, colour, 4 if control else 5)
+    def _draw_dot(
+        self, low: _Real, at: _Real, high: _Real, y: _Real, colour: tuple[int, ...], *, control: bool
+    ) -> None:
+        self._draw_line(low, y, high, y, colour, 4 if control else 5)
         for end in (low, high):
             if high - low > 16:
-                self._line(end, y - 7, end, y + 7, colour, 4)
+                self._draw_line(end, y - 7, end, y + 7, colour, 4)
         radius = 8 if control else 10
         self.lines.ellipse(
             [round(one * _FINER) for one in (at - radius, y - radius, at + radius, y + radius)], fill=colour
         )
 
-    def _diamond(self, x: _Real, y: _Real) -> None:
+    def _draw_diamond(self, x: _Real, y: _Real) -> None:
         """Hollow: what lies below shows through, so that it hides no dot."""
         corners = [(x, y - 14), (x + 14, y), (x, y + 14), (x - 14, y), (x, y - 14), (x + 14, y)]
         points = [(round(a * _FINER), round(b * _FINER)) for a, b in corners]

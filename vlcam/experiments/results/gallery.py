@@ -81,14 +81,14 @@ def draw_gallery(rows: Sequence[Sequence[Panel]], title: str) -> Image.Image:
     sheet = Image.new("RGB", (width, top + sum(heights) + _MARGIN), _PAPER)
     pen = ImageDraw.Draw(sheet)
     for number, line in enumerate(lines):
-        pen.text((_MARGIN, _MARGIN + number * (_TITLE + 6)), line, _INK, letters.font(_TITLE))
+        pen.text((_MARGIN, _MARGIN + number * (_TITLE + 6)), line, _INK, letters.get_font(_TITLE))
     for row, height in zip(rows, heights, strict=True):
         for place, one in enumerate(row):
             left = _MARGIN + place * (_SIDE + _GAP)
             sheet.paste(Image.fromarray(one.picture), (left, top))
             for number, line in enumerate(letters.wrap(one.text, _TEXT, _SIDE, _LINES)):
                 under = top + one.picture.shape[0] + 4 + number * (_TEXT + 4)
-                pen.text((left, under), line, _INK if number == 0 else _MUTED, letters.font(_TEXT))
+                pen.text((left, under), line, _INK if number == 0 else _MUTED, letters.get_font(_TEXT))
         top += height
     return sheet
 

@@ -31,10 +31,10 @@ def draw_words(scene: Scene, captioner: Captioning, path: Path) -> bool:
         return False
     many = len(spoken.words)
     mapped = make_every_map(WordTargets(captioner), scene.image(), Request(ids=spoken.ids), ["gradcam"])
-    heat = to_photo(mapped.maps("gradcam"), mapped.geometry, size=(SIDE, SIDE))
+    heat = to_photo(mapped.get_maps("gradcam"), mapped.geometry, size=(SIDE, SIDE))
     photo = scene.image(SIDE)
     letters = Lettering([*spoken.words, *TARGETS, "*"])
-    font = letters.font(_TEXT)
+    font = letters.get_font(_TEXT)
     step = SIDE + _GAP
     out = Image.new("RGB", (_LEFT + step * (many + 1), _HEAD + step * len(TARGETS)), _PAPER)
     pen = ImageDraw.Draw(out)

@@ -38,7 +38,7 @@ def make_cam_task(setting: Setting) -> Classification | None:
         return None
     key = f"{_KEY} of {setting.count(QUICK, FULL)} scenes"
     if key not in setting.opened:
-        task = setting.task("classification")
+        task = setting.load_task("classification")
         assert isinstance(task, Classification)
         setting.opened[key] = train_cam_head(task, setting.count(QUICK, FULL))
     found: Task = setting.opened[key]
@@ -55,7 +55,7 @@ def train_cam_head(task: Classification, n: int) -> Classification:
         raise InputError(f"n={n} scenes were given to train CAM's head on; expected at least one")
     features, truths = [], []
     network = None
-    for sample in open_scenes("train").samples(n):
+    for sample in open_scenes("train").iterate_samples(n):
         image = _prepare_input(task, sample)
         if network is None:
             network = build_cam_network(task.model, task.labels, layer=task.layer, sample=image).eval()

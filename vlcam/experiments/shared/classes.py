@@ -54,30 +54,30 @@ class ClassifiedPhoto:
     @property
     def counted(self) -> tuple[int, ...]:
         """The present classes of which at least one thing isn't difficult (Pascal VOC's games leave the others out)."""
-        return tuple(one for one in self.present if not all(thing.difficult for thing in self.things(one)))
+        return tuple(one for one in self.present if not all(thing.difficult for thing in self.get_objects(one)))
 
-    def place(self, index: int) -> int:
+    def find_place(self, index: int) -> int:
         """Where a class stands among the targets, and so in all maps. Raises InputError for a class that is no target."""
         for place, target in enumerate(self.mapped.targets):
             if target.token_ids == (index,):
                 return place
         raise InputError(f"class {index} was asked for; it is neither predicted nor in {self.sample.name}")
 
-    def label(self, index: int) -> str:
+    def get_label(self, index: int) -> str:
         """What the model calls a class that is a target."""
-        return self.mapped.targets[self.place(index)].label
+        return self.mapped.targets[self.find_place(index)].label
 
-    def things(self, index: int) -> tuple[PhotoObject, ...]:
+    def get_objects(self, index: int) -> tuple[PhotoObject, ...]:
         """The things of a class; none if it isn't in the photo, or not in the data set."""
-        return self.sample.of(self.theirs[index]) if index in self.theirs else ()
+        return self.sample.find_objects(self.theirs[index]) if index in self.theirs else ()
 
-    def region(self, index: int) -> Bool[Tensor, "height width"] | None:
+    def get_region(self, index: int) -> Bool[Tensor, "height width"] | None:
         """The pixels of a class: its masks, or its boxes where nobody drew masks; None if it isn't in the photo."""
-        return find_region(self.things(index), self.sample.size)
+        return find_region(self.get_objects(index), self.sample.size)
 
-    def heat(self, name: str, size: tuple[int, int] | None = None) -> Float[Tensor, "targets height width"]:
+    def get_heat(self, name: str, size: tuple[int, int] | None = None) -> Float[Tensor, "targets height width"]:
         """A method's maps on the photo, or on a copy of another ``size`` (width, height); those of :data:`SMOOTHED` are smooth."""
-        maps = self.mapped.maps(name)
+        maps = self.mapped.get_maps(name)
         return to_photo(smooth(maps) if name in SMOOTHED else maps, self.mapped.geometry, size=size)
 
     @property
@@ -87,12 +87,12 @@ class ClassifiedPhoto:
         scale = min(1.0, FRAME / max(width, height))
         return max(1, round(width * scale)), max(1, round(height * scale))
 
-    def boxes(self, index: int) -> list[Box]:
+    def get_boxes(self, index: int) -> list[Box]:
         """The boxes of a class's things in the :attr:`frame`."""
         across, down = (new / old for new, old in zip(self.frame, self.sample.size, strict=True))
         return [
             (left * across, top * down, right * across, bottom * down)
-            for left, top, right, bottom in (thing.box for thing in self.things(index))
+            for left, top, right, bottom in (thing.box for thing in self.get_objects(index))
         ]
 
 
@@ -132,15 +132,15 @@ def match_classes(task: Task, world: World) -> Mapping[int, int]:
 
 def find_usable(task: Task, world: World, ways: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The methods that are defined for the model's network, and of each other one a sentence that says why it isn't."""
-    sample = next(iter(world.samples(1)))
+    sample = next(iter(world.iterate_samples(1)))
     return find_workable(task, sample.image, Request(labels=predict_classes(task, sample, 1)), ways)
 
 
 def split_held_out(setting: Setting, world: World, n: int) -> tuple[Iterator[LabelledPhoto], Iterator[LabelledPhoto]]:
     """Samples to choose on and samples to score, at most ``n`` of each: two splits of the bundled world, or every other photo."""
     if setting.data is None:
-        return open_scenes("val").samples(n), world.samples(n)
-    return islice(world.samples(2 * n), 1, None, 2), islice(world.samples(2 * n), 0, None, 2)
+        return open_scenes("val").iterate_samples(n), world.iterate_samples(n)
+    return islice(world.iterate_samples(2 * n), 1, None, 2), islice(world.iterate_samples(2 * n), 0, None, 2)
 
 
 def check_held_out(held: Sequence[Any], scored: Sequence[Any], world: World) -> None:

@@ -40,7 +40,7 @@ class Controls:
         self.blind = make_untrained_task(task, seed)
         self._rng = np.random.default_rng(seed)
 
-    def heats(
+    def make_heats(
         self, look: ClassifiedPhoto, size: tuple[int, int] | None = None
     ) -> dict[str, Float[Tensor, "targets height width"]]:
         """A photo's control maps in the order of :data:`CONTROLS`, one for each of its targets, on the photo or a copy of that size."""
@@ -49,14 +49,14 @@ class Controls:
         blind = make_every_map(self.blind, look.sample.image, mapped.subject.request, ["gradcam"])
         truth = torch.zeros(count, *grid)
         for index in look.present:
-            region = look.region(index)
+            region = look.get_region(index)
             if region is not None:
-                truth[look.place(index)] = make_ceiling_map(region.numpy(), geometry, grid)[0]
+                truth[look.find_place(index)] = make_ceiling_map(region.numpy(), geometry, grid)[0]
         every = {
             "centre": make_centre_map(grid).expand(count, -1, -1),
             "random": torch.cat([make_random_map(grid, self._rng) for _ in range(count)]),
             "Sobel edges": make_edge_map(mapped.subject.image.cpu().float()).expand(count, -1, -1),
-            "untrained model": blind.maps("gradcam"),
+            "untrained model": blind.get_maps("gradcam"),
             "ceiling": truth,
         }
         return {name: to_photo(maps, geometry, size=size) for name, maps in every.items()}

@@ -53,16 +53,16 @@ class MethodMaps:
         rows, columns = self.subject.activations.shape[2:]
         return rows, columns
 
-    def maps(self, name: str) -> Maps:
+    def get_maps(self, name: str) -> Maps:
         """The maps as the method defines them (after its ReLU, if it has one), ``(T, rows, columns)``."""
         signed = self.signed[name]
         return signed.clamp_min(0) if self.ways[name].relu else signed
 
-    def heat(self, name: str) -> Float[Tensor, "targets height width"]:
+    def get_heat(self, name: str) -> Float[Tensor, "targets height width"]:
         """The maps on the photo's pixels; NaN where the model didn't see the photo."""
-        return to_photo(self.maps(name), self.geometry)
+        return to_photo(self.get_maps(name), self.geometry)
 
-    def drawn(self, maps: Maps) -> Float[Tensor, "targets height width"]:
+    def draw(self, maps: Maps) -> Float[Tensor, "targets height width"]:
         """Any other maps on the photo's pixels: controls, say."""
         return to_photo(maps, self.geometry)
 

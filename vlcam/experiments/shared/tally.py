@@ -22,28 +22,30 @@ class Tally:
         self.values.setdefault((name, column), []).append((photo, float(value)))
         self.empty[name, column] = self.empty.get((name, column), 0) + empty
 
-    def summary(self, name: str, column: str, seed: int = 0) -> Summary:
+    def summarise(self, name: str, column: str, seed: int = 0) -> Summary:
         """The mean with its interval over photos."""
         pairs = self.values.get((name, column), [])
         return summarise([value for _, value in pairs], seed=seed, clusters=[photo for photo, _ in pairs])
 
-    def ahead(self, name: str, other: str, column: str, seed: int = 0) -> Summary:
+    def compare(self, name: str, other: str, column: str, seed: int = 0) -> Summary:
         """The mean of the differences between two rows, value by value, with its interval over photos."""
         pairs = zip(self.values[name, column], self.values[other, column], strict=True)
         both = [(photo, one - two) for (photo, one), (_, two) in pairs]
         return summarise([value for _, value in both], seed=seed, clusters=[photo for photo, _ in both])
 
-    def rows(self, key: str, names: Sequence[str], seed: int = 0, *, paper: str | None = None) -> tuple[ResultRow, ...]:
+    def make_rows(
+        self, key: str, names: Sequence[str], seed: int = 0, *, paper: str | None = None
+    ) -> tuple[ResultRow, ...]:
         """The rows of some names, column by column; the paper's numbers of the experiment go with the column ``paper``."""
         return tuple(
-            self._row(key, name, column, seed, column == paper)
+            self._make_row(key, name, column, seed, column == paper)
             for name in names
             for known, column in self.values
             if known == name
         )
 
-    def _row(self, key: str, name: str, column: str, seed: int, with_paper: bool) -> ResultRow:
-        one = self.summary(name, column, seed)
+    def _make_row(self, key: str, name: str, column: str, seed: int, with_paper: bool) -> ResultRow:
+        one = self.summarise(name, column, seed)
         found = ResultRow(
             name, one.mean, one.low, one.high, one.n, one.undefined + self.empty[name, column], column=column
         )

@@ -51,9 +51,9 @@ class AnnotatedPicture:
 def open_marked_world(setting: Setting, task: Task) -> World:
     """The data with masks or, where there are none, with boxes. Raises InputError if they have neither."""
     try:
-        return setting.world([_MASKS], task)
+        return setting.open_world([_MASKS], task)
     except InputError:
-        return setting.world([_BOXES], task)
+        return setting.open_world([_BOXES], task)
 
 
 def find_pictures(world: World, task: Task, n: int, *, classes: int | None = None) -> Iterator[AnnotatedPicture]:
@@ -67,7 +67,7 @@ def find_pictures(world: World, task: Task, n: int, *, classes: int | None = Non
         present = [one for one in sample.present if one in of]
         if not present or classes not in (None, len(present)) or (classes and len(sample.present) != classes):
             continue
-        masks = [one for index in present if (one := find_region(sample.of(index), sample.size)) is not None]
+        masks = [one for index in present if (one := find_region(sample.find_objects(index), sample.size)) is not None]
         if len(masks) == len(present):
             yield AnnotatedPicture(found, sample, tuple(of[one] for one in present), tuple(masks))
             found += 1
@@ -83,12 +83,12 @@ def find_pictures(world: World, task: Task, n: int, *, classes: int | None = Non
 def _iterate_samples(world: World, n: int) -> Iterator[LabelledPhoto]:
     """Ever more samples, each once."""
     if world.size is None:
-        yield from world.samples(_LOOKED_AT * n)
+        yield from world.iterate_samples(_LOOKED_AT * n)
         return
     seen: set[str] = set()
     many = n
     while True:
-        for sample in world.samples(many):
+        for sample in world.iterate_samples(many):
             if sample.name not in seen:
                 seen.add(sample.name)
                 yield sample
@@ -104,7 +104,9 @@ def make_controls(mapped: MethodMaps, newborn: Task, rng: np.random.Generator) -
     """Control maps of one picture: the centre and the edges are the same for all targets; ``newborn`` is the untrained model's task."""
     count = len(mapped.targets)
     subject = mapped.subject
-    blank = run_and_record(newborn, subject.prepared, subject.request, newborn.layer)[1].maps(method("gradcam")).maps
+    blank = (
+        run_and_record(newborn, subject.prepared, subject.request, newborn.layer)[1].make_maps(method("gradcam")).maps
+    )
     return {
         RANDOM: torch.cat([make_random_map(mapped.grid, rng) for _ in range(count)]),
         CENTRE: make_centre_map(mapped.grid).expand(count, -1, -1),

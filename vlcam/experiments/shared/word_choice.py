@@ -46,7 +46,7 @@ def compute_differences(
     scenes: Sequence[int] | None = None,
 ) -> tuple[list[float], list[int]]:
     """``name`` less ``default`` for every word (or caption) that both have an answer for, and the scene of each."""
-    one, other = (scores.of(which, column, kinds, scenes) for which in (name, default))
+    one, other = (scores.get_values(which, column, kinds, scenes) for which in (name, default))
     both = [where for where in one if where in other and not math.isnan(one[where] - other[where])]
     return [one[where] - other[where] for where in both], [where[0] for where in both]
 

@@ -80,7 +80,7 @@ class GroundingScores:
     words: dict[str, dict[tuple[int, int], dict[str, float]]] = field(default_factory=dict)
     captions: dict[str, dict[int, dict[str, float]]] = field(default_factory=dict)
 
-    def of(
+    def get_values(
         self, name: str, column: str, kinds: Sequence[str], scenes: Sequence[int] | None = None
     ) -> dict[tuple[int, ...], float]:
         """The values of one measure, of words of some kinds (measures of captions are of all words), by scene and place."""
@@ -173,7 +173,7 @@ def ground(
 
 def _iterate_heats(mapped: MethodMaps, spoken: JudgedCaption, many: int) -> Iterator[tuple[str, Heat]]:
     for method in mapped.ways:
-        heat = mapped.heat(method)
+        heat = mapped.get_heat(method)
         if bool((mapped.signed[method] == mapped.signed[method][:1]).all()):  # nothing about any target
             yield name_pair(method, "any"), heat[:many]
             continue
@@ -185,14 +185,14 @@ def _iterate_controls(
     scene: Scene, mapped: MethodMaps, spoken: JudgedCaption, untrained: Task, request: Request, rng: np.random.Generator
 ) -> Iterator[tuple[str, Heat]]:
     many, geometry, grid = len(spoken.words), mapped.geometry, mapped.grid
-    yield UNIFORM, mapped.drawn(torch.ones(many, *grid))
-    yield CENTRE, mapped.drawn(make_centre_map(grid).expand(many, -1, -1))
-    yield RANDOM, mapped.drawn(torch.cat([make_random_map(grid, rng) for _ in range(many)]))
-    yield EDGES, mapped.drawn(make_edge_map(mapped.subject.image).expand(many, -1, -1))
-    yield UNTRAINED, make_every_map(untrained, scene.image(), request, ["gradcam"]).heat("gradcam")[:many]
+    yield UNIFORM, mapped.draw(torch.ones(many, *grid))
+    yield CENTRE, mapped.draw(make_centre_map(grid).expand(many, -1, -1))
+    yield RANDOM, mapped.draw(torch.cat([make_random_map(grid, rng) for _ in range(many)]))
+    yield EDGES, mapped.draw(make_edge_map(mapped.subject.image).expand(many, -1, -1))
+    yield UNTRAINED, make_every_map(untrained, scene.image(), request, ["gradcam"]).get_heat("gradcam")[:many]
     empty = torch.zeros(1, *grid)
     best = [empty if mask is None else make_ceiling_map(mask.numpy(), geometry, grid) for mask in spoken.masks]
-    yield CEILING, mapped.drawn(torch.cat(best))
+    yield CEILING, mapped.draw(torch.cat(best))
 
 
 def _measure_effects(scene: Scene, task: WordTargets, mapped: MethodMaps) -> Float[Tensor, "things 4 words"]:

@@ -117,7 +117,7 @@ class WordTargets:
 
     def run(self, prepared: Prepared, request: Request) -> Spoken:
         """One forward of the image. Raises InputError if no token ids are given, or a word has no kind."""
-        ids, rivals = self._said(request)
+        ids, rivals = self._find_rivals(request)
         encoded = self.captioner.encode(self.captioner.model, prepared.inputs)
         scores = score_words(self.captioner.logits(self.captioner.model, encoded, ids), ids, rivals).flatten()
         words = [self.captioner.tokens.decode([one]).strip() for one in ids]
@@ -142,13 +142,13 @@ class WordTargets:
         several = self.captioner.logits_of_batch
         if several is None:
             raise InputError(f"{self.name} can't score several images at once: it has no logits_of_batch")
-        ids, rivals = self._said(request)
+        ids, rivals = self._find_rivals(request)
         encoded = self.captioner.encode(self.captioner.model, prepared.inputs)
         rows = several(self.captioner.model, encoded, ids)
         flat = score_words(rows.flatten(0, 1), ids * len(rows), rivals * len(rows))
         return flat.view(len(TARGETS), len(rows), len(ids)).transpose(0, 1).flatten(1)
 
-    def _said(self, request: Request) -> tuple[tuple[int, ...], list[list[int]]]:
+    def _find_rivals(self, request: Request) -> tuple[tuple[int, ...], list[list[int]]]:
         if not request.ids:
             raise InputError(
                 "no token ids were given; the words have to be settled before four targets of each are made"

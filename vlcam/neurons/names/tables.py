@@ -51,13 +51,13 @@ class TableRow:
     cells: Mapping[str, str]
     line: int
 
-    def text(self, column: str) -> str:
+    def read_text(self, column: str) -> str:
         """What a cell holds; nothing if there is no such column."""
         return self.cells.get(column, "").strip()
 
-    def number(self, column: str, otherwise: float | None = None) -> float:
+    def read_number(self, column: str, otherwise: float | None = None) -> float:
         """The number of a cell; ``otherwise`` if it is empty or there is no such column."""
-        cell = self.text(column)
+        cell = self.read_text(column)
         if not cell and otherwise is not None:
             return otherwise
         try:
@@ -68,16 +68,16 @@ class TableRow:
             raise ValueError(f"{column} is {cell!r}, which is no finite number")
         return value
 
-    def whole(self, column: str) -> int:
+    def read_whole_number(self, column: str) -> int:
         """The whole number of a cell."""
-        cell = self.text(column)
+        cell = self.read_text(column)
         if not re.fullmatch(r"[0-9]{1,9}", cell):
             raise ValueError(f"{column} is {cell!r}, which is no whole number from 0")
         return int(cell)
 
-    def measure(self, column: str) -> float | None:
+    def read_measure(self, column: str) -> float | None:
         """The number of a cell, None if it is empty."""
-        return self.number(column) if self.text(column) else None
+        return self.read_number(column) if self.read_text(column) else None
 
 
 def to_csv(names: AbstractNeuronNames) -> str:
@@ -130,7 +130,7 @@ def _split_lines(text: str) -> Iterator[tuple[int, list[str]]]:
 def read_units(rows: list[TableRow], kind: Kind, layer: str | None, where: str) -> tuple[list[NeuronName], str | None]:
     """The records of the chosen layer as they stand in the file, no unit twice, and the layer's name if it is known."""
     if kind == "clip-dissect":
-        layers = tuple(dict.fromkeys(row.text("layer") for row in rows))
+        layers = tuple(dict.fromkeys(row.read_text("layer") for row in rows))
         if layer is None and len(layers) > 1:
             raise InputError(
                 f"{where} has names of the layers {', '.join(layers)}; choose one, as in layer={layers[-1]!r}"
@@ -140,7 +140,7 @@ def read_units(rows: list[TableRow], kind: Kind, layer: str | None, where: str) 
                 f"{where} has no names of the layer {layer!r}; its layers are: {', '.join(layers) or '(none)'}"
             )
         layer = layer or next(iter(layers), None)
-        rows = [row for row in rows if row.text("layer") == layer]
+        rows = [row for row in rows if row.read_text("layer") == layer]
     read = {"tally": _from_tally, "clip-dissect": _from_description, "csv": _from_cells}[kind]
     seen: dict[int, int] = {}
     units = []
@@ -151,7 +151,7 @@ def read_units(rows: list[TableRow], kind: Kind, layer: str | None, where: str) 
             raise InputError(f"{where}, line {row.line}: {error}; expected {_EXPECTED[kind]}") from error
         if unit.unit in seen:
             raise InputError(
-                f"{where}, line {row.line}: unit {row.text('unit')} stands in line {seen[unit.unit]} already; expected every unit once"
+                f"{where}, line {row.line}: unit {row.read_text('unit')} stands in line {seen[unit.unit]} already; expected every unit once"
             )
         seen[unit.unit] = row.line
         units.append(unit)
@@ -160,42 +160,42 @@ def read_units(rows: list[TableRow], kind: Kind, layer: str | None, where: str) 
 
 def _from_cells(row: TableRow) -> NeuronName:
     """A unit of vlcam's own CSV, or of any with at least ``unit`` and ``name``."""
-    name, state = row.text("name") or None, row.text("state") or None
+    name, state = row.read_text("name") or None, row.read_text("state") or None
     if state not in (None, *STATES):
         raise ValueError(f"state is {state!r}, which is none of {', '.join(STATES)}")
-    formula = row.text("formula")
+    formula = row.read_text("formula")
     return NeuronName(
-        unit=row.whole("unit"),
+        unit=row.read_whole_number("unit"),
         state=cast(State, state or ("unnamed" if name is None else "named")),
         name=name,
-        category=row.text("category") or None,
-        score=row.number("score", 0.0),
-        ceiling=row.number("ceiling", 1.0),
-        p=row.measure("p"),
-        threshold=row.number("threshold", 0.0),
-        iou=row.measure("iou"),
-        auprc=row.measure("auprc"),
-        correlation=row.measure("correlation"),
-        stability=row.measure("stability"),
-        margin=row.measure("margin"),
-        also=_split(row.text("also")),
-        formula=(formula, row.number("formula_iou")) if formula else None,
-        flags=_split(row.text("flags")),
+        category=row.read_text("category") or None,
+        score=row.read_number("score", 0.0),
+        ceiling=row.read_number("ceiling", 1.0),
+        p=row.read_measure("p"),
+        threshold=row.read_number("threshold", 0.0),
+        iou=row.read_measure("iou"),
+        auprc=row.read_measure("auprc"),
+        correlation=row.read_measure("correlation"),
+        stability=row.read_measure("stability"),
+        margin=row.read_measure("margin"),
+        also=_split(row.read_text("also")),
+        formula=(formula, row.read_number("formula_iou")) if formula else None,
+        flags=_split(row.read_text("flags")),
     )
 
 
 def _from_tally(row: TableRow) -> NeuronName:
     """A unit of Network Dissection: its label, and the best ones of the other categories as alternatives."""
-    number, category, score = row.whole("unit"), row.text("category"), row.number("score")
-    label = row.text("label") if score > 0 else ""  # without any overlap its label is only the first of the list
+    number, category, score = row.read_whole_number("unit"), row.read_text("category"), row.read_number("score")
+    label = row.read_text("label") if score > 0 else ""  # without any overlap its label is only the first of the list
     if number < 1:
         raise ValueError("unit is 0, but units of a tally count from 1")
     others: list[Alternative] = [
-        (_strip_suffix(name), other, row.number(f"{other}-iou"))
+        (_strip_suffix(name), other, row.read_number(f"{other}-iou"))
         for other in (column.removesuffix("-label") for column in row.cells if column.endswith("-label"))
-        if other != category and (name := row.text(f"{other}-label"))
+        if other != category and (name := row.read_text(f"{other}-label"))
     ]
-    truth, fired = (row.number(f"{category}-{what}", 0.0) for what in ("truth", "activation"))
+    truth, fired = (row.read_number(f"{category}-{what}", 0.0) for what in ("truth", "activation"))
     return NeuronName(
         unit=number - 1,
         state="named" if label else "unnamed",
@@ -210,9 +210,9 @@ def _from_tally(row: TableRow) -> NeuronName:
 
 def _from_description(row: TableRow) -> NeuronName:
     """A unit of CLIP-Dissect. Its scores are log-probabilities of a kind, in no fixed range."""
-    name = row.text("description") or None
+    name = row.read_text("description") or None
     state: State = "unnamed" if name is None else "named"
-    return NeuronName(row.whole("unit"), state, name, score=row.number("similarity"))
+    return NeuronName(row.read_whole_number("unit"), state, name, score=row.read_number("similarity"))
 
 
 def _strip_suffix(label: str) -> str:

@@ -86,20 +86,20 @@ class Broden:
         for category, parts in cells:
             for part in parts:
                 if part.isdecimal():
-                    concept = int(self._tables[category][self._checked(np.array([[int(part)]]), image)[0, 0]])
+                    concept = int(self._tables[category][self._check_numbers(np.array([[int(part)]]), image)[0, 0]])
                     whole += [concept] if concept >= 0 else []
                 else:
-                    maps.append(LabelMap(category, self._tables[category][self._numbers(part)]))
+                    maps.append(LabelMap(category, self._tables[category][self._read_label_numbers(part)]))
         labelled = frozenset(category for category, _ in cells)
         photo = self._home / "images" / image
         return Sample(image, photo, labelled, whole=tuple(dict.fromkeys(whole)), maps=tuple(maps))
 
-    def _numbers(self, part: str) -> Int32[np.ndarray, "height width"]:
+    def _read_label_numbers(self, part: str) -> Int32[np.ndarray, "height width"]:
         """The label numbers of a map."""
         pixels = np.asarray(read_picture(self._home / "images" / part).convert("RGB"), np.int32)
-        return self._checked(pixels[:, :, 0] + 256 * pixels[:, :, 1], part)
+        return self._check_numbers(pixels[:, :, 0] + 256 * pixels[:, :, 1], part)
 
-    def _checked(self, numbers: np.ndarray, where: str) -> np.ndarray:
+    def _check_numbers(self, numbers: np.ndarray, where: str) -> np.ndarray:
         """The same numbers, if each of them is a label."""
         good = self._known[numbers.clip(0, _MOST - 1)] & (numbers < _MOST)
         if not good.all():

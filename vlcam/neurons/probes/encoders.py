@@ -129,23 +129,23 @@ class EncodedWords:
 
     def similarity(self) -> Float[Tensor, "images words"]:
         """The cosine of each photo and word."""
-        return self._cosines("{}")
+        return self._compare_words("{}")
 
     def of_template(self) -> Float[Tensor, "images words"]:
         """The cosine of each photo and "A photo of a {word}", less that of the photo and "A photo of a"."""
         if "bare" not in self._kept:
-            self._kept["bare"] = self._cosines(TEMPLATE) - self._compared(self._embedded("texts", [_BARE]))
+            self._kept["bare"] = self._compare_words(TEMPLATE) - self._compare_texts(self._embed("texts", [_BARE]))
         return self._kept["bare"]
 
-    def _cosines(self, template: str) -> Tensor:
+    def _compare_words(self, template: str) -> Tensor:
         if template not in self._kept:
             texts = [template.replace("{}", word) for word in self.words]
-            parts = [self._embedded("texts", texts[at : at + _TEXTS]) for at in range(0, len(texts), _TEXTS)]
-            self._kept[template] = self._compared(_join_embeddings(parts))
+            parts = [self._embed("texts", texts[at : at + _TEXTS]) for at in range(0, len(texts), _TEXTS)]
+            self._kept[template] = self._compare_texts(_join_embeddings(parts))
         return self._kept[template]
 
-    def _compared(self, texts: Float[Tensor, "texts width"]) -> Float[Tensor, "images texts"]:
-        pictures = self._pictures()
+    def _compare_texts(self, texts: Float[Tensor, "texts width"]) -> Float[Tensor, "images texts"]:
+        pictures = self._embed_photos()
         if pictures.shape[1] != texts.shape[1]:
             raise InputError(
                 f"the encoder {self._encoder.name} gave {pictures.shape[1]} numbers a photo, but {texts.shape[1]} a text; "
@@ -153,17 +153,17 @@ class EncodedWords:
             )
         return pictures @ texts.T
 
-    def _pictures(self) -> Tensor:
+    def _embed_photos(self) -> Tensor:
         """The embeddings of the photos, opened a batch at a time."""
         if self._seen is None:
             parts = []
             for at in range(0, len(self._photos), self._batch):
                 opened = [open_photo(photo)[0] for photo in self._photos[at : at + self._batch]]
-                parts.append(self._embedded("images", opened))
+                parts.append(self._embed("images", opened))
             self._seen = _join_embeddings(parts)
         return self._seen
 
-    def _embedded(self, what: str, given: list[Any]) -> Tensor:
+    def _embed(self, what: str, given: list[Any]) -> Tensor:
         """Embeddings of length 1 as float32 on the CPU."""
         with torch.no_grad():
             found = getattr(self._encoder, what)(given)

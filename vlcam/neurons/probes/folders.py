@@ -139,10 +139,12 @@ class LabelMaps:
                 f"the label map {str(labels)!r} holds {', '.join(map(str, wrong[:5]))}, which names doesn't name; expected numbers with "
                 "a name, 0 or those to ignore (lists of names count from 0)"
             )
-        maps = tuple(LabelMap(category, self._of(values, category)) for category in self._categories)
+        maps = tuple(LabelMap(category, self._select_category(values, category)) for category in self._categories)
         return Sample(photo.name, photo, frozenset(self._categories), maps=maps)
 
-    def _of(self, values: Int32[np.ndarray, "height width"], category: str) -> Int32[np.ndarray, "height width"]:
+    def _select_category(
+        self, values: Int32[np.ndarray, "height width"], category: str
+    ) -> Int32[np.ndarray, "height width"]:
         """The map with the concepts of one category only."""
         if len(self._categories) == 1:
             return values

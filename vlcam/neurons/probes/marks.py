@@ -79,15 +79,15 @@ class Marks:
         whole = rows.all(axis=1)
         self.pictures.append(_PictureMarks(columns[~whole], np.packbits(rows[~whole], axis=-1), columns[whole]))
 
-    def masks(self, image: int) -> Bool[np.ndarray, "columns cells"]:
+    def unpack_masks(self, image: int) -> Bool[np.ndarray, "columns cells"]:
         """The masks of one picture's columns (see ``columns_of``)."""
         return np.unpackbits(self.pictures[image].bits, axis=-1, count=self.cells).astype(np.bool_)
 
-    def columns_of(self, image: int) -> Int64[np.ndarray, " columns"]:
+    def get_columns(self, image: int) -> Int64[np.ndarray, " columns"]:
         """What the rows of ``masks`` are: columns of a table of counts."""
         return self.pictures[image].columns
 
-    def sizes(self) -> Int64[np.ndarray, " columns"]:
+    def measure_sizes(self) -> Int64[np.ndarray, " columns"]:
         """Cells of every column over all pictures: ``|L_c|``, and how many cells each category is labelled in."""
         out = np.zeros(self.width, np.int64)
         for one in self.pictures:
@@ -95,7 +95,7 @@ class Marks:
             out[one.whole] += self.cells
         return out
 
-    def images_with(self) -> Int64[np.ndarray, " concepts"]:
+    def count_images(self) -> Int64[np.ndarray, " concepts"]:
         """In how many pictures each concept is."""
         out = np.zeros(self.width, np.int64)
         for one in self.pictures:
@@ -103,7 +103,7 @@ class Marks:
             out[one.whole] += 1
         return out[: len(self.concepts)]
 
-    def constant(self) -> Bool[np.ndarray, " concepts"]:
+    def find_constant(self) -> Bool[np.ndarray, " concepts"]:
         """Which concepts have the same mask in every picture (regions such as "upper left")."""
         out = np.zeros(len(self.concepts), np.bool_)
         if len(self) < 2:
@@ -119,17 +119,17 @@ class Marks:
         out[[c for c in first if c < len(self.concepts)]] = True
         return out
 
-    def table(self, image: int) -> Float[Tensor, "cells columns"]:
+    def make_table(self, image: int) -> Float[Tensor, "cells columns"]:
         """0 or 1 for each cell and column of one picture."""
-        return torch.from_numpy(self.masks(image).T.astype(np.float32))
+        return torch.from_numpy(self.unpack_masks(image).T.astype(np.float32))
 
     def count(self, fired: Firings, order: Sequence[int] | None = None) -> Int64[np.ndarray, "units columns"]:
         """``|M_k & L_c|`` of all units and columns; with ``order``, of picture i's firing and picture ``order[i]``'s labels."""
         pairs = np.arange(len(self))[None] if order is None else np.asarray(order)[None]
-        found: NDArray[np.int64] = self.counts(fired, pairs)[0]
+        found: NDArray[np.int64] = self.count_orders(fired, pairs)[0]
         return found
 
-    def counts(
+    def count_orders(
         self, fired: Firings, orders: Int64[np.ndarray, "draws images"]
     ) -> Int64[np.ndarray, "draws units columns"]:
         """``count`` for several orders at once: each picture's masks are unpacked once."""
@@ -137,9 +137,9 @@ class Marks:
         out = torch.zeros(len(orders) * fired.units, self.width, dtype=exact)
         inverse = np.argsort(orders, axis=1)
         for image, one in enumerate(self.pictures):
-            table, columns = self.table(image).to(exact), torch.from_numpy(one.columns)
+            table, columns = self.make_table(image).to(exact), torch.from_numpy(one.columns)
             whole = torch.from_numpy(one.whole)
-            units, draws, starts, places = fired.of_all(inverse[:, image])
+            units, draws, starts, places = fired.get_pictures(inverse[:, image])
             if not len(units):
                 continue
             rows = draws * fired.units + units
@@ -153,22 +153,22 @@ class Marks:
             out.view(-1).index_add_(0, flat, found.flatten())
         return out.view(len(orders), fired.units, self.width).long().numpy()
 
-    def counted(
+    def count_picture(
         self, fired: Firings, image: int
     ) -> tuple[Int64[np.ndarray, " here"], Int64[np.ndarray, " columns"], Int64[np.ndarray, "here columns"]]:
         """The counts of one picture: the units that fire in it, its columns, and ``|M & L|`` of both."""
         one = self.pictures[image]
-        units, starts, places = fired.of(image)
+        units, starts, places = fired.get_picture(image)
         columns = np.concatenate([one.columns, one.whole])
         if not len(units):
             return units.numpy(), columns, np.zeros((0, len(columns)), np.int64)
         found = torch.zeros(len(units), 0)
         if len(one.columns):
-            found = embedding_bag(places, self.table(image), starts, mode="sum")
-        many = fired.counts(image)[:, None].expand(-1, len(one.whole))
+            found = embedding_bag(places, self.make_table(image), starts, mode="sum")
+        many = fired.count_positions(image)[:, None].expand(-1, len(one.whole))
         return units.numpy(), columns, torch.cat([found.long(), many], 1).numpy()
 
-    def areas(self) -> Int64[np.ndarray, "images columns"]:
+    def measure_areas(self) -> Int64[np.ndarray, "images columns"]:
         """``sizes`` picture by picture."""
         out = np.zeros((len(self), self.width), np.int64)
         for image, one in enumerate(self.pictures):
@@ -176,7 +176,7 @@ class Marks:
             out[image, one.whole] = self.cells
         return out
 
-    def batch_of(self, units: int) -> int:
+    def choose_batch_size(self, units: int) -> int:
         """How many draws of ``counts`` fit into memory."""
         return max(1, _DRAWS // max(units * self.width, 1))
 
@@ -190,10 +190,12 @@ class Marks:
         ratio: NDArray[np.float64] = both / np.maximum(union, 1)
         return ratio
 
-    def coverage(self, image: int, grid: tuple[int, int]) -> tuple[NDArray[np.int64], Float[Tensor, "columns cells"]]:
+    def measure_coverage(
+        self, image: int, grid: tuple[int, int]
+    ) -> tuple[NDArray[np.int64], Float[Tensor, "columns cells"]]:
         """How much of each cell of a coarser ``grid`` every column covers, 0 to 1; the columns and their shares."""
         one = self.pictures[image]
-        fine = torch.from_numpy(self.masks(image).astype(np.float32)).view(-1, *self.grid)
+        fine = torch.from_numpy(self.unpack_masks(image).astype(np.float32)).view(-1, *self.grid)
         shares = adaptive_avg_pool2d(fine, grid).flatten(1) if len(fine) else torch.zeros(0, grid[0] * grid[1])
         whole = torch.ones(len(one.whole), grid[0] * grid[1])
         return np.concatenate([one.columns, one.whole]), torch.cat([shares, whole])

@@ -56,15 +56,15 @@ class Effects:
     photos: int
     measure: str = "score"
 
-    def helped(self, unit: int, most: int = 5) -> tuple[Effect, ...]:
+    def list_helped(self, unit: int, most: int = 5) -> tuple[Effect, ...]:
         """The labels to which the unit contributes most, strongest first."""
-        return self._ranked(unit, 1, most)
+        return self._rank(unit, 1, most)
 
-    def hurt(self, unit: int, most: int = 5) -> tuple[Effect, ...]:
+    def list_hurt(self, unit: int, most: int = 5) -> tuple[Effect, ...]:
         """The labels against which the unit contributes most, strongest first."""
-        return self._ranked(unit, -1, most)
+        return self._rank(unit, -1, most)
 
-    def _ranked(self, unit: int, sign: int, most: int) -> tuple[Effect, ...]:
+    def _rank(self, unit: int, sign: int, most: int) -> tuple[Effect, ...]:
         values = self.contribution[:, unit] * sign
         order = [row for row in np.argsort(-values, kind="stable").tolist() if values[row] > 0][:most]
         return tuple(

@@ -230,8 +230,8 @@ def _convert_unit(
         "formula": None if unit.formula is None else [unit.formula[0], _round_finite(unit.formula[1])],
         "claims": None if unit.claims is None else [[name, _round_finite(level)] for name, _, level in unit.claims],
         "flags": list(unit.flags),
-        "helps": [] if effects is None else [_convert_effect(one) for one in effects.helped(unit.unit)],
-        "hurts": [] if effects is None else [_convert_effect(one) for one in effects.hurt(unit.unit)],
+        "helps": [] if effects is None else [_convert_effect(one) for one in effects.list_helped(unit.unit)],
+        "hurts": [] if effects is None else [_convert_effect(one) for one in effects.list_hurt(unit.unit)],
         "card": None if card is None else _convert_card(card),
     }
     dead = unit.state == "dead"  # whatever was measured of a unit that never fires says nothing

@@ -131,7 +131,7 @@ def watch(
         return name or photo.name, Prepared(detach_tensors(ready.inputs), ready.geometry)
 
     name, first = prepared(0)
-    tap, sample = _LayerReader.found(task, first, asked, layer)
+    tap, sample = _LayerReader.from_run(task, first, asked, layer)
     sha256 = hash_weights(task.model)
     kept = None if cache is None else Cache.open(Path(cache), task.model, sha256, tap.layer, tuple(sample.shape[1:]))
     shape = (count, *sample.shape[1:])
@@ -147,7 +147,7 @@ def watch(
 
     def run() -> None:
         if waiting:
-            found = tap.maps([one for _, one in waiting], like=sample)
+            found = tap.read_maps([one for _, one in waiting], like=sample)
             for (number, _), one in zip(waiting, found, strict=True):
                 maps[number] = one.numpy()
             waiting.clear()
@@ -211,9 +211,9 @@ class _LayerReader:
     """None: each picture has its own, so the model must run to its end."""
 
     @classmethod
-    def found(
+    def from_run(
         cls, task: Task | ModuleTask, first: Prepared, request: Request, layer: str | nn.Module | None
-    ) -> tuple["_Tap", Float[Tensor, "one channels rows columns"]]:
+    ) -> tuple["_LayerReader", Float[Tensor, "one channels rows columns"]]:
         """From one full run: the layer and how its output is laid out, and the picture's maps."""
         wanted = task.layer if layer is None else layer
         with record(task.model, wanted) as recording:
@@ -235,23 +235,25 @@ class _LayerReader:
             return cls(task, request, name, module, fixed), fixed.to_maps(leaf.detach()).float().cpu()
         return cls(task, request, name, module, None), _place_maps(layout, leaf)
 
-    def maps(
+    def read_maps(
         self, prepared: Sequence[Prepared], like: Float[Tensor, "one channels rows columns"] | None = None
     ) -> Float[Tensor, "batch channels rows columns"]:
         """The maps of some pictures, of the size of ``like``."""
         if self.layout is None:
-            found = [self._whole(one) for one in prepared]
+            found = [self._run_fully(one) for one in prepared]
         elif len(prepared) > 1 and isinstance(self.task, (BatchTask, ModuleTask)) and _has_equal_shapes(prepared):
-            together = self._upto(lambda: self.task.run_batch(prepared, self.request))  # type: ignore[union-attr]
+            together = self._run_to_layer(lambda: self.task.run_batch(prepared, self.request))  # type: ignore[union-attr]
             found = list(self.layout.to_maps(together).split(1))
         else:
-            found = [self.layout.to_maps(self._upto(partial(self.task.run, one, self.request))) for one in prepared]
+            found = [
+                self.layout.to_maps(self._run_to_layer(partial(self.task.run, one, self.request))) for one in prepared
+            ]
         out = [one.detach().float().cpu() for one in found]
         if like is not None:
-            out = [self._fitted(one, like) for one in out]
+            out = [self._fit_size(one, like) for one in out]
         return torch.cat(out)
 
-    def _fitted(self, maps: Tensor, like: Tensor) -> Tensor:
+    def _fit_size(self, maps: Tensor, like: Tensor) -> Tensor:
         if maps.shape[1] != like.shape[1]:
             raise LayerError(
                 f"layer {self.layer!r} returned {maps.shape[1]} channels for one picture and {like.shape[1]} for another; "
@@ -259,7 +261,7 @@ class _LayerReader:
             )
         return maps if maps.shape == like.shape else adaptive_avg_pool2d(maps, (like.shape[2], like.shape[3]))
 
-    def _upto(self, run: Callable[[], object]) -> Tensor:
+    def _run_to_layer(self, run: Callable[[], object]) -> Tensor:
         """The layer's output; the model stops there."""
 
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:
@@ -276,7 +278,7 @@ class _LayerReader:
                 return reached.output
         raise LayerError(f"layer {self.layer!r} did not run on this picture; name a layer that always does")
 
-    def _whole(self, one: Prepared) -> Tensor:
+    def _run_fully(self, one: Prepared) -> Tensor:
         """From a full run, whose layout is the picture's own."""
         with record(self.task.model, self.module) as recording:
             spoken = self.task.run(one, self.request)

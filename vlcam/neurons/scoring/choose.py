@@ -58,7 +58,7 @@ class NamedUnits:
     observed: Float[np.ndarray, " units"]
     null: Float[np.ndarray, "draws units"]
 
-    def curve(self) -> dict[str, Any]:
+    def make_null_curve(self) -> dict[str, Any]:
         """The null curve for reports: the units' best scores, quantiles of those by chance, and their 95 % line."""
         spread = np.quantile(self.null, np.linspace(0, 1, 101)) if self.null.size else np.zeros(0)
         return {
@@ -89,10 +89,10 @@ def name_by_masks(
     """
     _check(maps, marks)
     overlap = OverlapScorer(maps, marks, settings.quantile)
-    cover = Cover.of(marks, (maps.shape[2], maps.shape[3]))
+    cover = Cover.from_marks(marks, (maps.shape[2], maps.shape[3]))
     scorer: Scorer = overlap if settings.scorer == "iou" else CoverScorer(maps, cover, settings.scorer)
-    scores = scorer.scores()
-    null = scorer.by_chance(settings.permutations, settings.seed, _bind_progress(progress, "chance"))
+    scores = scorer.score_concepts()
+    null = scorer.score_by_chance(settings.permutations, settings.seed, _bind_progress(progress, "chance"))
     dead = find_silent(maps)
     observed = scores.max(axis=1)
     live = (overlap.fired.sizes > 0) & ~dead if settings.scorer == "iou" else ~dead
@@ -100,9 +100,9 @@ def name_by_masks(
     best = scores.argmax(axis=1)
     ceilings = compute_iou_ceilings(overlap, best) if settings.scorer == "iou" else np.ones(len(best))
     named = significant & (observed >= np.minimum(settings.least, REACHED * ceilings)) & (observed > 0)
-    stable = scorer.wins(settings.bootstrap, settings.seed) if settings.bootstrap else None
+    stable = scorer.measure_stability(settings.bootstrap, settings.seed) if settings.bootstrap else None
     rows = np.arange(len(best))
-    iou = overlap.scores()[rows, best]
+    iou = overlap.score_concepts()[rows, best]
     r = (scores if settings.scorer == "correlation" else correlations(maps, cover))[rows, best]
     precision = scores[rows, best] if settings.scorer == "auprc" else compute_precisions(maps, cover, best)
     also = _find_further_concepts(overlap, best, named, null, settings, marks.concepts, related)
@@ -111,7 +111,7 @@ def name_by_masks(
     )
     known = [marks.concepts[c] if named[unit] else None for unit, c in enumerate(best.tolist())]
     told = find_claims(marks, find_maxima(maps), overlap.thresholds.double().numpy(), known, related)
-    often = marks.images_with()
+    often = marks.count_images()
     names = [name for name, _ in marks.concepts]
     units = []
     for unit in rows.tolist():
@@ -131,7 +131,7 @@ def name_by_masks(
                 correlation=float(r[unit]),
                 stability=stability,
                 also=tuple(names[c] for c in also[unit]),
-                formula=None if formula is None else (formula.text(names), formula.iou),
+                formula=None if formula is None else (formula.to_text(names), formula.iou),
                 flags=flags,
                 claims=told[unit],
             )
@@ -151,13 +151,13 @@ def name_by_words(
     progress: Progress | None = None,
 ) -> NamedUnits:
     """Name units by words whose fit with whole pictures is known (:class:`vlcam.neurons.scoring.scorers.WordScorer`)."""
-    scores = scorer.scores()
-    null = scorer.by_chance(settings.permutations, settings.seed, _bind_progress(progress, "chance"))
+    scores = scorer.score_concepts()
+    null = scorer.score_by_chance(settings.permutations, settings.seed, _bind_progress(progress, "chance"))
     dead = find_silent(maps)
-    observed, best = scorer.tested(), scores.max(axis=1)
+    observed, best = scorer.compute_test_statistic(), scores.max(axis=1)
     p, significant = check_significance(observed, null, ~dead, LEVEL)
     named = significant & (best > settings.least)
-    stable = scorer.wins(settings.bootstrap, settings.seed) if settings.bootstrap else None
+    stable = scorer.measure_stability(settings.bootstrap, settings.seed) if settings.bootstrap else None
     concepts = tuple((word, "word") for word in words)
     units = []
     for unit in range(len(scores)):
@@ -266,7 +266,7 @@ def _find_further_concepts(
 ) -> list[list[int]]:
     """For every named unit the unrelated concepts that it fires for where its name is not, by the same tests."""
     out: list[list[int]] = [[] for _ in best]
-    scores, marks = overlap.scores(), overlap.marks
+    scores, marks = overlap.score_concepts(), overlap.marks
     if settings.scorer != "iou" or not named.any():
         return out
     chosen = choose_candidates(scores, min(_RIVALS, len(concepts)))

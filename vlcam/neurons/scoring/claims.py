@@ -98,6 +98,6 @@ def find_claims(
 
 def find_presence(marks: Marks) -> tuple[Bool[np.ndarray, "images concepts"], Bool[np.ndarray, "images concepts"]]:
     """Whether each concept is in each picture, and whether the picture is labelled for it at all."""
-    areas = marks.areas()
+    areas = marks.measure_areas()
     known = len(marks.concepts)
     return areas[:, :known] > 0, areas[:, known + marks.category] > 0

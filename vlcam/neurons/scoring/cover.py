@@ -47,12 +47,12 @@ class Cover:
     square: NDArray[np.float64]
 
     @classmethod
-    def of(cls, marks: Marks, grid: tuple[int, int]) -> "Cover":
+    def from_marks(cls, marks: Marks, grid: tuple[int, int]) -> "Cover":
         """The cover of all pictures on the maps' own grid."""
         parts: list[tuple[NDArray[np.float64], ...]] = []
         category, known = marks.category, len(marks.concepts)
         for image in range(len(marks)):
-            columns, shares = marks.coverage(image, grid)
+            columns, shares = marks.measure_coverage(image, grid)
             row, cell = (one.numpy() for one in shares.nonzero(as_tuple=True))
             weight = shares.numpy()[row, cell].astype(np.float64)
             valid = np.ones((marks.width, shares.shape[1]))
@@ -75,7 +75,7 @@ class Cover:
             square=square,
         )
 
-    def sums(self, weight: NDArray[np.float64]) -> Float[np.ndarray, " columns"]:
+    def sum_columns(self, weight: NDArray[np.float64]) -> Float[np.ndarray, " columns"]:
         """The sum of the entries' ``weight`` in each column."""
         return np.bincount(self.column, weight, self.width)
 
@@ -117,7 +117,11 @@ def correlations(
         products += torch.sparse.mm(sparse, values).numpy()
         squares += torch.sparse.mm(sparse, values.square()).numpy()
     own = cover.known + cover.category
-    total, sums, squared = cover.sums(weight)[own], cover.sums(weight)[: cover.known], cover.sums(square)[: cover.known]
+    total, sums, squared = (
+        cover.sum_columns(weight)[own],
+        cover.sum_columns(weight)[: cover.known],
+        cover.sum_columns(square)[: cover.known],
+    )
     count = np.maximum(total, _LEAST)[:, None]
     covariance = products[: cover.known] - products[own] * sums[:, None] / count
     spread = (squares[own] - products[own] ** 2 / count) * (squared - sums**2 / count[:, 0])[:, None]

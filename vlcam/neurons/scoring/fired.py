@@ -49,7 +49,9 @@ class Firings:
         """The picture of each firing."""
         return np.repeat(np.arange(len(self)), np.diff(self.first))
 
-    def of(self, image: int) -> tuple[Int64[Tensor, " here"], Int64[Tensor, " here"], Int64[Tensor, " firings"]]:
+    def get_picture(
+        self, image: int
+    ) -> tuple[Int64[Tensor, " here"], Int64[Tensor, " here"], Int64[Tensor, " firings"]]:
         """The units that fire in one picture, where each of them starts in the third, and the positions."""
         unit = self.unit[self.first[image] : self.first[image + 1]]
         place = self.place[self.first[image] : self.first[image + 1]]
@@ -57,7 +59,7 @@ class Firings:
         found = (unit[starts].astype(np.int64), starts, place.astype(np.int64))
         return tuple(torch.from_numpy(one) for one in found)  # type: ignore[return-value]
 
-    def of_all(
+    def get_pictures(
         self, images: Int64[np.ndarray, " some"]
     ) -> tuple[Int64[Tensor, " here"], Int64[Tensor, " here"], Int64[Tensor, " here"], Int64[Tensor, " firings"]]:
         """``of`` for several pictures at once: units, which of the pictures, where each starts in the last, and the positions."""
@@ -69,9 +71,9 @@ class Firings:
         found = (unit[starts].astype(np.int64), which[starts], starts, place.astype(np.int64))
         return tuple(torch.from_numpy(one) for one in found)  # type: ignore[return-value]
 
-    def counts(self, image: int) -> Int64[Tensor, " here"]:
+    def count_positions(self, image: int) -> Int64[Tensor, " here"]:
         """At how many positions each unit fires in one picture, for the units that do."""
-        _, starts, places = self.of(image)
+        _, starts, places = self.get_picture(image)
         return torch.diff(starts, append=torch.tensor([len(places)]))
 
 

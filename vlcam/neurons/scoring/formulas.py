@@ -28,8 +28,8 @@ def find_best_formulas(
     overlap: OverlapScorer, settings: "Settings", progress: Callable[[int, int], None] | None = None
 ) -> dict[int, Formula]:
     """The formula of each unit that has one, by unit."""
-    single = overlap.scores().max(axis=1)
-    found = search(overlap, overlap.scores(), settings.length)
+    single = overlap.score_concepts().max(axis=1)
+    found = search(overlap, overlap.score_concepts(), settings.length)
     null = np.zeros((settings.length - 1, DRAWS, len(single)))
     for draw, order in enumerate(draw_orders(len(overlap.marks), DRAWS, settings.seed + 1)):
         scores = overlap.marks.iou(overlap.marks.count(overlap.fired, order.tolist()), overlap.sizes)

@@ -50,14 +50,14 @@ def score_permuted(
     progress: Progress | None = None,
 ) -> Float[np.ndarray, "draws units"]:
     """Each unit's best IoU over all concepts in each draw of the null."""
-    sizes, fixed = marks.sizes(), marks.constant()
+    sizes, fixed = marks.measure_sizes(), marks.find_constant()
     best = np.zeros((draws, fired.units))
-    every, step = draw_orders(len(marks), draws, seed), marks.batch_of(fired.units)
+    every, step = draw_orders(len(marks), draws, seed), marks.choose_batch_size(fired.units)
     step = min(step, max(1, draws // 10))  # and progress shows
     varies = ~fixed & (sizes[: len(fixed)] > 0)
     if varies.any():
         for start in range(0, draws, step):
-            counts = marks.counts(fired, every[start : start + step])
+            counts = marks.count_orders(fired, every[start : start + step])
             best[start : start + step] = marks.iou(counts, sizes)[..., varies].max(axis=-1)
             if progress is not None:
                 progress(min(start + step, draws), draws)
@@ -80,7 +80,7 @@ def score_shifted(
     steps = rng.permutation(rows * columns)[:SHIFTS]
     found = [_count_shifted(maps, thresholds, marks, fixed, divmod(int(one), columns)) for one in steps]
     inside, everywhere = np.stack([one for one, _ in found]), np.stack([one for _, one in found])
-    areas = marks.sizes()[: len(fixed)][fixed]
+    areas = marks.measure_sizes()[: len(fixed)][fixed]
     out = np.zeros((draws, maps.shape[1]))
     images = np.arange(len(maps))
     for draw in range(draws):
@@ -100,18 +100,18 @@ def _count_shifted(
     step: tuple[int, int],
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """Firings of each picture's units within each fixed concept, and everywhere, after shifting all maps by one step."""
-    here = dict(zip(marks.columns_of(0).tolist(), marks.masks(0), strict=True))
+    here = dict(zip(marks.get_columns(0).tolist(), marks.unpack_masks(0), strict=True))
     table = torch.from_numpy(np.stack([here[c] for c in np.flatnonzero(fixed).tolist()], 1).astype(np.float32))
     inside = np.zeros((len(maps), maps.shape[1], table.shape[1]), np.int32)
     everywhere = np.zeros((len(maps), maps.shape[1]), np.int32)
     for start, some in split_chunks(maps, 4):
         moved = find_firings(torch.roll(some, step, (2, 3)).numpy(), thresholds, marks.grid)
         for image in range(len(moved)):
-            units, starts, places = moved.of(image)
+            units, starts, places = moved.get_picture(image)
             if len(units):
                 counts = torch.nn.functional.embedding_bag(places, table, starts, mode="sum")
                 inside[start + image, units.numpy()] = counts.numpy().astype(np.int32)
-                everywhere[start + image, units.numpy()] = moved.counts(image).numpy().astype(np.int32)
+                everywhere[start + image, units.numpy()] = moved.count_positions(image).numpy().astype(np.int32)
     return inside, everywhere
 
 

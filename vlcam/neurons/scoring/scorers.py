@@ -31,28 +31,30 @@ class Scorer(ABC):
     """Compares the units of a layer with concepts on one probe."""
 
     @abstractmethod
-    def scores(self) -> Float[np.ndarray, "units concepts"]:
+    def score_concepts(self) -> Float[np.ndarray, "units concepts"]:
         """How well each concept fits each unit."""
 
-    def tested(self) -> Float[np.ndarray, " units"]:
+    def compute_test_statistic(self) -> Float[np.ndarray, " units"]:
         """What is compared with the null: each unit's best score."""
-        best: NDArray[np.float64] = self.scores().max(axis=1)
+        best: NDArray[np.float64] = self.score_concepts().max(axis=1)
         return best
 
     @abstractmethod
-    def by_chance(self, draws: int, seed: int, progress: Progress | None = None) -> Float[np.ndarray, "draws units"]:
+    def score_by_chance(
+        self, draws: int, seed: int, progress: Progress | None = None
+    ) -> Float[np.ndarray, "draws units"]:
         """The same number in each draw of the null."""
 
     @abstractmethod
-    def resampled(self, times: Float[np.ndarray, " images"]) -> Float[np.ndarray, "units concepts"]:
+    def score_resampled(self, times: Float[np.ndarray, " images"]) -> Float[np.ndarray, "units concepts"]:
         """The scores if picture i had been in the probe ``times[i]`` times."""
 
-    def wins(self, samples: int, seed: int) -> Float[np.ndarray, " units"]:
+    def measure_stability(self, samples: int, seed: int) -> Float[np.ndarray, " units"]:
         """The share of bootstrap samples of the pictures in which each unit's best concept is the same as on the probe."""
-        best = self.scores().argmax(axis=1)
+        best = self.score_concepts().argmax(axis=1)
         same = np.zeros(len(best))
         for times in draw_bootstraps(self.images, samples, seed):
-            same += self.resampled(times).argmax(axis=1) == best
+            same += self.score_resampled(times).argmax(axis=1) == best
         return same / max(samples, 1)
 
     @property
@@ -75,57 +77,59 @@ class OverlapScorer(Scorer):
         self.maps, self.marks = maps, marks
         self.thresholds: Tensor = find_thresholds(maps, quantile)
         self.fired: Firings = find_firings(maps, self.thresholds, marks.grid)
-        self.sizes = marks.sizes()
+        self.sizes = marks.measure_sizes()
         self.inter = marks.count(self.fired)
         self._scores = marks.iou(self.inter, self.sizes)
-        self._areas = marks.areas()
+        self._areas = marks.measure_areas()
 
     @property
     def images(self) -> int:
         """Pictures of the probe."""
         return len(self.marks)
 
-    def scores(self) -> Float[np.ndarray, "units concepts"]:
+    def score_concepts(self) -> Float[np.ndarray, "units concepts"]:
         """IoU."""
         return self._scores
 
-    def by_chance(self, draws: int, seed: int, progress: Progress | None = None) -> Float[np.ndarray, "draws units"]:
+    def score_by_chance(
+        self, draws: int, seed: int, progress: Progress | None = None
+    ) -> Float[np.ndarray, "draws units"]:
         """See :mod:`vlcam.neurons.scoring.null`."""
         return score_permuted(self.maps, self.thresholds, self.fired, self.marks, draws, seed, progress)
 
-    def resampled(self, times: Float[np.ndarray, " images"]) -> Float[np.ndarray, "units concepts"]:
+    def score_resampled(self, times: Float[np.ndarray, " images"]) -> Float[np.ndarray, "units concepts"]:
         """IoU with counts weighted by picture; T_k stays."""
-        unit, column, image, count = self._by_picture(np.ones_like(self.inter, np.bool_))
-        return self._weighted(unit, column, image, count, times)
+        unit, column, image, count = self._split_by_picture(np.ones_like(self.inter, np.bool_))
+        return self._score_weighted(unit, column, image, count, times)
 
-    def wins(self, samples: int, seed: int) -> Float[np.ndarray, " units"]:
+    def measure_stability(self, samples: int, seed: int) -> Float[np.ndarray, " units"]:
         """Among each unit's five best concepts."""
         order = np.argsort(-self._scores, axis=1, kind="stable")[:, :CANDIDATES]
         wanted = np.zeros(self.inter.shape, np.bool_)
         np.put_along_axis(wanted, order, True, axis=1)
         wanted[:, len(self.marks.concepts) :] = True
-        found = self._by_picture(wanted)
+        found = self._split_by_picture(wanted)
         same = np.zeros(len(order))
         for times in draw_bootstraps(self.images, samples, seed):
-            scores = self._weighted(*found, times)
+            scores = self._score_weighted(*found, times)
             best = np.take_along_axis(scores, order, axis=1).argmax(axis=1)
             same += best == 0
         return same / max(samples, 1)
 
-    def _by_picture(
+    def _split_by_picture(
         self, wanted: NDArray[np.bool_]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
         """The counts that add up to ``inter``: unit, column, picture and count of each that is not 0."""
         parts: list[tuple[NDArray[np.int64], ...]] = []
         for image in range(self.images):
-            units, columns, counts = self.marks.counted(self.fired, image)
+            units, columns, counts = self.marks.count_picture(self.fired, image)
             row, column = np.nonzero(counts * wanted[np.ix_(units, columns)])
             many = counts[row, column]
             parts.append((units[row], columns[column], np.full(len(row), image), many))
         unit, column, image_of, count = (np.concatenate(one) for one in zip(*parts, strict=True))
         return unit, column, image_of, count.astype(np.float64)
 
-    def _weighted(
+    def _score_weighted(
         self,
         unit: NDArray[np.int64],
         column: NDArray[np.int64],
@@ -145,7 +149,7 @@ class CoverScorer(Scorer):
     def __init__(self, maps: Stored, cover: Cover, measure: str) -> None:
         self.maps, self.cover = maps, cover
         self._score: Callable[..., NDArray[np.float64]]
-        self._score = self._precisions if measure == "auprc" else self._correlations
+        self._score = self._compute_precisions if measure == "auprc" else self._compute_correlations
         self._levels = covers.bin_levels(maps) if measure == "auprc" else np.zeros((0, 0), np.uint8)
         self._scores: NDArray[np.float64] | None = None
 
@@ -154,13 +158,15 @@ class CoverScorer(Scorer):
         """Pictures of the probe."""
         return self.cover.images
 
-    def scores(self) -> Float[np.ndarray, "units concepts"]:
+    def score_concepts(self) -> Float[np.ndarray, "units concepts"]:
         """Average precision, or r."""
         if self._scores is None:
             self._scores = self._score()
         return self._scores
 
-    def by_chance(self, draws: int, seed: int, progress: Progress | None = None) -> Float[np.ndarray, "draws units"]:
+    def score_by_chance(
+        self, draws: int, seed: int, progress: Progress | None = None
+    ) -> Float[np.ndarray, "draws units"]:
         """The pictures' labels permuted against their maps. Concepts that are the same in all pictures are left as they are."""
         out = np.empty((draws, self.maps.shape[1]))
         for draw, order in enumerate(draw_orders(self.images, draws, seed)):
@@ -169,14 +175,14 @@ class CoverScorer(Scorer):
                 progress(draw + 1, draws)
         return out
 
-    def resampled(self, times: Float[np.ndarray, " images"]) -> Float[np.ndarray, "units concepts"]:
+    def score_resampled(self, times: Float[np.ndarray, " images"]) -> Float[np.ndarray, "units concepts"]:
         """With weights."""
         return self._score(times=times)
 
-    def _precisions(self, **options: Any) -> NDArray[np.float64]:
+    def _compute_precisions(self, **options: Any) -> NDArray[np.float64]:
         return average_precisions(self._levels, self.cover, **options)
 
-    def _correlations(self, **options: Any) -> NDArray[np.float64]:
+    def _compute_correlations(self, **options: Any) -> NDArray[np.float64]:
         return correlations(self.maps, self.cover, **options)
 
 
@@ -197,35 +203,37 @@ class WordScorer(Scorer):
         """Pictures of the probe."""
         return len(self.activity)
 
-    def scores(self) -> Float[np.ndarray, "units words"]:
+    def score_concepts(self) -> Float[np.ndarray, "units words"]:
         """soft-WPMI in nats, or the sum of adaptive similarities."""
         if self._scores is None:
-            self._scores = self._scored(self.activity, self.similarity)[0].numpy()
+            self._scores = self._score_words(self.activity, self.similarity)[0].numpy()
         return self._scores
 
-    def tested(self) -> Float[np.ndarray, " units"]:
+    def compute_test_statistic(self) -> Float[np.ndarray, " units"]:
         """For soft-WPMI how much likelier the best word is in the unit's pictures than in as many others.
 
         soft-WPMI itself can't be tested: it is bounded by the logarithm of the number of units, which the best word of almost any
         set of pictures reaches.
         """
-        return self._statistic(self.similarity)
+        return self._compute_statistic(self.similarity)
 
-    def by_chance(self, draws: int, seed: int, progress: Progress | None = None) -> Float[np.ndarray, "draws units"]:
+    def score_by_chance(
+        self, draws: int, seed: int, progress: Progress | None = None
+    ) -> Float[np.ndarray, "draws units"]:
         """The pictures' similarities permuted against their activity."""
         out = np.empty((draws, self.activity.shape[1]))
         for draw, order in enumerate(draw_orders(self.images, draws, seed)):
-            out[draw] = self._statistic(self.similarity[torch.from_numpy(order)])
+            out[draw] = self._compute_statistic(self.similarity[torch.from_numpy(order)])
             if progress is not None:
                 progress(draw + 1, draws)
         return out
 
-    def resampled(self, times: Float[np.ndarray, " images"]) -> Float[np.ndarray, "units words"]:
+    def score_resampled(self, times: Float[np.ndarray, " images"]) -> Float[np.ndarray, "units words"]:
         """With pictures repeated and left out."""
         again: Int64[Tensor, " drawn"] = torch.from_numpy(np.repeat(np.arange(len(times)), times.astype(np.int64)))
-        return self._scored(self.activity[again], self.similarity[again])[0].numpy()
+        return self._score_words(self.activity[again], self.similarity[again])[0].numpy()
 
-    def _scored(
+    def _score_words(
         self, activity: Tensor, similarity: Tensor
     ) -> tuple[Float[Tensor, "units words"], Float[Tensor, "units words"]]:
         """The scores, and what of them is tested."""
@@ -237,7 +245,7 @@ class WordScorer(Scorer):
             self._expected = expected_log_likelihood(self.similarity, min(TOP, self.images))
         return normalise_over_units(likely), likely - self._expected
 
-    def _statistic(self, similarity: Tensor) -> NDArray[np.float64]:
-        scores, tested = self._scored(self.activity, similarity)
+    def _compute_statistic(self, similarity: Tensor) -> NDArray[np.float64]:
+        scores, tested = self._score_words(self.activity, similarity)
         best: NDArray[np.float64] = tested.gather(1, scores.argmax(1, keepdim=True))[:, 0].numpy()
         return best

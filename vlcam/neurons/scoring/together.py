@@ -32,7 +32,7 @@ class Formula:
     operators: tuple[int, ...]
     iou: float
 
-    def text(self, names: Sequence[str]) -> str:
+    def to_text(self, names: Sequence[str]) -> str:
         """The formula in words.
 
         >>> Formula((0, 1, 2), (0, 2), 0.5).text(["red", "orange", "star"])
@@ -90,7 +90,7 @@ def make_full_table(
 ) -> tuple[Int64[np.ndarray, " columns"], Float[np.ndarray, "cells columns"]]:
     """All columns of a picture, those of categories that are labelled everywhere, too, and 0 or 1 for each cell."""
     one = marks.pictures[image]
-    table = np.concatenate([marks.masks(image).T, np.ones((marks.cells, len(one.whole)), np.bool_)], 1)
+    table = np.concatenate([marks.unpack_masks(image).T, np.ones((marks.cells, len(one.whole)), np.bool_)], 1)
     return np.concatenate([one.columns, one.whole]), table.astype(np.float32)
 
 

@@ -82,8 +82,8 @@ def describe(
     every = _Channels(names, alpha, contributions, activity)
     values = every.alphas if chosen == "paper" else every.parts
     order = sorted(range(len(values)), key=lambda k: (-abs(values[k]), k))
-    top = tuple(every.record(k) for k in [k for k in order if values[k] > 0][:top_k])
-    bottom = tuple(every.record(k) for k in [k for k in order if values[k] < 0][:top_k])
+    top = tuple(every.make_record(k) for k in [k for k in order if values[k] > 0][:top_k])
+    bottom = tuple(every.make_record(k) for k in [k for k in order if values[k] < 0][:top_k])
     total = sum(map(abs, values))
     known = sum(abs(value) for value, unit in zip(values, names.units, strict=True) if unit.name is not None)
     coverage = min(known / total, 1.0) if total > 0 else 0.0
@@ -111,7 +111,7 @@ def evidence(
 ) -> tuple[Evidence, ...]:
     """The record of every channel, in the layer's order. All positive shares sum to 1, all negative ones to -1."""
     every = _Channels(names, alpha, contributions, activity)
-    return tuple(map(every.record, range(len(names.units))))
+    return tuple(map(every.make_record, range(len(names.units))))
 
 
 @final
@@ -126,12 +126,12 @@ class _Channels:
         self.most = sum(part for part in self.parts if part > 0)
         self.least = -sum(part for part in self.parts if part < 0)
 
-    def active(self, k: int) -> bool:
+    def is_active(self, k: int) -> bool:
         """Whether the channel fires above T_k."""
         unit = self.units[k]
         return unit.state != "dead" and self.peaks[k] > unit.threshold
 
-    def record(self, k: int) -> Evidence:
+    def make_record(self, k: int) -> Evidence:
         """All about one channel."""
         unit, part = self.units[k], self.parts[k]
         return Evidence(
@@ -140,7 +140,7 @@ class _Channels:
             alpha=self.alphas[k],
             contribution=part,
             share=part / self.most if part > 0 else part / self.least if part < 0 else 0.0,
-            active=self.active(k),
+            active=self.is_active(k),
             match=unit.score if unit.name is not None else None,
         )
 
@@ -179,7 +179,7 @@ def _find_cases(every: _Channels, coverage: float, top_k: int) -> Cases:
             trusted.append((said, k, part))
         else:
             doubtful += abs(part)
-        if every.active(k):
+        if every.is_active(k):
             fires.append((_get_key(unit), k, part))
         else:  # what a silent channel would have done if it had fired at its threshold
             silent.append((_get_key(unit), k, every.alphas[k] * max(unit.threshold, 1e-9) / whole))

@@ -98,12 +98,12 @@ class Thesaurus:
         panda, panda" and "giant panda, panda".
         """
         own = normalise_name(name)
-        known = self._in_table(own)
+        known = self._find_in_table(own)
         if known is None and self.nouns is not None:
             for form in (own, *list_singulars(own)):
                 sense = self.nouns.first(form)
                 if sense is not None:
-                    return self._called(sense) or form
+                    return self._name_sense(sense) or form
         return own if known is None else known
 
     def same(self, a: str, b: str) -> bool:
@@ -119,7 +119,7 @@ class Thesaurus:
         entry = self.entries.get(own)
         if entry is not None:
             return entry.parent
-        return None if self.nouns is None else self._above(own)
+        return None if self.nouns is None else self._find_broader(own)
 
     def kinds_of(self, name: str) -> tuple[str, ...]:
         """The name's own concept and the broader ones, up to the floor.
@@ -176,7 +176,7 @@ class Thesaurus:
         """The concepts whose sense in WordNet is given, by that sense."""
         return {entry.sense: concept for concept, entry in self.entries.items() if entry.sense is not None}
 
-    def _in_table(self, name: str) -> str | None:
+    def _find_in_table(self, name: str) -> str | None:
         """The concept of a plain name, or of its singular."""
         return next((self._lookup[form] for form in (name, *list_singulars(name)) if form in self._lookup), None)
 
@@ -184,26 +184,28 @@ class Thesaurus:
         own, other = ({normalise_name(name), self.canonical(name)} for name in (a, b))
         return any(frozenset((one, two)) in self.apart for one in own for two in other)
 
-    def _above(self, name: str) -> str | None:
+    def _find_broader(self, name: str) -> str | None:
         """Of a name that only WordNet knows: the next broader name, if it leads to a concept of the table, which is the floor."""
         sense = None if self.nouns is None else self.nouns.first(name)
         if sense is None or self.nouns is None:
             return None
         for path in self.nouns.paths_up(sense):
-            called = [one for one in map(self._called, path) if one is not None and one != name]
+            called = [one for one in map(self._name_sense, path) if one is not None and one != name]
             if any(one in self.entries for one in called):
                 return called[0]
         return None
 
-    def _called(self, sense: str) -> str | None:
+    def _name_sense(self, sense: str) -> str | None:
         """A sense's name: a concept of the table, or else the first word whose first sense it is; None if there is neither."""
         if sense in self._senses:
             return self._senses[sense]
         first = [word for word in self.nouns.words(sense) if self.nouns.first(word) == sense] if self.nouns else []
-        for concept in map(self._in_table, first):
+        for concept in map(self._find_in_table, first):
             if concept is not None and self.entries[concept].sense in (None, sense):
                 return concept
-        return next((word for word in first if self._in_table(word) is None and normalise_name(word) == word), None)
+        return next(
+            (word for word in first if self._find_in_table(word) is None and normalise_name(word) == word), None
+        )
 
 
 def merge_concepts(concepts: Iterable[Concept], thesaurus: Thesaurus) -> list[tuple[Concept, tuple[int, ...]]]:

@@ -58,25 +58,25 @@ class WordNet:
     def first(self, word: str, /) -> str | None:
         """The most usual sense of a noun."""
         senses = self._senses.get(_make_key(word))
-        return self._name(senses[0]) if senses else None
+        return self._name_sense(senses[0]) if senses else None
 
     def words(self, sense: str, /) -> tuple[str, ...]:
         """The words for a sense."""
-        return tuple(word.lower().replace("_", " ") for word in self._line(self._offset(sense))[0])
+        return tuple(word.lower().replace("_", " ") for word in self._read_line(self._find_offset(sense))[0])
 
     def paths_up(self, sense: str, /) -> Iterator[tuple[str, ...]]:
         """The ways to the root, the shortest first, in a fixed order."""
-        paths = self._above(self._offset(sense))
-        yield from sorted((tuple(map(self._name, path)) for path in paths), key=lambda path: (len(path), path))
+        paths = self._list_paths(self._find_offset(sense))
+        yield from sorted((tuple(map(self._name_sense, path)) for path in paths), key=lambda path: (len(path), path))
 
-    def _above(self, offset: int) -> Iterator[tuple[int, ...]]:
-        broader = self._line(offset)[1]
+    def _list_paths(self, offset: int) -> Iterator[tuple[int, ...]]:
+        broader = self._read_line(offset)[1]
         if not broader:
             yield ()
         for one in broader:
-            yield from ((one, *path) for path in self._above(one))
+            yield from ((one, *path) for path in self._list_paths(one))
 
-    def _line(self, offset: int) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    def _read_line(self, offset: int) -> tuple[tuple[str, ...], tuple[int, ...]]:
         """The words of a sense, and the offsets of the broader ones."""
         end = self._data.find(b"\n", offset)
         cells = self._data[offset : len(self._data) if end < 0 else end].decode("utf-8").partition("|")[0].split()
@@ -86,11 +86,11 @@ class WordNet:
         links = [cells[at : at + 4] for at in range(pointers, pointers + 4 * int(cells[pointers - 1]), 4)]
         return tuple(cells[words : pointers - 1 : 2]), tuple(int(link[1]) for link in links if link[0] in ("@", "@i"))
 
-    def _name(self, offset: int) -> str:
-        word = self._line(offset)[0][0].lower()
+    def _name_sense(self, offset: int) -> str:
+        word = self._read_line(offset)[0][0].lower()
         return f"{word}.n.{self._senses[word].index(offset) + 1:02d}"
 
-    def _offset(self, sense: str) -> int:
+    def _find_offset(self, sense: str) -> int:
         word, _, number = sense.rsplit(".", 2)
         return self._senses[word][int(number) - 1]
 

@@ -37,7 +37,7 @@ class SceneModels(nn.Module):
         self.said_things = nn.Linear(HIDDEN, len(OBJECT_KINDS))
         self.asked_things = nn.Linear(HIDDEN, len(OBJECT_KINDS))
 
-    def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    def compute_losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """The seven losses of a batch, each a scalar."""
         seen = self.classifier.features(batch["images"])
         pairs = self.classifier.classifier(self.classifier.head(seen)).float()

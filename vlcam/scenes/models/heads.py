@@ -136,7 +136,9 @@ def fit_heads(
         rng = np.random.Generator(np.random.PCG64([plan.seed, 4, step]))
         rows = rng.integers(0, len(arrays), plan.head_batch)
         for group in optimiser.param_groups:
-            group["lr"] = plan.head_rate(step) if step < plan.head_steps else plan.caption_rate(step - plan.head_steps)
+            group["lr"] = (
+                plan.get_head_rate(step) if step < plan.head_steps else plan.get_caption_rate(step - plan.head_steps)
+            )
         family.train()
         family.classifier.features.eval()
         with torch.autocast(device.type, torch.bfloat16):

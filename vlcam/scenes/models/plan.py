@@ -35,35 +35,35 @@ class TrainingPlan:
     smoothing: float = 0.1
     seed: int = 0
 
-    def rate(self, step: int) -> float:
+    def get_rate(self, step: int) -> float:
         """Learning rate: linear warm-up over 300 steps, flat, then falling over the schedule's last half."""
         warm = min(1.0, (step + 1) / 300)
         cool = min(1.0, (self.schedule - step) / (0.5 * self.schedule))
         return self.peak * warm * cool
 
-    def head_rate(self, step: int) -> float:
+    def get_head_rate(self, step: int) -> float:
         """Learning rate with the trunk fixed: warm-up over 200 steps, flat, then a straight line to zero over the last 60 %."""
         return (
             self.head_peak * min(1.0, (step + 1) / 200) * min(1.0, (self.head_steps - step) / (0.6 * self.head_steps))
         )
 
-    def caption_rate(self, step: int) -> float:
+    def get_caption_rate(self, step: int) -> float:
         """Learning rate of the captioner's head alone: warm-up over 100 steps, then a straight line to zero over the last 80 %."""
         left = min(1.0, (self.caption_steps - step) / (0.8 * self.caption_steps))
         return self.caption_peak * min(1.0, (step + 1) / 100) * left
 
-    def things_weight(self, step: int) -> float:
+    def get_object_weight(self, step: int) -> float:
         """Weight of the loss on whole things, asked of the last conv layer: nothing at first, then 1."""
         return float(step >= OBJECTS_FROM)
 
-    def photo_things_weight(self, step: int) -> float:
+    def get_photo_object_weight(self, step: int) -> float:
         """Weight of the losses on whole things, asked of the photo vectors: nothing at first, then 1."""
         return float(step >= PHOTO_OBJECTS_FROM)
 
-    def sparse_weight(self, step: int) -> float:
+    def get_sparse_weight(self, step: int) -> float:
         """Weight of the sparseness loss: from 0 to ``sparse`` over the first 1000 steps."""
         return self.sparse * min(1.0, step / 1000)
 
-    def cell_weight(self, step: int) -> float:
+    def get_cell_weight(self, step: int) -> float:
         """Weight of the loss per cell: from 1 to 0 over the first half."""
         return max(0.0, 1.0 - step / (0.5 * self.schedule))

@@ -149,15 +149,17 @@ def train(
     for step, rows, rng in _iterate_steps(plan, first):
         family.train()
         for group in optimiser.param_groups:
-            group["lr"] = plan.rate(step)
+            group["lr"] = plan.get_rate(step)
         with torch.autocast(place.type, torch.bfloat16):
-            losses = family.losses(make_batch(arrays, rows, rng, place))
+            losses = family.compute_losses(make_batch(arrays, rows, rng, place))
             total = losses["pairs"] + losses["words"] + losses["answers"]
-            total = total + plan.cell_weight(step) * losses["cells"] + plan.sparse_weight(step) * losses["sparse"]
+            total = (
+                total + plan.get_cell_weight(step) * losses["cells"] + plan.get_sparse_weight(step) * losses["sparse"]
+            )
             # A loss times zero would still move Adam, so these are left out until they count.
-            if plan.things_weight(step):
+            if plan.get_object_weight(step):
                 total = total + losses["things"]
-            if plan.photo_things_weight(step):
+            if plan.get_photo_object_weight(step):
                 total = total + 2 * losses["photo things"]
         optimiser.zero_grad(set_to_none=True)
         # Training is the one place where parameters want their .grad filled.
