@@ -16,7 +16,7 @@ from vlcam.cli import main
 from vlcam.experiments.results.result import Result, ResultRow
 from vlcam.experiments.running import Experiment
 from vlcam.experiments.setting import Setting
-from vlcam.methods import METHODS
+from vlcam.methods import get_one_run_method, registry
 from vlcam.scenes.sample import make
 from vlcam.tasks import bundled
 
@@ -122,8 +122,8 @@ def test_the_block_of_proofs(root: Path) -> None:
 
 def test_the_block_of_your_own_method(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (block,) = [one for one in blocks(root, "python") if "register(" in one]
-    monkeypatch.setattr("vlcam.methods.METHODS", dict(METHODS))
-    space: dict[str, Any] = {"vlcam": vlcam, "my_function": METHODS["hirescam"].function}
+    monkeypatch.setattr(registry, "REGISTRY", dict(registry.REGISTRY))
+    space: dict[str, Any] = {"vlcam": vlcam, "my_function": get_one_run_method("hirescam").function}
     exec(compile(block.replace("quick=True", "quick=True, most=2"), "README.md", "exec"), space)
     rows = {row.name: row.value for row in space["result"].rows if row.column == space["result"].columns[0]}
     assert rows["mine"] == rows["hirescam"]

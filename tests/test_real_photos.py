@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 import vlcam
-from vlcam.methods import METHODS
+from vlcam.methods import get_one_run_method, list_methods
 from vlcam.metrics import box_hit
 
 BENCH = runpy.run_path(str(Path(__file__).parent / "benchmarks" / "real_photos.py"))
@@ -24,7 +24,7 @@ REAL = BENCH["folder"]()
 MODELS: list[str] = list(BENCH["MODELS"])
 # Set by looking at the photo of 640 x 480 pixels: left, top, right, bottom.
 CAT, DOG = (126.0, 254.0, 572.0, 480.0), (222.0, 30.0, 472.0, 318.0)
-MADE_FOR_IT = sorted(name for name, one in METHODS.items() if one.relu and name not in ("counterfactual", "eigen-cam"))
+MADE_FOR_IT = sorted(name for name in list_methods("one-run") if get_one_run_method(name).relu and name not in ("counterfactual", "eigen-cam"))
 
 pytestmark = pytest.mark.skipif(REAL is None, reason="no real weights and photos here")
 
@@ -64,7 +64,7 @@ def test_one_animal_rather_than_the_other(task: Any) -> None:
 
 def test_grad_cam_finds_the_things_of_150_photos(task: Any) -> None:
     photos = BENCH["photos"](REAL)
-    every, tops = BENCH["vlcam_maps"](task, photos, [METHODS["gradcam"]])
+    every, tops = BENCH["vlcam_maps"](task, photos, [get_one_run_method("gradcam")])
     maps = every["gradcam"]
     heats = BENCH["on_photos"](maps, task, photos)
     # The way of a single photo through vlcam.explain is the same.
@@ -92,7 +92,7 @@ def test_the_raw_maps_are_those_of_the_peers(task: Any) -> None:
     photos = BENCH["photos"](REAL, 4)
     apart: Callable[[Tensor, Tensor], float] = BENCH["apart"]
     deviations = BENCH["DEVIATIONS"]
-    maps, _ = BENCH["vlcam_maps"](task, photos, [*(METHODS[name] for name in BENCH["METHODS"]), *deviations.values()])
+    maps, _ = BENCH["vlcam_maps"](task, photos, [*(get_one_run_method(name) for name in BENCH["METHODS"]), *deviations.values()])
     for method, names in BENCH["METHODS"].items():
         assert bool((maps[method].amax((1, 2)) > 0).all())
         for (peer, make), theirs in zip(BENCH["PEERS"].items(), names, strict=True):

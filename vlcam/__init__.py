@@ -3,14 +3,14 @@
 The public names are loaded when they are first used (PEP 562), so that ``import vlcam`` and ``vlcam --help`` are quick.
 """
 
+import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from vlcam._version import __version__ as __version__
+from vlcam._version import __version__
 
 __all__ = [
-    "METHODS",
-    "PROCEDURES",
+    "Bands",
     "Explanation",
     "Geometry",
     "InputError",
@@ -18,9 +18,9 @@ __all__ = [
     "Method",
     "NeuronNames",
     "Outcome",
+    "PerturbationMethod",
     "Prepared",
     "Preprocess",
-    "Procedure",
     "Request",
     "Spoken",
     "Target",
@@ -31,12 +31,15 @@ __all__ = [
     "attribute",
     "explain",
     "explain_batches",
+    "get_method",
     "gradients",
+    "list_methods",
     "load",
     "methods",
     "metrics",
     "neurons",
     "record",
+    "register",
     "render",
     "scenes",
     "tasks",
@@ -53,8 +56,8 @@ if TYPE_CHECKING:
     from vlcam.contracts import InputError as InputError
     from vlcam.contracts import LayerError as LayerError
     from vlcam.contracts import Method as Method
+    from vlcam.contracts import PerturbationMethod as PerturbationMethod
     from vlcam.contracts import Prepared as Prepared
-    from vlcam.contracts import Procedure as Procedure
     from vlcam.contracts import Request as Request
     from vlcam.contracts import Spoken as Spoken
     from vlcam.contracts import Target as Target
@@ -68,9 +71,11 @@ if TYPE_CHECKING:
     from vlcam.explanation.batches import explain_batches as explain_batches
     from vlcam.explanation.explain import explain as explain
     from vlcam.explanation.explanation import Explanation as Explanation
+    from vlcam.image.photo import Bands as Bands
     from vlcam.image.preprocess import Preprocess as Preprocess
-    from vlcam.methods import METHODS as METHODS
-    from vlcam.methods import PROCEDURES as PROCEDURES
+    from vlcam.methods import get_method as get_method
+    from vlcam.methods import list_methods as list_methods
+    from vlcam.methods import register as register
     from vlcam.neurons import NeuronNames as NeuronNames
     from vlcam.tasks.load import load as load
 else:
@@ -79,8 +84,8 @@ else:
         "InputError": "contracts",
         "LayerError": "contracts",
         "Method": "contracts",
+        "PerturbationMethod": "contracts",
         "Prepared": "contracts",
-        "Procedure": "contracts",
         "Request": "contracts",
         "Spoken": "contracts",
         "Target": "contracts",
@@ -94,14 +99,27 @@ else:
         "explain_batches": "explanation.batches",
         "explain": "explanation.explain",
         "Explanation": "explanation.explanation",
+        "Bands": "image.photo",
         "Preprocess": "image.preprocess",
-        "METHODS": "methods",
-        "PROCEDURES": "methods",
+        "get_method": "methods",
+        "list_methods": "methods",
+        "register": "methods",
         "NeuronNames": "neurons",
         "load": "tasks.load",
     }
+    _DEPRECATED = {  # old name: (its home, what it is called there, what to write instead)
+        "METHODS": ("methods", "METHODS", "vlcam.list_methods() and vlcam.get_method(name)"),
+        "PROCEDURES": ("methods", "PROCEDURES", "vlcam.list_methods() and vlcam.get_method(name)"),
+        "Procedure": ("contracts", "PerturbationMethod", "vlcam.PerturbationMethod"),
+        "habits": ("explanation.pytorch_grad_cam", None, "vlcam.explanation.GradCAM"),
+    }
 
     def __getattr__(name: str) -> object:
+        if name in _DEPRECATED:
+            home, inside, instead = _DEPRECATED[name]
+            warnings.warn(f"vlcam.{name} is deprecated; use {instead}", DeprecationWarning, stacklevel=2)
+            found = import_module(f"vlcam.{home}")
+            return found if inside is None else getattr(found, inside)
         if name not in __all__:
             raise AttributeError(
                 f"module 'vlcam' has no attribute {name!r}; its names are {', '.join(__all__)}", name=name

@@ -271,17 +271,17 @@ class Subject(Protocol):
         ...
 
     def report(self, done: int, total: int) -> None:
-        """Tell whoever waits how far a procedure is."""
+        """Report progress: ``done`` runs of ``total``."""
         ...
 
 
 @final
 @dataclass(frozen=True)
-class Procedure:
-    """A way to make maps that takes more than the activations and gradients of one run: it runs the model again.
+class PerturbationMethod:
+    """A perturbation method: it takes more than the activations and gradients of one run, and runs the model again.
 
     ``function(subject)`` returns *signed* raw maps ``(targets, rows, columns)`` that cover the model's input evenly, on any grid (of
-    pixels, say); ``relu`` as in :class:`Method`. ``runs`` says in words what it costs.
+    pixels, say); ``relu`` as in :class:`Method`. ``cost`` says in words how many runs that takes.
     """
 
     name: str
@@ -290,7 +290,7 @@ class Procedure:
     paper: str
     equation: str
     relu: bool = True
-    runs: str = "one more run"
+    cost: str = "one more run"
 
 
 @final
@@ -308,3 +308,4 @@ class Method:
     paper: str
     equation: str
     relu: bool = True
+    cost: str = "one run, and one gradient for each target"

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vlcam.contracts import Procedure, Subject
+from vlcam.contracts import PerturbationMethod, Subject
 from vlcam.experiments.results.result import Result, make_cells
 from vlcam.experiments.running import choose_experiments, run_one
 from vlcam.experiments.setting import Setting
@@ -67,7 +67,9 @@ def peers() -> tuple[str, ...]:
         if importlib.util.find_spec(package) is None:
             continue
         if name not in PROCEDURES:
-            register(Procedure(name, function, f"{name}'s Grad-CAM", "Selvaraju et al. 2017", "as it computes it"))
+            register(
+                PerturbationMethod(name, function, f"{name}'s Grad-CAM", "Selvaraju et al. 2017", "as it computes it")
+            )
         names.append(name)
     return tuple(names)
 

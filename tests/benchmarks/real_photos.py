@@ -34,7 +34,7 @@ from torch import Tensor
 import vlcam
 from vlcam.contracts import Method
 from vlcam.image.geometry import Box, make_resize_geometry, to_photo
-from vlcam.methods import method as find_method
+from vlcam.methods import get_one_run_method as find_method
 from vlcam.metrics import box_from_map, box_hit, localisation_error
 
 LAYER = "features"

@@ -124,7 +124,7 @@ def bundled_case() -> Case:
     from vlcam.contracts import Request
     from vlcam.explanation.attribution import make_layer_maps
     from vlcam.image.photo import open_photo
-    from vlcam.methods import METHODS
+    from vlcam.methods import get_one_run_method
     from vlcam.tasks import bundled
 
     task = bundled.captioner()
@@ -139,7 +139,7 @@ def bundled_case() -> Case:
     def ours() -> Any:
         with vlcam.record(task.model, task.layer) as recording:
             spoken = task.run(prepared, Request())
-        return make_layer_maps(spoken.scores, recording, METHODS["gradcam"])
+        return make_layer_maps(spoken.scores, recording, get_one_run_method("gradcam"))
 
     return Case("bundled captioner, all words", bare, ours, 2.0)
 

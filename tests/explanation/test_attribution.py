@@ -11,7 +11,7 @@ from vlcam.contracts import InputError, LayerError, TargetError
 from vlcam.engine.layers import Grid
 from vlcam.engine.recording import record
 from vlcam.explanation.attribution import attribute, make_layer_maps
-from vlcam.methods import METHODS
+from vlcam.methods import get_one_run_method, list_methods
 
 CLOSE: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-6}
 
@@ -24,7 +24,7 @@ def photo(batch: int = 2) -> Tensor:
     return torch.randn(batch, 3, 12, 16, generator=torch.Generator().manual_seed(5))
 
 
-@pytest.mark.parametrize("name", list(METHODS))
+@pytest.mark.parametrize("name", list_methods("one-run"))
 def test_a_batch_equals_its_images_one_by_one(name: str) -> None:  # peers 8.3 #35, #36
     model, targets = cnn(), [[0, 3], [4, 4], [1, 0]]
     together = attribute(model, photo(3), targets=targets, method=name)
@@ -52,7 +52,7 @@ def test_permuting_the_batch_permutes_the_maps() -> None:
     torch.testing.assert_close(attribute(model, photo(3)[order], targets=1).maps, maps[order], **CLOSE)
 
 
-@pytest.mark.parametrize("name", list(METHODS))
+@pytest.mark.parametrize("name", list_methods("one-run"))
 def test_the_default_is_every_rows_top_class(name: str) -> None:  # peers 8.3 #37
     model = cnn()
     found = attribute(model, photo(4), method=name)
@@ -213,12 +213,12 @@ def test_dtypes_and_device(dtype: torch.dtype) -> None:  # peers 8.4 #42, #43; 8
     assert torch.cosine_similarity(found.maps.flatten().float(), expected.flatten(), 0) > 0.98
 
 
-@pytest.mark.parametrize("name", list(METHODS))
+@pytest.mark.parametrize("name", list_methods("one-run"))
 def test_maps_of_one_photo_equal_those_of_the_batch_path(name: str) -> None:  # peers 8.7 #81
     model = cnn()
     with torch.no_grad(), record(model) as recording:
         scores = model(photo(1))[0]
-    found = make_layer_maps(scores, recording, METHODS[name])
+    found = make_layer_maps(scores, recording, get_one_run_method(name))
     expected = attribute(model, photo(1), targets=[list(range(5))], method=name, signed=True)
     assert model.forwards == 2 and found.layer == expected.layer == "block"
     torch.testing.assert_close(found.maps, expected.maps[0], **CLOSE)
@@ -233,7 +233,7 @@ def test_maps_of_one_photo_need_a_batch_of_one() -> None:
     with record(model) as recording:
         scores = model(photo())[0]
     with pytest.raises(LayerError, match="layer 'block' ran on a batch of 2, but one photo is explained at a time"):
-        make_layer_maps(scores, recording, METHODS["gradcam"])
+        make_layer_maps(scores, recording, get_one_run_method("gradcam"))
 
 
 def test_no_model_or_image_library_is_imported() -> None:  # peers 8.7 #83

@@ -261,7 +261,7 @@ def test_no_targets_are_the_models_own() -> None:
 
 def test_arguments_that_make_no_sense() -> None:
     task = classifier()
-    explanation = vlcam.explain(task, PHOTO, contrast=("no", "on"), method=vlcam.METHODS["layercam"])
+    explanation = vlcam.explain(task, PHOTO, contrast=("no", "on"), method=vlcam.methods.get_one_run_method("layercam"))
     assert explanation.targets[-1].label == "no rather than on" and explanation.method == "layercam"
     cases: list[tuple[dict[str, Any], type[Exception], str]] = [
         ({"targets": 1.5}, vlcam.TargetError, "expected labels or whole numbers"),

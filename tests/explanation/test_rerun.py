@@ -9,13 +9,13 @@ from PIL import Image as Pictures
 from torch import Tensor, nn
 
 import vlcam
-from vlcam.contracts import InputError, LayerError, Method, Procedure, ScoringTask, Subject, Task
+from vlcam.contracts import InputError, LayerError, Method, PerturbationMethod, ScoringTask, Subject, Task
 from vlcam.engine.backward import gradients
 from vlcam.engine.layers import Grid
 from vlcam.engine.recording import record
 from vlcam.explanation.attribution import collect_evidence
 from vlcam.explanation.rerun import PhotoSubject, fix_targets
-from vlcam.methods import METHODS
+from vlcam.methods import get_one_run_method, list_methods
 from vlcam.scenes.sample import make
 from vlcam.tasks import bundled
 from vlcam.tasks.classification import Classification
@@ -44,7 +44,7 @@ def subject_of(task: Task, image: Any = None, **options: Any) -> PhotoSubject:
         return torch.zeros(len(subject.targets), 2, 2)
 
     photo = SCENE.image() if image is None else image
-    vlcam.explain(task, photo, method=Procedure("catch", catch, "Catch", "-", "-"), **options)
+    vlcam.explain(task, photo, method=PerturbationMethod("catch", catch, "Catch", "-", "-"), **options)
     return caught[0]
 
 
@@ -148,7 +148,7 @@ def test_a_model_that_takes_no_image_says_so() -> None:
 
 
 def test_a_procedure_must_return_a_map_for_every_target() -> None:
-    wrong = Procedure("wrong", lambda subject: torch.zeros(7, 2, 2), "Wrong", "-", "-")
+    wrong = PerturbationMethod("wrong", lambda subject: torch.zeros(7, 2, 2), "Wrong", "-", "-")
     with pytest.raises(InputError, match="returned \\(7, 2, 2\\) for 1 targets"):
         vlcam.explain(bundled.classifier(), SCENE.image(), targets="red star", method=wrong)
 
@@ -160,7 +160,7 @@ def test_progress_reaches_the_caller() -> None:
         return torch.zeros(len(subject.targets), 2, 2)
 
     told: list[tuple[int, int]] = []
-    procedure = Procedure("counted", counted, "Counted", "-", "-")
+    procedure = PerturbationMethod("counted", counted, "Counted", "-", "-")
     vlcam.explain(
         bundled.classifier(),
         SCENE.image(),
@@ -171,7 +171,7 @@ def test_progress_reaches_the_caller() -> None:
 
 
 def test_a_procedure_has_alpha_and_contributions_too() -> None:
-    procedure = Procedure("flat", lambda subject: torch.ones(len(subject.targets), 4, 4), "Flat", "-", "-")
+    procedure = PerturbationMethod("flat", lambda subject: torch.ones(len(subject.targets), 4, 4), "Flat", "-", "-")
     found = vlcam.explain(bundled.classifier(), SCENE.image(), method=procedure)
     plain = vlcam.explain(bundled.classifier(), SCENE.image())
     assert found.method == "flat" and found.maps.shape[1:] == (4, 4)
@@ -227,7 +227,8 @@ def test_evidence_gives_the_maps_of_every_method() -> None:
     with record(task.model, task.layer) as recording:
         spoken = task.run(prepared, vlcam.Request())
     evidence = collect_evidence(spoken.scores, recording)
-    for name, method in METHODS.items():
+    for name in list_methods("one-run"):
+        method = get_one_run_method(name)
         expected = vlcam.explain(task, SCENE.image(), method=name).maps
         assert isinstance(method, Method) and torch.allclose(evidence.make_maps(method).maps, expected, atol=1e-6)
 

@@ -12,14 +12,15 @@ from torch import Tensor, nn
 import vlcam
 from vlcam.cli.document import to_json
 from vlcam.cli.printing import show
-from vlcam.contracts import InputError, Procedure, Subject
+from vlcam.contracts import InputError, PerturbationMethod, Subject
 from vlcam.engine.weights import randomise_weights
 from vlcam.explanation.explanation import Explanation
 from vlcam.explanation.page import make_page
-from vlcam.explanation.record import Proof
+from vlcam.explanation.record import SignificanceTest
 from vlcam.explanation.run import run_and_record as really_ran
 from vlcam.explanation.verify import compare_regions, measure_changes, measure_effects, rebuild_subject, verify
 from vlcam.image.regions import draw_on_picture, draw_random_regions, find_top_region
+from vlcam.methods import registry
 from vlcam.scenes.models.zoo import create_model
 from vlcam.scenes.sample import make
 from vlcam.tasks import bundled
@@ -52,7 +53,7 @@ def noise(seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 255, (SIDE, SIDE, 3), np.uint8)
 
 
-def pointing_at(rows: slice, columns: slice) -> Procedure:
+def pointing_at(rows: slice, columns: slice) -> PerturbationMethod:
     """A map that marks one place, whatever the model."""
 
     def function(subject: Subject) -> Tensor:
@@ -60,7 +61,7 @@ def pointing_at(rows: slice, columns: slice) -> Procedure:
         maps[:, rows, columns] = 1.0
         return maps
 
-    return Procedure("fixed", function, "Fixed", "-", "-")
+    return PerturbationMethod("fixed", function, "Fixed", "-", "-")
 
 
 @pytest.fixture
@@ -69,7 +70,7 @@ def fixed(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def explained(rows: slice, columns: slice, seed: int = 0) -> tuple[vlcam.Explanation, Classification]:
         procedure = pointing_at(rows, columns)
-        monkeypatch.setitem(vlcam.PROCEDURES, "fixed", procedure)
+        monkeypatch.setitem(registry.REGISTRY, "fixed", procedure)
         task = spot_task()
         return vlcam.explain(task, noise(seed), targets="bright", method="fixed"), task
 
@@ -87,7 +88,7 @@ def test_the_deciding_region_is_proved(fixed: Any) -> None:
     explanation, task = fixed(slice(2, 8), slice(2, 8))
     picture = white((slice(2, 8), slice(2, 8)))
     explanation = vlcam.explain(task, picture, targets="bright", method="fixed")
-    found = explanation.verify(task, regions=99, area=36 / SIDE**2)[0].proof
+    found = explanation.verify(task, regions=99, area=36 / SIDE**2)[0].significance
     assert (
         found is not None
         and found.p is not None
@@ -122,7 +123,7 @@ def test_a_map_that_marks_another_place_is_no_better_than_chance(fixed: Any) -> 
     passed = 0
     for seed in range(10):
         explanation, task = fixed(slice(14, 20), slice(12, 18), seed)
-        proof = explanation.verify(task, regions=39, area=36 / SIDE**2, seed=seed)[0].proof
+        proof = explanation.verify(task, regions=39, area=36 / SIDE**2, seed=seed)[0].significance
         assert proof is not None and proof.p is not None
         passed += proof.p <= 0.05
         if proof.p > 0.05:
@@ -154,21 +155,25 @@ def test_a_caption_is_proved_word_by_word(tmp_path: Path) -> None:
     explanation = vlcam.explain(task, SCENE.image())
     told: list[tuple[int, int]] = []
     found = explanation.verify(task, regions=39, progress=lambda done, total: told.append((done, total)))
-    assert found.proofs is not None and len(found.proofs) == len(found)
+    assert found.significance is not None and len(found.significance) == len(found)
     assert told[-1] == (2 * len(found) * 40, 2 * len(found) * 40)
     colour = next(view for view in found if view.label == "green")
-    assert colour.proof is not None and colour.proof.removed > 0.2 and " nats; " in colour.proof.verdict
-    assert colour.proof.occlusion is not None and -1 <= colour.proof.occlusion <= 1
-    assert colour.proof.untrained is not None and abs(colour.proof.untrained) < 0.9
-    assert explanation.verify(task, regions=39).proofs == found.proofs  # the same seed, the same proofs
+    assert (
+        colour.significance is not None
+        and colour.significance.removed > 0.2
+        and " nats; " in colour.significance.verdict
+    )
+    assert colour.significance.occlusion is not None and -1 <= colour.significance.occlusion <= 1
+    assert colour.significance.untrained is not None and abs(colour.significance.untrained) < 0.9
+    assert explanation.verify(task, regions=39).significance == found.significance  # the same seed, the same proofs
     assert found.verify(task, regions=19).notes == (*explanation.notes, found.verify(task, regions=19).notes[-1])
     saved = Explanation.load(found.save(tmp_path / "proved.safetensors"))
-    assert saved.proofs == found.proofs
+    assert saved.significance == found.significance
     shown = make_page([found])
-    assert colour.proof.verdict in shown
-    assert f"Rank correlation: {colour.proof.occlusion:.2f} with an occlusion map, " in shown
+    assert colour.significance.verdict in shown
+    assert f"Rank correlation: {colour.significance.occlusion:.2f} with an occlusion map, " in shown
     targets = to_json([("scene", found)])["results"][0]["targets"]
-    assert targets[0]["proof"]["p"] == found.proofs[0].p
+    assert targets[0]["significance"]["p"] == found.significance[0].p
 
 
 def test_answers_and_contrasts_are_proved_from_a_saved_file(tmp_path: Path) -> None:
@@ -179,7 +184,7 @@ def test_answers_and_contrasts_are_proved_from_a_saved_file(tmp_path: Path) -> N
     saved = Explanation.load(explanation.save(tmp_path / "answer.safetensors"))
     found = saved.verify(bundled.vqa(), regions=19)
     assert [view.label for view in found] == ["2", "2 rather than 3"]
-    assert all(isinstance(view.proof, Proof) for view in found)
+    assert all(isinstance(view.significance, SignificanceTest) for view in found)
 
 
 def test_logits_of_words_are_scored_as_logits() -> None:
@@ -194,13 +199,13 @@ def test_a_counterfactual_map_is_tested_the_other_way_round() -> None:
     found = vlcam.explain(task, picture, targets="dark", method="counterfactual").verify(
         task, regions=39, area=36 / SIDE**2
     )
-    proof = found[0].proof
+    proof = found[0].significance
     assert proof is not None and proof.removed > 0 and "raises 'dark'" in proof.verdict
 
 
 def test_an_empty_map_has_nothing_to_test(fixed: Any) -> None:
     explanation, task = fixed(slice(0, 0), slice(0, 0))
-    proof = explanation.verify(task, regions=19)[0].proof
+    proof = explanation.verify(task, regions=19)[0].significance
     assert proof is not None and proof.p is None and proof.verdict == "Nothing to test: the map of 'bright' is empty."
 
 
@@ -296,10 +301,10 @@ def test_another_layer_than_the_tasks_is_tested_at_that_layer(monkeypatch: pytes
 
 
 def test_a_method_without_a_name_is_tested_too() -> None:
-    mine = vlcam.Method("mine", vlcam.METHODS["hirescam"].function, "Mine", "-", "-")
+    mine = vlcam.Method("mine", vlcam.methods.get_one_run_method("hirescam").function, "Mine", "-", "-")
     task = spot_task()
     picture = white((slice(2, 8), slice(2, 8)))
-    proof = vlcam.explain(task, picture, targets="bright", method=mine).verify(task, regions=19)[0].proof
+    proof = vlcam.explain(task, picture, targets="bright", method=mine).verify(task, regions=19)[0].significance
     assert proof is not None and proof.p is not None and proof.untrained is None
 
 
@@ -323,5 +328,5 @@ def test_the_command_line_says_the_verdict(capsys: pytest.CaptureFixture[str]) -
     task = bundled.classifier()
     found = vlcam.explain(task, SCENE.image(), targets="green circle").verify(task, regions=19)
     show(found)
-    proof = found[0].proof
+    proof = found[0].significance
     assert proof is not None and proof.verdict in capsys.readouterr().out

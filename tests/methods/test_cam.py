@@ -12,13 +12,13 @@ import vlcam
 from tests.methods.test_pixels import StandIn, classes
 from tests.support.tiny import Cnn, lively, snapshot
 from vlcam.contracts import InputError, LayerError, Target
-from vlcam.methods import METHODS
+from vlcam.methods import get_one_run_method
 from vlcam.methods.cam import BUILT_IN, cam, find_heads
 from vlcam.methods.cam_head import CamNetwork, build_cam_network
 from vlcam.scenes.sample import make
 from vlcam.tasks import bundled
 
-gradcam = METHODS["gradcam"].function
+gradcam = get_one_run_method("gradcam").function
 
 
 def pooled(*after: nn.Module, channels: int = 6, outputs: int = 4) -> nn.Sequential:

@@ -8,10 +8,10 @@ from torch import Tensor
 
 from tests import reference
 from vlcam.contracts import InputError
-from vlcam.methods import METHODS, alpha, contributions, method, register
+from vlcam.methods import alpha, contributions, get_one_run_method, list_methods, register, registry
 
 # Eigen-CAM looks at no gradient; its tests are in test_perturbation.py.
-OF_TARGETS = [name for name in METHODS if name != "eigen-cam"]
+OF_TARGETS = [name for name in list_methods("one-run") if name != "eigen-cam"]
 EACH = pytest.mark.parametrize("name", OF_TARGETS)
 
 
@@ -33,7 +33,7 @@ def _twin(name: str, activations: Tensor, gradients: Tensor) -> Tensor:
 @EACH
 def test_equals_its_textbook_twin(name: str) -> None:
     activations, gradients = _pair()
-    maps = METHODS[name].function(activations, gradients)
+    maps = get_one_run_method(name).function(activations, gradients)
     torch.testing.assert_close(maps, _twin(name, activations, gradients), rtol=1e-10, atol=1e-12)
     assert maps.abs().amax((1, 2)).min() > 0
 
@@ -51,30 +51,32 @@ def test_weights_equal_their_textbook_twins() -> None:
 
 def test_contributions_add_up_to_the_map() -> None:
     activations, gradients = _pair()
-    total = METHODS["gradcam"].function(activations, gradients).sum((1, 2))
+    total = get_one_run_method("gradcam").function(activations, gradients).sum((1, 2))
     torch.testing.assert_close(contributions(activations, gradients).sum(1), total, rtol=1e-10, atol=1e-12)
 
 
 def test_counterfactual_is_gradcam_of_the_negated_gradient() -> None:  # peers 8.3 #41
     activations, gradients = _pair()
     assert (
-        METHODS["counterfactual"]
+        get_one_run_method("counterfactual")
         .function(activations, gradients)
-        .equal(METHODS["gradcam"].function(activations, -gradients))
+        .equal(get_one_run_method("gradcam").function(activations, -gradients))
     )
 
 
 def test_gradcam_has_its_relu_on_the_sum_not_on_the_gradient() -> None:  # peers 8.4 #51
     activations = torch.ones(1, 2, 1, 1)
     gradients = torch.tensor([1.0, -3.0]).reshape(1, 2, 1, 1)
-    assert METHODS["gradcam"].function(activations, gradients).item() == -2  # signed; relu(G) * A would give 1
-    assert METHODS["gradcam"].relu
+    assert (
+        get_one_run_method("gradcam").function(activations, gradients).item() == -2
+    )  # signed; relu(G) * A would give 1
+    assert get_one_run_method("gradcam").relu
 
 
 def test_a_constant_positive_map_stays_constant_and_a_zero_map_zero() -> None:  # peers 8.4 #45, #46
     activations, gradients = torch.full((1, 2, 3, 3), 0.5), torch.full((1, 2, 3, 3), 2.0)
-    assert METHODS["gradcam"].function(activations, gradients).equal(torch.full((1, 3, 3), 2.0))
-    for entry in map(method, OF_TARGETS):
+    assert get_one_run_method("gradcam").function(activations, gradients).equal(torch.full((1, 3, 3), 2.0))
+    for entry in map(get_one_run_method, OF_TARGETS):
         assert entry.function(activations, torch.zeros_like(gradients)).equal(torch.zeros(1, 3, 3)), entry.name
         assert entry.function(torch.zeros_like(activations), gradients).equal(torch.zeros(1, 3, 3)), entry.name
 
@@ -82,14 +84,14 @@ def test_a_constant_positive_map_stays_constant_and_a_zero_map_zero() -> None:  
 @pytest.mark.parametrize("name", ["gradcam", "counterfactual", "hirescam", "layercam", "xgradcam"])
 def test_scales_with_the_target(name: str) -> None:  # peers 8.4 #47, #48
     activations, gradients = _pair()
-    function = METHODS[name].function
+    function = get_one_run_method(name).function
     torch.testing.assert_close(function(activations, 0.001 * gradients), 0.001 * function(activations, gradients))
 
 
 @pytest.mark.parametrize("name", ["gradcam", "counterfactual", "hirescam", "xgradcam"])
 def test_is_linear_in_the_target(name: str) -> None:
     activations, gradients = _pair(2)
-    function = METHODS[name].function
+    function = get_one_run_method(name).function
     both = function(activations, gradients[:1] - 2 * gradients[1:])
     one, two = function(activations, gradients)
     torch.testing.assert_close(both[0], one - 2 * two)
@@ -98,9 +100,9 @@ def test_is_linear_in_the_target(name: str) -> None:
 @EACH
 def test_targets_are_independent_and_nan_stays_in_its_map(name: str) -> None:  # peers 8.4 #44
     activations, gradients = _pair()
-    clean = METHODS[name].function(activations, gradients)
+    clean = get_one_run_method(name).function(activations, gradients)
     gradients[1, 0, 0, 0] = float("nan")
-    maps = METHODS[name].function(activations, gradients)
+    maps = get_one_run_method(name).function(activations, gradients)
     assert maps[[0, 2]].equal(clean[[0, 2]]) and maps[1].isnan().any()
 
 
@@ -108,46 +110,46 @@ def test_targets_are_independent_and_nan_stays_in_its_map(name: str) -> None:  #
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_is_computed_in_float32(name: str, dtype: torch.dtype) -> None:  # peers 8.4 #42, #43
     activations, gradients = (value.to(dtype) for value in _pair())
-    maps = METHODS[name].function(activations, gradients)
+    maps = get_one_run_method(name).function(activations, gradients)
     assert maps.dtype == torch.float32
-    torch.testing.assert_close(maps, METHODS[name].function(activations.float(), gradients.float()))
+    torch.testing.assert_close(maps, get_one_run_method(name).function(activations.float(), gradients.float()))
 
 
 @EACH
 def test_small_gradients_do_not_vanish_in_float32(name: str) -> None:
     activations, gradients = _pair()
-    maps = METHODS[name].function(activations.float(), 1e-20 * gradients.float())
+    maps = get_one_run_method(name).function(activations.float(), 1e-20 * gradients.float())
     assert maps.isfinite().all() and (maps != 0).any()
 
 
 @EACH
 def test_one_stack_of_activations_for_all_targets_or_one_each(name: str) -> None:
     activations, gradients = _pair()
-    each = METHODS[name].function(activations.repeat(3, 1, 1, 1), gradients)
-    torch.testing.assert_close(each, METHODS[name].function(activations, gradients), rtol=1e-12, atol=1e-13)
+    each = get_one_run_method(name).function(activations.repeat(3, 1, 1, 1), gradients)
+    torch.testing.assert_close(each, get_one_run_method(name).function(activations, gradients), rtol=1e-12, atol=1e-13)
 
 
 @EACH
 def test_inputs_are_left_alone(name: str) -> None:  # peers 8.4 #50: nothing is normalised in place
     activations, gradients = _pair()
     before = activations.clone(), gradients.clone()
-    METHODS[name].function(activations, gradients)
+    get_one_run_method(name).function(activations, gradients)
     assert activations.equal(before[0]) and gradients.equal(before[1])
 
 
 def test_an_unknown_name_gets_the_closest() -> None:
-    assert method("gradcam") is method("GradCAM") is METHODS["gradcam"]
+    assert get_one_run_method("gradcam") is get_one_run_method("GradCAM") is get_one_run_method("gradcam")
     with pytest.raises(
         InputError, match=r"no method 'gradcam\+'; did you mean gradcam\+\+ or gradcam\? \(the methods are gradcam, "
     ):
-        method("gradcam+")
+        get_one_run_method("gradcam+")
     with pytest.raises(InputError, match=r"no method 'zzz'; \(the methods are gradcam, "):
-        method("zzz")
+        get_one_run_method("zzz")
 
 
 def test_register_adds_and_never_replaces(monkeypatch: pytest.MonkeyPatch) -> None:
-    mine = replace(METHODS["gradcam"], name="mine")
-    monkeypatch.setattr("vlcam.methods.METHODS", dict(METHODS))
-    assert register(mine) is mine is method("mine") is register(mine)
+    mine = replace(get_one_run_method("gradcam"), name="mine")
+    monkeypatch.setattr(registry, "REGISTRY", dict(registry.REGISTRY))
+    assert register(mine) is mine is get_one_run_method("mine") is register(mine)
     with pytest.raises(InputError, match=r"there is a method 'gradcam' already \(Grad-CAM\)"):
         register(replace(mine, name="gradcam"))

@@ -14,7 +14,7 @@ from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import vlcam
-from vlcam.contracts import InputError, Kind, Measure, Procedure, Request, Subject, Target
+from vlcam.contracts import InputError, Kind, Measure, PerturbationMethod, Request, Subject, Target
 from vlcam.methods.channels import EIGENCAM, ablationcam, eigencam
 from vlcam.methods.masks import draw_grids, make_smooth_masks, rise, scorecam
 from vlcam.methods.occlusion import MOST_ROWS, occlusion, occlusion_robustness
@@ -431,7 +431,7 @@ class Waits(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("procedure", [scorecam(), ablationcam(), rise(60), occlusion()], ids=lambda one: one.name)
-def test_no_procedure_waits_for_the_device_channel_by_channel(procedure: Procedure) -> None:
+def test_no_procedure_waits_for_the_device_channel_by_channel(procedure: PerturbationMethod) -> None:
     subject = small(channels=48)
     with Waits() as waits:
         procedure.function(subject)

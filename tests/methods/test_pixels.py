@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 import vlcam
-from vlcam.contracts import InputError, LayerError, Maps, Procedure, Subject, Target
+from vlcam.contracts import InputError, LayerError, Maps, PerturbationMethod, Subject, Target
 from vlcam.engine import backward
 from vlcam.engine.relu_rules import apply_relu_rule
-from vlcam.methods import METHODS
+from vlcam.methods import get_one_run_method
 from vlcam.methods.pixels import BUILT_IN, make_guided_picture, upsample
 from vlcam.scenes.sample import make
 from vlcam.tasks import bundled
@@ -150,7 +150,7 @@ def test_the_stand_in_is_a_subject() -> None:
 
 
 @EACH
-def test_equals_the_formula_one_target_at_a_time(procedure: Procedure) -> None:
+def test_equals_the_formula_one_target_at_a_time(procedure: PerturbationMethod) -> None:
     """Each target alone, with autograd's own backward pass; the rules themselves have their twin in test_relu_rules."""
     subject = small()
     rule = {"gradient": "plain", "guided-backprop": "guided", "guided-gradcam": "guided"}.get(procedure.name, "deconv")
@@ -188,12 +188,14 @@ def test_signed_pictures_have_both_signs() -> None:
 def test_guided_gradcam_is_nothing_where_gradcam_is_nothing() -> None:
     subject = small()
     maps = BUILT_IN[3].function(subject)
-    cam = upsample(METHODS["gradcam"].function(subject.activations, subject.gradients).relu(), (16, 12))
+    cam = upsample(get_one_run_method("gradcam").function(subject.activations, subject.gradients).relu(), (16, 12))
     assert bool((cam == 0).any()) and bool((maps[cam == 0] == 0).all()) and bool((maps[cam > 0] > 0).any())
 
 
 @EACH
-def test_one_more_run_and_one_batched_backward_pass(procedure: Procedure, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_more_run_and_one_batched_backward_pass(
+    procedure: PerturbationMethod, monkeypatch: pytest.MonkeyPatch
+) -> None:
     subject, passes = small(), []
     real = torch.autograd.grad
 
@@ -286,7 +288,7 @@ def test_on_every_bundled_task(task: str) -> None:
         maps["alone"] = torch.autograd.grad(scores[-1], image)[0].abs().amax(1)
         return maps["guided-gradcam"]
 
-    found = vlcam.explain(model, photo, method=Procedure("all", all_of_them, "All", "none", "none"), **options)
+    found = vlcam.explain(model, photo, method=PerturbationMethod("all", all_of_them, "All", "none", "none"), **options)
     assert found.maps.shape == (len(found), 96, 96) and torch.equal(found.maps, maps["guided-gradcam"].to(found.maps))
     torch.testing.assert_close(maps["guided-backprop"][-1:], maps["alone"], rtol=1e-3, atol=1e-6)
     for name, some in maps.items():

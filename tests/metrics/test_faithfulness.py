@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 import vlcam
-from vlcam.contracts import InputError, Procedure, Subject
+from vlcam.contracts import InputError, PerturbationMethod, Subject
 from vlcam.metrics import (
     average_ranks,
     blurred,
@@ -571,6 +571,6 @@ def test_any_target_of_a_subject_can_be_measured(kind: str) -> None:
         assert road(subject.scores, subject.image, heat, fractions=(0.5,)).values.isfinite().all()
         return heat
 
-    method = Procedure("measure", measure, "Measure", "none", "none")
+    method = PerturbationMethod("measure", measure, "Measure", "none", "none")
     vlcam.explain(getattr(bundled, kind)(), scene.image(), method=method, **asks[kind])
     assert len(seen) == 1 and len(seen[0].targets) >= 1

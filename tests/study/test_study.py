@@ -20,7 +20,7 @@ from torch import nn
 from vlcam.cli.run_study import StudyOptions, run_make, run_score
 from vlcam.contracts import InputError
 from vlcam.engine.weights import FALL
-from vlcam.methods import pixels, way
+from vlcam.methods import get_method, pixels
 from vlcam.scenes.sample import make
 from vlcam.study import (
     Part,
@@ -163,7 +163,7 @@ class TestPlan:
             picture = truth[item.picture]
             assert item.about in picture.categories
             photo, *sides = item.images
-            strong = visualise(classifier, picture.image, item.about, way(item.method))
+            strong = visualise(classifier, picture.image, item.about, get_method(item.method))
             from vlcam.study.drawing import to_data_uri
 
             assert photo == to_data_uri(strong.photo)
@@ -248,7 +248,7 @@ class TestDrawing:
 
     def test_coarse_methods_lie_on_the_photo(self, classifier: Any) -> None:
         scene = make(10)
-        found = visualise(classifier, scene.image(384), " ".join(scene.things[0].pair), way("gradcam"))
+        found = visualise(classifier, scene.image(384), " ".join(scene.things[0].pair), get_method("gradcam"))
         changed = np.abs(found.drawn.astype(float) - found.photo).sum(2)
         mask = scene.masks(384)[0]
         assert changed[mask].mean() > 3 * changed[~mask].mean()

@@ -11,7 +11,7 @@ from vlcam.explanation.wording import describe_place
 from vlcam.files import replace_nonfinite, replace_surrogates
 from vlcam.neurons.text.describe import to_dict
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the JSON document; it changes when a field is renamed, removed or means something else."""
 
 
@@ -68,7 +68,7 @@ def _describe_target(view: TargetView) -> dict[str, Any]:
         "span": None if target.span is None else list(target.span),
         "token_ids": list(target.token_ids),
         "reading": replace_nonfinite(target.reading),
-        "proof": None if view.proof is None else replace_nonfinite(asdict(view.proof)),
+        "significance": None if view.significance is None else replace_nonfinite(asdict(view.significance)),
         "flag": view.flag,
         "where": describe_place(view) or None,
         "neurons": None if view.neurons is None else replace_nonfinite(to_dict(view.neurons)),

@@ -61,8 +61,8 @@ def show(explanation: Explanation, *, headed: bool = True, sentences: int = SENT
                 (f"  {NEARLY_CERTAIN}" if view.nearly_certain else "", "yellow"),
             ]
         )
-        if view.proof is not None:
-            print_paragraph(view.proof.verdict, indent=6)
+        if view.significance is not None:
+            print_paragraph(view.significance.verdict, indent=6)
     if certain := [clean(view.label) for view in shown if view.nearly_certain]:
         print_paragraph(
             f"Nearly certain: {', '.join(dict.fromkeys(certain))}. Log-probabilities so near to 0 hardly change, so the maps "

@@ -13,12 +13,12 @@ from PIL import Image
 
 from vlcam.cli import console, printing
 from vlcam.cli.document import to_json
-from vlcam.contracts import Gain, InputError, LayerError, Procedure, Request, Task, VlcamError
+from vlcam.contracts import Gain, InputError, LayerError, PerturbationMethod, Request, Task, VlcamError
 from vlcam.explanation.explain import RANKINGS, check_layer, explain
 from vlcam.explanation.explanation import Explanation
 from vlcam.explanation.page import make_page
 from vlcam.files import check_folder, dump_json, make_slug, replace_surrogates, stage_files, write_text
-from vlcam.methods import way
+from vlcam.methods import get_method
 from vlcam.neurons import NeuronNames, read_names
 from vlcam.neurons.names.json_files import find_names_file
 from vlcam.scenes.record import SPLITS, Split
@@ -117,7 +117,7 @@ def run_task(kind: TaskKind, images: Sequence[str], wanted: ExplainOptions, *, o
     _check(task, wanted)
     done: list[tuple[str, Explanation]] = []
     failed: list[tuple[str, str]] = []
-    slow = wanted.verify or isinstance(way(wanted.method), Procedure)
+    slow = wanted.verify or isinstance(get_method(wanted.method), PerturbationMethod)
     with console.show_bar("explaining") if as_json and not slow else nullcontext() as advance:
         for number, source in enumerate(images, 1):
             try:
@@ -221,7 +221,7 @@ def _open_task(kind: TaskKind, wanted: ExplainOptions) -> Task:
 
 def _check(task: Task, wanted: ExplainOptions) -> None:
     """Refuse what no image could mend, before any image is opened."""
-    way(wanted.method)
+    get_method(wanted.method)
     if wanted.ranking not in RANKINGS:
         raise InputError(f"ranking {wanted.ranking!r} was given; expected one of {', '.join(RANKINGS)}")
     blank = Image.new("RGB", (64, 64))
@@ -245,7 +245,7 @@ def _check(task: Task, wanted: ExplainOptions) -> None:
 
 def _explain_one(task: Task, source: str, wanted: ExplainOptions, names: NeuronNames | None) -> Explanation:
     image, name = open_image(source)
-    again = isinstance(way(wanted.method), Procedure)
+    again = isinstance(get_method(wanted.method), PerturbationMethod)
     with console.show_bar("explaining") if again else nullcontext() as progress:
         explanation = explain(
             task,

@@ -17,7 +17,7 @@ from vlcam.experiments.results.result import (
 from vlcam.experiments.running import EXPERIMENTS, ExperimentOutcome, choose_experiments, run_one
 from vlcam.experiments.setting import Setting
 from vlcam.files import check_folder, dump_json, make_folder, write_text
-from vlcam.methods import way
+from vlcam.methods import get_method
 
 TABLE = "results.md"
 
@@ -109,7 +109,7 @@ def make_setting(
     """The options of the command as a setting. Raises InputError for methods that don't exist."""
     if arch is not None and model is None:
         raise InputError(f"--arch {arch} goes with --model and the path of a state dict")
-    names = tuple(dict.fromkeys(way(one).name for one in methods))
+    names = tuple(dict.fromkeys(get_method(one).name for one in methods))
     return Setting(
         data=data, model=model, arch=arch, rival=rival, methods=names, quick=quick, most=most, seed=seed, out=out
     )

@@ -72,7 +72,7 @@ def run_evaluate(
     from vlcam.benchmark.card import TEXTS_FILE, make_card
     from vlcam.benchmark.gains import measure_gains
     from vlcam.benchmark.measure import measure
-    from vlcam.methods import method as find_method
+    from vlcam.methods import get_one_run_method as find_method
     from vlcam.scenes.models.zoo import load
     from vlcam.tasks import bundled
 

@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vlcam.contracts import Activations, Gradients, LayerError, Maps, Method, Procedure, Request, Subject, Task
+from vlcam.contracts import Activations, Gradients, LayerError, Maps, Method, PerturbationMethod, Request, Subject, Task
 from vlcam.engine.backward import gradients
 from vlcam.engine.relu_rules import Rule, apply_relu_rule
 from vlcam.experiments.data.samples import World
@@ -30,7 +30,7 @@ from vlcam.experiments.setting import Setting
 from vlcam.experiments.shared.classes import ClassifiedPhoto, match_classes, predict_classes, walk
 from vlcam.experiments.shared.controls import CONTROLS, Controls
 from vlcam.experiments.shared.maps import make_every_map
-from vlcam.methods import way
+from vlcam.methods import get_method
 from vlcam.methods.gradient import gradcam
 from vlcam.metrics import TOLERANCE, box_from_map, pointing_game, ranked_hit, summarise
 from vlcam.metrics.pixels import unit_range
@@ -67,19 +67,19 @@ def _make_method(name: str, function: object, equation: str, *, relu: bool = Tru
     return Method(name, function, name, _PAPER, equation, relu=relu)  # type: ignore[arg-type]
 
 
-def _make_rule_method(name: str, rule: Rule) -> Procedure:
-    return Procedure(
+def _make_rule_method(name: str, rule: Rule) -> PerturbationMethod:
+    return PerturbationMethod(
         name, partial(relu_rule_gradcam, rule=rule), name, _PAPER, f"Grad-CAM with {rule} ReLUs above the layer"
     )
 
 
-VARIANTS: Final[Sequence[Method | Procedure]] = (
-    way(WHOLE),
+VARIANTS: Final[Sequence[Method | PerturbationMethod]] = (
+    get_method(WHOLE),
     _make_method(SHIFTED, gradcam, "sum_k mean(G_k) A_k", relu=False),
     _make_method("without ReLU, not shifted", gradcam, "sum_k mean(G_k) A_k", relu=False),
     _make_method("max pooling of gradients", max_pool_gradcam, "relu(sum_k max(G_k) A_k)"),
     _make_method("absolute gradients", absolute_gradcam, "relu(sum_k mean(|G_k|) A_k)"),
-    _make_method("no pooling (HiResCAM)", way("hirescam").function, "relu(sum_k G_k A_k)"),
+    _make_method("no pooling (HiResCAM)", get_method("hirescam").function, "relu(sum_k G_k A_k)"),
     _make_rule_method("guided ReLU", "guided"),
     _make_rule_method("deconvnet ReLU", "deconv"),
 )
@@ -173,7 +173,7 @@ def run(setting: Setting) -> Result:
     )
 
 
-def _find_variants(task: Task, world: World) -> tuple[list[Method | Procedure], list[str]]:
+def _find_variants(task: Task, world: World) -> tuple[list[Method | PerturbationMethod], list[str]]:
     """The variants that the network has, and why not the others: rules for ReLUs need ReLUs above the layer."""
     sample = next(iter(world.iterate_samples(1)))
     request = Request(labels=predict_classes(task, sample, 1))

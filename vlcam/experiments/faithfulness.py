@@ -47,7 +47,7 @@ from vlcam.experiments.shared.two_classes import (
 )
 from vlcam.explanation.rerun import PhotoSubject
 from vlcam.image.regions import draw_on_picture
-from vlcam.methods import way
+from vlcam.methods import get_method
 from vlcam.metrics.correlation import occlusion_correlation
 from vlcam.metrics.removal import deletion, insertion
 
@@ -199,7 +199,7 @@ def _write_notes(tally: Tally, names: Sequence[str], seed: int) -> list[str]:
     if not ranked:
         return []
     found = [
-        f"The closest to occlusion: {', '.join(f'{way(one).title} {format_number(means[one])}' for one in ranked[:3])}."
+        f"The closest to occlusion: {', '.join(f'{get_method(one).title} {format_number(means[one])}' for one in ranked[:3])}."
     ]
     theirs = {name: one.value for name in names if (one := find_paper_number(KEY, name)) is not None}
     known = sorted((name for name in theirs if name in ranked), key=lambda name: -theirs[name])
@@ -210,12 +210,12 @@ def _write_notes(tally: Tally, names: Sequence[str], seed: int) -> list[str]:
     best = max((RANDOM, CENTRE, EDGES, UNTRAINED), key=lambda name: _replace_nan(tally.summarise(name, TOP, seed).mean))
     if (best, TOP) in tally.values:
         gain = tally.compare(ranked[0], best, TOP, seed)
-        found.append(f"{way(ranked[0]).title} is ahead of the best control ({best}) by {format_summary(gain)}.")
+        found.append(f"{get_method(ranked[0]).title} is ahead of the best control ({best}) by {format_summary(gain)}.")
     return found
 
 
 def _format_order(names: Sequence[str]) -> str:
-    return " > ".join(way(name).title for name in names)
+    return " > ".join(get_method(name).title for name in names)
 
 
 def _replace_nan(value: float) -> float:

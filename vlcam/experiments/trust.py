@@ -51,7 +51,7 @@ from vlcam.experiments.shared.two_classes import (
     score_win,
 )
 from vlcam.image.photo import open_photo
-from vlcam.methods import way
+from vlcam.methods import get_method
 from vlcam.metrics.mass import relevance_mass
 from vlcam.metrics.pointing import pointing_hit
 from vlcam.metrics.statistics import mean_average_precision
@@ -213,10 +213,12 @@ def _write_notes(tally: Tally, names: tuple[str, ...], seed: int) -> list[str]:
         gain = [tally.compare(f"{name}, {STRONGER}", f"{name}, {WEAKER}", column, seed) for column in (MASS, POINTS)]
         sure = "more" if gain[0].low > 0 else "less" if gain[0].high < 0 else "no more for certain"
         found.append(
-            f"{way(name).title} of the stronger model has {sure} of its mass on the thing: {format_summary(gain[0], '%')} points ahead, and "
+            f"{get_method(name).title} of the stronger model has {sure} of its mass on the thing: {format_summary(gain[0], '%')} points ahead, and "
             f"{format_summary(gain[1], '%')} points in pointing."
         )
-    people = [(way(name).title, one.value) for name in names if (one := find_paper_number(KEY, name)) is not None]
+    people = [
+        (get_method(name).title, one.value) for name in names if (one := find_paper_number(KEY, name)) is not None
+    ]
     if people:
         listed = ", ".join(f"{title} {format_number(value)}" for title, value in people)
         found.append(

@@ -22,7 +22,7 @@ from vlcam.experiments.shared.interventions import LEAST, compute_chance
 from vlcam.experiments.shared.word_choice import DECIDING, ENOUGH, PairComparison, choose, compare
 from vlcam.experiments.shared.word_grounding import COLUMNS, CONTROLS, WHOLE, WRONG, GroundingScores, ground, name_pair
 from vlcam.experiments.shared.word_targets import FUNCTION, KINDS, TARGETS
-from vlcam.methods import way
+from vlcam.methods import get_method
 from vlcam.metrics.statistics import Summary, summarise
 from vlcam.scenes.sample import make
 from vlcam.tasks.captioning import Captioning
@@ -62,7 +62,7 @@ def run(setting: Setting) -> Result:
     captioner = _get_captioner(setting)
     scores, judged, n = measure(setting, captioner)
     names = [name for name in scores.words if name not in CONTROLS]
-    fast = [name for name in names if isinstance(way(name.split(":")[0]), Method)]
+    fast = [name for name in names if isinstance(get_method(name.split(":")[0]), Method)]
     best, quickest = (choose(scores, these, DEFAULT, ABOUT, seed=setting.seed) for these in (names, fast))
     figures: tuple[str, ...] = ()
     if setting.out is not None:
@@ -180,7 +180,7 @@ def _write_notes(
         f"{name}: {_format_signed(one.overall)} ({_format_measures(one)})" for name, one in every.items()
     )
     found.append(f"With Grad-CAM, instead of the log-probability, on all scenes, paired: {targets}.")
-    runs = [one for one in CHEAP if isinstance(way(one), Method) and name_pair(one, TARGETS[0]) in names][1:]
+    runs = [one for one in CHEAP if isinstance(get_method(one), Method) and name_pair(one, TARGETS[0]) in names][1:]
     others = {one: compare(scores, name_pair(one, TARGETS[0]), DEFAULT, ABOUT, seed=seed) for one in runs}
     methods = "; ".join(
         f"{name}: {_format_signed(one.overall)} ({_format_measures(one)})" for name, one in others.items()

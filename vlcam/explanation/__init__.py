@@ -2,7 +2,14 @@
 
 from vlcam.explanation.batches import Outcome
 from vlcam.explanation.explanation import Explanation
-from vlcam.explanation.record import AbstractExplanation, Evidence, NamedEvidence, NeuronText, Proof, TargetView
+from vlcam.explanation.record import (
+    AbstractExplanation,
+    Evidence,
+    NamedEvidence,
+    NeuronText,
+    SignificanceTest,
+    TargetView,
+)
 
 __all__ = [
     "AbstractExplanation",
@@ -11,6 +18,6 @@ __all__ = [
     "NamedEvidence",
     "NeuronText",
     "Outcome",
-    "Proof",
+    "SignificanceTest",
     "TargetView",
 ]

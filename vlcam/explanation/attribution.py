@@ -14,7 +14,7 @@ from vlcam.engine.outputs import find_logits
 from vlcam.engine.recording import Call, Recording, gradients, record
 from vlcam.explanation.pytorch_grad_cam import translate_arguments
 from vlcam.methods import alpha, contributions
-from vlcam.methods import method as find_method
+from vlcam.methods import get_one_run_method as find_method
 
 Score: TypeAlias = Callable[[Any], Tensor]
 
@@ -184,7 +184,7 @@ def attribute(
             equally many. A tensor of class indices ``(B,)`` or ``(B, T)``. A function of the model's output (or a list of them)
             that returns ``(B,)`` scores, or one scalar; for several targets ``(B, T)``, or ``(T,)`` with a batch of one.
         layer: see :func:`vlcam.engine.recording.record`; by default the last spatial layer.
-        method: a name from ``vlcam.METHODS``, or a method.
+        method: a name from ``vlcam.list_methods("one-run")``, or a method.
         grid: how the layer's output is laid out; by default as a CNN's maps.
         signed: leave out the method's final ReLU.
         call: which run of the layer, if it runs more than once.

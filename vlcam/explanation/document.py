@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from vlcam.contracts import Target
-from vlcam.explanation.record import AbstractExplanation, Evidence, NeuronText, Proof, TargetView
+from vlcam.explanation.record import AbstractExplanation, Evidence, NeuronText, SignificanceTest, TargetView
 from vlcam.explanation.wording import (
     KIND,
     NEARLY_CERTAIN,
@@ -103,8 +103,8 @@ def _describe_target(view: TargetView, shared: float) -> dict[str, Any]:
         "percent": format_percent(target.probability),
         "certain": NEARLY_CERTAIN if view.nearly_certain else "",
         "gain": format_nats(target.gain),
-        "proof": "" if view.proof is None else _describe_significance(view.proof),
-        "chance": "" if view.proof is None or view.proof.p is None else f"p = {view.proof.p:.2g}",
+        "significance": "" if view.significance is None else _describe_significance(view.significance),
+        "chance": "" if view.significance is None or view.significance.p is None else f"p = {view.significance.p:.2g}",
         "reading": [{"weight": _keep_finite(value) or 0.0, "text": format_weight(value)} for _, value in view.reading],
         "flag": view.flag,
         "notice": get_notice(view),
@@ -118,7 +118,7 @@ def _describe_target(view: TargetView, shared: float) -> dict[str, Any]:
     }
 
 
-def _describe_significance(proof: Proof) -> str:
+def _describe_significance(proof: SignificanceTest) -> str:
     """The verdict, and how the map agrees with two others."""
     ranked = [
         f"{rank:.2f} with {what}".replace("-", "−")

@@ -18,8 +18,8 @@ from vlcam.contracts import (
     LayerError,
     Method,
     Names,
+    PerturbationMethod,
     Prepared,
-    Procedure,
     Request,
     Spoken,
     Target,
@@ -40,7 +40,7 @@ from vlcam.explanation.rerun import PhotoSubject, fix_targets
 from vlcam.explanation.run import make_maps, run_and_record
 from vlcam.explanation.visual_gain import add_gain
 from vlcam.image.photo import Bands, Photo, open_photo
-from vlcam.methods import method as find_method
+from vlcam.methods import get_one_run_method as find_method
 
 BATCH = 8
 """How many images of a list go through the model together."""
@@ -83,7 +83,7 @@ def explain(
     question: str | None = None,
     contrast: Sequence[tuple[str, str]] | tuple[str, str] = (),
     top_k: int = 3,
-    method: str | Method | Procedure = "gradcam",
+    method: str | Method | PerturbationMethod = "gradcam",
     layer: str | nn.Module | None = None,
     names: Names | None = None,
     ranking: str = "contribution",
@@ -104,7 +104,7 @@ def explain(
         question: the question, for VQA.
         contrast: pairs "this rather than that" of classes, answers, or a word of the caption and another word.
         top_k: how many classes or answers the model names by itself.
-        method: a name from ``vlcam.METHODS``, or a method: maps from one run; or a name from ``vlcam.PROCEDURES``, or a procedure,
+        method: a name from :func:`vlcam.list_methods`, or a method: maps from one run, or a perturbation method,
             which runs the model again (``occlusion`` hundreds of times).
         layer: the layer to explain; by default the task's, or else the last spatial layer that leads to the targets.
         names: names of the layer's channels; by default the task's.

@@ -8,8 +8,8 @@ from typing import Any, Literal, TypedDict, final
 import numpy as np
 from torch import Tensor, nn
 
-from vlcam.contracts import Gain, InputError, Method, Names, Procedure, Request, TargetError
-from vlcam.methods import way
+from vlcam.contracts import Gain, InputError, Method, Names, PerturbationMethod, Request, TargetError
+from vlcam.methods import get_method
 
 RANKINGS = ("contribution", "paper")
 
@@ -22,7 +22,7 @@ class Options(TypedDict, total=False):
     question: str | None
     contrast: Sequence[tuple[str, str]] | tuple[str, str]
     top_k: int
-    method: str | Method | Procedure
+    method: str | Method | PerturbationMethod
     layer: str | nn.Module | None
     names: Names | None
     ranking: str
@@ -37,7 +37,7 @@ class CheckedOptions:
     """The options of :func:`explain`, checked."""
 
     request: Request
-    method: Method | Procedure
+    method: Method | PerturbationMethod
     layer: str | nn.Module | None
     names: Names | None
     ranking: str
@@ -52,7 +52,7 @@ def check_options(
     question: Any = None,
     contrast: Any = (),
     top_k: int = 3,
-    method: str | Method | Procedure = "gradcam",
+    method: str | Method | PerturbationMethod = "gradcam",
     layer: str | nn.Module | None = None,
     names: Names | None = None,
     ranking: Any = "contribution",
@@ -70,7 +70,7 @@ def check_options(
         raise InputError(f"measure={measure!r} was given; expected log-probability or logit")
     if gain not in (None, "blank", "blur"):
         raise InputError(f"gain={gain!r} was given; expected blank, blur or None")
-    chosen = method if isinstance(method, (Method, Procedure)) else way(method)
+    chosen = method if isinstance(method, (Method, PerturbationMethod)) else get_method(method)
     request = Request(
         labels=_read_labels(targets),
         caption=caption,

@@ -22,7 +22,7 @@ from vlcam.contracts import InputError, LayerError, Layout, Maps, TargetError
 from vlcam.engine.layers import Grid
 from vlcam.engine.outputs import find_logits, to_model
 from vlcam.engine.recording import gradients, record
-from vlcam.methods import method as find_method
+from vlcam.methods import get_one_run_method as find_method
 
 Reshape = Callable[[Tensor], Tensor]
 
@@ -182,7 +182,7 @@ class GradCAM:
     :func:`vlcam.attribute` gives raw maps. What differs is that the model is left as it was (mode, ``.grad``, hooks), may be
     frozen, that targets must fit the batch, and that no exception is swallowed. Every layer costs a forward pass.
 
-    ``method`` is a name from ``vlcam.METHODS``.
+    ``method`` is a name from ``vlcam.list_methods("one-run")``.
     """
 
     def __init__(

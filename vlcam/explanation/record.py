@@ -84,7 +84,7 @@ class NeuronText:
 
 @final
 @dataclass(frozen=True)
-class Proof:
+class SignificanceTest:
     """What became of a target's score when the map's region was taken away or left alone, beside random regions.
 
     See :mod:`vlcam.explanation.verify`.
@@ -120,7 +120,7 @@ class AbstractExplanation:
     - ``activity`` ``(C,)``: each channel's maximum over the layer's grid in this photo.
 
     ``question_words`` are the character ranges of the question's words that the targets' ``reading`` is about; ``notes`` are
-    sentences that belong to the result, such as that the layer was guessed. ``proofs``, one for each target, are there after
+    sentences that belong to the result, such as that the layer was guessed. ``significance``, one test for each target, is there after
     :meth:`vlcam.Explanation.verify`.
     """
 
@@ -141,7 +141,7 @@ class AbstractExplanation:
     neurons: tuple[NeuronText, ...] | None = None
     question_words: tuple[tuple[int, int], ...] = ()
     notes: tuple[str, ...] = ()
-    proofs: tuple[Proof, ...] | None = None
+    significance: tuple[SignificanceTest, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -222,9 +222,9 @@ class TargetView:
         return None if self.explanation.neurons is None else self.explanation.neurons[self.index]
 
     @property
-    def proof(self) -> Proof | None:
+    def significance(self) -> SignificanceTest | None:
         """How the map fared against random regions, if it was tested."""
-        return None if self.explanation.proofs is None else self.explanation.proofs[self.index]
+        return None if self.explanation.significance is None else self.explanation.significance[self.index]
 
     def heatmap(self) -> Float[Tensor, "height width"]:
         """The map on the original photo's pixels: bilinear, half-pixel centres; NaN where the model did not see the photo."""

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from vlcam.contracts import InputError, Maps, Method, Prepared, Procedure, Request, Spoken, Task
+from vlcam.contracts import InputError, Maps, Method, PerturbationMethod, Prepared, Request, Spoken, Task
 from vlcam.engine.find_layer import infer_layout
 from vlcam.engine.recording import record
 from vlcam.explanation.attribution import LayerEvidence, collect_evidence
@@ -22,7 +22,7 @@ def run_and_record(
     return spoken, collect_evidence(spoken.scores, recording, layout)
 
 
-def make_maps(method: Method | Procedure, subject: PhotoSubject) -> Maps:
+def make_maps(method: Method | PerturbationMethod, subject: PhotoSubject) -> Maps:
     """The signed maps of a method or a procedure. Raises InputError for a procedure that returns something else."""
     if isinstance(method, Method):
         return subject.evidence.make_maps(method).maps

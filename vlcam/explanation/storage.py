@@ -30,8 +30,11 @@ from vlcam.image.photo import Photo
 Made = TypeVar("Made", bound=AbstractExplanation)
 """The class of explanation that a reader is told to make."""
 
-SCHEMA = 4
+SCHEMA = 5
 """Goes up when a record of an explanation changes."""
+
+_RENAMED = {4: {"proofs": "significance"}}
+"""What fields were called in files of earlier schemas that are still read."""
 
 MAX_BYTES = 512 * 1024 * 1024
 """Larger files are neither written nor read; an explanation of 100 words takes a few megabytes."""
@@ -39,7 +42,7 @@ MAX_BYTES = 512 * 1024 * 1024
 _TENSORS = ("maps", "alpha", "contributions", "activity")
 _TEXTS = (
     "task", "model", "layer", "method", "relu", "text", "question", "geometry", "targets", "neurons", "question_words", "notes",
-    "proofs",
+    "significance",
 )  # fmt: skip
 _NUMBERS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
@@ -159,7 +162,7 @@ def _to_json(value: Any) -> Any:
 
 
 def _parse(data: bytes, make: type[Made]) -> Made:
-    """The explanation in a file's bytes, all checks passed; raises only _BadError."""
+    """The explanation in a file's bytes, all checks passed; raises only _ContentError."""
     text, digest, tensors = _unpack(data)
     if set(tensors) != {*_TENSORS, "pixels"}:
         raise _ContentError(
@@ -167,13 +170,15 @@ def _parse(data: bytes, make: type[Made]) -> Made:
         )
     meta = _parse_json(text)
     schema = meta.pop("schema", None)
-    if schema != SCHEMA or isinstance(schema, bool):
-        raise _ContentError(f"it has schema version {schema!r}, and this vlcam {__version__} reads version {SCHEMA}")
+    if isinstance(schema, bool) or schema not in (*_RENAMED, SCHEMA):
+        readable = " and ".join(map(str, (*_RENAMED, SCHEMA)))
+        raise _ContentError(f"it has schema version {schema!r}, and this vlcam {__version__} reads versions {readable}")
     if _compute_digest(text, tensors) != digest:
         raise _ContentError("its checksum doesn't match, so it was damaged or changed after it was saved")
     if not isinstance(meta.pop("vlcam", None), str):
         raise _ContentError("it doesn't say which vlcam wrote it")
-    return _build_explanation(meta, tensors, make)
+    renamed = _RENAMED.get(schema, {})
+    return _build_explanation({renamed.get(name, name): value for name, value in meta.items()}, tensors, make)
 
 
 def _unpack(data: bytes) -> tuple[str, str, dict[str, Tensor]]:
@@ -266,7 +271,7 @@ def _check_names(where: str, record: dict[str, Any], expected: set[str]) -> None
 
 
 def _check_tensors(tensors: dict[str, Tensor], targets: int) -> None:
-    """Raise _BadError for tensors that fit neither their records nor each other."""
+    """Raise _ContentError for tensors that fit neither their records nor each other."""
     for name, axes in zip(_TENSORS, (3, 2, 2, 1), strict=True):
         tensor = tensors[name]
         if tensor.ndim != axes or not tensor.is_floating_point():
@@ -286,11 +291,11 @@ def _check_tensors(tensors: dict[str, Tensor], targets: int) -> None:
 
 
 def _check_records(explanation: AbstractExplanation) -> None:
-    """Raise _BadError where the records of an explanation contradict each other."""
+    """Raise _ContentError where the records of an explanation contradict each other."""
     if explanation.neurons is not None and len(explanation.neurons) != len(explanation):
         raise _ContentError(f"it has {len(explanation)} targets and {len(explanation.neurons)} neuron texts")
-    if explanation.proofs is not None and len(explanation.proofs) != len(explanation):
-        raise _ContentError(f"it has {len(explanation)} targets and {len(explanation.proofs)} proofs")
+    if explanation.significance is not None and len(explanation.significance) != len(explanation):
+        raise _ContentError(f"it has {len(explanation)} targets and {len(explanation.significance)} proofs")
     for target in explanation.targets:
         _check_span(target, len(explanation.text))
         if target.reading and len(target.reading) != len(explanation.question_words):

@@ -30,13 +30,13 @@ from vlcam.contracts import InputError, LayerError, Prepared, Request, Target, T
 from vlcam.engine.layers import find
 from vlcam.engine.restore import detach_tensors
 from vlcam.engine.weights import randomise_weights
-from vlcam.explanation.record import AbstractExplanation, Proof, TargetView, flag_map
+from vlcam.explanation.record import AbstractExplanation, SignificanceTest, TargetView, flag_map
 from vlcam.explanation.rerun import PhotoSubject, fix_targets
 from vlcam.explanation.run import make_maps, run_and_record
 from vlcam.image.photo import Photo, open_photo
 from vlcam.image.regions import AREA, draw_random_regions, find_top_region
-from vlcam.methods import METHODS, PROCEDURES
 from vlcam.methods.occlusion import occlusion
+from vlcam.methods.registry import REGISTRY
 from vlcam.metrics.correlation import occlusion_correlation
 
 Explained = TypeVar("Explained", bound=AbstractExplanation)
@@ -98,7 +98,7 @@ def verify(
             progress(done, total)
     occluded = _correlate_with_occlusion(subject, explanation)
     blank = _correlate_with_untrained(subject, explanation, seed)
-    proofs = tuple(
+    tests = tuple(
         _make_significance_test(view, test, regions, one, other)
         for view, test, one, other in zip(explanation, found, occluded, blank, strict=True)
     )
@@ -108,7 +108,7 @@ def verify(
         "of 20 worthless maps one reaches 0.05 by chance."
     )
     kept = tuple(one for one in explanation.notes if not one.startswith("Proofs: "))
-    return replace(explanation, proofs=proofs, notes=(*kept, note))
+    return replace(explanation, significance=tests, notes=(*kept, note))
 
 
 def rebuild_subject(
@@ -181,7 +181,7 @@ def _rebuild_request(explanation: AbstractExplanation, prompt: str | None) -> Re
 @final
 @dataclass(frozen=True)
 class RegionTest:
-    """How a map's region fared, and how many random ones did as much (see :class:`vlcam.explanation.record.Proof`)."""
+    """How a map's region fared, and how many random ones did as much (see :class:`vlcam.explanation.record.SignificanceTest`)."""
 
     area: float
     removed: float
@@ -260,7 +260,7 @@ def _correlate_with_occlusion(subject: PhotoSubject, explanation: AbstractExplan
 
 def _correlate_with_untrained(subject: PhotoSubject, explanation: AbstractExplanation, seed: int) -> list[float | None]:
     """The rank correlation of each map, before its ReLU, with that of the same model untrained; None for methods that have no name."""
-    method = METHODS.get(explanation.method) or PROCEDURES.get(explanation.method)
+    method = REGISTRY.get(explanation.method)
     if method is None:
         return [None] * len(explanation)
     with randomise_weights(subject.model, seed):
@@ -279,14 +279,14 @@ def _stack_maps(explanation: AbstractExplanation) -> Float[Tensor, "targets rows
 
 def _make_significance_test(
     view: TargetView, test: RegionTest | None, regions: int, occluded: float | None, blank: float | None
-) -> Proof:
+) -> SignificanceTest:
     if test is None:
         why = {"zero": "is empty", "negative": "shows only evidence against it", "nonfinite": "is not finite"}
         said = why.get(flag_map(view.signed_map, relu=view.explanation.relu), "or its effect is not finite")
         nan = float("nan")
         verdict = f"Nothing to test: the map of {view.label!r} {said}."
-        return Proof(0.0, regions, nan, 0, nan, 0, None, occluded, blank, verdict)
-    return Proof(
+        return SignificanceTest(0.0, regions, nan, 0, nan, 0, None, occluded, blank, verdict)
+    return SignificanceTest(
         test.area,
         regions,
         test.removed,

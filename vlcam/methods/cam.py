@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vlcam.contracts import InputError, LayerError, Maps, Procedure, Subject, Target
+from vlcam.contracts import InputError, LayerError, Maps, PerturbationMethod, Subject, Target
 from vlcam.engine import backward
 from vlcam.engine.modules import named_modules, unwrap_model
 
@@ -164,13 +164,13 @@ def _widen(values: Tensor) -> Tensor:
 
 
 BUILT_IN = (
-    Procedure(
+    PerturbationMethod(
         "cam",
         cam,
         "CAM",
         "Zhou et al. 2016, arXiv 1512.04150",
         "eq. 2: sum_k w_ck f_k, w the weights of the classifier after global average pooling",
         relu=False,
-        runs="no more runs, but the model's own weights",
+        cost="no more runs, but the model's own weights",
     ),
 )

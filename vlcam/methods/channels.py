@@ -6,13 +6,13 @@
 import torch
 from torch import Tensor
 
-from vlcam.contracts import Activations, Gradients, InputError, Maps, Method, Procedure, Subject
+from vlcam.contracts import Activations, Gradients, InputError, Maps, Method, PerturbationMethod, Subject
 
 _AT_ONCE = 256
 """How many channel masks are made at once."""
 
 
-def ablationcam(batch: int = _AT_ONCE) -> Procedure:
+def ablationcam(batch: int = _AT_ONCE) -> PerturbationMethod:
     """Ablation-CAM: ``sum_k (y - y_k) A_k``, with y_k the score when channel k is zero everywhere.
 
     Desai & Ramaswamy 2020 (WACV) divide the weights by y. That is one number per target, so it changes no map of a positive
@@ -39,14 +39,14 @@ def ablationcam(batch: int = _AT_ONCE) -> Procedure:
             subject.report(done, len(alive))
         return torch.einsum("kt,kij->tij", weights, activations[0])
 
-    return Procedure(
+    return PerturbationMethod(
         "ablation-cam",
         function,
         "Ablation-CAM",
         "Desai & Ramaswamy 2020, WACV",
         "relu(sum_k (y - y_k) A_k), y_k: channel k silent (the paper's weights times y)",
         relu=True,
-        runs="a run of what follows the layer for every channel",
+        cost="a run of what follows the layer for every channel",
     )
 
 

@@ -26,7 +26,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vlcam.contracts import LayerError, Maps, Procedure, Subject
+from vlcam.contracts import LayerError, Maps, PerturbationMethod, Subject
 from vlcam.engine.backward import gradients
 from vlcam.engine.excitation_rule import Excitation
 
@@ -108,14 +108,14 @@ def _normalise(evidence: Float[Tensor, "walks *shape"]) -> Float[Tensor, "walks 
 
 
 BUILT_IN = (
-    Procedure(
+    PerturbationMethod(
         "c-mwp",
         cmwp,
         "Contrastive excitation backprop (c-MWP)",
         "Zhang et al. 2016, arXiv 1608.00507",
         "relu(MWP(target) - MWP(its negated weights)), P(i|j) = Z_j a_i max(w_ij, 0)",
     ),
-    Procedure(
+    PerturbationMethod(
         "mwp",
         mwp,
         "Excitation backprop (MWP)",

@@ -10,11 +10,13 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from vlcam.contracts import InputError, Maps, Procedure, Subject, Target
+from vlcam.contracts import InputError, Maps, PerturbationMethod, Subject, Target
 from vlcam.methods.occlusion import choose_batch_size
 
 
-def rise(masks: int = 2000, cells: int = 7, keep: float = 0.5, seed: int = 0, batch: int | None = None) -> Procedure:
+def rise(
+    masks: int = 2000, cells: int = 7, keep: float = 0.5, seed: int = 0, batch: int | None = None
+) -> PerturbationMethod:
     """RISE: the score with a random part of the image shown, averaged over the masks that show a pixel.
 
     With N masks M_n and E[M] = ``keep``, eq. 6 of the paper: ``S(i, j) = 1 / (keep N) sum_n w_n M_n(i, j)``. What w_n is follows the kind
@@ -63,14 +65,14 @@ def rise(masks: int = 2000, cells: int = 7, keep: float = 0.5, seed: int = 0, ba
         centre = torch.where(spoken, 0, total / masks)
         return (weighted - centre[:, None, None] * seen) / (masks * keep)
 
-    return Procedure(
+    return PerturbationMethod(
         "rise",
         function,
         "RISE",
         "Petsiuk et al. 2018, arXiv 1806.07421",
         "eq. 6: sum_n w_n M_n / (N E[M]), w_n = exp(y_n) of log-probabilities, else y_n - mean(y)",
         relu=True,
-        runs=f"{masks} runs",
+        cost=f"{masks} runs",
     )
 
 
@@ -108,7 +110,7 @@ def make_smooth_masks(
     return rows @ grids @ columns.mT
 
 
-def scorecam(batch: int | None = None) -> Procedure:
+def scorecam(batch: int | None = None) -> PerturbationMethod:
     """Score-CAM: channels weighted by the score of what they show of the image.
 
     Channel k, enlarged to the image and brought to 0...1, is the mask H_k; ``C_k = y(x H_k) - y(x_b)`` with the empty image x_b = 0
@@ -140,14 +142,14 @@ def scorecam(batch: int | None = None) -> Procedure:
         weights = (torch.cat(found) - base).to(wide.dtype).softmax(0)
         return torch.einsum("kt,kij->tij", weights, wide[0, alive])
 
-    return Procedure(
+    return PerturbationMethod(
         "score-cam",
         function,
         "Score-CAM",
         "Wang et al. 2020, arXiv 1910.01279",
         "algorithm 1: relu(sum_k alpha_k A_k), alpha = softmax_k(y(x H_k) - y(0))",
         relu=True,
-        runs="a run for every channel of the layer",
+        cost="a run for every channel of the layer",
     )
 
 

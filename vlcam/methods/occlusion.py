@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from vlcam.contracts import InputError, Maps, Procedure, Subject
+from vlcam.contracts import InputError, Maps, PerturbationMethod, Subject
 
 Fill: TypeAlias = Literal["mean", "grey", "blur"] | float
 
@@ -39,7 +39,7 @@ _SHARE = 6
 
 def occlusion(
     patch: int | None = None, stride: int | None = None, fill: Fill = "mean", batch: int | None = None
-) -> Procedure:
+) -> PerturbationMethod:
     """Occlusion sensitivity: how far every target's score drops when a patch around a place is covered.
 
     Args:
@@ -57,14 +57,14 @@ def occlusion(
     def function(subject: Subject) -> Maps:
         return sensitivity(subject, patch, stride, fill, batch)
 
-    return Procedure(
+    return PerturbationMethod(
         "occlusion",
         function,
         "Occlusion sensitivity",
         "Zeiler & Fergus 2014, arXiv 1311.2901",
         "mean over the patches p that cover a pixel of y(x) - y(x without p)",
         relu=True,
-        runs="a run for every place of the patch (121 by default on a square input)",
+        cost="a run for every place of the patch (121 by default on a square input)",
     )
 
 

@@ -28,7 +28,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from vlcam.contracts import InputError, Maps, Procedure, Subject
+from vlcam.contracts import InputError, Maps, PerturbationMethod, Subject
 from vlcam.engine import backward
 from vlcam.engine.relu_rules import Rule, apply_relu_rule
 from vlcam.methods.gradient import gradcam
@@ -109,44 +109,44 @@ deconv_gradcam = partial(_make_maps, method="deconv-gradcam")
 _COST = "one more run and one batched backward pass to the image"
 
 BUILT_IN = (
-    Procedure(
+    PerturbationMethod(
         "gradient",
         gradient,
         "Gradient",
         "Simonyan et al. 2014, arXiv 1312.6034",
         "max_c |dy/dx_c|",
-        runs=_COST,
+        cost=_COST,
     ),
-    Procedure(
+    PerturbationMethod(
         "guided-backprop",
         guided_backprop,
         "Guided backpropagation",
         "Springenberg et al. 2015, arXiv 1412.6806",
         "max_c |P_c|, P = dy/dx with relu's gradient (x > 0) (R > 0) R",
-        runs=_COST,
+        cost=_COST,
     ),
-    Procedure(
+    PerturbationMethod(
         "deconvnet",
         deconvnet,
         "Deconvnet",
         "Zeiler & Fergus 2014, arXiv 1311.2901",
         "max_c |P_c|, P = dy/dx with relu's gradient (R > 0) R",
-        runs=_COST,
+        cost=_COST,
     ),
-    Procedure(
+    PerturbationMethod(
         "guided-gradcam",
         guided_gradcam,
         "Guided Grad-CAM",
         "Selvaraju et al. 2017, arXiv 1610.02391",
         "max_c |P_c| up(relu(sum_k mean(G_k) A_k)), P by guided backpropagation",
-        runs=_COST,
+        cost=_COST,
     ),
-    Procedure(
+    PerturbationMethod(
         "deconv-gradcam",
         deconv_gradcam,
         "Deconvnet Grad-CAM",
         "Selvaraju et al. 2017, arXiv 1610.02391",
         "max_c |P_c| up(relu(sum_k mean(G_k) A_k)), P by the deconvnet",
-        runs=_COST,
+        cost=_COST,
     ),
 )

@@ -10,7 +10,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
-from vlcam.contracts import Maps, Method, Procedure, Subject, Task
+from vlcam.contracts import Maps, Method, PerturbationMethod, Subject, Task
 from vlcam.explanation.explain import explain
 from vlcam.explanation.explanation import Explanation
 from vlcam.explanation.record import TargetView
@@ -39,7 +39,7 @@ class Visualisation:
     empty: bool
 
 
-def visualise(task: Task, image: Any, about: str, way: Method | Procedure) -> Visualisation:
+def visualise(task: Task, image: Any, about: str, way: Method | PerturbationMethod) -> Visualisation:
     """Visualise one class on an image, on a scale of its own."""
     if way.name not in PIXEL_METHODS or isinstance(way, Method):
         (view,) = explain(task, image, targets=[about], method=way)
@@ -51,7 +51,7 @@ def visualise(task: Task, image: Any, about: str, way: Method | Procedure) -> Vi
         pictures.append(pixels.make_guided_picture(subject, way.name))
         return pictures[0].abs().amax(1)
 
-    capture = Procedure(way.name, kept, way.title, way.paper, way.equation, relu=way.relu, runs=way.runs)
+    capture = PerturbationMethod(way.name, kept, way.title, way.paper, way.equation, relu=way.relu, cost=way.cost)
     (view,) = explain(task, image, targets=[about], method=capture)
     photo = resize_photo(view.explanation)
     height, width = photo.shape[:2]

@@ -19,10 +19,10 @@ from typing import Any, Final, Literal, final
 import numpy as np
 
 from vlcam._version import __version__
-from vlcam.contracts import InputError, Method, Procedure, Request, TargetError, Task
+from vlcam.contracts import InputError, Method, PerturbationMethod, Request, TargetError, Task
 from vlcam.explanation.explain import explain
 from vlcam.image.photo import open_photo
-from vlcam.methods import METHODS, PROCEDURES, way
+from vlcam.methods import get_method, list_methods
 from vlcam.study.drawing import to_data_uri, visualise
 from vlcam.study.pictures import Picture
 
@@ -116,14 +116,14 @@ def key(parts: Iterable[Part]) -> dict[str, Any]:
 
 def default_methods() -> tuple[str, ...]:
     """The paper's four visualisations and Grad-CAM, as far as they are in the registry."""
-    return tuple(name for name in _PREFERRED if name in METHODS or name in PROCEDURES)
+    return tuple(name for name in _PREFERRED if name in list_methods())
 
 
 def discrimination(
     task: Task,
     pictures: Iterable[Picture],
     *,
-    methods: Sequence[str | Method | Procedure] | None = None,
+    methods: Sequence[str | Method | PerturbationMethod] | None = None,
     n: int = 90,
     seed: int = 0,
     rotate: bool = True,
@@ -187,7 +187,7 @@ def trust(
     weaker: Task,
     pictures: Iterable[Picture],
     *,
-    methods: Sequence[str | Method | Procedure] | None = None,
+    methods: Sequence[str | Method | PerturbationMethod] | None = None,
     n: int = 90,
     seed: int = 0,
     rotate: bool = True,
@@ -249,8 +249,8 @@ def trust(
 
 
 def _check_methods(
-    tasks: Sequence[Task], methods: Sequence[str | Method | Procedure] | None, n: int
-) -> tuple[Method | Procedure, ...]:
+    tasks: Sequence[Task], methods: Sequence[str | Method | PerturbationMethod] | None, n: int
+) -> tuple[Method | PerturbationMethod, ...]:
     """The methods, or InputError for what no picture could mend."""
     for task in tasks:
         if task.kind != "classification":
@@ -258,7 +258,7 @@ def _check_methods(
     if n < 1:
         raise InputError(f"n={n} was given; expected how many pictures to show, 1 or more")
     given = default_methods() if methods is None else methods
-    found = {one.name: one for one in (way(one) if isinstance(one, str) else one for one in given)}
+    found = {one.name: one for one in (get_method(one) if isinstance(one, str) else one for one in given)}
     if not found:
         raise InputError("no method was given; expected at least one, such as gradcam")
     return tuple(found.values())

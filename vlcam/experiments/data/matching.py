@@ -84,7 +84,7 @@ def _normalise(label: str) -> str:
 def _split_names(label: str) -> set[str]:
     """What a label calls its class.
 
-    >>> sorted(_names("tench, Tinca_tinca"))
+    >>> sorted(_split_names("tench, Tinca_tinca"))
     ['tench', 'tinca tinca']
     """
     return {_normalise(part) for part in label.split(",") if part.strip()}

@@ -284,9 +284,9 @@ def _make_scale(rows: Sequence[ResultRow], left: float, right: float, unit: str)
 def _choose_ticks(low: float, high: float, most: int = 4) -> tuple[float, ...]:
     """Round numbers within the scale, about ``most``.
 
-    >>> _ticks(0.0, 0.31)
+    >>> _choose_ticks(0.0, 0.31)
     (0.0, 0.1, 0.2, 0.3)
-    >>> _ticks(44.0, 63.0)
+    >>> _choose_ticks(44.0, 63.0)
     (45.0, 50.0, 55.0, 60.0)
     """
     rough = (high - low) / most

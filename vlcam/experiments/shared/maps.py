@@ -13,15 +13,15 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from vlcam.contracts import Geometry, Maps, Method, Prepared, Procedure, Request, Target, Task
+from vlcam.contracts import Geometry, Maps, Method, PerturbationMethod, Prepared, Request, Target, Task
 from vlcam.engine.restore import detach_tensors
 from vlcam.explanation.rerun import PhotoSubject, fix_targets
 from vlcam.explanation.run import make_maps, run_and_record
 from vlcam.image.geometry import find_cell_box, to_photo
 from vlcam.image.photo import open_photo
-from vlcam.methods import way
+from vlcam.methods import get_method
 
-MethodLike = str | Method | Procedure
+MethodLike = str | Method | PerturbationMethod
 
 
 @final
@@ -35,7 +35,7 @@ class MethodMaps:
     subject: PhotoSubject
     text: str
     signed: dict[str, Maps]
-    ways: dict[str, Method | Procedure]
+    ways: dict[str, Method | PerturbationMethod]
 
     @property
     def targets(self) -> Sequence[Target]:
@@ -78,7 +78,7 @@ def make_every_map(
     spoken, evidence = run_and_record(task, prepared, request, task.layer if layer is None else layer)
     targets = tuple(spoken.targets)
     subject = PhotoSubject(task, prepared, fix_targets(request, targets), targets, evidence)
-    chosen = [way(one) if isinstance(one, str) else one for one in ways]
+    chosen = [get_method(one) if isinstance(one, str) else one for one in ways]
     return MethodMaps(
         subject,
         spoken.text,

@@ -18,7 +18,7 @@ from vlcam.experiments.setting import Setting
 from vlcam.experiments.shared.classes import find_region, match_classes
 from vlcam.experiments.shared.maps import MethodMaps, make_ceiling_map, make_centre_map, make_edge_map, make_random_map
 from vlcam.explanation.run import run_and_record
-from vlcam.methods import method
+from vlcam.methods import get_one_run_method
 from vlcam.metrics.statistics import Summary
 
 RANDOM, CENTRE, EDGES, UNTRAINED = "random", "centre", "Sobel edges", "untrained model"
@@ -105,7 +105,9 @@ def make_controls(mapped: MethodMaps, newborn: Task, rng: np.random.Generator) -
     count = len(mapped.targets)
     subject = mapped.subject
     blank = (
-        run_and_record(newborn, subject.prepared, subject.request, newborn.layer)[1].make_maps(method("gradcam")).maps
+        run_and_record(newborn, subject.prepared, subject.request, newborn.layer)[1]
+        .make_maps(get_one_run_method("gradcam"))
+        .maps
     )
     return {
         RANDOM: torch.cat([make_random_map(mapped.grid, rng) for _ in range(count)]),

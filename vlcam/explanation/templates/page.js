@@ -282,7 +282,7 @@
       let text = "“" + target.label + "”" + (parts.length ? ": " + parts.join(", ") : "") + ".";
       if (target.notice) text += " " + target.notice[0].toUpperCase() + target.notice.slice(1) + ".";
       else text += " Maximum " + number(target.peak) + (target.place ? ", " + target.place : "") + ".";
-      this.status.textContent = text + (target.proof && " " + target.proof);
+      this.status.textContent = text + (target.significance && " " + target.significance);
     }
 
     refresh() {
@@ -405,7 +405,7 @@
         ["Probability", "end", (target) => target.percent],
         targets.some((target) => target.gain) && ["From the image", "end", (target) => target.gain],
         ["Map maximum", "end", (target) => (target.notice ? "" : number(target.peak))],
-        targets.some((target) => target.proof) && ["Against random regions", "", (target) => target.proof],
+        targets.some((target) => target.significance) && ["Against random regions", "", (target) => target.significance],
         ["Strongest at", "", (target) => target.notice || target.place],
         words.length && ["Words of the question", "", (target) => target.reading.map((one, i) => words[i] + " " + one.text).join(", ")],
       ].filter(Boolean);

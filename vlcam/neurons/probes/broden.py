@@ -137,7 +137,7 @@ def _parse_number(text: str, path: Path) -> int:
 def _parse_categories(text: str) -> list[str]:
     """The categories of a label.
 
-    >>> _categories("material(36);object(3)")
+    >>> _parse_categories("material(36);object(3)")
     ['material', 'object']
     """
     return [re.sub(r"\(.*\)$", "", part.strip()) for part in text.split(";") if part.strip()]
@@ -146,7 +146,7 @@ def _parse_categories(text: str) -> list[str]:
 def _strip_suffix(name: str) -> str:
     """A label's name without what tells colours and scenes from objects.
 
-    >>> _plain("red-c"), _plain("street-s"), _plain("t-shirt")
+    >>> _strip_suffix("red-c"), _strip_suffix("street-s"), _strip_suffix("t-shirt")
     ('red', 'street', 't-shirt')
     """
     return re.sub("-[cs]$", "", name.strip())

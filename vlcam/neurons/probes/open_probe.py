@@ -164,7 +164,7 @@ def _has_photos(folder: Path) -> bool:
 def _pick_evenly(every: Sequence[_One], n: int | None) -> list[_One]:
     """``n`` of them, evenly spread.
 
-    >>> _spread([10, 11, 12, 13, 14, 15], 3)
+    >>> _pick_evenly([10, 11, 12, 13, 14, 15], 3)
     [11, 13, 15]
     """
     if n is None or n >= len(every):

@@ -21,7 +21,7 @@ from vlcam.engine.recording import record
 from vlcam.engine.restore import detach_tensors
 from vlcam.explanation.attribution import LayerMaps, make_layer_maps
 from vlcam.image.photo import open_photo
-from vlcam.methods import method
+from vlcam.methods import get_one_run_method
 from vlcam.neurons.probes.probe import Probe, WordProbe
 
 PHOTOS: Final = 24
@@ -150,4 +150,4 @@ def _run(task: Task, photo: str | Path | Image, request: Request, layer: Any) ->
     layout: Any = spoken.layout
     if layer != task.layer:  # the task's layout is that of its own layer
         layout = infer_layout(recording.resolve(spoken.scores), prepared.geometry.input_size)
-    return spoken, make_layer_maps(spoken.scores, recording, method("gradcam"), layout)
+    return spoken, make_layer_maps(spoken.scores, recording, get_one_run_method("gradcam"), layout)
