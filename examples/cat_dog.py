@@ -86,9 +86,9 @@ def prepare(options: argparse.Namespace) -> Set:
 
 
 def generated(count: int) -> list[tuple[Image.Image, int]]:
-    """Pictures with either a heart or a star among other things."""
+    """Pictures with either a heart or a star among other objects."""
     scenes = (vlcam.scenes.make(seed, "train") for seed in itertools.count())
-    shapes = ((scene, {thing.shape for thing in scene.things}) for scene in scenes)
+    shapes = ((scene, {obj.shape for obj in scene.objects}) for scene in scenes)
     either = ((scene, "star" in have) for scene, have in shapes if ("heart" in have) != ("star" in have))
     return [(Image.fromarray(scene.image()), int(star)) for scene, star in itertools.islice(either, count)]
 

@@ -40,7 +40,7 @@ def opened(options: argparse.Namespace) -> tuple[vlcam.Task, Any, str | int]:
             reason = str(error)
     print(f"{reason};\nso this is the bundled classifier and a generated picture")
     scene = vlcam.scenes.make(12)
-    return bundled.classifier(), scene.image(384), " ".join(scene.things[0].pair)
+    return bundled.classifier(), scene.image(384), " ".join(scene.objects[0].pair)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

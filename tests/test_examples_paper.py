@@ -81,9 +81,9 @@ def test_without_weights_the_elephant_is_a_generated_picture(
     example("elephant")["main"](["--photo", str(photo), "--out", str(tmp_path / "out")])
     said = capsys.readouterr().out
     assert "can't be downloaded" in said and "so this is the bundled classifier and a generated picture" in said
-    things = {" ".join(thing.pair) for thing in vlcam.scenes.make(12).things}
+    objects = {" ".join(obj.pair) for obj in vlcam.scenes.make(12).objects}
     explained = said.split("explained: class ")[1].split(", ")[1]
-    assert explained in things
+    assert explained in objects
     sizes = pictures(tmp_path / "out")
     assert sizes["overlay.png"] == (384, 384) and set(sizes) == {"overlay.png", "figure.png"}
 
@@ -113,7 +113,7 @@ def test_the_occlusion_map(example: Any, tmp_path: Path, capsys: pytest.CaptureF
     example("occlusion_map")["main"](["--out", str(tmp_path), "--top-k", "1"])
     said = capsys.readouterr().out
     label, _, rest = said.splitlines()[0].partition(": ")
-    assert label in {" ".join(thing.pair) for thing in vlcam.scenes.make(12).things}
+    assert label in {" ".join(obj.pair) for obj in vlcam.scenes.make(12).objects}
     drop, alike = float(rest.split("up to ")[1].split(";")[0]), float(rest.rsplit(" ", 1)[1])
     assert drop > 1 and 0.1 < alike <= 1
     assert set(pictures(tmp_path)) == {"occlusion.png", "gradcam.png"}

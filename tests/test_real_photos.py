@@ -1,4 +1,4 @@
-"""Real weights and real photos, where there are some beside the checkout: the maps lie on the right things, as the peers' do.
+"""Real weights and real photos, where there are some beside the checkout: the maps lie on the right objects, as the peers' do.
 
 The folder ``shared/real`` is no part of the project; without it these tests are skipped. tests/benchmarks/real_photos.py prints
 the tables behind them.
@@ -24,7 +24,11 @@ REAL = BENCH["folder"]()
 MODELS: list[str] = list(BENCH["MODELS"])
 # Set by looking at the photo of 640 x 480 pixels: left, top, right, bottom.
 CAT, DOG = (126.0, 254.0, 572.0, 480.0), (222.0, 30.0, 472.0, 318.0)
-MADE_FOR_IT = sorted(name for name in list_methods("one-run") if get_one_run_method(name).relu and name not in ("counterfactual", "eigen-cam"))
+MADE_FOR_IT = sorted(
+    name
+    for name in list_methods("one-run")
+    if get_one_run_method(name).relu and name not in ("counterfactual", "eigen-cam")
+)
 
 pytestmark = pytest.mark.skipif(REAL is None, reason="no real weights and photos here")
 
@@ -62,7 +66,7 @@ def test_one_animal_rather_than_the_other(task: Any) -> None:
     assert box_hit(cat.heatmap(), [CAT]) and box_hit(dog.heatmap(), [DOG])
 
 
-def test_grad_cam_finds_the_things_of_150_photos(task: Any) -> None:
+def test_grad_cam_finds_the_objects_of_150_photos(task: Any) -> None:
     photos = BENCH["photos"](REAL)
     every, tops = BENCH["vlcam_maps"](task, photos, [get_one_run_method("gradcam")])
     maps = every["gradcam"]
@@ -92,7 +96,9 @@ def test_the_raw_maps_are_those_of_the_peers(task: Any) -> None:
     photos = BENCH["photos"](REAL, 4)
     apart: Callable[[Tensor, Tensor], float] = BENCH["apart"]
     deviations = BENCH["DEVIATIONS"]
-    maps, _ = BENCH["vlcam_maps"](task, photos, [*(get_one_run_method(name) for name in BENCH["METHODS"]), *deviations.values()])
+    maps, _ = BENCH["vlcam_maps"](
+        task, photos, [*(get_one_run_method(name) for name in BENCH["METHODS"]), *deviations.values()]
+    )
     for method, names in BENCH["METHODS"].items():
         assert bool((maps[method].amax((1, 2)) > 0).all())
         for (peer, make), theirs in zip(BENCH["PEERS"].items(), names, strict=True):

@@ -55,7 +55,7 @@ class Geometry:
 @final
 @dataclass(frozen=True)
 class Target:
-    """One thing the model said (or might have said): a class, a word of a caption, a whole caption, an answer, a contrast.
+    """One object the model said (or might have said): a class, a word of a caption, a whole caption, an answer, a contrast.
 
     ``score`` is the differentiated scalar (logit or log-probability); ``probability`` is what the model gives it, if it has one.
     ``span`` is the half-open character range in the explanation's text that the target stands for. ``measure`` says what the score

@@ -46,7 +46,7 @@ class _Colours(nn.Module):
 
 def test_concepts_are_complete_and_different() -> None:
     assert len(CONCEPTS) == len(set(CONCEPTS)) == 1 + 6 + 6 + 2 + 2 + 36 + 5 + 9
-    assert len({name for name, _ in CONCEPTS}) == len(CONCEPTS)  # names merge by name: none may mean two things
+    assert len({name for name, _ in CONCEPTS}) == len(CONCEPTS)  # names merge by name: none may mean two objects
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -60,9 +60,8 @@ def test_masks_are_what_is_there(seed: int) -> None:
             continue
         own = [
             fine[i]
-            for i, thing in enumerate(scene.things)
-            if category == "object"
-            or name in (thing.colour, thing.shape, thing.texture, thing.size, " ".join(thing.pair))
+            for i, obj in enumerate(scene.objects)
+            if category == "object" or name in (obj.colour, obj.shape, obj.texture, obj.size, " ".join(obj.pair))
         ]
         union = np.any(own, axis=0) if own else np.zeros((96, 96), bool)
         for row in range(24):

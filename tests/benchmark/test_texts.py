@@ -66,16 +66,16 @@ def test_what_is_visible_is_what_the_masks_show() -> None:
             if concept[1] != "region":
                 assert concept in shown or not mask.any()
         assert sum(category == "background" for _, category in shown) == 1
-        assert {name for name, category in shown if category == "pair"} == {" ".join(one.pair) for one in scene.things}
+        assert {name for name, category in shown if category == "pair"} == {" ".join(one.pair) for one in scene.objects}
 
 
-def test_regions_are_those_with_a_thing() -> None:
+def test_regions_are_those_with_a_object() -> None:
     scene = make(0, "test")
-    thing = scene.things[0]
-    alone = replace(scene, things=(replace(thing, x=1 / 6, y=1 / 6, radius=0.08),))
+    obj = scene.objects[0]
+    alone = replace(scene, objects=(replace(obj, x=1 / 6, y=1 / 6, radius=0.08),))
     assert {name for name, category in find_visible_names(alone) if category == "region"} == {"upper left"}
     assert {
-        name for name, category in find_visible_names(replace(scene, things=())) if category != "background"
+        name for name, category in find_visible_names(replace(scene, objects=())) if category != "background"
     } == set()
 
 
@@ -120,7 +120,7 @@ def test_counts_by_hand() -> None:
     ]
     shares = count(said, Target("red", "word"), None, shown, vocabulary).shares
     assert shares["precision"] == (2, 3)
-    assert shares["precision, things"] == (1, 2)
+    assert shares["precision, objects"] == (1, 2)
     assert shares["recall"] == (2, 4)
     assert shares["recall, own words"] == (1, 2)
     assert shares["hallucination"] == (1, 3)
@@ -250,10 +250,10 @@ def test_controls_are_other_channels_of_equal_number_and_activity() -> None:
     assert near < loose
 
 
-def test_a_scene_without_a_thing() -> None:
+def test_a_scene_without_a_object() -> None:
     scene = make(0, "test")
     less = remove_object(scene, 0)
-    assert less.things == scene.things[1:] and less.background == scene.background
+    assert less.objects == scene.objects[1:] and less.background == scene.background
     assert not np.array_equal(less.image(), scene.image())
 
 
@@ -261,11 +261,11 @@ def test_the_bars(measured: dict[str, Any]) -> None:
     """Presence precision of at least 0.90, hallucination of at most 0.05; contribution beats alpha, random and permuted names."""
     every = measured["texts"]["all"]
     own = {measure: found["value"] for measure, found in every["contribution"].items()}
-    assert own["precision"] >= 0.90 and own["precision, things"] >= 0.90
+    assert own["precision"] >= 0.90 and own["precision, objects"] >= 0.90
     assert own["hallucination"] <= 0.05
     assert own["absence precision"] >= 0.90
     for other in ("alpha", "random names", "permuted names"):
-        for measure in ("precision", "precision, things", "recall", "recall, own words", "sign accuracy"):
+        for measure in ("precision", "precision, objects", "recall", "recall, own words", "sign accuracy"):
             assert own[measure] > every[other][measure]["value"], (other, measure)
         assert own["hallucination"] < every[other]["hallucination"]["value"]
     assert own["precision"] > every["above T_k"]["precision"]["value"] + 0.2  # what calibrated claims are for
@@ -282,7 +282,7 @@ def test_named_channels_matter_for_what_they_are_named_after(measured: dict[str,
 
 
 def test_texts_follow_the_picture(measured: dict[str, Any]) -> None:
-    """Names of a thing that is erased leave the text more often than those that stay true."""
+    """Names of an object that is erased leave the text more often than those that stay true."""
     erased = measured["erased"]["all"]
     assert erased["lost names leave"]["value"] > 0.85 > 1 - erased["true names stay"]["value"]
     assert erased["lost names leave"]["interval"][0] > 1 - erased["true names stay"]["interval"][0]

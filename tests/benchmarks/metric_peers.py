@@ -2,7 +2,7 @@
 
     python tests/benchmarks/metric_peers.py [--scenes 60] [--short]
 
-Maps are those of the bundled classifier for its answer to generated scenes, masks those of one of their things. Where a peer defines a
+Maps are those of the bundled classifier for its answer to generated scenes, masks those of one of their objects. Where a peer defines a
 metric as vlcam does, the two have to agree to 1e-6 on every map, and the program ends with 1 if they don't. Where it doesn't (what a zero
 map, a tie or an empty mask counts for), both numbers are printed with the reason. Peers that aren't installed are named and passed
 over: Quantus, scikit-learn, scikit-image, SciPy, TorchMetrics. captum defines infidelity and sensitivity, torchcam average drop and
@@ -45,7 +45,7 @@ class Row(NamedTuple):
 
 
 def cases(scenes: int) -> list[tuple[Tensor, Tensor]]:
-    """Maps of the bundled classifier at the pictures' size, each with the mask of one of the scene's things."""
+    """Maps of the bundled classifier at the pictures' size, each with the mask of one of the scene's objects."""
     task, found = bundled.classifier(), []
     for number in range(scenes):
         scene = make(number, "test")

@@ -25,7 +25,7 @@ from vlcam.contracts import PerturbationMethod, Subject
 from vlcam.experiments.results.result import Result, make_cells
 from vlcam.experiments.running import choose_experiments, run_one
 from vlcam.experiments.setting import Setting
-from vlcam.methods import PROCEDURES, register
+from vlcam.methods import register
 
 REAL = runpy.run_path(str(Path(__file__).with_name("real_photos.py")))
 MODELS = ("squeezenet1_0", "mobilenet_v2")
@@ -66,7 +66,7 @@ def peers() -> tuple[str, ...]:
     for package, (name, function) in PEERS.items():
         if importlib.util.find_spec(package) is None:
             continue
-        if name not in PROCEDURES:
+        if name not in list_methods():
             register(
                 PerturbationMethod(name, function, f"{name}'s Grad-CAM", "Selvaraju et al. 2017", "as it computes it")
             )

@@ -1,4 +1,4 @@
-"""How well maps find the thing in real photos: vlcam beside grad-cam and torchcam (``pip install '.[bench]'``), and baselines.
+"""How well maps find the object in real photos: vlcam beside grad-cam and torchcam (``pip install '.[bench]'``), and baselines.
 
     python tests/benchmarks/real_photos.py [--photos 150] [--threads 2] [--folder PATH]
 
@@ -74,7 +74,7 @@ BATCH = 15
 
 @dataclass(frozen=True)
 class Photo:
-    """A photo with the boxes of all things of its class, in its own pixels; ``pixel`` is one of them in the original's pixels."""
+    """A photo with the boxes of all objects of its class, in its own pixels; ``pixel`` is one of them in the original's pixels."""
 
     image: Image.Image
     label: int
@@ -176,7 +176,7 @@ PEERS = {"grad-cam": grad_cam_maps, "torchcam": torchcam_maps}
 
 
 def judged(heats: Sequence[Tensor], some: Sequence[Photo], tops: Sequence[int]) -> Score:
-    """How well heatmaps find the things; those of another size than the photo lie on all of it."""
+    """How well heatmaps find the objects; those of another size than the photo lie on all of it."""
     found, points, points_15 = [], [], []
     for heat, photo in zip(heats, some, strict=True):
         across, down = photo.image.width / heat.shape[1], photo.image.height / heat.shape[0]

@@ -81,7 +81,7 @@ def test_the_attack_stops_as_soon_as_it_is_done() -> None:
 def test_the_pull_is_the_numerical_gradient_of_what_has_not_arrived() -> None:
     task = bundled.classifier()
     scene = make(0)
-    present = " ".join(scene.things[0].pair)
+    present = " ".join(scene.objects[0].pair)
     request = Request(labels=("blue star", present))
     prepared = task.prepare(Image.fromarray(scene.image()), request)
     image: Tensor = prepared.inputs
@@ -119,14 +119,14 @@ def test_what_is_said_of_the_clean_picture_is_what_explain_says(cases: list[Atta
     scene = make(0)
     assert case.name == "test 0"
     labels = [case.label, *(one.label for one in case.present)]
-    assert case.label not in {" ".join(thing.pair) for thing in scene.things}
+    assert case.label not in {" ".join(obj.pair) for obj in scene.objects}
     explanation = vlcam.explain(task, scene.image(), targets=labels)
     masks = torch.from_numpy(scene.masks())
     ground = ~masks.any(0)
     assert case.area == pytest.approx(float(ground.float().mean()))
     for one in case.present:
         own = torch.stack(
-            [mask for mask, thing in zip(masks, scene.things, strict=True) if " ".join(thing.pair) == one.label]
+            [mask for mask, obj in zip(masks, scene.objects, strict=True) if " ".join(obj.pair) == one.label]
         )
         view = explanation[one.label]
         assert one.p[0] == pytest.approx(view.target.probability)
@@ -248,7 +248,7 @@ def test_the_papers_own_picture_is_an_airliner_and_the_maps_hold() -> None:
 
 
 def test_a_data_set_of_photos_and_its_classifier(tmp_path: Path) -> None:
-    """On a tiny folder in the layout of Pascal VOC, with a model that sees the colours of its things."""
+    """On a tiny folder in the layout of Pascal VOC, with a model that sees the colours of its objects."""
     data_layouts.voc(tmp_path)
     task = tiny()
     with torch.no_grad():

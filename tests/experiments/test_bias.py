@@ -32,7 +32,7 @@ def study() -> bias.Study:
 
 
 def _face_colour(one: Person) -> str:
-    return one.scene.things[0].colour
+    return one.scene.objects[0].colour
 
 
 def test_a_collection_is_as_biased_as_asked() -> None:
@@ -42,25 +42,25 @@ def test_a_collection_is_as_biased_as_asked() -> None:
         own = [one for one in people if one.label == label]
         assert sum(_face_colour(one) == FACES[label] for one in own) == round(share * 50)
         assert all(one.usual == (_face_colour(one) == FACES[label]) for one in own)
-        assert all(one.scene.things[1].shape == BADGES[label] for one in own)
+        assert all(one.scene.objects[1].shape == BADGES[label] for one in own)
 
 
 def test_only_the_face_is_red_or_blue_and_only_the_badge_a_star_or_heart() -> None:
     for one in make_people((6,), 40, BALANCED):
-        face, badge, *others = one.scene.things
+        face, badge, *others = one.scene.objects
         assert face.shape == "circle" and face.colour in FACES
-        assert others and all(thing.colour not in FACES for thing in (badge, *others))
-        assert all(thing.shape not in (*BADGES, "circle") for thing in others)
+        assert others and all(obj.colour not in FACES for obj in (badge, *others))
+        assert all(obj.shape not in (*BADGES, "circle") for obj in others)
 
 
-def test_things_lie_apart_and_inside_so_every_mask_is_whole() -> None:
+def test_objects_lie_apart_and_inside_so_every_mask_is_whole() -> None:
     for one in make_people((7,), 40, BALANCED):
         size = 192
         masks = one.scene.masks(size)
         edges = np.concatenate([masks[:, 0], masks[:, -1], masks[:, :, 0], masks[:, :, -1]])
         assert not edges.any()
-        for thing, mask in zip(one.scene.things, masks, strict=True):
-            alone = replace(one.scene, things=(thing,)).masks(size)[0]
+        for obj, mask in zip(one.scene.objects, masks, strict=True):
+            alone = replace(one.scene, objects=(obj,)).masks(size)[0]
             assert np.array_equal(mask, alone)
         assert np.array_equal(one.draw_mask("face", size), masks[0])
         assert np.array_equal(one.draw_mask("badge", size), masks[1])
@@ -86,9 +86,9 @@ def test_a_changed_person_differs_where_it_was_changed() -> None:
         assert other.label == label and not other.usual
         differs = (one.scene.image() != other.scene.image()).any(-1)
         rows, columns = np.nonzero(differs)
-        thing = one.scene.things[0 if role == "face" else 1]
-        away = np.hypot((columns + 0.5) / 96 - thing.x, (rows + 0.5) / 96 - thing.y)
-        assert differs.any() and away.max() < 2.0 * thing.radius  # the thing and its shadow
+        obj = one.scene.objects[0 if role == "face" else 1]
+        away = np.hypot((columns + 0.5) / 96 - obj.x, (rows + 0.5) / 96 - obj.y)
+        assert differs.any() and away.max() < 2.0 * obj.radius  # the object and its shadow
 
 
 def test_the_same_seed_gives_the_same_pictures() -> None:

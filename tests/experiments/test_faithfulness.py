@@ -150,7 +150,7 @@ def test_pictures_have_exactly_the_classes_asked_for() -> None:
         for label, mask in zip(case.labels, case.masks, strict=True):
             drawn = case.sample.scene.masks()
             own = [
-                place for place, one in enumerate(case.sample.scene.things) if " ".join(one.pair) == task.labels[label]
+                place for place, one in enumerate(case.sample.scene.objects) if " ".join(one.pair) == task.labels[label]
             ]
             assert np.array_equal(mask.numpy(), drawn[own].any(0))
 

@@ -142,7 +142,7 @@ def test_a_walk_sees_what_the_model_says_and_what_is_there() -> None:
             region = look.get_region(index)
             mask = sample.get_mask(index)
             assert region is not None and mask is not None and np.array_equal(region.numpy(), mask)
-            assert look.get_boxes(index) == [thing.box for thing in sample.find_objects(index)]
+            assert look.get_boxes(index) == [obj.box for obj in sample.find_objects(index)]
         absent = next(one for one in look.predicted if one not in look.present)
         assert look.get_region(absent) is None and not look.get_objects(absent)
         with pytest.raises(InputError, match="neither predicted nor"):
@@ -165,14 +165,14 @@ def test_boxes_are_scaled_with_large_photos(tmp_path: Path) -> None:
     world = setting.open_world(["boxes"], task)
     look = next(iter(walk(task, world.iterate_samples(3), match_classes(task, world), ["gradcam"])))
     assert look.frame == look.sample.size == data_layouts.SIZE
-    big = type(look.sample)("big", np.zeros((600, 1120, 3), np.uint8), (1120, 600), look.sample.things)
+    big = type(look.sample)("big", np.zeros((600, 1120, 3), np.uint8), (1120, 600), look.sample.objects)
     scaled = next(iter(walk(task, [big], match_classes(task, world), ["gradcam"])))
     assert scaled.frame == (224, 120)
     assert scaled.get_boxes(0)[0] == pytest.approx(tuple(side / 5 for side in look.get_boxes(0)[0]))
     assert scaled.get_heat("gradcam", scaled.frame).shape[1:] == (120, 224)
 
 
-def test_difficult_things_are_present_but_not_counted(tmp_path: Path) -> None:
+def test_difficult_objects_are_present_but_not_counted(tmp_path: Path) -> None:
     setting = on(data_layouts.voc(tmp_path))
     task = setting.load_task("classification")
     world = setting.open_world(["boxes"], task)
@@ -190,8 +190,8 @@ def test_thresholds_are_chosen_on_other_photos_than_are_scored(tmp_path: Path) -
 
 
 def test_a_region_without_masks_is_the_boxes() -> None:
-    things = [PhotoObject("cat", (1.0, 0.0, 3.0, 2.0), 0), PhotoObject("cat", (4.0, 2.0, 4.2, 2.3), 0)]
-    found = find_region(things, (5, 4))
+    objects = [PhotoObject("cat", (1.0, 0.0, 3.0, 2.0), 0), PhotoObject("cat", (4.0, 2.0, 4.2, 2.3), 0)]
+    found = find_region(objects, (5, 4))
     assert found is not None
     assert {tuple(one) for one in found.nonzero().tolist()} == {(0, 1), (0, 2), (1, 1), (1, 2), (2, 4)}
     assert find_region([], (5, 4)) is None
@@ -361,8 +361,8 @@ def test_what_is_said_is_judged() -> None:
             colour, shape = look.get_label(wrong).split()
             own = failures.find_regions(look, verdict, wrong)
             for name, place, word in (("colour", 0, colour), ("shape", 1, shape)):
-                things = [thing for thing in look.sample.things if thing.label.split()[place] == word]
-                mask, region = find_region(things, (96, 96)), own[f"wrong class: a thing of its {name}"]
+                objects = [obj for obj in look.sample.objects if obj.label.split()[place] == word]
+                mask, region = find_region(objects, (96, 96)), own[f"wrong class: an object of its {name}"]
                 assert (mask is None and region is None) or (
                     mask is not None and region is not None and torch.equal(mask, region)
                 )
@@ -478,9 +478,10 @@ def test_on_generated_scenes(key: str, kept: dict[str, Task], few: None, tmp_pat
         assert at(result, "gradcam", "pointing").value > 2 * at(result, "area", "pointing").value
     if key == "failures":
         assert (
-            at(result, failures.THING, "its area").value >= at(result, "wrong class: a missed thing", "its area").value
+            at(result, failures.OBJECT, "its area").value
+            >= at(result, "wrong class: a missed object", "its area").value
         )
-        right = [at(result, "right class: its thing", column).value for column in ("mass on it", "its area")]
+        right = [at(result, "right class: its object", column).value for column in ("mass on it", "its area")]
         assert right[0] > 2 * right[1]
     if key == "ablations":
         assert {one.name for one in result.rows} == {one.name for one in ablations.VARIANTS}
@@ -516,7 +517,7 @@ def test_on_tiny_data_sets(key: str, data: str, few: None, tmp_path: Path) -> No
         assert at(result, "gradcam", "pointing").n == (1 if data == "voc" else 2)  # a sheep is difficult in the one
     if key == "failures":
         assert any("Of 2 pictures 0 have a mistake" in one for one in result.notes)
-        assert at(result, "right class: its thing", "points at it").value == 100
+        assert at(result, "right class: its object", "points at it").value == 100
     if key == "ablations":  # no ReLU above the layer: two variants are not defined
         assert "guided ReLU" not in names and any(one.startswith("guided ReLU is left out") for one in result.notes)
         assert at(result, "gradcam", "loc top-1").value == 0

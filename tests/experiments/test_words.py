@@ -1,4 +1,4 @@
-"""Experiments 11, 12, 13 and 16: what is explained of a word, what removing a thing does, and that rows count what they say."""
+"""Experiments 11, 12, 13 and 16: what is explained of a word, what removing an object does, and that rows count what they say."""
 
 import math
 from collections.abc import Sequence
@@ -120,15 +120,15 @@ def test_every_word_of_the_grammar_has_others() -> None:
         task.run(prepared, Request())
 
 
-# --- removing things ---
+# --- removing objects ---
 
 
-def test_removing_a_thing_leaves_the_others_alone() -> None:
+def test_removing_a_object_leaves_the_others_alone() -> None:
     scene = make(1, "test")
     less = remove_object(scene, 0)
-    assert less.things == scene.things[1:] and less.background_seed == scene.background_seed
+    assert less.objects == scene.objects[1:] and less.background_seed == scene.background_seed
     found = draw_without_each(scene, 48)
-    assert len(found) == len(scene.things) + 1 and np.array_equal(found[1], less.image(48))
+    assert len(found) == len(scene.objects) + 1 and np.array_equal(found[1], less.image(48))
     far = ~_grown(scene.masks(48)[0], 12)
     assert np.array_equal(found[0][far], found[1][far])
     with pytest.raises(InputError, match="thing 9"):
@@ -189,15 +189,15 @@ def test_grounding_scores_the_captioners_own_words(captioner: Captioning) -> Non
         ground(scene, number, captioner, captioner, ["gradcam", "eigen-cam"], np.random.default_rng(0), scores)
         own = vlcam.explain(captioner, scene.image())
         spoken = own.text.split()
-        for place, (true, things) in enumerate(
+        for place, (true, objects) in enumerate(
             zip(check_words(scene, spoken), find_word_objects(scene, spoken), strict=True)
         ):
             kind = scores.kinds[number, place]
             if not true:
                 assert kind in (WRONG, FUNCTION)
-            elif things and kind != FUNCTION:
+            elif objects and kind != FUNCTION:
                 assert kind == KIND_OF[spoken[place]]
-                mask = torch.from_numpy(scene.masks()[list(things)].any(0))
+                mask = torch.from_numpy(scene.masks()[list(objects)].any(0))
                 hit = float(pointing_hit(own[place].heatmap(), mask))
                 seen.append(hit)
                 got = scores.words["gradcam: log-probability"][number, place]
@@ -206,16 +206,16 @@ def test_grounding_scores_the_captioners_own_words(captioner: Captioning) -> Non
     found = scores.get_values("gradcam: log-probability", POINTING, words.ABOUT)
     assert [one for one in found.values() if not math.isnan(one)] == seen and len(seen) > 8
     assert "eigen-cam: any" in scores.words and "eigen-cam: logit" not in scores.words
-    ceiling = scores.get_values("ceiling: mask of the word's things", MASS, words.ABOUT)
+    ceiling = scores.get_values("ceiling: mask of the word's objects", MASS, words.ABOUT)
     assert min(ceiling.values()) > 0.4
 
 
 def test_a_wrong_word_has_a_kind_of_its_own(captioner: Captioning) -> None:
-    """Force a caption in which one colour is wrong: its things are those of the rest of its phrase."""
+    """Force a caption in which one colour is wrong: its objects are those of the rest of its phrase."""
     scene = make(0, "test")
-    thing = scene.things[0]
-    wrong = next(one for one in find_others(thing.colour) if all(one != other.colour for other in scene.things))
-    text = f"a {thing.size} {wrong} {thing.shape}".replace("a orange", "an orange")
+    obj = scene.objects[0]
+    wrong = next(one for one in find_others(obj.colour) if all(one != other.colour for other in scene.objects))
+    text = f"a {obj.size} {wrong} {obj.shape}".replace("a orange", "an orange")
     ids = CAPTION_VOCABULARY.encode(text)
     forced = replace(captioner, generate=lambda _model, _encoded: ids)
     spoken = judge_caption(scene, forced)
@@ -230,7 +230,7 @@ def _table(values: dict[str, Sequence[float]]) -> GroundingScores:
     scores = GroundingScores()
     for name, row in values.items():
         for scene, one in enumerate(row):
-            scores.kinds[scene, 0], scores.things[scene] = "colour words", 2
+            scores.kinds[scene, 0], scores.objects[scene] = "colour words", 2
             scores.words.setdefault(name, {})[scene, 0] = {POINTING: one, MASS: one, TOP: one}
             scores.captions.setdefault(name, {})[scene] = {F1: one}
     return scores
@@ -269,7 +269,7 @@ def test_experiment_16_runs(captioner: Captioning, monkeypatch: pytest.MonkeyPat
     names = {one.name for one in result.rows}
     assert {name_pair(one, target) for one in ("gradcam", "layercam", "occlusion") for target in TARGETS} <= names
     assert {f"{kind} by {words.DEFAULT}" for kind in ("colour words", "shape words", "size words")} <= names
-    assert value(result, "ceiling: mask of the word's things", POINTING) == 1.0
+    assert value(result, "ceiling: mask of the word's objects", POINTING) == 1.0
     assert value(result, words.DEFAULT, POINTING) > 2 * value(result, "random", POINTING)
     assert any("best on the even scenes" in note for note in result.notes)
     assert any("occlusion were measured on the first scenes only" in note for note in result.notes)
@@ -291,24 +291,27 @@ def test_visual_words_are_found_by_name_synonym_plural_and_kind() -> None:
     assert find_visual_words(["A", "Television", ",", "cars"], labels) == {1: 5, 3: 6}
 
 
-def test_masks_of_words_are_those_of_their_things() -> None:
+def test_masks_of_words_are_those_of_their_objects() -> None:
     sample = convert_scene(make(0, "test"))
     caption = sample.captions[0]
     assert caption.about is not None
     found = find_word_masks(sample, caption, caption.words, open_scenes().labels)
-    for place, things in enumerate(caption.about):
-        if things:
-            expected = unite_masks([sample.things[one].mask for one in things])
+    for place, objects in enumerate(caption.about):
+        if objects:
+            expected = unite_masks([sample.objects[one].mask for one in objects])
             assert expected is not None and np.array_equal(found[place].numpy(), expected)
         else:
             assert place not in found
     assert find_word_masks(sample, caption, caption.words[:-1], open_scenes().labels) == {}
     by_name = find_word_masks(
-        sample, PhotoCaption(f"a {sample.things[0].label}"), f"a {sample.things[0].label}".split(), open_scenes().labels
+        sample,
+        PhotoCaption(f"a {sample.objects[0].label}"),
+        f"a {sample.objects[0].label}".split(),
+        open_scenes().labels,
     )
     assert list(by_name) == [2]
     regions = make_phrases(sample, open_scenes().labels)
-    assert {text.split(maxsplit=1)[1] for text, _ in regions} == {thing.label for thing in sample.things}
+    assert {text.split(maxsplit=1)[1] for text, _ in regions} == {obj.label for obj in sample.objects}
     assert all(text.split()[0] == ("an" if "orange" in text else "a") for text, _ in regions)
 
 
@@ -412,7 +415,7 @@ def test_experiment_13_on_the_bundled_world(monkeypatch: pytest.MonkeyPatch) -> 
             )
             found.append(float(occlusion_correlation(mapped.get_maps("gradcam"), mapped.signed["occlusion"])))
             if mapped.text == asked.answer and asked.decides:
-                mask = unite_masks([sample.things[one].mask for one in asked.decides])
+                mask = unite_masks([sample.objects[one].mask for one in asked.decides])
                 assert mask is not None
                 hits.append(float(pointing_hit(mapped.get_heat("gradcam")[0], torch.from_numpy(mask))))
     assert value(result, "gradcam", "occlusion") == pytest.approx(np.nanmean(found))
@@ -472,7 +475,7 @@ def test_experiment_11_counts_as_the_benchmark_of_names_does(monkeypatch: pytest
 
 
 def _grown(mask: np.ndarray, by: int) -> np.ndarray:
-    """A mask and all within ``by`` rows and columns of it: a thing's shadow."""
+    """A mask and all within ``by`` rows and columns of it: an object's shadow."""
     out = np.zeros_like(mask)
     for row, column in np.argwhere(mask):
         out[max(0, row - by) : row + by + 1, max(0, column - by) : column + by + 1] = True

@@ -179,7 +179,7 @@ def test_files_that_are_no_photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         refused(url, "URL .* save the photo and give its path")
 
 
-def test_things_that_are_no_photo() -> None:
+def test_objects_that_are_no_photo() -> None:
     for source in (None, 3, b"bytes", [[1, 2], [3, 4]], io.BytesIO()):
         refused(source, f"a {type(source).__name__} was given; expected a path, a PIL image")
     refused(np.zeros((3, 8, 9), np.uint8), r"shape \(3, 8, 9\) was given; .* use array.transpose\(1, 2, 0\)")

@@ -117,7 +117,7 @@ class Banded(nn.Module):
 
 
 def test_a_model_of_infrared_is_explained_on_the_rgb_of_the_photo() -> None:
-    """Only the fourth band has the thing in the upper left, only the third the one in the lower right."""
+    """Only the fourth band has the object in the upper left, only the third the one in the lower right."""
     values = np.zeros((32, 32, 4), np.float32)
     values[:8, :8, 3] = values[24:, 24:, 2] = 1
     task = Classification(Banded(4, (3, 2)), ["infrared", "blue"], vlcam.Preprocess(32, channels=4), layer="features")

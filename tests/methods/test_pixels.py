@@ -261,7 +261,7 @@ def test_an_unknown_picture_is_refused() -> None:
 
 
 def test_titles_say_where_the_method_comes_from() -> None:
-    assert all(one.relu and "arXiv" in one.paper and "one more run" in one.runs for one in BUILT_IN)
+    assert all(one.relu and "arXiv" in one.paper and "one more run" in one.cost for one in BUILT_IN)
 
 
 # --- on the bundled models ------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Boxes from maps, and how well they find things, against slow twins written from the definitions."""
+"""Boxes from maps, and how well they find objects, against slow twins written from the definitions."""
 
 import math
 from fractions import Fraction
@@ -122,16 +122,16 @@ def test_iou_counts_pixels() -> None:
 
 
 def test_the_localisation_error_counts_photos() -> None:
-    thing, half, less, far = _box(0, 0, 10, 10), _box(0, 0, 10, 5), _box(0, 0, 10, 4.9), _box(20, 20, 30, 30)
-    assert localisation_error([thing, half, less, None], [[thing]] * 4) == 0.5
-    assert localisation_error([thing], [[far, half, thing]]) == 0  # any of the boxes will do
-    assert localisation_error([less, half], [[thing]] * 2, at_least=0.3) == 0
-    assert localisation_error([less, half], [[thing]] * 2, at_least=0.7) == 1
-    for found, truths in [([], []), ([thing], []), ([thing], [[thing], [far]])]:
+    obj, half, less, far = _box(0, 0, 10, 10), _box(0, 0, 10, 5), _box(0, 0, 10, 4.9), _box(20, 20, 30, 30)
+    assert localisation_error([obj, half, less, None], [[obj]] * 4) == 0.5
+    assert localisation_error([obj], [[far, half, obj]]) == 0  # any of the boxes will do
+    assert localisation_error([less, half], [[obj]] * 2, at_least=0.3) == 0
+    assert localisation_error([less, half], [[obj]] * 2, at_least=0.7) == 1
+    for found, truths in [([], []), ([obj], []), ([obj], [[obj], [far]])]:
         with pytest.raises(vlcam.InputError, match="expected one box"):
             localisation_error(found, truths)
     with pytest.raises(vlcam.InputError, match="without a true box"):
-        localisation_error([thing], [[]])
+        localisation_error([obj], [[]])
 
 
 def test_a_hit_is_in_a_box_or_near_it() -> None:

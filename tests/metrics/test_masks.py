@@ -155,7 +155,7 @@ def test_masks_without_an_answer(metric: Metric) -> None:
     heat[:2] = NAN
     mask = torch.zeros(4, 4, dtype=torch.bool)
     mask[0] = True
-    assert math.isnan(metric(heat, mask))  # the model never saw the thing
+    assert math.isnan(metric(heat, mask))  # the model never saw the object
 
 
 def test_negative_maps() -> None:
@@ -292,9 +292,9 @@ def test_dark_maps_alone_win_nothing() -> None:
     assert zeros.obj == 0 and math.isnan(zeros.func) and math.isnan(zeros.f1)
     only = word_mask_scores(torch.rand(2, 1, 4), [], [0, 1])
     assert math.isnan(only.obj) and math.isnan(only.func)
-    thing = torch.tensor([[[0.0, 1.0, 1.0, 1.0]]])
-    assert word_mask_scores(thing, [([0], mask)], []).obj == 0.75
-    assert math.isnan(word_mask_scores(thing, [([0], mask)], []).func)
+    obj = torch.tensor([[[0.0, 1.0, 1.0, 1.0]]])
+    assert word_mask_scores(obj, [([0], mask)], []).obj == 0.75
+    assert math.isnan(word_mask_scores(obj, [([0], mask)], []).func)
     half = torch.tensor([[[0.0, 0.0, 4.0, 4.0]], [[0.0, 9.0, NAN, NAN]], [[NAN, NAN, NAN, NAN]]])
     assert word_mask_scores(half, [([0], mask)], [1, 2]).func == 0.5  # of the seen pixels; nothing of the third
     assert f1_iou(0.0, 0.0) == 0 and math.isnan(f1_iou(NAN, 1.0)) and f1_iou(1.0, 1.0) == 1
@@ -303,7 +303,7 @@ def test_dark_maps_alone_win_nothing() -> None:
 def test_words_that_are_not_there() -> None:
     maps, mask = torch.rand(2, 3, 3), torch.ones(3, 3, dtype=torch.bool)
     for objects, functions in (([([2], mask)], []), ([([], mask)], []), ([], [-1])):
-        with pytest.raises(vlcam.InputError, match="expected at least one for every thing"):
+        with pytest.raises(vlcam.InputError, match="expected at least one for every object"):
             word_mask_scores(maps, objects, functions)
     with pytest.raises(vlcam.InputError, match="the mask is empty"):
         word_mask_scores(maps, [([0], ~mask)], [])

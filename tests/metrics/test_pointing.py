@@ -25,7 +25,7 @@ NAN, INF = math.nan, math.inf
 
 
 def slow_game(heat: Tensor, mask: Tensor, tolerance: float, pixel: tuple[float, float], ties: str) -> float:
-    """Zhang et al. 2016: is a pixel of the thing closer than the tolerance to the highest point?"""
+    """Zhang et al. 2016: is a pixel of the object closer than the tolerance to the highest point?"""
     rows, columns = range(heat.shape[0]), range(heat.shape[1])
     seen = {(i, j): float(heat[i, j]) for i in rows for j in columns if not math.isnan(float(heat[i, j]))}
     most = max(seen.values(), default=0.0)
@@ -70,10 +70,10 @@ def test_the_tolerance_ends_before_fifteen_pixels() -> None:
     mask[30 + 10, 30 + 11] = True  # 221 < 225
     assert pointing_game(heat, mask, tolerance=TOLERANCE) == 1
     assert pointing_game(heat, mask) == 0 and not pointing_hit(heat, mask)
-    small, thing = torch.zeros(3, 3), torch.zeros(3, 3, dtype=torch.bool)
-    small[0, 0], thing[0, 1] = 1.0, True
-    assert pointing_game(small, thing, tolerance=TOLERANCE, pixel=(14.9, 99.0)) == 1
-    assert pointing_game(small, thing, tolerance=TOLERANCE, pixel=(15.0, 1.0)) == 0
+    small, obj = torch.zeros(3, 3), torch.zeros(3, 3, dtype=torch.bool)
+    small[0, 0], obj[0, 1] = 1.0, True
+    assert pointing_game(small, obj, tolerance=TOLERANCE, pixel=(14.9, 99.0)) == 1
+    assert pointing_game(small, obj, tolerance=TOLERANCE, pixel=(15.0, 1.0)) == 0
 
 
 @pytest.mark.parametrize("ties", ["first", "any", "uncertain"])

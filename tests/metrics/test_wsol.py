@@ -113,15 +113,15 @@ def test_the_best_threshold_is_the_data_sets() -> None:
 
 
 def test_table_one_by_hand() -> None:
-    thing, far = (0.0, 0.0, 10.0, 10.0), (50.0, 50.0, 60.0, 60.0)
+    obj, far = (0.0, 0.0, 10.0, 10.0), (50.0, 50.0, 60.0, 60.0)
     half = (0.0, 0.0, 10.0, 5.0)  # an IoU of exactly one half
-    truths = {"dog": [far, thing]}
+    truths = {"dog": [far, obj]}
     photos: list[list[tuple[str, Box | None]]] = [
-        [("dog", thing), ("cat", far)],  # right at once
-        [("cat", thing), ("dog", half)],  # the class comes second, its box is just good enough
-        [("dog", (0.0, 0.0, 10.0, 4.9)), ("cat", thing)],  # the good box is the wrong class's
-        [("cat", thing), ("emu", thing)],  # the class isn't there
-        [("dog", None), ("dog", thing)],  # a map that points nowhere
+        [("dog", obj), ("cat", far)],  # right at once
+        [("cat", obj), ("dog", half)],  # the class comes second, its box is just good enough
+        [("dog", (0.0, 0.0, 10.0, 4.9)), ("cat", obj)],  # the good box is the wrong class's
+        [("cat", obj), ("emu", obj)],  # the class isn't there
+        [("dog", None), ("dog", obj)],  # a map that points nowhere
     ]
     one = [ranked_hit(photo, truths, top=1) for photo in photos]
     assert ranked_error(one) == RankedError(classification=2 / 5, localisation=4 / 5)
@@ -130,7 +130,7 @@ def test_table_one_by_hand() -> None:
     given = [dict(photo).get("dog") for photo in photos]
     assert localisation_error(given[:4], [truths["dog"]] * 4) == 1 / 2  # the class given: the older helper
     assert ranked_hit([], truths) == RankedHit(False, False)
-    assert ranked_hit([("cat", far)], {"dog": [thing], "cat": [far]}) == RankedHit(True, True)  # two classes in a photo
+    assert ranked_hit([("cat", far)], {"dog": [obj], "cat": [far]}) == RankedHit(True, True)  # two classes in a photo
 
 
 def test_errors_without_an_answer() -> None:
@@ -183,7 +183,7 @@ def test_pxap_of_maps_that_say_nothing() -> None:
     mask[0] = True
     perfect = pxap(pixel_counts(mask.float(), mask))
     assert perfect == 1.0
-    for value in (0.0, -1.0, NAN, INF):  # all pixels claimed at once: the thing's area
+    for value in (0.0, -1.0, NAN, INF):  # all pixels claimed at once: the object's area
         assert pxap(pixel_counts(torch.full((4, 4), value), mask)) == 0.25
     absent = pixel_counts(torch.rand(4, 4), torch.zeros(4, 4, dtype=torch.bool), levels=8)
     assert absent.sum(1).tolist() == [0, 16]

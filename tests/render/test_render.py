@@ -307,7 +307,7 @@ class TestFigure:
         black = photo(pixels=np.zeros((200, 300, 3), np.uint8))
         spot = explanation("classification", [Target("spot", "class")], [blob(x, y, 0.06)], text="spot", picture=black)
         sheet = np.asarray(draw_figure(spot, columns=2, contour=False)).astype(int)
-        # The panels are the only black things.
+        # The panels are the only black objects.
         dark = (sheet.max(axis=2) < 25).all(axis=1) | (sheet[:, 40].max(axis=1) < 25)
         rows = np.flatnonzero(dark)
         tall = rows[-1] - rows[0] + 1

@@ -86,7 +86,7 @@ def test_same_bytes_on_every_processor(processor: dict[str, str]) -> None:
 
 def test_splits_and_seeds_differ() -> None:
     scenes = [make(seed, split) for split in SPLITS for seed in range(50)]
-    assert len({scene.things for scene in scenes}) == len(scenes)
+    assert len({scene.objects for scene in scenes}) == len(scenes)
     assert len({scene.background_seed for scene in scenes}) == len(scenes)
 
 
@@ -97,7 +97,7 @@ def test_large_seed() -> None:
 @pytest.mark.parametrize("size", [1, 7, 48, PIXELS, 131])
 def test_types_and_shapes(size: int) -> None:
     scene = make(3)
-    n = len(scene.things)
+    n = len(scene.objects)
     picture, mask, box = scene.image(size), scene.masks(size), scene.boxes(size)
     assert picture.shape == (size, size, 3) and picture.dtype == np.uint8
     assert mask.shape == (n, size, size) and mask.dtype == np.bool_
@@ -110,13 +110,13 @@ def test_default_size() -> None:
     np.testing.assert_array_equal(draw_image(scene), scene.image(PIXELS))
 
 
-def test_masks_are_disjoint_and_the_front_thing_wins() -> None:
+def test_masks_are_disjoint_and_the_front_object_wins() -> None:
     for scene in _scenes(40):
         found = draw_masks(scene)
         assert found.sum(axis=0).max() == 1
         order = np.zeros((PIXELS, PIXELS), dtype=np.int64)
-        for i, thing in enumerate(scene.things):
-            order[make_full_mask(thing, PIXELS)] = i + 1
+        for i, obj in enumerate(scene.objects):
+            order[make_full_mask(obj, PIXELS)] = i + 1
         np.testing.assert_array_equal(order, (found * np.arange(1, len(found) + 1)[:, None, None]).sum(axis=0))
 
 
@@ -128,7 +128,7 @@ def test_boxes_are_tight() -> None:
             assert inside[0].any() and inside[-1].any() and inside[:, 0].any() and inside[:, -1].any()
 
 
-def test_box_of_a_thing_without_pixels_is_zero() -> None:
+def test_box_of_a_object_without_pixels_is_zero() -> None:
     scene = make(0)
     found = find_boxes(scene, 1)
     for mask, box in zip(draw_masks(scene, 1), found, strict=True):
@@ -138,8 +138,8 @@ def test_box_of_a_thing_without_pixels_is_zero() -> None:
 def test_layout_rules() -> None:
     overlapping = 0
     for scene in (*_scenes(200), make(20979)):  # the last one: the closest call of 24,000
-        assert 2 <= len(scene.things) <= 4
-        full = [make_full_mask(thing, PIXELS) for thing in scene.things]
+        assert 2 <= len(scene.objects) <= 4
+        full = [make_full_mask(obj, PIXELS) for obj in scene.objects]
         for a, b in combinations(full, 2):
             assert (a & b).sum() <= 0.25 * min(a.sum(), b.sum())
         overlapping += any((a & b).sum() > 0.04 * min(a.sum(), b.sum()) for a, b in combinations(full, 2))
@@ -151,36 +151,38 @@ def test_layout_rules() -> None:
 
 def test_attributes_are_the_contracts() -> None:
     scenes = _scenes(200)
-    things = [thing for scene in scenes for thing in scene.things]
+    objects = [obj for scene in scenes for obj in scene.objects]
     assert {scene.background for scene in scenes} == set(BACKGROUNDS)
-    assert {thing.shape for thing in things} == set(SHAPES)
-    assert {thing.colour for thing in things} == set(COLOURS)
-    assert {thing.size for thing in things} == set(SIZES)
-    assert {thing.texture for thing in things} == set(TEXTURES)
-    assert min(t.radius for t in things if t.size == "large") > 1.4 * max(t.radius for t in things if t.size == "small")
-    assert any(len({thing.colour for thing in scene.things}) < len(scene.things) for scene in scenes)
-    assert any(len({thing.pair for thing in scene.things}) < len(scene.things) for scene in scenes)
+    assert {obj.shape for obj in objects} == set(SHAPES)
+    assert {obj.colour for obj in objects} == set(COLOURS)
+    assert {obj.size for obj in objects} == set(SIZES)
+    assert {obj.texture for obj in objects} == set(TEXTURES)
+    assert min(t.radius for t in objects if t.size == "large") > 1.4 * max(
+        t.radius for t in objects if t.size == "small"
+    )
+    assert any(len({obj.colour for obj in scene.objects}) < len(scene.objects) for scene in scenes)
+    assert any(len({obj.pair for obj in scene.objects}) < len(scene.objects) for scene in scenes)
 
 
 def test_large_covers_more_than_small_whatever_the_shape() -> None:
-    things = [thing for scene in _scenes(60) for thing in scene.things]
-    areas = {size: [int(make_full_mask(t, PIXELS).sum()) for t in things if t.size == size] for size in SIZES}
+    objects = [obj for scene in _scenes(60) for obj in scene.objects]
+    areas = {size: [int(make_full_mask(t, PIXELS).sum()) for t in objects if t.size == size] for size in SIZES}
     assert min(areas["large"]) > 1.7 * max(areas["small"])
 
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_unseen_pairs_are_kept_apart(split: Split) -> None:
     for scene in _scenes(300, split):
-        assert any(thing.pair in UNSEEN_PAIRS for thing in scene.things) == (split == "unseen")
+        assert any(obj.pair in UNSEEN_PAIRS for obj in scene.objects) == (split == "unseen")
 
 
 def test_colours_look_like_their_names() -> None:
     for scene in _scenes(120):
         picture = draw_image(scene)
-        for thing, mask in zip(scene.things, draw_masks(scene), strict=True):
+        for obj, mask in zip(scene.objects, draw_masks(scene), strict=True):
             median = _hue(np.median(picture[mask] / 255.0, axis=0))
             gaps = {name: float(np.abs(median - _hue(colour)).sum()) for name, colour in PALETTE.items()}
-            assert min(gaps, key=gaps.__getitem__) == thing.colour, (scene.seed, thing)
+            assert min(gaps, key=gaps.__getitem__) == obj.colour, (scene.seed, obj)
 
 
 def test_stripes_show() -> None:
@@ -188,18 +190,18 @@ def test_stripes_show() -> None:
     spread: dict[str, list[float]] = {"plain": [], "striped": []}
     for scene in _scenes(80):
         picture = draw_image(scene).astype(np.float64)
-        for thing, mask in zip(scene.things, draw_masks(scene), strict=True):
+        for obj, mask in zip(scene.objects, draw_masks(scene), strict=True):
             pixels = picture[mask]
             grey = pixels.min(axis=1) / pixels.max(axis=1)
-            spread[thing.texture].append(float(np.quantile(grey, 0.9) - np.quantile(grey, 0.2)))
+            spread[obj.texture].append(float(np.quantile(grey, 0.9) - np.quantile(grey, 0.2)))
     assert np.quantile(spread["striped"], 0.02) > np.quantile(spread["plain"], 0.98)
 
 
 def test_mask_agrees_with_picture() -> None:
-    """Away from outlines a picture with and without its last thing differs inside the mask."""
+    """Away from outlines a picture with and without its last object differs inside the mask."""
     for scene in _scenes(20):
-        last = scene.things[-1]
-        bare = replace(scene, things=scene.things[:-1])
+        last = scene.objects[-1]
+        bare = replace(scene, objects=scene.objects[:-1])
         change = np.abs(draw_image(scene).astype(np.int64) - draw_image(bare)).max(axis=2)
         mask = draw_masks(scene)[-1]
         assert (change[mask] > 12).mean() > 0.9, (scene.seed, last)
@@ -244,8 +246,8 @@ def test_distances_are_distances(shape: str) -> None:
 
 def test_shapes_stand_upright() -> None:
     def rows(shape: str) -> NDArray[np.int64]:
-        thing = SceneObject(shape, "red", "large", "plain", 0.5, 0.5, 0.3, 0.0, 0.0, PALETTE["red"])
-        counts: NDArray[np.int64] = make_full_mask(thing, 60).sum(axis=1)
+        obj = SceneObject(shape, "red", "large", "plain", 0.5, 0.5, 0.3, 0.0, 0.0, PALETTE["red"])
+        counts: NDArray[np.int64] = make_full_mask(obj, 60).sum(axis=1)
         return counts
 
     triangle, heart = rows("triangle"), rows("heart")

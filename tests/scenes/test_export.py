@@ -64,24 +64,24 @@ def test_masks_boxes_and_areas_agree_with_the_scene(folder: Path) -> None:
     assert list(names.values()) == [f"{colour} {shape}" for colour, shape in PAIRS]
     annotations = document["annotations"]
     assert [one["id"] for one in annotations] == list(range(1, len(annotations) + 1))
-    assert len(annotations) == sum(len(make(seed, "test").things) for seed in range(N))
+    assert len(annotations) == sum(len(make(seed, "test").objects) for seed in range(N))
     rows: dict[int, int] = {}
     for one in annotations:
         scene = make(seeds[one["image_id"]], "test")
         row = rows.get(one["image_id"], 0)
         rows[one["image_id"]] = row + 1
-        thing, mask = scene.things[row], _decode(one["segmentation"])
+        obj, mask = scene.objects[row], _decode(one["segmentation"])
         np.testing.assert_array_equal(mask, scene.masks(SIZE)[row])
         assert one["area"] == mask.sum() > 0
         down, across = np.nonzero(mask)
         left, top, width, height = one["bbox"]
         assert (left, top, left + width, top + height) == (across.min(), down.min(), across.max() + 1, down.max() + 1)
-        assert names[one["category_id"]] == f"{thing.colour} {thing.shape}"
+        assert names[one["category_id"]] == f"{obj.colour} {obj.shape}"
         assert one["attributes"] == {
-            "shape": thing.shape,
-            "colour": thing.colour,
-            "size": thing.size,
-            "texture": thing.texture,
+            "shape": obj.shape,
+            "colour": obj.colour,
+            "size": obj.size,
+            "texture": obj.texture,
         }
         assert one["iscrowd"] == 0
 
@@ -112,8 +112,8 @@ def test_questions_name_the_instances_that_decide_them(folder: Path) -> None:
         assert set(question["unique"]) <= set(question["involved"])
         assert all(instances[number]["image_id"] == question["image_id"] for number in question["involved"])
         if question["kind"] == "colour":
-            (thing,) = question["unique"]
-            assert instances[thing]["attributes"]["colour"] == question["answer"]
+            (obj,) = question["unique"]
+            assert instances[obj]["attributes"]["colour"] == question["answer"]
             colours += 1
     assert colours > 0
 

@@ -22,40 +22,40 @@ SINGULAR = {
 }
 
 
-def thing(words: str, x: float, y: float) -> SceneObject:
+def obj(words: str, x: float, y: float) -> SceneObject:
     size, texture, colour, shape = words.split()
     return SceneObject(shape, colour, size, texture, x, y, 0.1, 0.0, 0.0, (0.5, 0.5, 0.5))
 
 
-def scene_of(*things: SceneObject, split: Split = "test") -> Scene:
-    return Scene(split, 7, things, "linen", 0, 0.0)
+def scene_of(*objects: SceneObject, split: Split = "test") -> Scene:
+    return Scene(split, 7, objects, "linen", 0, 0.0)
 
 
 def random_scene(seed: int, split: Split = "train") -> Scene:
-    """Two to five things; every second scene uses few shapes and colours, so that repetitions are common."""
+    """Two to five objects; every second scene uses few shapes and colours, so that repetitions are common."""
     rng = random.Random(seed)
     shapes, colours = (SHAPES, COLOURS) if seed % 2 else (SHAPES[3:5], COLOURS[1:3])
-    things = (
+    objects = (
         SceneObject(rng.choice(shapes), rng.choice(colours), rng.choice(SIZES), rng.choice(TEXTURES), rng.random(),
               rng.random(), 0.1, 0.0, 0.0, (0.5, 0.5, 0.5))
         for _ in range(rng.randint(2, 5))
     )  # fmt: skip
-    return Scene(split, seed, tuple(things), "linen", 0, 0.0)
+    return Scene(split, seed, tuple(objects), "linen", 0, 0.0)
 
 
 SCENES = [random_scene(seed) for seed in range(300)]
 
 # 0 red star, 1 blue circle to its right, 2 orange cross below both, 3 a second red star at the bottom right
 STILL = scene_of(
-    thing("large striped red star", 0.2, 0.3),
-    thing("small plain blue circle", 0.8, 0.25),
-    thing("small striped orange cross", 0.3, 0.8),
-    thing("small plain red star", 0.7, 0.75),
+    obj("large striped red star", 0.2, 0.3),
+    obj("small plain blue circle", 0.8, 0.25),
+    obj("small striped orange cross", 0.3, 0.8),
+    obj("small plain red star", 0.7, 0.75),
 )
 TRIO = scene_of(
-    thing("large plain green square", 0.2, 0.2),
-    thing("small plain blue circle", 0.8, 0.4),
-    thing("small striped green heart", 0.5, 0.8),
+    obj("large plain green square", 0.2, 0.2),
+    obj("small plain blue circle", 0.8, 0.4),
+    obj("small striped green heart", 0.5, 0.8),
 )
 
 
@@ -74,12 +74,12 @@ def holds(link: str, a: SceneObject, b: SceneObject) -> bool:
 
 
 def brute_force(scene: Scene, text: str) -> list[set[int]] | None:
-    """The things of each phrase over all fully true readings, None if there is none."""
+    """The objects of each phrase over all fully true readings, None if there is none."""
     phrases, link = split_caption(text)
     options = []
     for phrase in phrases:
         need = {SINGULAR.get(word, word) for word in phrase[1:]}
-        fits = [i for i, t in enumerate(scene.things) if need <= set(t.words)]
+        fits = [i for i, t in enumerate(scene.objects) if need <= set(t.words)]
         if phrase[0] in NUMBERS:
             options.append([tuple(fits)] if len(fits) == NUMBERS[phrase[0]] else [])
         else:
@@ -90,7 +90,7 @@ def brute_force(scene: Scene, text: str) -> list[set[int]] | None:
         if len(reading) == 1
         or (
             not set(reading[0]) & set(reading[1])
-            and holds(link, scene.things[reading[0][0]], scene.things[reading[1][0]])
+            and holds(link, scene.objects[reading[0][0]], scene.objects[reading[1][0]])
         )
     ]
     return [set().union(*side) for side in zip(*readings, strict=True)] if readings else None
@@ -135,8 +135,8 @@ def test_a_caption_of_another_scene_is_all_true_only_if_brute_force_says_so(scen
             assert all(words) == (takes is not None), caption.text
             if takes is not None:
                 assert find_word_objects(scene, caption.text) == expected_about(caption.text, takes)
-            for flag, things in zip(words, find_word_objects(scene, caption.text), strict=True):
-                assert flag or not things
+            for flag, objects in zip(words, find_word_objects(scene, caption.text), strict=True):
+                assert flag or not objects
             verdicts[all(words)] += 1
     assert verdicts[False] > 0
 
@@ -151,13 +151,13 @@ def test_generated_relations_are_clear() -> None:
                 continue
             seen.add(link)
             clear = []
-            for a, b in permutations(scene.things, 2):
+            for a, b in permutations(scene.objects, 2):
                 if set(phrases[0][1:]) <= set(a.words) and set(phrases[1][1:]) <= set(b.words):
                     along, across = abs(a.x - b.x), abs(a.y - b.y)
                     if link in ("above", "below"):
                         along, across = across, along
                     clear.append(holds(link, a, b) and along >= MARGIN and along >= across)
-            assert any(clear), (caption.text, scene.things)
+            assert any(clear), (caption.text, scene.objects)
     assert seen == {"left of", "right of", "above", "below"}
 
 
@@ -173,7 +173,7 @@ def test_mix_of_captions() -> None:
             if counted:
                 continue
             for phrase in phrases:
-                is_striped = {t.texture for t in scene.things if t.pair == (phrase[-2], phrase[-1])}
+                is_striped = {t.texture for t in scene.objects if t.pair == (phrase[-2], phrase[-1])}
                 sizes += bool(set(phrase) & set(SIZES))
                 if is_striped == {"striped"}:
                     striped, striped_said = striped + 1, striped_said + ("striped" in phrase)
@@ -191,20 +191,20 @@ def test_mix_of_captions() -> None:
 
 def test_captions_are_reproducible_and_depend_on_every_seed() -> None:
     scene = SCENES[1]
-    twin = Scene(scene.split, scene.seed, scene.things, scene.background, 0, 0.0)
+    twin = Scene(scene.split, scene.seed, scene.objects, scene.background, 0, 0.0)
     assert make_captions(scene, 5, seed=3) == make_captions(twin, 5, seed=3)
     assert make_captions(scene, 3, seed=3) == make_captions(scene, 5, seed=3)[:3]
     others = [
         make_captions(scene, 5, seed=4),
-        make_captions(Scene("val", scene.seed, scene.things, "linen", 0, 0.0), 5, seed=3),
-        make_captions(Scene("train", scene.seed + 2, scene.things, "linen", 0, 0.0), 5, seed=3),
+        make_captions(Scene("val", scene.seed, scene.objects, "linen", 0, 0.0), 5, seed=3),
+        make_captions(Scene("train", scene.seed + 2, scene.objects, "linen", 0, 0.0), 5, seed=3),
     ]
     assert all(other != make_captions(scene, 5, seed=3) for other in others)
     assert scene.captions(4, seed=2) == make_captions(scene, 4, seed=2)
 
 
 def test_a_scene_gives_all_the_captions_it_has_and_no_more() -> None:
-    lonely = scene_of(thing("large striped orange heart", 0.5, 0.5))
+    lonely = scene_of(obj("large striped orange heart", 0.5, 0.5))
     assert sorted(caption.text for caption in make_captions(lonely, 99)) == [
         "a large orange heart",
         "a large striped orange heart",
@@ -213,7 +213,7 @@ def test_a_scene_gives_all_the_captions_it_has_and_no_more() -> None:
     ]
     assert make_captions(lonely, 0) == ()
     assert make_captions(scene_of(), 5) == ()
-    twins = scene_of(thing("large plain red cross", 0.2, 0.5), thing("large plain red cross", 0.8, 0.5))
+    twins = scene_of(obj("large plain red cross", 0.2, 0.5), obj("large plain red cross", 0.8, 0.5))
     texts = {caption.text for caption in make_captions(twins, 999)}
     assert {"two crosses", "two red crosses", "a red cross left of a large plain red cross"} <= texts
     assert len(texts) == 4 + 16 + 2 * 16 + 2  # one, one and the other, two relations, two plurals
@@ -250,11 +250,11 @@ def test_a_scene_gives_all_the_captions_it_has_and_no_more() -> None:
         ("a large striped red star left of a small plain green circle", "10"),
         # "and"
         ("a red star and a green circle", "3 5"),
-        ("a blue circle and a blue circle", "3 4 5 6"),  # the second takes another thing, none of it fits
+        ("a blue circle and a blue circle", "3 4 5 6"),  # the second takes another object, none of it fits
         (
             "a blue circle and a small blue circle",
             "3 4 6 7",
-        ),  # the first phrase takes the circle, the second a small thing
+        ),  # the first phrase takes the circle, the second a small object
         # counting
         ("three red stars", "0"),
         ("two blue stars", "0 1"),
@@ -285,21 +285,21 @@ def test_true_words_by_hand(text: str, false: str) -> None:
         ("two red stars", [(0, 3), (0, 3), (0, 3)]),
         ("three red stars", [(), (0, 3), (0, 3)]),
         ("two stars and a blue circle", [(0, 3), (0, 3), (), (), (1,), (1,)]),
-        ("a blue star", [(), (), (0, 3)]),  # thing 0 comes before the blue circle
+        ("a blue star", [(), (), (0, 3)]),  # object 0 comes before the blue circle
         ("a blue circle and a blue circle", [(), (1,), (1,), (), (), (), ()]),
         ("a large blue circle right of a red star", [(), (), (1,), (1,), (0, 1, 3), (0, 1, 3), (), (0, 3), (0, 3)]),
         ("a purple triangle", [(), (), ()]),
         ("an orange cross left of a green star", [(), (2,), (2,), (2, 3), (2, 3), (), (), (3,)]),
     ],
 )
-def test_about_by_hand(text: str, things: list[tuple[int, ...]]) -> None:
-    assert find_word_objects(STILL, text) == tuple(things)
+def test_about_by_hand(text: str, objects: list[tuple[int, ...]]) -> None:
+    assert find_word_objects(STILL, text) == tuple(objects)
 
 
 @pytest.mark.parametrize("attribute", range(4))
-def test_swapping_an_attribute_of_a_lone_thing_makes_exactly_that_word_false(attribute: int) -> None:
+def test_swapping_an_attribute_of_a_lone_object_makes_exactly_that_word_false(attribute: int) -> None:
     groups = (SIZES, TEXTURES, COLOURS, SHAPES)
-    scene = scene_of(thing("large striped red star", 0.5, 0.5), thing("small plain blue circle", 0.1, 0.1))
+    scene = scene_of(obj("large striped red star", 0.5, 0.5), obj("small plain blue circle", 0.1, 0.1))
     for word in groups[attribute]:
         words = ["a", "large", "striped", "red", "star"]
         expected = [True] * 5
@@ -342,7 +342,7 @@ def test_vocabularies_are_exactly_what_is_said() -> None:
     said: set[str] = set()
     asked: set[str] = set()
     answers: set[str] = set()
-    four = scene_of(*(thing("large plain red star", 0.1 + 0.2 * k, 0.5) for k in range(4)))
+    four = scene_of(*(obj("large plain red star", 0.1 + 0.2 * k, 0.5) for k in range(4)))
     for scene in [*SCENES, *(random_scene(seed) for seed in range(1001, 2600, 2)), four]:
         said.update(word for caption in make_captions(scene, 6) for word in caption.words)
         for question in make_questions(scene, 9):
@@ -360,16 +360,16 @@ def test_vocabularies_are_exactly_what_is_said() -> None:
 
 
 def fits(scene: Scene, *words: str) -> list[int]:
-    return [i for i, t in enumerate(scene.things) if set(words) <= set(t.words)]
+    return [i for i, t in enumerate(scene.objects) if set(words) <= set(t.words)]
 
 
 def verify(scene: Scene, question: Question) -> None:
     """The record's promises, worked out from the words of the text alone."""
     words = question.text.split()
-    things, kind = scene.things, question.kind
+    objects, kind = scene.objects, question.kind
     if kind in ("colour", "shape", "size", "texture"):
         (one,) = fits(scene, *(word for word in words[4:] if word != "thing"))
-        assert question.answer == getattr(things[one], kind)
+        assert question.answer == getattr(objects[one], kind)
         assert question.unique == question.involved == (one,)
     elif kind == "exists":
         found = fits(scene, *words[3:])
@@ -383,17 +383,17 @@ def verify(scene: Scene, question: Question) -> None:
         cut = words.index("or")
         (a,), (b,) = fits(scene, *words[words.index("the") + 1 : cut]), fits(scene, *words[cut + 2 :])
         axis = "x" if kind == "left" else "y"
-        assert abs(getattr(things[a], axis) - getattr(things[b], axis)) >= OFFSET
-        winner = min(a, b, key=lambda i: getattr(things[i], axis))
-        assert things[a].shape != things[b].shape
-        assert (question.answer, question.unique) == (things[winner].shape, (winner,))
+        assert abs(getattr(objects[a], axis) - getattr(objects[b], axis)) >= OFFSET
+        winner = min(a, b, key=lambda i: getattr(objects[i], axis))
+        assert objects[a].shape != objects[b].shape
+        assert (question.answer, question.unique) == (objects[winner].shape, (winner,))
         assert question.involved == tuple(sorted((a, b)))
         for part, one in ((words[words.index("the") + 1 : cut], a), (words[cut + 2 :], b)):
-            assert len(part) == 1 + (len(fits(scene, things[one].shape)) > 1)
+            assert len(part) == 1 + (len(fits(scene, objects[one].shape)) > 1)
     else:
         (one,) = fits(scene, *words[7:])
-        (other,) = set(fits(scene, things[one].colour)) - {one}
-        assert (question.answer, question.unique) == (things[other].shape, (other,))
+        (other,) = set(fits(scene, objects[one].colour)) - {one}
+        assert (question.answer, question.unique) == (objects[other].shape, (other,))
         assert question.involved == tuple(sorted((one, other)))
 
 
@@ -422,7 +422,7 @@ def test_every_kind_that_the_scene_allows_is_asked() -> None:
     for seed in range(60):
         assert {question.kind for question in make_questions(TRIO, 9, seed=seed)} == set(QUESTION_KINDS)
         assert {question.kind for question in make_questions(STILL, 9, seed=seed)} == set(QUESTION_KINDS) - {"same"}
-    lonely = scene_of(thing("large striped orange heart", 0.5, 0.5))
+    lonely = scene_of(obj("large striped orange heart", 0.5, 0.5))
     assert {question.kind for question in make_questions(lonely, 9)} == set(QUESTION_KINDS) - {"left", "above", "same"}
     assert make_questions(scene_of(), 5) == ()
     assert make_questions(STILL, 0) == ()
@@ -442,12 +442,12 @@ def test_exists_is_balanced_and_its_negatives_are_hard() -> None:
                 short += len(words) == 2
                 if question.answer == "no":
                     no += 1
-                    near += any(len(set(words) - set(t.words)) == 1 for t in scene.things)
+                    near += any(len(set(words) - set(t.words)) == 1 for t in scene.objects)
                     assert (words[-2], words[-1]) not in UNSEEN_PAIRS
     assert 0.45 < answers["yes"] / answers.total() < 0.55
     assert 0.75 < short / answers.total() < 0.85
     assert near / no > 0.8
-    small = [scene for scene in map(random_scene, range(1, 2400, 2)) if len(scene.things) == 2]
+    small = [scene for scene in map(random_scene, range(1, 2400, 2)) if len(scene.objects) == 2]
     more = Counter(q.answer for scene in small for q in make_questions(scene, 16) if q.kind == "exists")
     assert 0.46 < more["yes"] / more.total() < 0.54  # also where a scene has few questions
     unseen = [random_scene(seed, "unseen") for seed in range(1, 800, 2)]
@@ -465,15 +465,15 @@ def test_counts_are_spread() -> None:
 
 def test_questions_are_reproducible_and_depend_on_every_seed() -> None:
     scene = SCENES[1]
-    twin = Scene(scene.split, scene.seed, scene.things, "wood", 5, 1.0)
+    twin = Scene(scene.split, scene.seed, scene.objects, "wood", 5, 1.0)
     assert make_questions(scene, 8, seed=3) == make_questions(twin, 8, seed=3)
     assert make_questions(scene, 4, seed=3) == make_questions(scene, 8, seed=3)[:4]
     assert make_questions(scene, 8, seed=3) != make_questions(scene, 8, seed=4)
     assert make_questions(scene, 8, seed=3) != make_questions(
-        Scene("val", scene.seed, scene.things, "linen", 0, 0.0), 8, seed=3
+        Scene("val", scene.seed, scene.objects, "linen", 0, 0.0), 8, seed=3
     )
     assert make_questions(scene, 8, seed=3) != make_questions(
-        Scene("train", 99, scene.things, "linen", 0, 0.0), 8, seed=3
+        Scene("train", 99, scene.objects, "linen", 0, 0.0), 8, seed=3
     )
     assert scene.questions(4, seed=2) == make_questions(scene, 4, seed=2)
 
@@ -514,18 +514,18 @@ def test_same_by_hand() -> None:
     text = "what is the same colour as the heart"
     assert answer(TRIO, text) == Question("same", text, "square", (0,), (0, 2))
     assert answer(TRIO, "what is the same colour as the green square").answer == "heart"
-    with pytest.raises(ValueError, match="no other things of the scene are blue"):
+    with pytest.raises(ValueError, match="no other objects of the scene are blue"):
         answer(TRIO, "what is the same colour as the circle")
 
 
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("what colour is the star", "2 things of the scene fit 'the star'"),
-        ("what colour is the heart", "no things of the scene fit 'the heart'"),
+        ("what colour is the star", "2 objects of the scene fit 'the star'"),
+        ("what colour is the heart", "no objects of the scene fit 'the heart'"),
         ("what shape is the red thing", "2 things of the scene fit 'the red thing'"),
-        ("what size is the blue cross", "no things of the scene fit 'the blue cross'"),
-        ("which is higher the star or the circle", "2 things of the scene fit 'the star'"),
+        ("what size is the blue cross", "no objects of the scene fit 'the blue cross'"),
+        ("which is higher the star or the circle", "2 objects of the scene fit 'the star'"),
         ("which is higher the red star or the red star", r"at word 10, 'star': expected 'circle' or"),
         ("is there a orange cross", r"at word 3, 'a': expected 'an' before 'orange'"),
         ("is there a star", r"at word 4, 'star': expected 'red'"),
@@ -545,14 +545,14 @@ def test_questions_that_have_no_answer(text: str, says: str) -> None:
     assert repr(text) in str(error.value)
 
 
-def test_level_things_and_large_counts_have_no_answer() -> None:
+def test_level_objects_and_large_counts_have_no_answer() -> None:
     scene = scene_of(
-        *(thing("large plain red star", 0.1 * k, 0.5) for k in range(5)), thing("small plain blue circle", 0.9, 0.2)
+        *(obj("large plain red star", 0.1 * k, 0.5) for k in range(5)), obj("small plain blue circle", 0.9, 0.2)
     )
     with pytest.raises(ValueError, match="the answers end at 4"):
         answer(scene, "how many stars are there")
     assert all(question.answer != "5" for seed in range(20) for question in make_questions(scene, 9, seed=seed))
-    level = scene_of(thing("large plain red star", 0.5, 0.1), thing("small plain blue circle", 0.5, 0.9))
+    level = scene_of(obj("large plain red star", 0.5, 0.1), obj("small plain blue circle", 0.5, 0.9))
     with pytest.raises(ValueError, match="exactly level"):
         answer(level, "which is further left the star or the circle")
     assert answer(level, "which is higher the star or the circle").answer == "star"

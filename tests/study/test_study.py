@@ -237,7 +237,7 @@ class TestPlan:
 class TestDrawing:
     def test_pixel_methods_stand_alone_on_grey(self, classifier: Any) -> None:
         scene = make(10)
-        about = " ".join(scene.things[0].pair)
+        about = " ".join(scene.objects[0].pair)
         guided = next(one for one in pixels.BUILT_IN if one.name == "guided-gradcam")
         found = visualise(classifier, scene.image(), about, guided)
         assert found.drawn.shape == found.photo.shape == (384, 384, 3) and not found.empty
@@ -248,7 +248,7 @@ class TestDrawing:
 
     def test_coarse_methods_lie_on_the_photo(self, classifier: Any) -> None:
         scene = make(10)
-        found = visualise(classifier, scene.image(384), " ".join(scene.things[0].pair), get_method("gradcam"))
+        found = visualise(classifier, scene.image(384), " ".join(scene.objects[0].pair), get_method("gradcam"))
         changed = np.abs(found.drawn.astype(float) - found.photo).sum(2)
         mask = scene.masks(384)[0]
         assert changed[mask].mean() > 3 * changed[~mask].mean()
@@ -309,7 +309,7 @@ class TestPictures:
         with pytest.raises(InputError, match=r"expected a folder of photos with categories\.csv"):
             photos(tmp_path)
 
-    def test_scenes_have_two_things(self) -> None:
+    def test_scenes_have_two_objects(self) -> None:
         for one in islice(scenes("val"), 3):
             assert len(set(one.categories)) == 2 and one.image.shape == (384, 384, 3)
 

@@ -20,24 +20,26 @@ SYNSETS = {"cat": "n02123045", "dog": "n02085620", "sheep": "n02412080"}
 SYNSET_NAMES = {"n02412080": "ram, tup", "n02085620": "Chihuahua", "n02123045": "tabby, tabby cat"}
 
 
-def draw(path: Path, things: Sequence[str], **saving: Any) -> None:
-    """A photo of these things on grey."""
+def draw(path: Path, objects: Sequence[str], **saving: Any) -> None:
+    """A photo of these objects on grey."""
     image = Image.new("RGB", SIZE, (128, 128, 128))
     pen = ImageDraw.Draw(image)
-    for thing in things:
-        pen.rectangle(CORNERS[thing], fill=COLOURS[thing])
+    for obj in objects:
+        pen.rectangle(CORNERS[obj], fill=COLOURS[obj])
     path.parent.mkdir(parents=True, exist_ok=True)
     image.save(path, "JPEG", quality=95, **saving)
 
 
-def xml(path: Path, things: Sequence[str], first: int, names: Mapping[str, str], difficult: Sequence[str] = ()) -> None:
+def xml(
+    path: Path, objects: Sequence[str], first: int, names: Mapping[str, str], difficult: Sequence[str] = ()
+) -> None:
     """An annotation in Pascal VOC's XML, pixels counted from ``first``."""
     objects = ""
-    for thing in things:
-        corners = zip(("xmin", "ymin", "xmax", "ymax"), CORNERS[thing], strict=True)
+    for obj in objects:
+        corners = zip(("xmin", "ymin", "xmax", "ymax"), CORNERS[obj], strict=True)
         box = "".join(f"<{side}>{at + first}</{side}>" for side, at in corners)
-        hard = int(thing in difficult)
-        objects += f"<object><name>{names[thing]}</name><difficult>{hard}</difficult><bndbox>{box}</bndbox></object>"
+        hard = int(obj in difficult)
+        objects += f"<object><name>{names[obj]}</name><difficult>{hard}</difficult><bndbox>{box}</bndbox></object>"
     size = f"<size><width>{SIZE[0]}</width><height>{SIZE[1]}</height><depth>3</depth></size>"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f"<annotation>{size}{objects}</annotation>")
@@ -50,10 +52,10 @@ def ilsvrc(root: Path, form: str = "kaggle") -> Path:
         photos, boxes = root / "ILSVRC/Data/CLS-LOC/val", root / "ILSVRC/Annotations/CLS-LOC/val"
     if form == "synsets":
         boxes = root / "bbox/val"
-    for number, things in enumerate((("cat",), ("dog",), ("sheep", "sheep")), start=1):
+    for number, objects in enumerate((("cat",), ("dog",), ("sheep", "sheep")), start=1):
         stem = f"ILSVRC2012_val_{number:08d}"
-        draw((photos / SYNSETS[things[0]] if form == "synsets" else photos) / f"{stem}.JPEG", things)
-        xml(boxes / f"{stem}.xml", things, 0, SYNSETS)
+        draw((photos / SYNSETS[objects[0]] if form == "synsets" else photos) / f"{stem}.JPEG", objects)
+        xml(boxes / f"{stem}.xml", objects, 0, SYNSETS)
     lines = "".join(f"{code} {name}\n" for code, name in SYNSET_NAMES.items())
     if form == "synsets":
         (root / "ILSVRC2012_devkit_t12/data").mkdir(parents=True)
@@ -68,9 +70,9 @@ def voc(root: Path, year: str = "VOC2012", *, masks: bool = True) -> Path:
     """Pascal VOC: ``root/VOCdevkit/VOC20xx``. The second photo is segmented, and its dog has a border."""
     home = root / "VOCdevkit" / year
     stems = [f"2007_00000{number}" for number in range(len(PHOTOS))]
-    for stem, things in zip(stems, PHOTOS, strict=True):
-        draw(home / "JPEGImages" / f"{stem}.jpg", things)
-        xml(home / "Annotations" / f"{stem}.xml", things, 1, {one: one for one in CORNERS}, difficult=("sheep",))
+    for stem, objects in zip(stems, PHOTOS, strict=True):
+        draw(home / "JPEGImages" / f"{stem}.jpg", objects)
+        xml(home / "Annotations" / f"{stem}.xml", objects, 1, {one: one for one in CORNERS}, difficult=("sheep",))
     (home / "ImageSets/Main").mkdir(parents=True)
     (home / "ImageSets/Main/val.txt").write_text("\n".join(stems) + "\n")
     (home / "ImageSets/Main/cat_val.txt").write_text("".join(f"{stem}  1\n" for stem in stems))
@@ -84,8 +86,8 @@ def voc(root: Path, year: str = "VOC2012", *, masks: bool = True) -> Path:
             image = Image.new("P", SIZE, 0)
             image.putpalette(list(range(256)) * 3)
             pen = ImageDraw.Draw(image)
-            for thing, number in numbers.items():
-                pen.rectangle(CORNERS[thing], fill=number)
+            for obj, number in numbers.items():
+                pen.rectangle(CORNERS[obj], fill=number)
             pen.rectangle(CORNERS["dog"], outline=255)
             (home / part).mkdir()
             image.save(home / part / f"{stems[1]}.png")
@@ -98,15 +100,15 @@ def coco(root: Path, split: str = "val2017", *, captions: bool = True) -> Path:
     annotations: list[Any] = []
     said: list[Any] = []
     kinds = {"cat": 17, "dog": 18, "sheep": 20}
-    for number, things in enumerate(PHOTOS):
+    for number, objects in enumerate(PHOTOS):
         key = 100 + number
         name = f"{key:012d}.jpg" if split == "val2017" else f"COCO_{split}_{key:012d}.jpg"
-        draw(root / split / name, things)
+        draw(root / split / name, objects)
         images.append({"id": key, "file_name": name, "width": SIZE[0], "height": SIZE[1]})
-        said += [{"image_id": key, "id": number, "caption": f"a {' and a '.join(things)}\n"}]
-        for thing in things:
-            left, top, right, bottom = CORNERS[thing]
-            crowd = thing == "sheep"
+        said += [{"image_id": key, "id": number, "caption": f"a {' and a '.join(objects)}\n"}]
+        for obj in objects:
+            left, top, right, bottom = CORNERS[obj]
+            crowd = obj == "sheep"
             outline: Any = [[left, top, right + 1, top, right + 1, bottom + 1, left, bottom + 1]]
             if crowd:
                 outline = {"size": [SIZE[1], SIZE[0]], "counts": [0, SIZE[0] * SIZE[1]]}
@@ -114,7 +116,7 @@ def coco(root: Path, split: str = "val2017", *, captions: bool = True) -> Path:
                 {
                     "id": len(annotations),
                     "image_id": key,
-                    "category_id": kinds[thing],
+                    "category_id": kinds[obj],
                     "bbox": [left, top, right + 1 - left, bottom + 1 - top],
                     "segmentation": outline,
                     "iscrowd": int(crowd),
@@ -150,8 +152,8 @@ def vqa(root: Path, *, version: str = "v2_", hat: bool = False, subset: str = "v
                 "answers": told,
             }
         )
-    for number, things in enumerate(PHOTOS[:2]):
-        draw(root / subset / f"COCO_{subset}_{100 + number:012d}.jpg", things)
+    for number, objects in enumerate(PHOTOS[:2]):
+        draw(root / subset / f"COCO_{subset}_{100 + number:012d}.jpg", objects)
     write(root / f"{version}OpenEnded_mscoco_{subset}_questions.json", {"data_subtype": subset, "questions": questions})
     write(root / f"{version}mscoco_{subset}_annotations.json", {"annotations": answers})
     if hat:
@@ -167,9 +169,9 @@ def vqa(root: Path, *, version: str = "v2_", hat: bool = False, subset: str = "v
 def boxes_json(root: Path) -> Path:
     """A folder of photos and a JSON of boxes."""
     records = []
-    for number, things in enumerate((("cat",), ("dog",), ("sheep",))):
-        draw(root / "some" / f"{number}.jpg", things)
-        left, top, right, bottom = CORNERS[things[0]]
+    for number, objects in enumerate((("cat",), ("dog",), ("sheep",))):
+        draw(root / "some" / f"{number}.jpg", objects)
+        left, top, right, bottom = CORNERS[objects[0]]
         records.append(
             {
                 "file": f"{number}.jpg",

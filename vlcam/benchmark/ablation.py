@@ -2,7 +2,7 @@
 
 For each concept that was said ("red", "star", "red star"), the channels of that name and of names that imply it are silenced. How far the
 score of what was said falls is set against what happens without as many other channels, drawn at random; without others of equal activity
-in this picture (a channel that is silent anyway costs nothing); and against what happens to other things that were said.
+in this picture (a channel that is silent anyway costs nothing); and against what happens to other objects that were said.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -28,8 +28,8 @@ vector, and two fully connected layers (23 answers, softmax). The three share on
 100 minutes on two quiet cores: {scenes:,} generated training scenes; {steps:,} steps of {batch} pictures for the whole, then
 {head_steps:,} steps of {head_batch} pictures with the trunk fixed, and {caption_steps:,} of the captioner's head alone, in both of which
 words and answers are label-smoothed by {smoothing}. Helper losses, whose layers are thrown away, ask the trunk which shape, colour,
-size and texture each cell of the last conv layer shows (from the exact masks; fading out), which kinds of things are in the picture,
-and each channel to fire seldom. So the trunk was told where things are: good localisation here says that the explanation is
+size and texture each cell of the last conv layer shows (from the exact masks; fading out), which kinds of objects are in the picture,
+and each channel to fire seldom. So the trunk was told where objects are: good localisation here says that the explanation is
 faithful to such a trunk, and is no evidence that a network finds places without being told. The trunk is a moving average, with
 batch-norm statistics measured anew.
 
@@ -61,7 +61,7 @@ every channel above Network Dissection's threshold, the paper's ranking by alpha
 random, or usual for the target. 95 % bootstrap intervals over scenes."""
 _CAUSES = """Cause and effect: how far a score falls when the channels named after its concept are set to 0, by itself and beyond what
 as many other channels do (at random, or of equal activity), with the standardised effect size d; and what becomes of a text when
-a thing is left out of the scene and the scene is drawn again."""
+an object is left out of the scene and the scene is drawn again."""
 _PLANTED = """Units made by hand, named as the models' are: detectors must get their name, all others but `either` must get none."""
 _BY_KIND = ("precision", "recall", "hallucination", "absence precision", "sign accuracy", "coverage")
 
@@ -127,9 +127,9 @@ def make_kinds_table(texts: Mapping[str, Any]) -> str:
 
 
 def make_causes_table(texts: Mapping[str, Any]) -> str:
-    """A Markdown table of what happens without the named channels, and without the things."""
+    """A Markdown table of what happens without the named channels, and without the objects."""
     parts = []
-    for title, group in (("without the channels named after it", "ablation"), ("a thing erased", "erased")):
+    for title, group in (("without the channels named after it", "ablation"), ("an object erased", "erased")):
         found = texts[group]
         heads = list(found["all"])
         body = [[kind, *(format_cell(found[kind][head]) for head in heads)] for kind in KINDS]
@@ -171,9 +171,9 @@ def make_card(measured: Mapping[str, Any], plan: Mapping[str, Any], texts: Mappi
     parts = [
         _HEAD.format(unseen=unseen, **plan),
         "## Quality\n\n" + make_quality_table(measured) + "\n",
-        "## Does the heatmap point at the right thing?\n\n"
+        "## Does the heatmap point at the right object?\n\n"
         "Grad-CAM at `features`; the pointing game with no tolerance: the share of targets whose map is highest inside the visible\n"
-        "mask of the thing that the word, or the answer, is about; with 95 % bootstrap intervals. Only true words and right answers are\n"
+        "mask of the object that the word, or the answer, is about; with 95 % bootstrap intervals. Only true words and right answers are\n"
         "scored; a map that shows nothing is a miss. `area` is what a random pixel gets, `ceiling` the best that a 12 x 12 map can do.\n"
         "`contrast map` explains the word or answer rather than a random other one of its kind.\n",
     ]

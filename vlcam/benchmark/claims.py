@@ -1,7 +1,7 @@
 """Is a neuron text true? The ground truth of what a text may say about a scene, and counts of what it says.
 
-A name is *visible* if at least one thing of the scene has it (colour, shape, texture, size, pair, "thing"), if it is the scene's
-background, or if a thing lies in the region. It is *relevant* to a target if it shares a word with what was said, or with the
+A name is *visible* if at least one object of the scene has it (colour, shape, texture, size, pair, "object"), if it is the scene's
+background, or if an object lies in the region. It is *relevant* to a target if it shares a word with what was said, or with the
 question. The reference of a *sign* is the meaning of the words: for "red", names that imply it or that it implies ("red star")
 speak for it, and other colours speak against it; all other names have no sign that could be right or wrong. A class is about one
 pair only, so there names of other colours and shapes have no sign either.
@@ -27,7 +27,7 @@ from vlcam.scenes.scene import Scene
 FAMILIES: Final = (COLOURS, SHAPES, SIZES, TEXTURES)
 CONTENT: Final = frozenset(word for family in FAMILIES for word in family)
 PLACE_CATEGORIES: Final = ("background", "region")
-"""Categories of names that are not about things."""
+"""Categories of names that are not about objects."""
 
 _GRID: Final = 48
 
@@ -41,13 +41,13 @@ Claim = tuple[str, str, str | None]
 @final
 @dataclass(frozen=True, eq=False)
 class TextCase:
-    """One target in one scene and its text: ``things`` are the numbers of those that a word or a class is about."""
+    """One target in one scene and its text: ``objects`` are the numbers of those that a word or a class is about."""
 
     scene: int
     view: TargetView
     text: NeuronText
     question: str | None
-    things: frozenset[int]
+    objects: frozenset[int]
 
     @property
     def kind(self) -> str:
@@ -58,9 +58,9 @@ class TextCase:
 def find_visible_names(scene: Scene) -> frozenset[NameAndCategory]:
     """The concepts that the scene shows."""
     out: set[NameAndCategory] = {(scene.background, "background")}
-    for thing in scene.things:
-        out |= {("thing", "object"), (thing.colour, "colour"), (thing.shape, "shape"), (thing.texture, "texture")}
-        out |= {(thing.size, "size"), (" ".join(thing.pair), "pair")}
+    for obj in scene.objects:
+        out |= {("thing", "object"), (obj.colour, "colour"), (obj.shape, "shape"), (obj.texture, "texture")}
+        out |= {(obj.size, "size"), (" ".join(obj.pair), "pair")}
     covered = scene.masks(_GRID).any(axis=0).reshape(3, _GRID // 3, 3, _GRID // 3).any(axis=(1, 3))
     return frozenset(out | {(name, "region") for place, name in enumerate(REGIONS) if covered.flat[place]})
 
@@ -118,7 +118,7 @@ class Counts:
 
 MEASURES: Final = {
     "precision": "supports names that are visible",
-    "precision, things": "the same without backgrounds and regions",
+    "precision, objects": "the same without backgrounds and regions",
     "recall": "visible names that are told",
     "recall, own words": "visible names with a word of the target that are told",
     "hallucination": "supports names neither visible nor relevant",
@@ -140,7 +140,7 @@ def count(
     about = extract_content_words(f"{target.label} {question or ''}")
     supports = {(name, category) for case, name, category in said if case == "supports"}
     silent = [(name, category) for case, name, category in said if case in ("absent", "missing")]
-    things = {one for one in supports if one[1] not in PLACE_CATEGORIES}
+    objects = {one for one in supports if one[1] not in PLACE_CATEGORIES}
     could = shown & vocabulary
     own = {one for one in could if extract_content_words(one[0]) & extract_content_words(target.label)}
     relevant = {one for one in supports if extract_content_words(one[0]) & about}
@@ -150,7 +150,7 @@ def count(
         out.add(measure, float(right), float(total))
 
     add("precision", len(supports & shown), len(supports))
-    add("precision, things", len(things & shown), len(things))
+    add("precision, objects", len(objects & shown), len(objects))
     add("recall", len(supports & could), len(could))
     add("recall, own words", len(supports & own), len(own))
     add("hallucination", len(supports - shown - relevant), len(supports))

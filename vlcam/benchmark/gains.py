@@ -84,8 +84,8 @@ def score_caption_words(scene: Scene, captioner: Task, rng: np.random.Generator)
     table = np.stack([seen - blank, seen - blur, seen], 1)
     # A contrast is the log-probability of the true word less that of the false one, so its row is the difference of their rows.
     rivals = {place: table[place] - table[len(words) + 1 + number] for number, place in enumerate(false)}
-    for place, (word, things) in enumerate(zip(words, caption.about, strict=True)):
-        kind = WORD_KINDS.get(SINGULARS.get(word, word), OTHER if things else FUNCTION)
+    for place, (word, objects) in enumerate(zip(words, caption.about, strict=True)):
+        kind = WORD_KINDS.get(SINGULARS.get(word, word), OTHER if objects else FUNCTION)
         rival = tuple(rivals[place].tolist()) if place in rivals else None
         yield ScoredWord(scene.seed, kind, tuple(table[place].tolist()), rival)
 

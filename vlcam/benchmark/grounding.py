@@ -1,8 +1,8 @@
-"""Does the heatmap of each word and answer point at the thing it is about? Scored on scenes with exact masks.
+"""Does the heatmap of each word and answer point at the object it is about? Scored on scenes with exact masks.
 
 The pointing game without tolerance, inside the visible mask. Only words that are true of the scene, and right answers, are scored.
-For an answer that is the things it turns on (``Question.decides``); "read off" counts only the thing that the answer names.
-Each row stands beside what no explanation at all would get: the thing's share of the picture, the picture's centre, a random map,
+For an answer that is the objects it turns on (``Question.decides``); "read off" counts only the object that the answer names.
+Each row stands beside what no explanation at all would get: the object's share of the picture, the picture's centre, a random map,
 the same model untrained; and beside the best that a map of this resolution can do.
 """
 
@@ -83,8 +83,10 @@ def _make_row(
     }
 
 
-def _unite_masks(masks: Bool[np.ndarray, "things height width"], things: Sequence[int]) -> Bool[Tensor, "height width"]:
-    return torch.from_numpy(masks[list(things)].any(axis=0))
+def _unite_masks(
+    masks: Bool[np.ndarray, "objects height width"], objects: Sequence[int]
+) -> Bool[Tensor, "height width"]:
+    return torch.from_numpy(masks[list(objects)].any(axis=0))
 
 
 def _swap(word: str, rng: np.random.Generator) -> str:
@@ -99,16 +101,16 @@ def _score_words(
     first = explain(task, image, method=method)
     words = first.text.split()
     try:
-        truth, things = check_words(scene, words), find_word_objects(scene, words)
+        truth, objects = check_words(scene, words), find_word_objects(scene, words)
     except ValueError:
         return
-    scored = [n for n, word in enumerate(words) if word in WORD_KINDS and truth[n] and things[n]]
+    scored = [n for n, word in enumerate(words) if word in WORD_KINDS and truth[n] and objects[n]]
     once = [n for n in scored if words.index(words[n]) == n]  # a contrast names the first of two equal words
     contrast = [(words[n], _swap(words[n], rng)) for n in once]
     full = explain(task, image, caption=first.text, contrast=contrast, method=method) if contrast else first
     blind = explain(untrained, image, caption=first.text, method=method)
     for n in scored:
-        mask = _unite_masks(masks, things[n])
+        mask = _unite_masks(masks, objects[n])
         row = _make_row(full, n, mask, rng, blind)
         if n in once:
             row["contrast"] = _score_hit(full[len(words) + 1 + once.index(n)].map, full.geometry, mask)
@@ -127,8 +129,8 @@ def _score_answers(
         if full.text != question.answer:
             continue
         blind = explain(untrained, image, question=question.text, targets=question.answer, method=method)
-        for title, things in (("answers", question.decides), ("answers, read off", question.unique)):
-            mask = _unite_masks(masks, things)
+        for title, objects in (("answers", question.decides), ("answers, read off", question.unique)):
+            mask = _unite_masks(masks, objects)
             row = _make_row(full, 0, mask, rng, blind)
             row["contrast"] = _score_hit(full[1].map, full.geometry, mask)
             yield title, row

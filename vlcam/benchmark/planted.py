@@ -83,7 +83,7 @@ def plant_units(
     masks = np.stack([make_concept_masks(make(number, split), MASK_SIZE) for number in range(n)])
     often = masks.any(axis=(2, 3)).sum(axis=0)
     known = [c for c in range(len(CONCEPTS)) if often[c] >= MIN_SCENES]
-    things = [c for c in known if CONCEPTS[c][1] not in ("object", "background", "region")]
+    objects = [c for c in known if CONCEPTS[c][1] not in ("object", "background", "region")]
     plants: list[PlantedUnit] = []
     maps: list[Float[Tensor, "scenes rows columns"]] = []
     for kind, chosen, found in (
@@ -91,7 +91,7 @@ def plant_units(
         *(("either", both, _make_detector(masks, both, rng, noise)) for both in _draw_unrelated(known, each, rng)),
         *(("noise", (), torch.relu(_make_noise(n, rng, smooth=number % 2 == 0))) for number in range(each)),
         *(("dead", (), torch.full((n, GRID, GRID), float(number % 2))) for number in range(each)),
-        *(("inverted", (c,), _make_inverted(masks, c, rng, noise)) for c in rng.choice(things, each).tolist()),
+        *(("inverted", (c,), _make_inverted(masks, c, rng, noise)) for c in rng.choice(objects, each).tolist()),
         *(("placed", (), _make_placed(n, number, rng, noise)) for number in range(each)),
     ):
         plants.append(PlantedUnit(kind, tuple(CONCEPTS[c] for c in chosen)))  # type: ignore[arg-type]

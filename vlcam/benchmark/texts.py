@@ -12,7 +12,7 @@
 
 2. Ablation (:mod:`vlcam.benchmark.ablation`): without the channels of a concept, how far do words, answers and classes of that concept
    fall, beyond what as many other channels do, drawn at random or with equal activity? Beyond what happens to other targets?
-3. Erasing: a thing is left out and the scene drawn again. Do names that are no longer true leave the text of the same targets, and do those
+3. Erasing: an object is left out and the scene drawn again. Do names that are no longer true leave the text of the same targets, and do those
    that are still true stay?
 
 Intervals are 95 % by bootstrap over scenes. Nothing is drawn but from seeds: the same arguments give the same numbers.
@@ -154,20 +154,20 @@ def _make_cases(
     """What the models say of a scene by themselves."""
     image = scene.image()
 
-    def case(view: TargetView, question: str | None, things: Iterable[int]) -> TextCase:
+    def case(view: TargetView, question: str | None, objects: Iterable[int]) -> TextCase:
         text = known[_MODEL_OF_KIND[view.target.kind]].describe(view.explanation, view)
-        return TextCase(number, view, text, question, frozenset(things))
+        return TextCase(number, view, text, question, frozenset(objects))
 
     seen = explain(tasks["classifier"], image, top_k=_CLASSES)
     for view in [view for view in seen if (view.target.probability or 0.0) >= _SURE] or [seen[0]]:
         pair = tuple(view.label.split())
-        yield case(view, None, (i for i, thing in enumerate(scene.things) if thing.pair == pair))
+        yield case(view, None, (i for i, obj in enumerate(scene.objects) if obj.pair == pair))
     spoken = explain(tasks["captioner"], image)
     try:
-        things = find_word_objects(scene, spoken.text.split())
+        objects = find_word_objects(scene, spoken.text.split())
     except ValueError:  # outside the grammar, so about nothing that is known
-        things = ((),) * len(spoken.text.split())
-    for view, these in zip([one for one in spoken if one.target.kind == "word"], things, strict=True):
+        objects = ((),) * len(spoken.text.split())
+    for view, these in zip([one for one in spoken if one.target.kind == "word"], objects, strict=True):
         yield case(view, None, these)
     for question in scene.questions(QUESTIONS):
         answered = explain(tasks["vqa"], image, question=question.text, top_k=1)
@@ -244,8 +244,8 @@ ERASURE_MEASURES: Final = (
 
 
 def remove_object(scene: Scene, number: int) -> Scene:
-    """The scene without one of its things."""
-    return replace(scene, things=tuple(thing for place, thing in enumerate(scene.things) if place != number))
+    """The scene without one of its objects."""
+    return replace(scene, objects=tuple(obj for place, obj in enumerate(scene.objects) if place != number))
 
 
 def _measure_erasure(
@@ -255,8 +255,8 @@ def _measure_erasure(
     known: Mapping[ModelName, NeuronNames],
     rng: Generator,
 ) -> Iterator[dict[str, Any]]:
-    """One thing is left out: what becomes of the names that spoke for each target before, and of the score."""
-    number = int(rng.integers(len(scene.things)))
+    """One object is left out: what becomes of the names that spoke for each target before, and of the score."""
+    number = int(rng.integers(len(scene.objects)))
     less = remove_object(scene, number)
     before, after = find_visible_names(scene), find_visible_names(less)
     for case, then in zip(found, _explain_again(less, found, tasks), strict=True):
@@ -269,7 +269,7 @@ def _measure_erasure(
         kept = [one for one in first if one in after]
         fell = [_sum_contributions(then, first[one].units) < _sum_contributions(view, first[one].units) for one in lost]
         falls = then.target.score < view.target.score
-        own, other = case.things == {number}, bool(case.things) and number not in case.things
+        own, other = case.objects == {number}, bool(case.objects) and number not in case.objects
         yield {
             "scene": case.scene,
             "kind": case.kind,

@@ -296,4 +296,4 @@ def show_texts(measured: Mapping[str, Any]) -> None:
         [[kind, *(texts.format_cell(ablation[kind][one]) for one in heads)] for kind in texts.KINDS],
     )
     rows = [[kind, *(texts.format_cell(erased[kind][one]) for one in texts.ERASURE_MEASURES)] for kind in texts.KINDS]
-    print_table(["a thing erased", *texts.ERASURE_MEASURES], rows)
+    print_table(["an object erased", *texts.ERASURE_MEASURES], rows)

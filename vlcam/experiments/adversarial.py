@@ -1,7 +1,7 @@
 """Experiment 8: do the heatmaps of what is in a picture hold when noise makes the model see what is not?
 
 Selvaraju et al. 2017 (arXiv 1610.02391, on adversarial noise) change a picture a little until VGG-16 gives a class that is not in it
-("airliner") p > 0.9999 and the classes that are in it about 0; the Grad-CAM maps of the latter still lie on their things, and those of the
+("airliner") p > 0.9999 and the classes that are in it about 0; the Grad-CAM maps of the latter still lie on their objects, and those of the
 absent class on the background. They show one picture; here it is numbers.
 
 The noise is the sign of the gradient (Goodfellow et al. 2015, arXiv 1412.6572), a step again and again (Kurakin et al. 2017, arXiv
@@ -14,7 +14,7 @@ pixel, so a picture of bytes stays one. Only what has not arrived yet is pulled:
 down to :data:`GONE`. Classes that the model did not see before (p of :data:`SEEN` or less) are not counted as present.
 
 Measured of each class that is present, on the clean picture, the attacked one, and one with *random* noise of the very same size (the same
-changes with random signs): whether its map's highest point lies on its thing, the share of the map on it, and Spearman's correlation with
+changes with random signs): whether its map's highest point lies on its object, the share of the map on it, and Spearman's correlation with
 the map of the clean picture. A map without positive values misses; it has no share and no correlation. Of the absent class: whether
 its map points at the background, and how much of it lies there; by chance it is the background's area. An empty map tells neither.
 """
@@ -192,7 +192,7 @@ def attack_sample(
 ) -> AttackCase | None:
     """Attack one picture towards a class that isn't in it, at random; None if the model sees nothing that is in it.
 
-    ``of`` maps the classes of the sample's things to the task's; ``never`` are labels that are no aim. Raises InputError for a
+    ``of`` maps the classes of the sample's objects to the task's; ``never`` are labels that are no aim. Raises InputError for a
     preprocessing of another kind than :class:`vlcam.Preprocess`, whose range of pixels isn't known.
     """
     step, low, high = _get_levels(task.preprocess)
@@ -369,8 +369,8 @@ def _get_mask(sample: LabelledPhoto, index: int) -> Bool[np.ndarray, "height wid
     found = sample.get_mask(index)
     if found is None:
         found = np.zeros(sample.size[::-1], dtype=np.bool_)
-        for thing in sample.find_objects(index):
-            left, top, right, bottom = (round(edge) for edge in thing.box)
+        for obj in sample.find_objects(index):
+            left, top, right, bottom = (round(edge) for edge in obj.box)
             found[top:bottom, left:right] = True
     return found
 

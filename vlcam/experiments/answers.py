@@ -8,7 +8,7 @@ Selvaraju et al. (arXiv 1610.02391, on visual question answering) report two ran
   that data set both maps are brought to 14 x 14 cells and ranked, and the correlation is averaged over the people who were asked, then over
   the questions. As a ceiling, each person's map is compared with the mean of the others'.
 
-What is explained is the model's own answer. On scenes it is also known which things a question turns on: *pointing* says for right answers
+What is explained is the model's own answer. On scenes it is also known which objects a question turns on: *pointing* says for right answers
 whether the map's highest point lies on one of them.
 """
 
@@ -110,7 +110,7 @@ def run(setting: Setting) -> Result:
         f"{len(tally.right)} questions, at most {QUESTIONS} a picture; the logit of the model's own answer. occlusion: Spearman's "
         "correlation with the occlusion map (patches of a sixth of the shorter side in the image's mean colour, moved by half of "
         "that) on the coarser of the two grids. human attention: VQA-HAT's protocol, 14 x 14 cells, mean over people. pointing: "
-        "share of right answers whose map's highest point lies on a thing that decides the question, without tolerance; an empty "
+        "share of right answers whose map's highest point lies on an object that decides the question, without tolerance; an empty "
         "map misses. Maps that are constant have no correlation and are left out of it.",
         world.title,
         task.name,
@@ -155,8 +155,8 @@ def score(
             tally.add(name, HUMAN, photo, correlate_with_people(mapped.draw(one)[0], people))
         if len(people) > 1:
             tally.add("another person", HUMAN, photo, correlate_among_people(people))
-    things = [sample.things[one].mask for one in asked.decides or ()]
-    mask = unite_masks(things)
+    objects = [sample.objects[one].mask for one in asked.decides or ()]
+    mask = unite_masks(objects)
     if not right or mask is None or not mask.any():
         return
     inside = torch.from_numpy(mask)

@@ -89,7 +89,7 @@ def run(setting: Setting) -> Result:
     if not tally.values:
         why = f"; of the captions it couldn't read the first error was: {tally.skipped[0]}" if tally.skipped else ""
         raise InputError(
-            f"no word of {n} captions of {world.name} is about a thing with a mask, as {task.name} reads them{why}"
+            f"no word of {n} captions of {world.name} is about an object with a mask, as {task.name} reads them{why}"
         )
     found = [one for name in ways for column in COLUMNS if (one := tally.make_row(name, column, setting.seed))]
     controls = [one for name in CONTROLS for column in COLUMNS if (one := tally.make_row(name, column, setting.seed))]
@@ -101,7 +101,7 @@ def run(setting: Setting) -> Result:
         f"{used} pictures. pointing (%): each visual word of a true caption, hit if the highest point of the map of its "
         "log-probability lies on the mask of what it is about, without tolerance; an empty map misses. inside/outside: the map of "
         f"the caption 'a CLASS' for every class in the picture (at most {_MOST_PHRASES}), its mean inside the class's boxes by that "
-        "outside, 1 for a flat map; without a finite ratio it is undefined. whole caption (%): its map points at a thing of any of "
+        "outside, 1 for a flat map; without a finite ratio it is undefined. whole caption (%): its map points at an object of any of "
         "its words.",
         world.title,
         task.name,

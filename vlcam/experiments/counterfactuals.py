@@ -5,12 +5,12 @@ Selvaraju et al. 2017 (arXiv 1610.02391, on counterfactual explanations) turn th
     alpha_k = mean over (i, j) of -dy_c / dA_k(i, j),    R_c = relu(sum_k alpha_k A_k),
 
 and show, for one picture of a cat and a dog, that the map of what speaks against the one lies on the other. Here it is numbers, for
-pictures with exactly two annotated classes: for each of them, where does its counterfactual map lie (on its own thing, on the rival's, on
+pictures with exactly two annotated classes: for each of them, where does its counterfactual map lie (on its own object, on the rival's, on
 neither), and does taking the map's top area away (mean colour in its place) raise its score, and more than taking away a random region of
 the same size and shape? The second row has the map of the *difference* "this rather than that", of which the rival's own score is a part:
 there the rival must speak against the class.
 
-Taking away a thing changes a picture more than taking away background, whatever the map says. So a map that only marks things is no null:
+Taking away an object changes a picture more than taking away background, whatever the map says. So a map that only marks objects is no null:
 the Grad-CAM map of the rival is among the controls.
 """
 
@@ -58,7 +58,7 @@ RIVAL: Final = "Grad-CAM of the rival"
 OWN: Final = "Grad-CAM of the class"
 TRUE_RIVAL: Final = "the rival's true mask"
 
-ON_OWN: Final = "points at the thing"
+ON_OWN: Final = "points at the object"
 ON_RIVAL: Final = "points at the rival"
 ON_GROUND: Final = "points at the background"
 MASS: Final = "mass on the rival"
@@ -169,7 +169,7 @@ def _write_notes(tally: Tally, seed: int) -> list[str]:
     rival, ground, own = (tally.summarise(AGAINST, column, seed) for column in (ON_RIVAL, ON_GROUND, ON_OWN))
     area = tally.summarise("area", ON_RIVAL, seed).mean
     where = max(
-        (("the rival", rival), ("the background", ground), ("the thing itself", own)), key=lambda one: one[1].mean
+        (("the rival", rival), ("the background", ground), ("the object itself", own)), key=lambda one: one[1].mean
     )
     than = "more than" if rival.low > area else "less than" if rival.high < area else "no more for certain than"
     found = [

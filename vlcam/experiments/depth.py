@@ -6,7 +6,7 @@ l, from the last to the first,
 
     rho_l = Spearman(R_l, R_(l + 1)) on the coarser of the two grids,
 
-how often the highest point of R_l lies on the thing, and how much of R_l lies there. Two maps of the same picture have something in common
+how often the highest point of R_l lies on the object, and how much of R_l lies there. Two maps of the same picture have something in common
 whatever the model, so the maps of *different* pictures and those of an untrained model stand beside them.
 
 A conv block is a module with two or more convolutions and none smaller of its kind inside (a ResNet's, an Inception's); where a network
@@ -50,8 +50,8 @@ from vlcam.metrics.statistics import summarise
 
 KEY: Final = "depth"
 ALIKE: Final = "correlation with the next deeper layer"
-POINTS: Final = "points at the thing"
-MASS: Final = "mass on the thing"
+POINTS: Final = "points at the object"
+MASS: Final = "mass on the object"
 OTHERS: Final = "maps of different pictures"
 UNTRAINED: Final = "untrained model, mean over layers"
 
@@ -123,7 +123,7 @@ def run(setting: Setting) -> Result:
         _score_controls(tally, mapped, case, newborn, rng)
         setting.report_progress(done, len(cases))
     grids = dict.fromkeys(one.grid for one in blocks if one.grid is not None)
-    others = ("area of the thing", RANDOM, CENTRE, EDGES, UNTRAINED, OTHERS, *(_name_ceiling(grid) for grid in grids))
+    others = ("area of the object", RANDOM, CENTRE, EDGES, UNTRAINED, OTHERS, *(_name_ceiling(grid) for grid in grids))
     return Result(
         14,
         KEY,
@@ -195,7 +195,7 @@ def _score_controls(
     for name in (RANDOM, CENTRE, EDGES):
         _score_location(tally, name, mapped[0], control[name], case)
     for column in (POINTS, MASS):
-        _add(tally, "area of the thing", column, case, case.areas)
+        _add(tally, "area of the object", column, case, case.areas)
     for one in {one.grid: one for one in mapped}.values():
         _score_location(tally, _name_ceiling(one.grid), one, make_ceilings(one, case.masks), case)
 

@@ -49,7 +49,7 @@ from vlcam.metrics.mass import relevance_mass
 
 KEY: Final = "discrimination"
 METHODS: Final = ("guided-backprop", "guided-gradcam", "deconvnet", "deconv-gradcam", "gradcam", "c-mwp")
-MASS: Final = "more mass on its own thing"
+MASS: Final = "more mass on its own object"
 JUDGE: Final = "judge names it (paper: people)"
 
 

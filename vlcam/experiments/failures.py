@@ -6,8 +6,8 @@ there, a *missed* class is there but isn't said; of each, where does the highest
 model says is its best class, or, if it is multi-label, every class that it finds likelier than not.
 
 The bundled classifier is hardly ever wrong on scenes like those it was trained on, so it gets scenes with pairs of colour and shape that it
-never saw. There a thing can share a wrong class's colour, or its shape. Each share has its chance beside it: the part of the picture that
-such things cover. A class that a model is sure not to see often has no evidence for it, and so an empty map; the counterfactual map (the
+never saw. There an object can share a wrong class's colour, or its shape. Each share has its chance beside it: the part of the picture that
+such objects cover. A class that a model is sure not to see often has no evidence for it, and so an empty map; the counterfactual map (the
 paper's eq. for ``-dy/dA``) of a missed class says where what speaks against it lies.
 """
 
@@ -38,10 +38,10 @@ COLUMNS: Final = ("points at it", "mass on it", "its area")
 LIKELY: Final = 0.5
 NEVER: Final = tuple(" ".join(pair) for pair in UNSEEN_PAIRS)
 """Classes of the bundled classifier that are in no scene it was trained on."""
-THING: Final = "wrong class: a thing"
-ITSELF: Final = "missed class: its thing"
-AGAINST: Final = "missed class, against it: its thing"
-_CONTROLLED: Final = (THING, ITSELF)
+OBJECT: Final = "wrong class: an object"
+ITSELF: Final = "missed class: its object"
+AGAINST: Final = "missed class, against it: its object"
+_CONTROLLED: Final = (OBJECT, ITSELF)
 _EXAMPLES: Final = 5
 
 
@@ -92,7 +92,7 @@ def judge_predictions(look: ClassifiedPhoto, *, several: bool) -> PredictionOutc
         said = tuple(dict.fromkeys(one for one, p in likely if p is not None and p > LIKELY))
     right = tuple(one for one in said if one in look.present)
     wrong = tuple(one for one in said if one not in look.present)
-    if not several and right:  # a model that names one thing has missed nothing if it named one that is there
+    if not several and right:  # a model that names one object has missed nothing if it named one that is there
         return PredictionOutcome(right, wrong, ())
     return PredictionOutcome(right, wrong, tuple(one for one in look.present if one not in said))
 
@@ -100,15 +100,15 @@ def judge_predictions(look: ClassifiedPhoto, *, several: bool) -> PredictionOutc
 def find_regions(
     look: ClassifiedPhoto, verdict: PredictionOutcome, wrong: int
 ) -> dict[str, Bool[Tensor, "height width"] | None]:
-    """The places where the map of a wrong class might lie, by the name of the row; things of unknown classes count, too."""
-    every = look.sample.things
-    missed = [thing for one in verdict.missed for thing in look.get_objects(one)]
-    found: dict[str, Sequence[PhotoObject]] = {THING: every, "wrong class: a missed thing": missed}
+    """The places where the map of a wrong class might lie, by the name of the row; objects of unknown classes count, too."""
+    every = look.sample.objects
+    missed = [obj for one in verdict.missed for obj in look.get_objects(one)]
+    found: dict[str, Sequence[PhotoObject]] = {OBJECT: every, "wrong class: a missed object": missed}
     if look.sample.scene is not None:
         colour, shape = look.get_label(wrong).split()
-        found["wrong class: a thing of its colour"] = [one for one in every if one.label.split()[0] == colour]
-        found["wrong class: a thing of its shape"] = [one for one in every if one.label.split()[1] == shape]
-    return {name: find_region(things, look.sample.size) for name, things in found.items()}
+        found["wrong class: an object of its colour"] = [one for one in every if one.label.split()[0] == colour]
+        found["wrong class: an object of its shape"] = [one for one in every if one.label.split()[1] == shape]
+    return {name: find_region(objects, look.sample.size) for name, objects in found.items()}
 
 
 def run(setting: Setting) -> Result:
@@ -153,11 +153,11 @@ def run(setting: Setting) -> Result:
         NUMBER,
         KEY,
         "Failure modes",
-        "When the model is wrong, do the maps show what it took for what, and where the true thing is?",
+        "When the model is wrong, do the maps show what it took for what, and where the true object is?",
         ("Said is every class likelier than not. " if several else "Said is the best class. ")
         + "Of each class that is said but not there (wrong), there but not said (missed), or both (right): does the highest point of its "
-        "map lie on such a thing, how much of the map does, and how much of the picture do such things cover (chance)? All shares of wrong "
-        "classes are of all of them, also where no such thing is in the picture. Intervals are over pictures.",
+        "map lie on such an object, how much of the map does, and how much of the picture do such objects cover (chance)? All shares of wrong "
+        "classes are of all of them, also where no such object is in the picture. Intervals are over pictures.",
         world.title,
         task.name,
         tuple(one for name, each in found.items() for one in each.make_rows(name, setting.seed)),
@@ -169,7 +169,7 @@ def run(setting: Setting) -> Result:
         ),
         COLUMNS,
         "%",
-        headline=THING,
+        headline=OBJECT,
         notes=(*_write_notes(found, verdicts, alike, never), *notes),
         seconds=time.monotonic() - began,
         figures=figures,
@@ -187,15 +187,15 @@ def _add(
     """Add a photo's maps to the shares of every row; ``only`` some of them for controls."""
     of = [(name, one, region) for one in verdict.wrong for name, region in find_regions(look, verdict, one).items()]
     of += [(ITSELF, one, look.get_region(one)) for one in verdict.missed]
-    of += [("right class: its thing", one, look.get_region(one)) for one in verdict.right]
+    of += [("right class: its object", one, look.get_region(one)) for one in verdict.right]
     for name, index, region in of:
-        if only and (name not in only or (name == THING and suffix == ", ceiling")):
+        if only and (name not in only or (name == OBJECT and suffix == ", ceiling")):
             continue  # a class that isn't there has no true mask
         found.setdefault(name + suffix, MapShares()).add(look.number, heats[look.find_place(index)], region)
 
 
 def _count_alike(look: ClassifiedPhoto, verdict: PredictionOutcome) -> tuple[int, int, int]:
-    """Of generated scenes: the wrong classes where a thing was missed, and those of its colour and of its shape."""
+    """Of generated scenes: the wrong classes where an object was missed, and those of its colour and of its shape."""
     if look.sample.scene is None or not verdict.missed:
         return 0, 0, 0
     missed = [look.get_label(one).split() for one in verdict.missed]
@@ -212,18 +212,18 @@ def _write_notes(
     told = [f"Of {len(verdicts)} pictures {some} have a mistake: {wrong} wrong and {missed} missed classes."]
     if alike[0]:
         told.append(
-            f"Of {alike[0]} wrong classes in pictures where a thing was missed, {alike[1]} have the colour and {alike[2]} the shape of a "
+            f"Of {alike[0]} wrong classes in pictures where an object was missed, {alike[1]} have the colour and {alike[2]} the shape of a "
             "missed one."
         )
-    if THING in found:
+    if OBJECT in found:
         told.append(
-            f"Maps of wrong classes point at a thing in {_mean(found[THING]):.1f} % of cases, and at one that was missed in "
-            f"{_mean(found['wrong class: a missed thing']):.1f} %."
+            f"Maps of wrong classes point at an object in {_mean(found[OBJECT]):.1f} % of cases, and at one that was missed in "
+            f"{_mean(found['wrong class: a missed object']):.1f} %."
         )
     if ITSELF in found:
         empty = sum(math.isnan(one) for one in found[ITSELF].mass)
         told.append(
-            f"Of {missed} maps of missed classes {empty} are empty; {_mean(found[ITSELF]):.1f} % point at their thing, and of the maps of "
+            f"Of {missed} maps of missed classes {empty} are empty; {_mean(found[ITSELF]):.1f} % point at their object, and of the maps of "
             f"what speaks against them {_mean(found[AGAINST]):.1f} % do."
         )
     if never:
@@ -238,9 +238,9 @@ def _mean(shares: MapShares) -> float:
 def _draw_example(
     look: ClassifiedPhoto, verdict: PredictionOutcome, heats: Mapping[str, Float[Tensor, "targets height width"]]
 ) -> list[Panel]:
-    """A photo with its missed things, the map of a wrong class, that of a missed one, and the evidence against that."""
+    """A photo with its missed objects, the map of a wrong class, that of a missed one, and the evidence against that."""
     wrong, missed = verdict.wrong[0], verdict.missed[0]
-    boxes = [thing.box for one in verdict.missed for thing in look.get_objects(one)]
+    boxes = [obj.box for one in verdict.missed for obj in look.get_objects(one)]
     found = [
         draw_panel(look.sample.image, f"missed: {', '.join(look.get_label(one) for one in verdict.missed)}", true=boxes)
     ]

@@ -158,7 +158,7 @@ def _make_result(
         NUMBER,
         KEY,
         "Weakly supervised localisation",
-        "Does the box around a map's strongest part find the thing, though the model never saw a box?",
+        "Does the box around a map's strongest part find the object, though the model never saw a box?",
         "Each predicted class has its own map; pixels of at least 15 % of its maximum, the tight box of the largest segment, right at an "
         f"IoU of 0.5 with a box of that class. Errors: lower is better. {COLUMNS[-1]}: the class is given, the best threshold for the data "
         f"set, mean over the IoUs 0.3, 0.5 and 0.7; higher is better. Boxes are found at no more than {FRAME} pixels a side ({SWEEP_SIDE} for "
@@ -212,7 +212,7 @@ def _draw_example(look: ClassifiedPhoto, names: Sequence[str]) -> list[Panel]:
     """The maps of the first class, with true and found boxes."""
     index = look.predicted[0]
     across, down = (whole / small for whole, small in zip(look.sample.size, look.frame, strict=True))
-    true = [thing.box for thing in look.get_objects(index)]
+    true = [obj.box for obj in look.get_objects(index)]
     found = [draw_panel(look.sample.image, f"{look.get_label(index)}\n", true=true)]
     for name in names:
         heat = look.get_heat(name, look.frame)[look.find_place(index)]

@@ -1,6 +1,6 @@
 """Experiment 3: the pointing game, and the Grad-CAM paper's variant with recall; Grad-CAM against c-MWP.
 
-The game of Zhang et al. 2016 (arXiv 1608.00507): each class in the picture has a map, whose highest point hits if it lies on a thing of
+The game of Zhang et al. 2016 (arXiv 1608.00507): each class in the picture has a map, whose highest point hits if it lies on an object of
 that class; the score is the mean over classes. On real photos 15 pixels beside it are near enough, as in TorchRay's benchmark (Fong et
 al. 2019, arXiv 1910.08485); generated scenes of 96 pixels are played exactly.
 
@@ -161,7 +161,7 @@ def _make_result(
         NUMBER,
         KEY,
         "Pointing game with recall",
-        "Does a map's highest point lie on the thing, and does the map stay faint for what isn't there?",
+        "Does a map's highest point lie on the object, and does the map stay faint for what isn't there?",
         f"Pointing: each class in the picture, {near}, mean over classes. Recall: the model's {TOP} best classes; a map whose maximum is "
         "below a threshold declines; right are a point on a class that is there, and declining one that isn't; the threshold is each "
         "method's best on pictures that aren't scored. The last two columns are its two halves. Maps of "

@@ -209,7 +209,7 @@ def _make_result(
         NUMBER,
         KEY,
         "Segmentation seeds",
-        "How well do the pixels that thresholded maps claim match the things' own pixels?",
+        "How well do the pixels that thresholded maps claim match the objects' own pixels?",
         "A map for each class in the picture, divided by its maximum; a pixel takes the class of the highest value, or background below "
         "the threshold, which is each method's best on pictures that aren't scored. mIoU over classes and background, pixels summed over "
         f"all pictures; precision and recall: mean over classes. Maps of {', '.join(SMOOTHED)} are smoothed by 2 % of the side.",

@@ -2,7 +2,7 @@
 
 Selvaraju et al. 2017 (arXiv 1610.02391, section 5.2) showed people the visualisations of AlexNet (69.20 mAP) and VGG-16 (79.09 mAP) side by
 side, for pictures in which both predict what is there, and asked which model is more reliable. Without people, the model whose map lies
-better on the thing wins: it has more of its mass in the true mask,
+better on the object wins: it has more of its mass in the true mask,
 
     m = sum of R in M / sum of R,
 
@@ -60,9 +60,9 @@ from vlcam.tasks.classification import Classification
 KEY: Final = "trust"
 METHODS: Final = ("guided-gradcam", "guided-backprop", "gradcam")
 BETTER: Final = "its map lies better"
-MASS: Final = "mass on the thing"
-POINTS: Final = "points at the thing"
-AREA: Final = "area of the thing"
+MASS: Final = "mass on the object"
+POINTS: Final = "points at the object"
+AREA: Final = "area of the object"
 STRONGER: Final = "stronger"
 WEAKER: Final = "weaker"
 
@@ -213,7 +213,7 @@ def _write_notes(tally: Tally, names: tuple[str, ...], seed: int) -> list[str]:
         gain = [tally.compare(f"{name}, {STRONGER}", f"{name}, {WEAKER}", column, seed) for column in (MASS, POINTS)]
         sure = "more" if gain[0].low > 0 else "less" if gain[0].high < 0 else "no more for certain"
         found.append(
-            f"{get_method(name).title} of the stronger model has {sure} of its mass on the thing: {format_summary(gain[0], '%')} points ahead, and "
+            f"{get_method(name).title} of the stronger model has {sure} of its mass on the object: {format_summary(gain[0], '%')} points ahead, and "
             f"{format_summary(gain[1], '%')} points in pointing."
         )
     people = [

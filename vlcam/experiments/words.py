@@ -2,7 +2,7 @@
 
 The Grad-CAM paper explains logits of classes and log-probabilities of captions, and scores words on 1000 photos by pointing alone. Here
 every word of the bundled captioner's own captions is explained by four scalars (:mod:`vlcam.experiments.shared.word_targets`) and by
-every method, and scored on the exact pixels of its things and by what really happens to the word when each thing is removed
+every method, and scored on the exact pixels of its objects and by what really happens to the word when each object is removed
 (:mod:`vlcam.experiments.shared.interventions`). Which pair is best is decided on half of the scenes and measured on the other
 (:mod:`vlcam.experiments.shared.word_choice`).
 """
@@ -50,13 +50,13 @@ RAREST_SCENES: Final = (0, 10)
 """How many scenes the methods see, quick and full: all; those that run the model hundreds of times; those that run it thousands."""
 
 ABOUT: Final = tuple(kind for kind in KINDS if kind != FUNCTION)
-"""Kinds of words that are about things."""
+"""Kinds of words that are about objects."""
 
 
 def run(setting: Setting) -> Result:
     """Experiment 16 on the bundled world.
 
-    Raises InputError for real data: nobody can remove one thing from a photo and leave the rest as it was.
+    Raises InputError for real data: nobody can remove one object from a photo and leave the rest as it was.
     """
     began = time.monotonic()
     captioner = _get_captioner(setting)
@@ -73,12 +73,12 @@ def run(setting: Setting) -> Result:
         16,
         KEY,
         "What grounds a word",
-        "Which target and which method ground a word best: on the masks of its things, and in what its removal does?",
-        f"The captioner's own captions of {judged} scenes; words that are true and about things, unless a row says otherwise. pointing: "
-        "the map's highest point lies on the word's things, without tolerance; mass: the positive part of the map on them; Obj-, Func- and "
-        "F1-IoU of whole captions, maps split by Otsu's threshold (TAM). Then the scene is drawn again without each thing in turn: "
-        "top-1 says whether the thing with most of the map is the one whose removal lowers the word's log-probability most, rank is "
-        f"Spearman's correlation over the things, both for words of which some removal takes {LEAST} nats; own top-1 takes the "
+        "Which target and which method ground a word best: on the masks of its objects, and in what its removal does?",
+        f"The captioner's own captions of {judged} scenes; words that are true and about objects, unless a row says otherwise. pointing: "
+        "the map's highest point lies on the word's objects, without tolerance; mass: the positive part of the map on them; Obj-, Func- and "
+        "F1-IoU of whole captions, maps split by Otsu's threshold (TAM). Then the scene is drawn again without each object in turn: "
+        "top-1 says whether the object with most of the map is the one whose removal lowers the word's log-probability most, rank is "
+        f"Spearman's correlation over the objects, both for words of which some removal takes {LEAST} nats; own top-1 takes the "
         f"explained scalar's fall instead. Targets: {', '.join(TARGETS)} (z less the log-sum-exp, or the mean, of the logits of the other "
         "words of its kind). Intervals are over scenes.",
         "generated scenes (test split) with exact masks",
@@ -139,7 +139,7 @@ def _summarise_rows(
 def _get_captioner(setting: Setting) -> Captioning:
     if setting.data is not None:
         raise InputError(
-            f"the data in {str(setting.data)!r} were given, but this experiment removes things from scenes that it draws again: leave the "
+            f"the data in {str(setting.data)!r} were given, but this experiment removes objects from scenes that it draws again: leave the "
             "data out (experiment 12 scores words on real photos)"
         )
     task = setting.load_task("captioning")
@@ -190,7 +190,7 @@ def _write_notes(
     wrong = sum(kind == WRONG for kind in scores.kinds.values())
     found.append(
         f"{n - judged} of {n} captions were outside the grammar. {wrong} of {len(scores.kinds)} words were wrong; they have rows of their "
-        f"own, on the things that the rest of their phrase is about. By luck, top-1 is {compute_chance(list(scores.things.values())):.2f}."
+        f"own, on the objects that the rest of their phrase is about. By luck, top-1 is {compute_chance(list(scores.objects.values())):.2f}."
     )
     few = [name for name in names if len(scores.captions[name]) < judged]
     costly = ", ".join(dict.fromkeys(name.split(":")[0] for name in few))

@@ -1,5 +1,6 @@
 """The result of explaining one photo: frozen, self-contained records. Saving and loading is in ``vlcam.explanation.storage``."""
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import expm1
@@ -225,6 +226,12 @@ class TargetView:
     def significance(self) -> SignificanceTest | None:
         """How the map fared against random regions, if it was tested."""
         return None if self.explanation.significance is None else self.explanation.significance[self.index]
+
+    @property
+    def proof(self) -> SignificanceTest | None:
+        """The old name of ``significance``."""
+        warnings.warn("TargetView.proof is deprecated; use TargetView.significance", DeprecationWarning, stacklevel=2)
+        return self.significance
 
     def heatmap(self) -> Float[Tensor, "height width"]:
         """The map on the original photo's pixels: bilinear, half-pixel centres; NaN where the model did not see the photo."""

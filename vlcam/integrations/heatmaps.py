@@ -1,6 +1,6 @@
 """Explain the same photos again and again while a model learns.
 
-A heatmap per epoch shows what a number can't: when a classifier begins to look at the thing, or that it never does. The pictures are
+A heatmap per epoch shows what a number can't: when a classifier begins to look at the object, or that it never does. The pictures are
 Grad-CAM's (arXiv 1610.02391, eq. 1 and 2) or those of any other method, laid over the photo.
 
 Training goes on as if nobody had looked: :func:`vlcam.explain` gives back the model bit for bit (training flags, gradients, buffers,

@@ -1,4 +1,4 @@
-"""Where a thing is known by boxes only: weakly supervised localisation, and the pointing game with a tolerance.
+"""Where an object is known by boxes only: weakly supervised localisation, and the pointing game with a tolerance.
 
 Boxes are ``(left, top, right, bottom)`` in pixels of the map's own frame, pixel ``i`` covers ``[i, i + 1)``: a box of one pixel has
 area 1. The "+ 1" of boxes that name their last pixel is no part of this.
@@ -16,7 +16,7 @@ from vlcam.metrics.parts import find_connected_parts
 from vlcam.metrics.pointing import peak
 
 THRESHOLD = 0.15
-"""The part of a map's maximum from which on a pixel belongs to the thing (Selvaraju et al. 2017, arXiv 1610.02391, on localisation)."""
+"""The part of a map's maximum from which on a pixel belongs to the object (Selvaraju et al. 2017, arXiv 1610.02391, on localisation)."""
 
 
 def box_from_map(heat: Float[Tensor, "height width"], *, threshold: float = THRESHOLD) -> Box | None:
@@ -56,9 +56,9 @@ def iou(one: Box, other: Box) -> float:
 
 
 def localisation_error(found: Sequence[Box | None], truths: Sequence[Sequence[Box]], *, at_least: float = 0.5) -> float:
-    """The share of photos, 0 to 1, whose thing was not found: ILSVRC's localisation error (Russakovsky et al. 2015, arXiv 1409.0575).
+    """The share of photos, 0 to 1, whose object was not found: ILSVRC's localisation error (Russakovsky et al. 2015, arXiv 1409.0575).
 
-    ``found`` has one box for every photo, None where there is none; ``truths`` has the boxes of all things of the photo's class, of
+    ``found`` has one box for every photo, None where there is none; ``truths`` has the boxes of all objects of the photo's class, of
     which any will do. A box is right if its :func:`iou` with one of them is ``at_least`` that much. The top-1 or top-5 error of the
     paper also counts photos whose class isn't among the model's first 1 or 5: give None for those. With a box for every photo it
     is the error with the class given.

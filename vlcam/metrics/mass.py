@@ -1,4 +1,4 @@
-"""How much of a map, and which part of its ranking, falls on the thing, where the thing's exact pixels are known.
+"""How much of a map, and which part of its ranking, falls on the object, where the object's exact pixels are known.
 
 One formula has four names. With the map R, its negative values at 0, and the mask M,
 
@@ -6,7 +6,7 @@ One formula has four names. With the map R, its negative values at 0, and the ma
 
 is the relevance mass accuracy of Arras et al. 2022 (CLEVR-XAI, arXiv 2003.07258), the energy-based pointing game of Wang et al. 2020
 (Score-CAM, arXiv 1910.01279, with a box for a mask), the IO ratio of Rajabi and Kosecka 2024 (Q-GroundCAM, arXiv 2404.19128) and
-the attribution localisation of Kohlbrenner et al. 2020 (arXiv 1910.09840). A large thing gets a large mass from any map, so
+the attribution localisation of Kohlbrenner et al. 2020 (arXiv 1910.09840). A large object gets a large mass from any map, so
 :func:`lift` divides by its area. With the mass m and the area a, the inside/outside ratio is ``m / (1 - m) * (1 - a) / a``.
 
 For every function: a map that is zero everywhere seen, has an infinite value, or saw no pixel of the mask gives NaN, for there is
@@ -90,7 +90,7 @@ def rank_accuracy(heat: Float[Tensor, "height width"], mask: Bool[Tensor, "mask_
     """The share of the K highest pixels that lie in the mask of K pixels, 0 to 1: Arras et al. 2022 (CLEVR-XAI, arXiv 2003.07258).
 
     Of pixels tied at the K-th place any may be among the K, and the result is the mean over all ways to choose: a map of Grad-CAM has
-    many zeros, and an order of theirs that an algorithm happens to give would be luck. A flat positive map scores the thing's area.
+    many zeros, and an order of theirs that an algorithm happens to give would be luck. A flat positive map scores the object's area.
     Values are ranked as given, negative ones too.
 
     Raises InputError for an empty mask, or one of another shape.

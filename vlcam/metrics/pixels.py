@@ -1,6 +1,6 @@
 """What every comparison of a map with a mask shares: the same frame, an answer to be had, and the pixels that the model saw.
 
-A map is ``(height, width)`` with NaN where the model didn't see the photo (outside a centre crop, say); a mask is True on the thing.
+A map is ``(height, width)`` with NaN where the model didn't see the photo (outside a centre crop, say); a mask is True on the object.
 Three rules hold for all metrics of this package: an empty mask is an error, for the question has no answer; a map that says nothing
 (zero everywhere) is a miss, or NaN where the formula divides by what it says; pixels that the model didn't see are left out of sums
 and ranks, and no box, seed or point ever claims them.
@@ -29,7 +29,7 @@ def select_seen_pixels(
 ) -> tuple[Float[Tensor, " pixels"], Bool[Tensor, " pixels"]] | None:
     """The map's values that aren't NaN, in float64, and whether each lies in the mask.
 
-    None where no number can come of it: a value is infinite, or the model saw no pixel of the thing.
+    None where no number can come of it: a value is infinite, or the model saw no pixel of the object.
 
     Raises InputError for an empty mask, or one of another shape.
     """

@@ -1,6 +1,6 @@
-"""The pointing game: does the map's highest point lie on the thing?
+"""The pointing game: does the map's highest point lie on the object?
 
-Zhang et al. 2016 (Top-down neural attention by excitation backprop, arXiv 1608.00507). A hit is a highest point on the thing, with a
+Zhang et al. 2016 (Top-down neural attention by excitation backprop, arXiv 1608.00507). A hit is a highest point on the object, with a
 tolerance of 15 pixels of the original photo or, here by default, none; the score is the mean over classes of hits / (hits + misses).
 A map that is zero, negative or not finite points nowhere: that is a miss, never a hit on the first pixel.
 """

@@ -57,7 +57,7 @@ def pointed(
     pixel: tuple[float, float] = (1.0, 1.0),
     ties: Ties = "first",
 ) -> Pointed:
-    """One predicted class's record: ``mask`` covers all things of the class, None if there is none in the photo.
+    """One predicted class's record: ``mask`` covers all objects of the class, None if there is none in the photo.
 
     ``heat`` is the raw map, not scaled. The rest is as in :func:`vlcam.metrics.pointing.pointing_game`; an uncertain point is no hit.
     A zero map's maximum is 0, so that it declines under every threshold above 0 and hits nothing.

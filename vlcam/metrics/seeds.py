@@ -1,4 +1,4 @@
-"""Maps as segmentation seeds: the pixels that a thresholded map claims, against the thing's true pixels.
+"""Maps as segmentation seeds: the pixels that a thresholded map claims, against the object's true pixels.
 
 Selvaraju et al. 2017 (arXiv 1610.02391) give thresholded maps as seeds to a weakly supervised segmenter (SEC: Kolesnikov and Lampert
 2016, arXiv 1603.06098) and score what comes out. Here the seeds themselves are scored, so that no segmenter need be trained:
@@ -71,7 +71,7 @@ def seed_mask(heat: Float[Tensor, "height width"], *, threshold: float = THRESHO
 def overlap(claimed: Bool[Tensor, "height width"], mask: Bool[Tensor, "mask_height mask_width"]) -> Overlap:
     """The pixels that a seed (of :func:`seed_mask`, :func:`vlcam.metrics.otsu.otsu_mask`, or any) and a mask share.
 
-    A seed that claims nothing of a thing has an IoU and a recall of 0. The mask may be empty, for a class that isn't in the photo: what
+    A seed that claims nothing of an object has an IoU and a recall of 0. The mask may be empty, for a class that isn't in the photo: what
     the seed claims then counts against the class once overlaps are summed.
 
     Raises InputError for a mask of another shape.

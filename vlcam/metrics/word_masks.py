@@ -1,7 +1,7 @@
-"""The maps of a caption's words against masks: words for things should light up on them, function words should light up nowhere.
+"""The maps of a caption's words against masks: words for objects should light up on them, function words should light up nowhere.
 
-Li et al. 2025 (TAM, arXiv 2506.23270): Obj-IoU is the IoU of each thing's word, its map split by Otsu's threshold, with the thing's
-mask; Func-IoU is the share of pixels of the function words' maps that stay below the mean threshold of the things' words; F1-IoU is the
+Li et al. 2025 (TAM, arXiv 2506.23270): Obj-IoU is the IoU of each object's word, its map split by Otsu's threshold, with the object's
+mask; Func-IoU is the share of pixels of the function words' maps that stay below the mean threshold of the objects' words; F1-IoU is the
 harmonic mean of the two. It is the one published score that also charges for evidence where there should be none.
 
 The maps must share one scale (as they come, in log-probabilities or logits): were each divided by its own maximum, every function
@@ -27,7 +27,7 @@ from vlcam.metrics.seeds import overlap
 class WordMaskScores:
     """The three scores of one caption, 0 to 1, and each word's own.
 
-    ``objects`` has the IoU of every thing, in the order given, ``functions`` the share of dark pixels of every function word (NaN
+    ``objects`` has the IoU of every object, in the order given, ``functions`` the share of dark pixels of every function word (NaN
     where it has none). ``obj``, ``func`` and ``f1`` are NaN where nothing was there to score.
     """
 
@@ -45,14 +45,14 @@ def word_mask_scores(
 ) -> WordMaskScores:
     """Obj-IoU, Func-IoU and F1-IoU of one caption.
 
-    ``objects`` has for every thing that the caption names the positions of its maps (one, or those of a word's pieces, of which the best
+    ``objects`` has for every object that the caption names the positions of its maps (one, or those of a word's pieces, of which the best
     counts) and its mask; ``functions`` has the positions of the function words.
 
-    A thing's map that is zero or flat has no part that stands out: its IoU is 0, and it sets no threshold. Without any threshold Func-IoU
+    An object's map that is zero or flat has no part that stands out: its IoU is 0, and it sets no threshold. Without any threshold Func-IoU
     is NaN, so that maps that are all zero get no credit for dark function words. NaN pixels (not seen) are in no split and aren't counted
     for function words, but those of a mask count as missed. A map with an infinite value counts as nothing seen.
 
-    Raises InputError for an empty mask or one of another shape, a position outside ``maps``, or a thing without a position.
+    Raises InputError for an empty mask or one of another shape, a position outside ``maps``, or an object without a position.
 
     >>> import torch
     >>> maps = torch.tensor([[[0.0, 0.0, 4.0, 4.0]], [[0.0, 0.0, 0.0, 2.0]]])
@@ -62,7 +62,7 @@ def word_mask_scores(
     places = [place for pieces, _ in objects for place in pieces] + list(functions)
     if not all(0 <= place < len(maps) for place in places) or not all(len(pieces) for pieces, _ in objects):
         raise InputError(
-            f"positions {places} of words were given for {len(maps)} maps; expected at least one for every thing, each from 0 to "
+            f"positions {places} of words were given for {len(maps)} maps; expected at least one for every object, each from 0 to "
             f"{len(maps) - 1}"
         )
     scored = [_score_object(maps, pieces, mask) for pieces, mask in objects]

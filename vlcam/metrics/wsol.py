@@ -2,7 +2,7 @@
 
 - :func:`ranked_error`: ILSVRC's top-1 and top-5 localisation error, as in table 1 of Selvaraju et al. 2017 (arXiv 1610.02391): every one
   of the model's first k classes gets a map and a box; a photo is right if one of these classes is in it and its box has an IoU of at
-  least 0.5 with a thing of that class.
+  least 0.5 with an object of that class.
 - :func:`max_box_acc`: MaxBoxAccV2 of Choe et al. 2020 (arXiv 2001.07437, and its journal version 2007.04178): the class is given, a
   map's boxes at a threshold are those of all its parts, and the best threshold for the data set counts, since a fixed one compares
   scales more than maps. Mean over the IoUs 0.3, 0.5 and 0.7.

@@ -2,17 +2,17 @@
 
 The grammar is that of :mod:`vlcam.scenes.grammar`.
 
-How a caption is read. Each singular phrase is matched with one thing, a plural phrase with all the things that fit it,
-and two phrases take different things. Among all matchings the one with the largest number of true attribute and number
+How a caption is read. Each singular phrase is matched with one object, a plural phrase with all the objects that fit it,
+and two phrases take different objects. Among all matchings the one with the largest number of true attribute and number
 words counts; if several have it, one in which the relation holds, then the one with the most true words in the first
-phrase, then the first in the order of the things. Then
+phrase, then the first in the order of the objects. Then
 
-* an attribute word (size, texture, colour, shape) is true if the matched thing has it;
+* an attribute word (size, texture, colour, shape) is true if the matched object has it;
 * an article is true if the shape word of its phrase is;
-* in a plural phrase the shape word is true if there is a thing of that shape (that the other phrase does not take), the
+* in a plural phrase the shape word is true if there is an object of that shape (that the other phrase does not take), the
   colour word if there is one of that colour and shape (of that colour, where the shape is missing), and the number word
-  if exactly that many things of the whole scene fit the phrase and the other phrase takes none of them;
-* the words of a relation are true if both phrases have a matched thing (one of which at least one attribute word is
+  if exactly that many objects of the whole scene fit the phrase and the other phrase takes none of them;
+* the words of a relation are true if both phrases have a matched object (one of which at least one attribute word is
   true) and their centres stand so: strictly smaller or larger x or y, without a margin;
 * "and" is true if every word of both phrases is.
 """
@@ -45,42 +45,42 @@ MARGIN = 0.12
 
 def check_words(scene: AbstractScene, caption: str | Sequence[str]) -> tuple[bool, ...]:
     """Whether each word of a caption is true of the scene, for any caption of the grammar (see above)."""
-    return _judge(scene.things, get_object_words(scene), parse(caption))[0]
+    return _judge(scene.objects, get_object_words(scene), parse(caption))[0]
 
 
 def find_word_objects(scene: AbstractScene, caption: str | Sequence[str]) -> tuple[tuple[int, ...], ...]:
-    """The things that each word of a caption is about, for any caption of the grammar.
+    """The objects that each word of a caption is about, for any caption of the grammar.
 
-    Attribute words and numbers are about the things of their phrase, the words of a relation about those of both
-    phrases; false words, articles and "and" are about none. Where several things fit equally well, all are given.
+    Attribute words and numbers are about the objects of their phrase, the words of a relation about those of both
+    phrases; false words, articles and "and" are about none. Where several objects fit equally well, all are given.
     """
-    return _judge(scene.things, get_object_words(scene), parse(caption))[1]
+    return _judge(scene.objects, get_object_words(scene), parse(caption))[1]
 
 
 def make_captions(scene: AbstractScene, n: int = 5, *, seed: int = 0) -> tuple[Caption, ...]:
     """``n`` different true captions (fewer if the scene has fewer), the same for the same scene and seed.
 
-    About 65 % relate two things, 15 % join two with "and", 10 % name one and 10 % count some, where the scene allows
+    About 65 % relate two objects, 15 % join two with "and", 10 % name one and 10 % count some, where the scene allows
     each. Relations are used only if clear: an offset of at least MARGIN along the axis, and no smaller than across it.
     """
     if n < 0:
         raise ValueError(f"n must be 0 or more, not {n}")
-    if not scene.things:
+    if not scene.objects:
         return ()
-    things, bags, draw = scene.things, get_object_words(scene), make_generator(scene, seed, 0)
-    related, plurals = _find_relations(things), _find_plurals(things)
+    objects, bags, draw = scene.objects, get_object_words(scene), make_generator(scene, seed, 0)
+    related, plurals = _find_relations(objects), _find_plurals(objects)
     found: dict[tuple[str, ...], ParsedCaption] = {}
     for _ in range(4 * n + 20):
         if len(found) >= n:
             break
-        parsed = _sample(things, bags, related, plurals, draw)
+        parsed = _sample(objects, bags, related, plurals, draw)
         found.setdefault(parsed.words, parsed)
     if len(found) < n:
-        rest = [parsed for parsed in _iterate_captions(things, bags, related, plurals) if parsed.words not in found]
+        rest = [parsed for parsed in _iterate_captions(objects, bags, related, plurals) if parsed.words not in found]
         while rest and len(found) < n:
             parsed = rest.pop(int(draw() * len(rest)))
             found.setdefault(parsed.words, parsed)
-    return tuple(Caption(words, _judge(things, bags, parsed)[1]) for words, parsed in found.items())
+    return tuple(Caption(words, _judge(objects, bags, parsed)[1]) for words, parsed in found.items())
 
 
 # --- the generator ----------------------------------------------------------------------------------------------------
@@ -88,11 +88,11 @@ def make_captions(scene: AbstractScene, n: int = 5, *, seed: int = 0) -> tuple[C
 _Part = tuple[str, tuple[str, ...]]  # number word or "", attribute words
 
 
-def _find_relations(things: Sequence[SceneObject]) -> list[tuple[int, str, int]]:
-    """The pairs of things with a relation that holds clearly."""
+def _find_relations(objects: Sequence[SceneObject]) -> list[tuple[int, str, int]]:
+    """The pairs of objects with a relation that holds clearly."""
     found = []
-    for i, first in enumerate(things):
-        for j, second in enumerate(things):
+    for i, first in enumerate(objects):
+        for j, second in enumerate(objects):
             dx, dy = second.x - first.x, second.y - first.y
             if i != j and abs(dx) >= MARGIN and abs(dx) >= abs(dy):
                 found.append((i, "left of" if dx > 0 else "right of", j))
@@ -101,11 +101,11 @@ def _find_relations(things: Sequence[SceneObject]) -> list[tuple[int, str, int]]
     return found
 
 
-def _find_plurals(things: Sequence[SceneObject]) -> list[_Part]:
+def _find_plurals(objects: Sequence[SceneObject]) -> list[_Part]:
     """The plural phrases that are true."""
     counts: dict[tuple[str, ...], int] = {}
-    for thing in things:
-        for attributes in ((thing.shape,), thing.pair):
+    for obj in objects:
+        for attributes in ((obj.shape,), obj.pair):
             counts[attributes] = counts.get(attributes, 0) + 1
     return [(word, attributes) for attributes, count in counts.items() for word, n in NUMBERS.items() if n == count]
 
@@ -122,14 +122,14 @@ def _assemble(link: str, *parts: _Part) -> ParsedCaption:
     return ParsedCaption(tuple(words), tuple(phrases), link if len(parts) > 1 else "")
 
 
-def _describe(thing: SceneObject, draw: Callable[[], float]) -> _Part:
-    size = (thing.size,) if draw() < 0.8 else ()
-    texture = (thing.texture,) if draw() < (0.8 if thing.texture == "striped" else 0.15) else ()
-    return "", (*size, *texture, thing.colour, thing.shape)
+def _describe(obj: SceneObject, draw: Callable[[], float]) -> _Part:
+    size = (obj.size,) if draw() < 0.8 else ()
+    texture = (obj.texture,) if draw() < (0.8 if obj.texture == "striped" else 0.15) else ()
+    return "", (*size, *texture, obj.colour, obj.shape)
 
 
 def _sample(
-    things: Sequence[SceneObject],
+    objects: Sequence[SceneObject],
     bags: ObjectWords,
     related: Sequence[tuple[int, str, int]],
     plurals: Sequence[_Part],
@@ -139,32 +139,32 @@ def _sample(
     if kind < 0.10 and plurals:
         counted = plurals[int(draw() * len(plurals))]
         taken = find_fitting(bags, counted[1])
-        others = [index for index in range(len(things)) if index not in taken]
+        others = [index for index in range(len(objects)) if index not in taken]
         if not others or draw() < 0.5:
             return _assemble("", counted)
         more = [part for part in plurals if not set(find_fitting(bags, part[1])) & set(taken)]
         if more and draw() < 0.5:
             return _assemble("and", counted, more[int(draw() * len(more))])
-        other = _describe(things[others[int(draw() * len(others))]], draw)
+        other = _describe(objects[others[int(draw() * len(others))]], draw)
         return _assemble("and", *((counted, other) if draw() < 0.5 else (other, counted)))
     single = 0.10 <= kind < 0.20
     if related and kind < 0.85 and not single:
         i, relation, j = related[int(draw() * len(related))]
-        return _assemble(relation, _describe(things[i], draw), _describe(things[j], draw))
-    i = int(draw() * len(things))
-    if single or len(things) == 1:
-        return _assemble("", _describe(things[i], draw))
-    j = (i + 1 + int(draw() * (len(things) - 1))) % len(things)
-    return _assemble("and", _describe(things[i], draw), _describe(things[j], draw))
+        return _assemble(relation, _describe(objects[i], draw), _describe(objects[j], draw))
+    i = int(draw() * len(objects))
+    if single or len(objects) == 1:
+        return _assemble("", _describe(objects[i], draw))
+    j = (i + 1 + int(draw() * (len(objects) - 1))) % len(objects)
+    return _assemble("and", _describe(objects[i], draw), _describe(objects[j], draw))
 
 
 def _iterate_captions(
-    things: Sequence[SceneObject], bags: ObjectWords, related: Sequence[tuple[int, str, int]], plurals: Sequence[_Part]
+    objects: Sequence[SceneObject], bags: ObjectWords, related: Sequence[tuple[int, str, int]], plurals: Sequence[_Part]
 ) -> Iterator[ParsedCaption]:
     """Every caption that the generator can give, some of them more than once."""
     single: list[list[_Part]] = [
         [("", (*size, *texture, *t.pair)) for size, texture in product(((), (t.size,)), ((), (t.texture,)))]
-        for t in things
+        for t in objects
     ]
     for i, parts in enumerate(single):
         for part in parts:
@@ -190,13 +190,13 @@ def _iterate_captions(
 # --- the check --------------------------------------------------------------------------------------------------------
 
 _Flags = tuple[bool, ...]
-_Match = tuple[_Flags, tuple[int, ...]]  # truth of each word of a phrase, the things it takes
+_Match = tuple[_Flags, tuple[int, ...]]  # truth of each word of a phrase, the objects it takes
 _Judgement = tuple[_Flags, tuple[tuple[int, ...], ...]]
 
 
-def _judge(things: Sequence[SceneObject], bags: ObjectWords, parsed: ParsedCaption) -> _Judgement:
-    """Truth and things of each word."""
-    fits = _find_true_matches(things, bags, parsed)
+def _judge(objects: Sequence[SceneObject], bags: ObjectWords, parsed: ParsedCaption) -> _Judgement:
+    """Truth and objects of each word."""
+    fits = _find_true_matches(objects, bags, parsed)
     if fits is not None:
         return (True,) * len(parsed.words), _assign_to_words(parsed, (True,) * len(parsed.words), fits)
     best: tuple[int, bool, int] = (-1, False, 0)
@@ -205,7 +205,7 @@ def _judge(things: Sequence[SceneObject], bags: ObjectWords, parsed: ParsedCapti
     for matches in _iterate_matchings(bags, parsed.phrases):
         related = False
         if parsed.link in RELATIONS and all(taken for _, taken in matches):
-            related = is_in_relation(parsed.link, things[matches[0][1][0]], things[matches[1][1][0]])
+            related = is_in_relation(parsed.link, objects[matches[0][1][0]], objects[matches[1][1][0]])
         scores = [sum(truth[not phrase.plural :]) for phrase, (truth, _) in zip(parsed.phrases, matches, strict=True)]
         rank = (sum(scores), related, scores[0])
         here = matches[0][0]
@@ -221,9 +221,9 @@ def _judge(things: Sequence[SceneObject], bags: ObjectWords, parsed: ParsedCapti
 
 
 def _find_true_matches(
-    things: Sequence[SceneObject], bags: ObjectWords, parsed: ParsedCaption
+    objects: Sequence[SceneObject], bags: ObjectWords, parsed: ParsedCaption
 ) -> list[tuple[int, ...]] | None:
-    """The things of each phrase in all the matchings that make every word true; None if there is none."""
+    """The objects of each phrase in all the matchings that make every word true; None if there is none."""
     fits = [find_fitting(bags, phrase.attributes) for phrase in parsed.phrases]
     for phrase, fit in zip(parsed.phrases, fits, strict=True):
         if not fit or (phrase.plural and len(fit) != NUMBERS[phrase.head]):
@@ -241,7 +241,7 @@ def _find_true_matches(
     pairs = [
         (i, j)
         for i, j in product(*fits)
-        if i != j and (relation == "and" or is_in_relation(relation, things[i], things[j]))
+        if i != j and (relation == "and" or is_in_relation(relation, objects[i], objects[j]))
     ]  # fmt: skip
     return [tuple(sorted({pair[side] for pair in pairs})) for side in (0, 1)] if pairs else None
 
@@ -249,19 +249,19 @@ def _find_true_matches(
 def _assign_to_words(
     parsed: ParsedCaption, flags: _Flags, takes: Sequence[tuple[int, ...]]
 ) -> tuple[tuple[int, ...], ...]:
-    """The things of each phrase, given to its words."""
+    """The objects of each phrase, given to its words."""
     both: tuple[int, ...] = tuple(sorted(set().union(*takes))) if parsed.link in RELATIONS else ()
     found = [both] * len(parsed.words)
     for phrase, taken in zip(parsed.phrases, takes, strict=True):
         found[phrase.start] = taken if phrase.plural else ()
         for at in range(phrase.start + 1, phrase.start + 1 + len(phrase.attributes)):
             found[at] = taken
-    return tuple(things if flag else () for flag, things in zip(flags, found, strict=True))
+    return tuple(objects if flag else () for flag, objects in zip(flags, found, strict=True))
 
 
 def _iterate_matchings(bags: ObjectWords, phrases: Sequence[Phrase]) -> Iterator[tuple[_Match, ...]]:
-    """Every way to match the phrases with things, in the order of the things."""
-    choices = (*range(len(bags)), -1)  # -1: no thing
+    """Every way to match the phrases with objects, in the order of the objects."""
+    choices = (*range(len(bags)), -1)  # -1: no object
     if len(phrases) == 1:
         (phrase,) = phrases
         yield from (
@@ -288,13 +288,13 @@ def _iterate_matchings(bags: ObjectWords, phrases: Sequence[Phrase]) -> Iterator
 
 
 def _match_singular(bags: ObjectWords, phrase: Phrase, index: int) -> _Match:
-    """A singular phrase matched with one thing, or with none for -1."""
+    """A singular phrase matched with one object, or with none for -1."""
     truth = tuple(word in bags[index] if index >= 0 else False for word in phrase.attributes)
     return (truth[-1], *truth), (index,) if any(truth) else ()
 
 
 def _match_plural(bags: ObjectWords, phrase: Phrase, others: tuple[int, ...]) -> _Match:
-    """A plural phrase matched with the things that fit it, except those that the other phrase takes."""
+    """A plural phrase matched with the objects that fit it, except those that the other phrase takes."""
     fit = find_fitting(bags, phrase.attributes)
     for words in (phrase.attributes, phrase.attributes[-1:], phrase.attributes[:1]):
         taken = tuple(index for index in find_fitting(bags, words) if index not in others)

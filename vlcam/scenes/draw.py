@@ -1,6 +1,6 @@
-"""Drawing a scene with NumPy alone: shaded, softly lit things with drop shadows on a quiet background.
+"""Drawing a scene with NumPy alone: shaded, softly lit objects with drop shadows on a quiet background.
 
-The outline of every thing is a signed distance function, so that picture and masks agree and look the same at any size.
+The outline of every object is a signed distance function, so that picture and masks agree and look the same at any size.
 """
 
 import math
@@ -22,7 +22,7 @@ _LIGHT_HEIGHT: Final = 0.74  # z of the unit vector to the light
 _SHADOW_SHIFT: Final = 0.34  # of the radius
 _SHADOW_BLUR: Final = 0.30  # of the radius
 _SHADOW_DEPTH: Final = 0.48
-_ON_OBJECTS: Final = 0.5  # how strongly shadows fall on things, against the background: colours must stay plain
+_ON_OBJECTS: Final = 0.5  # how strongly shadows fall on objects, against the background: colours must stay plain
 
 
 def draw_image(scene: AbstractScene, size: int = PIXELS) -> NDArray[np.uint8]:
@@ -30,8 +30,8 @@ def draw_image(scene: AbstractScene, size: int = PIXELS) -> NDArray[np.uint8]:
     _check_size(size)
     picture = draw_backdrop(scene.background, scene.background_seed, scene.light, size)
     ground = np.ones((size, size), dtype=np.float32)
-    for thing in scene.things:
-        _draw_object(picture, ground, thing, scene.light, size)
+    for obj in scene.objects:
+        _draw_object(picture, ground, obj, scene.light, size)
     np.clip(picture, 0.0, 1.0, out=picture)
     picture *= 255.0
     picture += 0.5
@@ -39,21 +39,21 @@ def draw_image(scene: AbstractScene, size: int = PIXELS) -> NDArray[np.uint8]:
 
 
 def draw_masks(scene: AbstractScene, size: int = PIXELS) -> NDArray[np.bool_]:
-    """The visible part of each thing, ``(things, size, size)``: the front-most thing that covers the pixel's centre."""
+    """The visible part of each object, ``(objects, size, size)``: the front-most object that covers the pixel's centre."""
     _check_size(size)
-    visible = np.zeros((len(scene.things), size, size), dtype=np.bool_)
+    visible = np.zeros((len(scene.objects), size, size), dtype=np.bool_)
     taken = np.zeros((size, size), dtype=np.bool_)
-    for i in range(len(scene.things) - 1, -1, -1):
-        mask = make_full_mask(scene.things[i], size)
+    for i in range(len(scene.objects) - 1, -1, -1):
+        mask = make_full_mask(scene.objects[i], size)
         visible[i] = mask & ~taken
         taken |= mask
     return visible
 
 
 def find_boxes(scene: AbstractScene, size: int = PIXELS) -> NDArray[np.int64]:
-    """The tight box around each visible mask, ``(things, 4)``: x0, y0, x1, y1 (exclusive); all 0: no pixel."""
+    """The tight box around each visible mask, ``(objects, 4)``: x0, y0, x1, y1 (exclusive); all 0: no pixel."""
     _check_size(size)
-    found = np.zeros((len(scene.things), 4), dtype=np.int64)
+    found = np.zeros((len(scene.objects), 4), dtype=np.int64)
     for i, mask in enumerate(draw_masks(scene, size)):
         columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
         if len(columns):
@@ -74,43 +74,43 @@ def _smooth(t: Floats) -> Floats:
     return t * t * (3.0 - 2.0 * t)
 
 
-def _draw_object(picture: Floats, ground: Floats, thing: SceneObject, light: float, size: int) -> None:
-    """Lay a thing's shadow and then the thing itself over the picture; ``ground`` says how strongly shadows show."""
-    radius = thing.radius
+def _draw_object(picture: Floats, ground: Floats, obj: SceneObject, light: float, size: int) -> None:
+    """Lay an object's shadow and then the object itself over the picture; ``ground`` says how strongly shadows show."""
+    radius = obj.radius
     towards = (math.cos(light), -math.sin(light))  # in the picture's plane, y down
-    rows, columns = find_window(thing, size, radius * (_SHADOW_SHIFT + _SHADOW_BLUR))
+    rows, columns = find_window(obj, size, radius * (_SHADOW_SHIFT + _SHADOW_BLUR))
     line = get_pixel_centres(size)
     ys, xs = line[rows], line[columns]
     away = radius * _SHADOW_SHIFT
-    cast = compute_distance(thing, ys + away * towards[1], xs + away * towards[0])
+    cast = compute_distance(obj, ys + away * towards[1], xs + away * towards[0])
     blur = radius * _SHADOW_BLUR
     shadow = _SHADOW_DEPTH * _smooth((blur - cast) / (2.0 * blur))
-    depth = compute_distance(thing, ys, xs)
+    depth = compute_distance(obj, ys, xs)
     contact = 0.28 * _smooth(1.0 - depth / (0.22 * radius))
     patch = picture[rows, columns]
     patch *= (1.0 - ground[rows, columns] * (shadow + contact - shadow * contact))[:, :, None]
 
-    rows, columns = find_window(thing, size, 1.0 / size)
+    rows, columns = find_window(obj, size, 1.0 / size)
     ys, xs = line[rows], line[columns]
-    depth = compute_distance(thing, ys, xs)
+    depth = compute_distance(obj, ys, xs)
     cover = np.clip(0.5 - depth * size, 0.0, 1.0)
-    shade, gloss = _compute_light(depth, thing, towards, size)
-    stripes = _compute_stripes(thing, ys, xs, size) if thing.texture == "striped" else None
+    shade, gloss = _compute_light(depth, obj, towards, size)
+    stripes = _compute_stripes(obj, ys, xs, size) if obj.texture == "striped" else None
     patch = picture[rows, columns]
     keep = 1.0 - cover
     np.minimum(ground[rows, columns], _ON_OBJECTS + (1.0 - _ON_OBJECTS) * keep, out=ground[rows, columns])
     for i in range(3):
-        colour: Floats | float = thing.tint[i]
+        colour: Floats | float = obj.tint[i]
         if stripes is not None:
-            colour = thing.tint[i] + (_CREAM[i] - thing.tint[i]) * stripes
+            colour = obj.tint[i] + (_CREAM[i] - obj.tint[i]) * stripes
         body = colour * shade
         body += (1.0 - body) * gloss
         patch[:, :, i] = patch[:, :, i] * keep + np.minimum(body, 1.0) * cover
 
 
-def _compute_light(depth: Floats, thing: SceneObject, towards: tuple[float, float], size: int) -> tuple[Floats, Floats]:
+def _compute_light(depth: Floats, obj: SceneObject, towards: tuple[float, float], size: int) -> tuple[Floats, Floats]:
     """Brightness (about 1) and highlight (0..1) of a pillow: flat on top, rounded towards the outline."""
-    bevel = 0.55 * thing.radius
+    bevel = 0.55 * obj.radius
     inside = np.clip(1.0 + depth / bevel, 0.0, 1.0)  # 1 at the outline, 0 on the flat top
     down, across = np.gradient(depth, 1.0 / size) if size > 1 else (np.zeros_like(depth), np.zeros_like(depth))
     tilt = 0.86 * inside
@@ -122,17 +122,17 @@ def _compute_light(depth: Floats, thing: SceneObject, towards: tuple[float, floa
     mirror = np.maximum((flat * facing + (_LIGHT_HEIGHT + 1.0) * up) / half, 0.0)
     for _ in range(5):  # to the power of 32
         mirror = mirror * mirror
-    rim = _smooth(1.0 + depth / (0.13 * thing.radius))
+    rim = _smooth(1.0 + depth / (0.13 * obj.radius))
     shade = (0.63 + 0.50 * lambert) * (1.0 - 0.16 * rim)
     return shade, 0.42 * mirror
 
 
-def _compute_stripes(thing: SceneObject, ys: Floats, xs: Floats, size: int) -> Floats:
-    """How pale the thing is at each pixel, 0..1: soft-edged bars through its centre."""
+def _compute_stripes(obj: SceneObject, ys: Floats, xs: Floats, size: int) -> Floats:
+    """How pale the object is at each pixel, 0..1: soft-edged bars through its centre."""
     turn = 2.0 * math.pi / STRIPE_PERIOD
-    across = (xs - thing.x) * (turn * math.cos(thing.stripe_angle))
-    down = (ys - thing.y) * (turn * math.sin(thing.stripe_angle))
-    bars = -compute_wave(np.cos, across[None, :] + down[:, None])  # the thing's own colour runs through its centre
+    across = (xs - obj.x) * (turn * math.cos(obj.stripe_angle))
+    down = (ys - obj.y) * (turn * math.sin(obj.stripe_angle))
+    bars = -compute_wave(np.cos, across[None, :] + down[:, None])  # the object's own colour runs through its centre
     steep = STRIPE_PERIOD * size / (2.0 * math.pi)
     pale: Floats = np.clip(0.5 + (bars - math.cos(math.pi * _PALE_SHARE)) * steep, 0.0, 1.0)
     return pale

@@ -3,7 +3,7 @@
 ======================== ===============================================================================================
 ``images/000000.png``    the pictures
 ``instances.json``       COCO instances (arXiv 1405.0312): a category per colour-shape pair; box, area and mask of the visible
-                         part of every thing, and all its ``attributes``
+                         part of every object, and all its ``attributes``
 ``captions.json``        COCO captions; ``about`` holds, for each of the ``words``, the ids of the instances that it is about
 ``questions.json``       kind, question and answer, and the ids of the instances that decide it: ``unique`` and ``involved``,
                          the two ground truths of CLEVR-XAI (Arras, Osman and Samek 2022)
@@ -118,7 +118,7 @@ def _write(folder: Path, split: Split, n: int, size: int, progress: Callable[[in
         Image.fromarray(scene.image(size)).save(folder / "images" / name)
         image_id = seed + 1
         images.append({"id": image_id, "file_name": name, "width": size, "height": size, "seed": seed})
-        ids = range(len(instances) + 1, len(instances) + 1 + len(scene.things))
+        ids = range(len(instances) + 1, len(instances) + 1 + len(scene.objects))
         instances += _list_instances(scene, size, image_id, ids)
         captions += _list_captions(scene, image_id, len(captions) + 1, ids)
         questions += _list_questions(scene, image_id, len(questions) + 1, ids)
@@ -138,22 +138,22 @@ def _write(folder: Path, split: Split, n: int, size: int, progress: Callable[[in
 
 def _list_instances(scene: Scene, size: int, image_id: int, ids: Sequence[int]) -> list[dict[str, Any]]:
     out = []
-    for thing, mask, box, number in zip(scene.things, scene.masks(size), scene.boxes(size).tolist(), ids, strict=True):
+    for obj, mask, box, number in zip(scene.objects, scene.masks(size), scene.boxes(size).tolist(), ids, strict=True):
         x0, y0, x1, y1 = box
         out.append(
             {
                 "id": number,
                 "image_id": image_id,
-                "category_id": PAIRS.index(thing.pair) + 1,
+                "category_id": PAIRS.index(obj.pair) + 1,
                 "bbox": [x0, y0, x1 - x0, y1 - y0],
                 "area": int(mask.sum()),
                 "segmentation": {"size": [size, size], "counts": encode_run_lengths(mask)},
                 "iscrowd": 0,
                 "attributes": {
-                    "shape": thing.shape,
-                    "colour": thing.colour,
-                    "size": thing.size,
-                    "texture": thing.texture,
+                    "shape": obj.shape,
+                    "colour": obj.colour,
+                    "size": obj.size,
+                    "texture": obj.texture,
                 },
             }
         )
@@ -167,7 +167,7 @@ def _list_captions(scene: Scene, image_id: int, first: int, ids: Sequence[int]) 
             "image_id": image_id,
             "caption": caption.text,
             "words": list(caption.words),
-            "about": [[ids[thing] for thing in things] for things in caption.about],
+            "about": [[ids[obj] for obj in objects] for objects in caption.about],
         }
         for number, caption in enumerate(scene.captions(CAPTIONS_EACH), first)
     ]
@@ -181,8 +181,8 @@ def _list_questions(scene: Scene, image_id: int, first: int, ids: Sequence[int])
             "kind": question.kind,
             "question": question.text,
             "answer": question.answer,
-            "unique": [ids[thing] for thing in question.unique],
-            "involved": [ids[thing] for thing in question.involved],
+            "unique": [ids[obj] for obj in question.unique],
+            "involved": [ids[obj] for obj in question.involved],
         }
         for number, question in enumerate(scene.questions(QUESTIONS_EACH), first)
     ]

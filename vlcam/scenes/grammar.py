@@ -1,4 +1,4 @@
-"""The grammar of captions, and what captions and questions share: reading words, finding the things that they fit.
+"""The grammar of captions, and what captions and questions share: reading words, finding the objects that they fit.
 
 Grammar::
 
@@ -34,7 +34,7 @@ CAPTION_WORDS: tuple[str, ...] = tuple(
 """Every word that the grammar can produce, sorted."""
 
 ObjectWords = tuple[frozenset[str], ...]
-"""For each thing the words that are true of it."""
+"""For each object the words that are true of it."""
 
 _ARTICLES = ("a", "an")
 
@@ -50,7 +50,7 @@ class Phrase:
 
     @property
     def plural(self) -> bool:
-        """Whether it counts things."""
+        """Whether it counts objects."""
         return self.head in NUMBERS
 
 
@@ -143,18 +143,18 @@ def make_generator(scene: AbstractScene, seed: int, salt: int) -> Callable[[], f
 
 
 def get_object_words(scene: AbstractScene) -> ObjectWords:
-    """For each thing the words that are true of it."""
-    return tuple(frozenset(thing.words) for thing in scene.things)
+    """For each object the words that are true of it."""
+    return tuple(frozenset(obj.words) for obj in scene.objects)
 
 
 def find_fitting(bags: ObjectWords, words: Sequence[str]) -> tuple[int, ...]:
-    """The indices of the things of which all the words are true."""
+    """The indices of the objects of which all the words are true."""
     wanted = frozenset(words)
     return tuple(index for index, bag in enumerate(bags) if wanted <= bag)
 
 
 def is_in_relation(relation: str, first: SceneObject, second: SceneObject) -> bool:
-    """Whether the centre of the first thing is left of, right of, above or below that of the second."""
+    """Whether the centre of the first object is left of, right of, above or below that of the second."""
     if relation == "left of":
         return first.x < second.x
     if relation == "right of":

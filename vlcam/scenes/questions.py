@@ -11,10 +11,10 @@ exists   is there a|an [size] [texture] colour shape             yes, no
 count    how many colour things|shapes|striped things are there  0 to 4
 left     which is further left the A or the B                    the shape that is; A, B = [colour] shape, two shapes
 above    which is higher the A or the B                          the same
-same     what is the same colour as the [colour] shape           the shape of the one other thing of that colour
+same     what is the same colour as the [colour] shape           the shape of the one other object of that colour
 ======== ======================================================= ===================================================
 
-A description after "the" has to fit exactly one thing of the scene.
+A description after "the" has to fit exactly one object of the scene.
 """
 
 from collections.abc import Callable, Sequence
@@ -35,7 +35,7 @@ from vlcam.scenes.record import COLOURS, PAIRS, SHAPES, SIZES, TEXTURES, UNSEEN_
 
 QUESTION_KINDS = ("colour", "shape", "size", "texture", "exists", "count", "left", "above", "same")
 OFFSET = 0.10
-"""Least offset, as a fraction of the picture's side, between two things that a generated question compares."""
+"""Least offset, as a fraction of the picture's side, between two objects that a generated question compares."""
 MOST = 4
 """The largest count that a question is answered with."""
 
@@ -72,10 +72,10 @@ GRAMMAR = (
 
 
 def answer(scene: AbstractScene, question: str) -> Question:
-    """Any question of the grammar, answered for the scene with the things that decide it.
+    """Any question of the grammar, answered for the scene with the objects that decide it.
 
-    ValueError for a text outside the grammar, for a description that fits no thing or several, and where
-    there is no answer: two things exactly level, no or several other things of the same colour, a count above 4.
+    ValueError for a text outside the grammar, for a description that fits no object or several, and where
+    there is no answer: two objects exactly level, no or several other objects of the same colour, a count above 4.
     """
     return _answer(scene, get_object_words(scene), question)
 
@@ -84,11 +84,11 @@ def make_questions(scene: AbstractScene, n: int = 8, *, seed: int = 0) -> tuple[
     """``n`` different questions with their answers (fewer if the scene runs out), the same for the same scene and seed.
 
     Every kind that the scene allows is asked once, in random order, then again. "exists" is answered yes and no equally
-    often; most "no" differ from a thing in one word, and outside the ``unseen`` split none is about an unseen pair.
+    often; most "no" differ from an object in one word, and outside the ``unseen`` split none is about an unseen pair.
     """
     if n < 0:
         raise ValueError(f"n must be 0 or more, not {n}")
-    if not scene.things:
+    if not scene.objects:
         return ()
     author = _QuestionMaker(scene, make_generator(scene, seed, 1))
     asked: dict[str, None] = {}
@@ -109,7 +109,7 @@ def make_questions(scene: AbstractScene, n: int = 8, *, seed: int = 0) -> tuple[
 
 
 def _answer(scene: AbstractScene, bags: ObjectWords, text: str) -> Question:
-    things = scene.things
+    objects = scene.objects
     reader = Reader("question", text, GRAMMAR)
     kind = _read_opening(reader)
 
@@ -118,7 +118,7 @@ def _answer(scene: AbstractScene, bags: ObjectWords, text: str) -> Question:
         if len(fits) != 1:
             what = " ".join(words) if kind != "shape" else " ".join((*words, "thing"))
             raise ValueError(
-                f"question {text!r}: {len(fits) or 'no'} things of the scene fit 'the {what}'; it has to be exactly one"
+                f"question {text!r}: {len(fits) or 'no'} objects of the scene fit 'the {what}'; it has to be exactly one"
             )
         return fits[0]
 
@@ -136,7 +136,7 @@ def _answer(scene: AbstractScene, bags: ObjectWords, text: str) -> Question:
             fits = find_fitting(bags, words)
             return Question(kind, text, "yes" if fits else "no", fits, fits)
         one = the(*(words[:-1] if kind == "shape" else words))
-        return Question(kind, text, things[one].colour if kind == "colour" else things[one].shape, (one,), (one,))
+        return Question(kind, text, objects[one].colour if kind == "colour" else objects[one].shape, (one,), (one,))
     if kind == "count":
         word = reader.expect(*COLOURS, "striped", *SINGULARS)
         if word not in SINGULARS:
@@ -146,7 +146,7 @@ def _answer(scene: AbstractScene, bags: ObjectWords, text: str) -> Question:
         reader.expect_end()
         fits = find_fitting(bags, (SINGULARS.get(word, word),))
         if len(fits) > MOST:
-            raise ValueError(f"question {text!r}: {len(fits)} things of the scene count; the answers end at {MOST}")
+            raise ValueError(f"question {text!r}: {len(fits)} objects of the scene count; the answers end at {MOST}")
         return Question(kind, text, str(len(fits)), fits, fits)
     first_words = _drop_empty(reader.accept(*COLOURS), reader.expect(*SHAPES))
     if kind in ("left", "above"):
@@ -156,22 +156,22 @@ def _answer(scene: AbstractScene, bags: ObjectWords, text: str) -> Question:
         second_words = _drop_empty(reader.accept(*COLOURS), reader.expect(*others))
         reader.expect_end()
         first, second = the(*first_words), the(*second_words)
-        a, b = (things[i].x if kind == "left" else things[i].y for i in (first, second))
+        a, b = (objects[i].x if kind == "left" else objects[i].y for i in (first, second))
         if a == b:
-            raise ValueError(f"question {text!r}: the two things are exactly level")
+            raise ValueError(f"question {text!r}: the two objects are exactly level")
         best = first if a < b else second
-        return Question(kind, text, things[best].shape, (best,), (min(first, second), max(first, second)))
+        return Question(kind, text, objects[best].shape, (best,), (min(first, second), max(first, second)))
     reader.expect_end()
     one = the(*first_words)
     if kind == "same":
-        alike = [i for i in find_fitting(bags, (things[one].colour,)) if i != one]
+        alike = [i for i in find_fitting(bags, (objects[one].colour,)) if i != one]
         if len(alike) != 1:
             raise ValueError(
-                f"question {text!r}: {len(alike) or 'no'} other things of the scene are {things[one].colour}; "
+                f"question {text!r}: {len(alike) or 'no'} other objects of the scene are {objects[one].colour}; "
                 "it has to be exactly one"
             )
-        return Question(kind, text, things[alike[0]].shape, (alike[0],), (min(one, *alike), max(one, *alike)))
-    return Question(kind, text, things[one].size if kind == "size" else things[one].texture, (one,), (one,))
+        return Question(kind, text, objects[alike[0]].shape, (alike[0],), (min(one, *alike), max(one, *alike)))
+    return Question(kind, text, objects[one].size if kind == "size" else objects[one].texture, (one,), (one,))
 
 
 def _drop_empty(*words: str) -> tuple[str, ...]:
@@ -203,7 +203,7 @@ class _QuestionMaker:
     """Draws questions about one scene; ``_name`` methods give the text of one question of that kind, or ""."""
 
     def __init__(self, scene: AbstractScene, draw: Callable[[], float]) -> None:
-        self.things, self.bags, self.draw = scene.things, get_object_words(scene), draw
+        self.objects, self.bags, self.draw = scene.objects, get_object_words(scene), draw
         self.barred = () if scene.split == "unseen" else UNSEEN_PAIRS
         self._eligible: dict[str, list[tuple[str, ...]]] = {}
 
@@ -233,7 +233,7 @@ class _QuestionMaker:
         return [rest.pop(int(self.draw() * len(rest))) for _ in options]
 
     def _find_fewest_words(self, index: int, noun: str, choices: Sequence[str]) -> tuple[str, ...] | None:
-        """The fewest of the choices that tell a thing from all others together with the noun; None if all do not."""
+        """The fewest of the choices that tell an object from all others together with the noun; None if all do not."""
         if find_fitting(self.bags, (noun,)) == (index,):
             return ()
         single = [word for word in choices if find_fitting(self.bags, (word, noun)) == (index,)]
@@ -251,50 +251,50 @@ class _QuestionMaker:
         if kind in ("left", "above"):
             first, second = words if self.draw() < 0.5 else words[::-1]
             return f"{opening} {first} or the {second}"
-        thing = self.things[int(words[0])]
-        extras = (thing.size, thing.texture) if kind in ("colour", "shape") else (thing.colour,)
+        obj = self.objects[int(words[0])]
+        extras = (obj.size, obj.texture) if kind in ("colour", "shape") else (obj.colour,)
         used = [word for word in extras if word in words[1:] or self.draw() < 0.2]
-        noun = f"{thing.colour} thing" if kind == "shape" else thing.shape
+        noun = f"{obj.colour} thing" if kind == "shape" else obj.shape
         return " ".join((opening, *used, noun))
 
     def _list_singles(self, kind: str) -> list[tuple[str, ...]]:
-        """The things that can be asked about: index and the words that are needed."""
+        """The objects that can be asked about: index and the words that are needed."""
         found = []
-        for i, thing in enumerate(self.things):
-            noun = thing.colour if kind == "shape" else thing.shape
-            choices = (thing.size, thing.texture) if kind in ("colour", "shape") else (thing.colour,)
+        for i, obj in enumerate(self.objects):
+            noun = obj.colour if kind == "shape" else obj.shape
+            choices = (obj.size, obj.texture) if kind in ("colour", "shape") else (obj.colour,)
             needed = self._find_fewest_words(i, noun, choices)
-            if needed is not None and (kind != "same" or len(find_fitting(self.bags, (thing.colour,))) == 2):
+            if needed is not None and (kind != "same" or len(find_fitting(self.bags, (obj.colour,))) == 2):
                 found.append((str(i), *needed))
         return found
 
     def _list_pairs(self, kind: str) -> list[tuple[str, ...]]:
-        """The two descriptions of each pair of things that can be compared."""
+        """The two descriptions of each pair of objects that can be compared."""
         names: dict[int, str] = {}
-        for i, thing in enumerate(self.things):
-            needed = self._find_fewest_words(i, thing.shape, (thing.colour,))
+        for i, obj in enumerate(self.objects):
+            needed = self._find_fewest_words(i, obj.shape, (obj.colour,))
             if needed is not None:
-                names[i] = " ".join((*needed, thing.shape))
+                names[i] = " ".join((*needed, obj.shape))
         found: list[tuple[str, ...]] = []
         for i, j in combinations(names, 2):
-            a, b = self.things[i], self.things[j]
+            a, b = self.objects[i], self.objects[j]
             if a.shape != b.shape and abs(a.x - b.x if kind == "left" else a.y - b.y) >= OFFSET:
                 found.append((names[i], names[j]))
         return found
 
     def _ask_exists(self, none: bool) -> str:
-        thing = self.pick(self.things)
+        obj = self.pick(self.objects)
         size, texture = False, False
         if self.draw() >= 0.8:
             which = self.draw()
             size, texture = which < 0.6, which >= 0.4
-        words = [*((thing.size,) if size else ()), *((thing.texture,) if texture else ()), thing.colour, thing.shape]
+        words = [*((obj.size,) if size else ()), *((obj.texture,) if texture else ()), obj.colour, obj.shape]
         if none:
             words = self._find_absent_words(words)
         return f"is there {choose_article(words[0])} {' '.join(words)}" if words else ""
 
     def _find_absent_words(self, words: Sequence[str]) -> list[str]:
-        """Words that fit no thing: mostly these words with one of them swapped."""
+        """Words that fit no object: mostly these words with one of them swapped."""
         if self.draw() < 0.85:
             for at in self.shuffle([str(at) for at in range(len(words))]):
                 group = next(group for group in (SIZES, TEXTURES, COLOURS, SHAPES) if words[int(at)] in group)

@@ -1,7 +1,7 @@
 """The records of the bundled world: what is in a picture, and what is said about it.
 
 A :class:`Scene` is the exact ground truth. Coordinates are fractions of the picture's side, x to the right and y down, so a
-scene can be drawn at any size. The order of ``things`` is the drawing order: later things lie in front of earlier ones.
+scene can be drawn at any size. The order of ``objects`` is the drawing order: later objects lie in front of earlier ones.
 """
 
 from dataclasses import dataclass
@@ -50,14 +50,14 @@ class SceneObject:
 
     @property
     def words(self) -> tuple[str, str, str, str]:
-        """Size, texture, colour and shape: the four attribute words that are true of the thing."""
+        """Size, texture, colour and shape: the four attribute words that are true of the object."""
         return (self.size, self.texture, self.colour, self.shape)
 
 
 @final
 @dataclass(frozen=True)
 class Caption:
-    """A caption and, for each word, the indices of the things that it is about (empty: none)."""
+    """A caption and, for each word, the indices of the objects that it is about (empty: none)."""
 
     words: tuple[str, ...]
     about: tuple[tuple[int, ...], ...]
@@ -71,9 +71,9 @@ class Caption:
 @final
 @dataclass(frozen=True)
 class Question:
-    """A question, its answer and the things that decide it.
+    """A question, its answer and the objects that decide it.
 
-    ``unique`` holds the thing (rarely things) that the answer is read off, ``involved`` every thing that the question needs:
+    ``unique`` holds the object (rarely objects) that the answer is read off, ``involved`` every object that the question needs:
     the two ground truths of CLEVR-XAI (Arras, Osman and Samek 2022). A question whose answer is "no" or "0" has both empty.
     """
 
@@ -85,7 +85,7 @@ class Question:
 
     @property
     def decides(self) -> tuple[int, ...]:
-        """The things that the answer turns on: both of a comparison (moving either changes it), else ``unique``."""
+        """The objects that the answer turns on: both of a comparison (moving either changes it), else ``unique``."""
         return self.involved if self.kind in ("left", "above") else self.unique
 
 
@@ -95,7 +95,7 @@ class AbstractScene:
 
     split: Split
     seed: int
-    things: tuple[SceneObject, ...]
+    objects: tuple[SceneObject, ...]
     background: str
     background_seed: int
     light: float  # direction that the light comes from, radians, 0 = from the right, pi/2 = from the top

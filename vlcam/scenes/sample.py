@@ -59,11 +59,11 @@ def make(seed: int, split: Split = "test") -> Scene:
         raise ValueError(f"seed is {seed!r}: expected a whole number of 0 or more; pass for example seed=0")
     number = int(seed)
     rng = Generator(PCG64([SPLITS.index(split), number]))
-    things = _lay_out(rng, _make_objects(rng, unseen=split == "unseen"))
+    objects = _lay_out(rng, _make_objects(rng, unseen=split == "unseen"))
     return Scene(
         split=split,
         seed=number,
-        things=things,
+        objects=objects,
         background=_pick(rng, BACKGROUNDS),
         background_seed=int(rng.integers(2**31)),
         light=math.radians(float(rng.uniform(35.0, 145.0))),
@@ -75,7 +75,7 @@ def _pick(rng: Generator, names: tuple[str, ...]) -> str:
 
 
 def _pick_pair(rng: Generator, earlier: list[tuple[str, str]]) -> tuple[str, str]:
-    """A colour and a shape; each is now and then that of an earlier thing."""
+    """A colour and a shape; each is now and then that of an earlier object."""
     colour, shape = _pick(rng, COLOURS), _pick(rng, SHAPES)
     copy_colour, copy_shape = rng.random() < 0.32, rng.random() < 0.16
     if earlier and copy_colour:
@@ -86,9 +86,9 @@ def _pick_pair(rng: Generator, earlier: list[tuple[str, str]]) -> tuple[str, str
 
 
 def _make_objects(rng: Generator, *, unseen: bool) -> list[SceneObject]:
-    """Two to four things, all at the centre still."""
+    """Two to four objects, all at the centre still."""
     n = int(rng.choice((2, 3, 4), p=(0.25, 0.40, 0.35)))
-    special = int(rng.integers(2)) if unseen else -1  # the first two things are never left out
+    special = int(rng.integers(2)) if unseen else -1  # the first two objects are never left out
     pairs: list[tuple[str, str]] = []
     for i in range(n):
         pair = _pick_pair(rng, pairs)
@@ -121,15 +121,15 @@ def _make_object(rng: Generator, colour: str, shape: str) -> SceneObject:
     )
 
 
-def _compute_reach(thing: SceneObject) -> float:
-    return thing.radius * EXTENTS[thing.shape]
+def _compute_reach(obj: SceneObject) -> float:
+    return obj.radius * EXTENTS[obj.shape]
 
 
 def _lay_out(rng: Generator, wanted: list[SceneObject]) -> tuple[SceneObject, ...]:
-    """Put the things in their places; the last ones are left out where no layout has room for them."""
+    """Put the objects in their places; the last ones are left out where no layout has room for them."""
     touching = (
         int(rng.integers(1, len(wanted))) if rng.random() < 0.22 else 0
-    )  # which thing shall overlap an earlier one
+    )  # which object shall overlap an earlier one
     best: list[SceneObject] = []
     for _ in range(_LAYOUTS):
         placed = _try_layout(rng, wanted, touching)
@@ -143,15 +143,15 @@ def _lay_out(rng: Generator, wanted: list[SceneObject]) -> tuple[SceneObject, ..
 
 
 def _try_layout(rng: Generator, wanted: list[SceneObject], touching: int) -> list[SceneObject]:
-    """Place one thing after the other, until one finds no room."""
+    """Place one object after the other, until one finds no room."""
     placed: list[SceneObject] = []
     masks: list[NDArray[np.bool_]] = []
-    for i, thing in enumerate(wanted):
+    for i, obj in enumerate(wanted):
         found = None
         if touching and i == touching:
-            found = _place(rng, thing, placed, masks, beside=placed[int(rng.integers(len(placed)))])
+            found = _place(rng, obj, placed, masks, beside=placed[int(rng.integers(len(placed)))])
         if found is None:
-            found = _place(rng, thing, placed, masks, beside=None)
+            found = _place(rng, obj, placed, masks, beside=None)
         if found is None:
             return placed
         placed.append(found)
@@ -161,29 +161,29 @@ def _try_layout(rng: Generator, wanted: list[SceneObject], touching: int) -> lis
 
 def _place(
     rng: Generator,
-    thing: SceneObject,
+    obj: SceneObject,
     placed: list[SceneObject],
     masks: list[NDArray[np.bool_]],
     beside: SceneObject | None,
 ) -> SceneObject | None:
-    """The thing at a place clear of the others, or overlapping a little where it shall lie beside one of them."""
-    low = _MARGIN + _compute_reach(thing)
+    """The object at a place clear of the others, or overlapping a little where it shall lie beside one of them."""
+    low = _MARGIN + _compute_reach(obj)
     draws = rng.random((_TRIES, 2)).tolist()
     for u, v in draws:
         if beside is None:
             x, y = low + u * (1.0 - 2.0 * low), low + v * (1.0 - 2.0 * low)
         else:
-            away, turn = (thing.radius + beside.radius) * (0.60 + 0.28 * u), 2.0 * math.pi * v
+            away, turn = (obj.radius + beside.radius) * (0.60 + 0.28 * u), 2.0 * math.pi * v
             x, y = beside.x + away * math.cos(turn), beside.y + away * math.sin(turn)
             if not (low <= x <= 1.0 - low and low <= y <= 1.0 - low):
                 continue
         near = 0.50 if beside is not None else 0.85
         gaps = [math.hypot(x - other.x, y - other.y) for other in placed]
-        if any(gap < near * (thing.radius + other.radius) for gap, other in zip(gaps, placed, strict=True)):
+        if any(gap < near * (obj.radius + other.radius) for gap, other in zip(gaps, placed, strict=True)):
             continue
-        candidate = replace(thing, x=x, y=y)
+        candidate = replace(obj, x=x, y=y)
         if all(
-            gap > 1.14 * _compute_reach(thing) + _compute_reach(other) for gap, other in zip(gaps, placed, strict=True)
+            gap > 1.14 * _compute_reach(obj) + _compute_reach(other) for gap, other in zip(gaps, placed, strict=True)
         ):
             return candidate
         if _fits(candidate, masks, apart=beside is None):
@@ -194,7 +194,7 @@ def _place(
 
 
 def _fits(candidate: SceneObject, masks: list[NDArray[np.bool_]], *, apart: bool) -> bool:
-    """Whether the candidate, in front of things with these full masks, keeps to the overlap rule (or clear of them)."""
+    """Whether the candidate, in front of objects with these full masks, keeps to the overlap rule (or clear of them)."""
     if apart:
         grown = make_full_mask(replace(candidate, radius=1.14 * candidate.radius), _GRID)
         return not any(bool((grown & mask).any()) for mask in masks)

@@ -1,5 +1,6 @@
 """One generated picture with its exact ground truth, and everything that is made of it."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
@@ -8,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlcam.scenes import captions, draw, questions
-from vlcam.scenes.record import PIXELS, AbstractScene, Caption, Question
+from vlcam.scenes.record import PIXELS, AbstractScene, Caption, Question, SceneObject
 
 
 @final
@@ -16,16 +17,22 @@ from vlcam.scenes.record import PIXELS, AbstractScene, Caption, Question
 class Scene(AbstractScene):
     """One generated picture with its exact ground truth. Made by :func:`vlcam.scenes.make`."""
 
+    @property
+    def things(self) -> tuple[SceneObject, ...]:
+        """The old name of ``objects``."""
+        warnings.warn("Scene.things is deprecated; use Scene.objects", DeprecationWarning, stacklevel=2)
+        return self.objects
+
     def image(self, size: int = PIXELS) -> NDArray[np.uint8]:
         """The picture, ``(size, size, 3)``, RGB."""
         return draw.draw_image(self, size)
 
     def masks(self, size: int = PIXELS) -> NDArray[np.bool_]:
-        """The visible part of each thing, ``(things, size, size)``; a pixel belongs to the thing in front that covers its centre."""
+        """The visible part of each object, ``(objects, size, size)``; a pixel belongs to the object in front that covers its centre."""
         return draw.draw_masks(self, size)
 
     def boxes(self, size: int = PIXELS) -> NDArray[np.int64]:
-        """The tight box around each visible mask, ``(things, 4)``: x0, y0, x1, y1 in pixels, the last two exclusive."""
+        """The tight box around each visible mask, ``(objects, 4)``: x0, y0, x1, y1 in pixels, the last two exclusive."""
         return draw.find_boxes(self, size)
 
     def captions(self, n: int = 5, *, seed: int = 0) -> tuple[Caption, ...]:

@@ -104,7 +104,7 @@ EXTENTS: Final[Mapping[str, float]] = {
     "cross": 1.08,
     "heart": 1.08,
 }
-"""Radius of a circle around the shape's centre that holds all of it, in units of the thing's radius."""
+"""Radius of a circle around the shape's centre that holds all of it, in units of the object's radius."""
 
 
 @lru_cache(maxsize=16)
@@ -115,28 +115,28 @@ def get_pixel_centres(size: int) -> Floats:
     return line
 
 
-def find_window(thing: SceneObject, size: int, pad: float) -> tuple[slice, slice]:
-    """Rows and columns of the pixels that can be within ``pad`` (a fraction of the side) of the thing."""
-    reach = thing.radius * EXTENTS[thing.shape] + pad
+def find_window(obj: SceneObject, size: int, pad: float) -> tuple[slice, slice]:
+    """Rows and columns of the pixels that can be within ``pad`` (a fraction of the side) of the object."""
+    reach = obj.radius * EXTENTS[obj.shape] + pad
     spans = []
-    for centre in (thing.y, thing.x):
+    for centre in (obj.y, obj.x):
         low = min(max(math.floor((centre - reach) * size) - 1, 0), size)
         high = max(min(math.ceil((centre + reach) * size) + 1, size), 0)
         spans.append(slice(low, max(low, high)))
     return spans[0], spans[1]
 
 
-def compute_distance(thing: SceneObject, rows: Floats, columns: Floats) -> Floats:
-    """Signed distance to the thing's outline, as a fraction of the side, on the grid of these coordinates."""
-    c, s = math.cos(thing.angle) / thing.radius, math.sin(thing.angle) / thing.radius
-    dx, dy = (columns - thing.x)[None, :], (rows - thing.y)[:, None]
-    return DISTANCES[thing.shape](dx * c + dy * s, dx * s - dy * c) * thing.radius
+def compute_distance(obj: SceneObject, rows: Floats, columns: Floats) -> Floats:
+    """Signed distance to the object's outline, as a fraction of the side, on the grid of these coordinates."""
+    c, s = math.cos(obj.angle) / obj.radius, math.sin(obj.angle) / obj.radius
+    dx, dy = (columns - obj.x)[None, :], (rows - obj.y)[:, None]
+    return DISTANCES[obj.shape](dx * c + dy * s, dx * s - dy * c) * obj.radius
 
 
-def make_full_mask(thing: SceneObject, size: int) -> NDArray[np.bool_]:
-    """The pixels whose centre the thing covers, whatever lies in front of it, ``(size, size)``."""
-    rows, columns = find_window(thing, size, 0.0)
+def make_full_mask(obj: SceneObject, size: int) -> NDArray[np.bool_]:
+    """The pixels whose centre the object covers, whatever lies in front of it, ``(size, size)``."""
+    rows, columns = find_window(obj, size, 0.0)
     line = get_pixel_centres(size)
     mask = np.zeros((size, size), dtype=np.bool_)
-    mask[rows, columns] = compute_distance(thing, line[rows], line[columns]) <= 0
+    mask[rows, columns] = compute_distance(obj, line[rows], line[columns]) <= 0
     return mask

@@ -22,10 +22,10 @@ _TEXTS: Final[dict[Kind, dict[str, Any]]] = {
     "discrimination": {
         "title": "Which of the two is shown?",
         "intro": (
-            "A computer program looked at pictures and was asked about one thing in each of them.",
+            "A computer program looked at pictures and was asked about one object in each of them.",
             "You will see drawings of what mattered to the program: bright colours on the picture, or coloured lines on grey. The "
             "picture itself may be hard to make out, or not be there at all.",
-            "Each time you are given the names of two things. Choose the one that the drawing is about.",
+            "Each time you are given the names of two objects. Choose the one that the drawing is about.",
             "If you can't tell, guess. There is no trick, and it is the drawings that are tested, not you.",
         ),
         "question": "Which of the two does this drawing show?",

@@ -40,16 +40,16 @@ class Picture:
     categories: tuple[str, ...]
 
 
-def scenes(split: Split = "test", *, things: int = 2, side: int = SIDE) -> Iterator[Picture]:
-    """Generated pictures of so many things of different classes (such as "red star"), without end; ``side`` is in pixels.
+def scenes(split: Split = "test", *, objects: int = 2, side: int = SIDE) -> Iterator[Picture]:
+    """Generated pictures of so many objects of different classes (such as "red star"), without end; ``side`` is in pixels.
 
     >>> next(scenes()).categories
     ('purple circle', 'orange triangle')
     """
     for seed in count():
         scene = make(seed, split)
-        found = tuple(dict.fromkeys(" ".join(thing.pair) for thing in scene.things))
-        if len(scene.things) == things == len(found):
+        found = tuple(dict.fromkeys(" ".join(obj.pair) for obj in scene.objects))
+        if len(scene.objects) == objects == len(found):
             yield Picture(f"scene:{split}:{seed}", scene.image(side), found)
 
 

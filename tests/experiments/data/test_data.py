@@ -55,11 +55,11 @@ def check_colours(sample: LabelledPhoto, called: dict[str, str]) -> None:
     image, _ = open_photo(sample.image)
     pixels = np.asarray(image).astype(int)
     assert image.size == sample.size == SIZE
-    for thing in sample.things:
-        colour = COLOURS[called[thing.label]]
-        near = (np.abs(pixels - np.array(colour)).sum(axis=2) < 120) & shape(called[thing.label])
+    for obj in sample.objects:
+        colour = COLOURS[called[obj.label]]
+        near = (np.abs(pixels - np.array(colour)).sum(axis=2) < 120) & shape(called[obj.label])
         rows, columns = np.flatnonzero(near.any(axis=1)), np.flatnonzero(near.any(axis=0))
-        assert thing.box == (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1) == box(called[thing.label])
+        assert obj.box == (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1) == box(called[obj.label])
 
 
 # --- the bundled world ------------------------------------------------------------------------------------------------
@@ -76,11 +76,11 @@ def test_scenes_know_everything_exactly() -> None:
         scene = one.scene
         assert np.array_equal(one.image, scene.image()) and one.size == (96, 96)
         masks = scene.masks()
-        for place, thing in enumerate(one.things):
-            assert thing.label == " ".join(scene.things[place].pair) == LABELS[thing.index]
-            assert thing.mask is not None and np.array_equal(thing.mask, masks[place])
-            rows, columns = np.flatnonzero(thing.mask.any(axis=1)), np.flatnonzero(thing.mask.any(axis=0))
-            assert thing.box == (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
+        for place, obj in enumerate(one.objects):
+            assert obj.label == " ".join(scene.objects[place].pair) == LABELS[obj.index]
+            assert obj.mask is not None and np.array_equal(obj.mask, masks[place])
+            rows, columns = np.flatnonzero(obj.mask.any(axis=1)), np.flatnonzero(obj.mask.any(axis=0))
+            assert obj.box == (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
         for said in one.captions:
             assert said.about == find_word_objects(scene, said.text) and len(said.about or ()) == len(said.words)
             assert all(check_words(scene, said.text))
@@ -91,12 +91,12 @@ def test_scenes_know_everything_exactly() -> None:
 
 
 def test_a_mask_belongs_to_who_asked_for_it() -> None:
-    thing = next(iter(open_scenes().iterate_samples(1))).things[0]
-    first, second = thing.mask, thing.mask
+    obj = next(iter(open_scenes().iterate_samples(1))).objects[0]
+    first, second = obj.mask, obj.mask
     assert first is not None and second is not None
     before = second.copy()
     first[:] = False
-    assert np.array_equal(second, before) and thing.mask is not None and np.array_equal(thing.mask, before)
+    assert np.array_equal(second, before) and obj.mask is not None and np.array_equal(obj.mask, before)
 
 
 def test_a_world_without_end_wants_a_number() -> None:
@@ -118,12 +118,12 @@ def test_samples_of_a_smaller_number_are_among_those_of_a_larger() -> None:
 
 def test_classes_of_a_sample() -> None:
     one = np.array([[True, False]])
-    things = (
+    objects = (
         PhotoObject("b", (0.0, 0.0, 1.0, 1.0), 1, outline=lambda: one.copy()),
         PhotoObject("a", (0.0, 0.0, 1.0, 1.0), 0),
         PhotoObject("b", (0.0, 0.0, 2.0, 1.0), 1, outline=lambda: ~one),
     )
-    sample = LabelledPhoto("s", None, (2, 1), things)
+    sample = LabelledPhoto("s", None, (2, 1), objects)
     assert sample.present == (0, 1) and len(sample.find_objects(1)) == 2
     whole = sample.get_mask(1)
     assert whole is not None and whole.all()
@@ -144,7 +144,7 @@ def test_ilsvrc(tmp_path: Path, form: str) -> None:
     for one, index in zip(found, (1, 0, 2), strict=True):
         assert one.present == (index,) and isinstance(one.image, Path)
         check_colours(one, called)
-    assert len(found[2].things) == 2 and found[2].things[0].mask is None
+    assert len(found[2].objects) == 2 and found[2].objects[0].mask is None
 
 
 def test_ilsvrc_by_the_inner_folder_and_from_one_above(tmp_path: Path) -> None:
@@ -180,17 +180,17 @@ def test_boxes_that_touch_all_edges_cover_the_photo(tmp_path: Path) -> None:
 def test_voc_boxes(tmp_path: Path, at: str) -> None:
     world = open_world(voc(tmp_path) / at, needs={"boxes"})
     assert (world.name, world.size, len(world.labels)) == ("voc2012 val", 3, 20) and world.has == {"boxes"}
-    for one, things in zip(world.iterate_samples(), PHOTOS, strict=True):
-        assert tuple(thing.label for thing in one.things) == things
-        assert all(world.labels[thing.index] == thing.label for thing in one.things)
-        assert [thing.difficult for thing in one.things] == [name == "sheep" for name in things]
+    for one, objects in zip(world.iterate_samples(), PHOTOS, strict=True):
+        assert tuple(obj.label for obj in one.objects) == objects
+        assert all(world.labels[obj.index] == obj.label for obj in one.objects)
+        assert [obj.difficult for obj in one.objects] == [name == "sheep" for name in objects]
         check_colours(one, {name: name for name in CORNERS})
 
 
 def test_voc_masks_leave_the_border_out(tmp_path: Path) -> None:
     world = open_world(voc(tmp_path), needs={"masks"})
     (one,) = world.iterate_samples()
-    cat, dog = one.things
+    cat, dog = one.objects
     border = shape("dog").copy()
     left, top, right, bottom = CORNERS["dog"]
     border[top + 1 : bottom, left + 1 : right] = False
@@ -204,10 +204,10 @@ def test_voc_where_pictures_and_xml_disagree_the_pictures_count(tmp_path: Path) 
     home = voc(tmp_path) / "VOCdevkit/VOC2012"
     xml(home / "Annotations/2007_000001.xml", ("dog", "cat"), 1, {one: one for one in CORNERS})
     (one,) = open_world(tmp_path, needs={"masks"}).iterate_samples()
-    assert [thing.label for thing in one.things] == ["cat", "dog"]
-    assert one.things[0].box == box("cat")  # of the mask
+    assert [obj.label for obj in one.objects] == ["cat", "dog"]
+    assert one.objects[0].box == box("cat")  # of the mask
     left, top, right, bottom = box("dog")
-    assert one.things[1].box == (left + 1, top + 1, right - 1, bottom - 1)
+    assert one.objects[1].box == (left + 1, top + 1, right - 1, bottom - 1)
 
 
 def test_voc_of_two_years_takes_the_later_unless_told(tmp_path: Path) -> None:
@@ -227,13 +227,15 @@ def test_coco(tmp_path: Path, split: str) -> None:
     world = open_world(coco(tmp_path, split), needs={"masks", "captions"})
     assert world.has == {"boxes", "masks", "captions"} and list(world.labels) == ["cat", "dog", "sheep"]
     assert world.name == f"coco {split}"
-    for one, things in zip(world.iterate_samples(), PHOTOS, strict=True):
-        assert tuple(thing.label for thing in one.things) == things
+    for one, objects in zip(world.iterate_samples(), PHOTOS, strict=True):
+        assert tuple(obj.label for obj in one.objects) == objects
         check_colours(one, {name: name for name in CORNERS})
-        for thing in one.things:
-            assert thing.mask is not None and np.array_equal(thing.mask, shape(thing.label))
-            assert thing.crowd == (thing.label == "sheep")
-        assert [said.text for said in one.captions] == ["a " + " and a ".join(things)] and one.captions[0].about is None
+        for obj in one.objects:
+            assert obj.mask is not None and np.array_equal(obj.mask, shape(obj.label))
+            assert obj.crowd == (obj.label == "sheep")
+        assert [said.text for said in one.captions] == ["a " + " and a ".join(objects)] and one.captions[
+            0
+        ].about is None
 
 
 def test_coco_without_captions_does_for_masks_only(tmp_path: Path) -> None:
@@ -498,9 +500,9 @@ def test_a_broken_outline_is_named_when_it_is_drawn(tmp_path: Path) -> None:
     whole = json.loads(file.read_text())
     whole["annotations"][0]["segmentation"] = [["left", "top"]]
     write(file, whole)
-    thing = next(iter(open_world(tmp_path).iterate_samples())).things[0]
+    obj = next(iter(open_world(tmp_path).iterate_samples())).objects[0]
     with pytest.raises(InputError, match=r"the outline of 'cat' in 000000000100\.jpg of .* is broken"):
-        _ = thing.mask
+        _ = obj.mask
 
 
 def test_a_mask_of_another_size_is_named(tmp_path: Path) -> None:
@@ -585,7 +587,7 @@ def test_samples_are_what_explain_takes(tmp_path: Path) -> None:
     sample = next(iter(open_world(coco(tmp_path)).iterate_samples()))
     found = vlcam.explain(task, sample.image, targets=["red star"])
     assert found.geometry.photo_size == sample.size
-    mask = sample.things[0].mask
+    mask = sample.objects[0].mask
     assert mask is not None and found[0].heatmap().shape == mask.shape
 
 
@@ -596,13 +598,13 @@ def test_real_photos() -> None:
     assert REAL is not None
     world = open_world(REAL, needs={"boxes"})
     assert world.size == 150 and world.indexed and match(world, _IMAGENET_CATEGORIES).by == "index"
-    assert all(one.size == (227, 227) and one.things for one in world.iterate_samples(20))
+    assert all(one.size == (227, 227) and one.objects for one in world.iterate_samples(20))
     for one in open_world(REAL, needs={"masks", "captions"}).iterate_samples(10):
         assert len(one.captions) == 5
-        for thing in one.things:
-            mask = thing.mask
+        for obj in one.objects:
+            mask = obj.mask
             assert mask is not None and mask.shape == one.size[::-1]
-            if mask.sum() > 50 and not thing.crowd:
+            if mask.sum() > 50 and not obj.crowd:
                 rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
                 tight = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
-                assert max(abs(a - b) for a, b in zip(tight, thing.box, strict=True)) < 2
+                assert max(abs(a - b) for a, b in zip(tight, obj.box, strict=True)) < 2

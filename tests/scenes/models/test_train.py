@@ -42,7 +42,7 @@ def test_arrays_hold_the_scenes(arrays: Arrays) -> None:
         scene = make(seed, "val")
         assert np.array_equal(arrays.images[seed], scene.image())
         assert {pair for pair, there in zip(PAIRS, arrays.pairs[seed], strict=True) if there} == {
-            t.pair for t in scene.things
+            t.pair for t in scene.objects
         }
         for row in arrays.captions[seed]:
             assert row[0] == Vocabulary.START
@@ -59,10 +59,10 @@ def test_cells_say_what_is_there(arrays: Arrays) -> None:
         scene = make(seed, "val")
         masks = scene.masks()
         shapes, colours = arrays.cells[seed][:2]
-        for index, thing in enumerate(scene.things):
+        for index, obj in enumerate(scene.objects):
             covered = masks[index].reshape(GRID, side, GRID, side).all(axis=(1, 3))
-            assert (shapes[covered] == SHAPES.index(thing.shape)).all()
-            assert (colours[covered] == COLOURS.index(thing.colour)).all()
+            assert (shapes[covered] == SHAPES.index(obj.shape)).all()
+            assert (colours[covered] == COLOURS.index(obj.colour)).all()
         empty = ~masks.any(axis=0).reshape(GRID, side, GRID, side).any(axis=(1, 3))
         assert (shapes[empty] == len(SHAPES)).all()
 

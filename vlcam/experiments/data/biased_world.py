@@ -12,7 +12,7 @@ Here each picture has a small *badge* and a large *face* apart from each other, 
 
 Nothing else is red, blue, a circle, a star or a heart. So whatever a map or a text about neurons points at is either the cause, the
 shortcut or neither, and the picture can be drawn again with only one of the two changed. What makes the shortcut pay is that the badge is
-hard to see: its radius is :data:`BADGE_RADII`, three quarters of that of the smallest things that the bundled models were trained on.
+hard to see: its radius is :data:`BADGE_RADII`, three quarters of that of the smallest objects that the bundled models were trained on.
 """
 
 import math
@@ -70,7 +70,7 @@ _OTHER_PAIRS: Final = tuple(
 )
 _BADGE_COLOURS: Final = ("orange", "yellow", "purple")
 _MARGIN: Final = 0.02
-_GAP: Final = 0.04  # at least so much of the picture's side lies between two things
+_GAP: Final = 0.04  # at least so much of the picture's side lies between two objects
 _TRIES: Final = 60
 
 Role = Literal["badge", "face"]
@@ -79,7 +79,7 @@ Role = Literal["badge", "face"]
 @final
 @dataclass(frozen=True)
 class Person:
-    """One picture: thing 0 of the scene is the face, thing 1 the badge, the rest are bystanders.
+    """One picture: object 0 of the scene is the face, object 1 the badge, the rest are bystanders.
 
     ``label`` is the class (0 doctor, 1 nurse); ``usual`` says whether the face has the colour that is usual for the class.
     """
@@ -95,14 +95,14 @@ class Person:
 
     def change(self, role: Role) -> "Person":
         """The same picture with the other badge (then it is one of the other class) or the other face, and nothing else changed."""
-        face, badge, *others = self.scene.things
+        face, badge, *others = self.scene.objects
         if role == "badge":
             other = 1 - self.label
             turned = replace(badge, shape=BADGES[other])
-            return Person(replace(self.scene, things=(face, turned, *others)), other, not self.usual)
+            return Person(replace(self.scene, objects=(face, turned, *others)), other, not self.usual)
         colour = FACES[1 - FACES.index(face.colour)]
         tinted = replace(face, colour=colour, tint=hsv_to_rgb(*HUES[colour]))
-        return Person(replace(self.scene, things=(tinted, badge, *others)), self.label, not self.usual)
+        return Person(replace(self.scene, objects=(tinted, badge, *others)), self.label, not self.usual)
 
 
 _ROLES: Final[tuple[Role, ...]] = ("face", "badge")
@@ -120,11 +120,11 @@ def make_person(seed: Sequence[int], label: int, *, usual: bool, radii: tuple[fl
         _make_object(rng, shape, colour, "small", _OTHER_RADII)
         for colour, shape in (_OTHER_PAIRS[i] for i in rng.permutation(len(_OTHER_PAIRS))[: int(rng.integers(1, 3))])
     ]
-    things = _place_apart(rng, [face, badge, *others])
+    objects = _place_apart(rng, [face, badge, *others])
     scene = Scene(
         split="test",
         seed=int(seed[-1]),
-        things=things,
+        objects=objects,
         background=_pick(rng, BACKGROUNDS),
         background_seed=int(rng.integers(2**31)),
         light=math.radians(float(rng.uniform(35.0, 145.0))),
@@ -282,7 +282,7 @@ def _pick(rng: Generator, names: Sequence[str]) -> str:
 
 
 def _make_object(rng: Generator, shape: str, colour: str, size: str, radii: tuple[float, float]) -> SceneObject:
-    """A thing at the centre still; its colour varies a little."""
+    """An object at the centre still; its colour varies a little."""
     hue, saturation, value = HUES[colour]
     jitter = rng.uniform(-1.0, 1.0, 3).tolist()
     return SceneObject(
@@ -300,17 +300,17 @@ def _make_object(rng: Generator, shape: str, colour: str, size: str, radii: tupl
 
 
 def _place_apart(rng: Generator, wanted: Sequence[SceneObject]) -> tuple[SceneObject, ...]:
-    """Put the things in places clear of each other; bystanders that find no room are left out.
+    """Put the objects in places clear of each other; bystanders that find no room are left out.
 
     The reach that is kept clear is that of the larger badge, so that the class changes nothing about the places.
     """
     placed: list[tuple[SceneObject, float]] = []
-    for thing in wanted:
-        stretch = max(EXTENTS[shape] for shape in BADGES) if thing.shape in BADGES else EXTENTS[thing.shape]
-        reach = thing.radius * stretch
+    for obj in wanted:
+        stretch = max(EXTENTS[shape] for shape in BADGES) if obj.shape in BADGES else EXTENTS[obj.shape]
+        reach = obj.radius * stretch
         low = _MARGIN + reach
         for x, y in (low + (1.0 - 2.0 * low) * rng.random((_TRIES, 2))).tolist():
             if all(math.hypot(x - one.x, y - one.y) > reach + far + _GAP for one, far in placed):
-                placed.append((replace(thing, x=x, y=y), reach))
+                placed.append((replace(obj, x=x, y=y), reach))
                 break
     return tuple(one for one, _ in placed)

@@ -39,11 +39,11 @@ def _open(root: Path, split: str | None, _needs: frozenset[Has]) -> NumberedWorl
     def at(number: int) -> LabelledPhoto:
         record = records[number]
         image, size = open_annotated(folder / record["file"])
-        things = tuple(
+        objects = tuple(
             PhotoObject(labels[record["label"]], _read_box(box, size, record["file"], path), record["label"])
             for box in record["boxes"]
         )
-        return LabelledPhoto(Path(record["file"]).stem, image, size, things)
+        return LabelledPhoto(Path(record["file"]).stem, image, size, objects)
 
     return NumberedWorld(
         path.stem,

@@ -58,9 +58,9 @@ def _open(root: Path, split: str | None, needs: frozenset[Has]) -> NumberedWorld
     def at(number: int) -> LabelledPhoto:
         key, name, size = pictures[number]
         image, seen = open_annotated(folder / name, size)
-        things = tuple(_make_object(one, seen, labels, f"{name} of {str(path)!r}") for one in instances[key])
+        objects = tuple(_make_object(one, seen, labels, f"{name} of {str(path)!r}") for one in instances[key])
         return LabelledPhoto(
-            Path(name).stem, image, seen, things, tuple(PhotoCaption(text) for text in said.get(key, ()))
+            Path(name).stem, image, seen, objects, tuple(PhotoCaption(text) for text in said.get(key, ()))
         )
 
     return NumberedWorld(

@@ -97,8 +97,8 @@ def _make_reader(
         if unknown:
             raise InputError(f"{str(file)!r} names the synset {unknown[0]!r}, which the list of synsets doesn't have")
         image, size = open_annotated(photo, size)
-        things = tuple(PhotoObject(synsets[one.name], one.box, places[one.name], one.difficult) for one in objects)
-        return LabelledPhoto(photo.stem, image, size, things)
+        found = tuple(PhotoObject(synsets[one.name], one.box, places[one.name], one.difficult) for one in objects)
+        return LabelledPhoto(photo.stem, image, size, found)
 
     return at
 

@@ -52,7 +52,7 @@ class PhotoObject:
 class PhotoCaption:
     """A caption that people, or the generator, gave the picture.
 
-    ``about`` has for each word (words are cut at blanks) the things it is about, as indices into the sample's things; None where
+    ``about`` has for each word (words are cut at blanks) the objects it is about, as indices into the sample's objects; None where
     the data set doesn't say.
     """
 
@@ -70,8 +70,8 @@ class PhotoCaption:
 class PhotoQuestion:
     """A question about the picture and its answer.
 
-    ``answers`` are those of several people (VQA asks ten), ``answer`` the one that most of them gave. ``decides`` are the things that
-    the answer turns on, as indices into the sample's things; None where the data set doesn't say. ``number`` is the question's id.
+    ``answers`` are those of several people (VQA asks ten), ``answer`` the one that most of them gave. ``decides`` are the objects that
+    the answer turns on, as indices into the sample's objects; None where the data set doesn't say. ``number`` is the question's id.
     """
 
     question: str
@@ -100,7 +100,7 @@ class LabelledPhoto:
     name: str
     image: Any
     size: tuple[int, int]
-    things: tuple[PhotoObject, ...] = ()
+    objects: tuple[PhotoObject, ...] = ()
     captions: tuple[PhotoCaption, ...] = ()
     questions: tuple[PhotoQuestion, ...] = ()
     scene: Any = None
@@ -114,15 +114,15 @@ class LabelledPhoto:
     @property
     def present(self) -> tuple[int, ...]:
         """The classes that are in the picture, as indices into the world's labels, ascending."""
-        return tuple(sorted({thing.index for thing in self.things}))
+        return tuple(sorted({obj.index for obj in self.objects}))
 
     def find_objects(self, index: int) -> tuple[PhotoObject, ...]:
-        """The things of one class."""
-        return tuple(thing for thing in self.things if thing.index == index)
+        """The objects of one class."""
+        return tuple(obj for obj in self.objects if obj.index == index)
 
     def get_mask(self, index: int) -> Mask | None:
         """All pixels of one class, crowds and difficult ones too; None if there is none of it, or one of them has no mask."""
-        return unite_masks([thing.mask for thing in self.find_objects(index)])
+        return unite_masks([obj.mask for obj in self.find_objects(index)])
 
 
 @runtime_checkable

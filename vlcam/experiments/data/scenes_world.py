@@ -21,7 +21,7 @@ QUESTIONS: Final = 8
 def open_scenes(split: Split = "test") -> NumberedWorld:
     """The scenes of a split, from seed 0 on, without end.
 
-    A scene's things are in its drawing order; captions say which things each word is about, questions which things decide them
+    A scene's objects are in its drawing order; captions say which objects each word is about, questions which objects decide them
     (none where the answer is "no" or "0"). ``Sample.scene`` is the scene itself, to be redrawn or to judge other captions with.
     """
 
@@ -42,20 +42,20 @@ def open_scenes(split: Split = "test") -> NumberedWorld:
 def convert_scene(scene: Scene) -> LabelledPhoto:
     """Any scene as a sample."""
     drawn = _SceneMasks(scene)
-    things = tuple(
+    objects = tuple(
         PhotoObject(
-            label := " ".join(thing.pair),
+            label := " ".join(obj.pair),
             (float(box[0]), float(box[1]), float(box[2]), float(box[3])),
             LABELS.index(label),
             outline=partial(drawn.get_mask, place),
         )
-        for place, (thing, box) in enumerate(zip(scene.things, scene.boxes(), strict=True))
+        for place, (obj, box) in enumerate(zip(scene.objects, scene.boxes(), strict=True))
     )
     return LabelledPhoto(
         f"{scene.split} {scene.seed}",
         scene.image(),
         (PIXELS, PIXELS),
-        things,
+        objects,
         tuple(PhotoCaption(one.text, one.about) for one in scene.captions(CAPTIONS)),
         tuple(
             PhotoQuestion(one.text, one.answer, decides=one.decides, kind=one.kind, number=number)
@@ -71,7 +71,7 @@ class _SceneMasks:
 
     def __init__(self, scene: Scene) -> None:
         self._scene = scene
-        self._masks: Bool[np.ndarray, "things height width"] | None = None
+        self._masks: Bool[np.ndarray, "objects height width"] | None = None
 
     def get_mask(self, place: int) -> Bool[np.ndarray, "height width"]:
         if self._masks is None:

@@ -64,14 +64,14 @@ def _load_thesaurus() -> Thesaurus:
 def find_word_masks(
     sample: LabelledPhoto, caption: PhotoCaption, words: Sequence[str], labels: Sequence[str]
 ) -> Mapping[int, Mask]:
-    """Where each word's things are, by the word's place among ``words``, as a task cuts them; words about nothing visible are left out.
+    """Where each word's objects are, by the word's place among ``words``, as a task cuts them; words about nothing visible are left out.
 
     A caption that says what its words are about is taken at its word, if it has as many words; of any other the words' categories count.
     """
     if caption.about is not None:
         if len(caption.about) != len(words):
             return {}
-        parts = {place: [sample.things[one].mask for one in things] for place, things in enumerate(caption.about)}
+        parts = {place: [sample.objects[one].mask for one in objects] for place, objects in enumerate(caption.about)}
         masks = {place: unite_masks(these) for place, these in parts.items()}
     else:
         masks = {place: sample.get_mask(category) for place, category in find_visual_words(words, labels).items()}
@@ -83,8 +83,8 @@ def make_phrases(sample: LabelledPhoto, labels: Sequence[str]) -> list[tuple[str
     found = []
     for index in sample.present:
         inside = np.zeros(sample.size[::-1], np.bool_)
-        for thing in sample.find_objects(index):
-            left, top, right, bottom = (round(edge) for edge in thing.box)
+        for obj in sample.find_objects(index):
+            left, top, right, bottom = (round(edge) for edge in obj.box)
             inside[top:bottom, left:right] = True
         if inside.any() and not inside.all():
             article = "an" if labels[index][:1].lower() in "aeiou" else "a"

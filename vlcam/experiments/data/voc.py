@@ -88,8 +88,8 @@ def _make_reader(home: Path, stems: list[str], masks: bool) -> Callable[[int], L
             return LabelledPhoto(stem, image, seen, tuple(_make_object(one) for one in objects))
         numbers, classes = (_read_picture(home / part / f"{stem}.png", seen) for part in _PICTURES)
         border = (numbers == _BORDER) | (classes == _BORDER)
-        things = _find_objects(objects, np.where(border, 0, numbers), np.where(border, 0, classes), file)
-        return LabelledPhoto(stem, image, seen, things, unlabelled=partial(_mask_number, border, True))
+        found = _find_objects(objects, np.where(border, 0, numbers), np.where(border, 0, classes), file)
+        return LabelledPhoto(stem, image, seen, found, unlabelled=partial(_mask_number, border, True))
 
     return at
 
@@ -100,7 +100,7 @@ def _find_objects(
     classes: Integer[np.ndarray, "height width"],
     file: Path,
 ) -> tuple[PhotoObject, ...]:
-    """The things that the pictures show, with the boxes of the XML where both agree, else with those of the masks."""
+    """The objects that the pictures show, with the boxes of the XML where both agree, else with those of the masks."""
     found = []
     for number in np.unique(numbers[numbers > 0]).tolist():
         pixels = numbers == number

@@ -1,6 +1,6 @@
 """A classifier walked through a data set: for each photo what it predicts, what is there, and the maps of both.
 
-Classes are numbers of the *model's* labels throughout. A photo's targets are the model's best classes and those of its things that the
+Classes are numbers of the *model's* labels throughout. A photo's targets are the model's best classes and those of its objects that the
 model knows. Some experiments need photos that aren't scored, to choose a threshold on: :func:`split_held_out`.
 """
 
@@ -41,7 +41,7 @@ class ClassifiedPhoto:
     """One photo, looked at by a classifier.
 
     ``number`` is its place in the walk, the cluster of everything measured on it. ``predicted`` are the model's classes, best first,
-    ``present`` those of the photo's things that the model knows. ``theirs`` gives a class's number in the data set.
+    ``present`` those of the photo's objects that the model knows. ``theirs`` gives a class's number in the data set.
     """
 
     number: int
@@ -53,8 +53,8 @@ class ClassifiedPhoto:
 
     @property
     def counted(self) -> tuple[int, ...]:
-        """The present classes of which at least one thing isn't difficult (Pascal VOC's games leave the others out)."""
-        return tuple(one for one in self.present if not all(thing.difficult for thing in self.get_objects(one)))
+        """The present classes of which at least one object isn't difficult (Pascal VOC's games leave the others out)."""
+        return tuple(one for one in self.present if not all(obj.difficult for obj in self.get_objects(one)))
 
     def find_place(self, index: int) -> int:
         """Where a class stands among the targets, and so in all maps. Raises InputError for a class that is no target."""
@@ -68,7 +68,7 @@ class ClassifiedPhoto:
         return self.mapped.targets[self.find_place(index)].label
 
     def get_objects(self, index: int) -> tuple[PhotoObject, ...]:
-        """The things of a class; none if it isn't in the photo, or not in the data set."""
+        """The objects of a class; none if it isn't in the photo, or not in the data set."""
         return self.sample.find_objects(self.theirs[index]) if index in self.theirs else ()
 
     def get_region(self, index: int) -> Bool[Tensor, "height width"] | None:
@@ -88,11 +88,11 @@ class ClassifiedPhoto:
         return max(1, round(width * scale)), max(1, round(height * scale))
 
     def get_boxes(self, index: int) -> list[Box]:
-        """The boxes of a class's things in the :attr:`frame`."""
+        """The boxes of a class's objects in the :attr:`frame`."""
         across, down = (new / old for new, old in zip(self.frame, self.sample.size, strict=True))
         return [
             (left * across, top * down, right * across, bottom * down)
-            for left, top, right, bottom in (thing.box for thing in self.get_objects(index))
+            for left, top, right, bottom in (obj.box for obj in self.get_objects(index))
         ]
 
 
@@ -152,17 +152,17 @@ def check_held_out(held: Sequence[Any], scored: Sequence[Any], world: World) -> 
         )
 
 
-def find_region(things: Sequence[PhotoObject], size: tuple[int, int]) -> Bool[Tensor, "height width"] | None:
-    """The pixels of some things: their masks, or boxes where nobody drew masks; None for no things. ``size`` is (width, height)."""
-    if not things:
+def find_region(objects: Sequence[PhotoObject], size: tuple[int, int]) -> Bool[Tensor, "height width"] | None:
+    """The pixels of some objects: their masks, or boxes where nobody drew masks; None for no objects. ``size`` is (width, height)."""
+    if not objects:
         return None
     found = torch.zeros(size[1], size[0], dtype=torch.bool)
-    for thing in things:
-        mask = thing.mask
+    for obj in objects:
+        mask = obj.mask
         if mask is not None:
             found |= torch.from_numpy(mask)
         else:
-            left, top, right, bottom = (round(one) for one in thing.box)
+            left, top, right, bottom = (round(one) for one in obj.box)
             found[top : max(bottom, top + 1), left : max(right, left + 1)] = True
     return found if bool(found.any()) else None
 

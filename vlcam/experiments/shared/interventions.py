@@ -1,15 +1,15 @@
-"""What a word really rests on: the scene drawn again without each thing in turn, and whether a map's mass ranks the things alike.
+"""What a word really rests on: the scene drawn again without each object in turn, and whether a map's mass ranks the objects alike.
 
-A mask says where the generator put a thing, not that the model used it (see FunnyBirds, Hesse et al. 2023, arXiv 2308.06248, and BAM,
-Yang and Kim 2019, arXiv 1907.09701). So the scene is drawn again without thing j: the background, the light and all other things stay as
-they were. The change of a word's score is the effect of the thing,
+A mask says where the generator put an object, not that the model used it (see FunnyBirds, Hesse et al. 2023, arXiv 2308.06248, and BAM,
+Yang and Kim 2019, arXiv 1907.09701). So the scene is drawn again without object j: the background, the light and all other objects stay as
+they were. The change of a word's score is the effect of the object,
 
     effect_j = y(scene) - y(scene without j),
 
 in the score's units (nats, for a log-probability), with the words before it held fixed. A map claims effects, too: the mass of its positive
-part on the visible pixels of thing j. Two numbers say how the claim fares: whether the thing with the most mass is the one whose
-removal lowers the word most (*top-1*; by luck one in the number of things), and Spearman's rank correlation over the things. What a
-thing hid comes to light when it goes, and its shadow goes with it; both are part of the effect.
+part on the visible pixels of object j. Two numbers say how the claim fares: whether the object with the most mass is the one whose
+removal lowers the word most (*top-1*; by luck one in the number of objects), and Spearman's rank correlation over the objects. What a
+object hid comes to light when it goes, and its shadow goes with it; both are part of the effect.
 """
 
 import math
@@ -27,23 +27,23 @@ from vlcam.metrics.correlation import average_ranks, pearson
 from vlcam.scenes.scene import Scene
 
 LEAST: Final = 0.1
-"""Nats that the removal of some thing has to take from a word for its things to be ranked: below, their order is noise."""
+"""Nats that the removal of some object has to take from a word for its objects to be ranked: below, their order is noise."""
 
 
 def remove_object(scene: Scene, number: int) -> Scene:
-    """The scene without one of its things. Raises InputError for a thing that it hasn't."""
-    if not 0 <= number < len(scene.things):
-        raise InputError(f"thing {number} was given; expected 0 to {len(scene.things) - 1}")
-    return replace(scene, things=tuple(thing for place, thing in enumerate(scene.things) if place != number))
+    """The scene without one of its objects. Raises InputError for an object that it hasn't."""
+    if not 0 <= number < len(scene.objects):
+        raise InputError(f"object {number} was given; expected 0 to {len(scene.objects) - 1}")
+    return replace(scene, objects=tuple(obj for place, obj in enumerate(scene.objects) if place != number))
 
 
 def draw_without_each(scene: Scene, size: int) -> list[np.ndarray]:
-    """The scene's picture, and then those without each thing in turn, ``(size, size, 3)``, RGB."""
-    return [scene.image(size)] + [remove_object(scene, number).image(size) for number in range(len(scene.things))]
+    """The scene's picture, and then those without each object in turn, ``(size, size, 3)``, RGB."""
+    return [scene.image(size)] + [remove_object(scene, number).image(size) for number in range(len(scene.objects))]
 
 
-def measure_effects(scores: Float[Tensor, "pictures targets"]) -> Float[Tensor, "things targets"]:
-    """How far each target falls without each thing: the first row is that of the whole scene.
+def measure_effects(scores: Float[Tensor, "pictures targets"]) -> Float[Tensor, "objects targets"]:
+    """How far each target falls without each object: the first row is that of the whole scene.
 
     >>> effects(torch.tensor([[-1.0], [-4.0], [-0.5]])).tolist()
     [[3.0], [-0.5]]
@@ -52,17 +52,17 @@ def measure_effects(scores: Float[Tensor, "pictures targets"]) -> Float[Tensor, 
 
 
 def measure_masses(
-    heat: Float[Tensor, "targets height width"], masks: Bool[np.ndarray, "things height width"]
-) -> Float[Tensor, "targets things"]:
-    """The positive mass of every map on every thing; unseen pixels (NaN) have none."""
+    heat: Float[Tensor, "targets height width"], masks: Bool[np.ndarray, "objects height width"]
+) -> Float[Tensor, "targets objects"]:
+    """The positive mass of every map on every object; unseen pixels (NaN) have none."""
     shown = torch.from_numpy(masks).to(heat.device, torch.float64)
     return torch.einsum("thw,khw->tk", heat.double().nan_to_num(nan=0).clamp_min(0), shown)
 
 
 def measure_top_agreement(mass: Float[Tensor, " things"], effect: Float[Tensor, " things"]) -> float:
-    """1 if the thing with the most mass is the one with the greatest effect, else 0; NaN if there is but one thing.
+    """1 if the object with the most mass is the one with the greatest effect, else 0; NaN if there is but one object.
 
-    Things tied for the most mass share the hit; a map without mass on any thing names none and misses.
+    Objects tied for the most mass share the hit; a map without mass on any object names none and misses.
 
     >>> top_agrees(torch.tensor([3.0, 3.0, 0.0]), torch.tensor([0.1, 2.0, 0.0]))
     0.5
@@ -76,17 +76,17 @@ def measure_top_agreement(mass: Float[Tensor, " things"], effect: Float[Tensor, 
 
 
 def measure_rank_agreement(mass: Float[Tensor, " things"], effect: Float[Tensor, " things"]) -> float:
-    """Spearman's correlation of masses and effects over the things; NaN for one thing, or if the map has the same mass on all."""
+    """Spearman's correlation of masses and effects over the objects; NaN for one object, or if the map has the same mass on all."""
     return float(pearson(average_ranks(mass), average_ranks(effect.to(mass))))
 
 
 def has_order(effect: Float[Tensor, " things"], least: float = LEAST) -> bool:
-    """Whether the removal of some thing lowers the word enough for the things to have an order."""
+    """Whether the removal of some object lowers the word enough for the objects to have an order."""
     return len(effect) > 1 and bool(effect.max() >= least)
 
 
 def compute_chance(counts: Sequence[int]) -> float:
-    """Top-1 agreement by luck: the mean of one in the number of things.
+    """Top-1 agreement by luck: the mean of one in the number of objects.
 
     >>> chance([2, 4])
     0.375

@@ -3,7 +3,7 @@
 Dozens of pairs of a method and a target are compared, so the best number among them is partly luck. Therefore half of the scenes (the even
 ones) choose, and only the other half says how much better the chosen pair is than the default; every difference is paired, within the same
 words of the same scenes, and its interval is bootstrapped over scenes. What decides is the mean of four measures, all from 0 to 1:
-pointing, mass, F1-IoU and the top-1 agreement with the removal of things. Pairs that were measured on fewer scenes are compared on those.
+pointing, mass, F1-IoU and the top-1 agreement with the removal of objects. Pairs that were measured on fewer scenes are compared on those.
 """
 
 import math
@@ -92,8 +92,8 @@ def choose(
 
     The default itself is among the candidates; of equals the first counts.
     """
-    even = [scene for scene in scores.things if scene % 2 == 0]
-    odd = [scene for scene in scores.things if scene % 2 == 1]
+    even = [scene for scene in scores.objects if scene % 2 == 0]
+    odd = [scene for scene in scores.objects if scene % 2 == 1]
     found = []
     for name in dict.fromkeys((default, *names)):
         first = average_differences(scores, name, default, kinds, even)

@@ -1,8 +1,8 @@
-"""The maps of every word of a scene's caption, by many methods and four targets, against the exact masks and against the removal of things.
+"""The maps of every word of a scene's caption, by many methods and four targets, against the exact masks and against the removal of objects.
 
-One scene gives one caption: the model's own. Its words are judged by the scene's ground truth. Words that are true and about things are
-scored on the visible pixels of those things; a wrong word (colour, shape, size or texture) on those of the things that the other words of
-its phrase are about, if there are any: a kind of its own. Function words are about nothing: they enter Func-IoU, and the removal of things.
+One scene gives one caption: the model's own. Its words are judged by the scene's ground truth. Words that are true and about objects are
+scored on the visible pixels of those objects; a wrong word (colour, shape, size or texture) on those of the objects that the other words of
+its phrase are about, if there are any: a kind of its own. Function words are about nothing: they enter Func-IoU, and the removal of objects.
 """
 
 import math
@@ -51,7 +51,7 @@ WHOLE: Final = (OBJ, FUNC, F1)
 """Measures of a whole caption; the others are of a word."""
 
 UNIFORM, CENTRE, RANDOM, EDGES, UNTRAINED = "area", "centre", "random", "edges", "untrained gradcam"
-CEILING: Final = "ceiling: mask of the word's things"
+CEILING: Final = "ceiling: mask of the word's objects"
 CONTROLS: Final = (UNIFORM, CENTRE, RANDOM, EDGES, UNTRAINED, CEILING)
 
 Heat = Float[Tensor, "words height width"]
@@ -71,12 +71,12 @@ def name_pair(method: str, target: str) -> str:
 class GroundingScores:
     """What was found.
 
-    ``kinds`` of every word (scene and place), how many ``things`` are in every scene, and for every pair of a method and a target, or
+    ``kinds`` of every word (scene and place), how many ``objects`` are in every scene, and for every pair of a method and a target, or
     control, the ``words`` by measure, and the ``captions`` by scene.
     """
 
     kinds: dict[tuple[int, int], str] = field(default_factory=dict)
-    things: dict[int, int] = field(default_factory=dict)
+    objects: dict[int, int] = field(default_factory=dict)
     words: dict[str, dict[tuple[int, int], dict[str, float]]] = field(default_factory=dict)
     captions: dict[str, dict[int, dict[str, float]]] = field(default_factory=dict)
 
@@ -105,7 +105,7 @@ class JudgedCaption:
     ids: tuple[int, ...]
     kinds: tuple[str, ...]
     masks: tuple[Bool[Tensor, "height width"] | None, ...]
-    shown: Bool[np.ndarray, "things height width"]
+    shown: Bool[np.ndarray, "objects height width"]
 
 
 def judge_caption(scene: Scene, captioner: Captioning) -> JudgedCaption | None:
@@ -115,15 +115,15 @@ def judge_caption(scene: Scene, captioner: Captioning) -> JudgedCaption | None:
     )
     words = tuple(caption.label.split())
     try:
-        truth, things, parsed = check_words(scene, words), find_word_objects(scene, words), parse(words)
+        truth, objects, parsed = check_words(scene, words), find_word_objects(scene, words), parse(words)
     except ValueError:
         return None
-    meant = list(things)
+    meant = list(objects)
     for phrase in parsed.phrases:
         places = range(phrase.start + 1, phrase.start + 1 + len(phrase.attributes))
         for place in places:
             if not truth[place]:
-                meant[place] = tuple(sorted({thing for other in places for thing in things[other]}))
+                meant[place] = tuple(sorted({obj for other in places for obj in objects[other]}))
     shown = scene.masks()
     kinds = [
         KIND_OF[word] if truth[place] or KIND_OF[word] not in CONTENT else WRONG for place, word in enumerate(words)
@@ -156,7 +156,7 @@ def ground(
     task, request = WordTargets(captioner), Request(ids=spoken.ids)
     mapped = make_every_map(task, scene.image(), request, ways)
     fell = _measure_effects(scene, task, mapped)
-    scores.things[number] = len(scene.things)
+    scores.objects[number] = len(scene.objects)
     scores.kinds.update({(number, place): kind for place, kind in enumerate(spoken.kinds)})
     many = len(spoken.words)
     for name, heat in _iterate_heats(mapped, spoken, many):
@@ -195,22 +195,22 @@ def _iterate_controls(
     yield CEILING, mapped.draw(torch.cat(best))
 
 
-def _measure_effects(scene: Scene, task: WordTargets, mapped: MethodMaps) -> Float[Tensor, "things 4 words"]:
-    """How far the scalars of every word fall without each thing."""
+def _measure_effects(scene: Scene, task: WordTargets, mapped: MethodMaps) -> Float[Tensor, "objects 4 words"]:
+    """How far the scalars of every word fall without each object."""
     photos = [
         task.prepare(Image.fromarray(picture), mapped.subject.request).inputs
         for picture in draw_without_each(scene, PIXELS)
     ]
     found = measure_effects(mapped.subject.scores(torch.cat(photos)))
-    return found.view(len(scene.things), len(TARGETS), -1)
+    return found.view(len(scene.objects), len(TARGETS), -1)
 
 
 def _score(
     name: str,
     heat: Heat,
     spoken: JudgedCaption,
-    fell: Float[Tensor, "things words"],
-    own: Float[Tensor, "things words"],
+    fell: Float[Tensor, "objects words"],
+    own: Float[Tensor, "objects words"],
     number: int,
     scores: GroundingScores,
 ) -> None:
@@ -224,20 +224,20 @@ def _score(
             RANK: measure_rank_agreement(mass[place], fell[:, place]) if order else math.nan,
             OWN: measure_top_agreement(mass[place], own[:, place]) if order else math.nan,
         }
-    things = [
+    objects = [
         ([place], mask)
         for place, mask in enumerate(spoken.masks)
         if mask is not None and spoken.kinds[place] in CONTENT
     ]
     function = [place for place, kind in enumerate(spoken.kinds) if kind == FUNCTION]
-    whole = word_mask_scores(heat, things, function)
+    whole = word_mask_scores(heat, objects, function)
     scores.captions.setdefault(name, {})[number] = {OBJ: whole.obj, FUNC: whole.func, F1: whole.f1}
 
 
 def _unite_masks(
-    shown: Bool[np.ndarray, "things height width"], things: Sequence[int]
+    shown: Bool[np.ndarray, "objects height width"], objects: Sequence[int]
 ) -> Bool[Tensor, "height width"] | None:
-    if not things:
+    if not objects:
         return None
-    found = torch.from_numpy(shown[list(things)].any(axis=0))
+    found = torch.from_numpy(shown[list(objects)].any(axis=0))
     return found if bool(found.any()) else None

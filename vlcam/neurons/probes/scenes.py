@@ -94,14 +94,14 @@ def make_concept_masks(scene: Scene, size: int = MASK_SIZE) -> Bool[np.ndarray, 
         axis=(2, 4)
     )  # things lie side by side: covers add up
     total = np.zeros((len(CONCEPTS), size, size), np.int64)
-    for thing, area in zip(scene.things, cover, strict=True):
+    for obj, area in zip(scene.objects, cover, strict=True):
         for concept in (
             ("thing", "object"),
-            (thing.colour, "colour"),
-            (thing.shape, "shape"),
-            (thing.texture, "texture"),
-            (thing.size, "size"),
-            (" ".join(thing.pair), "pair"),
+            (obj.colour, "colour"),
+            (obj.shape, "shape"),
+            (obj.texture, "texture"),
+            (obj.size, "size"),
+            (" ".join(obj.pair), "pair"),
         ):
             total[_ROW[concept]] += area
     out[:] = 2 * total >= _FINE * _FINE

@@ -10,7 +10,7 @@ section 7. The steps, for unit k and concept c:
 
 The quantile is 0.01 (as in the authors' later code), not 0.005: no IoU can exceed ``min(p, q) / max(p, q)`` of concept share p
 and quantile q, so that at 0.005 a concept that covers more than 12.5 % of the pictures can't reach 0.04: on generated scenes
-every background kind and "thing". At 0.01 the limit is 25 % and all of them can.
+every background kind and "object". At 0.01 the limit is 25 % and all of them can.
 
 For models and probes on disk there is :func:`vlcam.neurons.name`.
 """

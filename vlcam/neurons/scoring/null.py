@@ -5,7 +5,7 @@ what a unit sees and what is there, scores all concepts again and keeps each uni
 having chosen the best). How the tie is broken depends on the concept:
 
 - one that varies from picture to picture: the pictures' labels are permuted against their activations, the same way for all
-  units. Where a unit tends to fire, how smooth its maps are, and where things tend to lie (in the centre) stay as they are;
+  units. Where a unit tends to fire, how smooth its maps are, and where objects tend to lie (in the centre) stay as they are;
 - one that is the same in all pictures (a region, "upper left") would not notice that. Instead each picture's *raw* maps are shifted
   around the edges by a random step, and only then scaled up and compared: how much and how clustered a unit fires stays, and so
   does what scaling up does at the edges; where the unit fires does not.

@@ -40,7 +40,7 @@ TOP: Final = 5
 MIN_COVERAGE: Final = 0.30
 _RANKINGS: Final = ("contribution", "paper")
 _PRESENT: Final = 0.03  # a smaller share of the evidence is not worth a word
-# What one cell at T_k would have changed (things cover several). The slope of a silent channel is unsure; where it is
+# What one cell at T_k would have changed (objects cover several). The slope of a silent channel is unsure; where it is
 # positive it is mostly that of a rival of what was said (9 of 10, on validation scenes), so it must be as large as present evidence.
 _ABSENT: Final = 0.003
 _MISSING: Final = 0.03
@@ -231,7 +231,7 @@ def _select(groups: Sequence[Group], sign: int, most: int, smallest: float = 0.0
 
 
 def _list_implied_words(present: Iterable[Group]) -> frozenset[str]:
-    """The words that firing names make true: those in them, and "thing" for what only things have."""
+    """The words that firing names make true: those in them, and "object" for what only objects have."""
     words: set[str] = set()
     for group in present:
         words |= {"thing"} if group.key[1] in _OBJECT_CATEGORIES else set()

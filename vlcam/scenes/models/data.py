@@ -28,10 +28,10 @@ CELLS = 12
 CAPTIONS_EACH = 5
 QUESTIONS_EACH = 12
 CELL_KINDS = (len(SHAPES) + 1, len(COLOURS) + 1, len(SIZES) + 1, len(TEXTURES) + 1)
-"""Classes of each cell label, "no thing" last."""
+"""Classes of each cell label, "no object" last."""
 
 OBJECT_KINDS = tuple(product(SIZES, TEXTURES, COLOURS, SHAPES))
-"""All 144 kinds of things, as (size, texture, colour, shape)."""
+"""All 144 kinds of objects, as (size, texture, colour, shape)."""
 
 _VALUES = (SHAPES, COLOURS, SIZES, TEXTURES)
 
@@ -44,14 +44,14 @@ FORMAT = 2
 class Arrays:
     """N scenes. Token rows are padded with 0; a missing question has answer -1.
 
-    ``images`` (N, 96, 96, 3); ``pairs`` (N, 36) and ``things`` (N, 144) 0/1; ``cells`` (N, 4, 12, 12) shape, colour, size and
-    texture in each cell of the grid, -1 where a thing's edge makes it undecided; ``captions`` (N, 5, 16); ``questions``
+    ``images`` (N, 96, 96, 3); ``pairs`` (N, 36) and ``objects`` (N, 144) 0/1; ``cells`` (N, 4, 12, 12) shape, colour, size and
+    texture in each cell of the grid, -1 where an object's edge makes it undecided; ``captions`` (N, 5, 16); ``questions``
     (N, 12, 14); ``answers`` and ``kinds`` (N, 12).
     """
 
     images: NDArray[np.uint8]
     pairs: NDArray[np.uint8]
-    things: NDArray[np.uint8]
+    objects: NDArray[np.uint8]
     cells: NDArray[np.int8]
     captions: NDArray[np.int16]
     questions: NDArray[np.int16]
@@ -76,19 +76,19 @@ _SHAPES: dict[str, tuple[tuple[int, ...], type[np.generic]]] = {
 
 def make_pair_labels(scene: Scene) -> NDArray[np.uint8]:
     """``(36,)``: 1 for each colour-shape pair that is in the scene."""
-    have = {thing.pair for thing in scene.things}
+    have = {obj.pair for obj in scene.objects}
     return np.array([pair in have for pair in PAIRS], np.uint8)
 
 
 def make_cell_labels(scene: Scene) -> NDArray[np.int8]:
-    """``(4, 12, 12)``: shape, colour, size and texture of the thing that a cell shows."""
+    """``(4, 12, 12)``: shape, colour, size and texture of the object that a cell shows."""
     side = PIXELS // CELLS
     cover = scene.masks(PIXELS).reshape(-1, CELLS, side, CELLS, side).mean(axis=(2, 4))
     best = cover.argmax(axis=0)
     seen = cover.max(axis=0)
     out = np.full((4, CELLS, CELLS), IGNORED, np.int8)
     for row, (values, name) in enumerate(zip(_VALUES, ("shape", "colour", "size", "texture"), strict=True)):
-        codes = np.array([values.index(getattr(thing, name)) for thing in scene.things], np.int8)
+        codes = np.array([values.index(getattr(obj, name)) for obj in scene.objects], np.int8)
         out[row][seen >= 0.35] = codes[best][seen >= 0.35]
         out[row][cover.sum(axis=0) < 0.1] = len(values)
     return out
@@ -97,7 +97,7 @@ def make_cell_labels(scene: Scene) -> NDArray[np.int8]:
 def _fill(row: dict[str, NDArray[np.generic]], scene: Scene, captions: int, questions: int) -> None:
     row["images"][...] = scene.image()
     row["pairs"][...] = make_pair_labels(scene)
-    have = {thing.words for thing in scene.things}
+    have = {obj.words for obj in scene.objects}
     row["things"][...] = [kind in have for kind in OBJECT_KINDS]
     row["cells"][...] = make_cell_labels(scene)
     said = scene.captions(captions)

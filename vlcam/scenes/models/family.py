@@ -33,21 +33,21 @@ class SceneModels(nn.Module):
         self.captioner.features = self.classifier.features
         self.vqa.features = self.classifier.features
         self.cells = nn.Conv2d(CHANNELS, sum(CELL_KINDS), 1)
-        self.things = nn.Linear(CHANNELS, len(OBJECT_KINDS))
-        self.said_things = nn.Linear(HIDDEN, len(OBJECT_KINDS))
-        self.asked_things = nn.Linear(HIDDEN, len(OBJECT_KINDS))
+        self.objects = nn.Linear(CHANNELS, len(OBJECT_KINDS))
+        self.said_objects = nn.Linear(HIDDEN, len(OBJECT_KINDS))
+        self.asked_objects = nn.Linear(HIDDEN, len(OBJECT_KINDS))
 
     def compute_losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """The seven losses of a batch, each a scalar."""
         seen = self.classifier.features(batch["images"])
         pairs = self.classifier.classifier(self.classifier.head(seen)).float()
         photo = self.captioner.head(seen)
-        vectors = [self.said_things(photo)]
+        vectors = [self.said_objects(photo)]
         words = batch["captions"]  # (batch * captions, length)
         each = len(words) // len(photo)
         said = self.captioner.decode(photo.repeat_interleave(each, 0), words[:, :-1]).float()
         photo = self.vqa.head(seen)
-        vectors.append(self.asked_things(photo))
+        vectors.append(self.asked_objects(photo))
         each = len(batch["questions"]) // len(photo)
         answers = self.vqa.answer(photo.repeat_interleave(each, 0), self.vqa.read(batch["questions"])).float()
         fired = seen.float()
@@ -61,7 +61,7 @@ class SceneModels(nn.Module):
                 [F.cross_entropy(part, batch["cells"][:, row], ignore_index=IGNORED) for row, part in enumerate(cells)]
             ).mean(),
             "sparse": sparse.mean(),
-            "things": compute_presence_loss(self.things(fired.mean((2, 3))), batch["things"]),
+            "things": compute_presence_loss(self.objects(fired.mean((2, 3))), batch["things"]),
             "photo things": compute_presence_loss(torch.stack(vectors), batch["things"].expand(2, -1, -1)),
         }
 
@@ -102,7 +102,7 @@ def make_batch(
     return {
         "images": images,
         "pairs": torch.from_numpy(np.array(arrays.pairs[rows])).float().to(device),
-        "things": torch.from_numpy(np.array(arrays.things[rows])).float().to(device),
+        "things": torch.from_numpy(np.array(arrays.objects[rows])).float().to(device),
         "cells": torch.from_numpy(np.array(arrays.cells[rows])).long().to(device),
         "captions": captions.to(device),
         "questions": questions.to(device),

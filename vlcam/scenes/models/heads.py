@@ -70,12 +70,12 @@ def compute_head_losses(
     asked = family.vqa.head[2:](pooled)
     each = len(batch["questions"]) // len(asked)
     answers = family.vqa.answer(asked.repeat_interleave(each, 0), family.vqa.read(batch["questions"])).float()
-    things = torch.stack([family.said_things(photo), family.asked_things(asked)]).float()
+    objects = torch.stack([family.said_objects(photo), family.asked_objects(asked)]).float()
     return {
         "pairs": F.binary_cross_entropy_with_logits(pairs, batch["pairs"]) * 10,
         "words": compute_caption_loss(family, photo, batch["captions"], smoothing=smoothing),
         "answers": F.cross_entropy(answers, batch["answers"], ignore_index=IGNORED, label_smoothing=smoothing),
-        "photo things": compute_presence_loss(things, batch["things"].expand(2, -1, -1)),
+        "photo things": compute_presence_loss(objects, batch["things"].expand(2, -1, -1)),
     }
 
 
@@ -83,7 +83,7 @@ def _make_batch(
     arrays: Arrays, rows: NDArray[np.int64], rng: np.random.Generator, device: torch.device, *, captions_each: int
 ) -> dict[str, Tensor]:
     captions, questions, answers = sample_texts(arrays, rows, rng, captions=captions_each, questions=3)
-    there = (torch.from_numpy(np.array(have[rows])).float() for have in (arrays.pairs, arrays.things))
+    there = (torch.from_numpy(np.array(have[rows])).float() for have in (arrays.pairs, arrays.objects))
     given = dict(
         zip(
             ("captions", "questions", "answers", "pairs", "things"), (captions, questions, answers, *there), strict=True

@@ -53,11 +53,11 @@ class TrainingPlan:
         return self.caption_peak * min(1.0, (step + 1) / 100) * left
 
     def get_object_weight(self, step: int) -> float:
-        """Weight of the loss on whole things, asked of the last conv layer: nothing at first, then 1."""
+        """Weight of the loss on whole objects, asked of the last conv layer: nothing at first, then 1."""
         return float(step >= OBJECTS_FROM)
 
     def get_photo_object_weight(self, step: int) -> float:
-        """Weight of the losses on whole things, asked of the photo vectors: nothing at first, then 1."""
+        """Weight of the losses on whole objects, asked of the photo vectors: nothing at first, then 1."""
         return float(step >= PHOTO_OBJECTS_FROM)
 
     def get_sparse_weight(self, step: int) -> float:

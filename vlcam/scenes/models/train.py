@@ -7,10 +7,10 @@ model's over answers, and of helpers whose layers are thrown away:
 - ``cells``, fading over the first half of the schedule: a 1 x 1 convolution on the last conv layer tells which shape, colour, size and
   texture each of its cells shows;
 - ``sparse``: each channel of that layer is to fire seldom (lifetime sparseness, Treves and Rolls 1991), so that it stands for one kind
-  of thing and stays silent elsewhere;
-- ``things``, from step 3000 on: a linear layer on the spatial mean of that layer tells which of the 144 combinations of size, texture,
-  colour and shape are there; what belongs to one thing must then be bound in the channels, since the mean has no places;
-- ``photo things``, from step 4000 on: the same, told from the photo vectors of the captioner and of the VQA model.
+  of object and stays silent elsewhere;
+- ``objects``, from step 3000 on: a linear layer on the spatial mean of that layer tells which of the 144 combinations of size, texture,
+  colour and shape are there; what belongs to one object must then be bound in the channels, since the mean has no places;
+- ``photo objects``, from step 4000 on: the same, told from the photo vectors of the captioner and of the VQA model.
 
 The trunk is an exponential moving average of the weights. Then it is fixed, and what follows it goes on alone
 (:mod:`vlcam.scenes.models.heads`).
