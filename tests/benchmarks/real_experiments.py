@@ -25,7 +25,7 @@ from vlcam.contracts import PerturbationMethod, Subject
 from vlcam.experiments.results.result import Result, make_cells
 from vlcam.experiments.running import choose_experiments, run_one
 from vlcam.experiments.setting import Setting
-from vlcam.methods import register
+from vlcam.methods import list_methods, register
 
 REAL = runpy.run_path(str(Path(__file__).with_name("real_photos.py")))
 MODELS = ("squeezenet1_0", "mobilenet_v2")
