@@ -212,7 +212,7 @@ def order_merged_tokens(
 ) -> Int[Tensor, "1 rows columns"]:
     """Qwen's orders: blocks of ``merge x merge`` tokens one after the other, in rows, or in windows of ``window x window`` blocks.
 
-    >>> merged(2, 4, 2).tolist()
+    >>> order_merged_tokens(2, 4, 2).tolist()
     [[[0, 1, 4, 5], [2, 3, 6, 7]]]
     """
     down, across = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")

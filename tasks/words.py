@@ -43,7 +43,7 @@ def find_spans(text: str) -> tuple[tuple[int, int], ...]:
     belongs to a number. Of anything else each character stands for itself, an emoji with all its parts.
 
     >>> text = "It isn't 10,000, but 3.5!"
-    >>> [text[start:end] for start, end in spans(text)]
+    >>> [text[start:end] for start, end in find_spans(text)]
     ['It', "isn't", '10,000', ',', 'but', '3.5', '!']
     """
     return tuple(match.span() for match in _WORD.finditer("".join(map(_classify_character, text))))

@@ -122,7 +122,7 @@ def write_text(path: Path, text: str) -> None:
 def make_slug(name: str) -> str:
     """A short file name that is safe on every system: letters, digits, ``-`` and ``_``, and dots inside.
 
-    >>> slug("scene:7"), slug("../../etc/passwd"), slug("<b>.png"), slug("...")
+    >>> make_slug("scene:7"), make_slug("../../etc/passwd"), make_slug("<b>.png"), make_slug("...")
     ('scene-7', 'etc-passwd', 'b-.png', 'image')
     """
     safe = re.sub(r"[^A-Za-z0-9._-]+|\.{2,}", "-", name)

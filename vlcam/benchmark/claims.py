@@ -73,7 +73,7 @@ def mark_visible_concepts(scenes: Iterable[Scene]) -> Bool[np.ndarray, "scenes c
 def extract_content_words(text: str) -> frozenset[str]:
     """The colours, shapes, sizes and textures in a text; plurals as their singulars.
 
-    >>> sorted(words_of("how many red stars are there"))
+    >>> sorted(extract_content_words("how many red stars are there"))
     ['red', 'star']
     """
     return frozenset(SINGULARS.get(word, word) for word in text.split()) & CONTENT
@@ -82,9 +82,10 @@ def extract_content_words(text: str) -> frozenset[str]:
 def find_sign(name: str, target: Target) -> int:
     """What the meaning of the words says about a name: 1 speaks for the target, -1 against it, 0 nothing.
 
-    >>> sign("red star", Target("red", "word")), sign("blue heart", Target("red", "word")), sign("star", Target("red", "word"))
+    >>> red = Target("red", "word")
+    >>> find_sign("red star", red), find_sign("blue heart", red), find_sign("star", red)
     (1, -1, 0)
-    >>> sign("red", Target("red star", "class")), sign("blue heart", Target("red star", "class"))
+    >>> find_sign("red", Target("red star", "class")), find_sign("blue heart", Target("red star", "class"))
     (1, 0)
     """
     said, words = extract_content_words(target.label), extract_content_words(name)

@@ -277,7 +277,7 @@ def _pick_sentences(views: Sequence[TargetView], most: int) -> list[str]:
 def shorten(text: str) -> str:
     """The first two sentences of a neuron text, without the numbers of the units: what is said, and what it mainly rests on.
 
-    >>> short('Predicted star (0.91). Mainly because the network sees signs of stars (units 3, 7; 31 %). In spite of red (unit 1; −6 %).')
+    >>> shorten('Predicted star (0.91). Mainly because the network sees signs of stars (units 3, 7; 31 %). In spite of red (unit 1; −6 %).')
     'Predicted star (0.91). Mainly because the network sees signs of stars (31 %).'
     """
     sentences = re.split(r"(?<=\.) (?=[A-Z])", text)

@@ -143,7 +143,7 @@ class TokenLayout:
     several cells (of a thumbnail over fine tiles) spreads its value evenly, so that a map's sum stays what it was.
 
     >>> import torch
-    >>> order = Tokens(torch.tensor([[[1, 0], [3, 2]]]))
+    >>> order = TokenLayout(torch.tensor([[[1, 0], [3, 2]]]))
     >>> order.place(order.to_maps(torch.arange(4.0)[None, :, None])[:, 0]).tolist()
     [[[1.0, 0.0], [3.0, 2.0]]]
     """

@@ -170,7 +170,7 @@ def apply_relu_rule(rule: Rule) -> ReluRule:
             networks of other activations. Where there are both, a warning names the others, whose gradient stays as it is.
 
     >>> x = torch.tensor([-1.0, 2.0, 3.0], requires_grad=True)
-    >>> with relu_rule("deconv"):
+    >>> with apply_relu_rule("deconv"):
     ...     y = functional.relu(x)
     >>> torch.autograd.grad(y, x, torch.tensor([5.0, -6.0, 7.0]))
     (tensor([5., 0., 7.]),)

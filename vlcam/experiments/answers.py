@@ -170,7 +170,7 @@ def correlate_with_people(heat: Float[Tensor, "height width"], people: Sequence[
     """VQA-HAT's protocol: Spearman's correlation on 14 x 14 cells, averaged over people; NaN if the map is constant.
 
     >>> heat = torch.arange(196.0).view(14, 14)
-    >>> with_people(heat, [heat.numpy().astype(float), -heat.numpy().astype(float)])
+    >>> correlate_with_people(heat, [heat.numpy().astype(float), -heat.numpy().astype(float)])
     0.0
     """
     own = to_grid(heat.double(), GRID)

@@ -64,7 +64,7 @@ def choose_experiments(wanted: Sequence[str]) -> tuple[Experiment, ...]:
 
     Raises InputError for what none is called, or for nothing.
 
-    >>> [one.key for one in chosen(["1,3", "words"])]
+    >>> [one.key for one in choose_experiments(["1,3", "words"])]
     ['localisation', 'pointing', 'words']
     """
     found: set[int] = set()

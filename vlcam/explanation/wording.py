@@ -75,7 +75,7 @@ def get_certainty_notice(view: TargetView) -> str:
 def format_nats(gain: float | None) -> str:
     r"""A visual gain as a person writes it; empty if there is none.
 
-    >>> nats(2.34), nats(-0.04), nats(-12.3), nats(None)
+    >>> format_nats(2.34), format_nats(-0.04), format_nats(-12.3), format_nats(None)
     ('+2.3\xa0nats', '0.0\xa0nats', '−12.3\xa0nats', '')
     """
     return "" if gain is None or not math.isfinite(gain) else f"{_format_signed(gain, '.1f')}\u00a0nats"
@@ -84,7 +84,7 @@ def format_nats(gain: float | None) -> str:
 def format_weight(value: float) -> str:
     """The importance of a word of the question, with its sign.
 
-    >>> weight(0.4123), weight(-0.00012), weight(0.0)
+    >>> format_weight(0.4123), format_weight(-0.00012), format_weight(0.0)
     ('+0.412', '−0.00012', '0')
     """
     return _format_signed(value, ".3g") if math.isfinite(value) else "not a number"
@@ -98,7 +98,7 @@ def _format_signed(value: float, form: str) -> str:
 def limit_ratio(width: int, height: int) -> float:
     """Width by height of a photo as it is drawn: its own, but never so thin that nothing could be seen.
 
-    >>> drawn_ratio(300, 200), drawn_ratio(1, 600)
+    >>> limit_ratio(300, 200), limit_ratio(1, 600)
     (1.5, 0.0625)
     """
     return min(max(width / height, _NARROWEST), 1 / _NARROWEST)
@@ -113,7 +113,7 @@ def compute_faintness(view: TargetView, strongest: float) -> float:
 def format_factor(ratio: float) -> str:
     """A large factor in few letters.
 
-    >>> times(23.4), times(3112442379.0)
+    >>> format_factor(23.4), format_factor(3112442379.0)
     ('23', '3 × 10⁹')
     """
     if ratio < 9999.5:
@@ -205,7 +205,7 @@ def _find_hot_cells(weights: Float[np.ndarray, "rows columns"]) -> Bool[np.ndarr
 def format_number(value: float) -> str:
     """A number with three significant digits: ``0.0123``, ``4.1e-07``, ``not a number``.
 
-    >>> number(12.345), number(0.0), number(-4.13e-7)
+    >>> format_number(12.345), format_number(0.0), format_number(-4.13e-7)
     ('12.3', '0', '−4.13e−07')
     """
     if math.isnan(value):
@@ -216,7 +216,7 @@ def format_number(value: float) -> str:
 def format_percent(probability: float | None) -> str:
     r"""A probability as a person writes it; never 0 % or 100 % unless it is exactly so.
 
-    >>> percent(0.834), percent(0.0004), percent(0.99996), percent(None)
+    >>> format_percent(0.834), format_percent(0.0004), format_percent(0.99996), format_percent(None)
     ('83\xa0%', '<0.1\xa0%', '>99.9\xa0%', '')
     """
     if probability is None or not math.isfinite(probability):

@@ -21,7 +21,7 @@ _EDGE = 1e-9
 def make_resize_geometry(photo_size: tuple[int, int], input_size: tuple[int, int]) -> Geometry:
     """The whole photo squeezed or stretched to the input.
 
-    >>> resized((300, 100), (30, 20)).scale
+    >>> make_resize_geometry((300, 100), (30, 20)).scale
     (0.1, 0.2)
     """
     _check_size(photo_size, "photo size")
@@ -35,7 +35,7 @@ def make_crop_geometry(photo_size: tuple[int, int], resize_shorter: int, crop: i
     The rounding is torchvision's to the pixel. ``crop`` is a side or ``(width, height)``; where it is larger than the resized
     photo, the photo is padded evenly.
 
-    >>> resized_and_cropped((300, 100), 50, 40).offset
+    >>> make_crop_geometry((300, 100), 50, 40).offset
     (-55.0, -5.0)
     """
     _check_size(photo_size, "photo size")
@@ -51,7 +51,7 @@ def make_letterbox_geometry(photo_size: tuple[int, int], input_size: tuple[int, 
 
     The photo is resized to whole pixels (:func:`fit_size`), so the two scales may differ a little.
 
-    >>> letterboxed((300, 100), (30, 30)).offset
+    >>> make_letterbox_geometry((300, 100), (30, 30)).offset
     (0.0, 10.0)
     """
     _check_size(photo_size, "photo size")

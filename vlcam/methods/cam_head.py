@@ -5,7 +5,7 @@ layer is taken away, one linear layer on the mean of every channel takes its pla
 of top-1 accuracy, as the Grad-CAM paper (arXiv 1610.02391) says; Grad-CAM explains the network as it is.
 
 >>> dense = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 16 * 16, 10))
->>> cam_head(dense, ["cat", "dog"], sample=torch.zeros(1, 3, 16, 16)).classifier
+>>> build_cam_network(dense, ["cat", "dog"], sample=torch.zeros(1, 3, 16, 16)).classifier
 Linear(in_features=8, out_features=2, bias=True)
 """
 

@@ -92,7 +92,7 @@ def sensitivity(
 def list_starts(side: int, patch: int, stride: int) -> list[int]:
     """Where the patch lies along a side: steps of ``stride``, and the far edge.
 
-    >>> starts(10, 4, 4)
+    >>> list_starts(10, 4, 4)
     [0, 4, 6]
     """
     places = list(range(0, side - patch + 1, stride))

@@ -81,7 +81,7 @@ def make_guided_picture(
 def upsample(maps: Maps, size: tuple[int, int]) -> Float[Tensor, "targets height width"]:
     """Maps ``(T, h, w)`` at the size ``(rows, columns)``: bilinear, half-pixel centres, the outermost cells going on to the edge.
 
-    >>> upsampled(torch.tensor([[[0.0, 4.0]]]), (1, 4)).tolist()
+    >>> upsample(torch.tensor([[[0.0, 4.0]]]), (1, 4)).tolist()
     [[[0.0, 1.0, 3.0, 4.0]]]
     """
     return functional.interpolate(maps[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]

@@ -18,8 +18,8 @@ class ConnectedPart(NamedTuple):
 def find_connected_parts(inside: Bool[np.ndarray, "height width"]) -> list[ConnectedPart]:
     """The 8-connected parts, in the reading order of their first pixels: rows are cut into runs, and touching runs are joined.
 
-    >>> connected_parts(np.array([[True, False, False], [False, True, False], [False, False, False], [True, False, False]]))
-    [Part(size=2, box=(0.0, 0.0, 2.0, 2.0)), Part(size=1, box=(0.0, 3.0, 1.0, 4.0))]
+    >>> find_connected_parts(np.array([[True, False, False], [False, True, False], [False, False, False], [True, False, False]]))
+    [ConnectedPart(size=2, box=(0.0, 0.0, 2.0, 2.0)), ConnectedPart(size=1, box=(0.0, 3.0, 1.0, 4.0))]
     """
     edges = np.diff(np.pad(inside, ((0, 0), (1, 1))).astype(np.int8))
     rows, starts = np.nonzero(edges == 1)

@@ -147,6 +147,7 @@ def average_precision(scores: Float[Tensor, " samples"], positive: Bool[Tensor, 
 
     That is the area under the stepped precision-recall curve, not VOC 2007's eleven points. NaN without a positive.
 
+    >>> import torch
     >>> average_precision(torch.tensor([0.9, 0.8, 0.1]), torch.tensor([True, False, True]))
     0.8333333333333333
     """

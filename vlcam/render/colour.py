@@ -28,7 +28,7 @@ def _load_tables() -> dict[str, UInt8[np.ndarray, "256 3"]]:
 def get_colour_table(name: str) -> UInt8[np.ndarray, "256 3"]:
     """The colours of a table, from low to high (read-only).
 
-    >>> table("inferno")[0].tolist()
+    >>> get_colour_table("inferno")[0].tolist()
     [0, 0, 4]
     """
     tables = _load_tables()
@@ -53,7 +53,7 @@ def scale_values(
 ) -> Float[np.ndarray, "height width"]:
     """The values as parts of ``scale``: 0 to 1, or -1 to 1 if ``signed``; 0 where there is no number, or nothing to show.
 
-    >>> relative(np.array([[-1.0, 1.0, 4.0]]), 2.0).tolist()
+    >>> scale_values(np.array([[-1.0, 1.0, 4.0]]), 2.0).tolist()
     [[0.0, 0.5, 1.0]]
     """
     if not (np.isfinite(scale) and scale > 0):

@@ -61,7 +61,7 @@ def export(
 def encode_run_lengths(mask: Bool[np.ndarray, "height width"]) -> list[int]:
     """A mask as uncompressed COCO run lengths: column by column, runs of 0 first.
 
-    >>> run_lengths(np.array([[True, False], [True, True]]))
+    >>> encode_run_lengths(np.array([[True, False], [True, True]]))
     [0, 2, 1, 1]
     """
     flat = mask.flatten(order="F")

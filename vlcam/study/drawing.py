@@ -64,7 +64,7 @@ def draw_relief(picture: Float[np.ndarray, "height width channels"]) -> UInt8[np
 
     A picture with another number of channels than three is shown by their mean.
 
-    >>> relief(np.array([[[0.0], [2.0]], [[-2.0], [np.nan]]]))[..., 0].tolist()
+    >>> draw_relief(np.array([[[0.0], [2.0]], [[-2.0], [np.nan]]]))[..., 0].tolist()
     [[128, 255], [1, 128]]
     """
     values = np.nan_to_num(picture, nan=0.0, posinf=0.0, neginf=0.0)

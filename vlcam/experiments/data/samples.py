@@ -183,7 +183,7 @@ class NumberedWorld:
 def unite_masks(masks: Sequence[Mask | None]) -> Mask | None:
     """The pixels of any mask; None for no masks, or if one of them isn't known.
 
-    >>> union([np.array([[True, False]]), np.array([[False, False]])]).tolist()
+    >>> unite_masks([np.array([[True, False]]), np.array([[False, False]])]).tolist()
     [[True, False]]
     """
     known = [mask for mask in masks if mask is not None]

@@ -26,7 +26,7 @@ _LONGEST: Final = 3
 def find_visual_words(words: Sequence[str], labels: Sequence[str]) -> dict[int, int]:
     """For the places of words that are about a category: its number.
 
-    >>> visual_words("a puppy and two hot dogs".split(), ["dog", "hot dog", "cat"])
+    >>> find_visual_words("a puppy and two hot dogs".split(), ["dog", "hot dog", "cat"])
     {1: 0, 5: 1}
     """
     found: dict[int, int] = {}

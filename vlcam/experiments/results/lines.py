@@ -39,7 +39,7 @@ def write_comparison(
 
     ``values`` are shares, of every method for the same samples. Empty if there is nothing to compare.
 
-    >>> compared({"a": [1.0, 1.0], "b": [1.0, 0.0]}, "a", ["b"], "pointing", seed=0)
+    >>> write_comparison({"a": [1.0, 1.0], "b": [1.0, 0.0]}, "a", ["b"], "pointing", seed=0)
     'Paired by photo, a has in pointing 50.0 points [0.0, 100.0] more than b.'
     """
     parts = []

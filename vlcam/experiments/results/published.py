@@ -125,9 +125,9 @@ def find_published(key: str, row: str, column: str = "") -> PublishedNumber | No
 
     Rows are found whatever their case and punctuation; an experiment's only column may be left out.
 
-    >>> published("faithfulness", "Grad-CAM").value
+    >>> find_published("faithfulness", "Grad-CAM").value
     0.254
-    >>> published("ablations", "no ReLU") is None
+    >>> find_published("ablations", "no ReLU") is None
     True
     """
     numbers = NUMBERS.get(key.strip().lower(), {})

@@ -174,7 +174,7 @@ def _row_from_json(found: dict[str, Any]) -> ResultRow:
 def format_number(value: float | None, unit: str = "") -> str:
     """A number as tables show it: one decimal for percent, three digits after the point for small numbers.
 
-    >>> number(56.512, "%"), number(0.2543), number(3.274), number(None)
+    >>> format_number(56.512, "%"), format_number(0.2543), format_number(3.274), format_number(None)
     ('56.5', '0.254', '3.27', '–')
     """
     if value is None or not math.isfinite(value):
@@ -275,7 +275,7 @@ def to_markdown(result: Result) -> str:
 def make_markdown_table(lines: Sequence[Sequence[str]], *, texts: int = 1) -> str:
     """A table in Markdown from lines of cells, the head first; the first ``texts`` columns to the left, the others to the right.
 
-    >>> print(markdown_table([["", "ours"], ["Grad-CAM", "0.254"]]))
+    >>> print(make_markdown_table([["", "ours"], ["Grad-CAM", "0.254"]]))
     |  | ours |
     | --- | ---: |
     | Grad-CAM | 0.254 |

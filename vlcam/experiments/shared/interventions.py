@@ -45,7 +45,7 @@ def draw_without_each(scene: Scene, size: int) -> list[np.ndarray]:
 def measure_effects(scores: Float[Tensor, "pictures targets"]) -> Float[Tensor, "objects targets"]:
     """How far each target falls without each object: the first row is that of the whole scene.
 
-    >>> effects(torch.tensor([[-1.0], [-4.0], [-0.5]])).tolist()
+    >>> measure_effects(torch.tensor([[-1.0], [-4.0], [-0.5]])).tolist()
     [[3.0], [-0.5]]
     """
     return scores[:1] - scores[1:]
@@ -64,7 +64,7 @@ def measure_top_agreement(mass: Float[Tensor, " things"], effect: Float[Tensor, 
 
     Objects tied for the most mass share the hit; a map without mass on any object names none and misses.
 
-    >>> top_agrees(torch.tensor([3.0, 3.0, 0.0]), torch.tensor([0.1, 2.0, 0.0]))
+    >>> measure_top_agreement(torch.tensor([3.0, 3.0, 0.0]), torch.tensor([0.1, 2.0, 0.0]))
     0.5
     """
     if len(mass) < 2:
@@ -88,7 +88,7 @@ def has_order(effect: Float[Tensor, " things"], least: float = LEAST) -> bool:
 def compute_chance(counts: Sequence[int]) -> float:
     """Top-1 agreement by luck: the mean of one in the number of objects.
 
-    >>> chance([2, 4])
+    >>> compute_chance([2, 4])
     0.375
     """
     return sum(1 / count for count in counts) / len(counts) if counts else math.nan

@@ -125,7 +125,7 @@ def make_ceilings(mapped: MethodMaps, masks: Sequence[Bool[Tensor, "height width
 def find_paper_number(key: str, name: str) -> PublishedNumber | None:
     """The paper's number of a method. Names are looked up without their punctuation, and Grad-CAM++ is not Grad-CAM.
 
-    >>> paper_of("faithfulness", "gradcam").value, paper_of("faithfulness", "gradcam++")
+    >>> find_paper_number("faithfulness", "gradcam").value, find_paper_number("faithfulness", "gradcam++")
     (0.254, None)
     """
     return None if name.endswith("+") else find_published(key, name)
@@ -134,7 +134,7 @@ def find_paper_number(key: str, name: str) -> PublishedNumber | None:
 def format_summary(one: Summary, unit: str = "") -> str:
     """A mean with its interval, for a note.
 
-    >>> said(Summary(4, 0, 75.0, 25.0, 100.0), "%")
+    >>> format_summary(Summary(4, 0, 75.0, 25.0, 100.0), "%")
     '75.0 [25.0, 100.0]'
     """
     return f"{format_number(one.mean, unit)} [{format_number(one.low, unit)}, {format_number(one.high, unit)}]"
@@ -143,7 +143,7 @@ def format_summary(one: Summary, unit: str = "") -> str:
 def score_win(own: float, other: float) -> float:
     """1 if ``own`` is larger, 0 if it is smaller, one half for a tie or where one of them is no number.
 
-    >>> won(2.0, 1.0), won(1.0, 2.0), won(1.0, 1.0), won(nan, 1.0)
+    >>> score_win(2.0, 1.0), score_win(1.0, 2.0), score_win(1.0, 1.0), score_win(float("nan"), 1.0)
     (1.0, 0.0, 0.5, 0.5)
     """
     return 0.5 if isnan(own) or isnan(other) or own == other else float(own > other)

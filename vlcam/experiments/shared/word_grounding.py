@@ -60,7 +60,7 @@ Heat = Float[Tensor, "words height width"]
 def name_pair(method: str, target: str) -> str:
     """The name of a method and a target.
 
-    >>> pair("gradcam", "logit")
+    >>> name_pair("gradcam", "logit")
     'gradcam: logit'
     """
     return f"{method}: {target}"

@@ -56,7 +56,7 @@ def find_others(word: str) -> tuple[str, ...]:
 
     Raises InputError for a word that the bundled world's grammar doesn't have.
 
-    >>> others("small"), others("two")
+    >>> find_others("small"), find_others("two")
     (('large',), ('three', 'four'))
     """
     for _, words in _FAMILIES:
@@ -71,7 +71,7 @@ def score_words(
     """The four scalars (see the module) of the words ``ids``; ``rivals`` has the other words of each one's kind.
 
     >>> z = torch.tensor([[0.0, 0.0, 1.0]])
-    >>> word_scores(z, [2], [[0, 1]])[1:, 0].tolist()  # 1; 1 - log 2; 1
+    >>> score_words(z, [2], [[0, 1]])[1:, 0].tolist()  # 1; 1 - log 2; 1
     [1.0, 0.3068528175354004, 1.0]
     """
     wide = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits

@@ -174,7 +174,7 @@ def find_voc_root(root: Path) -> Path | None:
 def list_image_folders(annotations: Path) -> list[Path]:
     """Where the photos of a COCO file may be, the likeliest first.
 
-    >>> [one.as_posix() for one in image_folders(Path("coco/annotations/instances_val2017.json"))][:3]
+    >>> [one.as_posix() for one in list_image_folders(Path("coco/annotations/instances_val2017.json"))][:3]
     ['coco/annotations/instances_val2017', 'coco/annotations/val2017', 'coco/val2017']
     """
     stem, here = annotations.stem, annotations.parent
@@ -189,9 +189,9 @@ def list_image_folders(annotations: Path) -> list[Path]:
 def fill_outline(outline: Any, height: int, width: int) -> Bool[np.ndarray, "height width"]:
     """The mask of a COCO ``segmentation``: polygons, run lengths, or compressed run lengths.
 
-    >>> outlined([[1, 0, 3, 0, 3, 2, 1, 2]], 2, 4).astype(int).tolist()
+    >>> fill_outline([[1, 0, 3, 0, 3, 2, 1, 2]], 2, 4).astype(int).tolist()
     [[0, 1, 1, 0], [0, 1, 1, 0]]
-    >>> outlined({"size": [2, 3], "counts": [1, 2, 3]}, 2, 3).astype(int).tolist()
+    >>> fill_outline({"size": [2, 3], "counts": [1, 2, 3]}, 2, 3).astype(int).tolist()
     [[0, 1, 0], [1, 0, 0]]
     """
     if isinstance(outline, Mapping):
@@ -217,7 +217,7 @@ def fill_outline(outline: Any, height: int, width: int) -> Bool[np.ndarray, "hei
 def expand_run_lengths(text: str) -> list[int]:
     """The run lengths of COCO's compressed form.
 
-    >>> expanded("15f0M")
+    >>> expand_run_lengths("15f0M")
     [1, 5, 22, 2]
     """
     counts: list[int] = []

@@ -109,7 +109,7 @@ class WordProbe(Protocol):
 def list_categories(concepts: Sequence[Concept]) -> tuple[str, ...]:
     """The different categories of concepts, in the order of their first concept.
 
-    >>> categories_of([("red", "colour"), ("star", "shape"), ("blue", "colour")])
+    >>> list_categories([("red", "colour"), ("star", "shape"), ("blue", "colour")])
     ('colour', 'shape')
     """
     return tuple(dict.fromkeys(category for _, category in concepts))

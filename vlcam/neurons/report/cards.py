@@ -106,7 +106,7 @@ _LAST: Final = CardPlan(3, 0, 0, 64, 0)
 def choose_plan(units: int, exemplars: int = EXEMPLARS) -> CardPlan:
     """Fewer and smaller pictures for layers of many units.
 
-    >>> plan_of(192).side, plan_of(512).exemplars, plan_of(512, 4).exemplars
+    >>> choose_plan(192).side, choose_plan(512).exemplars, choose_plan(512, 4).exemplars
     (112, 6, 4)
     """
     plan = next((plan for most, plan in PLANS if units <= most), _LAST)

@@ -129,7 +129,7 @@ def write_report(
 def rate_confidence(unit: NeuronName) -> Confidence | None:
     """How far a name can be trusted, in a word, by the rules above; None for a unit without a name.
 
-    >>> confidence(NeuronName(0, "named", "red", "colour", 0.31, p=0.001, iou=0.31))
+    >>> rate_confidence(NeuronName(0, "named", "red", "colour", 0.31, p=0.001, iou=0.31))
     'strong'
     """
     if unit.state != "named":

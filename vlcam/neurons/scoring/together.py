@@ -35,7 +35,7 @@ class Formula:
     def to_text(self, names: Sequence[str]) -> str:
         """The formula in words.
 
-        >>> Formula((0, 1, 2), (0, 2), 0.5).text(["red", "orange", "star"])
+        >>> Formula((0, 1, 2), (0, 2), 0.5).to_text(["red", "orange", "star"])
         '(red OR orange) AND NOT star'
         """
         out = names[self.concepts[0]]

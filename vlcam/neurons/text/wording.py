@@ -45,7 +45,7 @@ def phrase(name: str, category: str | None) -> str:
 def phrase_place(name: str) -> str:
     """Where a region is.
 
-    >>> place("upper left"), place("left"), place("top"), place("centre")
+    >>> phrase_place("upper left"), phrase_place("left"), phrase_place("top"), phrase_place("centre")
     ('in the upper left', 'on the left', 'at the top', 'in the centre')
     """
     preposition = {"left": "on", "right": "on", "top": "at", "bottom": "at"}.get(name, "in")
@@ -55,7 +55,7 @@ def phrase_place(name: str) -> str:
 def format_percent(share: float) -> str:
     """A share as whole per cent, with a true minus; small ones are not rounded to nothing, nor large ones to all.
 
-    >>> percent(0.314), percent(-0.06), percent(0.001), percent(0.999), percent(1.0)
+    >>> format_percent(0.314), format_percent(-0.06), format_percent(0.001), format_percent(0.999), format_percent(1.0)
     ('31 %', '−6 %', '<1 %', '>99 %', '100 %')
     """
     size = abs(share)
@@ -79,7 +79,7 @@ def join(phrases: Iterable[str], last: str = "and") -> str:
 def format_chance(p: float) -> str:
     """A probability with two decimals; one that isn't 0 or 1 is not rounded to that.
 
-    >>> chance_of(0.914), chance_of(0.9999), chance_of(1e-9)
+    >>> format_chance(0.914), format_chance(0.9999), format_chance(1e-9)
     ('0.91', '>0.99', '<0.01')
     """
     return ">0.99" if 0.995 <= p < 1 else "<0.01" if 0 < p < 0.005 else f"{p:.2f}"
@@ -88,9 +88,9 @@ def format_chance(p: float) -> str:
 def write_lead(target: Target) -> str:
     """What the sentence is about. A class or answer that the model itself thinks unlikely was not predicted or answered.
 
-    >>> lead(Target("red star", "class", probability=0.91))
+    >>> write_lead(Target("red star", "class", probability=0.91))
     'Predicted red star (0.91).'
-    >>> lead(Target("zebra", "class", probability=0.02))
+    >>> write_lead(Target("zebra", "class", probability=0.02))
     'The class "zebra" (p 0.02).'
     """
     p, label = target.probability, target.label
@@ -162,7 +162,7 @@ def _list(groups: Sequence[Group], of_what: str) -> str:
 def list_absent(groups: Sequence[Group]) -> str:
     """Names of what is not there.
 
-    >>> absent([Group(("top", "region"), (1,), 0.0), Group(("star", "shape"), (2,), 0.0)])
+    >>> list_absent([Group(("top", "region"), (1,), 0.0), Group(("star", "shape"), (2,), 0.0)])
     'anything at the top or stars'
     """
     return join((phrase(*group.key).replace("something", "anything", 1) for group in groups), "or")

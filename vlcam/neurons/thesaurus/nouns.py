@@ -70,7 +70,7 @@ def normalise_name(name: str) -> str:
 
     Of several names in one ("sea, ocean"; "person;individual") it is the first.
 
-    >>> [plain(name) for name in ("red-c", "street-s", "church_outdoor", "/c/church/outdoor", "T-Shirt", "sofa; couch")]
+    >>> [normalise_name(name) for name in ("red-c", "street-s", "church_outdoor", "/c/church/outdoor", "T-Shirt", "sofa; couch")]
     ['red', 'street', 'church', 'church', 't-shirt', 'sofa']
     """
     return next((one for one in map(_normalise_one, re.split(r"\s*[;,]\s*", name)) if one), "")
@@ -79,7 +79,7 @@ def normalise_name(name: str) -> str:
 def pluralise(noun: str) -> str:
     """Several of them; a noun that has no plural, or is one, stays as it is.
 
-    >>> [plural(noun) for noun in ("red star", "bookshelf", "policeman", "chest of drawers", "grass", "scissors", "bush", "lady")]
+    >>> [pluralise(noun) for noun in ("red star", "bookshelf", "policeman", "chest of drawers", "grass", "scissors", "bush", "lady")]
     ['red stars', 'bookshelves', 'policemen', 'chests of drawers', 'grass', 'scissors', 'bushes', 'ladies']
     """
     head, preposition, rest = noun.partition(" of ")
