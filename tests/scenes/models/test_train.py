@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import vlcam.scenes.models.plan as planning
 import vlcam.scenes.models.train as training
 from vlcam.contracts import InputError
 from vlcam.metrics import oracle_map, peak, pointing_hit
@@ -77,6 +78,8 @@ def test_drawn_scenes_are_used_again(folder: Path, arrays: Arrays) -> None:
 def small(monkeypatch: pytest.MonkeyPatch) -> TrainingPlan:
     monkeypatch.setattr(training, "VAL_SCENES", 8)
     monkeypatch.setattr(training, "AVERAGE_FROM", 0)  # so that the first steps show in the weights
+    monkeypatch.setattr(planning, "OBJECTS_FROM", 1)  # so that the losses on objects count in a few steps
+    monkeypatch.setattr(planning, "PHOTO_OBJECTS_FROM", 2)
     return TrainingPlan(scenes=16, steps=4, schedule=4, batch=4, head_steps=4, caption_steps=2, head_batch=8, seed=3)
 
 

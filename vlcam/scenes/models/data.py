@@ -36,7 +36,7 @@ OBJECT_KINDS = tuple(product(SIZES, TEXTURES, COLOURS, SHAPES))
 _VALUES = (SHAPES, COLOURS, SIZES, TEXTURES)
 
 IGNORED = -1
-FORMAT = 2
+FORMAT = 3
 
 
 @final
@@ -65,7 +65,7 @@ class Arrays:
 _SHAPES: dict[str, tuple[tuple[int, ...], type[np.generic]]] = {
     "images": ((PIXELS, PIXELS, 3), np.uint8),
     "pairs": ((len(PAIRS),), np.uint8),
-    "things": ((len(OBJECT_KINDS),), np.uint8),
+    "objects": ((len(OBJECT_KINDS),), np.uint8),
     "cells": ((4, CELLS, CELLS), np.int8),
     "captions": ((CAPTIONS_EACH, CAPTION_LENGTH), np.int16),
     "questions": ((QUESTIONS_EACH, QUESTION_LENGTH), np.int16),
@@ -98,7 +98,7 @@ def _fill(row: dict[str, NDArray[np.generic]], scene: Scene, captions: int, ques
     row["images"][...] = scene.image()
     row["pairs"][...] = make_pair_labels(scene)
     have = {obj.words for obj in scene.objects}
-    row["things"][...] = [kind in have for kind in OBJECT_KINDS]
+    row["objects"][...] = [kind in have for kind in OBJECT_KINDS]
     row["cells"][...] = make_cell_labels(scene)
     said = scene.captions(captions)
     for place in range(captions):

@@ -61,8 +61,8 @@ class SceneModels(nn.Module):
                 [F.cross_entropy(part, batch["cells"][:, row], ignore_index=IGNORED) for row, part in enumerate(cells)]
             ).mean(),
             "sparse": sparse.mean(),
-            "things": compute_presence_loss(self.objects(fired.mean((2, 3))), batch["things"]),
-            "photo things": compute_presence_loss(torch.stack(vectors), batch["things"].expand(2, -1, -1)),
+            "objects": compute_presence_loss(self.objects(fired.mean((2, 3))), batch["objects"]),
+            "photo objects": compute_presence_loss(torch.stack(vectors), batch["objects"].expand(2, -1, -1)),
         }
 
 
@@ -102,7 +102,7 @@ def make_batch(
     return {
         "images": images,
         "pairs": torch.from_numpy(np.array(arrays.pairs[rows])).float().to(device),
-        "things": torch.from_numpy(np.array(arrays.objects[rows])).float().to(device),
+        "objects": torch.from_numpy(np.array(arrays.objects[rows])).float().to(device),
         "cells": torch.from_numpy(np.array(arrays.cells[rows])).long().to(device),
         "captions": captions.to(device),
         "questions": questions.to(device),

@@ -75,7 +75,7 @@ def compute_head_losses(
         "pairs": F.binary_cross_entropy_with_logits(pairs, batch["pairs"]) * 10,
         "words": compute_caption_loss(family, photo, batch["captions"], smoothing=smoothing),
         "answers": F.cross_entropy(answers, batch["answers"], ignore_index=IGNORED, label_smoothing=smoothing),
-        "photo things": compute_presence_loss(objects, batch["things"].expand(2, -1, -1)),
+        "photo objects": compute_presence_loss(objects, batch["objects"].expand(2, -1, -1)),
     }
 
 
@@ -86,7 +86,9 @@ def _make_batch(
     there = (torch.from_numpy(np.array(have[rows])).float() for have in (arrays.pairs, arrays.objects))
     given = dict(
         zip(
-            ("captions", "questions", "answers", "pairs", "things"), (captions, questions, answers, *there), strict=True
+            ("captions", "questions", "answers", "pairs", "objects"),
+            (captions, questions, answers, *there),
+            strict=True,
         )
     )
     return {name: tensor.to(device) for name, tensor in given.items()}
@@ -118,7 +120,7 @@ def fit_heads(
     trained = [
         parameter
         for name, parameter in family.named_parameters()
-        if ".features." not in name and not name.startswith(("cells.", "things."))
+        if ".features." not in name and not name.startswith(("cells.", "objects."))
     ]
     optimiser = torch.optim.AdamW(trained, lr=plan.head_peak, weight_decay=plan.decay)
     first = 0
@@ -146,7 +148,7 @@ def fit_heads(
             if step < plan.head_steps:
                 batch = _make_batch(arrays, rows, rng, device, captions_each=1)
                 losses = compute_head_losses(family, pooled, batch, smoothing=plan.smoothing)
-                total = losses["pairs"] + losses["words"] + losses["answers"] + 0.5 * losses["photo things"]
+                total = losses["pairs"] + losses["words"] + losses["answers"] + 0.5 * losses["photo objects"]
             else:
                 batch = _make_batch(arrays, rows, rng, device, captions_each=2)
                 total = compute_caption_loss(

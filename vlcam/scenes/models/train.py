@@ -158,9 +158,9 @@ def train(
             )
             # A loss times zero would still move Adam, so these are left out until they count.
             if plan.get_object_weight(step):
-                total = total + losses["things"]
+                total = total + losses["objects"]
             if plan.get_photo_object_weight(step):
-                total = total + 2 * losses["photo things"]
+                total = total + 2 * losses["photo objects"]
         optimiser.zero_grad(set_to_none=True)
         # Training is the one place where parameters want their .grad filled.
         torch.autograd.backward(total)
