@@ -16,7 +16,7 @@ from PIL import Image
 from vlcam.cli import console, main, run_demo, run_explain, run_scenes
 from vlcam.cli.run_explain import choose_word_method
 from vlcam.explanation.explanation import Explanation
-from vlcam.files import dump_json, make_slug, stage_files, write_text
+from vlcam.files import dump_json
 from vlcam.scenes.sample import make
 from vlcam.tasks import bundled
 
@@ -380,23 +380,6 @@ def test_a_file_name_that_is_no_utf8(capsys: pytest.CaptureFixture[str], picture
     assert (tmp_path / "out" / "report.html").read_text("utf-8")
 
 
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("../../etc/passwd", "etc-passwd"),
-        ("..\\..\\windows", "windows"),
-        ("scene:7", "scene-7"),
-        ("a b/c.png", "a-b-c.png"),
-        (".hidden", "hidden"),
-        ("...", "image"),
-        ("", "image"),
-        ("x" * 500, "x" * 60),
-    ],
-)
-def test_slugs_are_safe(name: str, expected: str) -> None:
-    assert make_slug(name) == expected
-
-
 # --- nothing half-written ---------------------------------------------------------------------------------------------
 
 
@@ -429,28 +412,6 @@ def test_a_failure_while_writing_leaves_the_folder_as_it_was(
             assert "No space left on device" in _one_line(capsys.readouterr().err)
         assert sorted(tmp_path.rglob("*")) == before
     assert (out / "report.html").read_text() == "an earlier one"
-
-
-def test_staged_files_arrive_together_or_not_at_all(tmp_path: Path) -> None:
-    def half(folder: Path) -> None:
-        with stage_files(folder) as scratch:
-            (scratch / "a").write_text("new")
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        half(tmp_path / "x" / "y")
-    assert list(tmp_path.iterdir()) == []
-    with stage_files(tmp_path / "x" / "y") as scratch:
-        (scratch / "a").write_text("new")
-        assert not (tmp_path / "x" / "y" / "a").exists()
-    assert [one.name for one in (tmp_path / "x" / "y").iterdir()] == ["a"]
-
-
-def test_a_failing_write_keeps_the_old_text(tmp_path: Path) -> None:
-    write_text(tmp_path / "file", "old")
-    with pytest.raises(UnicodeEncodeError):
-        write_text(tmp_path / "file", "new \ud800")
-    assert [(one.name, one.read_text()) for one in tmp_path.iterdir()] == [("file", "old")]
 
 
 # --- terminals --------------------------------------------------------------------------------------------------------

@@ -292,7 +292,7 @@ def test_a_folder(folder: Path, tmp_path: Path) -> None:
     assert names(folder) == names(str(folder)) == ["a.JPG", "b.png", "bad.png InputError", "c.webp"]
     assert names(folder / name for name in ("c.webp", "a.JPG")) == ["c.webp", "a.JPG"]
     (tmp_path / "empty").mkdir()
-    for given, text in ((tmp_path / "empty", "has no photos in it"), (folder / "b.png", "is no folder")):
+    for given, text in ((tmp_path / "empty", "has no photos in it"), (folder / "b.png", "is not a folder")):
         with pytest.raises(vlcam.InputError, match=text):
             vlcam.explain_batches(cnn(), given)
 

@@ -31,6 +31,7 @@ from vlcam.explanation import storage
 from vlcam.explanation.explanation import Explanation
 from vlcam.explanation.record import Evidence, NeuronText, flag_map
 from vlcam.explanation.storage import save
+from vlcam.files import MAX_SAVED_BYTES
 from vlcam.image.photo import Photo
 
 
@@ -255,7 +256,7 @@ def test_the_file_is_plain_safetensors(tmp_path: Path) -> None:
     with safetensors.safe_open(path, "pt") as file:
         assert set(file.keys()) == {"maps", "alpha", "contributions", "activity", "pixels"}
         meta = json.loads(file.metadata()["vlcam"], parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
-    assert meta["schema"] == 4 and meta["targets"][0]["score"] == "nan" and meta["targets"][1]["score"] == "-inf"
+    assert meta["schema"] == 5 and meta["targets"][0]["score"] == "nan" and meta["targets"][1]["score"] == "-inf"
 
 
 def test_saving_where_it_can_not_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -311,14 +312,14 @@ def refused(path: Path, text: str) -> None:
 
 def test_loading_what_is_not_there_or_something_else(tmp_path: Path) -> None:
     refused(tmp_path / "missing", "there is no file")
-    refused(tmp_path, "is a folder or no regular file")
+    refused(tmp_path, "is a folder; expected a file that vlcam saved")
     for data in (b"", b"short", b"A letter, long enough to have a header length in its first bytes.", b"\xff" * 64):
         (tmp_path / "one").write_bytes(data)
-        refused(tmp_path / "one", "no safetensors file, or cut off")
+        refused(tmp_path / "one", "not a safetensors file, or it is cut off")
     (tmp_path / "one").write_bytes(safetensors.torch.save({"weight": torch.zeros(3)}))
     refused(tmp_path / "one", "not one that vlcam's save wrote")
     with (tmp_path / "one").open("wb") as file:
-        file.truncate(storage.MAX_BYTES + 1)  # sparse: takes no disk
+        file.truncate(MAX_SAVED_BYTES + 1)  # sparse: takes no disk
     refused(tmp_path / "one", "has 536,870,913 bytes; expected at most 536,870,912")
     with pytest.raises(InputError, match="can't be read"):
         Explanation.load(tmp_path / "nul\x00")
@@ -367,24 +368,24 @@ def tampered(path: Path, change: Change) -> None:
 
 
 FORGERIES: dict[str, tuple[Change, str]] = {
-    "schema 5": (lambda meta, _: meta.update(schema=5), "schema version 5, and this vlcam .* reads version 4"),
+    "schema 6": (lambda meta, _: meta.update(schema=6), "schema version 6, and this vlcam .* reads versions 4 and 5"),
     "schema true": (lambda meta, _: meta.update(schema=True), "schema version True"),
     "no schema": (lambda meta, _: meta.pop("schema"), "schema version None"),
     "no version": (lambda meta, _: meta.pop("vlcam"), "which vlcam wrote it"),
     "no layer": (lambda meta, _: meta.pop("layer"), "explanation lacks layer"),
     "extra": (lambda meta, _: meta.update(pickle="x"), "unknown 'pickle'"),
-    "text a number": (lambda meta, _: meta.update(text=3), "text is 3; expected str"),
-    "relu a number": (lambda meta, _: meta.update(relu=1), "relu is 1; expected bool"),
-    "photo a list": (lambda meta, _: meta.update(photo=[]), "photo is .*expected a record"),
-    "photo width": (lambda meta, _: meta["photo"].update(width=9.0), "photo.width is 9.0; expected int"),
+    "text a number": (lambda meta, _: meta.update(text=3), "text is 3; expected a text"),
+    "relu a number": (lambda meta, _: meta.update(relu=1), "relu is 1; expected true or false"),
+    "photo a list": (lambda meta, _: meta.update(photo=[]), "photo is .*expected an object"),
+    "photo width": (lambda meta, _: meta["photo"].update(width=9.0), "photo.width is 9.0; expected a whole number"),
     "photo lacks": (lambda meta, _: meta["photo"].pop("sha256"), "photo lacks sha256"),
     "photo smaller than pixels": (lambda meta, _: meta["photo"].update(width=2), "yet 6 x 3 pixels"),
     "geometry triple": (lambda meta, _: meta["geometry"].update(scale=[1, 2, 3]), "geometry.scale is"),
-    "geometry huge": (lambda meta, _: meta["geometry"].update(scale=[10**400, 1]), "geometry.scale is"),
+    "geometry huge": (lambda meta, _: meta["geometry"].update(scale=[10**400, 1]), "geometry.scale.0. is"),
     "geometry input": (lambda meta, _: meta["geometry"].update(input_size=[0, 4]), "model's input"),
     "targets a text": (lambda meta, _: meta.update(targets="dog"), "targets is 'dog'"),
     "kind": (lambda meta, _: meta["targets"][0].update(kind="smell"), "targets.0..kind is 'smell'"),
-    "score": (lambda meta, _: meta["targets"][0].update(score="high"), "score is 'high'; expected float"),
+    "score": (lambda meta, _: meta["targets"][0].update(score="high"), "score is 'high'; expected a number"),
     "token": (lambda meta, _: meta["targets"][0].update(token_ids=[True]), "token_ids.0. is True"),
     "span beyond": (lambda meta, _: meta["targets"][0].update(span=[0, 99]), "outside the text"),
     "span backwards": (lambda meta, _: meta["targets"][0].update(span=[4, 2]), "outside the text"),
@@ -393,7 +394,7 @@ FORGERIES: dict[str, tuple[Change, str]] = {
     "neurons missing": (lambda meta, _: meta["neurons"].pop(), "3 targets and 2 neuron texts"),
     "ranking": (lambda meta, _: meta["neurons"][0].update(ranking="size"), "ranking is 'size'"),
     "unit": (lambda meta, _: meta["neurons"][0]["top"][0].update(unit=-1), "negative number"),
-    "match a list": (lambda meta, _: meta["neurons"][0]["top"][0].update(match=[]), "match is .*expected float"),
+    "match a list": (lambda meta, _: meta["neurons"][0]["top"][0].update(match=[]), "match is .*expected a number"),
     "tensor missing": (lambda _, tensors: tensors.pop("alpha"), "holds the tensors"),
     "tensor extra": (lambda _, tensors: tensors.update(more=torch.zeros(1)), "holds the tensors"),
     "maps flat": (lambda _, tensors: tensors.update(maps=torch.zeros(3, 3)), "maps is .*expected floats with 3 axes"),
@@ -425,7 +426,7 @@ def test_metadata_that_is_no_json_object(tmp_path: Path) -> None:
         path.write_bytes(
             safetensors.torch.save(tensors, {"vlcam": text, "sha256": storage._compute_digest(text, tensors)})
         )
-        refused(path, "its metadata is no JSON")
+        refused(path, "its metadata is not ")
 
 
 def test_a_changed_number_is_noticed(tmp_path: Path) -> None:

@@ -551,7 +551,7 @@ class TestFiles:
             read_key(path)
         for text, why in (
             ("{}", "no key of a study"),
-            ("[", "can't be read"),
+            ("[", "is not JSON"),
             ('{"parts": {"a": {}}}', "has schema None"),
         ):
             path.write_text(text, "utf-8")

@@ -34,15 +34,15 @@ def xml(
     path: Path, objects: Sequence[str], first: int, names: Mapping[str, str], difficult: Sequence[str] = ()
 ) -> None:
     """An annotation in Pascal VOC's XML, pixels counted from ``first``."""
-    objects = ""
+    parts = ""
     for obj in objects:
         corners = zip(("xmin", "ymin", "xmax", "ymax"), CORNERS[obj], strict=True)
         box = "".join(f"<{side}>{at + first}</{side}>" for side, at in corners)
         hard = int(obj in difficult)
-        objects += f"<object><name>{names[obj]}</name><difficult>{hard}</difficult><bndbox>{box}</bndbox></object>"
+        parts += f"<object><name>{names[obj]}</name><difficult>{hard}</difficult><bndbox>{box}</bndbox></object>"
     size = f"<size><width>{SIZE[0]}</width><height>{SIZE[1]}</height><depth>3</depth></size>"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"<annotation>{size}{objects}</annotation>")
+    path.write_text(f"<annotation>{size}{parts}</annotation>")
 
 
 def ilsvrc(root: Path, form: str = "kaggle") -> Path:

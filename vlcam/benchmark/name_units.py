@@ -1,6 +1,5 @@
 """The concepts of generated scenes as masks, and the names that the bundled models' channels get from them."""
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from vlcam.neurons.probes.scenes import CONCEPTS, MASK_SIZE, make_concept_masks
 from vlcam.neurons.scoring.choose import name_by_masks
 from vlcam.neurons.scoring.dissect import MIN_IOU, PERMUTATIONS, QUANTILE, Batch
 from vlcam.neurons.scoring.settings import Settings
-from vlcam.scenes.models.zoo import ModelName, get_weights_folder, load, to_input
+from vlcam.scenes.models.zoo import ModelName, get_weights_folder, load, read_checksums, to_input
 from vlcam.scenes.record import Split
 from vlcam.scenes.sample import make
 
@@ -66,7 +65,7 @@ def name_features(
         "notes": list_limits(n, maps[:, 0].size, settings, found),
         "null": found.make_null_curve(),
     }
-    sha256 = None if model is not None else _read_sha256(which, get_weights_folder() if folder is None else folder)
+    sha256 = None if model is not None else read_checksums(get_weights_folder() if folder is None else folder)[which]
     return NeuronNames(f"scenes-{which}", "features", sha256, probe, found.units)
 
 
@@ -88,8 +87,3 @@ def make_feature_batches(
     finally:
         for name, module in features.named_modules():
             module.training = training[name]
-
-
-def _read_sha256(which: ModelName, folder: Path) -> str:
-    """The recorded checksum of the weights, which :func:`vlcam.scenes.models.zoo.load` has checked."""
-    return str(json.loads((folder / "sha256.json").read_text())[which])

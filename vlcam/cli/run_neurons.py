@@ -1,6 +1,5 @@
 """What ``vlcam neurons`` does: list, name, report and evaluate. Imported when a command runs, never before."""
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
@@ -11,7 +10,7 @@ from vlcam._version import __version__
 from vlcam.cli import console, printing
 from vlcam.cli.document import SCHEMA
 from vlcam.contracts import InputError, Request, Task
-from vlcam.files import check_folder, dump_json, make_folder, replace_nonfinite, stage_files, write_text
+from vlcam.files import check_folder, dump_json, make_folder, read_json, stage_files, write_json, write_text
 from vlcam.neurons.name_layer import NamingResult, choose_scorer, name_and_keep
 from vlcam.neurons.names.json_files import find_names_file
 from vlcam.neurons.names.names import NeuronNames, read_names
@@ -143,7 +142,8 @@ def run_evaluate(*, n: int, seed: int, folder: Path | None, as_json: bool, card_
 
     if card_folder is not None:
         check_folder(card_folder)
-        before, plan = (_read_json(card_folder / name) for name in ("card.json", "plan.json"))
+        what = "a file of a card: vlcam scenes evaluate --card makes them"
+        before, plan = (read_json(card_folder / name, what) for name in ("card.json", "plan.json"))
     with console.show_bar("measuring the texts") as advance:
         measured = naming_bench.evaluate(n=n, seed=seed, folder=folder, progress=advance)
     measured["planted"] = planted.evaluate(seed=seed)
@@ -155,19 +155,9 @@ def run_evaluate(*, n: int, seed: int, folder: Path | None, as_json: bool, card_
     if card_folder is not None:
         from vlcam.benchmark.card import TEXTS_FILE, make_card
 
-        write_text(card_folder / TEXTS_FILE, json.dumps(replace_nonfinite(measured), indent=1, allow_nan=False) + "\n")
+        write_json(card_folder / TEXTS_FILE, measured)
         write_text(card_folder / "MODEL_CARD.md", make_card(before, plan, measured))
         console.say(f"Wrote {card_folder / TEXTS_FILE} and {card_folder / 'MODEL_CARD.md'}")
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{str(path)!r} can't be read ({error}); --card takes the folder of a card: vlcam scenes evaluate --card makes one"
-        ) from error
-    return cast(dict[str, Any], found)
 
 
 def _get_names(model: str) -> NeuronNames:

@@ -1,12 +1,11 @@
 """What ``vlcam scenes`` does: export, train, name and measure the bundled world. Imported when a command runs, never before."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from vlcam.cli import console, printing
 from vlcam.contracts import InputError
-from vlcam.files import check_folder, dump_json, make_folder, replace_nonfinite, write_text
+from vlcam.files import check_folder, dump_json, make_folder, read_json, show_path, write_json, write_text
 from vlcam.scenes.models.zoo import MODEL_NAMES, get_weights_folder
 
 
@@ -93,22 +92,18 @@ def run_evaluate(
         printing.show_measured(measured)
     if card_folder is not None and plan is not None:
         make_folder(card_folder)
-        write_text(card_folder / "card.json", json.dumps(replace_nonfinite(measured), indent=1, allow_nan=False) + "\n")
+        write_json(card_folder / "card.json", measured)
         texts = card_folder / TEXTS_FILE
-        known = json.loads(texts.read_text("utf-8")) if texts.is_file() else None
+        known = read_json(texts, "what vlcam neurons evaluate wrote") if texts.is_file() else None
         write_text(card_folder / "MODEL_CARD.md", make_card(measured, plan, known))
         console.say(f"Wrote {card_folder / 'MODEL_CARD.md'} and {card_folder / 'card.json'}")
 
 
 def _read_plan(folder: Path) -> dict[str, Any]:
-    try:
-        found = json.loads((folder / "plan.json").read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"no plan.json of a training run in {folder}; the card can't say how the models were trained"
-        ) from error
+    what = "the settings of a training run, as vlcam scenes train writes them, for the card to say how the models were trained"
+    found = read_json(folder / "plan.json", what)
     if not isinstance(found, dict):
-        raise InputError(f"{folder / 'plan.json'} holds no settings; expected what vlcam scenes train wrote there")
+        raise InputError(f"{show_path(folder / 'plan.json')} holds no settings; expected {what}")
     return found
 
 

@@ -1,6 +1,5 @@
 """What ``vlcam study`` does. Imported when a command runs, never before."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -13,7 +12,7 @@ from torch import nn
 from vlcam.cli import console
 from vlcam.contracts import InputError, Request, Task
 from vlcam.engine.weights import weaken_model
-from vlcam.files import check_folder, dump_json, replace_nonfinite, stage_files, write_text
+from vlcam.files import check_folder, dump_json, stage_files, write_json, write_text
 from vlcam.image.photo import open_photo
 from vlcam.scenes.record import PIXELS
 from vlcam.study.page import page
@@ -96,7 +95,7 @@ def run_make(wanted: StudyOptions, out: Path) -> tuple[Part, ...]:
     with stage_files(out) as folder:
         for name, text in pages.items():
             write_text(folder / name, text)
-        write_text(folder / KEY, json.dumps(replace_nonfinite(key(parts)), indent=1, allow_nan=False) + "\n")
+        write_json(folder / KEY, key(parts))
     for part in parts:
         _say(part, wanted, out)
     console.say(
@@ -118,7 +117,7 @@ def run_score(
     found = score(known, ratings, draws=draws, seed=seed, partial=partial)
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
-        write_text(out, json.dumps(replace_nonfinite(make_document(found)), indent=1, allow_nan=False) + "\n")
+        write_json(out, make_document(found))
         console.say(f"Wrote {out}")
     if as_json:
         console.print_data(dump_json(make_document(found)))

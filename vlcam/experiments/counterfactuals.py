@@ -47,9 +47,11 @@ from vlcam.experiments.shared.two_classes import (
 )
 from vlcam.explanation.explain import explain
 from vlcam.explanation.figures import draw_figure
+from vlcam.files import make_folder
 from vlcam.image.regions import AREA, draw_random_regions, find_top_region
 from vlcam.metrics.mass import relevance_mass
 from vlcam.metrics.pointing import peak
+from vlcam.render.png import save_png
 
 KEY: Final = "counterfactuals"
 AGAINST: Final = "counterfactual"
@@ -212,6 +214,5 @@ def _draw_examples(out: Path, task: Task, cases: Sequence[AnnotatedPicture]) -> 
         for side, one in enumerate(pair):
             sheet.paste(one, (sum(wide[:side]), sum(tall[:row])))
     name = f"10-{KEY}.png"
-    out.mkdir(parents=True, exist_ok=True)
-    sheet.save(out / name)
+    save_png(sheet, make_folder(out) / name)
     return (name,)

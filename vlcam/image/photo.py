@@ -6,7 +6,6 @@ What people are shown is always 8-bit RGB. A model may want something else: tran
 
 import hashlib
 import re
-import stat
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
@@ -22,6 +21,7 @@ from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from vlcam.contracts import InputError
+from vlcam.files import MAX_PIXELS, check_file, describe_error, show_path
 
 KEPT_SIDE = 1024
 """The longer side of the pixels that a Photo keeps to be shown."""
@@ -86,7 +86,7 @@ class Bands:
         return numbers
 
 
-def open_photo(source: Any, *, name: str | None = None, max_pixels: int = 50_000_000) -> tuple[Image.Image, Photo]:
+def open_photo(source: Any, *, name: str | None = None, max_pixels: int = MAX_PIXELS) -> tuple[Image.Image, Photo]:
     """Open a photo, apply its EXIF orientation and convert it to 8-bit RGB.
 
     Transparency is laid on white, 16 bits become 8; of an animation the first frame is taken.
@@ -134,18 +134,18 @@ def get_bands(image: Image.Image) -> np.ndarray | None:
 def list_photos(folder: str | Path) -> list[Path]:
     """The image files of a folder in the order of their names; other files, hidden ones and folders in it are passed over.
 
-    Raises InputError for what is no folder, or has no image files.
+    Raises InputError for what is not a folder, or has no image files.
     """
     path = Path(folder)
     if not path.is_dir():
         raise InputError(
-            f"{str(folder)[:300]!r} is no folder; expected a folder of photos, or an iterable of their paths"
+            f"{show_path(folder)} is not a folder; expected a folder of photos, or an iterable of their paths"
         )
     endings = {ending for ending, kind in Image.registered_extensions().items() if kind in _FORMATS}
     files = (one for one in path.iterdir() if one.suffix.lower() in endings and not one.name.startswith("."))
     found = sorted(one for one in files if one.is_file())
     if not found:
-        raise InputError(f"the folder {str(folder)[:300]!r} has no photos in it; expected files such as a.jpg or b.png")
+        raise InputError(f"the folder {show_path(folder)} has no photos in it; expected files such as a.jpg or b.png")
     return found
 
 
@@ -199,32 +199,14 @@ def _flatten(image: Image.Image) -> Image.Image:
 def _from_file(source: str | Path, max_pixels: int) -> Image.Image:
     if isinstance(source, str) and re.match(r"[A-Za-z][A-Za-z0-9+.-]+://|data:", source):
         raise InputError(f"the URL {source[:80]!r} was given; vlcam doesn't download: save the photo and give its path")
-    shown = repr(str(source)[:300])
-    path = Path(source)
-    _check_file(path, shown)
-    with path.open("rb") as file, _convert_errors(shown):
+    shown = show_path(source)
+    if check_file(source, "a photo") == 0:
+        raise InputError(f"the file {shown} is empty; expected a photo: copy or download it again")
+    with Path(source).open("rb") as file, _convert_errors(shown):
         Image.init()
         image = Image.open(file, formats=[one for one in _FORMATS if one in Image.OPEN])
         _check_pixels(shown, image.size, max_pixels)
         return _turn_upright(image)
-
-
-def _check_file(path: Path, shown: str) -> None:
-    """Say in words what is wrong with a path, before anything is read."""
-    try:
-        found = path.stat()
-        if stat.S_ISREG(found.st_mode):
-            path.open("rb").close()
-    except FileNotFoundError as error:
-        raise InputError(f"there is no file {shown} (looked from {Path.cwd()}); check the path") from error
-    except (OSError, ValueError) as error:
-        raise InputError(f"the file {shown} can't be read: {_describe_error(error)}") from error
-    if stat.S_ISDIR(found.st_mode):
-        raise InputError(f"{shown} is a folder; expected a photo: give the path of one file in it")
-    if not stat.S_ISREG(found.st_mode):
-        raise InputError(f"{shown} is not a regular file; expected a photo")
-    if found.st_size == 0:
-        raise InputError(f"the file {shown} is empty; expected a photo: copy or download it again")
 
 
 @contextmanager
@@ -241,12 +223,10 @@ def _convert_errors(shown: str) -> Iterator[None]:
         raise InputError(f"{shown} is not a photo that can be read; expected one of {', '.join(_FORMATS)}") from error
     except Image.DecompressionBombError as error:
         raise InputError(
-            f"{shown} has more pixels than Pillow opens; make it smaller: {_describe_error(error)}"
+            f"{shown} has more pixels than Pillow opens; make it smaller: {describe_error(error)}"
         ) from error
     except Exception as error:  # broken files make decoders raise nearly anything
-        raise InputError(
-            f"{shown} is broken or cut off: {_describe_error(error)}; copy or download it again"
-        ) from error
+        raise InputError(f"{shown} is broken or cut off: {describe_error(error)}; copy or download it again") from error
 
 
 @contextmanager
@@ -374,9 +354,3 @@ def _make_record(image: Image.Image, name: str) -> Photo:
 def _reduce(image: Image.Image) -> Image.Image:
     width, height = (max(1, round(side * KEPT_SIDE / max(image.size))) for side in image.size)
     return image.resize((width, height), Image.Resampling.LANCZOS)
-
-
-def _describe_error(error: BaseException) -> str:
-    """An exception in one short line."""
-    text = " ".join(str(error.strerror if isinstance(error, OSError) and error.strerror else error).split())
-    return (text or type(error).__name__)[:200]

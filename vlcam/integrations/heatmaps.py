@@ -22,7 +22,7 @@ from typing import Any, Literal, Protocol, Unpack, final, runtime_checkable
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from PIL import Image, PngImagePlugin
+from PIL import Image
 from torch import distributed, nn
 
 from vlcam.contracts import InputError, Target, Task
@@ -31,10 +31,12 @@ from vlcam.explanation.explanation import Explanation
 from vlcam.explanation.options import Options, check_options
 from vlcam.explanation.record import TargetView
 from vlcam.explanation.wording import format_number, format_percent, get_notice
+from vlcam.files import make_folder
 from vlcam.image.geometry import to_photo
 from vlcam.image.photo import open_photo
 from vlcam.render.colour import choose_colours
 from vlcam.render.overlay import overlay
+from vlcam.render.png import save_png
 from vlcam.tasks.classification import Classification, Preprocessing
 
 OPACITY = 0.4
@@ -99,11 +101,9 @@ class FolderWriter:
         """Write one file for each picture."""
         for picture in pictures:
             folder = Path(self.folder).joinpath(_make_file_name(picture.photo), _make_file_name(picture.place))
-            folder.mkdir(parents=True, exist_ok=True)
             name = f"epoch-{picture.epoch:04}" + (f"-step-{picture.step:07}" if picture.step != picture.epoch else "")
-            facts = PngImagePlugin.PngInfo()
-            facts.add_itxt("Description", picture.caption)
-            Image.fromarray(picture.pixels).save(folder / f"{name}.png", pnginfo=facts)
+            place = make_folder(folder) / f"{name}.png"
+            save_png(Image.fromarray(picture.pixels), place, description=picture.caption)
 
     def close(self) -> None:
         """Nothing is open."""

@@ -12,11 +12,7 @@
 Masks are uncompressed COCO run lengths: pixels column by column, runs of 0 and 1 in turn, the first one (maybe empty) of 0.
 """
 
-import json
-import os
-import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -26,6 +22,7 @@ from jaxtyping import Bool
 from PIL import Image
 
 from vlcam.contracts import InputError
+from vlcam.files import stage_folder, write_json
 from vlcam.scenes.record import PAIRS, PIXELS, SPLITS, Split
 from vlcam.scenes.sample import make
 from vlcam.scenes.scene import Scene
@@ -53,7 +50,7 @@ def export(
         raise InputError(f"{n} scenes were asked for; expected 1 or more")
     if size < SMALLEST:
         raise InputError(f"a size of {size} pixels was given; expected {SMALLEST} or more")
-    with _open_scratch_folder(folder) as scratch:
+    with stage_folder(folder) as scratch:
         _write(scratch, known, n, size, progress)
     return folder
 
@@ -69,41 +66,6 @@ def encode_run_lengths(mask: Bool[np.ndarray, "height width"]) -> list[int]:
     edges = [0, *ends.tolist(), len(flat)]
     runs = [stop - start for start, stop in pairwise(edges)]
     return [0, *runs] if flat[0] else runs
-
-
-@contextmanager
-def _open_scratch_folder(folder: Path) -> Iterator[Path]:
-    """A scratch folder that becomes ``folder`` at the end of the block, or vanishes if the block fails."""
-    try:
-        there = folder.exists() or folder.is_symlink()
-        if there and not folder.is_dir():
-            raise InputError(f"{str(folder)!r} is a file; give a folder that doesn't exist yet, or an empty one")
-        if there and any(folder.iterdir()):
-            raise InputError(
-                f"the folder {str(folder)!r} is not empty; give one that doesn't exist yet, or an empty one"
-            )
-        made = [parent for parent in folder.parents if not parent.exists()]
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        scratch = (folder if there else folder.parent) / f".vlcam-{os.getpid()}"
-        scratch.mkdir()
-    except (OSError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"can't write to {str(folder)!r}: {getattr(error, 'strerror', None) or error}") from error
-    try:
-        yield scratch
-        if there:
-            for entry in sorted(scratch.iterdir()):
-                entry.rename(folder / entry.name)
-        else:
-            scratch.rename(folder)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-        for parent in made:  # deepest first; one with something in it stays
-            try:
-                parent.rmdir()
-            except OSError:
-                break
 
 
 def _write(folder: Path, split: Split, n: int, size: int, progress: Callable[[int, int], Any] | None) -> None:
@@ -129,11 +91,13 @@ def _write(folder: Path, split: Split, n: int, size: int, progress: Callable[[in
         {"id": number, "name": f"{colour} {shape}", "supercategory": shape}
         for number, (colour, shape) in enumerate(PAIRS, 1)
     ]
-    _dump(
-        folder / "instances.json", {"info": info, "images": images, "categories": categories, "annotations": instances}
+    write_json(
+        folder / "instances.json",
+        {"info": info, "images": images, "categories": categories, "annotations": instances},
+        indent=None,
     )
-    _dump(folder / "captions.json", {"info": info, "images": images, "annotations": captions})
-    _dump(folder / "questions.json", {"info": info, "images": images, "questions": questions})
+    write_json(folder / "captions.json", {"info": info, "images": images, "annotations": captions}, indent=None)
+    write_json(folder / "questions.json", {"info": info, "images": images, "questions": questions}, indent=None)
 
 
 def _list_instances(scene: Scene, size: int, image_id: int, ids: Sequence[int]) -> list[dict[str, Any]]:
@@ -186,7 +150,3 @@ def _list_questions(scene: Scene, image_id: int, first: int, ids: Sequence[int])
         }
         for number, question in enumerate(scene.questions(QUESTIONS_EACH), first)
     ]
-
-
-def _dump(path: Path, document: dict[str, Any]) -> None:
-    path.write_text(json.dumps(document, allow_nan=False) + "\n", encoding="utf-8")

@@ -6,6 +6,7 @@ The paper took the photos of VOC 2007 val with exactly two annotated categories.
 import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from io import StringIO
 from itertools import count
 from pathlib import Path
 from typing import Any, Final, final
@@ -14,6 +15,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from vlcam.contracts import InputError
+from vlcam.files import read_text, show_path
 from vlcam.neurons.probes.datasets import CocoInstances
 from vlcam.scenes.record import Split
 from vlcam.scenes.sample import make
@@ -88,11 +90,11 @@ def _shuffle(pictures: Sequence[Picture], seed: int) -> Iterator[Picture]:
 def _read_list(folder: Path) -> list[Picture]:
     """The photos of ``categories.csv``; a first line that begins with "file" is its head."""
     path = folder / LIST_FILE
+    lines = csv.reader(StringIO(read_text(path, "a CSV file in UTF-8", keep_line_ends=True), newline=""))
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = [(number, [cell.strip() for cell in row]) for number, row in enumerate(csv.reader(file), 1) if row]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{str(path)!r} can't be read: {error}; expected a CSV file in UTF-8") from error
+        rows = [(number, [cell.strip() for cell in row]) for number, row in enumerate(lines, 1) if row]
+    except csv.Error as error:
+        raise InputError(f"{show_path(path)} can't be read: {error}; expected a CSV file in UTF-8") from error
     found = []
     for number, (name, *categories) in rows:
         if number == 1 and name.lower() == "file":

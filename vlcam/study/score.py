@@ -9,7 +9,6 @@ side). Agreement is Krippendorff's alpha, which may have gaps.
 """
 
 import csv
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from jaxtyping import Float
 
 from vlcam._version import __version__
 from vlcam.contracts import InputError
+from vlcam.files import encode_record, read_json, read_text
 from vlcam.study.plan import SCHEMA, compute_study_id
 
 TRUST_ANSWERS: Final = ("left clearly", "left slightly", "equal", "right slightly", "right clearly")
@@ -41,7 +41,8 @@ PAPER: Final[Mapping[str, Mapping[str, float]]] = {
 CHANCE: Final[Mapping[str, float]] = {"discrimination": 0.5, "trust": 0.0}
 _COLUMNS: Final = ("study", "rater", "item", "answer")
 _LEVEL: Final = 0.95
-_HEAD = "expected the file that the study's page downloads, whose first line begins with study,rater,item,answer"
+_FILE = "the file that the study's page downloads, whose first line begins with study,rater,item,answer"
+_HEAD = f"expected {_FILE}"
 
 
 @final
@@ -105,8 +106,8 @@ class Scores:
             "study": self.study,
             "chance": self.chance,
             "interval": _LEVEL,
-            "methods": [vars(one) for one in self.methods],
-            "differences": [vars(one) for one in self.differences],
+            "methods": encode_record(self.methods, nonfinite="null"),
+            "differences": encode_record(self.differences, nonfinite="null"),
             "agreement": {"krippendorff_alpha": self.agreement},
             "raters": {rater: {"answered": have, "of": of} for rater, (have, of) in self.answered.items()},
             "facts": dict(self.facts),
@@ -115,10 +116,7 @@ class Scores:
 
 def read_key(path: str | Path) -> dict[str, Any]:
     """The key that ``vlcam study make`` wrote. Raises InputError for another file, or one that was changed."""
-    try:
-        found: Any = json.loads(Path(path).read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{str(path)!r} can't be read as a key: {error}; give the key.json of the study") from error
+    found: Any = read_json(path, "the key.json of the study")
     parts = found.get("parts") if isinstance(found, dict) else None
     if not isinstance(parts, dict) or not parts or not all(isinstance(one, dict) for one in parts.values()):
         raise InputError(f"{str(path)!r} is no key of a study; give the key.json that vlcam study make wrote")
@@ -164,10 +162,7 @@ def read_answers(path: str | Path, key: Mapping[str, Any]) -> list[Rating]:
 
 def _read_rows(path: Path) -> list[tuple[str, dict[str, str]]]:
     """Where each row is, and its cells by column; separated by commas, or by semicolons as spreadsheets may write them."""
-    try:
-        text = path.read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{str(path)!r} can't be read: {error}; {_HEAD}") from error
+    text = read_text(path, _FILE)
     first = text.partition("\n")[0]
     reader = csv.reader(
         text.splitlines(keepends=True), delimiter=";" if ";" in first and "," not in first else ",", strict=True

@@ -425,7 +425,7 @@ BROKEN: list[tuple[str, Callable[[Path], Path], Breaking, str]] = [
         lambda at: xml(at / "VOCdevkit/VOC2012/Annotations/2007_000000.xml", ("cat",), 1, {"cat": "yeti"}),
         "2007_000000.xml' names the class 'yeti'",
     ),
-    ("a broken JSON", coco, lambda at: _cut(at / "annotations/instances_val2017.json"), "val2017.json' is no JSON"),
+    ("a broken JSON", coco, lambda at: _cut(at / "annotations/instances_val2017.json"), "val2017.json' is not JSON"),
     (
         "another JSON",
         coco,

@@ -100,10 +100,10 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     for wrong, said in (
         ({**good, "schema": 2}, "schema 2; expected 1"),
         ([], "schema None"),
-        ({name: value for name, value in good.items() if name != "rows"}, "'rows'"),
+        ({name: value for name, value in good.items() if name != "rows"}, "the result lacks rows"),
         ({**good, "colour": "red"}, "'colour'"),
-        ({**good, "rows": [{"name": "a"}]}, "'value'"),
-        ({**good, "number": "six"}, "six"),
+        ({**good, "rows": [{"name": "a"}]}, r"the result.rows\[0\] lacks .*, value"),
+        ({**good, "number": "six"}, "the result.number is 'six'; expected a whole number"),
     ):
         (tmp_path / "a.json").write_text(json.dumps(wrong))
         with pytest.raises(InputError, match=said):

@@ -83,32 +83,32 @@ def edited(**changes: Any) -> str:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", r"the text is no JSON"),
+        ("{", r"the text is not JSON"),
         ("{}", r"holds no neuron names; expected JSON with \"format\": \"vlcam neuron names\""),
         (edited(version=9), r"has version 9; this vlcam reads version 2"),
-        (edited(model="gone"), r"'model' is missing"),
+        (edited(model="gone"), r"the file lacks model"),
         (edited(units=3), r"is not what NeuronNames.to_json\(\) wrote"),
-        (edited(units=[3]), r"a unit is 3, not an object"),
+        (edited(units=[3]), r"units\[0\] is 3; expected an object"),
         (edited(probe=[1]), r"is not what NeuronNames.to_json\(\) wrote"),
         (edited(unit={"unit": 1}), r"unit 1 stands at place 0 of the names; expected every unit of the layer once"),
-        (edited(unit={"unit": True}), r"a unit's number is True"),
-        (edited(unit={"state": "famous"}), r"unit 0 has state 'famous'; expected one of named, unnamed, dead"),
+        (edited(unit={"unit": True}), r"units\[0\].unit is True; expected a whole number"),
+        (edited(unit={"state": "famous"}), r"units\[0\].state is 'famous'; expected one of named, unnamed, dead"),
         (edited(unit={"state": "dead"}), r"unit 0 is 'dead' with name 'red'"),
         (edited(unit={"name": None}), r"unit 0 is 'named' with name None"),
         (edited(version=1), r"has version 1; this vlcam reads version 2: name the units again"),
-        (edited(probes={}), r"the file has 'probes', which no such file has"),
-        (edited(unit={"colour": "red"}), r"unit 0 has 'colour', which no such file has"),
-        (some_names().to_json().replace('"auprc"', '"area"'), r"'auprc' is missing from unit 0"),
-        (edited(unit={"also": "orange"}), r"'orange' stands where a list of texts is expected"),
+        (edited(probes={}), r"the file has the unknown 'probes'"),
+        (edited(unit={"colour": "red"}), r"units\[0\] has the unknown 'colour'"),
+        (some_names().to_json().replace('"auprc"', '"area"'), r"units\[0\] lacks auprc"),
+        (edited(unit={"also": "orange"}), r"units\[0\].also is 'orange'; expected a list"),
         (edited(unit={"formula": ["red"]}), r"is not what NeuronNames.to_json\(\) wrote"),
-        (edited(unit={"formula": [1, 2]}), r"1 stands where a text is expected"),
+        (edited(unit={"formula": [1, 2]}), r"units\[0\].formula\[0\] is 1; expected a text"),
         (edited(unit={"flags": ["famous"]}), r"unit 0 has the flag 'famous'; expected some of polysemantic, "),
-        (edited(unit={"margin": True}), r"True stands where a number is expected"),
-        (edited(unit={"score": 10**400}), r"is not what NeuronNames.to_json\(\) wrote: int too large"),
-        ("[" * 100_000, r"the text is no JSON|can't be read as a file"),
-        (edited(unit={"iou": "high"}), r"'high' stands where a number is expected"),
-        (edited(unit={"iou": float("nan")}), r"NaN is no JSON number"),
-        (edited(unit={"threshold": 1e999}), r"Infinity is no JSON number"),
+        (edited(unit={"margin": True}), r"units\[0\].margin is True; expected a number"),
+        (edited(unit={"score": 10**400}), r"is not what NeuronNames.to_json\(\) wrote: units\[0\].score is 1000"),
+        ("[" * 100_000, r"the text is not JSON|can't be read: File name too long"),
+        (edited(unit={"iou": "high"}), r"units\[0\].iou is 'high'; expected a number"),
+        (edited(unit={"iou": float("nan")}), r"NaN is not a JSON number"),
+        (edited(unit={"threshold": 1e999}), r"Infinity is not a JSON number"),
         (some_names().to_json().replace("0.31", "1e999"), r"unit 0 has a number that is not finite"),
         (edited(unit={"alternatives": [["red"]]}), r"is not what NeuronNames.to_json\(\) wrote"),
     ],
@@ -120,12 +120,12 @@ def test_bad_json(text: str, message: str) -> None:
 
 
 def test_bad_files(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="can't be read as a file of neuron names"):
+    with pytest.raises(InputError, match=r"can't be read: .*; expected a file of neuron names"):
         NeuronNames.from_json(tmp_path / "none.json")
-    with pytest.raises(InputError, match="can't be read as a file of neuron names"):
+    with pytest.raises(InputError, match=r"can't be read: .*; expected a file of neuron names"):
         NeuronNames.from_json(tmp_path)
     (tmp_path / "binary.json").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(InputError, match=r"binary\.json can't be read"):
+    with pytest.raises(InputError, match=r"binary\.json' can't be read: it is not UTF-8 text"):
         NeuronNames.from_json(tmp_path / "binary.json")
 
 
@@ -291,7 +291,7 @@ HEADER = "unit,category,label,score,object-label,object-iou\n"
         ),
         ("a,b\n1,2\n", {}, r"has the columns a, b; .*or CLIP-Dissect's layer,unit,description,similarity"),
         ("unit,name\n0,sky\n", {"format": "tally"}, r"expected a header with unit,category,label,score$"),
-        ("unit,name\n0,sky\n", {"format": "json"}, r"is no JSON"),
+        ("unit,name\n0,sky\n", {"format": "json"}, r"is not JSON"),
         (
             "unit,name\n0,sky\n",
             {"format": "xml"},

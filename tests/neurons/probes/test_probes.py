@@ -273,7 +273,7 @@ class TestClassFolders:
             ClassFolders(classes, each=0)
 
     def test_what_is_no_such_folder(self, classes: Path) -> None:
-        with pytest.raises(InputError, match="is no folder"):
+        with pytest.raises(InputError, match="is not a folder"):
             ClassFolders(classes / "none")
         with pytest.raises(InputError, match="has no folders in it"):
             ClassFolders(classes / "a")
@@ -363,9 +363,9 @@ class TestLabelMaps:
     def test_files_that_cannot_be_read(self, tmp_path: Path) -> None:
         (tmp_path / "broken.json").write_text("{")
         (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\xfa")
-        with pytest.raises(InputError, match=r"broken.json' is no JSON"):
+        with pytest.raises(InputError, match=r"broken.json' is not JSON"):
             read_names(tmp_path / "broken.json")
-        with pytest.raises(InputError, match=r"binary.txt' can't be read: it is no UTF-8 text"):
+        with pytest.raises(InputError, match=r"binary.txt' can't be read: it is not UTF-8 text"):
             read_names(tmp_path / "binary.txt")
         with pytest.raises(InputError, match=r"none.txt' can't be read: No such file"):
             read_names(tmp_path / "none.txt")
@@ -381,7 +381,7 @@ class TestLabelMaps:
             self.make(tmp_path / "d", names={1: ""})
         with pytest.raises(InputError, match="photos and labels are both in"):
             LabelMaps(tmp_path / "a" / "images", tmp_path / "a" / "images", ["sky"])
-        with pytest.raises(InputError, match=r"labels=.* is no folder"):
+        with pytest.raises(InputError, match=r"labels=.* is not a folder"):
             LabelMaps(tmp_path / "a" / "images", tmp_path / "none", ["sky"])
         broken = self.make(tmp_path / "e")
         file = tmp_path / "e" / "labels" / "one.png"
@@ -531,7 +531,7 @@ class TestCoco:
             CocoInstances(path, tmp_path / "photos", missing="skip")
         with pytest.raises(InputError, match="missing='drop' was given"):
             CocoInstances(path, tmp_path / "photos", missing="drop")
-        with pytest.raises(InputError, match="is no folder"):
+        with pytest.raises(InputError, match="is not a folder"):
             CocoInstances(path, tmp_path / "none")
 
     @pytest.mark.parametrize(
@@ -613,7 +613,7 @@ class TestVoc:
             VocSegmentation(tmp_path, "test")
 
     def test_what_is_wrong(self, tmp_path: Path) -> None:
-        with pytest.raises(InputError, match="is no folder of Pascal VOC; expected JPEGImages"):
+        with pytest.raises(InputError, match="is not a folder of Pascal VOC; expected JPEGImages"):
             VocSegmentation(tmp_path)
         home = voc(tmp_path)
         write(home / "SegmentationClass" / "2007_1.png", palette([[21]]))

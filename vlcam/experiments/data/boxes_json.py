@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from vlcam.contracts import InputError
-from vlcam.experiments.data.layouts import DataLayout, MissingLayout, list_files, load_json, open_annotated, read_start
+from vlcam.experiments.data.layouts import DataLayout, MissingLayout, list_files, open_annotated, read_start
 from vlcam.experiments.data.samples import Has, LabelledPhoto, NumberedWorld, PhotoObject
+from vlcam.files import read_json
 
 _EXPECTED: Final = 'a list of {"file": "a.jpg", "label": 282, "boxes": [[left, top, right, bottom]]}'
 _IMAGENET: Final = 1000
@@ -25,7 +26,7 @@ def _open(root: Path, split: str | None, _needs: frozenset[Has]) -> NumberedWorl
     folder = path.with_suffix("")
     if not folder.is_dir():
         return MissingLayout(f"{str(path)!r} lists boxes, but its folder of photos {str(folder)!r} isn't there", True)
-    records = load_json(path, _EXPECTED)
+    records = read_json(path, _EXPECTED)
     for record in records:
         _check(record, path)
     there = set(list_files(folder))
@@ -96,7 +97,7 @@ def _read_box(box: Any, size: tuple[int, int], file: str, path: Path) -> tuple[f
 def _read_labels(path: Path, last: int) -> tuple[str, ...]:
     for name in (f"{path.stem}_classes.json", "imagenet_classes.json", "classes.json"):
         if (file := path.parent / name).is_file():
-            names = load_json(file, "a list of class names")
+            names = read_json(file, "a list of class names")
             if not isinstance(names, list) or not all(isinstance(one, str) for one in names) or len(names) <= last:
                 raise InputError(
                     f"{str(file)!r} is no list of at least {last + 1} class names, which {str(path)!r} needs"

@@ -14,8 +14,9 @@ import numpy as np
 from jaxtyping import Bool
 
 from vlcam.contracts import InputError
-from vlcam.experiments.data.layouts import DataLayout, MissingLayout, list_files, load_json, open_annotated, read_start
+from vlcam.experiments.data.layouts import DataLayout, MissingLayout, list_files, open_annotated, read_start
 from vlcam.experiments.data.samples import Has, LabelledPhoto, NumberedWorld, PhotoCaption, PhotoObject
+from vlcam.files import read_json
 from vlcam.neurons.probes.datasets import fill_outline, list_image_folders
 
 _EXPECTED: Final = "COCO's instances: a JSON object with images, annotations (image_id, category_id, bbox, segmentation) and categories"
@@ -30,7 +31,7 @@ def _open(root: Path, split: str | None, needs: frozenset[Has]) -> NumberedWorld
         return MissingLayout("no annotations/instances_*.json", there)
     path = _choose_file(files, split)
     beside = path.with_name(f"captions_{_get_split(path)}.json")
-    read = load_json(path, _EXPECTED, _pack_polygons)
+    read = read_json(path, _EXPECTED, hook=_pack_polygons)
     try:
         pictures = [
             (one["id"], str(one["file_name"]), (int(one["width"]), int(one["height"]))) for one in read["images"]
@@ -49,7 +50,7 @@ def _open(root: Path, split: str | None, needs: frozenset[Has]) -> NumberedWorld
     if not pictures or not labels:
         raise InputError(f"{str(path)!r} lists no images, or no categories; expected {_EXPECTED}")
     said = (
-        _collect_captions(beside, load_json(beside, _CAPTIONS)) if beside.is_file() else _collect_captions(path, read)
+        _collect_captions(beside, read_json(beside, _CAPTIONS)) if beside.is_file() else _collect_captions(path, read)
     )
     if "captions" in needs and not said:
         return MissingLayout(f"{str(path)!r} is there, but {beside.name} is not beside it", True)

@@ -18,12 +18,11 @@ from vlcam.experiments.data.layouts import (
     MissingLayout,
     find_first_folder,
     list_files,
-    load_json,
     open_annotated,
     read_annotation,
 )
 from vlcam.experiments.data.samples import Has, LabelledPhoto, NumberedWorld, PhotoObject
-from vlcam.files import list_subfolders, read_text
+from vlcam.files import list_subfolders, read_json, read_text
 
 _PREFIX: Final = "ILSVRC2012_val_"
 _PHOTOS: Final = ("ILSVRC/Data/CLS-LOC/val", "Data/CLS-LOC/val", "ILSVRC2012_img_val", "val", "images/val", ".")
@@ -114,7 +113,7 @@ def read_synsets(path: Path) -> dict[str, str]:
     """
     expected = "a synset and its names a line, such as 'n01440764 tench, Tinca tinca'"
     if path.suffix == ".json":
-        read: Any = load_json(path, expected := '{"0": ["n01440764", "tench"], ...}')
+        read: Any = read_json(path, expected := '{"0": ["n01440764", "tench"], ...}')
         rows = [list(one) for one in read.values() if isinstance(one, list)] if isinstance(read, dict) else []
     else:
         rows = [line.split(None, 1) for line in read_text(path, expected).splitlines() if line.strip()]

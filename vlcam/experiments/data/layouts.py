@@ -1,6 +1,5 @@
 """What readers of data sets share: how a layout is found in a folder, boxes from XML, and photos in the frame they were annotated in."""
 
-import json
 import os
 import warnings
 import xml.etree.ElementTree as ET
@@ -142,19 +141,6 @@ def list_files(folder: Path, ending: str = "") -> list[str]:
 def find_first_folder(folders: Iterable[Path], holds: Callable[[Path], Any]) -> Path | None:
     """The first folder that is there and holds what is looked for."""
     return next((one for one in folders if one.is_dir() and holds(one)), None)
-
-
-def load_json(path: Path, what: str, hook: Callable[[dict[str, Any]], Any] | None = None) -> Any:
-    """What a JSON file holds; ``hook`` replaces each object as it is read, so that large files need not be held whole.
-
-    Raises InputError that says what was expected there.
-    """
-    try:
-        return json.loads(read_text(path, what), object_hook=hook)
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{str(path)!r} is no JSON ({error}); expected {what}: copy it again") from error
 
 
 def read_start(path: Path, characters: int = 4000) -> str:

@@ -15,8 +15,9 @@ import numpy as np
 from jaxtyping import Float
 
 from vlcam.contracts import InputError
-from vlcam.experiments.data.layouts import DataLayout, MissingLayout, list_files, load_json, open_annotated
+from vlcam.experiments.data.layouts import DataLayout, MissingLayout, list_files, open_annotated
 from vlcam.experiments.data.samples import Has, LabelledPhoto, NumberedWorld, PhotoQuestion
+from vlcam.files import read_json
 from vlcam.neurons.probes.folders import read_picture
 
 _FOLDERS: Final = (".", "annotations", "Annotations", "questions", "Questions")
@@ -141,7 +142,7 @@ def _find_files(root: Path, split: str | None) -> list[tuple[Path, Path, str]] |
 def _read_questions(path: Path, wanted: set[int] | None) -> dict[int, list[tuple[int, str]]]:
     found: dict[int, list[tuple[int, str]]] = {}
     try:
-        for one in load_json(path, _EXPECTED_QUESTIONS)["questions"]:
+        for one in read_json(path, _EXPECTED_QUESTIONS)["questions"]:
             number = int(one["question_id"])
             if wanted is None or number in wanted:
                 found.setdefault(int(one["image_id"]), []).append((number, str(one["question"])))
@@ -160,7 +161,7 @@ def _read_answers(path: Path, wanted: set[int]) -> dict[int, tuple[str, tuple[st
 
     found = {}
     try:
-        for one in load_json(path, _EXPECTED_ANSWERS, only_text)["annotations"]:
+        for one in read_json(path, _EXPECTED_ANSWERS, hook=only_text)["annotations"]:
             if (number := int(one["question_id"])) in wanted:
                 answers = tuple(str(answer) for answer in one.get("answers", ()))
                 found[number] = (str(one["multiple_choice_answer"]), answers, str(one.get("answer_type", "")))

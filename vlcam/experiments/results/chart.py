@@ -16,6 +16,7 @@ from vlcam.contracts import InputError
 from vlcam.experiments.results.result import Result, ResultRow, format_number
 from vlcam.render.colour import get_colour_table
 from vlcam.render.lettering import Lettering
+from vlcam.render.png import save_png
 
 WIDTH: Final = 1600
 """Of the picture, in pixels; at 6.5 inches, the width of a page of text, 246 dots an inch."""
@@ -64,10 +65,7 @@ def draw_chart(result: Result, *, width: int = WIDTH) -> Image.Image:
 def save_chart(result: Result, path: str | Path, *, width: int = WIDTH) -> None:
     """Write the chart as a PNG. Raises InputError if that is impossible."""
     picture = draw_chart(result, width=width)
-    try:
-        picture.save(path, "PNG", dpi=(width / 6.5, width / 6.5))
-    except OSError as error:
-        raise InputError(f"{str(path)!r} can't be written: {error.strerror or error}; give another place") from error
+    save_png(picture, path, dpi=width / 6.5)
 
 
 @final

@@ -16,6 +16,7 @@ from vlcam.image.geometry import Box
 from vlcam.image.photo import open_photo
 from vlcam.render.lettering import Lettering
 from vlcam.render.overlay import draw_contour, overlay
+from vlcam.render.png import save_png
 
 _INK, _MUTED, _PAPER = (28, 27, 25), (112, 109, 103), (255, 255, 255)
 _TRUE, _FOUND = (255, 255, 255), (0, 200, 255)
@@ -97,11 +98,7 @@ def save_gallery(rows: Sequence[Sequence[Panel]], title: str, path: Path) -> tup
     """Write the sheet as a PNG and return its file name; nothing for no panels. Raises InputError if it can't be written."""
     if not any(rows):
         return ()
-    picture = draw_gallery(rows, title)
-    try:
-        picture.save(path, "PNG", optimize=True)
-    except OSError as error:
-        raise InputError(f"{str(path)!r} can't be written: {error.strerror or error}; give another place") from error
+    save_png(draw_gallery(rows, title), path, optimize=True)
     return (path.name,)
 
 

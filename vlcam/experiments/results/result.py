@@ -7,13 +7,13 @@ A :class:`Result` goes to JSON and back unchanged, to lists of cells for a table
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, Literal, final
+from typing import Any, Final, Literal, cast, final
 
 from vlcam.contracts import InputError
 from vlcam.experiments.results.published import find_published
-from vlcam.files import read_json
+from vlcam.files import RecordError, decode_record, encode_record, name_unwritable, read_json, write_text
 
 SCHEMA: Final = 1
 """Version of the JSON; files of another version are refused."""
@@ -119,16 +119,14 @@ def make_row(
 
 def to_json(result: Result) -> dict[str, Any]:
     """The result as plain JSON types; NaN and infinity, which JSON doesn't have, become null."""
-    return {"schema": SCHEMA, **_to_plain(asdict(result))}
+    return {"schema": SCHEMA, **encode_record(result, nonfinite="null")}
 
 
 def save(result: Result, path: str | Path) -> None:
     """Write the result as a JSON file. Raises InputError if the file can't be written."""
     text = json.dumps(to_json(result), indent=1, ensure_ascii=False, allow_nan=False)
-    try:
-        Path(path).write_text(text + "\n", "utf-8")
-    except OSError as error:
-        raise InputError(f"{str(path)!r} can't be written: {error.strerror}; give another place") from error
+    with name_unwritable(path):
+        write_text(path, text + "\n")
 
 
 def from_json(found: Any, what: str = "the JSON") -> Result:
@@ -138,34 +136,16 @@ def from_json(found: Any, what: str = "the JSON") -> Result:
         raise InputError(
             f"{what} holds a result of schema {version}; expected {SCHEMA}: run the experiment again with this version of vlcam"
         )
-    known = {one.name for one in fields(Result)}
+    fields = {name: value for name, value in found.items() if name != "schema"}
     try:
-        given = {name: value for name, value in found.items() if name != "schema"}
-        if set(given) != known:
-            raise TypeError(f"field {sorted(set(given) ^ known)[0]!r}")
-        parts = {name: tuple(_row_from_json(one) for one in given[name]) for name in ("rows", "controls")}
-        lists = {name: tuple(map(str, given[name])) for name in ("columns", "notes", "figures")}
-        return Result(**{**given, **parts, **lists, "number": int(given["number"]), "seconds": float(given["seconds"])})
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{what} has no, or a wrong, {error}; expected a result that vlcam wrote") from error
+        return cast(Result, decode_record(Result, fields, "the result", null_is_nan=True))
+    except RecordError as error:
+        raise InputError(f"{what} is not a result that vlcam wrote: {error}") from error
 
 
 def load(path: str | Path) -> Result:
     """Read a result from a JSON file. Raises InputError if it can't be read or holds anything else."""
     return from_json(read_json(path, "a result that vlcam wrote"), repr(str(path)))
-
-
-def _to_plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _to_plain(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_to_plain(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _row_from_json(found: dict[str, Any]) -> ResultRow:
-    numbers = {name: math.nan if found[name] is None else float(found[name]) for name in ("value", "low", "high")}
-    return ResultRow(**{**found, **numbers})
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------

@@ -6,13 +6,14 @@ from typing import Final
 import numpy as np
 from PIL import Image, ImageDraw
 
-from vlcam.contracts import InputError, Request
+from vlcam.contracts import Request
 from vlcam.experiments.shared.maps import make_every_map
 from vlcam.experiments.shared.word_grounding import WRONG, judge_caption
 from vlcam.experiments.shared.word_targets import TARGETS, WordTargets
 from vlcam.image.geometry import to_photo
 from vlcam.render.lettering import Lettering
 from vlcam.render.overlay import overlay
+from vlcam.render.png import save_png
 from vlcam.scenes.scene import Scene
 from vlcam.tasks.captioning import Captioning
 
@@ -50,8 +51,5 @@ def draw_words(scene: Scene, captioner: Captioning, path: Path) -> bool:
         for place in range(many):
             shown = overlay(photo, own[place].astype(np.float32))
             out.paste(Image.fromarray(shown), (_LEFT + step * (place + 1), top))
-    try:
-        out.save(path, "PNG")
-    except OSError as error:
-        raise InputError(f"{str(path)!r} can't be written: {error.strerror or error}; give another place") from error
+    save_png(out, path)
     return True

@@ -5,14 +5,23 @@ with an IoU of 0.04 or more are names. Whatever the file, a unit that it leaves 
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, fields, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar
 
 from vlcam.contracts import InputError
-from vlcam.neurons.names.record import STATES, AbstractNeuronNames, NeuronName, State
+from vlcam.files import (
+    RecordError,
+    check_names,
+    decode_record,
+    encode_record,
+    get_field_types,
+    parse_json,
+    read_text,
+)
+from vlcam.neurons.names.record import AbstractNeuronNames, NeuronName
 from vlcam.neurons.names.tables import KINDS, read_table, read_units
 
 Made = TypeVar("Made", bound=AbstractNeuronNames)
@@ -28,7 +37,6 @@ TALLY_MIN_IOU: Final = 0.04
 """The IoU from which Network Dissection takes a unit for a detector."""
 
 _HEAD: Final = ("format", "version", "model", "layer", "weights_sha256", "probe", "units")
-_FIELDS: Final = tuple(field.name for field in fields(NeuronName))
 
 
 def find_names_file(path: Path) -> Path:
@@ -104,7 +112,9 @@ def to_json(names: AbstractNeuronNames) -> str:
         "probe": dict(names.probe),
     }
     start = json.dumps(head, indent=1, allow_nan=False, ensure_ascii=False)[:-2]
-    rows = ",\n  ".join(json.dumps(asdict(unit), allow_nan=False, ensure_ascii=False) for unit in names.units)
+    rows = ",\n  ".join(
+        json.dumps(encode_record(unit, nonfinite="text"), allow_nan=False, ensure_ascii=False) for unit in names.units
+    )
     return f'{start},\n "units": [\n  {rows}\n ]\n}}'
 
 
@@ -131,10 +141,7 @@ def from_csv(source: str | Path, *, model: str, layer: str, min_score: float | N
 
 def _parse_json(text: str, where: str) -> tuple[dict[str, Any], tuple[NeuronName, ...]]:
     """The fields of :class:`NeuronNames` but for the units, and the units."""
-    try:
-        found = json.loads(text, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{where} is no JSON ({error}); expected what NeuronNames.to_json() wrote") from error
+    found = parse_json(text, where, "what NeuronNames.to_json() wrote", strict=True)
     if not isinstance(found, dict) or found.get("format") != FORMAT:
         raise InputError(
             f'{where} holds no neuron names; expected JSON with "format": "{FORMAT}", as to_json() writes it'
@@ -143,102 +150,12 @@ def _parse_json(text: str, where: str) -> tuple[dict[str, Any], tuple[NeuronName
         version = found.get("version")
         raise InputError(f"{where} has version {version!r}; this vlcam reads version {VERSION}: name the units again")
     try:
-        _check_fields(found, _HEAD, "the file")
-        if not isinstance(found["probe"], dict) or not isinstance(found["units"], list):
-            raise TypeError("probe is no object, or units no list")
-        weights = found["weights_sha256"]
-        head = {
-            "model": _parse_text(found["model"]),
-            "layer": _parse_text(found["layer"]),
-            "weights_sha256": None if weights is None else _parse_text(weights),
-            "probe": found["probe"],
-        }
-        with _add_source_to_errors(where):
-            return head, tuple(_from_object(row) for row in found["units"])
-    except (TypeError, ValueError, OverflowError) as error:
-        if isinstance(error, InputError):
-            raise
+        check_names(found, _HEAD, "the file")
+        kinds = get_field_types(AbstractNeuronNames)
+        head = {name: decode_record(kinds[name], found[name], name) for name in _HEAD if name in kinds}
+    except RecordError as error:
         raise InputError(f"{where} is not what NeuronNames.to_json() wrote: {error}; name the units again") from error
-
-
-def _from_object(row: Any) -> NeuronName:
-    """A record from its JSON object; TypeError or ValueError if it is none."""
-    if not isinstance(row, dict):
-        raise TypeError(f"a unit is {row!r}, not an object")
-    number = row.get("unit")
-    if isinstance(number, bool) or not isinstance(number, int):
-        raise TypeError(f"a unit's number is {number!r}")
-    _check_fields(row, _FIELDS, f"unit {number}")
-    if row["state"] not in STATES:
-        raise InputError(f"unit {number} has state {row['state']!r}; expected one of {', '.join(STATES)}")
-    return NeuronName(
-        unit=number,
-        state=cast(State, row["state"]),
-        name=None if row["name"] is None else _parse_text(row["name"]),
-        category=None if row["category"] is None else _parse_text(row["category"]),
-        score=_parse_number(row["score"]),
-        ceiling=_parse_number(row["ceiling"]),
-        p=_parse_measure(row["p"]),
-        threshold=_parse_number(row["threshold"]),
-        iou=_parse_measure(row["iou"]),
-        auprc=_parse_measure(row["auprc"]),
-        correlation=_parse_measure(row["correlation"]),
-        stability=_parse_measure(row["stability"]),
-        margin=_parse_measure(row["margin"]),
-        alternatives=tuple(
-            (_parse_text(name), None if category is None else _parse_text(category), _parse_number(score))
-            for name, category, score in row["alternatives"]
-        ),
-        also=_parse_texts(row["also"]),
-        formula=None if row["formula"] is None else _parse_formula(*row["formula"]),
-        flags=_parse_texts(row["flags"]),
-        claims=None if row["claims"] is None else tuple(_parse_claim(one) for one in row["claims"]),
-    )
-
-
-def _check_fields(found: Mapping[str, object], names: Sequence[str], what: str) -> None:
-    """ValueError unless the fields are exactly these."""
-    missing = [name for name in names if name not in found]
-    unknown = [name for name in found if name not in names]
-    if missing:
-        raise ValueError(f"{', '.join(map(repr, missing))} is missing from {what}")
-    if unknown:
-        raise ValueError(f"{what} has {', '.join(map(repr, unknown))}, which no such file has")
-
-
-def _parse_claim(found: Sequence[object]) -> tuple[str, str | None, float]:
-    name, category, level = found
-    return _parse_text(name), None if category is None else _parse_text(category), _parse_number(level)
-
-
-def _parse_formula(formula: object, iou: object) -> tuple[str, float]:
-    return _parse_text(formula), _parse_number(iou)
-
-
-def _parse_text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r} stands where a text is expected")
-    return value
-
-
-def _parse_texts(value: object) -> tuple[str, ...]:
-    if not isinstance(value, list):
-        raise TypeError(f"{value!r} stands where a list of texts is expected")
-    return tuple(map(_parse_text, value))
-
-
-def _parse_number(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{value!r} stands where a number is expected")
-    return float(value)
-
-
-def _parse_measure(value: object) -> float | None:
-    return None if value is None else _parse_number(value)
-
-
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is no JSON number")
+    return head, head.pop("units")
 
 
 # --- both ---------------------------------------------------------------------------------------------------------------
@@ -295,8 +212,4 @@ def _read(source: str | Path, is_text: Callable[[str], bool] | None) -> tuple[st
     """The text without a byte-order mark, and what to call it in errors."""
     if isinstance(source, str) and is_text is not None and is_text(source):
         return source.removeprefix("\ufeff"), "the text"
-    try:
-        with Path(source).open(encoding="utf-8-sig", newline="") as file:
-            return file.read(), str(source)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{source} can't be read as a file of neuron names ({error}); give the path of one") from error
+    return read_text(source, "a file of neuron names", keep_line_ends=True), str(source)

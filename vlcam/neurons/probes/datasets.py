@@ -64,7 +64,7 @@ class CocoInstances:
             _find_photo_folder(path, [name for name, _, _ in pictures.values()]) if images is None else Path(images)
         )
         if not folder.is_dir():
-            raise InputError(f"{str(folder)!r} is no folder; expected the photos of {str(path)!r}")
+            raise InputError(f"{str(folder)!r} is not a folder; expected the photos of {str(path)!r}")
         there = {file.name for file in folder.iterdir()}
         gone = [name for name, _, _ in pictures.values() if name not in there and not (folder / name).is_file()]
         if gone and (missing == "error" or len(gone) == len(pictures)):
@@ -118,7 +118,7 @@ class VocSegmentation:
         home = find_voc_root(Path(root))
         if home is None:
             raise InputError(
-                f"{str(root)!r} is no folder of Pascal VOC; expected JPEGImages, SegmentationClass and ImageSets/Segmentation in it, or "
+                f"{str(root)!r} is not a folder of Pascal VOC; expected JPEGImages, SegmentationClass and ImageSets/Segmentation in it, or "
                 "in VOC2012 in it"
             )
         lists = home / "ImageSets" / "Segmentation"

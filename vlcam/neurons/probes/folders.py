@@ -99,7 +99,7 @@ class LabelMaps:
         category: str = CATEGORY,
     ) -> None:
         if not Path(labels).is_dir():
-            raise InputError(f"labels={str(labels)!r} is no folder; expected a folder of label maps (PNG)")
+            raise InputError(f"labels={str(labels)!r} is not a folder; expected a folder of label maps (PNG)")
         if Path(labels).resolve() == Path(images).resolve():
             raise InputError(f"photos and labels are both in {str(labels)!r}; expected a folder for each")
         numbered = read_names(names, category)

@@ -145,7 +145,7 @@ def _open_scenes(text: str, split: str | None, n: int | None, scenes: Callable[[
 def _find_photos(path: Path) -> list[Path]:
     """The photos of a folder, or where it has none those of its folders."""
     if not path.is_dir():
-        raise InputError(f"{str(path)!r} is no folder; photos and words need a folder of photos. {_list_forms()}")
+        raise InputError(f"{str(path)!r} is not a folder; photos and words need a folder of photos. {_list_forms()}")
     if _has_photos(path):
         return list_photos(path)
     found = [photo for folder in list_subfolders(path) if _has_photos(folder) for photo in list_photos(folder)]

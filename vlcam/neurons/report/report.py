@@ -17,7 +17,6 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from secrets import token_hex
 from string import Template
 from typing import Any, Final, Literal
 
@@ -25,6 +24,7 @@ import numpy as np
 
 from vlcam._version import __version__
 from vlcam.contracts import InputError
+from vlcam.files import describe_error, show_path, stage_files, write_text
 from vlcam.neurons.names.names import NeuronNames
 from vlcam.neurons.names.record import FLAGS, NeuronName
 from vlcam.neurons.report.cards import Card, Exemplar
@@ -102,28 +102,22 @@ def write_report(
     effects: Effects | None = None,
     title: str | None = None,
 ) -> list[Path]:
-    """Write report.html, names.csv and names.json into a folder, which is made if need be; each file at once, or not at all.
+    """Write report.html, names.csv and names.json into a folder, which is made if need be; all of them, or none.
 
     Returns:
         The paths of the three files.
     """
     folder = Path(folder)
     texts = (_render_page(names, cards, effects, title, beside=True), names.to_csv(), names.to_json())
-    parts: list[tuple[Path, Path]] = []
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in zip(FILES, texts, strict=True):
-            part = folder / f".vlcam-{token_hex(8)}"
-            parts.append((part, folder / name))
-            part.write_text(text, encoding="utf-8", errors="replace", newline="\n")
-        for part, path in parts:
-            part.replace(path)
+        with stage_files(folder) as scratch:
+            for name, text in zip(FILES, texts, strict=True):
+                write_text(scratch / name, text, errors="replace")
     except OSError as error:
-        raise InputError(f"can't write a report into {str(folder)!r} ({error}); give another folder") from error
-    finally:
-        for part, _ in parts:
-            part.unlink(missing_ok=True)
-    return [path for _, path in parts]
+        raise InputError(
+            f"can't write a report into {show_path(folder)} ({describe_error(error)}); give another folder"
+        ) from error
+    return [folder / name for name in FILES]
 
 
 def rate_confidence(unit: NeuronName) -> Confidence | None:

@@ -8,7 +8,6 @@ are found by the bytes of its *prepared* input, so other pictures, another size 
 import hashlib
 import inspect
 import json
-import os
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vlcam.contracts import InputError
+from vlcam.files import describe_error, read_json, show_path, write_json
 
 FORMAT: Final = 1
 
@@ -48,10 +48,10 @@ class Cache:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(
-                f"the cache folder {str(root)!r} can't be made ({error.strerror}); give another"
+                f"the cache folder {show_path(root)} can't be made ({describe_error(error)}); give another"
             ) from error
         try:
-            index = json.loads((folder / "index.json").read_text("utf-8"))
+            index = read_json(folder / "index.json", "the index of a cache")
             maps = np.load(folder / index["file"], mmap_mode="r")
             digests = index["digests"]
             if maps.shape != (len(digests), *shape) or maps.dtype != np.float32:
@@ -68,10 +68,8 @@ class Cache:
     def put(self, digests: Sequence[str], maps: NDArray[np.float32]) -> None:
         """Keep these maps in place of what was there: a new file, then an index that names it, so that readers see old or new."""
         file = f"maps-{secrets.token_hex(8)}.npy"
-        part = self.folder / f"index-{secrets.token_hex(8)}.part"
         np.save(self.folder / file, maps)
-        part.write_text(json.dumps({"file": file, "digests": list(digests)}), encoding="utf-8")
-        os.replace(part, self.folder / "index.json")  # noqa: PTH105
+        write_json(self.folder / "index.json", {"file": file, "digests": list(digests)}, indent=None)
         for old in self.folder.glob("maps-*.npy"):
             if old.name != file:
                 old.unlink(missing_ok=True)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, final
 
 from vlcam.contracts import InputError
+from vlcam.files import read_text, show_path
 from vlcam.neurons.probes.probe import Concept
 from vlcam.neurons.thesaurus.nouns import list_singulars, normalise_name, pluralise
 from vlcam.neurons.thesaurus.wordnet import Nouns, has_wordnet, open_wordnet
@@ -76,11 +77,7 @@ class Thesaurus:
 
         Raises InputError if it can't be read, a name is there twice, or broader concepts are missing or go round in a circle.
         """
-        try:
-            text = Path(path).read_text("utf-8-sig")
-        except (OSError, ValueError) as error:
-            raise InputError(f"{path} can't be read as a table of synonyms ({error}); give the path of one") from error
-        entries, apart = _parse(text, str(path))
+        entries, apart = _parse(read_text(path, "a table of synonyms"), show_path(path))
         return cls(entries, apart)
 
     @classmethod

@@ -1,6 +1,5 @@
 """Scenes as arrays to train and measure from: drawn once, kept in memory-mapped files, the same for the same seeds."""
 
-import json
 import os
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -13,6 +12,7 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
+from vlcam.files import read_json, write_json
 from vlcam.scenes.captions import CAPTION_WORDS
 from vlcam.scenes.models.vocabulary import Vocabulary
 from vlcam.scenes.questions import ANSWERS, QUESTION_KINDS, QUESTION_WORDS
@@ -136,7 +136,7 @@ def draw(
     """
     stamp = folder / "scenes.json"
     wanted = {"format": FORMAT, "split": split, "scenes": n}
-    if not (stamp.exists() and json.loads(stamp.read_text()) == wanted):
+    if not (stamp.exists() and read_json(stamp, "the stamp of drawn scenes") == wanted):
         folder.mkdir(parents=True, exist_ok=True)
         stamp.unlink(missing_ok=True)
         for name, (shape, dtype) in _SHAPES.items():
@@ -149,5 +149,5 @@ def draw(
                 done += job.result()
                 if progress is not None:
                     progress(done, n)
-        stamp.write_text(json.dumps(wanted))
+        write_json(stamp, wanted)
     return Arrays(**{name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _SHAPES})

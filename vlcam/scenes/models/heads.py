@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from vlcam.files import replace_file
 from vlcam.scenes.models.data import IGNORED, Arrays
 from vlcam.scenes.models.family import SceneModels, compute_presence_loss, sample_texts
 from vlcam.scenes.models.plan import TrainingPlan
@@ -25,9 +26,8 @@ CHUNK = 128
 
 def save_state(state: dict[str, Any], path: Path) -> None:
     """Write a checkpoint so that either the old or the new one is there, whatever happens."""
-    part = path.with_suffix(".part")
-    torch.save(state, part)
-    part.replace(path)
+    with replace_file(path) as part:
+        torch.save(state, part)
 
 
 def pool_features(

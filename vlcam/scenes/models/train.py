@@ -22,7 +22,6 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from vlcam.contracts import InputError
+from vlcam.files import encode_record, read_json, read_text, write_json
 from vlcam.scenes.models.data import draw
 from vlcam.scenes.models.family import SceneModels, recalibrate
 from vlcam.scenes.models.family import make_batch as make_batch
@@ -58,7 +58,11 @@ def _iterate_steps(plan: TrainingPlan, start: int) -> Iterator[tuple[int, NDArra
 def _read_log(out: Path) -> list[dict[str, Any]]:
     """The lines of the run's log."""
     file = out / "train.jsonl"
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    return (
+        [json.loads(line) for line in read_text(file, "the log of a training run").splitlines()]
+        if file.exists()
+        else []
+    )
 
 
 def _read_seconds_spent(out: Path) -> float:
@@ -87,14 +91,15 @@ def train(
     state_file, plan_file = out / "state.pt", out / "plan.json"
     if not resume and any((out / name).exists() for name in ("state.pt", "heads.pt", "train.jsonl")):
         raise InputError(f"{out} holds a training run; give --resume to go on with it, or another folder")
+    settings = encode_record(plan, nonfinite="null")
     if resume and plan_file.exists():
-        before = json.loads(plan_file.read_text())
-        changed = {name for name, value in asdict(plan).items() if before.get(name) != value}
+        before = read_json(plan_file, "the plan of a training run")
+        changed = {name for name, value in settings.items() if before.get(name) != value}
         if changed:
             raise InputError(
                 f"{out} holds a run with other settings ({', '.join(sorted(changed))}); start anew in another folder"
             )
-    plan_file.write_text(json.dumps(asdict(plan), indent=1))
+    write_json(plan_file, settings)
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     total_steps = plan.steps + plan.head_steps + plan.caption_steps
     note = None if report is None else (lambda done, every: report(0, total_steps, {"drawn": done, "of": every}))

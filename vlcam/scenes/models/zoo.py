@@ -1,11 +1,10 @@
 """The bundled weights: where they are, how they are written, read and checked."""
 
 import hashlib
-import json
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, UInt8
@@ -14,6 +13,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from vlcam.contracts import InputError
+from vlcam.files import read_bytes, read_json, show_path, write_bytes, write_json
 from vlcam.scenes.models.data import CAPTION_VOCABULARY, QUESTION_VOCABULARY
 from vlcam.scenes.models.nets import SceneCaptioner, SceneClassifier, SceneVQA
 from vlcam.scenes.questions import ANSWERS
@@ -57,16 +57,17 @@ def write_weights(folder: Path, models: Mapping[str, nn.Module]) -> None:
             if not key.endswith("num_batches_tracked")
         }
         data = save_tensors(tensors)
-        part = folder / f"{name}.part"
-        part.write_bytes(data)
-        part.replace(folder / f"{name}.safetensors")
+        write_bytes(folder / f"{name}.safetensors", data)
         sums[name] = hashlib.sha256(data).hexdigest()
-    (folder / "sha256.json").write_text(json.dumps(sums, indent=1) + "\n")
+    write_json(folder / "sha256.json", sums)
 
 
 def read_checksums(folder: Path) -> dict[str, str]:
-    """The sha256 of each weights file, as ``sha256.json`` has them."""
-    found: dict[str, str] = json.loads((folder / "sha256.json").read_text())
+    """The sha256 of each weights file, as ``sha256.json`` has them. Raises InputError for a file that is missing or something else."""
+    path, what = folder / "sha256.json", "the sha256 of each weights file"
+    found: Any = read_json(path, what)
+    if not isinstance(found, dict):
+        raise InputError(f"{show_path(path)} is not a JSON object; expected {what}")
     return found
 
 
@@ -79,9 +80,9 @@ def load(which: ModelName, folder: Path | None = None) -> SceneClassifier | Scen
     place = get_weights_folder() if folder is None else folder
     path = place / f"{which}.safetensors"
     try:
-        data = path.read_bytes()
+        data = read_bytes(path, f"the weights of the bundled {which}")
         wanted = read_checksums(place)[which]
-    except (OSError, KeyError, ValueError) as error:
+    except (KeyError, InputError) as error:
         raise InputError(
             f"no weights of the bundled {which} in {place}: expected {which}.safetensors and sha256.json"
         ) from error
