@@ -274,7 +274,7 @@ def test_true_words_by_hand(text: str, false: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "things"),
+    ("text", "objects"),
     [
         ("a red star", [(), (0, 3), (0, 3)]),
         ("a large red star", [(), (0,), (0,), (0,)]),
@@ -523,7 +523,7 @@ def test_same_by_hand() -> None:
     [
         ("what colour is the star", "2 objects of the scene fit 'the star'"),
         ("what colour is the heart", "no objects of the scene fit 'the heart'"),
-        ("what shape is the red thing", "2 things of the scene fit 'the red thing'"),
+        ("what shape is the red thing", "2 objects of the scene fit 'the red thing'"),
         ("what size is the blue cross", "no objects of the scene fit 'the blue cross'"),
         ("which is higher the star or the circle", "2 objects of the scene fit 'the star'"),
         ("which is higher the red star or the red star", r"at word 10, 'star': expected 'circle' or"),

@@ -1,6 +1,8 @@
 """Data, training, resuming, weights on disk, and the numbers that are measured on them."""
 
 import json
+import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,9 @@ import vlcam.scenes.models.train as training
 from vlcam.contracts import InputError
 from vlcam.metrics import oracle_map, peak, pointing_hit
 from vlcam.scenes.captions import find_word_objects
-from vlcam.scenes.models.data import CAPTION_VOCABULARY, QUESTION_VOCABULARY, Arrays, draw
+from vlcam.scenes.models.data import CAPTION_VOCABULARY, QUESTION_VOCABULARY, Arrays, count_cores, draw
+from vlcam.scenes.models.family import SceneModels
+from vlcam.scenes.models.heads import load_state, save_state
 from vlcam.scenes.models.nets import GRID, SceneCaptioner, SceneClassifier, SceneVQA
 from vlcam.scenes.models.quality import average_precision, evaluate_models, score_captions
 from vlcam.scenes.models.train import TrainingPlan, train
@@ -134,6 +138,27 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(
         train(tmp_path / "whole", replace(small, seed=4), device="cpu")
     with pytest.raises(InputError, match=r"other settings \(seed\)"):
         train(tmp_path / "whole", replace(small, seed=4), device="cpu", resume=True)
+
+
+def test_a_checkpoint_with_the_former_names_of_layers_is_read(tmp_path: Path) -> None:
+    family = SceneModels()
+    former = {name.replace("objects.", "things."): value for name, value in family.state_dict(prefix="module.").items()}
+    assert sum("things." in name for name in former) == 6
+    save_state({"family": former, "step": 7}, tmp_path / "state.pt")
+    state = load_state(tmp_path / "state.pt", torch.device("cpu"))
+    assert state["step"] == 7
+    assert state["family"].keys() == family.state_dict(prefix="module.").keys()
+
+
+def test_scenes_are_drawn_on_the_cores_that_the_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 3, 5}, raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(sys, "platform", "linux")
+    assert count_cores() == 3
+    monkeypatch.setattr(sys, "platform", "darwin")  # it keeps no such mask
+    assert count_cores() == 64
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert count_cores() == 1
 
 
 def test_the_plan_warms_up_and_cools_down() -> None:

@@ -59,7 +59,7 @@ def measure_masses(
     return torch.einsum("thw,khw->tk", heat.double().nan_to_num(nan=0).clamp_min(0), shown)
 
 
-def measure_top_agreement(mass: Float[Tensor, " things"], effect: Float[Tensor, " things"]) -> float:
+def measure_top_agreement(mass: Float[Tensor, " objects"], effect: Float[Tensor, " objects"]) -> float:
     """1 if the object with the most mass is the one with the greatest effect, else 0; NaN if there is but one object.
 
     Objects tied for the most mass share the hit; a map without mass on any object names none and misses.
@@ -75,12 +75,12 @@ def measure_top_agreement(mass: Float[Tensor, " things"], effect: Float[Tensor, 
     return float(best[int(effect.argmax())] / best.sum())
 
 
-def measure_rank_agreement(mass: Float[Tensor, " things"], effect: Float[Tensor, " things"]) -> float:
+def measure_rank_agreement(mass: Float[Tensor, " objects"], effect: Float[Tensor, " objects"]) -> float:
     """Spearman's correlation of masses and effects over the objects; NaN for one object, or if the map has the same mass on all."""
     return float(pearson(average_ranks(mass), average_ranks(effect.to(mass))))
 
 
-def has_order(effect: Float[Tensor, " things"], least: float = LEAST) -> bool:
+def has_order(effect: Float[Tensor, " objects"], least: float = LEAST) -> bool:
     """Whether the removal of some object lowers the word enough for the objects to have an order."""
     return len(effect) > 1 and bool(effect.max() >= least)
 

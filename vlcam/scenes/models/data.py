@@ -1,6 +1,7 @@
 """Scenes as arrays to train and measure from: drawn once, kept in memory-mapped files, the same for the same seeds."""
 
 import os
+import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -122,6 +123,13 @@ def _draw(folder: Path, split: Split, start: int, stop: int) -> int:
     return stop - start
 
 
+def count_cores() -> int:
+    """How many cores this process may use: those of its affinity mask where the system keeps one (``taskset``, containers)."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def draw(
     folder: Path,
     split: Split,
@@ -132,7 +140,8 @@ def draw(
 ) -> Arrays:
     """Draw scenes ``0..n-1`` of a split into ``folder`` (or open what an earlier call drew there) and return them.
 
-    ``workers`` processes draw at the same time (default: one a core). ``progress`` is called with (done, all).
+    ``workers`` processes draw at the same time (default: one for each core that this process may use). ``progress`` is called with
+    (done, all).
     """
     stamp = folder / "scenes.json"
     wanted = {"format": FORMAT, "split": split, "scenes": n}
@@ -143,7 +152,7 @@ def draw(
             np.lib.format.open_memmap(folder / f"{name}.npy", mode="w+", dtype=dtype, shape=(n, *shape)).flush()
         starts = range(0, n, 500)
         done = 0
-        with ProcessPoolExecutor(workers or os.cpu_count(), mp_context=get_context("spawn")) as pool:
+        with ProcessPoolExecutor(workers or count_cores(), mp_context=get_context("spawn")) as pool:
             jobs = [pool.submit(_draw, folder, split, start, min(start + 500, n)) for start in starts]
             for job in jobs:
                 done += job.result()

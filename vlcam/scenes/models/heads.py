@@ -30,6 +30,14 @@ def save_state(state: dict[str, Any], path: Path) -> None:
         torch.save(state, part)
 
 
+def load_state(path: Path, device: torch.device) -> dict[str, Any]:
+    """Read a checkpoint that :func:`save_state` wrote; layers that earlier versions named otherwise get their present names."""
+    state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    for key in state.keys() & {"family", "average"}:
+        state[key] = {name.replace("things.", "objects."): value for name, value in state[key].items()}
+    return state
+
+
 def pool_features(
     features: nn.Sequential, pool: nn.Module, arrays: Arrays, *, shift: int, seed: int, device: torch.device
 ) -> NDArray[np.float16]:
@@ -125,7 +133,7 @@ def fit_heads(
     optimiser = torch.optim.AdamW(trained, lr=plan.head_peak, weight_decay=plan.decay)
     first = 0
     if state_file.exists():
-        state = torch.load(state_file, map_location=device, weights_only=True)
+        state = load_state(state_file, device)
         family.load_state_dict(state["family"])
         optimiser.load_state_dict(state["optimiser"])
         first = int(state["step"])

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from vlcam.engine.precision import run_recurrent
 from vlcam.scenes.models.vocabulary import Vocabulary
 
 CHANNELS = 192
@@ -99,7 +100,7 @@ class SceneCaptioner(nn.Module):
     ) -> tuple[Float[Tensor, "batch length words"], tuple[Tensor, Tensor]]:
         """Logits of the word after each given word, and the LSTM's new state."""
         seen = photo[:, None].expand(-1, words.shape[1], -1)
-        out, state = self.lstm(torch.cat([self.embed(words), seen], dim=-1), state)
+        out, state = run_recurrent(self.lstm, torch.cat([self.embed(words), seen], dim=-1), state)
         fused = self.mix(self.ask(out).tanh() * self.look(photo)[:, None])
         return self.out(torch.cat([out, fused], dim=-1)), state
 
@@ -139,7 +140,7 @@ class SceneVQA(nn.Module):
 
     def read(self, words: Int[Tensor, "batch length"]) -> Float[Tensor, "batch fused"]:
         """The question as one vector; questions are padded on the right with ``Vocabulary.PAD``."""
-        states, _ = self.lstm(self.embed(words))
+        states, _ = run_recurrent(self.lstm, self.embed(words))
         last = (words != Vocabulary.PAD).sum(dim=1).clamp_min(1) - 1
         out: Tensor = self.question(states[torch.arange(len(words), device=words.device), last]).tanh()
         return out

@@ -35,7 +35,7 @@ from vlcam.files import encode_record, read_json, read_text, write_json
 from vlcam.scenes.models.data import draw
 from vlcam.scenes.models.family import SceneModels, recalibrate
 from vlcam.scenes.models.family import make_batch as make_batch
-from vlcam.scenes.models.heads import fit_heads, save_state
+from vlcam.scenes.models.heads import fit_heads, load_state, save_state
 from vlcam.scenes.models.plan import AVERAGE_FROM
 from vlcam.scenes.models.plan import TrainingPlan as TrainingPlan
 from vlcam.scenes.models.zoo import write_weights
@@ -114,7 +114,7 @@ def train(
     optimiser = torch.optim.AdamW(family.parameters(), lr=plan.peak, weight_decay=plan.decay)
     first, spent = 0, 0.0
     if resume and state_file.exists():
-        state = torch.load(state_file, map_location=place, weights_only=True)
+        state = load_state(state_file, place)
         family.load_state_dict(state["family"])
         average.load_state_dict(state["average"])
         optimiser.load_state_dict(state["optimiser"])
