@@ -10,12 +10,12 @@ from io import StringIO
 from itertools import count
 from pathlib import Path
 from typing import Any, Final, final
-from xml.etree import ElementTree
 
 import numpy as np
 
 from vlcam.contracts import InputError
 from vlcam.files import read_text, show_path
+from vlcam.image.pascal_voc import read_categories, read_split
 from vlcam.neurons.probes.datasets import CocoInstances
 from vlcam.scenes.record import Split
 from vlcam.scenes.sample import make
@@ -114,29 +114,11 @@ def _read_list(folder: Path) -> list[Picture]:
 
 
 def _read_voc(root: Path, split: str, seed: int) -> Iterator[Picture]:
-    lists = root / "ImageSets" / "Main"
-    chosen = lists / f"{split}.txt"
-    if not chosen.is_file():
-        have = ", ".join(sorted(one.stem for one in lists.glob("*.txt"))) or "none"
-        raise InputError(f"split {split!r} was given, but the splits of {str(root)!r} are: {have}")
-    stems = [line.split()[0] for line in chosen.read_text(encoding="utf-8").splitlines() if line.strip()]
+    stems = read_split(root, "Main", split)
     return (
-        Picture(stems[index], root / "JPEGImages" / f"{stems[index]}.jpg", _read_categories(root, stems[index]))
-        for index in _draw_order(len(stems), seed)
+        Picture(stem, root / "JPEGImages" / f"{stem}.jpg", read_categories(root / "Annotations" / f"{stem}.xml"))
+        for stem in (stems[index] for index in _draw_order(len(stems), seed))
     )
-
-
-def _read_categories(root: Path, stem: str) -> tuple[str, ...]:
-    """The categories in a photo's XML file."""
-    path = root / "Annotations" / f"{stem}.xml"
-    try:
-        text = path.read_text(encoding="utf-8")
-        if "<!" in text.replace("<!--", ""):  # nothing of VOC declares entities, which can grow without end
-            raise InputError(f"{str(path)!r} declares a document type; expected a plain annotation of Pascal VOC")
-        tree = ElementTree.fromstring(text)
-    except (OSError, UnicodeDecodeError, ElementTree.ParseError) as error:
-        raise InputError(f"{str(path)!r} can't be read: {error}; expected an annotation of Pascal VOC") from error
-    return tuple(dict.fromkeys(name for one in tree.iter("object") if (name := (one.findtext("name") or "").strip())))
 
 
 def _read_coco(path: Path, seed: int) -> Iterator[Picture]:

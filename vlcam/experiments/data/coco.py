@@ -1,11 +1,8 @@
 """COCO's objects and captions (arXiv 1405.0312, 1504.00325): ``annotations/instances_*.json``, ``captions_*.json`` and the photos.
 
-Boxes are ``[left, top, width, height]`` in the file; masks are polygons, or run lengths for crowds, and are drawn when they are asked
-for. Polygons are packed while the file is read, at eight bytes a number: the 290,000 objects of a validation set fit into memory.
+The files are read by :mod:`vlcam.image.coco`; masks are drawn when they are asked for.
 """
 
-from array import array
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -16,11 +13,9 @@ from jaxtyping import Bool
 from vlcam.contracts import InputError
 from vlcam.experiments.data.layouts import DataLayout, MissingLayout, list_files, open_annotated, read_start
 from vlcam.experiments.data.samples import Has, LabelledPhoto, NumberedWorld, PhotoCaption, PhotoObject
-from vlcam.files import read_json
-from vlcam.neurons.probes.datasets import fill_outline, list_image_folders
+from vlcam.image.coco import CocoInstance, find_photo_folder, list_missing, read_instances
+from vlcam.image.outlines import fill_outline
 
-_EXPECTED: Final = "COCO's instances: a JSON object with images, annotations (image_id, category_id, bbox, segmentation) and categories"
-_CAPTIONS: Final = "COCO's captions: a JSON object with annotations (image_id, caption)"
 _BEST: Final = ("val2014", "val2017")
 
 
@@ -31,102 +26,49 @@ def _open(root: Path, split: str | None, needs: frozenset[Has]) -> NumberedWorld
         return MissingLayout("no annotations/instances_*.json", there)
     path = _choose_file(files, split)
     beside = path.with_name(f"captions_{_get_split(path)}.json")
-    read = read_json(path, _EXPECTED, hook=_pack_polygons)
-    try:
-        pictures = [
-            (one["id"], str(one["file_name"]), (int(one["width"]), int(one["height"]))) for one in read["images"]
-        ]
-        ordered = sorted(read["categories"], key=lambda one: int(one["id"]))
-        labels = tuple(str(one["name"]) for one in ordered)
-        place = {one["id"]: number for number, one in enumerate(ordered)}
-        instances: dict[Any, list[Any]] = {number: [] for number, _, _ in pictures}
-        for one in read["annotations"]:
-            box, kind = [float(number) for number in one["bbox"]], place[one["category_id"]]
-            if len(box) != 4:
-                raise ValueError(f"bbox {box}")
-            instances[one["image_id"]].append((kind, tuple(box), bool(one.get("iscrowd", 0)), one["segmentation"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{str(path)!r} has no, or a wrong, {error}; expected {_EXPECTED}") from error
-    if not pictures or not labels:
-        raise InputError(f"{str(path)!r} lists no images, or no categories; expected {_EXPECTED}")
-    said = (
-        _collect_captions(beside, read_json(beside, _CAPTIONS)) if beside.is_file() else _collect_captions(path, read)
-    )
+    file = read_instances(path, boxes=True, captions=beside if beside.is_file() else None)
+    said = any(one.captions for one in file.photos)
     if "captions" in needs and not said:
         return MissingLayout(f"{str(path)!r} is there, but {beside.name} is not beside it", True)
-    folder = find_folder(path, [name for _, name, _ in pictures])
+    names = [one.name for one in file.photos]
+    folder = find_photo_folder(path, names)
+    if gone := list_missing(folder, names):
+        raise InputError(
+            f"{len(gone)} of {len(names)} photos of {str(path)!r} are missing, such as {str(folder / gone[0])!r}"
+        )
+    labels = tuple(name for name, _ in file.categories)
 
     def at(number: int) -> LabelledPhoto:
-        key, name, size = pictures[number]
-        image, seen = open_annotated(folder / name, size)
-        objects = tuple(_make_object(one, seen, labels, f"{name} of {str(path)!r}") for one in instances[key])
-        return LabelledPhoto(
-            Path(name).stem, image, seen, objects, tuple(PhotoCaption(text) for text in said.get(key, ()))
-        )
+        photo = file.photos[number]
+        image, seen = open_annotated(folder / photo.name, photo.size)
+        objects = tuple(_make_object(one, seen, labels, f"{photo.name} of {str(path)!r}") for one in photo.instances)
+        captions = tuple(PhotoCaption(text) for text in photo.captions)
+        return LabelledPhoto(Path(photo.name).stem, image, seen, objects, captions)
 
     return NumberedWorld(
         f"coco {_get_split(path)}" if "coco" not in path.stem else path.stem,
         f"COCO, {_get_split(path)}",
         labels,
         frozenset({"boxes", "masks", "captions"} if said else {"boxes", "masks"}),
-        len(pictures),
+        len(names),
         at,
-        facts={"kind": "COCO", "path": str(path), "photos": str(folder), "images": len(pictures)},
+        facts={"kind": "COCO", "path": str(path), "photos": str(folder), "images": len(names)},
     )
 
 
-def _make_object(one: Any, size: tuple[int, int], labels: tuple[str, ...], where: str) -> PhotoObject:
-    kind, (left, top, width, height), crowd, outline = one
-    box = (max(left, 0.0), max(top, 0.0), min(left + width, float(size[0])), min(top + height, float(size[1])))
-    return PhotoObject(
-        labels[kind], box, kind, crowd=crowd, outline=partial(_draw_mask, outline, size, f"{labels[kind]!r} in {where}")
-    )
+def _make_object(one: CocoInstance, size: tuple[int, int], labels: tuple[str, ...], where: str) -> PhotoObject:
+    if one.box is None:
+        raise InputError(f"an instance in {where} has no box; expected one for every instance")
+    label = labels[one.category]
+    outline = partial(_draw_mask, one.outline, size, f"{label!r} in {where}")
+    return PhotoObject(label, one.box, one.category, crowd=one.crowd, outline=outline)
 
 
 def _draw_mask(outline: Any, size: tuple[int, int], what: str) -> Bool[np.ndarray, "height width"]:
-    plain = [list(one) if isinstance(one, array) else one for one in outline] if isinstance(outline, list) else outline
     try:
-        return fill_outline(plain, size[1], size[0])
+        return fill_outline(outline, size[1], size[0])
     except InputError as error:
         raise InputError(f"the outline of {what} is broken: {error}") from error
-
-
-def _pack_polygons(record: dict[str, Any]) -> dict[str, Any]:
-    """Polygons as arrays of doubles; what isn't made of numbers is left as it is, to be complained about when it is drawn."""
-    if isinstance(polygons := record.get("segmentation"), list):
-        with suppress(TypeError, OverflowError):
-            record["segmentation"] = [array("d", one) for one in polygons]
-    return record
-
-
-def _collect_captions(path: Path, read: Any) -> dict[Any, list[str]]:
-    """The captions of each image, from a file of captions or from one that has them beside the objects."""
-    whole = isinstance(read, dict) and "categories" in read
-    found: dict[Any, list[str]] = {}
-    try:
-        for one in read.get("captions", []) if whole else read["annotations"]:
-            found.setdefault(one["image_id"], []).append(" ".join(str(one["caption"]).split()))
-    except (KeyError, TypeError) as error:
-        raise InputError(f"{str(path)!r} has no, or a wrong, {error}; expected {_CAPTIONS}") from error
-    return found
-
-
-def find_folder(path: Path, names: list[str]) -> Path:
-    """The folder that has the photos of a COCO file. Raises InputError that names a missing photo."""
-    tried = [folder for folder in list_image_folders(path) if folder.is_dir()]
-    for folder in tried:
-        there = set(list_files(folder))
-        gone = [name for name in names if name not in there and not ("/" in name and (folder / name).is_file())]
-        if len(gone) < len(names):
-            if gone:
-                raise InputError(
-                    f"{len(gone)} of {len(names)} photos of {str(path)!r} are missing, such as {str(folder / gone[0])!r}"
-                )
-            return folder
-    where = ", ".join(repr(str(folder)) for folder in tried[:6]) or "any folder beside it"
-    raise InputError(
-        f"the photos of {str(path)!r}, such as {names[0]!r}, aren't in {where}; put them into one of these"
-    )
 
 
 def _find_instances(root: Path) -> list[Path]:

@@ -19,10 +19,10 @@ from vlcam.experiments.data.layouts import (
     find_first_folder,
     list_files,
     open_annotated,
-    read_annotation,
 )
 from vlcam.experiments.data.samples import Has, LabelledPhoto, NumberedWorld, PhotoObject
 from vlcam.files import list_subfolders, read_json, read_text
+from vlcam.image.pascal_voc import read_annotation
 
 _PREFIX: Final = "ILSVRC2012_val_"
 _PHOTOS: Final = ("ILSVRC/Data/CLS-LOC/val", "Data/CLS-LOC/val", "ILSVRC2012_img_val", "val", "images/val", ".")

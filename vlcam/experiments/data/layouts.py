@@ -1,8 +1,7 @@
-"""What readers of data sets share: how a layout is found in a folder, boxes from XML, and photos in the frame they were annotated in."""
+"""What readers of data sets share: how a layout is found in a folder, and photos in the frame they were annotated in."""
 
 import os
 import warnings
-import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +12,6 @@ from PIL import Image, UnidentifiedImageError
 
 from vlcam.contracts import InputError
 from vlcam.experiments.data.samples import Has, World
-from vlcam.files import read_text
-from vlcam.image.geometry import Box
 from vlcam.image.photo import as_rgb
 
 _ORIENTATION: Final = 0x0112
@@ -44,50 +41,6 @@ class DataLayout:
     expects: str
     has: frozenset[Has]
     open: Callable[[Path, str | None, frozenset[Has]], World | MissingLayout]
-
-
-@final
-@dataclass(frozen=True)
-class XmlObject:
-    """One object in an XML file: the class's name or code, its box and whether it is marked as difficult."""
-
-    name: str
-    box: Box
-    difficult: bool
-
-
-def read_annotation(path: Path, *, first: int) -> tuple[tuple[int, int], tuple[XmlObject, ...]]:
-    """The photo's width and height, and the objects, of an annotation in Pascal VOC's XML.
-
-    Corners there name the first and the last pixel of a box, counted from ``first``: VOC counts from 1, ILSVRC from 0 (in its
-    validation set left edges lie at 0 and right edges at the width less 1). So ``left - first, top - first, right - first + 1,
-    bottom - first + 1`` is the same box in coordinates where pixel i covers ``[i, i + 1)``; it is cut at the edges of the photo.
-
-    Raises:
-        InputError: the file can't be read, is no such XML, or has a box that is empty or outside the photo.
-    """
-    try:
-        root = ET.fromstring(read_text(path, "an annotation in Pascal VOC's XML"))
-    except ET.ParseError as error:
-        raise InputError(
-            f"{str(path)!r} is no XML ({error}); expected an annotation in Pascal VOC's format: copy it again"
-        ) from error
-    try:
-        width, height = (int(_find_text(root, f"size/{side}")) for side in ("width", "height"))
-        found = []
-        for one in root.iter("object"):
-            left, top, right, bottom = (
-                float(_find_text(one, f"bndbox/{side}")) - first for side in ("xmin", "ymin", "xmax", "ymax")
-            )
-            box = (max(left, 0.0), max(top, 0.0), min(right + 1, float(width)), min(bottom + 1, float(height)))
-            if not (box[0] < box[2] and box[1] < box[3]):
-                raise ValueError(f"box {(left, top, right, bottom)} in a photo of {width} x {height} pixels")
-            found.append(XmlObject(_find_text(one, "name"), box, one.findtext("difficult", "0").strip() == "1"))
-    except ValueError as error:
-        raise InputError(
-            f"{str(path)!r} has no, or a wrong, {error}; expected size, and objects with name and bndbox, as Pascal VOC has them"
-        ) from error
-    return (width, height), tuple(found)
 
 
 def open_annotated(photo: Path, size: tuple[int, int] | None = None) -> tuple[Path | Image.Image, tuple[int, int]]:
@@ -150,13 +103,6 @@ def read_start(path: Path, characters: int = 4000) -> str:
             return file.read(characters).decode("utf-8-sig", "replace").lstrip()
     except OSError:
         return ""
-
-
-def _find_text(element: ET.Element, name: str) -> str:
-    found = (element.findtext(name) or "").strip()
-    if not found:
-        raise ValueError(name)
-    return found
 
 
 def _read_orientation(image: Image.Image) -> int:

@@ -14,55 +14,44 @@ import numpy as np
 from jaxtyping import Bool, Integer
 
 from vlcam.contracts import InputError
-from vlcam.experiments.data.layouts import (
-    DataLayout,
-    MissingLayout,
-    XmlObject,
-    list_files,
-    open_annotated,
-    read_annotation,
-)
+from vlcam.experiments.data.layouts import DataLayout, MissingLayout, open_annotated
 from vlcam.experiments.data.samples import Has, LabelledPhoto, NumberedWorld, PhotoObject
-from vlcam.files import list_subfolders, read_text
-from vlcam.neurons.probes.datasets import VOC_CLASSES
-from vlcam.neurons.probes.folders import read_numbers
+from vlcam.image.label_maps import read_label_map
+from vlcam.image.pascal_voc import (
+    VOC_BORDER,
+    VOC_CLASSES,
+    AnnotatedObject,
+    check_voc_files,
+    find_voc_home,
+    list_missing_parts,
+    list_splits,
+    list_voc_homes,
+    read_annotation,
+    read_split,
+)
 
-_BORDER: Final = 255
+_PARTS: Final = ("JPEGImages", "Annotations", "ImageSets/Main")
 _SPLITS: Final = ("val", "test", "trainval", "train")
 _PICTURES: Final = ("SegmentationObject", "SegmentationClass")
 
 
 def _open(root: Path, split: str | None, needs: frozenset[Has]) -> NumberedWorld | MissingLayout:
-    homes = _find_homes(root)
-    home = next((one for one in homes if not _find_missing(one)), None)
+    home = find_voc_home(root, _PARTS)
     if home is None:
-        return (
-            MissingLayout(f"{str(homes[0])!r} lacks {_find_missing(homes[0])[0]}", True)
-            if homes
-            else MissingLayout("no folder VOC20xx")
-        )
+        meant = next(iter(list_voc_homes(root)), None)
+        if meant is None:
+            return MissingLayout("no folder VOC20xx")
+        return MissingLayout(f"{str(meant)!r} lacks {list_missing_parts(meant, _PARTS)[0]}", True)
     masks = "masks" in needs
-    lists = home / "ImageSets" / ("Segmentation" if masks else "Main")
-    have = [name[:-4] for name in list_files(lists, ".txt") if "_" not in name]  # dog_val.txt is a list for one class
-    if masks and (not have or not all((home / part).is_dir() for part in _PICTURES)):
+    lists = "Segmentation" if masks else "Main"
+    have = list_splits(home, lists)
+    if masks and (not have or list_missing_parts(home, _PICTURES)):
         return MissingLayout(
             f"{str(home)!r} has boxes, but no masks: it lacks ImageSets/Segmentation, {' or '.join(_PICTURES)}", True
         )
-    chosen = split or next((one for one in _SPLITS if one in have), None)
-    if chosen not in have:
-        raise InputError(f"split={chosen!r} is not in {str(lists)!r}; there are: {', '.join(have) or 'none'}")
-    listed = lists / f"{chosen}.txt"
-    stems = [line.split()[0] for line in read_text(listed, "one photo's name a line").splitlines() if line.strip()]
-    if not stems:
-        raise InputError(f"the list {str(listed)!r} is empty; expected one photo's name a line")
-    endings = {"JPEGImages": ".jpg", "Annotations": ".xml"} | (dict.fromkeys(_PICTURES, ".png") if masks else {})
-    for part, ending in endings.items():
-        there = set(list_files(home / part, ending))
-        gone = [stem for stem in stems if stem + ending not in there]
-        if gone:
-            raise InputError(
-                f"{len(gone)} of the {len(stems)} files of {str(listed)!r} are missing, such as {str(home / part / (gone[0] + ending))!r}"
-            )
+    chosen = split or next((one for one in _SPLITS if one in have), _SPLITS[0])
+    stems = read_split(home, lists, chosen)
+    check_voc_files(home, stems, ("JPEGImages", "Annotations", *(_PICTURES if masks else ())))
     year = home.resolve().name.lower()
     return NumberedWorld(
         f"{year} {chosen}" + (" segmented" if masks else ""),
@@ -75,11 +64,11 @@ def _open(root: Path, split: str | None, needs: frozenset[Has]) -> NumberedWorld
     )
 
 
-def _make_reader(home: Path, stems: list[str], masks: bool) -> Callable[[int], LabelledPhoto]:
+def _make_reader(home: Path, stems: tuple[str, ...], masks: bool) -> Callable[[int], LabelledPhoto]:
     def at(number: int) -> LabelledPhoto:
         stem = stems[number]
         file = home / "Annotations" / f"{stem}.xml"
-        size, objects = read_annotation(file, first=1)
+        size, objects = read_annotation(file)
         unknown = [one.name for one in objects if one.name not in VOC_CLASSES]
         if unknown:
             raise InputError(f"{str(file)!r} names the class {unknown[0]!r}; expected one of {', '.join(VOC_CLASSES)}")
@@ -87,7 +76,7 @@ def _make_reader(home: Path, stems: list[str], masks: bool) -> Callable[[int], L
         if not masks:
             return LabelledPhoto(stem, image, seen, tuple(_make_object(one) for one in objects))
         numbers, classes = (_read_picture(home / part / f"{stem}.png", seen) for part in _PICTURES)
-        border = (numbers == _BORDER) | (classes == _BORDER)
+        border = (numbers == VOC_BORDER) | (classes == VOC_BORDER)
         found = _find_objects(objects, np.where(border, 0, numbers), np.where(border, 0, classes), file)
         return LabelledPhoto(stem, image, seen, found, unlabelled=partial(_mask_number, border, True))
 
@@ -95,7 +84,7 @@ def _make_reader(home: Path, stems: list[str], masks: bool) -> Callable[[int], L
 
 
 def _find_objects(
-    objects: tuple[XmlObject, ...],
+    objects: tuple[AnnotatedObject, ...],
     numbers: Integer[np.ndarray, "height width"],
     classes: Integer[np.ndarray, "height width"],
     file: Path,
@@ -112,12 +101,14 @@ def _find_objects(
             )
         name = VOC_CLASSES[kind - 1]
         agree = number <= len(objects) and objects[number - 1].name == name
-        one = objects[number - 1] if agree else XmlObject(name, _find_box(pixels), False)
+        one = objects[number - 1] if agree else AnnotatedObject(name, _find_box(pixels), False)
         found.append(_make_object(one, partial(_mask_number, numbers, number)))
     return tuple(found)
 
 
-def _make_object(one: XmlObject, outline: Callable[[], Bool[np.ndarray, "height width"]] | None = None) -> PhotoObject:
+def _make_object(
+    one: AnnotatedObject, outline: Callable[[], Bool[np.ndarray, "height width"]] | None = None
+) -> PhotoObject:
     return PhotoObject(one.name, one.box, VOC_CLASSES.index(one.name), one.difficult, outline=outline)
 
 
@@ -132,24 +123,12 @@ def _find_box(pixels: Bool[np.ndarray, "height width"]) -> tuple[float, float, f
 
 
 def _read_picture(path: Path, size: tuple[int, int]) -> Integer[np.ndarray, "height width"]:
-    numbers = read_numbers(path)
+    numbers = read_label_map(path)
     if numbers.shape != (size[1], size[0]):
         raise InputError(
             f"{str(path)!r} has {numbers.shape[1]} x {numbers.shape[0]} pixels, its photo {size[0]} x {size[1]}; put the original there"
         )
     return numbers
-
-
-def _find_homes(root: Path) -> list[Path]:
-    """What may be folders of Pascal VOC at, or at most two folders below, a path; the latest year first."""
-    below = [one for one in (list_subfolders(root) if root.is_dir() else []) if one.name.upper().startswith("VOC")]
-    deeper = [two for one in below for two in list_subfolders(one) if two.name.upper().startswith("VOC")]
-    found = [one for one in (*reversed(deeper), *reversed(below)) if one.name.upper() != "VOCDEVKIT"]
-    return ([root] if (root / "JPEGImages").is_dir() or (root / "Annotations").is_dir() else []) + found
-
-
-def _find_missing(home: Path) -> list[str]:
-    return [part for part in ("JPEGImages", "Annotations", "ImageSets/Main") if not (home / part).is_dir()]
 
 
 VOC: Final = DataLayout(

@@ -18,7 +18,7 @@ from vlcam.contracts import InputError
 from vlcam.experiments.data.layouts import DataLayout, MissingLayout, list_files, open_annotated
 from vlcam.experiments.data.samples import Has, LabelledPhoto, NumberedWorld, PhotoQuestion
 from vlcam.files import read_json
-from vlcam.neurons.probes.folders import read_picture
+from vlcam.image.label_maps import read_label_picture
 
 _FOLDERS: Final = (".", "annotations", "Annotations", "questions", "Questions")
 _QUESTIONS: Final = re.compile(r"(v2_)?OpenEnded_mscoco_(\w+?)_questions\.json")
@@ -106,7 +106,7 @@ def _make_reader(
 
 def read_attention(path: Path) -> Float[np.ndarray, "height width"]:
     """A human attention map, 0 to 1, as large as its picture. Raises InputError for what can't be read."""
-    picture = read_picture(path)
+    picture = read_label_picture(path)
     found: Float[np.ndarray, "height width"] = np.asarray(picture.convert("L"), np.float64) / 255
     return found
 

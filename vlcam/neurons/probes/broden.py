@@ -19,11 +19,10 @@ from jaxtyping import Int32
 
 from vlcam.contracts import InputError
 from vlcam.files import read_text
-from vlcam.neurons.probes.folders import read_picture
+from vlcam.image.label_maps import MAX_LABELS, read_label_picture
 from vlcam.neurons.probes.probe import NOTHING, Concept, LabelMap, Sample
 
 _NO_CATEGORY: Final = ("image", "split", "ih", "iw", "sh", "sw")
-_MOST: Final = 2**16
 _Row = tuple[str, tuple[tuple[str, tuple[str, ...]], ...]]
 
 
@@ -56,8 +55,8 @@ class Broden:
                 f"{str(home)!r} has no label of the categories {', '.join(every) or '(none)'} in label.csv"
             )
         place = {concept: number for number, concept in enumerate(self.concepts)}
-        self._tables = {category: np.full(_MOST, NOTHING, np.int32) for category in every}
-        self._known = np.zeros(_MOST, np.bool_)
+        self._tables = {category: np.full(MAX_LABELS, NOTHING, np.int32) for category in every}
+        self._known = np.zeros(MAX_LABELS, np.bool_)
         self._known[[0, *(_parse_number(row["number"], home / "label.csv") for row in labels)]] = True
         for category, number, concept in numbered:
             self._tables[category][number] = place[concept]
@@ -96,12 +95,12 @@ class Broden:
 
     def _read_label_numbers(self, part: str) -> Int32[np.ndarray, "height width"]:
         """The label numbers of a map."""
-        pixels = np.asarray(read_picture(self._home / "images" / part).convert("RGB"), np.int32)
+        pixels = np.asarray(read_label_picture(self._home / "images" / part).convert("RGB"), np.int32)
         return self._check_numbers(pixels[:, :, 0] + 256 * pixels[:, :, 1], part)
 
     def _check_numbers(self, numbers: np.ndarray, where: str) -> np.ndarray:
         """The same numbers, if each of them is a label."""
-        good = self._known[numbers.clip(0, _MOST - 1)] & (numbers < _MOST)
+        good = self._known[numbers.clip(0, MAX_LABELS - 1)] & (numbers < MAX_LABELS)
         if not good.all():
             raise InputError(f"{where!r} of Broden holds {int(numbers[~good][0])}, which is no number of label.csv")
         return numbers
@@ -129,8 +128,8 @@ def _split_row(row: Mapping[str, str], categories: list[str]) -> _Row:
 
 
 def _parse_number(text: str, path: Path) -> int:
-    if not text.isdecimal() or int(text) >= _MOST:
-        raise InputError(f"{str(path)!r} has the number {text!r}; expected 0 to {_MOST - 1}")
+    if not text.isdecimal() or int(text) >= MAX_LABELS:
+        raise InputError(f"{str(path)!r} has the number {text!r}; expected 0 to {MAX_LABELS - 1}")
     return int(text)
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, Final, final
 
 import numpy as np
-from jaxtyping import Int32, Integer
-from PIL import Image, UnidentifiedImageError
+from jaxtyping import Int32
 
 from vlcam.contracts import InputError
 from vlcam.files import list_subfolders, read_json, read_text
+from vlcam.image.label_maps import MAX_LABELS, read_label_map
 from vlcam.image.photo import list_photos
 from vlcam.neurons.probes.probe import IGNORED, NOTHING, Concept, LabelMap, Sample
 
@@ -22,9 +22,7 @@ LabelNames = Mapping[Any, Any] | Sequence[Any] | str | Path
 CATEGORY: Final = "object"
 """The category of names that come without one."""
 
-_GREY: Final = ("P", "L", "1", "I", "I;16", "I;16L", "I;16B")
 _UNKNOWN: Final = -3
-_MOST: Final = 2**16
 
 
 @final
@@ -107,11 +105,13 @@ class LabelMaps:
         if not self.concepts:
             raise InputError("names without a single name were given; expected what the label maps' numbers mean")
         place = {concept: number for number, concept in enumerate(self.concepts)}
-        self._table = np.full(_MOST, _UNKNOWN, np.int32)
+        self._table = np.full(MAX_LABELS, _UNKNOWN, np.int32)
         self._table[0] = NOTHING
         if ignore is not None:
-            if not 0 <= ignore < _MOST:
-                raise InputError(f"ignore={ignore} was given; expected a pixel's number from 0 to {_MOST - 1}, or None")
+            if not 0 <= ignore < MAX_LABELS:
+                raise InputError(
+                    f"ignore={ignore} was given; expected a pixel's number from 0 to {MAX_LABELS - 1}, or None"
+                )
             self._table[ignore] = IGNORED
         for number, concept in numbered.items():
             self._table[number] = place[concept] if concept else NOTHING
@@ -132,9 +132,9 @@ class LabelMaps:
 
     def __getitem__(self, index: int, /) -> Sample:
         photo, labels = self._files[index]
-        values = self._table[read_numbers(labels)]
+        values = self._table[read_label_map(labels)]
         if (values == _UNKNOWN).any():
-            wrong = sorted(np.unique(read_numbers(labels)[values == _UNKNOWN]).tolist())
+            wrong = sorted(np.unique(read_label_map(labels)[values == _UNKNOWN]).tolist())
             raise InputError(
                 f"the label map {str(labels)!r} holds {', '.join(map(str, wrong[:5]))}, which names doesn't name; expected numbers with "
                 "a name, 0 or those to ignore (lists of names count from 0)"
@@ -152,35 +152,6 @@ class LabelMaps:
         found = values.copy()
         found[(values >= 0) & other[values.clip(0)]] = NOTHING
         return found
-
-
-def read_numbers(path: str | Path) -> Integer[np.ndarray, "height width"]:
-    """The numbers of a label map: indices of a palette, or grey of 8 or 16 bits. Raises InputError for anything else."""
-    image = read_picture(path)
-    if image.mode not in _GREY:
-        raise InputError(
-            f"the label map {str(path)!r} is an image of mode {image.mode}; expected a PNG with a palette or grey of 8 or 16 bits, whose "
-            "pixels are the numbers of concepts"
-        )
-    found = np.asarray(image)
-    found = found.astype(np.uint8) if found.dtype == np.bool_ else found
-    if int(found.min()) < 0 or int(found.max()) >= _MOST:
-        raise InputError(f"the label map {str(path)!r} holds numbers outside 0 to {_MOST - 1}")
-    return found
-
-
-def read_picture(path: str | Path) -> Image.Image:
-    """A picture of labels as it is stored: no colours are converted. Raises InputError if it can't be read."""
-    try:
-        with Image.open(path) as image:
-            image.load()
-            return image.copy()
-    except FileNotFoundError as error:
-        raise InputError(f"there is no label map {str(path)!r}; expected one for every photo") from error
-    except UnidentifiedImageError as error:
-        raise InputError(f"the label map {str(path)!r} is no picture that can be read; expected a PNG") from error
-    except Exception as error:  # broken files make decoders raise nearly anything
-        raise InputError(f"the label map {str(path)!r} is broken or cut off ({error}); copy it again") from error
 
 
 def read_names(names: LabelNames, category: str = CATEGORY) -> dict[int, Concept | None]:
@@ -201,7 +172,7 @@ def read_names(names: LabelNames, category: str = CATEGORY) -> dict[int, Concept
         pair = (value, category) if value is None or isinstance(value, str) else value
         try:
             number, (name, kind) = int(key), pair
-            good = 0 <= number < _MOST and (name is None or isinstance(name, str)) and isinstance(kind, str)
+            good = 0 <= number < MAX_LABELS and (name is None or isinstance(name, str)) and isinstance(kind, str)
         except (TypeError, ValueError):
             good = False
         if not good:

@@ -6,9 +6,10 @@ from typing import Any, Final, TypeVar, final
 
 from vlcam.contracts import InputError
 from vlcam.files import list_subfolders
+from vlcam.image.pascal_voc import find_voc_home
 from vlcam.image.photo import list_photos
 from vlcam.neurons.probes.broden import Broden, is_broden
-from vlcam.neurons.probes.datasets import CocoInstances, VocSegmentation, find_voc_root
+from vlcam.neurons.probes.datasets import VOC_PARTS, CocoInstances, VocSegmentation
 from vlcam.neurons.probes.encoders import EncodedWords, Encoder
 from vlcam.neurons.probes.folders import ClassFolders, LabelMaps, LabelNames
 from vlcam.neurons.probes.probe import Concept, Probe, Sample, WordProbe
@@ -102,7 +103,7 @@ def _open_labelled(path: Path, given: Mapping[str, Any]) -> Probe:
     if is_broden(path):
         _refuse_others(given, "split", what="Broden")
         return Broden(path, given["split"])
-    if find_voc_root(path) is not None:
+    if find_voc_home(path, VOC_PARTS) is not None:
         _refuse_others(given, "split", what="Pascal VOC")
         return VocSegmentation(path, given["split"] or "val")
     if given["labels"] is not None:

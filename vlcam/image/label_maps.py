@@ -1,0 +1,48 @@
+"""Label maps: pictures whose pixels are the numbers of what they show, as data sets with masks keep them."""
+
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from jaxtyping import Integer
+from PIL import Image, UnidentifiedImageError
+
+from vlcam.contracts import InputError
+from vlcam.files import show_path
+
+MAX_LABELS: Final = 2**16
+"""Numbers in a label map are below this."""
+
+_GREY: Final = ("P", "L", "1", "I", "I;16", "I;16L", "I;16B")
+
+
+def read_label_map(path: str | Path) -> Integer[np.ndarray, "height width"]:
+    """The numbers of a label map: indices of a palette, or grey of 8 or 16 bits. Raises InputError for anything else."""
+    image = read_label_picture(path)
+    shown = show_path(path)
+    if image.mode not in _GREY:
+        raise InputError(
+            f"the label map {shown} is an image of mode {image.mode}; expected a PNG with a palette or grey of 8 or 16 bits, whose "
+            "pixels are the numbers of concepts"
+        )
+    found = np.asarray(image)
+    found = found.astype(np.uint8) if found.dtype == np.bool_ else found
+    if int(found.min()) < 0 or int(found.max()) >= MAX_LABELS:
+        raise InputError(f"the label map {shown} holds numbers outside 0 to {MAX_LABELS - 1}")
+    return found
+
+
+def read_label_picture(path: str | Path) -> Image.Image:
+    """A picture of labels as it is stored: no colours are converted. Raises InputError if it can't be read."""
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return image.copy()
+    except FileNotFoundError as error:
+        raise InputError(f"there is no label map {show_path(path)}; expected one for every photo") from error
+    except UnidentifiedImageError as error:
+        raise InputError(
+            f"the label map {show_path(path)} is not a picture that can be read; expected a PNG"
+        ) from error
+    except Exception as error:  # broken files make decoders raise nearly anything
+        raise InputError(f"the label map {show_path(path)} is broken or cut off ({error}); copy it again") from error
