@@ -85,8 +85,15 @@ class Answering:
         with capture_question_vectors(reading) as leaf:
             said = [self._score_answer(encoded, ids, request) for ids in wanted]
             said.sort(key=lambda one: one.mean, reverse=True)
-            pairs = [(this, that, self._score_answer(encoded, self._encode_answer(this), request), self._score_answer(encoded, self._encode_answer(that), request))
-                     for this, that in request.contrasts]  # fmt: skip
+            pairs = [
+                (
+                    this,
+                    that,
+                    self._score_answer(encoded, self._encode_answer(this), request),
+                    self._score_answer(encoded, self._encode_answer(that), request),
+                )
+                for this, that in request.contrasts
+            ]
         scores: list[Tensor] = []
         targets: list[Target] = []
         for one in said:

@@ -106,7 +106,10 @@ class Prepared:
 
 @runtime_checkable
 class Layout(Protocol):
-    """How a layer's output lies on the model's input (see :class:`vlcam.engine.layers.Grid` and :class:`vlcam.engine.layers.TokenLayout`)."""
+    """How a layer's output lies on the model's input.
+
+    See :class:`vlcam.engine.layers.Grid` and :class:`vlcam.engine.layers.TokenLayout`.
+    """
 
     def to_maps(self, tensor: Tensor) -> Float[Tensor, "batch channels rows columns"]:
         """The layer's output, or its gradient, with channels first. Raises LayerError if it is laid out differently."""

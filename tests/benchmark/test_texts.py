@@ -69,7 +69,7 @@ def test_what_is_visible_is_what_the_masks_show() -> None:
         assert {name for name, category in shown if category == "pair"} == {" ".join(one.pair) for one in scene.objects}
 
 
-def test_regions_are_those_with_a_object() -> None:
+def test_regions_are_those_with_an_object() -> None:
     scene = make(0, "test")
     obj = scene.objects[0]
     alone = replace(scene, objects=(replace(obj, x=1 / 6, y=1 / 6, radius=0.08),))
@@ -250,7 +250,7 @@ def test_controls_are_other_channels_of_equal_number_and_activity() -> None:
     assert near < loose
 
 
-def test_a_scene_without_a_object() -> None:
+def test_a_scene_without_an_object() -> None:
     scene = make(0, "test")
     less = remove_object(scene, 0)
     assert less.objects == scene.objects[1:] and less.background == scene.background

@@ -100,7 +100,7 @@ def test_json_is_one_document_with_a_schema(capsys: pytest.CaptureFixture[str], 
     assert (code, err) == (0, "")
     document = json.loads(out)
     assert set(document) == {"schema", "vlcam", "results", "errors"}
-    assert document["schema"] == 1
+    assert document["schema"] == 2
     assert document["errors"] == []
     assert [result["source"] for result in document["results"]] == [str(pictures / "good.png"), "scene:unseen:3"]
     for result in document["results"]:
@@ -199,7 +199,7 @@ def test_neurons_are_listed_and_explained(capsys: pytest.CaptureFixture[str]) ->
     assert f"unit {known.unit}: {known.name}" in one
     code, same, _ = _run(capsys, "neurons", "--concept", known.name, "--json")
     document = json.loads(same)
-    assert (code, document["schema"], document["layer"]) == (0, 1, "features")
+    assert (code, document["schema"], document["layer"]) == (0, 2, "features")
     assert {unit["name"] for unit in document["units"]} == {known.name}
     assert known.unit in {unit["unit"] for unit in document["units"]}
 
@@ -501,7 +501,7 @@ def test_an_interrupt_ends_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _process(*arguments: str, **variables: str) -> subprocess.CompletedProcess[bytes]:
-    command = [sys.executable, "-m", "vlcam.cli", *arguments]
+    command = [sys.executable, "-m", "vlcam", *arguments]
     return subprocess.run(command, capture_output=True, timeout=120, env={**os.environ, **variables}, check=False)
 
 

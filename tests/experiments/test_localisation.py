@@ -106,7 +106,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "_RESAMPLES", 20)
     monkeypatch.setattr(localisation, "OTHERS", ("layercam",))
     for module in (seeds, pointing):
-        monkeypatch.setattr(module, "WAYS", ("gradcam", "c-mwp", "guided-backprop"))
+        monkeypatch.setattr(module, "METHODS", ("gradcam", "c-mwp", "guided-backprop"))
 
 
 @pytest.fixture(scope="module")

@@ -123,7 +123,7 @@ def test_every_word_of_the_grammar_has_others() -> None:
 # --- removing objects ---
 
 
-def test_removing_a_object_leaves_the_others_alone() -> None:
+def test_removing_an_object_leaves_the_others_alone() -> None:
     scene = make(1, "test")
     less = remove_object(scene, 0)
     assert less.objects == scene.objects[1:] and less.background_seed == scene.background_seed
@@ -131,7 +131,7 @@ def test_removing_a_object_leaves_the_others_alone() -> None:
     assert len(found) == len(scene.objects) + 1 and np.array_equal(found[1], less.image(48))
     far = ~_grown(scene.masks(48)[0], 12)
     assert np.array_equal(found[0][far], found[1][far])
-    with pytest.raises(InputError, match="thing 9"):
+    with pytest.raises(InputError, match="object 9"):
         remove_object(scene, 9)
 
 
@@ -455,7 +455,7 @@ def test_experiment_11_counts_as_the_benchmark_of_names_does(monkeypatch: pytest
     monkeypatch.setattr(texts, "SCENES", (2, 2))
     for module, name in ((texts, "_QUESTIONS"), (naming_bench, "QUESTIONS")):
         monkeypatch.setattr(module, name, 1)
-    for name in ("ablations", "_erased"):  # what isn't compared here
+    for name in ("ablate_concepts", "_measure_erasure"):  # what isn't compared here
         monkeypatch.setattr(naming_bench, name, lambda *_: iter(()))
     result = texts.run(Setting(quick=True))
     measured = naming_bench.evaluate(n=2)["texts"]

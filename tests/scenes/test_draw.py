@@ -128,7 +128,7 @@ def test_boxes_are_tight() -> None:
             assert inside[0].any() and inside[-1].any() and inside[:, 0].any() and inside[:, -1].any()
 
 
-def test_box_of_a_object_without_pixels_is_zero() -> None:
+def test_box_of_an_object_without_pixels_is_zero() -> None:
     scene = make(0)
     found = find_boxes(scene, 1)
     for mask, box in zip(draw_masks(scene, 1), found, strict=True):

@@ -12,7 +12,8 @@
 
 2. Ablation (:mod:`vlcam.benchmark.ablation`): without the channels of a concept, how far do words, answers and classes of that concept
    fall, beyond what as many other channels do, drawn at random or with equal activity? Beyond what happens to other targets?
-3. Erasing: an object is left out and the scene drawn again. Do names that are no longer true leave the text of the same targets, and do those
+3. Erasing: an object is left out and the scene drawn again. Do names that are no longer true leave the text of the same targets, and
+do those
    that are still true stay?
 
 Intervals are 95 % by bootstrap over scenes. Nothing is drawn but from seeds: the same arguments give the same numbers.

@@ -287,7 +287,3 @@ def models(
     from vlcam.cli.run_models import run_models
 
     run_models(name, arch=arch, revision=revision, as_json=as_json)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

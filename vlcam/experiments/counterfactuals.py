@@ -10,8 +10,8 @@ neither), and does taking the map's top area away (mean colour in its place) rai
 the same size and shape? The second row has the map of the *difference* "this rather than that", of which the rival's own score is a part:
 there the rival must speak against the class.
 
-Taking away an object changes a picture more than taking away background, whatever the map says. So a map that only marks objects is no null:
-the Grad-CAM map of the rival is among the controls.
+Taking away an object changes a picture more than taking away background, whatever the map says. So a map that only marks objects is
+no null: the Grad-CAM map of the rival is among the controls.
 """
 
 import time

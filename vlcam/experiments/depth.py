@@ -244,7 +244,8 @@ def _write_notes(
             else "which is no difference for certain"
         )
         found.append(
-            f"Adjacent layers of one resolution have maps that correlate with {format_summary(kept)}, those between which it is reduced with "
+            f"Adjacent layers of one resolution have maps that correlate with {format_summary(kept)}, those between "
+            "which it is reduced with "
             f"{format_summary(reduced)}: {as_said} (difference {format_summary(gap)})."
         )
     best = max(names, key=lambda name: tally.summarise(name, POINTS, seed).mean)

@@ -151,7 +151,8 @@ def _write_notes(tally: Tally, seed: int) -> list[str]:
         gains = [tally.compare(both, fine, column, seed) for column in (JUDGE, MASS)]
         people = [one.value if (one := find_paper_number(KEY, name)) is not None else nan for name in (both, fine)]
         found.append(
-            f"{get_method(both).title} is ahead of {get_method(fine).title} by {format_summary(gains[0], '%')} points for the judge and by {format_summary(gains[1], '%')} "
+            f"{get_method(both).title} is ahead of {get_method(fine).title} by {format_summary(gains[0], '%')} points "
+            f"for the judge and by {format_summary(gains[1], '%')} "
             f"points in mass; in the paper by {people[0] - people[1]:.1f} points for people."
         )
     return found

@@ -156,7 +156,8 @@ def run(setting: Setting) -> Result:
         "When the model is wrong, do the maps show what it took for what, and where the true object is?",
         ("Said is every class likelier than not. " if several else "Said is the best class. ")
         + "Of each class that is said but not there (wrong), there but not said (missed), or both (right): does the highest point of its "
-        "map lie on such an object, how much of the map does, and how much of the picture do such objects cover (chance)? All shares of wrong "
+        "map lie on such an object, how much of the map does, and how much of the picture do such objects cover "
+        "(chance)? All shares of wrong "
         "classes are of all of them, also where no such object is in the picture. Intervals are over pictures.",
         world.title,
         task.name,

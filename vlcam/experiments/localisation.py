@@ -161,7 +161,8 @@ def _make_result(
         "Does the box around a map's strongest part find the object, though the model never saw a box?",
         "Each predicted class has its own map; pixels of at least 15 % of its maximum, the tight box of the largest segment, right at an "
         f"IoU of 0.5 with a box of that class. Errors: lower is better. {COLUMNS[-1]}: the class is given, the best threshold for the data "
-        f"set, mean over the IoUs 0.3, 0.5 and 0.7; higher is better. Boxes are found at no more than {FRAME} pixels a side ({SWEEP_SIDE} for "
+        f"set, mean over the IoUs 0.3, 0.5 and 0.7; higher is better. Boxes are found at no more than {FRAME} "
+        f"pixels a side ({SWEEP_SIDE} for "
         f"{COLUMNS[-1]}); maps of {', '.join(SMOOTHED)} are smoothed by 2 % of the side. Controls take the model's classes.",
         world.title,
         task.name,

@@ -117,7 +117,8 @@ def run(setting: Setting) -> Result:
         better="higher",
         headline=f"{names[0]}, {STRONGER}" if names else "",
         notes=(
-            f"The first choice is right in {format_number(100 * right['strong'][0] / looked, '%')} % of the pictures looked at for the stronger "
+            f"The first choice is right in {format_number(100 * right['strong'][0] / looked, '%')} % of the pictures "
+            "looked at for the stronger "
             f"model, in {format_number(100 * right['weak'][0] / looked, '%')} % for the weaker one.",
             *_write_notes(tally, names, setting.seed),
             *notes,
@@ -213,7 +214,8 @@ def _write_notes(tally: Tally, names: tuple[str, ...], seed: int) -> list[str]:
         gain = [tally.compare(f"{name}, {STRONGER}", f"{name}, {WEAKER}", column, seed) for column in (MASS, POINTS)]
         sure = "more" if gain[0].low > 0 else "less" if gain[0].high < 0 else "no more for certain"
         found.append(
-            f"{get_method(name).title} of the stronger model has {sure} of its mass on the object: {format_summary(gain[0], '%')} points ahead, and "
+            f"{get_method(name).title} of the stronger model has {sure} of its mass on the object: "
+            f"{format_summary(gain[0], '%')} points ahead, and "
             f"{format_summary(gain[1], '%')} points in pointing."
         )
     people = [

@@ -75,7 +75,8 @@ def run(setting: Setting) -> Result:
         "What grounds a word",
         "Which target and which method ground a word best: on the masks of its objects, and in what its removal does?",
         f"The captioner's own captions of {judged} scenes; words that are true and about objects, unless a row says otherwise. pointing: "
-        "the map's highest point lies on the word's objects, without tolerance; mass: the positive part of the map on them; Obj-, Func- and "
+        "the map's highest point lies on the word's objects, without tolerance; mass: the positive part of the "
+        "map on them; Obj-, Func- and "
         "F1-IoU of whole captions, maps split by Otsu's threshold (TAM). Then the scene is drawn again without each object in turn: "
         "top-1 says whether the object with most of the map is the one whose removal lowers the word's log-probability most, rank is "
         f"Spearman's correlation over the objects, both for words of which some removal takes {LEAST} nats; own top-1 takes the "
@@ -173,7 +174,8 @@ def _write_notes(
         else:
             found.append(
                 f"Of {among}, {verdict.name} is the best on the even scenes; on the odd ones its mean of {', '.join(DECIDING)} differs "
-                f"from that of the default ({DEFAULT}) by {_format_signed(verdict.overall)}: {_describe_comparison(verdict)}. By measure: {_format_measures(verdict)}."
+                f"from that of the default ({DEFAULT}) by {_format_signed(verdict.overall)}: "
+                f"{_describe_comparison(verdict)}. By measure: {_format_measures(verdict)}."
             )
     every = {one: compare(scores, name_pair("gradcam", one), DEFAULT, ABOUT, seed=seed) for one in TARGETS[1:]}
     targets = "; ".join(
@@ -190,7 +192,8 @@ def _write_notes(
     wrong = sum(kind == WRONG for kind in scores.kinds.values())
     found.append(
         f"{n - judged} of {n} captions were outside the grammar. {wrong} of {len(scores.kinds)} words were wrong; they have rows of their "
-        f"own, on the objects that the rest of their phrase is about. By luck, top-1 is {compute_chance(list(scores.objects.values())):.2f}."
+        "own, on the objects that the rest of their phrase is about. By luck, top-1 is "
+        f"{compute_chance(list(scores.objects.values())):.2f}."
     )
     few = [name for name in names if len(scores.captions[name]) < judged]
     costly = ", ".join(dict.fromkeys(name.split(":")[0] for name in few))

@@ -123,7 +123,8 @@ def _find_head(subject: Subject, activations: Tensor) -> tuple[Head, Tensor]:
         f"{name} isn't one after {subject.layer!r} ("
         + (f"{', '.join(tried)} on its {activations.shape[1]} channels" if tried else "no such layer on its channels")
         + (" doesn't" if len(tried) == 1 else " don't" if tried else " that could")
-        + " give the scores); use the method 'gradcam', which needs no such form, or train a head made by vlcam.methods.cam_head.build_cam_network"
+        + " give the scores); use the method 'gradcam', which needs no such form, or train a head made by "
+        "vlcam.methods.cam_head.build_cam_network"
     )
 
 

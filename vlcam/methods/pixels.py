@@ -60,8 +60,8 @@ def make_guided_picture(
 
     Raises:
         InputError: there is no such method, or the model's input isn't one image.
-        LayerError: the rule of the method is not defined for the network (see :func:`vlcam.engine.relu_rules.apply_relu_rule`), or the scores
-        don't
+        LayerError: the rule of the method is not defined for the network (see :func:`vlcam.engine.relu_rules.apply_relu_rule`), or
+        the scores don't
             depend on the image.
     """
     if method not in _RULES:

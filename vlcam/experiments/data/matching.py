@@ -49,7 +49,8 @@ def match(world: World, labels: Sequence[str]) -> ClassMapping:
     found = _match_by_name(theirs, labels)
     if not found:
         raise InputError(
-            f"none of the {len(theirs)} classes of {world.name} ({_quote_some(theirs)}) is one of the model's {len(labels)} ({_quote_some(labels)}); "
+            f"none of the {len(theirs)} classes of {world.name} ({_quote_some(theirs)}) is one of the model's "
+            f"{len(labels)} ({_quote_some(labels)}); "
             "give a model of these classes, or labels that name them alike"
         )
     missing = [label for number, label in enumerate(theirs) if number not in found]

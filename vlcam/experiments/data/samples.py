@@ -1,9 +1,9 @@
 """What an experiment runs on: pictures, and what is known to be in them.
 
-A :class:`World` is a data set seen as a list of :class:`LabelledPhoto`. Boxes are ``(left, top, right, bottom)`` in pixels of the photo as the
-sample gives it, pixel ``i`` covers ``[i, i + 1)``: a box of one pixel has area 1. Data sets that count pixels from 1, or that name the
-last pixel of a box, are converted by their readers. Masks and attention maps are decoded each time they are asked for and then belong
-to the caller, so that a walk through a large data set holds one photo's masks at a time.
+A :class:`World` is a data set seen as a list of :class:`LabelledPhoto`. Boxes are ``(left, top, right, bottom)`` in pixels of the
+photo as the sample gives it, pixel ``i`` covers ``[i, i + 1)``: a box of one pixel has area 1. Data sets that count pixels from 1, or
+that name the last pixel of a box, are converted by their readers. Masks and attention maps are decoded each time they are asked for
+and then belong to the caller, so that a walk through a large data set holds one photo's masks at a time.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -2,8 +2,8 @@
 
 CAM is not defined for the bundled classifier, whose fully connected layers see places. As in Zhou et al. 2016 (arXiv 1512.04150), and as
 the Grad-CAM paper does with VGG-16 for its Table 1, the dense layers give way to global average pooling and one linear layer
-(:func:`vlcam.methods.cam_head.build_cam_network`), trained on scenes of the ``train`` split. What that costs in classification is part of the
-experiments.
+(:func:`vlcam.methods.cam_head.build_cam_network`), trained on scenes of the ``train`` split. What that costs in classification is
+part of the experiments.
 """
 
 from dataclasses import replace

@@ -63,7 +63,9 @@ class Controls:
 
 
 def make_untrained_task(task: Task, seed: int) -> Task:
-    """A copy of a task whose model is as before its training (:func:`vlcam.engine.weights.randomise_weights`); the task itself stays as it is.
+    """A copy of a task whose model is as before its training; the task itself stays as it is.
+
+    See :func:`vlcam.engine.weights.randomise_weights`.
 
     Raises InputError for a task that is no dataclass with a model, so that it can't be copied.
     """

@@ -1,8 +1,9 @@
-"""The maps of every word of a scene's caption, by many methods and four targets, against the exact masks and against the removal of objects.
+"""The maps of every word of a scene's caption, by many methods and four targets, against exact masks and the removal of objects.
 
 One scene gives one caption: the model's own. Its words are judged by the scene's ground truth. Words that are true and about objects are
 scored on the visible pixels of those objects; a wrong word (colour, shape, size or texture) on those of the objects that the other words of
-its phrase are about, if there are any: a kind of its own. Function words are about nothing: they enter Func-IoU, and the removal of objects.
+its phrase are about, if there are any: a kind of its own. Function words are about nothing: they enter Func-IoU, and the removal of
+objects.
 """
 
 import math

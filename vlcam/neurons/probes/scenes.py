@@ -43,8 +43,8 @@ _ROW: Final = {concept: row for row, concept in enumerate(CONCEPTS)}
 class SceneProbe:
     """Scenes ``0..n-1`` of a split. Satisfies :class:`vlcam.neurons.probes.probe.Probe`.
 
-    Every picture is labelled for all categories, by the masks of :func:`vlcam.neurons.probes.scenes.make_concept_masks` on ``size`` x ``size``
-    cells. On a grid of as many cells over the whole picture, the labels are exactly these masks.
+    Every picture is labelled for all categories, by the masks of :func:`vlcam.neurons.probes.scenes.make_concept_masks` on ``size`` x
+    ``size`` cells. On a grid of as many cells over the whole picture, the labels are exactly these masks.
     """
 
     def __init__(self, split: str = "val", n: int = 1000, *, size: int = MASK_SIZE) -> None:
