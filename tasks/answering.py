@@ -25,6 +25,7 @@ from vlcam.contracts import (
     Spoken,
     Target,
     TargetError,
+    show_record,
 )
 from vlcam.engine.outputs import log_probability, pick_logits, to_model
 from vlcam.engine.recording import pause_recording
@@ -59,6 +60,8 @@ class Answering:
     layout: Layout | Callable[[Any], Any] | None = None
     reading: Callable[[Any, str], Reading | None] | None = None
     notes: tuple[str, ...] = ()
+
+    __repr__ = show_record
 
     def prepare(self, photo: Image, request: Request) -> Prepared:
         """Check the question and the answers, and make the inputs."""

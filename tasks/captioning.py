@@ -13,7 +13,19 @@ from jaxtyping import Float
 from PIL.Image import Image
 from torch import Tensor, nn
 
-from vlcam.contracts import Geometry, InputError, Kind, Layout, Names, Prepared, Request, Spoken, Target, TargetError
+from vlcam.contracts import (
+    Geometry,
+    InputError,
+    Kind,
+    Layout,
+    Names,
+    Prepared,
+    Request,
+    Spoken,
+    Target,
+    TargetError,
+    show_record,
+)
 from vlcam.engine.outputs import log_probability, pick_logits, to_model
 from vlcam.engine.recording import pause_recording
 from vlcam.tasks.labels import make_contrast_target
@@ -62,6 +74,8 @@ class Captioning:
     continued: Tokenizer | None = None
     notes: tuple[str, ...] = ()
     logits_of_batch: Callable[[Any, Any, Sequence[int]], Tensor] | None = None
+
+    __repr__ = show_record
 
     def prepare(self, photo: Image, request: Request) -> Prepared:
         """Check the caption, and make the input."""

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from PIL.Image import Image
 from torch import Tensor, nn
 
-from vlcam.contracts import Geometry, InputError, Layout, Names, Prepared, Request, Spoken, TargetError
+from vlcam.contracts import Geometry, InputError, Layout, Names, Prepared, Request, Spoken, TargetError, show_record
 from vlcam.engine.outputs import find_logits, to_model
 from vlcam.tasks.labels import choose, contrast, find_position
 
@@ -43,6 +43,8 @@ class Classification:
     names: Names | None = None
     layout: Layout | None = None
     notes: tuple[str, ...] = ()
+
+    __repr__ = show_record
 
     def __post_init__(self) -> None:
         if self.activation not in ("softmax", "sigmoid", "none"):

@@ -25,6 +25,7 @@ from vlcam.contracts import (
     Target,
     TargetError,
     VlcamError,
+    show_record,
 )
 from vlcam.engine.outputs import find_logits, to_model
 from vlcam.tasks.classification import Preprocessing
@@ -54,6 +55,8 @@ class Custom:
     measure: Measure = "score"
     names: Names | None = None
     layout: Layout | None = None
+
+    __repr__ = show_record
 
     def __post_init__(self) -> None:
         if not self.targets:

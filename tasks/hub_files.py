@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-from vlcam.contracts import InputError
+from vlcam.contracts import InputError, show_record
 
 ZERO_SHOT = ("CLIPModel", "SiglipModel", "Siglip2Model", "ChineseCLIPModel", "AlignModel")
 """Models that compare a photo with texts."""
@@ -17,6 +17,8 @@ class ProcessorPair:
 
     image_processor: Any
     tokenizer: Any
+
+    __repr__ = show_record
 
     def __call__(self, images: Any, **options: Any) -> Any:
         """The photos, processed."""

@@ -10,7 +10,7 @@ import torch
 from PIL.Image import Image
 from torch import nn
 
-from vlcam.contracts import Geometry, InputError, Layout, VlcamError
+from vlcam.contracts import Geometry, InputError, Layout, VlcamError, show_record
 from vlcam.image.photo import as_rgb
 from vlcam.tasks.hub_families import DESCRIBE, HubFamily
 from vlcam.tasks.hub_places import (
@@ -40,6 +40,8 @@ class HubTokenizer:
 
     tokenizer: Any
     inside: bool = False
+
+    __repr__ = show_record
 
     def encode(self, text: str) -> list[int]:
         """The ids of a text; raises InputError for one with characters or words that the tokenizer doesn't know."""
@@ -86,6 +88,8 @@ class HubInputs:
     tokenizer: Any
     family: HubFamily | None
     known: dict[tuple[int, int], list[Geometry | None]] = field(default_factory=dict)
+
+    __repr__ = show_record
 
     def prepare_caption(self, photo: Image, prompt: str | None = None) -> tuple[dict[str, Any], Geometry]:
         """The inputs for a caption; ``prompt`` replaces the family's own."""

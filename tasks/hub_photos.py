@@ -5,7 +5,7 @@ from typing import Any, final
 
 from PIL.Image import Image
 
-from vlcam.contracts import Geometry, InputError
+from vlcam.contracts import Geometry, InputError, show_record
 from vlcam.image.geometry import compute_resized_size, make_resize_geometry
 from vlcam.image.photo import as_rgb
 from vlcam.tasks.hub_places import measure_tiles
@@ -21,6 +21,8 @@ class HubPreprocess:
 
     processor: Any
     known: dict[tuple[int, int], Geometry] = field(default_factory=dict, compare=False, repr=False)
+
+    __repr__ = show_record
 
     def __call__(self, image: Image) -> tuple[Any, Geometry]:
         """``pixel_values`` ``(1, 3, height, width)`` and where they lie on the photo.

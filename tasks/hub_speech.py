@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from vlcam.contracts import show_record
 from vlcam.engine.modules import find_module
 from vlcam.engine.recording import run_once
 
@@ -24,6 +25,8 @@ class EncodedPhoto:
     inputs: dict[str, Any]
     kept: list[tuple[Tensor, Any]] = field(default_factory=list)
 
+    __repr__ = show_record
+
 
 @final
 @dataclass(frozen=True)
@@ -36,6 +39,8 @@ class HubSpeech:
     tower: str | None
     length: int = _LONGEST
     beams: int = 1
+
+    __repr__ = show_record
 
     def look(self, model: nn.Module, inputs: dict[str, Any]) -> EncodedPhoto:
         """Nothing runs yet: the tower runs when it is first asked, and once."""

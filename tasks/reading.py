@@ -8,6 +8,7 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
+from vlcam.contracts import show_record
 from vlcam.engine.modules import find_first_tensor, replace_tensor
 
 
@@ -23,6 +24,8 @@ class Reading:
     embedding: nn.Module
     ids: tuple[int, ...]
     words: tuple[tuple[tuple[int, int], tuple[int, ...]], ...]
+
+    __repr__ = show_record
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from PIL.Image import Image
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from vlcam.contracts import InputError, Layout, Names, Prepared, Request, Spoken, Target, TargetError
+from vlcam.contracts import InputError, Layout, Names, Prepared, Request, Spoken, Target, TargetError, show_record
 from vlcam.engine.outputs import to_model
 from vlcam.engine.recording import pause_recording
 from vlcam.engine.restore import detach_tensors, preserve_model
@@ -35,6 +35,8 @@ class EmbeddingCache:
 
     _weights: tuple[Any, ...] = ()
     _kept: dict[str, Tensor] = field(default_factory=dict)
+
+    __repr__ = show_record
 
     def get_embeddings(
         self, model: nn.Module, keys: Sequence[str], make: Callable[[list[str]], Tensor]
@@ -99,6 +101,8 @@ class Similarity:
     names: Names | None = None
     layout: Layout | None = None
     _shelf: EmbeddingCache = field(init=False, default_factory=EmbeddingCache, repr=False, compare=False)
+
+    __repr__ = show_record
 
     def __post_init__(self) -> None:
         if not self.references:

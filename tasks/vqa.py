@@ -12,7 +12,17 @@ from jaxtyping import Float
 from PIL.Image import Image
 from torch import Tensor, nn
 
-from vlcam.contracts import Geometry, InputError, Layout, Names, Prepared, QuestionEmbeddings, Request, Spoken
+from vlcam.contracts import (
+    Geometry,
+    InputError,
+    Layout,
+    Names,
+    Prepared,
+    QuestionEmbeddings,
+    Request,
+    Spoken,
+    show_record,
+)
 from vlcam.engine.outputs import to_model
 from vlcam.tasks.labels import choose, contrast, find_position
 from vlcam.tasks.reading import Reading, capture_question_vectors
@@ -45,6 +55,8 @@ class VQA:
     layout: Layout | Callable[[Any, Any], Layout] | None = None
     reading: Callable[[Any, str], Reading | None] | None = None
     notes: tuple[str, ...] = ()
+
+    __repr__ = show_record
 
     def prepare(self, photo: Image, request: Request) -> Prepared:
         """Check the question and the answers asked for, and make the inputs."""

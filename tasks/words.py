@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import final
 from unicodedata import category
 
+from vlcam.contracts import show_record
+
 _UNFINISHED = "\ufffd"
 _CONNECTORS = ".'’-"
 _WORD = re.compile(
@@ -29,6 +31,8 @@ class Word:
     text: str
     span: tuple[int, int]
     tokens: tuple[int, ...]
+
+    __repr__ = show_record
 
     @property
     def is_punctuation(self) -> bool:

@@ -25,6 +25,7 @@ from vlcam.contracts import (
     Spoken,
     Target,
     TargetError,
+    show_record,
 )
 from vlcam.engine.find_layer import propose
 from vlcam.engine.layers import TokenLayout
@@ -68,6 +69,8 @@ class ZeroShotClassification:
     names: Names | None = None
     layout: Layout | Callable[[Any], Layout] | None = None
     _shelf: EmbeddingCache = field(init=False, default_factory=EmbeddingCache, repr=False, compare=False)
+
+    __repr__ = show_record
 
     def __post_init__(self) -> None:
         if self.activation not in ("softmax", "sigmoid"):
@@ -222,6 +225,8 @@ class _FixedSizePreprocess:
 
     processor: Any
 
+    __repr__ = show_record
+
     def __call__(self, image: Image) -> tuple[dict[str, Tensor], Geometry]:
         pixels, geometry = HubPreprocess(self.processor)(image)
         return {"pixel_values": pixels}, geometry
@@ -233,6 +238,8 @@ class _PatchPreprocess:
     """A photo as SigLIP 2 takes it at its own proportions: a row of patches, padded, whose grid is in ``spatial_shapes``."""
 
     processor: Any
+
+    __repr__ = show_record
 
     def __call__(self, image: Image) -> tuple[dict[str, Tensor], Geometry]:
         made = dict(self.processor(images=as_rgb(image), return_tensors="pt"))

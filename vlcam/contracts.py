@@ -3,9 +3,9 @@
 The engine, the methods and the tasks meet only through the types of this module.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal, Protocol, final, runtime_checkable
 
 from jaxtyping import Float
@@ -35,6 +35,57 @@ class TargetError(VlcamError, LookupError):
 
 class LayerError(VlcamError, LookupError):
     """A layer that doesn't exist, has no grid, or doesn't lead to the target."""
+
+
+_LONGEST_REPR = 298
+_PLAIN = (str, int, float, bool, tuple, type(None))
+
+
+def shorten(text: str, length: int = 40) -> str:
+    r"""The text on one line of at most ``length`` characters, for a ``repr``; what a terminal would obey becomes an escape.
+
+    >>> print(shorten("a\x1b[31mred\nstar", 12))
+    a\x1b[31mre…
+    """
+    line = "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text[: length + 1])
+    return line if len(line) <= length else line[: length - 1] + "…"
+
+
+def show_record(record: Any) -> str:
+    """The ``repr`` of a record, under 300 characters: its fields that aren't at their defaults, tensors and lists by their size only.
+
+    >>> Request(labels=("red", "blue"), question="What colour?")
+    Request(labels=<2 items>, question='What colour?')
+    """
+    shown = []
+    for one in fields(record):
+        value = getattr(record, one.name)
+        usual = value is one.default or (
+            isinstance(value, _PLAIN) and isinstance(one.default, _PLAIN) and value == one.default
+        )
+        if one.repr and not usual:
+            shown.append(f"{one.name}={show_value(value)}")
+    return shorten(f"{type(record).__name__}({', '.join(shown)}", _LONGEST_REPR) + ")"
+
+
+def show_value(value: Any) -> str:
+    """One value in a few words: numbers and short texts as they are, of all else its size or type."""
+    if value is None or isinstance(value, bool):
+        return str(value)
+    if isinstance(value, str):
+        return f"'{shorten(value)}'"
+    if isinstance(value, int):
+        return str(value) if value.bit_length() <= 64 else f"<int of {value.bit_length()} bits>"
+    if isinstance(value, float):
+        return f"{float(value):.4g}"
+    if isinstance(value, tuple) and 0 < len(value) <= 4 and all(isinstance(one, (int, float)) for one in value):
+        return f"({', '.join(map(show_value, value))})"
+    kind = shorten(str(getattr(value, "__name__", type(value).__name__)))
+    if isinstance(value, Tensor) and value.numel() <= 4 and value.device.type != "meta":
+        return f"<{kind} {' '.join(map(show_value, value.flatten().tolist()))}>"
+    if isinstance(shape := getattr(value, "shape", None), tuple):
+        return f"<{kind} {'x'.join(map(str, shape))}>"
+    return f"<{len(value)} items>" if isinstance(value, (Sequence, Mapping, Set)) else f"<{kind}>"
 
 
 @final
@@ -73,6 +124,10 @@ class Target:
     gain: float | None = None
     reading: tuple[float, ...] = ()
 
+    def __repr__(self) -> str:
+        likely = "" if self.probability is None else f", p {self.probability:.3g}"
+        return f"Target({shorten(self.kind, 12)} '{shorten(self.label)}': {shorten(self.measure, 24)} {self.score:.4g}{likely})"
+
 
 @final
 @dataclass(frozen=True)
@@ -94,6 +149,8 @@ class Request:
     measure: Literal["log-probability", "logit"] = "log-probability"
     ids: tuple[int, ...] | None = None
 
+    __repr__ = show_record
+
 
 @final
 @dataclass(frozen=True)
@@ -102,6 +159,8 @@ class Prepared:
 
     inputs: Any
     geometry: Geometry
+
+    __repr__ = show_record
 
 
 @runtime_checkable
@@ -131,6 +190,8 @@ class QuestionEmbeddings:
     leaf: Float[Tensor, "1 tokens width"]
     words: tuple[tuple[tuple[int, int], tuple[int, ...]], ...]
 
+    __repr__ = show_record
+
 
 @final
 @dataclass(frozen=True)
@@ -149,6 +210,8 @@ class Spoken:
     layout: Layout | Callable[[Tensor], Layout] | None = None
     asked: QuestionEmbeddings | None = None
     notes: tuple[str, ...] = ()
+
+    __repr__ = show_record
 
 
 @runtime_checkable
@@ -295,6 +358,8 @@ class PerturbationMethod:
     relu: bool = True
     cost: str = "one more run"
 
+    __repr__ = show_record
+
 
 @final
 @dataclass(frozen=True)
@@ -312,3 +377,5 @@ class Method:
     equation: str
     relu: bool = True
     cost: str = "one run, and one gradient for each target"
+
+    __repr__ = show_record

@@ -21,15 +21,13 @@ from tests.support.examples_of_explanations import (
 )
 from vlcam.contracts import Geometry, InputError, Target
 from vlcam.explanation.figures import draw_figure
+from vlcam.explanation.numbers import format_factor, format_number, format_percent
 from vlcam.explanation.wording import (
     compute_faintness,
     describe_place,
     find_peak,
     find_seen_part,
     find_shared_peaks,
-    format_factor,
-    format_number,
-    format_percent,
     get_long_notice,
     get_notice,
     resize_geometry,

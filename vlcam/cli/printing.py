@@ -8,16 +8,9 @@ from typing import Any
 from vlcam.benchmark import texts
 from vlcam.cli.console import StyledText, clean, print_heading, print_line, print_paragraph, print_table
 from vlcam.explanation.explanation import Explanation
+from vlcam.explanation.numbers import format_nats, format_percent, format_weight
 from vlcam.explanation.record import TargetView
-from vlcam.explanation.wording import (
-    NEARLY_CERTAIN,
-    describe_place,
-    find_peak,
-    format_nats,
-    format_percent,
-    format_weight,
-    get_notice,
-)
+from vlcam.explanation.wording import NEARLY_CERTAIN, describe_place, find_peak, get_notice
 from vlcam.neurons import NeuronName, NeuronNames
 from vlcam.neurons.names.record import FLAGS
 

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
-from vlcam.contracts import InputError, LayerError, Maps
+from vlcam.contracts import InputError, LayerError, Maps, show_record
 from vlcam.engine.modules import find_first_tensor, find_module, is_map, named_modules, unwrap_model
 from vlcam.engine.restore import detach_tensors, preserve_model
 
@@ -149,6 +149,8 @@ class TokenLayout:
     """
 
     cells: Int[Tensor, "layers rows columns"]
+
+    __repr__ = show_record
 
     def to_maps(self, tensor: Shaped[Tensor, "..."]) -> Shaped[Tensor, "1 channels tokens 1"]:
         """The tokens that lie somewhere, ``(..., tokens, channels)`` given. Raises LayerError for too few of them."""

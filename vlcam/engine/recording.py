@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vlcam.contracts import LayerError, VlcamError
+from vlcam.contracts import LayerError, VlcamError, shorten
 from vlcam.engine.backward import check_differentiable, trace_dependence
 from vlcam.engine.backward import gradients as gradients
 from vlcam.engine.modules import (
@@ -67,6 +67,12 @@ class Recording:
         self._remember: tuple[ref[nn.Module], tuple[Any, ...]] | None = None
         self._ran = 0
         self._outputs: list[Tensor] = []
+
+    def __repr__(self) -> str:
+        name = self._name if self._resolved is None else self._resolved.names[-1]
+        shape = "" if self._resolved is None else f" {'x'.join(map(str, self._resolved.kept.shape))},"
+        kept = f"{len(self._taps)} output{'s' * (len(self._taps) != 1)} kept"
+        return f"Recording({'any layer' if name is None else shorten(name, 80)}:{shape} {kept})"
 
     @property
     def leaf(self) -> Tensor:

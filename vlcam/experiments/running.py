@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Final, final
 
-from vlcam.contracts import InputError
+from vlcam.contracts import InputError, show_record
 from vlcam.experiments.results.chart import save_chart
 from vlcam.experiments.results.result import Result, save
 from vlcam.experiments.setting import Setting
@@ -26,6 +26,8 @@ class Experiment:
     key: str
     title: str
     real: bool = True
+
+    __repr__ = show_record
 
 
 EXPERIMENTS: Final = (
@@ -57,6 +59,8 @@ class ExperimentOutcome:
     experiment: Experiment
     result: Result | None = None
     why: str = ""
+
+    __repr__ = show_record
 
 
 def choose_experiments(wanted: Sequence[str]) -> tuple[Experiment, ...]:

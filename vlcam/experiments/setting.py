@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal, final
 
-from vlcam.contracts import InputError, Task
+from vlcam.contracts import InputError, Task, show_record
 from vlcam.experiments.data.open_world import open_world
 from vlcam.experiments.data.samples import Has, World
 from vlcam.tasks.load import load
@@ -42,6 +42,8 @@ class Setting:
     out: Path | None = None
     progress: Callable[[int, int], Any] | None = None
     opened: dict[str, Task] = field(default_factory=dict, repr=False)
+
+    __repr__ = show_record
 
     def count(self, quick: int, full: int) -> int:
         """How many pictures: the first number in a quick run, else the second."""

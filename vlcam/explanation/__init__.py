@@ -1,7 +1,10 @@
 """An explanation: how it is made, what it holds, and how it is tested, saved and shown."""
 
+from vlcam.explanation.attribution import Attribution
 from vlcam.explanation.batches import Outcome
-from vlcam.explanation.explanation import Explanation
+from vlcam.explanation.explanation import Explanation, Explanations
+from vlcam.explanation.page import make_page
+from vlcam.explanation.pytorch_grad_cam import GradCAM
 from vlcam.explanation.record import (
     AbstractExplanation,
     Evidence,
@@ -13,11 +16,15 @@ from vlcam.explanation.record import (
 
 __all__ = [
     "AbstractExplanation",
+    "Attribution",
     "Evidence",
     "Explanation",
+    "Explanations",
+    "GradCAM",
     "NamedEvidence",
     "NeuronText",
     "Outcome",
     "SignificanceTest",
     "TargetView",
+    "make_page",
 ]

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vlcam.contracts import InputError, LayerError, Layout, Method, TargetError
+from vlcam.contracts import InputError, LayerError, Layout, Method, TargetError, show_record
 from vlcam.engine.layers import Grid, find, list_layers
 from vlcam.engine.outputs import find_logits
 from vlcam.engine.recording import Call, Recording, gradients, record
@@ -34,6 +34,8 @@ class LayerMaps:
     contributions: Float[Tensor, "targets channels"]
     activity: Float[Tensor, " channels"]
 
+    __repr__ = show_record
+
 
 @final
 @dataclass(frozen=True, eq=False)
@@ -48,6 +50,8 @@ class LayerEvidence:
     activations: Float[Tensor, "1 channels rows columns"]
     slopes: Float[Tensor, "targets channels rows columns"]
     grid: Layout
+
+    __repr__ = show_record
 
     def make_maps(self, method: Method) -> LayerMaps:
         """The maps of a method, and what the channels have to do with them."""
@@ -159,6 +163,8 @@ class Attribution:
     contributions: Float[Tensor, "batch targets channels"]
     scores: Float[Tensor, "batch targets"]
     targets: tuple[tuple[int | tuple[int, ...] | str, ...], ...]
+
+    __repr__ = show_record
 
 
 def attribute(

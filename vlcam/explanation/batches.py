@@ -17,7 +17,7 @@ from PIL.Image import Image
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
-from vlcam.contracts import InputError, Task, VlcamError
+from vlcam.contracts import InputError, Task, VlcamError, shorten
 from vlcam.explanation.explain import BATCH, PreparedPhoto, explain_one, explain_together, prepare_photo
 from vlcam.explanation.explanation import Explanation
 from vlcam.explanation.options import CheckedOptions, Options, check_options
@@ -38,6 +38,13 @@ class Outcome:
     name: str
     explanation: Explanation | None = None
     error: Exception | None = None
+
+    def __repr__(self) -> str:
+        if self.error is None:
+            return f"Outcome({self.index}: {self.explanation!r})"
+        return (
+            f"Outcome({self.index} {shorten(self.name)}: {type(self.error).__name__}: {shorten(str(self.error), 160)})"
+        )
 
 
 @final

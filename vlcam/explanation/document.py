@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from vlcam.contracts import Target
+from vlcam.explanation.numbers import format_factor, format_nats, format_number, format_percent, format_weight
 from vlcam.explanation.record import AbstractExplanation, Evidence, NeuronText, SignificanceTest, TargetView
 from vlcam.explanation.wording import (
     KIND,
@@ -18,11 +19,6 @@ from vlcam.explanation.wording import (
     find_peak,
     find_seen_part,
     find_shared_peaks,
-    format_factor,
-    format_nats,
-    format_number,
-    format_percent,
-    format_weight,
     get_certainty_notice,
     get_long_notice,
     get_notice,

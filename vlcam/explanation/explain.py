@@ -25,6 +25,7 @@ from vlcam.contracts import (
     Target,
     Task,
     VlcamError,
+    show_record,
 )
 from vlcam.engine.find_layer import infer_layout
 from vlcam.engine.layers import Grid, find, trace_layers
@@ -32,7 +33,7 @@ from vlcam.engine.modules import has_independent_rows
 from vlcam.engine.recording import gradients, record
 from vlcam.engine.restore import detach_tensors
 from vlcam.explanation.attribution import LayerMaps, make_batch_maps
-from vlcam.explanation.explanation import Explanation
+from vlcam.explanation.explanation import Explanation, Explanations
 from vlcam.explanation.options import RANKINGS as RANKINGS
 from vlcam.explanation.options import CheckedOptions, Options, check_options
 from vlcam.explanation.record import NeuronText
@@ -54,6 +55,8 @@ class PreparedPhoto:
     picture: Image | None
     photo: Photo
     prepared: Prepared
+
+    __repr__ = show_record
 
 
 @overload
@@ -118,7 +121,7 @@ def explain(
         name: what to call the photo; by default its file name.
 
     Returns:
-        The explanation; for a list of images a list of them.
+        The explanation; for a list of images a list of them (:class:`vlcam.explanation.Explanations`).
 
     Raises:
         InputError: the image, the text or an option can't be used.
@@ -147,11 +150,11 @@ def explain(
         raise InputError(
             f"name={name!r} was given for {len(image)} images; leave it out: they are called as their files"
         )
-    return [
+    return Explanations(
         one
         for start in range(0, len(image), BATCH)
         for one in _explain_list(task, image[start : start + BATCH], start, order)
-    ]
+    )
 
 
 def prepare_photo(task: Task, image: Any, order: CheckedOptions, name: str | None = None) -> PreparedPhoto:

@@ -14,7 +14,7 @@ from vlcam.image.regions import AREA
 
 
 @final
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Explanation(AbstractExplanation):
     """Everything that was explained about one photo, from one forward pass (the fields: :class:`AbstractExplanation`)."""
 
@@ -62,3 +62,12 @@ class Explanation(AbstractExplanation):
     def load(path: str | Path) -> "Explanation":
         """Read back what :meth:`save` wrote."""
         return storage.load(path, make=Explanation)
+
+
+@final
+class Explanations(list[Explanation]):
+    """The explanations of several photos: a list that is shown by its length and its first item."""
+
+    def __repr__(self) -> str:
+        more = f", and {len(self) - 1} more" if len(self) > 1 else ""
+        return f"[{self[0]!r}{more}]" if self else "[]"

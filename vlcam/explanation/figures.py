@@ -8,21 +8,19 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from vlcam.contracts import InputError, Kind
+from vlcam.explanation.numbers import format_factor as in_letters
+from vlcam.explanation.numbers import format_nats, format_number, format_percent
 from vlcam.explanation.record import AbstractExplanation, TargetView
 from vlcam.explanation.wording import (
     NEARLY_CERTAIN,
     compute_faintness,
     find_peak,
     find_shared_peaks,
-    format_nats,
-    format_number,
-    format_percent,
     get_notice,
     limit_ratio,
     resize_geometry,
     shows_against,
 )
-from vlcam.explanation.wording import format_factor as in_letters
 from vlcam.image.geometry import to_photo
 from vlcam.render.colour import choose_colours, is_diverging
 from vlcam.render.lettering import Lettering

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypedDict, final
 import numpy as np
 from torch import Tensor, nn
 
-from vlcam.contracts import Gain, InputError, Method, Names, PerturbationMethod, Request, TargetError
+from vlcam.contracts import Gain, InputError, Method, Names, PerturbationMethod, Request, TargetError, show_record
 from vlcam.methods import get_method
 
 RANKINGS = ("contribution", "paper")
@@ -43,6 +43,8 @@ class CheckedOptions:
     ranking: str
     gain: Gain | None
     progress: Callable[[int, int], Any] | None = None
+
+    __repr__ = show_record
 
 
 def check_options(

@@ -5,18 +5,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import expm1
 from operator import index
-from typing import TYPE_CHECKING, Literal, SupportsIndex, final
+from typing import Literal, SupportsIndex, final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vlcam.contracts import Geometry, Target, TargetError
+from vlcam.contracts import Geometry, Target, TargetError, shorten, show_record
+from vlcam.explanation.numbers import format_percent
 from vlcam.image.geometry import to_photo
 from vlcam.image.photo import Photo
-
-if TYPE_CHECKING:
-    pass
 
 Flag = Literal["ok", "zero", "negative", "nonfinite"]
 
@@ -47,6 +45,8 @@ class Evidence:
     active: bool
     match: float | None = None
 
+    __repr__ = show_record
+
 
 @final
 @dataclass(frozen=True)
@@ -63,6 +63,8 @@ class NamedEvidence:
     category: str | None
     units: tuple[int, ...]
     share: float
+
+    __repr__ = show_record
 
 
 @final
@@ -81,6 +83,10 @@ class NeuronText:
     ranking: Literal["contribution", "paper"] = "contribution"
     named: tuple[NamedEvidence, ...] = ()
     reliable: bool = True
+
+    def __repr__(self) -> str:
+        rests = f"{len(self.top)} for, {len(self.bottom)} against, {_percent(self.coverage)} named"
+        return f"NeuronText('{shorten(self.sentence, 160)}', {rests})"
 
 
 @final
@@ -109,8 +115,12 @@ class SignificanceTest:
     untrained: float | None
     verdict: str
 
+    def __repr__(self) -> str:
+        chance = "nothing to test" if self.p is None else f"p {self.p:.2g}"
+        return f"SignificanceTest({chance}, {self.regions} random regions: {shorten(self.verdict, 160)})"
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(frozen=True, eq=False, repr=False)
 class AbstractExplanation:
     """The data of an explanation and views of it; :class:`vlcam.Explanation` adds what draws, tests and saves it.
 
@@ -144,6 +154,18 @@ class AbstractExplanation:
     notes: tuple[str, ...] = ()
     significance: tuple[SignificanceTest, ...] | None = None
 
+    def __repr__(self) -> str:
+        text = shorten(self.text, 60)
+        if self.task != "captioning":
+            chosen = (
+                one.probability for one in self.targets if one.label == self.text and one.kind in ("class", "answer")
+            )
+            text = " ".join(filter(None, (text, _percent(next(chosen, None)))))
+        if self.question is not None:
+            text = f"{shorten(self.question, 60)} -> {text}"
+        maps = f"{len(self.targets)} map{'s' * (len(self.targets) != 1)} {_format_grid(self.maps)}"
+        return f"{type(self).__name__}({shorten(self.photo.name)}: {text}, {maps}, {_name_place(self)})"
+
     def __len__(self) -> int:
         return len(self.targets)
 
@@ -165,6 +187,14 @@ class TargetView:
 
     explanation: AbstractExplanation
     index: int
+
+    def __repr__(self) -> str:
+        target, likely = self.target, _percent(self.target.probability)
+        score = ", ".join(filter(None, (f"{shorten(target.measure, 24)} {target.score:.3g}", likely)))
+        return (
+            f"TargetView({shorten(target.kind, 12)} '{shorten(target.label)}': {score}, map {_format_grid(self.signed_map)}, "
+            f"{_name_place(self.explanation)} of {shorten(self.explanation.photo.name)})"
+        )
 
     @property
     def target(self) -> Target:
@@ -247,6 +277,18 @@ def flag_map(signed: Float[Tensor, "rows columns"], *, relu: bool) -> Flag:
     if relu and not bool((signed > 0).any()):
         return "negative"
     return "ok"
+
+
+def _percent(probability: float | None) -> str:
+    return format_percent(probability).replace("\u00a0", " ")
+
+
+def _format_grid(maps: Tensor) -> str:
+    return "x".join(map(str, maps.shape[-2:]))
+
+
+def _name_place(explanation: AbstractExplanation) -> str:
+    return f"{shorten(explanation.method, 24)} at {shorten(explanation.layer, 48)}"
 
 
 def _find_position(explanation: AbstractExplanation, key: SupportsIndex | str | tuple[str, int]) -> int:

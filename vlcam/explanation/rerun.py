@@ -25,6 +25,7 @@ from vlcam.contracts import (
     Target,
     TargetError,
     Task,
+    show_record,
 )
 from vlcam.engine.backward import check_differentiable
 from vlcam.engine.layers import Grid
@@ -69,6 +70,8 @@ class PhotoSubject:
     targets: tuple[Target, ...]
     evidence: LayerEvidence
     progress: Callable[[int, int], Any] | None = None
+
+    __repr__ = show_record
 
     @property
     def model(self) -> nn.Module:

@@ -20,7 +20,7 @@ from jaxtyping import UInt8
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from vlcam.contracts import InputError
+from vlcam.contracts import InputError, shorten, show_record
 from vlcam.files import MAX_PIXELS, check_file, describe_error, show_path
 
 KEPT_SIDE = 1024
@@ -51,6 +51,9 @@ class Photo:
     sha256: str
     pixels: UInt8[np.ndarray, "height width 3"]
 
+    def __repr__(self) -> str:
+        return f"Photo({shorten(self.name)}: {self.width}x{self.height}, sha256 {shorten(self.sha256, 12)})"
+
 
 @final
 @dataclass(frozen=True, eq=False)
@@ -66,6 +69,8 @@ class Bands:
     values: np.ndarray | Tensor
     shown: tuple[int, int, int] | int | None = None
     limits: tuple[float, float] | None = None
+
+    __repr__ = show_record
 
     def numbers(self) -> np.ndarray:
         """The values as float32 ``(height, width, bands)``. Raises InputError for what has no such shape or isn't finite."""

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vlcam.contracts import Geometry, InputError
+from vlcam.contracts import Geometry, InputError, show_record
 from vlcam.image.geometry import (
     compute_resized_size,
     fit_size,
@@ -57,6 +57,8 @@ class Preprocess:
     resample: Resample = "bilinear"
     fill: tuple[int, int, int] = (0, 0, 0)
     channels: int = 3
+
+    __repr__ = show_record
 
     def __post_init__(self) -> None:
         if self.channels < 1:

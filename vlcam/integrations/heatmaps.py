@@ -25,12 +25,13 @@ from jaxtyping import UInt8
 from PIL import Image
 from torch import distributed, nn
 
-from vlcam.contracts import InputError, Target, Task
+from vlcam.contracts import InputError, Target, Task, show_record
 from vlcam.explanation.explain import explain
 from vlcam.explanation.explanation import Explanation
+from vlcam.explanation.numbers import format_number, format_percent
 from vlcam.explanation.options import Options, check_options
 from vlcam.explanation.record import TargetView
-from vlcam.explanation.wording import format_number, format_percent, get_notice
+from vlcam.explanation.wording import get_notice
 from vlcam.files import make_folder
 from vlcam.image.geometry import to_photo
 from vlcam.image.photo import open_photo
@@ -65,6 +66,8 @@ class HeatmapPicture:
     caption: str
     pixels: UInt8[np.ndarray, "height twice_width 3"]
 
+    __repr__ = show_record
+
     @property
     def tag(self) -> str:
         """``photo/place``, what loggers file it under."""
@@ -96,6 +99,8 @@ class FolderWriter:
     """PNG files ``folder/photo/label/epoch-0003.png``, with the caption in the file's ``Description``."""
 
     folder: str | Path
+
+    __repr__ = show_record
 
     def write(self, pictures: Sequence[HeatmapPicture]) -> None:
         """Write one file for each picture."""

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from vlcam.contracts import InputError
+from vlcam.contracts import InputError, show_record
 from vlcam.metrics.scoring import BATCH, Link, Score, as_rows, score_each, set_unranked_to_nan
 
 
@@ -23,6 +23,8 @@ class Confidence:
 
     full: Float[Tensor, "*targets"]
     masked: Float[Tensor, "*targets"]
+
+    __repr__ = show_record
 
     @property
     def drop(self) -> Float[Tensor, "*targets"]:

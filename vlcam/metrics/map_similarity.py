@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from vlcam.contracts import InputError
+from vlcam.contracts import InputError, show_record
 from vlcam.metrics.correlation import pearson, spearman
 
 WINDOW, SIGMA = 11, 1.5
@@ -33,6 +33,8 @@ class Similarity:
     spearman_abs: Float[Tensor, "*targets"]
     ssim: Float[Tensor, "*targets"]
     hog: Float[Tensor, "*targets"]
+
+    __repr__ = show_record
 
 
 def similarity(

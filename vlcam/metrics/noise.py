@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vlcam.contracts import InputError
+from vlcam.contracts import InputError, show_record
 
 Explain = Callable[[Float[Tensor, "1 channels height width"]], Float[Tensor, "*targets rows columns"]]
 
@@ -27,6 +27,8 @@ class Stability:
     """
 
     changes: Float[Tensor, "*targets samples"]
+
+    __repr__ = show_record
 
     @property
     def maximum(self) -> Float[Tensor, "*targets"]:

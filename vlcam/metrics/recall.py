@@ -15,7 +15,7 @@ from typing import final
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from vlcam.contracts import InputError
+from vlcam.contracts import InputError, show_record
 from vlcam.metrics.pointing import Ties, peak, pointing_game
 
 
@@ -30,6 +30,8 @@ class Pointed:
     maximum: float
     present: bool
     hit: bool
+
+    __repr__ = show_record
 
 
 @final

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vlcam.contracts import InputError, LayerError
+from vlcam.contracts import InputError, LayerError, show_record
 from vlcam.metrics.map_similarity import Similarity, similarity
 
 Draw = Literal["reset", "redraw", "permute"]
@@ -29,6 +29,8 @@ class Randomised:
     layer: str
     layers: tuple[str, ...]
     model: nn.Module
+
+    __repr__ = show_record
 
 
 def randomised(

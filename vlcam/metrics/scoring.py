@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from vlcam.contracts import InputError
+from vlcam.contracts import InputError, show_record
 
 Score = Callable[[Float[Tensor, "batch channels height width"]], Float[Tensor, "batch *targets"]]
 Link = Callable[[Float[Tensor, "batch *targets"]], Float[Tensor, "batch *looked_at"]]
@@ -39,6 +39,8 @@ class Curve:
 
     fractions: Float[Tensor, " steps"]
     values: Float[Tensor, "*targets steps"]
+
+    __repr__ = show_record
 
     @property
     def auc(self) -> Float[Tensor, "*targets"]:

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from vlcam.contracts import InputError
+from vlcam.contracts import InputError, show_record
 from vlcam.metrics.scoring import (
     BATCH,
     Curve,
@@ -34,6 +34,8 @@ class Irof:
     """``curve``: the score by the full image's, over the fraction of pieces replaced (from 0 to 1)."""
 
     curve: Curve
+
+    __repr__ = show_record
 
     @property
     def aoc(self) -> Float[Tensor, "*targets"]:

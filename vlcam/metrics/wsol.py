@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from vlcam.contracts import InputError
+from vlcam.contracts import InputError, show_record
 from vlcam.image.geometry import Box
 from vlcam.metrics.box_sweep import sweep_thresholds
 from vlcam.metrics.localisation import iou
@@ -63,6 +63,8 @@ class MaxBoxAcc:
     deltas: tuple[float, ...]
     accuracy: tuple[float, ...]
     threshold: tuple[float, ...]
+
+    __repr__ = show_record
 
 
 def ranked_hit(

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import nn
 
 from vlcam._version import __version__
-from vlcam.contracts import Geometry, InputError, Request, Task
+from vlcam.contracts import Geometry, InputError, Request, Task, show_record
 from vlcam.neurons.limits import METHODS, SMALL, list_limits
 from vlcam.neurons.names.names import NeuronNames
 from vlcam.neurons.probes.marks import Marks
@@ -43,6 +43,8 @@ class NamingResult:
     names: NeuronNames
     activations: Activations
     joined: tuple[tuple[Concept, tuple[int, ...]], ...] = ()
+
+    __repr__ = show_record
     """What was joined: each concept and the probe's own concepts in it."""
 
 

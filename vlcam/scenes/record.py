@@ -4,6 +4,7 @@ A :class:`Scene` is the exact ground truth. Coordinates are fractions of the pic
 scene can be drawn at any size. The order of ``objects`` is the drawing order: later objects lie in front of earlier ones.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, final
 
@@ -43,6 +44,9 @@ class SceneObject:
     stripe_angle: float
     tint: tuple[float, float, float]  # the base colour after a small jitter, sRGB in 0..1
 
+    def __repr__(self) -> str:
+        return f"SceneObject({_shorten(self.words)} at {self.x:.2f}, {self.y:.2f})"
+
     @property
     def pair(self) -> tuple[str, str]:
         """Colour and shape."""
@@ -61,6 +65,9 @@ class Caption:
 
     words: tuple[str, ...]
     about: tuple[tuple[int, ...], ...]
+
+    def __repr__(self) -> str:
+        return f"Caption({_shorten(self.words, 200)})"
 
     @property
     def text(self) -> str:
@@ -83,13 +90,16 @@ class Question:
     unique: tuple[int, ...]
     involved: tuple[int, ...]
 
+    def __repr__(self) -> str:
+        return f"Question({_shorten([self.text], 160)} -> {_shorten([self.answer])})"
+
     @property
     def decides(self) -> tuple[int, ...]:
         """The objects that the answer turns on: both of a comparison (moving either changes it), else ``unique``."""
         return self.involved if self.kind in ("left", "above") else self.unique
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class AbstractScene:
     """The data of one generated picture; :class:`vlcam.scenes.Scene` draws it and talks about it."""
 
@@ -99,3 +109,14 @@ class AbstractScene:
     background: str
     background_seed: int
     light: float  # direction that the light comes from, radians, 0 = from the right, pi/2 = from the top
+
+    def __repr__(self) -> str:
+        objects = _shorten([", ".join(" ".join(one.words) for one in self.objects[:6])], 180)
+        place = f"{_shorten([self.split], 12)} {_shorten([str(self.seed)], 20)}"
+        return f"{type(self).__name__}({place}: {objects} on {_shorten([self.background], 20)})"
+
+
+def _shorten(words: Sequence[str], length: int = 60) -> str:
+    """Words in one line of at most that many characters, for a ``repr``; control characters become escapes."""
+    line = repr(" ".join(words)[: length + 1])[1:-1]
+    return line if len(line) <= length else line[: length - 1] + "…"

@@ -13,7 +13,7 @@ from vlcam.scenes.record import PIXELS, AbstractScene, Caption, Question, SceneO
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Scene(AbstractScene):
     """One generated picture with its exact ground truth. Made by :func:`vlcam.scenes.make`."""
 

@@ -13,7 +13,7 @@ from typing import Any, Final, final
 
 import numpy as np
 
-from vlcam.contracts import InputError
+from vlcam.contracts import InputError, show_record
 from vlcam.files import read_text, show_path
 from vlcam.image.pascal_voc import read_categories, read_split
 from vlcam.neurons.probes.datasets import CocoInstances
@@ -40,6 +40,8 @@ class Picture:
     name: str
     image: Any
     categories: tuple[str, ...]
+
+    __repr__ = show_record
 
 
 def scenes(split: Split = "test", *, objects: int = 2, side: int = SIDE) -> Iterator[Picture]:

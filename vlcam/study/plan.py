@@ -19,7 +19,7 @@ from typing import Any, Final, Literal, final
 import numpy as np
 
 from vlcam._version import __version__
-from vlcam.contracts import InputError, Method, PerturbationMethod, Request, TargetError, Task
+from vlcam.contracts import InputError, Method, PerturbationMethod, Request, TargetError, Task, show_record
 from vlcam.explanation.explain import explain
 from vlcam.image.photo import open_photo
 from vlcam.methods import get_method, list_methods
@@ -61,6 +61,8 @@ class Item:
     empty: bool
     images: tuple[str, ...]
 
+    __repr__ = show_record
+
     def to_key_entry(self) -> dict[str, Any]:
         """What the key says of it: everything but the pictures, which it knows by their hashes."""
         return {
@@ -83,6 +85,8 @@ class Part:
     kind: Kind
     items: tuple[Item, ...]
     facts: Mapping[str, Any]
+
+    __repr__ = show_record
 
     @property
     def booklets(self) -> int:

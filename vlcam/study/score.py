@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Float
 
 from vlcam._version import __version__
-from vlcam.contracts import InputError
+from vlcam.contracts import InputError, show_record
 from vlcam.files import encode_record, read_json, read_text
 from vlcam.study.plan import SCHEMA, compute_study_id
 
@@ -56,6 +56,8 @@ class Rating:
     answer: str
     where: str
 
+    __repr__ = show_record
+
 
 @final
 @dataclass(frozen=True)
@@ -73,6 +75,8 @@ class MethodScore:
     ratings: int
     paper: float | None
 
+    __repr__ = show_record
+
 
 @final
 @dataclass(frozen=True)
@@ -84,6 +88,8 @@ class Difference:
     value: float
     low: float | None
     high: float | None
+
+    __repr__ = show_record
 
 
 @final
@@ -99,6 +105,8 @@ class Scores:
     agreement: float | None
     answered: Mapping[str, tuple[int, int]]
     facts: Mapping[str, Any]
+
+    __repr__ = show_record
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, Protocol, final, runtime_checkable
 import numpy as np
 from jaxtyping import Bool, Float
 
-from vlcam.contracts import InputError
+from vlcam.contracts import InputError, show_record
 from vlcam.image.geometry import Box
 
 Has = Literal["boxes", "masks", "captions", "questions", "attention"]
@@ -41,6 +41,8 @@ class PhotoObject:
     crowd: bool = False
     outline: Callable[[], Mask] | None = field(default=None, repr=False)
 
+    __repr__ = show_record
+
     @property
     def mask(self) -> Mask | None:
         """Its visible pixels, as large as the photo; decoded now. None if nobody drew them. Raises InputError for broken files."""
@@ -58,6 +60,8 @@ class PhotoCaption:
 
     text: str
     about: tuple[tuple[int, ...], ...] | None = None
+
+    __repr__ = show_record
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -82,6 +86,8 @@ class PhotoQuestion:
     number: int | None = None
     looked: tuple[Callable[[], Float[np.ndarray, "height width"]], ...] = field(default=(), repr=False)
 
+    __repr__ = show_record
+
     @property
     def attention(self) -> list[Float[np.ndarray, "height width"]] | None:
         """Where each of several people looked to answer it, 0 to 1, over the whole photo; decoded now. None if nobody was asked."""
@@ -105,6 +111,8 @@ class LabelledPhoto:
     questions: tuple[PhotoQuestion, ...] = ()
     scene: Any = None
     unlabelled: Callable[[], Mask] | None = field(default=None, repr=False)
+
+    __repr__ = show_record
 
     @property
     def void(self) -> Mask | None:
@@ -170,6 +178,8 @@ class NumberedWorld:
     at: Callable[[int], LabelledPhoto] = field(repr=False)
     indexed: bool = False
     facts: Mapping[str, Any] = field(default_factory=dict)
+
+    __repr__ = show_record
 
     def iterate_samples(self, n: int | None = None) -> Iterator[LabelledPhoto]:
         """See :meth:`World.samples`. Raises InputError for n below 1, or no n where there is no end."""

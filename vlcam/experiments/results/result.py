@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal, cast, final
 
-from vlcam.contracts import InputError
+from vlcam.contracts import InputError, shorten
 from vlcam.experiments.results.published import find_published
 from vlcam.files import RecordError, decode_record, encode_record, name_unwritable, read_json, write_text
 
@@ -42,6 +42,10 @@ class ResultRow:
     column: str = ""
     source: str = ""
 
+    def __repr__(self) -> str:
+        column = f" / {shorten(self.column)}" if self.column else ""
+        return f"ResultRow({shorten(self.name, 60)}{column}: {self.value:.4g} [{self.low:.4g}, {self.high:.4g}], n {self.n})"
+
 
 @final
 @dataclass(frozen=True)
@@ -70,6 +74,10 @@ class Result:
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
     figures: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        count = f"{len(self.rows)} rows, {len(self.controls)} controls"
+        return f"Result({self.number} {shorten(self.key)}: {count}, {shorten(self.model, 60)} on {shorten(self.world, 60)})"
 
     def __post_init__(self) -> None:
         found = dict.fromkeys(row.column for row in (*self.rows, *self.controls))

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from vlcam.contracts import Geometry, Maps, Method, PerturbationMethod, Prepared, Request, Target, Task
+from vlcam.contracts import Geometry, Maps, Method, PerturbationMethod, Prepared, Request, Target, Task, show_record
 from vlcam.engine.restore import detach_tensors
 from vlcam.explanation.rerun import PhotoSubject, fix_targets
 from vlcam.explanation.run import make_maps, run_and_record
@@ -36,6 +36,8 @@ class MethodMaps:
     text: str
     signed: dict[str, Maps]
     ways: dict[str, Method | PerturbationMethod]
+
+    __repr__ = show_record
 
     @property
     def targets(self) -> Sequence[Target]:

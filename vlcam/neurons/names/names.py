@@ -15,7 +15,7 @@ from vlcam.neurons.text.describe import describe
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class NeuronNames(AbstractNeuronNames):
     """The names of all channels of one layer of one model. Satisfies :class:`vlcam.contracts.Names`."""
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any, Final, Literal, final
 
-from vlcam.contracts import InputError
+from vlcam.contracts import InputError, shorten
 
 FLAGS: Final = {
     "polysemantic": "fires for another, unrelated concept as well",
@@ -63,8 +63,15 @@ class NeuronName:
     flags: tuple[str, ...] = ()
     claims: tuple[Alternative, ...] | None = None
 
+    def __repr__(self) -> str:
+        if self.name is None:
+            return f"NeuronName({self.unit}: {shorten(self.state, 12)})"
+        category = "" if self.category is None else f" ({shorten(self.category)})"
+        flags = "".join(f", {shorten(one, 16)}" for one in self.flags[: len(FLAGS)])
+        return f"NeuronName({self.unit}: {shorten(self.name)}{category}, score {self.score:.2f}{flags})"
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class AbstractNeuronNames:
     """The names of all channels of one layer of one model; :class:`vlcam.NeuronNames` adds texts and files.
 
@@ -85,6 +92,13 @@ class AbstractNeuronNames:
                     "counted from 0; add the missing ones (state 'unnamed'), or drop the double ones"
                 )
             _check(unit)
+
+    def __repr__(self) -> str:
+        named = sum(unit.state == "named" for unit in self.units)
+        place = f"{shorten(self.model, 60)} at {shorten(self.layer, 60)}"
+        return (
+            f"{type(self).__name__}({place}: {named} of {len(self.units)} units named, {len(self.concepts)} concepts)"
+        )
 
     def __len__(self) -> int:
         return len(self.units)

@@ -20,7 +20,7 @@ from jaxtyping import Int32
 from vlcam.contracts import InputError
 from vlcam.files import read_text
 from vlcam.image.label_maps import MAX_LABELS, read_label_picture
-from vlcam.neurons.probes.probe import NOTHING, Concept, LabelMap, Sample
+from vlcam.neurons.probes.probe import NOTHING, Concept, LabelMap, Sample, show_probe
 
 _NO_CATEGORY: Final = ("image", "split", "ih", "iw", "sh", "sw")
 _Row = tuple[str, tuple[tuple[str, tuple[str, ...]], ...]]
@@ -74,6 +74,8 @@ class Broden:
             "concepts": len(self.concepts),
             "categories": every,
         }
+
+    __repr__ = show_probe
 
     def __len__(self) -> int:
         return len(self._rows)

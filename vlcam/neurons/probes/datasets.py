@@ -12,7 +12,7 @@ from vlcam.image.label_maps import read_label_map
 from vlcam.image.outlines import fill_outline
 from vlcam.image.pascal_voc import VOC_BORDER, VOC_CLASSES, check_voc_files, find_voc_home, read_split
 from vlcam.neurons.probes.folders import CATEGORY
-from vlcam.neurons.probes.probe import IGNORED, NOTHING, Concept, LabelMap, Sample
+from vlcam.neurons.probes.probe import IGNORED, NOTHING, Concept, LabelMap, Sample, show_probe
 
 VOC_PARTS: Final = ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation")
 """The folders of Pascal VOC that a probe is made of."""
@@ -67,6 +67,8 @@ class CocoInstances:
             "supercategories": dict(file.categories),
         }
 
+    __repr__ = show_probe
+
     def __len__(self) -> int:
         return len(self._photos)
 
@@ -114,6 +116,8 @@ class VocSegmentation:
             "images": len(self._stems),
             "concepts": len(self.concepts),
         }
+
+    __repr__ = show_probe
 
     def __len__(self) -> int:
         return len(self._stems)

@@ -15,9 +15,10 @@ from jaxtyping import Float
 from PIL.Image import Image
 from torch import Tensor, nn
 
-from vlcam.contracts import InputError
+from vlcam.contracts import InputError, show_record
 from vlcam.files import read_text
 from vlcam.image.photo import list_photos, open_photo
+from vlcam.neurons.probes.probe import show_probe
 
 TEMPLATE: Final = "A photo of a {}"
 _BARE: Final = "A photo of a"
@@ -36,6 +37,8 @@ class Encoder:
     images: Callable[[list[Image]], Tensor]
     texts: Callable[[list[str]], Tensor]
     name: str
+
+    __repr__ = show_record
 
     @classmethod
     def from_transformers(
@@ -119,6 +122,8 @@ class EncodedWords:
             "concepts": len(self.words),
             "encoder": encoder.name,
         }
+
+    __repr__ = show_probe
 
     def __len__(self) -> int:
         return len(self._photos)

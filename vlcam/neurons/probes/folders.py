@@ -15,7 +15,7 @@ from vlcam.contracts import InputError
 from vlcam.files import list_subfolders, read_json, read_text
 from vlcam.image.label_maps import MAX_LABELS, read_label_map
 from vlcam.image.photo import list_photos
-from vlcam.neurons.probes.probe import IGNORED, NOTHING, Concept, LabelMap, Sample
+from vlcam.neurons.probes.probe import IGNORED, NOTHING, Concept, LabelMap, Sample, show_probe
 
 LabelNames = Mapping[Any, Any] | Sequence[Any] | str | Path
 
@@ -61,6 +61,8 @@ class ClassFolders:
             "images": len(self._photos),
             "concepts": len(classes),
         } | ({} if each is None else {"each": each})
+
+    __repr__ = show_probe
 
     def __len__(self) -> int:
         return len(self._photos)
@@ -126,6 +128,8 @@ class LabelMaps:
             "concepts": len(self.concepts),
             "ignore": ignore,
         }
+
+    __repr__ = show_probe
 
     def __len__(self) -> int:
         return len(self._files)

@@ -12,7 +12,7 @@ from vlcam.neurons.probes.broden import Broden, is_broden
 from vlcam.neurons.probes.datasets import VOC_PARTS, CocoInstances, VocSegmentation
 from vlcam.neurons.probes.encoders import EncodedWords, Encoder
 from vlcam.neurons.probes.folders import ClassFolders, LabelMaps, LabelNames
-from vlcam.neurons.probes.probe import Concept, Probe, Sample, WordProbe
+from vlcam.neurons.probes.probe import Concept, Probe, Sample, WordProbe, show_probe
 
 FORMS: Final = (
     "a folder with one folder of photos a class",
@@ -39,6 +39,8 @@ class ProbeSubset:
         self.name: str = probe.name
         self.concepts: Sequence[Concept] = probe.concepts
         self.facts: Mapping[str, Any] = {**probe.facts, "images": len(self._indices), "of": len(probe)}
+
+    __repr__ = show_probe
 
     def __len__(self) -> int:
         return len(self._indices)

@@ -15,6 +15,8 @@ from jaxtyping import Bool, Float, Int, Int64
 from PIL.Image import Image
 from torch import Tensor
 
+from vlcam.contracts import shorten, show_record
+
 Concept = tuple[str, str]
 """A concept's name and category."""
 
@@ -36,6 +38,8 @@ class LabelMap:
     category: str
     values: Int[np.ndarray, "height width"]
 
+    __repr__ = show_record
+
 
 @final
 @dataclass(frozen=True, eq=False)
@@ -55,6 +59,8 @@ class Sample:
     maps: tuple[LabelMap, ...] = ()
     masks: tuple[tuple[int, Bool[np.ndarray, "height width"]], ...] = ()
 
+    __repr__ = show_record
+
 
 @final
 @dataclass(frozen=True, eq=False)
@@ -70,6 +76,8 @@ class GridLabels:
     masks: Bool[np.ndarray, "present rows columns"]
     categories: Int64[np.ndarray, " labelled"]
     valid: Bool[np.ndarray, "labelled rows columns"]
+
+    __repr__ = show_record
 
 
 @runtime_checkable
@@ -104,6 +112,14 @@ class WordProbe(Protocol):
     def photo(self, index: int, /) -> str | Path | Image: ...  # noqa: D102
     def similarity(self) -> Float[Tensor, "images words"]: ...  # noqa: D102
     def of_template(self) -> Float[Tensor, "images words"]: ...  # noqa: D102
+
+
+def show_probe(probe: Any) -> str:
+    """The ``repr`` of a probe: its name, and how many pictures and concepts or words it has."""
+    if not isinstance(probe, (Probe, WordProbe)):  # half made: an error in the constructor shows it
+        return f"{type(probe).__name__}(...)"
+    known = f"{len(probe.concepts)} concepts" if isinstance(probe, Probe) else f"{len(probe.words)} words"
+    return f"{type(probe).__name__}({shorten(probe.name, 80)}: {len(probe)} pictures, {known})"
 
 
 def list_categories(concepts: Sequence[Concept]) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from jaxtyping import Bool
 from PIL import Image
 
 from vlcam.contracts import InputError
-from vlcam.neurons.probes.probe import Concept, Sample, list_categories
+from vlcam.neurons.probes.probe import Concept, Sample, list_categories, show_probe
 from vlcam.scenes.record import BACKGROUNDS, COLOURS, PAIRS, SHAPES, SIZES, SPLITS, TEXTURES, Split
 from vlcam.scenes.sample import make
 from vlcam.scenes.scene import Scene
@@ -67,6 +67,8 @@ class SceneProbe:
             "concepts": len(CONCEPTS),
             "mask_size": size,
         }
+
+    __repr__ = show_probe
 
     def __len__(self) -> int:
         return self._n

@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from PIL import Image
 
-from vlcam.contracts import InputError
+from vlcam.contracts import InputError, show_record
 from vlcam.image.photo import open_photo
 from vlcam.neurons.names.names import NeuronNames
 from vlcam.neurons.names.record import NeuronName
@@ -53,6 +53,8 @@ class Exemplar:
     photo: bytes
     crop: bytes | None
 
+    __repr__ = show_record
+
 
 @final
 @dataclass(frozen=True)
@@ -80,6 +82,8 @@ class Card:
     precision: float | None = None
     recall: float | None = None
     classes: tuple[tuple[str, float], ...] = ()
+
+    __repr__ = show_record
 
 
 @final

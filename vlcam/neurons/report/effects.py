@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int64
 from PIL.Image import Image
 
-from vlcam.contracts import InputError, Request, Spoken, Task
+from vlcam.contracts import InputError, Request, Spoken, Task, show_record
 from vlcam.engine.find_layer import infer_layout
 from vlcam.engine.recording import record
 from vlcam.engine.restore import detach_tensors
@@ -38,6 +38,8 @@ class Effect:
     contribution: float
     count: int
 
+    __repr__ = show_record
+
 
 @final
 @dataclass(frozen=True, eq=False)
@@ -55,6 +57,8 @@ class Effects:
     contribution: Float[np.ndarray, "labels units"]
     photos: int
     measure: str = "score"
+
+    __repr__ = show_record
 
     def list_helped(self, unit: int, most: int = 5) -> tuple[Effect, ...]:
         """The labels to which the unit contributes most, strongest first."""

@@ -15,7 +15,18 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 
-from vlcam.contracts import BatchTask, Geometry, InputError, LayerError, Layout, Prepared, Request, Spoken, Task
+from vlcam.contracts import (
+    BatchTask,
+    Geometry,
+    InputError,
+    LayerError,
+    Layout,
+    Prepared,
+    Request,
+    Spoken,
+    Task,
+    show_record,
+)
 from vlcam.engine.layers import Grid, find
 from vlcam.engine.modules import find_first_tensor, named_modules
 from vlcam.engine.outputs import to_model
@@ -49,6 +60,8 @@ class Activations:
     names: tuple[str, ...]
     reused: int = 0
     held: Any = None
+
+    __repr__ = show_record
 
 
 @final

@@ -10,7 +10,7 @@ import inspect
 import json
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Final, final
 
@@ -120,6 +120,9 @@ def _feed(found: Any, value: Any) -> None:
         found.update(f"{len(value)}[".encode())
         for one in value:
             _feed(found, one)
+    elif is_dataclass(value) and not isinstance(value, type):
+        found.update(type(value).__qualname__.encode())
+        _feed(found, {one.name: getattr(value, one.name) for one in fields(value)})
     else:
         found.update(repr(value).encode())
 

@@ -16,7 +16,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, final
 
-from vlcam.contracts import InputError
+from vlcam.contracts import InputError, show_record
 from vlcam.files import read_text, show_path
 from vlcam.neurons.probes.probe import Concept
 from vlcam.neurons.thesaurus.nouns import list_singulars, normalise_name, pluralise
@@ -33,6 +33,8 @@ class Entry:
     synonyms: tuple[str, ...] = ()
     parent: str | None = None
     sense: str | None = None
+
+    __repr__ = show_record
 
 
 _Table = tuple[Mapping[str, Entry], frozenset[frozenset[str]]]
@@ -67,6 +69,8 @@ class Thesaurus:
     entries: Mapping[str, Entry] = field(default_factory=_load_concepts)
     apart: frozenset[frozenset[str]] = field(default_factory=_load_pairs)
     nouns: Nouns | None = None
+
+    __repr__ = show_record
 
     def __post_init__(self) -> None:
         _check(self.entries)
