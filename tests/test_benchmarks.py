@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 
+@pytest.mark.extended
 def test_the_speed_benchmark_runs(
     root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -24,6 +25,7 @@ def test_the_speed_benchmark_runs(
     assert all("peak memory in MiB: bare " in line and "  vlcam " in line for line in lines[1::2])
 
 
+@pytest.mark.extended
 def test_the_recipe_benchmark_runs(
     root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -47,6 +49,7 @@ def test_the_benchmark_of_real_photos_says_what_it_lacks(root: Path, capsys: pyt
     assert "no folder shared/real" in capsys.readouterr().err
 
 
+@pytest.mark.extended
 def test_the_comparison_of_metrics_runs(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bench = runpy.run_path(str(root / "tests" / "benchmarks" / "metric_peers.py"))
     assert bench["main"](["--short"]) == 0  # 1 if a peer's number differs where the formula is the same
@@ -55,6 +58,7 @@ def test_the_comparison_of_metrics_runs(root: Path, capsys: pytest.CaptureFixtur
     assert all("largest difference" in row or row.startswith("    ") for row in rows)
 
 
+@pytest.mark.extended
 def test_the_comparison_of_faithfulness_runs_or_says_what_it_lacks(root: Path) -> None:
     import torch
 

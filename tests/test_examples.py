@@ -5,18 +5,26 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 FOLDER = Path(__file__).resolve().parents[1] / "examples"
 EXAMPLES = sorted(FOLDER.glob("**/*.py"))
+QUICK = {"any_classifier", "own_captioner", "own_vqa"}
+"""Those that the default run runs: one for each kind of task."""
 
 
 def test_there_are_examples() -> None:
     assert EXAMPLES
 
 
-@pytest.mark.parametrize("script", EXAMPLES, ids=lambda script: script.stem)
+def mark(script: Path) -> Any:
+    """A parameter; what trains or draws for long is for the extended run."""
+    return pytest.param(script, id=script.stem, marks=() if script.stem in QUICK else pytest.mark.extended)
+
+
+@pytest.mark.parametrize("script", [mark(script) for script in EXAMPLES])
 def test_the_example_runs(script: Path, tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(FOLDER.parent), "MPLBACKEND": "Agg", "WANDB_SILENT": "true"}
     ran = subprocess.run(

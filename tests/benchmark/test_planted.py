@@ -24,6 +24,7 @@ def of(bed: PlantedLayer, kind: str) -> list[int]:
     return [k for k, one in enumerate(bed.plants) if one.kind == kind]
 
 
+@pytest.mark.extended
 def test_planted_units_are_named_right_and_others_not_at_all(bed: PlantedLayer) -> None:
     """The bars: 0.95 of the detectors named right, 0.95 of noise, dead, inverted and place-biased units without a name."""
     judged = judge(bed, dissect([(bed.maps, bed.masks)], CONCEPTS))

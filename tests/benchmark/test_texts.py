@@ -257,6 +257,7 @@ def test_a_scene_without_an_object() -> None:
     assert not np.array_equal(less.image(), scene.image())
 
 
+@pytest.mark.extended
 def test_the_bars(measured: dict[str, Any]) -> None:
     """Presence precision of at least 0.90, hallucination of at most 0.05; contribution beats alpha, random and permuted names."""
     every = measured["texts"]["all"]
@@ -273,6 +274,7 @@ def test_the_bars(measured: dict[str, Any]) -> None:
         assert measured["texts"][kind]["contribution"]["precision"]["value"] >= 0.90
 
 
+@pytest.mark.extended
 def test_named_channels_matter_for_what_they_are_named_after(measured: dict[str, Any]) -> None:
     for kind in ("class", "word", "answer"):
         for against in ("beyond as many channels", "beyond as active channels"):
@@ -281,6 +283,7 @@ def test_named_channels_matter_for_what_they_are_named_after(measured: dict[str,
         assert measured["ablation"][kind]["drop"]["mean"] > measured["ablation"][kind]["drop of other targets"]["mean"]
 
 
+@pytest.mark.extended
 def test_texts_follow_the_picture(measured: dict[str, Any]) -> None:
     """Names of an object that is erased leave the text more often than those that stay true."""
     erased = measured["erased"]["all"]
@@ -290,6 +293,7 @@ def test_texts_follow_the_picture(measured: dict[str, Any]) -> None:
     assert erased["its targets fall"]["value"] > erased["other targets fall"]["value"] + 0.2
 
 
+@pytest.mark.extended
 def test_the_same_seed_gives_the_same_numbers_and_json(capsys: pytest.CaptureFixture[str]) -> None:
     seen: list[tuple[int, int]] = []
     first = naming_bench.evaluate(n=3, seed=1, progress=lambda done, total: seen.append((done, total)))
@@ -303,6 +307,7 @@ def test_the_same_seed_gives_the_same_numbers_and_json(capsys: pytest.CaptureFix
     assert table[0][0] == "precision" and all(len(row) == 1 + len(naming_bench.RANKINGS) for row in table)
 
 
+@pytest.mark.extended
 def test_names_worth_nothing_are_found_out() -> None:
     """The benchmark is no formality: the same models with names shuffled for good fail both bars."""
     names: Any = {

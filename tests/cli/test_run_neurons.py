@@ -55,6 +55,7 @@ def test_a_report_has_its_files(named: Path) -> None:
     assert 'http-equiv="Content-Security-Policy"' in page and "http://" not in page.replace("http://www.w3.org", "")
 
 
+@pytest.mark.extended
 def test_names_alone_are_those_of_the_report(named: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cache = tmp_path / "cache"
     for _ in range(2):  # the second time from the cache
@@ -67,6 +68,7 @@ def test_names_alone_are_those_of_the_report(named: Path, tmp_path: Path, capsys
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["names.csv", "names.json"]
 
 
+@pytest.mark.extended
 def test_a_report_about_names_that_are_there(named: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     given = named / "names.json"
     options = ["--probe", "scenes:val:20", "--photos", "0", "--exemplars", "1", "--out", tmp_path / "again"]

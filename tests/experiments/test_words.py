@@ -252,6 +252,7 @@ def test_the_winner_is_measured_on_scenes_that_did_not_choose_it() -> None:
     assert choose(few, ["better"], "default", ("colour words",)) is None
 
 
+@pytest.mark.extended
 def test_experiment_16_runs(captioner: Captioning, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(words, "SCENES", (2, 2))
     monkeypatch.setattr(word_choice, "ENOUGH", 1)
@@ -402,6 +403,7 @@ def test_human_attention_is_compared_by_the_protocol() -> None:
     assert math.isnan(answers.correlate_with_people(torch.zeros(28, 28), [person]))
 
 
+@pytest.mark.extended
 def test_experiment_13_on_the_bundled_world(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(answers, "SAMPLES", (1, 1))
     monkeypatch.setattr(answers, "QUESTIONS", 3)

@@ -131,6 +131,7 @@ def test_a_map_that_marks_another_place_is_no_better_than_chance(fixed: Any) -> 
     assert passed <= 2
 
 
+@pytest.mark.extended
 def test_p_values_of_an_untrained_model_are_uniform() -> None:
     """Grad-CAM of classifiers that learnt nothing: the empirical distribution of p stays within Kolmogorov's 1 % bound of a uniform one."""
     found = []
@@ -150,6 +151,7 @@ def test_p_values_of_an_untrained_model_are_uniform() -> None:
     assert np.mean(p <= 0.05) < 0.05 + 2.6 * np.sqrt(0.05 * 0.95 / n)
 
 
+@pytest.mark.extended
 def test_a_caption_is_proved_word_by_word(tmp_path: Path) -> None:
     task = bundled.captioner()
     explanation = vlcam.explain(task, SCENE.image())

@@ -217,6 +217,7 @@ class _Maps(nn.Module):
 PLAIN = Preprocess(96, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), resample="box")
 
 
+@pytest.mark.extended
 def test_units_of_a_bare_module_are_named_on_scenes() -> None:
     told: list[tuple[str, int, int]] = []
     names = name(

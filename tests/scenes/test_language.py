@@ -430,6 +430,7 @@ def test_every_kind_that_the_scene_allows_is_asked() -> None:
         make_questions(STILL, -1)
 
 
+@pytest.mark.extended
 def test_exists_is_balanced_and_its_negatives_are_hard() -> None:
     answers: Counter[str] = Counter()
     short = near = no = 0
@@ -456,6 +457,7 @@ def test_exists_is_balanced_and_its_negatives_are_hard() -> None:
     assert denied & set(UNSEEN_PAIRS)
 
 
+@pytest.mark.extended
 def test_counts_are_spread() -> None:
     made = [question for seed in range(1, 2400, 2) for question in make_questions(random_scene(seed), 9)]
     counts = Counter(question.answer for question in made if question.kind == "count")

@@ -56,6 +56,7 @@ def test_names_of_other_weights_are_refused(tmp_path: Path, monkeypatch: pytest.
         bundled.read_packaged_names("vqa")
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("split", MEASURED_SPLITS)
 def test_the_weights_give_the_cards_quality(measured: dict[str, Any], split: Split) -> None:
     wanted = measured["splits"][split]
@@ -74,6 +75,7 @@ def found(measured: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return measure_grounding("test", measured["grounding_check"]["scenes"])
 
 
+@pytest.mark.extended
 def test_the_weights_give_the_cards_grounding(measured: dict[str, Any], found: dict[str, Any]) -> None:
     """The same part gives the same; and the part fits the whole, within four standard errors."""
     for kind, row in measured["grounding_check"]["rows"].items():

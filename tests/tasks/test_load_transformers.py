@@ -183,6 +183,7 @@ def test_a_dead_layer_is_an_error_that_names_one_that_works(tmp_path: Path) -> N
         )
 
 
+@pytest.mark.extended
 def test_a_revision_of_a_model_in_the_cache(tmp_path: Path) -> None:
     """Two revisions of one model as the hub's client keeps them; nothing is asked of the network."""
     home = tmp_path / "hub" / "models--someone--tiny"

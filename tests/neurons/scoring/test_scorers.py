@@ -315,6 +315,7 @@ def test_pairs_and_triples_as_in_the_textbook() -> None:
         )
 
 
+@pytest.mark.extended
 def test_a_formula_must_beat_formulas_of_its_length() -> None:
     """A unit for red or star gets a formula, one for red alone and noise don't; three operators are known."""
     rng = np.random.default_rng(0)

@@ -91,6 +91,7 @@ def _steps(folder: Path) -> list[int]:
     return [json.loads(line)["step"] for line in (folder / "train.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.extended
 def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(
     tmp_path: Path, small: TrainingPlan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
