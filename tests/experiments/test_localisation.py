@@ -121,9 +121,9 @@ def at(result: Result, name: str, column: str = "") -> ResultRow:
     return next(one for one in (*result.rows, *result.controls) if (one.name, one.column) == (name, column))
 
 
-def looks(n: int = 2, ways: tuple[Any, ...] = ("gradcam",)) -> list[ClassifiedPhoto]:
+def looks(n: int = 2, methods: tuple[Any, ...] = ("gradcam",)) -> list[ClassifiedPhoto]:
     task, world = bundled.classifier(), open_scenes("test")
-    return list(walk(task, world.iterate_samples(n), match_classes(task, world), ways))
+    return list(walk(task, world.iterate_samples(n), match_classes(task, world), methods))
 
 
 # --- walking ----------------------------------------------------------------------------------------------------------

@@ -514,15 +514,15 @@ def test_eigencam_of_nothing_and_of_nan() -> None:
 
 @pytest.mark.parametrize("kind", ["classification", "captioning", "vqa"])
 @pytest.mark.parametrize(
-    "way", [occlusion(24, 24), rise(40), scorecam(), ablationcam(), EIGENCAM], ids=lambda one: str(one.name)
+    "method", [occlusion(24, 24), rise(40), scorecam(), ablationcam(), EIGENCAM], ids=lambda one: str(one.name)
 )
-def test_every_bundled_task(kind: str, way: Any) -> None:
+def test_every_bundled_task(kind: str, method: Any) -> None:
     task, image, options = bundled_case(kind)
-    explanation = vlcam.explain(task, image, method=way, **options)
-    assert explanation.method == way.name
+    explanation = vlcam.explain(task, image, method=method, **options)
+    assert explanation.method == method.name
     assert explanation.maps.isfinite().all()
     assert (explanation.maps != 0).any((1, 2)).all()
-    assert explanation.maps.shape[1:] == {"occlusion": (4, 4), "rise": (96, 96)}.get(way.name, (12, 12))
+    assert explanation.maps.shape[1:] == {"occlusion": (4, 4), "rise": (96, 96)}.get(method.name, (12, 12))
 
 
 def test_occlusion_covers_the_photo_where_it_says() -> None:

@@ -130,15 +130,15 @@ def run(setting: Setting) -> Result:
     began = time.monotonic()
     task = setting.load_task("classification")
     world = setting.open_world(["boxes"], task)
-    ways, left = _find_variants(task, world)
+    methods, left = _find_variants(task, world)
     n = setting.count(60, 500)
     tolerance = 0.0 if setting.data is None else TOLERANCE
-    found = {one.name: AblationScores() for one in ways}
+    found = {one.name: AblationScores() for one in methods}
     controls = {name: AblationScores() for name in CONTROLS}
     blind = Controls(task, setting.seed)
     area: list[float] = []
-    for look in walk(task, world.iterate_samples(n), match_classes(task, world), ways):
-        for one in ways:
+    for look in walk(task, world.iterate_samples(n), match_classes(task, world), methods):
+        for one in methods:
             small, full = (_get_heat(look, one.name, size) for size in (look.frame, look.sample.size))
             found[one.name].add(look, small, full, tolerance)
         whole = blind.make_heats(look)

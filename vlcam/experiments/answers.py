@@ -85,22 +85,22 @@ def run(setting: Setting) -> Result:
     blind, rng = make_untrained_task(task, setting.seed), np.random.default_rng(setting.seed)
     n = setting.count(*SAMPLES)
     tally = Tally()
-    ways: tuple[str, ...] = ()
+    methods: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
     for number, sample in enumerate(world.iterate_samples(n)):
         for asked in sample.questions[:QUESTIONS]:
             try:
-                if not ways:
-                    ways, dropped = find_workable(
+                if not methods:
+                    methods, dropped = find_workable(
                         task, sample.image, Request(question=asked.question, top_k=1), METHODS
                     )
-                score(task, blind, sample, asked, number, ways, rng, tally)
+                score(task, blind, sample, asked, number, methods, rng, tally)
             except (InputError, TargetError) as error:  # words that a closed vocabulary doesn't have
                 tally.skipped.append(str(error))
         setting.report_progress(number + 1, n if world.size is None else min(n, world.size))
     if not tally.right:
         raise InputError(f"{task.name} read none of the questions of {world.name}: {tally.skipped[0]}")
-    found = [one for name in ways for column in COLUMNS if (one := tally.make_row(name, column, setting.seed))]
+    found = [one for name in methods for column in COLUMNS if (one := tally.make_row(name, column, setting.seed))]
     controls = [one for name in CONTROLS for column in COLUMNS if (one := tally.make_row(name, column, setting.seed))]
     return Result(
         13,
@@ -130,17 +130,17 @@ def score(
     sample: LabelledPhoto,
     asked: PhotoQuestion,
     photo: int,
-    ways: Sequence[str],
+    methods: Sequence[str],
     rng: np.random.Generator,
     tally: Tally,
 ) -> None:
     """Score the model's own answer to one question. Raises InputError for words that the model doesn't know."""
-    mapped = make_every_map(task, sample.image, Request(question=asked.question, top_k=1), [*ways, "occlusion"])
+    mapped = make_every_map(task, sample.image, Request(question=asked.question, top_k=1), [*methods, "occlusion"])
     right = mapped.text.strip().lower() in {one.strip().lower() for one in (asked.answer, *asked.answers)}
     tally.right.append(right)
     covered = mapped.signed["occlusion"][:1]
     grid, request = mapped.grid, mapped.subject.request
-    maps = {name: mapped.get_maps(name)[:1] for name in ways}
+    maps = {name: mapped.get_maps(name)[:1] for name in methods}
     maps |= {
         "centre": make_centre_map(grid),
         "random": make_random_map(grid, rng),

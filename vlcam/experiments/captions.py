@@ -79,19 +79,19 @@ def run(setting: Setting) -> Result:
     blind, rng = make_untrained_task(task, setting.seed), np.random.default_rng(setting.seed)
     n = setting.count(*SAMPLES)
     tally, used = Tally(), 0
-    ways: tuple[str, ...] = ()
+    methods: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
     for number, sample in enumerate(world.iterate_samples(n)):
-        if not ways:
-            ways, dropped = find_workable(task, sample.image, Request(), METHODS)
-        used += score(task, blind, sample, number, ways, world.labels, rng, tally)
+        if not methods:
+            methods, dropped = find_workable(task, sample.image, Request(), METHODS)
+        used += score(task, blind, sample, number, methods, world.labels, rng, tally)
         setting.report_progress(number + 1, n if world.size is None else min(n, world.size))
     if not tally.values:
         why = f"; of the captions it couldn't read the first error was: {tally.skipped[0]}" if tally.skipped else ""
         raise InputError(
             f"no word of {n} captions of {world.name} is about an object with a mask, as {task.name} reads them{why}"
         )
-    found = [one for name in ways for column in COLUMNS if (one := tally.make_row(name, column, setting.seed))]
+    found = [one for name in methods for column in COLUMNS if (one := tally.make_row(name, column, setting.seed))]
     controls = [one for name in CONTROLS for column in COLUMNS if (one := tally.make_row(name, column, setting.seed))]
     return Result(
         12,
@@ -120,7 +120,7 @@ def score(
     blind: Task,
     sample: LabelledPhoto,
     photo: int,
-    ways: Sequence[str],
+    methods: Sequence[str],
     labels: Sequence[str],
     rng: np.random.Generator,
     tally: Tally,
@@ -128,7 +128,7 @@ def score(
     """Score one photo: its first caption, and those of its classes. False if the model could read none of them."""
     read = 0
     for caption in sample.captions[:1]:
-        mapped = _map_caption(task, sample, caption.text, ways, tally)
+        mapped = _map_caption(task, sample, caption.text, methods, tally)
         if mapped is None:
             continue
         words = [one.label for one in mapped.targets if one.kind == "word"]
@@ -145,7 +145,7 @@ def score(
                 tally.add(name, column, photo, 100.0 * float(pointing_hit(heat, mask)))
             tally.add("area", column, photo, 100.0 * float(mask.double().mean()))
     for text, inside in make_phrases(sample, labels)[:_MOST_PHRASES]:
-        mapped = _map_caption(task, sample, text, ways, tally)
+        mapped = _map_caption(task, sample, text, methods, tally)
         if mapped is None:
             continue
         read += 1
@@ -156,9 +156,11 @@ def score(
     return read > 0
 
 
-def _map_caption(task: Task, sample: LabelledPhoto, text: str, ways: Sequence[str], tally: Tally) -> MethodMaps | None:
+def _map_caption(
+    task: Task, sample: LabelledPhoto, text: str, methods: Sequence[str], tally: Tally
+) -> MethodMaps | None:
     try:
-        return make_every_map(task, sample.image, Request(caption=text), ways)
+        return make_every_map(task, sample.image, Request(caption=text), methods)
     except (InputError, TargetError) as error:  # words that a closed vocabulary doesn't have
         tally.skipped.append(str(error))
         return None
@@ -174,7 +176,7 @@ def _make_heats(
 ) -> dict[str, Float[Tensor, "height width"]]:
     """The maps of one target by every method, and the controls', on the photo."""
     grid, image = mapped.grid, mapped.subject.image.cpu().float()
-    maps = {name: mapped.get_maps(name)[place : place + 1] for name in mapped.ways}
+    maps = {name: mapped.get_maps(name)[place : place + 1] for name in mapped.methods}
     maps |= {
         "centre": make_centre_map(grid),
         "random": make_random_map(grid, rng),

@@ -201,9 +201,10 @@ def _draw_examples(out: Path, task: Task, cases: Sequence[AnnotatedPicture]) -> 
     pairs = [
         [
             draw_figure(
-                explain(task, one.sample.image, targets=list(one.labels), method=way, name=one.sample.name), width=720
+                explain(task, one.sample.image, targets=list(one.labels), method=method, name=one.sample.name),
+                width=720,
             )
-            for way in ("gradcam", "counterfactual")
+            for method in ("gradcam", "counterfactual")
         ]
         for one in cases
     ]

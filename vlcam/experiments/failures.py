@@ -117,7 +117,7 @@ def run(setting: Setting) -> Result:
     task = setting.load_task("classification")
     world: World = open_scenes("unseen") if setting.data is None else setting.open_world(["boxes"], task)
     several = getattr(task, "activation", "softmax") == "sigmoid"
-    ways, notes = find_usable(task, world, METHODS)
+    methods, notes = find_usable(task, world, METHODS)
     n = setting.count(80, 600)
     found: dict[str, MapShares] = {}
     blind = Controls(task, setting.seed)
@@ -125,12 +125,12 @@ def run(setting: Setting) -> Result:
     verdicts: list[PredictionOutcome] = []
     examples: list[list[Panel]] = []
     alike, never = [0, 0, 0], 0
-    for look in walk(task, world.iterate_samples(n), match_classes(task, world), ways, top=TOP):
+    for look in walk(task, world.iterate_samples(n), match_classes(task, world), methods, top=TOP):
         verdict = judge_predictions(look, several=several)
         verdicts.append(verdict)
-        heats = {name: look.get_heat(name) for name in ways}
+        heats = {name: look.get_heat(name) for name in methods}
         every = blind.make_heats(look) if verdict.wrong or verdict.missed else {}
-        for name in ways:
+        for name in methods:
             if name != "counterfactual":
                 _add(found, "" if name == "gradcam" else f", {name}", look, verdict, heats[name])
         for index in verdict.missed:

@@ -110,22 +110,22 @@ def run(setting: Setting) -> Result:
     task = setting.load_task("classification")
     world = setting.open_world(["boxes"], task)
     wanted = [*PAPERS, *OTHERS, *(() if setting.quick else MORE), *setting.methods, "cam"]
-    ways, notes = find_usable(task, world, wanted)
-    other = make_cam_task(setting) if "cam" not in ways else None
+    methods, notes = find_usable(task, world, wanted)
+    other = make_cam_task(setting) if "cam" not in methods else None
     n = setting.count(30, 300)
-    scored = {name: LocalisationScores() for name in dict.fromkeys((*ways, *(["cam"] if other else [])))}
+    scored = {name: LocalisationScores() for name in dict.fromkeys((*methods, *(["cam"] if other else [])))}
     controls = {name: LocalisationScores() for name in ("whole picture", *CONTROLS)}
     blind = Controls(task, setting.seed)
     examples: list[list[Panel]] = []
     samples = world.iterate_samples(n)
-    for look in walk(task, samples, match_classes(task, world), ways):
-        for name in ways:
+    for look in walk(task, samples, match_classes(task, world), methods):
+        for name in methods:
             scored[name].add(look, look.get_heat(name, look.frame))
         for name, heats in blind.make_heats(look, look.frame).items():
             controls[name].add(look, heats)
         controls["whole picture"].add(look, torch.ones(len(look.mapped.targets), *reversed(look.frame)))
         if setting.out is not None and len(examples) < _EXAMPLES:
-            examples.append(_draw_example(look, [one for one in PAPERS if one in ways]))
+            examples.append(_draw_example(look, [one for one in PAPERS if one in methods]))
         setting.report_progress(look.number + 1, n)
     if other is not None:
         for look in walk(other, world.iterate_samples(n), match_classes(other, world), ["cam"]):

@@ -101,11 +101,11 @@ def run(setting: Setting) -> Result:
     began = time.monotonic()
     task = setting.load_task("classification")
     world = setting.open_world(["boxes"], task)
-    ways, notes = find_usable(task, world, [*METHODS, *(() if setting.quick else MORE), *setting.methods, "cam"])
-    other = make_cam_task(setting) if "cam" not in ways else None
+    methods, notes = find_usable(task, world, [*METHODS, *(() if setting.quick else MORE), *setting.methods, "cam"])
+    other = make_cam_task(setting) if "cam" not in methods else None
     n = setting.count(30, 400)
     tolerance = 0.0 if setting.data is None else TOLERANCE
-    names = tuple(dict.fromkeys((*ways, *(["cam"] if other else []))))
+    names = tuple(dict.fromkeys((*methods, *(["cam"] if other else []))))
     blind = Controls(task, setting.seed)
     held = {name: PointingScores() for name in (*names, *CONTROLS)}
     played = {name: PointingScores() for name in held}
@@ -113,8 +113,8 @@ def run(setting: Setting) -> Result:
     area: list[float] = []
     done = 0
     for games, own, samples in zip((held, played), scores, split_held_out(setting, world, n), strict=True):
-        for look in walk(task, samples, match_classes(task, world), ways):
-            heats = {name: look.get_heat(name) for name in ways} | blind.make_heats(look)
+        for look in walk(task, samples, match_classes(task, world), methods):
+            heats = {name: look.get_heat(name) for name in methods} | blind.make_heats(look)
             for name, maps in heats.items():
                 games[name].add(look, maps, tolerance)
             own.extend(look.mapped.targets[look.find_place(index)].score for index in look.predicted)

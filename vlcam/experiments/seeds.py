@@ -142,19 +142,19 @@ def run(setting: Setting) -> Result:
     began = time.monotonic()
     task = setting.load_task("classification")
     world = setting.open_world(["masks"], task)
-    ways, notes = find_usable(task, world, [*METHODS, *setting.methods, "cam"])
-    other = make_cam_task(setting) if "cam" not in ways else None
+    methods, notes = find_usable(task, world, [*METHODS, *setting.methods, "cam"])
+    other = make_cam_task(setting) if "cam" not in methods else None
     n = setting.count(30, 250)
-    names = tuple(dict.fromkeys((*ways, *(["cam"] if other else []))))
+    names = tuple(dict.fromkeys((*methods, *(["cam"] if other else []))))
     blind = Controls(task, setting.seed)
     examples: list[ClassifiedPhoto] = []
     held: dict[str, SeedCounts] = {name: SeedCounts() for name in (*names, "whole picture", *CONTROLS)}
     scored = {name: SeedCounts() for name in held}
     done = 0
     for tallies, samples in zip((held, scored), split_held_out(setting, world, n), strict=True):
-        for look in walk(task, samples, match_classes(task, world), ways, top=1):
+        for look in walk(task, samples, match_classes(task, world), methods, top=1):
             truth = find_true_labels(look)
-            heats = {name: look.get_heat(name) for name in ways}
+            heats = {name: look.get_heat(name) for name in methods}
             heats |= {"whole picture": torch.ones(len(look.mapped.targets), *truth.shape), **blind.make_heats(look)}
             if other is not None:
                 again = next(walk(other, [look.sample], match_classes(other, world), ["cam"], top=1))

@@ -101,9 +101,9 @@ def measure(setting: Setting, captioner: Captioning) -> tuple[GroundingScores, i
     untrained = make_untrained_task(captioner, setting.seed)
     scores, judged = GroundingScores(), 0
     for number in range(n):
-        ways = CHEAP + (COSTLY if number < costly else ()) + (RAREST if number < rarest else ())
+        methods = CHEAP + (COSTLY if number < costly else ()) + (RAREST if number < rarest else ())
         rng = np.random.Generator(np.random.PCG64([setting.seed, number]))
-        judged += ground(make(number, "test"), number, captioner, untrained, ways, rng, scores)
+        judged += ground(make(number, "test"), number, captioner, untrained, methods, rng, scores)
         setting.report_progress(number + 1, n)
     if not judged:
         raise InputError(

@@ -39,19 +39,21 @@ class Visualisation:
     empty: bool
 
 
-def visualise(task: Task, image: Any, about: str, way: Method | PerturbationMethod) -> Visualisation:
+def visualise(task: Task, image: Any, about: str, method: Method | PerturbationMethod) -> Visualisation:
     """Visualise one class on an image, on a scale of its own."""
-    if way.name not in PIXEL_METHODS or isinstance(way, Method):
-        (view,) = explain(task, image, targets=[about], method=way)
+    if method.name not in PIXEL_METHODS or isinstance(method, Method):
+        (view,) = explain(task, image, targets=[about], method=method)
         photo = resize_photo(view.explanation)
         return Visualisation(_overlay_on_photo(view, photo), photo, view.flag != "ok")
     pictures: list[Float[Tensor, "targets channels height width"]] = []
 
     def kept(subject: Subject) -> Maps:
-        pictures.append(pixels.make_guided_picture(subject, way.name))
+        pictures.append(pixels.make_guided_picture(subject, method.name))
         return pictures[0].abs().amax(1)
 
-    capture = PerturbationMethod(way.name, kept, way.title, way.paper, way.equation, relu=way.relu, cost=way.cost)
+    capture = PerturbationMethod(
+        method.name, kept, method.title, method.paper, method.equation, relu=method.relu, cost=method.cost
+    )
     (view,) = explain(task, image, targets=[about], method=capture)
     photo = resize_photo(view.explanation)
     height, width = photo.shape[:2]

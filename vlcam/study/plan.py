@@ -147,7 +147,7 @@ def discrimination(
     Raises:
         InputError: there is no such method, the task is no classifier, or no picture is of use.
     """
-    ways = _check_methods((task,), methods, n)
+    chosen = _check_methods((task,), methods, n)
     rng = np.random.default_rng([seed, 0])
     found: list[Picture] = []
     looked = 0
@@ -163,22 +163,22 @@ def discrimination(
             "with these classes"
         )
     which = _draw_halves(rng, len(found))
-    sides = [_draw_halves(rng, len(found)) for _ in ways]
-    ids = _draw_ids(rng, len(found) * len(ways))
+    sides = [_draw_halves(rng, len(found)) for _ in chosen]
+    ids = _draw_ids(rng, len(found) * len(chosen))
     items = []
     for place, picture in enumerate(found):
         about, other = picture.categories if which[place] == 0 else picture.categories[::-1]
-        for turn, one in enumerate(ways):
+        for turn, one in enumerate(chosen):
             seen = visualise(task, picture.image, about, one)
             choices = (about, other) if sides[turn][place] == 0 else (other, about)
-            booklet = (place + turn) % len(ways) if rotate else 0
+            booklet = (place + turn) % len(chosen) if rotate else 0
             images = (to_data_uri(seen.drawn),)
             items.append(Item(next(ids), picture.name, one.name, about, choices, booklet, seen.empty, images))
         if progress is not None:
             progress(place + 1, len(found))
     facts = {
         "model": task.name,
-        "methods": [one.name for one in ways],
+        "methods": [one.name for one in chosen],
         "seed": seed,
         "pictures": len(found),
         "looked_at": looked,
@@ -207,7 +207,7 @@ def trust(
     Raises:
         InputError: as there; or the models agree on no picture.
     """
-    ways = _check_methods((stronger, weaker), methods, n)
+    chosen = _check_methods((stronger, weaker), methods, n)
     rng = np.random.default_rng([seed, 1])
     found: list[tuple[Picture, str]] = []
     looked, right = 0, [0, 0]
@@ -227,16 +227,16 @@ def trust(
             f"{stronger.name} and {weaker.name} both name the same annotated category on none of {looked} pictures; a study of trust "
             "needs pictures where both are right"
         )
-    sides = [_draw_halves(rng, len(found)) for _ in ways]
-    ids = _draw_ids(rng, len(found) * len(ways))
+    sides = [_draw_halves(rng, len(found)) for _ in chosen]
+    ids = _draw_ids(rng, len(found) * len(chosen))
     items = []
     for place, (picture, about) in enumerate(found):
-        for turn, one in enumerate(ways):
+        for turn, one in enumerate(chosen):
             strong, weak = (visualise(task, picture.image, about, one) for task in (stronger, weaker))
             left, right_hand = (weak, strong) if sides[turn][place] else (strong, weak)
             choices = (WEAKER, STRONGER) if sides[turn][place] else (STRONGER, WEAKER)
             images = (to_data_uri(strong.photo), to_data_uri(left.drawn), to_data_uri(right_hand.drawn))
-            booklet = (place + turn) % len(ways) if rotate else 0
+            booklet = (place + turn) % len(chosen) if rotate else 0
             empty = strong.empty or weak.empty
             items.append(Item(next(ids), picture.name, one.name, about, choices, booklet, empty, images))
         if progress is not None:
@@ -244,7 +244,7 @@ def trust(
     about_it = {
         STRONGER: {"model": stronger.name, "right": right[0] / looked},
         WEAKER: {"model": weaker.name, "right": right[1] / looked},
-        "methods": [one.name for one in ways],
+        "methods": [one.name for one in chosen],
         "seed": seed,
         "pictures": len(found),
         "looked_at": looked,

@@ -97,7 +97,12 @@ class ClassifiedPhoto:
 
 
 def walk(
-    task: Task, samples: Iterable[LabelledPhoto], of: Mapping[int, int], ways: Sequence[MethodLike], *, top: int = TOP
+    task: Task,
+    samples: Iterable[LabelledPhoto],
+    of: Mapping[int, int],
+    methods: Sequence[MethodLike],
+    *,
+    top: int = TOP,
 ) -> Iterator[ClassifiedPhoto]:
     """Look at each sample in which there is a class that the model knows: its ``top`` best classes, and all that are there.
 
@@ -110,7 +115,9 @@ def walk(
             continue
         best = predict_classes(task, sample, top)
         request = Request(labels=tuple(dict.fromkeys((*best, *present))))
-        yield ClassifiedPhoto(number, sample, best, present, theirs, make_every_map(task, sample.image, request, ways))
+        yield ClassifiedPhoto(
+            number, sample, best, present, theirs, make_every_map(task, sample.image, request, methods)
+        )
 
 
 def predict_classes(task: Task, sample: LabelledPhoto, top: int = TOP) -> tuple[int, ...]:
@@ -130,10 +137,10 @@ def match_classes(task: Task, world: World) -> Mapping[int, int]:
     return match(world, labels).of
 
 
-def find_usable(task: Task, world: World, ways: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def find_usable(task: Task, world: World, methods: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The methods that are defined for the model's network, and of each other one a sentence that says why it isn't."""
     sample = next(iter(world.iterate_samples(1)))
-    return find_workable(task, sample.image, Request(labels=predict_classes(task, sample, 1)), ways)
+    return find_workable(task, sample.image, Request(labels=predict_classes(task, sample, 1)), methods)
 
 
 def split_held_out(setting: Setting, world: World, n: int) -> tuple[Iterator[LabelledPhoto], Iterator[LabelledPhoto]]:

@@ -35,7 +35,7 @@ class MethodMaps:
     subject: PhotoSubject
     text: str
     signed: dict[str, Maps]
-    ways: dict[str, Method | PerturbationMethod]
+    methods: dict[str, Method | PerturbationMethod]
 
     __repr__ = show_record
 
@@ -58,7 +58,7 @@ class MethodMaps:
     def get_maps(self, name: str) -> Maps:
         """The maps as the method defines them (after its ReLU, if it has one), ``(T, rows, columns)``."""
         signed = self.signed[name]
-        return signed.clamp_min(0) if self.ways[name].relu else signed
+        return signed.clamp_min(0) if self.methods[name].relu else signed
 
     def get_heat(self, name: str) -> Float[Tensor, "targets height width"]:
         """The maps on the photo's pixels; NaN where the model didn't see the photo."""
@@ -70,7 +70,7 @@ class MethodMaps:
 
 
 def make_every_map(
-    task: Task, image: Any, request: Request, ways: Sequence[MethodLike], *, layer: str | None = None
+    task: Task, image: Any, request: Request, methods: Sequence[MethodLike], *, layer: str | None = None
 ) -> MethodMaps:
     """Run the task once on a photo, and make the maps of every method. Raises what :func:`vlcam.explain` raises."""
     picture, _ = open_photo(image)
@@ -80,7 +80,7 @@ def make_every_map(
     spoken, evidence = run_and_record(task, prepared, request, task.layer if layer is None else layer)
     targets = tuple(spoken.targets)
     subject = PhotoSubject(task, prepared, fix_targets(request, targets), targets, evidence)
-    chosen = [get_method(one) if isinstance(one, str) else one for one in ways]
+    chosen = [get_method(one) if isinstance(one, str) else one for one in methods]
     return MethodMaps(
         subject,
         spoken.text,

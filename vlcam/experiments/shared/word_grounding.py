@@ -146,7 +146,7 @@ def ground(
     number: int,
     captioner: Captioning,
     untrained: Task,
-    ways: Sequence[MethodLike],
+    methods: Sequence[MethodLike],
     rng: np.random.Generator,
     scores: GroundingScores,
 ) -> bool:
@@ -155,7 +155,7 @@ def ground(
     if spoken is None:
         return False
     task, request = WordTargets(captioner), Request(ids=spoken.ids)
-    mapped = make_every_map(task, scene.image(), request, ways)
+    mapped = make_every_map(task, scene.image(), request, methods)
     fell = _measure_effects(scene, task, mapped)
     scores.objects[number] = len(scene.objects)
     scores.kinds.update({(number, place): kind for place, kind in enumerate(spoken.kinds)})
@@ -173,7 +173,7 @@ def ground(
 
 
 def _iterate_heats(mapped: MethodMaps, spoken: JudgedCaption, many: int) -> Iterator[tuple[str, Heat]]:
-    for method in mapped.ways:
+    for method in mapped.methods:
         heat = mapped.get_heat(method)
         if bool((mapped.signed[method] == mapped.signed[method][:1]).all()):  # nothing about any target
             yield name_pair(method, "any"), heat[:many]

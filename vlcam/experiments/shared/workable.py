@@ -8,7 +8,7 @@ from vlcam.experiments.shared.maps import make_every_map
 
 
 def find_workable(
-    task: Task, image: Any, request: Request, ways: Sequence[str]
+    task: Task, image: Any, request: Request, methods: Sequence[str]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The methods that can make maps of what the task says about one photo, and a sentence about each that can't.
 
@@ -16,7 +16,7 @@ def find_workable(
     """
     make_every_map(task, image, request, ["gradcam"])
     able, why = [], []
-    for name in ways:
+    for name in methods:
         try:
             make_every_map(task, image, request, [name])
         except (InputError, LayerError) as error:
