@@ -17,7 +17,8 @@ import torch
 from PIL import Image
 from torch import nn
 
-from vlcam.cli.run_study import StudyOptions, run_make, run_score
+from vlcam.cli.run_study import run_make, run_score
+from vlcam.cli.study_options import ScoreOptions, StudyOptions
 from vlcam.contracts import InputError
 from vlcam.engine.weights import FALL
 from vlcam.methods import get_method, pixels
@@ -565,7 +566,7 @@ class TestCommands:
     ) -> None:
         monkeypatch.setattr("vlcam.cli.run_study._TRIAL_SCENES", 16)  # enough to see that it works
         out = tmp_path / "study"
-        made = run_make(StudyOptions(methods=METHODS, n=3, note="Send it to Ada."), out)
+        made = run_make(StudyOptions(out=out, methods=list(METHODS), n=3, note="Send it to Ada."))
         assert {path.name for path in out.iterdir()} == {"discrimination.html", "trust.html", "key.json"}
         said = capsys.readouterr().err
         assert "18 raters (give them the ids r1 to r18) make 9 ratings of each" in said
@@ -578,20 +579,19 @@ class TestCommands:
         facts = known["parts"]["trust"]["facts"]
         assert facts["weakened"]["accuracy"] <= FALL * facts["weakened"]["full_accuracy"]
         with pytest.raises(InputError, match="key of another study"):
-            run_make(StudyOptions(methods=METHODS, n=3), out)
+            run_make(StudyOptions(out=out, methods=list(METHODS), n=3))
         files = [
             written(tmp_path / "d.csv", answered(known, {"r1": right, "r2": right}, "discrimination")),
             written(tmp_path / "t.csv", answered(known, {"r1": for_the_stronger}, "trust")),
         ]
-        run_score(
-            out / "key.json", files, partial=False, draws=200, seed=0, out=tmp_path / "x" / "scores.json", as_json=False
-        )
+        wanted = ScoreOptions(key=out / "key.json", answers=files, draws=200, out=tmp_path / "x" / "scores.json")
+        run_score(wanted)
         shown = capsys.readouterr().out
         assert re.search(r"gradcam +100\.00 % +100\.00 % to 100\.00 % +- +3 +3\n", shown)
         assert re.search(r"hirescam +\+2\.00 ", shown) and "Incomplete" not in shown
         scores = json.loads((tmp_path / "x" / "scores.json").read_text("utf-8"))
         assert scores["parts"]["trust"]["methods"][0]["value"] == 2.0
-        run_score(out / "key.json", files[:1], partial=False, draws=200, seed=0, out=None, as_json=True)
+        run_score(replace(wanted, answers=files[:1], out=None, as_json=True))
         assert set(json.loads(capsys.readouterr().out)["parts"]) == {"discrimination"}
 
     def test_photos_of_ones_own(self, tmp_path: Path) -> None:
@@ -602,58 +602,40 @@ class TestCommands:
             Image.fromarray(one.image).save(folder / f"{number}.png")
             rows.append(f"{number}.png,{','.join(one.categories)}")
         (folder / "categories.csv").write_text("\n".join(rows), "utf-8")
-        wanted = StudyOptions(part="discrimination", methods=("gradcam",), model="scenes/classifier", data=folder)
-        (part,) = run_make(wanted, out)
+        wanted = StudyOptions(
+            out=out, part="discrimination", methods=["gradcam"], model="scenes/classifier", data=folder
+        )
+        (part,) = run_make(wanted)
         assert {item.picture for item in part.items} == {"0.png", "1.png", "2.png"}
         assert not (out / "trust.html").exists()
-        both = replace(wanted, part="trust", against="scenes/classifier", n=2)
-        (part,) = run_make(both, tmp_path / "trust")
+        (part,) = run_make(replace(wanted, part="trust", against="scenes/classifier", n=2, out=tmp_path / "trust"))
         assert part.facts["stronger"] == part.facts["weaker"]
 
     @pytest.mark.parametrize(
         ("wanted", "why"),
         [
-            (StudyOptions(part="all"), "--part 'all'"),
-            (StudyOptions(data=Path("x")), "--data was given without --model"),
-            (StudyOptions(model="torchvision/resnet50"), "given without --data"),
-            (StudyOptions(model="torchvision/resnet50", data=Path("x")), "give the weaker one with --against"),
-            (StudyOptions(arch="torchvision/resnet50"), "go with --model"),
+            ({"part": "all"}, "--part 'all'"),
+            ({"data": Path("x")}, "--data was given without --model"),
+            ({"model": "torchvision/resnet50"}, "given without --data"),
+            ({"model": "torchvision/resnet50", "data": Path("x")}, "give the weaker one with --against"),
+            ({"arch": "torchvision/resnet50"}, "go with --model"),
         ],
     )
-    def test_options_that_do_not_fit(self, wanted: StudyOptions, why: str, tmp_path: Path) -> None:
+    def test_options_that_do_not_fit(self, wanted: dict[str, Any], why: str, tmp_path: Path) -> None:
         with pytest.raises(InputError, match=re.escape(why)):
-            run_make(wanted, tmp_path / "out")
+            run_make(StudyOptions(out=tmp_path / "out", **wanted))
         assert not (tmp_path / "out").exists()
 
 
 def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from typer.testing import CliRunner
-
-    from vlcam.cli import run_study
-    from vlcam.cli import study as cli_study
+    from vlcam.cli import main, run_study
 
     calls: list[Any] = []
-    monkeypatch.setattr(run_study, "run_make", lambda *given: calls.append(given))
-    monkeypatch.setattr(run_study, "run_score", lambda *given, **options: calls.append((given, options)))
-    runner = CliRunner()
-    made = [
-        "make",
-        "--out",
-        str(tmp_path),
-        "--part",
-        "trust",
-        "--method",
-        "gradcam",
-        "--n",
-        "7",
-        "--whole",
-        "--note",
-        "hi",
-    ]
-    assert runner.invoke(cli_study.study_app, made).exit_code == 0
-    assert calls[0] == (StudyOptions(part="trust", methods=("gradcam",), n=7, whole=True, note="hi"), tmp_path)
-    scored = ["score", "key.json", "a.csv", "b.csv", "--partial", "--bootstrap", "300"]
-    assert runner.invoke(cli_study.study_app, scored).exit_code == 0
-    given, options = calls[1]
-    assert given == (Path("key.json"), [Path("a.csv"), Path("b.csv")])
-    assert options["partial"] and options["draws"] == 300 and options["out"] is None
+    monkeypatch.setattr(run_study, "run_make", calls.append)
+    monkeypatch.setattr(run_study, "run_score", calls.append)
+    made = ["--out", str(tmp_path), "--part", "trust", "--method", "gradcam", "--n", "7", "--whole", "--note", "hi"]
+    assert main(["study", "make", *made]) == 0
+    assert calls[0] == StudyOptions(out=tmp_path, part="trust", methods=["gradcam"], n=7, whole=True, note="hi")
+    assert main(["study", "score", "key.json", "a.csv", "b.csv", "--partial", "--bootstrap", "300"]) == 0
+    files = [Path("a.csv"), Path("b.csv")]
+    assert calls[1] == ScoreOptions(key=Path("key.json"), answers=files, partial=True, draws=300)

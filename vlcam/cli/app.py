@@ -7,38 +7,31 @@ an option names something that doesn't exist; 130 interrupted.
 import os
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 from io import TextIOWrapper
-from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from vlcam.cli.neurons import neurons_app
-from vlcam.cli.options import (
-    ArchOption,
-    ContrastOption,
-    DeviceOption,
-    DtypeOption,
-    GainOption,
-    Images,
-    JsonOption,
-    LayerOption,
-    LengthOption,
-    MeasureOption,
-    MethodOption,
-    ModelOption,
-    NamesOption,
-    OutOption,
-    PromptOption,
-    RankingOption,
-    RevisionOption,
-    TopOption,
-    VerifyOption,
-    WordMethodOption,
-)
-from vlcam.cli.reproduce import reproduce
-from vlcam.cli.scenes import scenes_app
-from vlcam.cli.study import study_app
+from vlcam.cli.explain_options import DemoOptions, ExplainOptions, ModelsOptions
+from vlcam.cli.neuron_options import EvaluateTextsOptions, ListOptions, NeuronOptions
+from vlcam.cli.options import add_command
+from vlcam.cli.reproduce_options import ReproduceOptions
+from vlcam.cli.scene_options import EvaluateModelsOptions, ExportOptions, NameScenesOptions, TrainOptions
+from vlcam.cli.study_options import ScoreOptions, StudyOptions
+
+
+class _DefaultListGroup(TyperGroup):
+    """A group that takes "vlcam neurons captioner" for "vlcam neurons list captioner"."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        asked = next((one for one in args if not one.startswith("-")), None)
+        mistyped = asked is not None and get_close_matches(asked, self.commands, 1, 0.7)
+        if args[:1] != ["--help"] and not mistyped:
+            args = ["list", *args]
+        return super().parse_args(ctx, args)
+
 
 app = typer.Typer(
     name="vlcam",
@@ -46,6 +39,16 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+)
+scenes_app = typer.Typer(
+    help="The bundled world: generated pictures with exact ground truth, and its models.", no_args_is_help=True
+)
+neurons_app = typer.Typer(
+    cls=_DefaultListGroup, help="What the channels of a layer stand for: list, name, report and evaluate."
+)
+study_app = typer.Typer(
+    help="Human studies of heatmaps as offline pages: which category is shown, and which model looks more reliable.",
+    no_args_is_help=True,
 )
 app.add_typer(scenes_app, name="scenes")
 app.add_typer(neurons_app, name="neurons")
@@ -121,169 +124,129 @@ def _root(
     """Which parts of the image, and which named neurons, made the model say this?"""
 
 
-@app.command()
-def demo(out: Annotated[Path, typer.Option("--out", help="Folder for report.html.")] = Path("vlcam-demo")) -> None:
+@add_command(app, "demo", DemoOptions)
+def demo(wanted: DemoOptions) -> None:
     """Explain captions, answers and classes of a few generated pictures, and write a page to look at."""
     from vlcam.cli.run_demo import run_demo
 
-    run_demo(out)
+    run_demo(wanted)
 
 
-@app.command()
-def classify(
-    images: Images,
-    classes: Annotated[
-        list[str] | None, typer.Option("--class", help="A class to explain; may be given several times.")
-    ] = None,
-    contrast: ContrastOption = None,
-    top: TopOption = 3,
-    layer: LayerOption = None,
-    method: MethodOption = "gradcam",
-    ranking: RankingOption = "contribution",
-    names: NamesOption = None,
-    model: ModelOption = None,
-    arch: ArchOption = None,
-    revision: RevisionOption = None,
-    device: DeviceOption = None,
-    dtype: DtypeOption = None,
-    verify: VerifyOption = False,
-    out: OutOption = None,
-    as_json: JsonOption = False,
-) -> int:
+@add_command(app, "classify", ExplainOptions)
+def classify(wanted: ExplainOptions) -> int:
     """Explain the classes that a classifier sees: the bundled one, or one of torchvision, timm or transformers."""
-    from vlcam.cli.run_explain import ExplainOptions, run_task
+    from vlcam.cli.run_explain import run_classify
 
-    wanted = ExplainOptions(
-        targets=tuple(dict.fromkeys(classes or ())),
-        contrast=tuple(contrast or ()),
-        top=top,
-        layer=layer,
-        method=method,
-        ranking=ranking,
-        names=names,
-        model=model,
-        arch=arch,
-        revision=revision,
-        device=device,
-        dtype=dtype,
-        verify=verify,
-    )
-    return run_task("classification", images, wanted, out=out, as_json=as_json)
+    return run_classify(wanted)
 
 
-@app.command()
-def caption(
-    images: Images,
-    text: Annotated[
-        str | None, typer.Option("--caption", help="The caption to explain instead of the model's own.")
-    ] = None,
-    beams: Annotated[
-        int, typer.Option("--beams", min=1, max=64, help="Search for the model's own caption with that many beams.")
-    ] = 1,
-    contrast: ContrastOption = None,
-    measure: MeasureOption = "log-probability",
-    gain: GainOption = None,
-    layer: LayerOption = None,
-    method: WordMethodOption = None,
-    ranking: RankingOption = "contribution",
-    names: NamesOption = None,
-    model: ModelOption = None,
-    revision: RevisionOption = None,
-    prompt: PromptOption = None,
-    length: LengthOption = 40,
-    device: DeviceOption = None,
-    dtype: DtypeOption = None,
-    verify: VerifyOption = False,
-    out: OutOption = None,
-    as_json: JsonOption = False,
-) -> int:
+@add_command(app, "caption", ExplainOptions)
+def caption(wanted: ExplainOptions) -> int:
     """Explain each word of a captioner's caption, or of one you give: the bundled captioner, or one of transformers."""
-    from vlcam.cli.run_explain import ExplainOptions, choose_word_method, run_task
+    from vlcam.cli.run_explain import run_caption
 
-    wanted = ExplainOptions(
-        caption=text,
-        contrast=tuple(contrast or ()),
-        measure=measure,
-        gain=gain,
-        layer=layer,
-        method=method or choose_word_method(model, layer),
-        ranking=ranking,
-        names=names,
-        beams=beams,
-        model=model,
-        revision=revision,
-        prompt=prompt,
-        length=length,
-        device=device,
-        dtype=dtype,
-        verify=verify,
-    )
-    return run_task("captioning", images, wanted, out=out, as_json=as_json)
+    return run_caption(wanted)
 
 
-@app.command()
-def vqa(
-    images: Images,
-    question: Annotated[str, typer.Option("--question", help='Such as "what colour is the star".', show_default=False)],
-    answers: Annotated[
-        list[str] | None, typer.Option("--answer", help="An answer to explain; may be given several times.")
-    ] = None,
-    contrast: ContrastOption = None,
-    top: TopOption = 3,
-    measure: MeasureOption = "log-probability",
-    gain: GainOption = None,
-    layer: LayerOption = None,
-    method: MethodOption = "gradcam",
-    ranking: RankingOption = "contribution",
-    names: NamesOption = None,
-    model: ModelOption = None,
-    revision: RevisionOption = None,
-    prompt: PromptOption = None,
-    length: LengthOption = 40,
-    device: DeviceOption = None,
-    dtype: DtypeOption = None,
-    verify: VerifyOption = False,
-    out: OutOption = None,
-    as_json: JsonOption = False,
-) -> int:
+@add_command(app, "vqa", ExplainOptions)
+def vqa(wanted: ExplainOptions) -> int:
     """Explain the answers to a question: of the bundled model, or of one of transformers."""
-    from vlcam.cli.run_explain import ExplainOptions, run_task
+    from vlcam.cli.run_explain import run_vqa
 
-    wanted = ExplainOptions(
-        targets=tuple(answers or ()),
-        question=question,
-        contrast=tuple(contrast or ()),
-        top=top,
-        measure=measure,
-        gain=gain,
-        layer=layer,
-        method=method,
-        ranking=ranking,
-        names=names,
-        model=model,
-        revision=revision,
-        prompt=prompt,
-        length=length,
-        device=device,
-        dtype=dtype,
-        verify=verify,
-    )
-    return run_task("vqa", images, wanted, out=out, as_json=as_json)
+    return run_vqa(wanted)
 
 
-app.command()(reproduce)
+@add_command(app, "reproduce", ReproduceOptions)
+def reproduce(wanted: ReproduceOptions) -> int:
+    """Run experiments of the Grad-CAM paper: ours beside the paper's number, with intervals and controls."""
+    from vlcam.cli.run_reproduce import run_reproduce
+
+    return run_reproduce(wanted)
 
 
-@app.command()
-def models(
-    name: Annotated[
-        str | None, typer.Argument(help="A model, as for --model: list its layers.", show_default=False)
-    ] = None,
-    arch: ArchOption = None,
-    revision: RevisionOption = None,
-    as_json: JsonOption = False,
-) -> None:
+@add_command(app, "models", ModelsOptions)
+def models(wanted: ModelsOptions) -> None:
     """List the model families that vlcam knows; with a name, the layers of that model and which one is explained."""
     from vlcam.cli.run_models import run_models
 
-    run_models(name, arch=arch, revision=revision, as_json=as_json)
+    run_models(wanted)
+
+
+@add_command(scenes_app, "export", ExportOptions)
+def scenes_export(wanted: ExportOptions) -> None:
+    """Write pictures, COCO instances, captions and questions."""
+    from vlcam.cli.run_scenes import run_export
+
+    run_export(wanted)
+
+
+@add_command(scenes_app, "train", TrainOptions)
+def scenes_train(wanted: TrainOptions) -> None:
+    """Train the bundled models anew (about 100 minutes on 2 quiet cores)."""
+    from vlcam.cli.run_scenes import run_train
+
+    run_train(wanted)
+
+
+@add_command(scenes_app, "name", NameScenesOptions)
+def scenes_name(wanted: NameScenesOptions) -> None:
+    """Name the last conv channels of the bundled models by Network Dissection."""
+    from vlcam.cli.run_scenes import run_name
+
+    run_name(wanted)
+
+
+@add_command(scenes_app, "evaluate", EvaluateModelsOptions)
+def scenes_evaluate(wanted: EvaluateModelsOptions) -> None:
+    """Measure the models' quality and how well the heatmaps point, on test scenes and on unseen pairs."""
+    from vlcam.cli.run_scenes import run_evaluate
+
+    run_evaluate(wanted)
+
+
+@add_command(neurons_app, "list", ListOptions)
+def neurons_list(wanted: ListOptions) -> None:
+    """List the names of a layer's channels, or explain one; "vlcam neurons captioner" is short for this."""
+    from vlcam.cli.run_neurons import run_list
+
+    run_list(wanted)
+
+
+@add_command(neurons_app, "name", NeuronOptions)
+def neurons_name(wanted: NeuronOptions) -> None:
+    """Name the channels of a model's layer by what is in the pictures where they fire."""
+    from vlcam.cli.run_neurons import run_name
+
+    run_name(wanted)
+
+
+@add_command(neurons_app, "report", NeuronOptions)
+def neurons_report(wanted: NeuronOptions) -> None:
+    """Name the channels (or take names from a file) and write one page about all of them, with pictures."""
+    from vlcam.cli.run_neurons import run_report
+
+    run_report(wanted)
+
+
+@add_command(neurons_app, "evaluate", EvaluateTextsOptions)
+def neurons_evaluate(wanted: EvaluateTextsOptions) -> None:
+    """Measure on generated scenes whether the texts about the bundled models' channels are true."""
+    from vlcam.cli.run_neurons import run_evaluate
+
+    run_evaluate(wanted)
+
+
+@add_command(study_app, "make", StudyOptions)
+def study_make(wanted: StudyOptions) -> None:
+    """Write the pages that raters open, and the key that you keep. Without --model and --data, of the bundled world."""
+    from vlcam.cli.run_study import run_make
+
+    run_make(wanted)
+
+
+@add_command(study_app, "score", ScoreOptions)
+def study_score(wanted: ScoreOptions) -> None:
+    """Score the answers as the paper does, with 95 % intervals and the raters' agreement."""
+    from vlcam.cli.run_study import run_score
+
+    run_score(wanted)

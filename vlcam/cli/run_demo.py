@@ -1,10 +1,9 @@
 """``vlcam demo``: all three tasks on a few generated pictures, on the terminal and as a page."""
 
-from pathlib import Path
-
 from PIL import Image
 
 from vlcam.cli import console, printing
+from vlcam.cli.explain_options import DemoOptions
 from vlcam.cli.run_explain import PICTURE
 from vlcam.explanation.explain import explain
 from vlcam.explanation.explanation import Explanation
@@ -21,8 +20,9 @@ DEMO_QUESTIONS: dict[int, tuple[str, ...]] = {
 """Test scenes, by seed, and what to ask about them: overlaps, stripes, both sizes, three of the backgrounds."""
 
 
-def run_demo(out: Path) -> None:
-    """Explain captions, answers and classes, print a summary and write ``report.html`` into ``out``."""
+def run_demo(wanted: DemoOptions) -> None:
+    """Explain captions, answers and classes, print a summary and write ``report.html``."""
+    out = wanted.out
     check_folder(out)
     classifier, captioner, vqa = bundled.classifier(), bundled.captioner(), bundled.vqa()
     explanations: list[Explanation] = []

@@ -3,9 +3,9 @@
 import os
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal, final
+from typing import Literal
 from urllib.parse import quote
 
 import torch
@@ -13,6 +13,7 @@ from PIL import Image
 
 from vlcam.cli import console, printing
 from vlcam.cli.document import to_json
+from vlcam.cli.explain_options import ExplainOptions
 from vlcam.contracts import Gain, InputError, LayerError, PerturbationMethod, Request, Task, VlcamError
 from vlcam.explanation.explain import RANKINGS, check_layer, explain
 from vlcam.explanation.explanation import Explanation
@@ -33,71 +34,6 @@ _BUNDLED = {"classification": "scenes/classifier", "captioning": "scenes/caption
 _LONGEST_SEED = 18  # digits
 
 
-@final
-@dataclass(frozen=True)
-class ExplainOptions:
-    """The options of classify, caption and vqa. ``targets``: classes or answers; ``contrast``: texts THIS:THAT.
-
-    ``model``, ``arch``, ``revision``, ``device``, ``dtype`` and ``length`` are those of :func:`vlcam.load`; by default the bundled model.
-    """
-
-    targets: tuple[str, ...] = ()
-    caption: str | None = None
-    question: str | None = None
-    contrast: tuple[str, ...] = ()
-    top: int = 3
-    layer: str | None = None
-    method: str = "gradcam"
-    ranking: str = "contribution"
-    names: Path | None = None
-    beams: int = 1
-    measure: str = "log-probability"
-    gain: str | None = None
-    model: str | None = None
-    arch: str | None = None
-    revision: str | None = None
-    device: str | None = None
-    dtype: str | None = None
-    prompt: str | None = None
-    length: int = 40
-    verify: bool = False
-
-    def get_precision(self) -> torch.dtype | None:
-        """The model's precision, if another than its weights' was asked for."""
-        if self.dtype is None:
-            return None
-        known = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-        if self.dtype not in known:
-            raise InputError(f"--dtype {self.dtype!r} was given; expected {', '.join(known)}")
-        return known[self.dtype]
-
-    def get_measure(self) -> Literal["log-probability", "logit"]:
-        """What the scores of words are."""
-        if self.measure not in ("log-probability", "logit"):
-            raise InputError(f"--measure {self.measure!r} was given; expected log-probability or logit")
-        return "logit" if self.measure == "logit" else "log-probability"
-
-    def get_gain(self) -> Gain | None:
-        """What stands for no image, if the visual gain was asked for."""
-        if self.gain not in (None, "blank", "blur"):
-            raise InputError(f"--gain {self.gain!r} was given; expected blank or blur")
-        return None if self.gain is None else "blur" if self.gain == "blur" else "blank"
-
-    def parse_pairs(self) -> tuple[tuple[str, str], ...]:
-        """The contrasts as pairs."""
-        out = []
-        for one in self.contrast:
-            this, _, that = (part.strip() for part in one.partition(":"))
-            if not (this and that):
-                raise InputError(f"--contrast {one!r} was given; expected THIS:THAT, such as red:blue")
-            if this == that:
-                raise InputError(
-                    f"--contrast {one!r} was given; a contrast needs two different things, such as red:blue"
-                )
-            out.append((this, that))
-        return tuple(out)
-
-
 def choose_word_method(model: str | None, layer: str | None) -> str:
     """The method for words if none was asked for: what grounds the words of the bundled captioner best (``vlcam reproduce words``).
 
@@ -106,8 +42,25 @@ def choose_word_method(model: str | None, layer: str | None) -> str:
     return "occlusion" if model in (None, _BUNDLED["captioning"]) and layer is None else "gradcam"
 
 
-def run_task(kind: TaskKind, images: Sequence[str], wanted: ExplainOptions, *, out: Path | None, as_json: bool) -> int:
+def run_classify(wanted: ExplainOptions) -> int:
+    """Explain classes; returns the exit code."""
+    return _run_task("classification", wanted)
+
+
+def run_caption(wanted: ExplainOptions) -> int:
+    """Explain the words of captions; returns the exit code."""
+    method = wanted.method or choose_word_method(wanted.model, wanted.layer)
+    return _run_task("captioning", replace(wanted, method=method))
+
+
+def run_vqa(wanted: ExplainOptions) -> int:
+    """Explain answers; returns the exit code."""
+    return _run_task("vqa", wanted)
+
+
+def _run_task(kind: TaskKind, wanted: ExplainOptions) -> int:
     """Explain each image and return the exit code: 1 if some could not be explained; the others are finished."""
+    out, as_json = wanted.out, wanted.as_json
     if out is not None:
         check_folder(out)
     names = None if wanted.names is None else read_names(find_names_file(wanted.names))
@@ -119,7 +72,7 @@ def run_task(kind: TaskKind, images: Sequence[str], wanted: ExplainOptions, *, o
     failed: list[tuple[str, str]] = []
     slow = wanted.verify or isinstance(get_method(wanted.method), PerturbationMethod)
     with console.show_bar("explaining") if as_json and not slow else nullcontext() as advance:
-        for number, source in enumerate(images, 1):
+        for number, source in enumerate(wanted.images, 1):
             try:
                 explanation = _explain_one(task, source, wanted, names)
             except LayerError:  # no image could mend that
@@ -131,7 +84,7 @@ def run_task(kind: TaskKind, images: Sequence[str], wanted: ExplainOptions, *, o
                 if not as_json:
                     printing.show(explanation)
             if advance is not None:
-                advance(number, len(images))
+                advance(number, len(wanted.images))
     files = None
     if out is not None and done:
         report = None if wanted.names is None else find_report(wanted.names, out)
@@ -210,13 +163,13 @@ def _open_task(kind: TaskKind, wanted: ExplainOptions) -> Task:
             beams=wanted.beams,
             length=wanted.length,
             device=wanted.device,
-            dtype=wanted.get_precision(),
+            dtype=_read_precision(wanted.dtype),
         )
     if wanted.arch is not None:
         raise InputError(f"--arch {wanted.arch} goes with --model and the path of a state dict")
     if wanted.revision is not None:
         raise InputError(f"--revision {wanted.revision} goes with --model and a hub id")
-    return load(_BUNDLED[kind], beams=wanted.beams, device=wanted.device, dtype=wanted.get_precision())
+    return load(_BUNDLED[kind], beams=wanted.beams, device=wanted.device, dtype=_read_precision(wanted.dtype))
 
 
 def _check(task: Task, wanted: ExplainOptions) -> None:
@@ -225,22 +178,59 @@ def _check(task: Task, wanted: ExplainOptions) -> None:
     if wanted.ranking not in RANKINGS:
         raise InputError(f"ranking {wanted.ranking!r} was given; expected one of {', '.join(RANKINGS)}")
     blank = Image.new("RGB", (64, 64))
-    wanted.get_gain()
+    _read_gain(wanted.gain)
     request = Request(
         wanted.targets,
         wanted.caption,
         wanted.question,
         wanted.top,
-        wanted.parse_pairs(),
+        _read_pairs(wanted.contrast or ()),
         prompt=wanted.prompt,
-        measure=wanted.get_measure(),
+        measure=_read_measure(wanted.measure),
     )
     prepared = task.prepare(blank, request)
     if wanted.layer is not None:
         check_layer(task, wanted.layer, prepared, request)
     if task.kind == "captioning":  # the words of a contrast have to be words that the model knows
-        for word in (one for pair in wanted.parse_pairs() for one in pair):
+        for word in (one for pair in _read_pairs(wanted.contrast or ()) for one in pair):
             task.prepare(blank, Request(caption=word))
+
+
+def _read_precision(name: str | None) -> torch.dtype | None:
+    """The model's precision, if another than its weights' was asked for."""
+    if name is None:
+        return None
+    known = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+    if name not in known:
+        raise InputError(f"--dtype {name!r} was given; expected {', '.join(known)}")
+    return known[name]
+
+
+def _read_measure(name: str) -> Literal["log-probability", "logit"]:
+    """What the scores of words are."""
+    if name not in ("log-probability", "logit"):
+        raise InputError(f"--measure {name!r} was given; expected log-probability or logit")
+    return "logit" if name == "logit" else "log-probability"
+
+
+def _read_gain(name: str | None) -> Gain | None:
+    """What stands for no image, if the visual gain was asked for."""
+    if name not in (None, "blank", "blur"):
+        raise InputError(f"--gain {name!r} was given; expected blank or blur")
+    return None if name is None else "blur" if name == "blur" else "blank"
+
+
+def _read_pairs(contrasts: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """Contrasts THIS:THAT as pairs."""
+    out = []
+    for one in contrasts:
+        this, _, that = (part.strip() for part in one.partition(":"))
+        if not (this and that):
+            raise InputError(f"--contrast {one!r} was given; expected THIS:THAT, such as red:blue")
+        if this == that:
+            raise InputError(f"--contrast {one!r} was given; a contrast needs two different things, such as red:blue")
+        out.append((this, that))
+    return tuple(out)
 
 
 def _explain_one(task: Task, source: str, wanted: ExplainOptions, names: NeuronNames | None) -> Explanation:
@@ -253,15 +243,15 @@ def _explain_one(task: Task, source: str, wanted: ExplainOptions, names: NeuronN
             targets=wanted.targets,
             caption=wanted.caption,
             question=wanted.question,
-            contrast=wanted.parse_pairs(),
+            contrast=_read_pairs(wanted.contrast or ()),
             top_k=wanted.top,
             method=wanted.method,
             layer=wanted.layer,
             ranking=wanted.ranking,
             names=names,
             prompt=wanted.prompt,
-            measure=wanted.get_measure(),
-            gain=wanted.get_gain(),
+            measure=_read_measure(wanted.measure),
+            gain=_read_gain(wanted.gain),
             progress=progress,
             name=name,
         )

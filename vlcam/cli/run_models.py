@@ -10,6 +10,7 @@ from PIL import Image
 from vlcam._version import __version__
 from vlcam.cli import console
 from vlcam.cli.document import SCHEMA
+from vlcam.cli.explain_options import ModelsOptions
 from vlcam.contracts import LayerError, Request, Task
 from vlcam.engine.find_layer import infer_layout
 from vlcam.engine.layers import trace_layers
@@ -70,21 +71,21 @@ def list_families() -> list[FamilyRow]:
     return rows
 
 
-def run_models(name: str | None, *, arch: str | None, revision: str | None, as_json: bool) -> None:
+def run_models(wanted: ModelsOptions) -> None:
     """Print the families, or the layers of one model."""
     head = {"schema": SCHEMA, "vlcam": __version__}
-    if name is None:
+    if wanted.name is None:
         found = list_families()
-        if as_json:
+        if wanted.as_json:
             console.print_data(dump_json({**head, "families": [asdict(row) for row in found]}))
             return
         body = [[row.name, row.does, row.tower, row.tap, row.tested] for row in found]
         console.print_table(["model", "says", "vision tower", "layer explained", "tested"], body, texts=5)
         return
     console.hush_transformers()
-    task = load(name, arch=arch, revision=revision)
+    task = load(wanted.name, arch=wanted.arch, revision=wanted.revision)
     layers, default, kind = list_layers(task)
-    if as_json:
+    if wanted.as_json:
         console.print_data(
             dump_json({**head, "model": task.name, "kind": task.kind, "default": default, "layers": layers})
         )

@@ -1,16 +1,24 @@
 """What ``vlcam neurons`` does: list, name, report and evaluate. Imported when a command runs, never before."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
-from pathlib import Path
-from typing import Any, Literal, cast, final
+from typing import Literal, cast
 
 from vlcam._version import __version__
 from vlcam.cli import console, printing
 from vlcam.cli.document import SCHEMA
+from vlcam.cli.neuron_options import EvaluateTextsOptions, ListOptions, NeuronOptions
 from vlcam.contracts import InputError, Request, Task
-from vlcam.files import check_folder, dump_json, make_folder, read_json, stage_files, write_json, write_text
+from vlcam.files import (
+    check_folder,
+    dump_json,
+    encode_record,
+    make_folder,
+    read_json,
+    stage_files,
+    write_json,
+    write_text,
+)
 from vlcam.neurons.name_layer import NamingResult, choose_scorer, name_and_keep
 from vlcam.neurons.names.json_files import find_names_file
 from vlcam.neurons.names.names import NeuronNames, read_names
@@ -37,47 +45,10 @@ _STEPS = {
 }
 
 
-@final
-@dataclass(frozen=True)
-class NeuronOptions:
-    """The options of ``vlcam neurons name`` and ``report``; those of the model are those of :func:`vlcam.load`."""
-
-    model: str
-    probe: str
-    arch: str | None = None
-    revision: str | None = None
-    device: str | None = None
-    task: str | None = None
-    layer: str | None = None
-    question: str | None = None
-    labels: Path | None = None
-    concepts: Path | None = None
-    words: Path | None = None
-    encoder: str | None = None
-    split: str | None = None
-    n: int | None = None
-    scorer: str | None = None
-    quantile: float = 0.01
-    min_score: float | None = None
-    permutations: int = 200
-    bootstrap: int = 100
-    length: int = 1
-    seed: int = 0
-    mask_size: int | None = None
-    hypernyms: bool = False
-    wordnet: bool = False
-    batch: int = 16
-    cache: Path | None = None
-
-
-def pick_options(options: Mapping[str, Any]) -> NeuronOptions:
-    """The options among those of a command."""
-    return NeuronOptions(**{one.name: options[one.name] for one in fields(NeuronOptions)})
-
-
-def run_list(model: str, *, names: Path | None, unit: int | None, concept: str | None, as_json: bool) -> None:
+def run_list(wanted: ListOptions) -> None:
     """List the names of a bundled model's channels, or those in a file; or explain one unit."""
-    found = _get_names(model) if names is None else read_names(find_names_file(names))
+    unit, concept = wanted.unit, wanted.concept
+    found = _get_names(wanted.model) if wanted.names is None else read_names(find_names_file(wanted.names))
     chosen = found.units
     if unit is not None:
         if not 0 <= unit < len(found.units):
@@ -88,18 +59,19 @@ def run_list(model: str, *, names: Path | None, unit: int | None, concept: str |
         if not chosen:
             who = "no unit is" if unit is None else f"unit {unit} is not"
             raise InputError(f"{who} named {concept!r}; names in use: {', '.join(found.concepts) or 'none'}")
-    if as_json:
+    if wanted.as_json:
         about = {"model": found.model, "layer": found.layer, "weights_sha256": found.weights_sha256}
         head = {"schema": SCHEMA, "vlcam": __version__, **about, "probe": dict(found.probe), "coverage": found.coverage}
-        console.print_data(dump_json({**head, "units": [asdict(one) for one in chosen]}))
+        console.print_data(dump_json({**head, "units": [encode_record(one, nonfinite="null") for one in chosen]}))
     elif unit is not None:
         printing.show_unit(found, chosen[0])
     else:
         printing.show_names(found, chosen)
 
 
-def run_name(wanted: NeuronOptions, out: Path) -> None:
+def run_name(wanted: NeuronOptions) -> None:
     """Name the units and write ``names.json`` and ``names.csv``."""
+    out = wanted.out
     check_folder(out)
     task, probe = _open_task_and_probe(wanted)
     named = _name_units(task, probe, wanted)
@@ -110,10 +82,11 @@ def run_name(wanted: NeuronOptions, out: Path) -> None:
     console.say(f"Wrote {out / 'names.json'} and {out / 'names.csv'}")
 
 
-def run_report(wanted: NeuronOptions, out: Path, *, given: Path | None, exemplars: int, photos: int) -> None:
+def run_report(wanted: NeuronOptions) -> None:
     """Name the units (or take the names that were given) and write the report with its files."""
+    out = wanted.out
     check_folder(out)
-    known = None if given is None else read_names(find_names_file(given))
+    known = None if wanted.names is None else read_names(find_names_file(wanted.names))
     task, probe = _open_task_and_probe(wanted)
     named = _name_units(task, probe, wanted, known)
     with _show_steps() as progress:
@@ -121,33 +94,35 @@ def run_report(wanted: NeuronOptions, out: Path, *, given: Path | None, exemplar
             named.names,
             named.activations,
             probe,
-            exemplars=exemplars,
+            exemplars=wanted.exemplars,
             seed=wanted.seed,
             joined=named.joined,
             progress=lambda done, total: progress("cards", done, total),
         )
     helped = None
-    if photos:
-        helped = effects(task, probe, photos=photos, layer=named.names.layer, request=_make_request(task, wanted))
+    if wanted.photos:
+        request = _make_request(task, wanted)
+        helped = effects(task, probe, photos=wanted.photos, layer=named.names.layer, request=request)
     make_folder(out)
     paths = write_report(out, named.names, cards, effects=helped)
     _tell(named.names)
     console.say(f"Wrote {', '.join(map(str, paths))}")
 
 
-def run_evaluate(*, n: int, seed: int, folder: Path | None, as_json: bool, card_folder: Path | None) -> None:
+def run_evaluate(wanted: EvaluateTextsOptions) -> None:
     """Measure on the bundled world whether names and texts are true; print the tables, and add them to a model card."""
     from vlcam.benchmark import planted
     from vlcam.benchmark import texts as naming_bench
 
+    card_folder = wanted.card
     if card_folder is not None:
         check_folder(card_folder)
         what = "a file of a card: vlcam scenes evaluate --card makes them"
         before, plan = (read_json(card_folder / name, what) for name in ("card.json", "plan.json"))
     with console.show_bar("measuring the texts") as advance:
-        measured = naming_bench.evaluate(n=n, seed=seed, folder=folder, progress=advance)
-    measured["planted"] = planted.evaluate(seed=seed)
-    if as_json:
+        measured = naming_bench.evaluate(n=wanted.n, seed=wanted.seed, folder=wanted.weights, progress=advance)
+    measured["planted"] = planted.evaluate(seed=wanted.seed)
+    if wanted.as_json:
         console.print_data(dump_json(measured))
     else:
         printing.show_texts(measured)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vlcam.cli import console
+from vlcam.cli.reproduce_options import ReproduceOptions
 from vlcam.contracts import InputError, VlcamError
 from vlcam.experiments.results.result import (
     Result,
@@ -22,13 +23,14 @@ from vlcam.methods import get_method
 TABLE = "results.md"
 
 
-def run_reproduce(wanted: Sequence[str], setting: Setting, *, as_json: bool) -> int:
+def run_reproduce(wanted: ReproduceOptions) -> int:
     """Run the experiments, print each as soon as it is done, and write what was found.
 
     Returns the exit code: 1 if an experiment could not run. With several wanted, one that doesn't suit the data is named and passed over;
     if none could run, that is an error.
     """
-    experiments = choose_experiments(wanted)
+    setting = make_setting(wanted)
+    experiments = choose_experiments(wanted.experiments)
     if setting.data is not None and not setting.data.exists():
         raise InputError(f"there is nothing at {str(setting.data)!r}; give the folder of a data set with --data")
     if setting.out is not None:
@@ -44,18 +46,18 @@ def run_reproduce(wanted: Sequence[str], setting: Setting, *, as_json: bool) -> 
                     raise
                 ran = ExperimentOutcome(experiment, why=str(error))
         done.append(ran)
-        if not as_json:
+        if not wanted.as_json:
             _show(ran)
     results = [ran.result for ran in done if ran.result is not None]
     if not results:
         raise InputError(f"none of the {len(done)} experiments could run: {done[0].why}")
-    if not as_json and len(results) > 1:
+    if not wanted.as_json and len(results) > 1:
         head, *body = make_overview(results)
         console.print_table(head, body, texts=3)
     if setting.out is not None:
         write_text(setting.out / TABLE, make_document(read_results(setting.out)))
         console.say(f"Wrote {setting.out / TABLE}, and for each experiment a JSON file and a chart")
-    if as_json:
+    if wanted.as_json:
         failed = [
             {"number": ran.experiment.number, "key": ran.experiment.key, "why": ran.why} for ran in done if ran.why
         ]
@@ -94,22 +96,18 @@ def _show(ran: ExperimentOutcome) -> None:
     console.print_line()
 
 
-def make_setting(
-    data: Path | None,
-    model: str | None,
-    arch: str | None,
-    rival: str | None,
-    methods: Sequence[str],
-    out: Path | None,
-    *,
-    quick: bool,
-    most: int | None,
-    seed: int,
-) -> Setting:
+def make_setting(wanted: ReproduceOptions) -> Setting:
     """The options of the command as a setting. Raises InputError for methods that don't exist."""
-    if arch is not None and model is None:
-        raise InputError(f"--arch {arch} goes with --model and the path of a state dict")
-    names = tuple(dict.fromkeys(get_method(one).name for one in methods))
+    if wanted.arch is not None and wanted.model is None:
+        raise InputError(f"--arch {wanted.arch} goes with --model and the path of a state dict")
     return Setting(
-        data=data, model=model, arch=arch, rival=rival, methods=names, quick=quick, most=most, seed=seed, out=out
+        data=wanted.data,
+        model=wanted.model,
+        arch=wanted.arch,
+        rival=wanted.rival,
+        methods=tuple(dict.fromkeys(get_method(one).name for one in wanted.methods or ())),
+        quick=wanted.quick,
+        most=wanted.most,
+        seed=wanted.seed,
+        out=wanted.out,
     )

@@ -4,52 +4,51 @@ from pathlib import Path
 from typing import Any
 
 from vlcam.cli import console, printing
+from vlcam.cli.scene_options import EvaluateModelsOptions, ExportOptions, NameScenesOptions, TrainOptions
 from vlcam.contracts import InputError
 from vlcam.files import check_folder, dump_json, make_folder, read_json, show_path, write_json, write_text
 from vlcam.scenes.models.zoo import MODEL_NAMES, get_weights_folder
 
 
-def run_export(folder: Path, split: str, n: int, size: int) -> None:
+def run_export(wanted: ExportOptions) -> None:
     """Write a data set."""
     from vlcam.scenes.export import export
 
     with console.show_bar("drawing") as advance:
-        export(folder, split, n, size=size, progress=advance)
-    console.say(f"Wrote {n} scenes of the {split} split to {folder}")
+        export(wanted.folder, wanted.split, wanted.n, size=wanted.size, progress=advance)
+    console.say(f"Wrote {wanted.n} scenes of the {wanted.split} split to {wanted.folder}")
 
 
-def run_train(
-    folder: Path,
-    *,
-    scenes: int,
-    steps: int,
-    head_steps: int,
-    caption_steps: int,
-    seed: int,
-    resume: bool,
-    device: str | None,
-) -> None:
+def run_train(wanted: TrainOptions) -> None:
     """Train, with a progress bar."""
     from vlcam.scenes.models.train import TrainingPlan, train
 
+    folder = wanted.folder
     check_folder(folder)
-    _check_device(device)
+    _check_device(wanted.device)
     with console.show_training() as report:
-        plan = TrainingPlan(scenes=scenes, steps=steps, head_steps=head_steps, caption_steps=caption_steps, seed=seed)
-        train(folder, plan, resume=resume, device=device, report=report)
+        plan = TrainingPlan(
+            scenes=wanted.scenes,
+            steps=wanted.steps,
+            head_steps=wanted.head_steps,
+            caption_steps=wanted.caption_steps,
+            seed=wanted.seed,
+        )
+        train(folder, plan, resume=wanted.resume, device=wanted.device, report=report)
     console.say(f"Wrote the weights to {folder}; metrics are in {folder / 'train.jsonl'}")
 
 
-def run_name(folder: Path | None, out: Path | None, *, n: int, seed: int) -> None:
+def run_name(wanted: NameScenesOptions) -> None:
     """Dissect the bundled models and write the names."""
     from vlcam.benchmark.name_units import name_features
 
-    place = out or folder or get_weights_folder()
+    place = wanted.out or wanted.weights or get_weights_folder()
     check_folder(place)
     found = []
     for which in MODEL_NAMES:
         with console.show_bar(f"naming the {which}'s units") as advance:
-            found.append(name_features(which, folder=folder, n=n, seed=seed, progress=advance))
+            names = name_features(which, folder=wanted.weights, n=wanted.n, seed=wanted.seed, progress=advance)
+            found.append(names)
     make_folder(place)
     for which, names in zip(MODEL_NAMES, found, strict=True):
         path = place / f"{which}-neurons.json"
@@ -57,16 +56,7 @@ def run_name(folder: Path | None, out: Path | None, *, n: int, seed: int) -> Non
         console.say(f"{which}: {names.coverage:.0%} of {len(names.units)} units named; wrote {path}")
 
 
-def run_evaluate(
-    folder: Path | None,
-    *,
-    n: int,
-    grounded: int,
-    gain: int,
-    method: str,
-    card_folder: Path | None,
-    as_json: bool,
-) -> None:
+def run_evaluate(wanted: EvaluateModelsOptions) -> None:
     """Measure quality, grounding and visual gain; write the model card and its numbers if a folder is given for them."""
     from vlcam.benchmark.card import TEXTS_FILE, make_card
     from vlcam.benchmark.gains import measure_gains
@@ -75,18 +65,18 @@ def run_evaluate(
     from vlcam.scenes.models.zoo import load
     from vlcam.tasks import bundled
 
-    find_method(method)
-    plan = None
+    find_method(wanted.method)
+    folder, card_folder, plan = wanted.weights, wanted.card, None
     if card_folder is not None:
         check_folder(card_folder)
         plan = _read_plan(get_weights_folder() if folder is None else folder)
     with console.show_bar("measuring") as advance:
-        measured = measure(folder, n=n, grounded=grounded, method=method, progress=advance)
-    if gain:
+        measured = measure(folder, n=wanted.n, grounded=wanted.grounding, method=wanted.method, progress=advance)
+    if wanted.gain:
         with console.show_bar("measuring the gain") as advance:
             captioner = bundled.captioner(load("captioner", folder))
-            measured = {**measured, "gain": measure_gains(captioner, n=gain, progress=advance)}
-    if as_json:
+            measured = {**measured, "gain": measure_gains(captioner, n=wanted.gain, progress=advance)}
+    if wanted.as_json:
         console.print_data(dump_json(measured))
     else:
         printing.show_measured(measured)

@@ -1,15 +1,14 @@
 """What ``vlcam study`` does. Imported when a command runs, never before."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, final
+from typing import Any, Final
 
 import torch
 from torch import nn
 
 from vlcam.cli import console
+from vlcam.cli.study_options import ScoreOptions, StudyOptions
 from vlcam.contracts import InputError, Request, Task
 from vlcam.engine.weights import weaken_model
 from vlcam.files import check_folder, dump_json, stage_files, write_json, write_text
@@ -31,46 +30,9 @@ _TITLES: Final = {
 }
 
 
-@final
-@dataclass(frozen=True)
-class StudyOptions:
-    """The options of ``vlcam study make``. Without ``model`` the bundled classifier, without ``data`` generated pictures."""
-
-    part: str = "both"
-    methods: tuple[str, ...] | None = None
-    n: int = 90
-    model: str | None = None
-    against: str | None = None
-    data: Path | None = None
-    split: str = "val"
-    arch: str | None = None
-    revision: str | None = None
-    device: str | None = None
-    note: str = ""
-    whole: bool = False
-    seed: int = 0
-
-    def choose_kinds(self) -> tuple[str, ...]:
-        """Which studies; InputError for options that don't fit together."""
-        if self.part not in (*KINDS, "both"):
-            raise InputError(f"--part {self.part!r} was given; expected discrimination, trust or both")
-        if self.model is None and self.data is not None:
-            raise InputError("--data was given without --model; the bundled classifier knows generated pictures only")
-        if self.model is not None and self.data is None and self.model != "scenes/classifier":
-            raise InputError(
-                f"--model {self.model} was given without --data; give photos with categories that it knows"
-            )
-        if self.model is None and (self.arch is not None or self.revision is not None):
-            raise InputError("--arch and --revision go with --model")
-        kinds: tuple[str, ...] = KINDS if self.part == "both" else (self.part,)
-        if "trust" in kinds and self.against is None and self.model not in (None, "scenes/classifier"):
-            raise InputError("trust compares two models: give the weaker one with --against, or --part discrimination")
-        return kinds
-
-
-def run_make(wanted: StudyOptions, out: Path) -> tuple[Part, ...]:
+def run_make(wanted: StudyOptions) -> tuple[Part, ...]:
     """Make the studies and write a page for each and the key: all of it or nothing. A key that is there is never overwritten."""
-    kinds = wanted.choose_kinds()
+    out, kinds = wanted.out, choose_kinds(wanted)
     check_folder(out)
     if (out / KEY).exists():
         raise InputError(
@@ -78,7 +40,7 @@ def run_make(wanted: StudyOptions, out: Path) -> tuple[Part, ...]:
         )
     task = _open(wanted, wanted.model)
     options: dict[str, Any] = {
-        "methods": wanted.methods,
+        "methods": tuple(wanted.methods) if wanted.methods else None,
         "n": wanted.n,
         "seed": wanted.seed,
         "rotate": not wanted.whole,
@@ -104,26 +66,41 @@ def run_make(wanted: StudyOptions, out: Path) -> tuple[Part, ...]:
     return tuple(parts)
 
 
-def run_score(
-    path: Path, answers: Sequence[Path], *, partial: bool, draws: int, seed: int, out: Path | None, as_json: bool
-) -> None:
+def run_score(wanted: ScoreOptions) -> None:
     """Score the answers, print the table and write the JSON."""
+    out = wanted.out
     if out is not None:
         check_folder(out.parent)
         if out.is_dir():
             raise InputError(f"--out {str(out)!r} is a folder; give the name of a JSON file")
-    known = read_key(path)
-    ratings = [one for file in answers for one in read_answers(file, known)]
-    found = score(known, ratings, draws=draws, seed=seed, partial=partial)
+    known = read_key(wanted.key)
+    ratings = [one for file in wanted.answers for one in read_answers(file, known)]
+    found = score(known, ratings, draws=wanted.draws, seed=wanted.seed, partial=wanted.partial)
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         write_json(out, make_document(found))
         console.say(f"Wrote {out}")
-    if as_json:
+    if wanted.as_json:
         console.print_data(dump_json(make_document(found)))
         return
     for one in found:
         _show(one)
+
+
+def choose_kinds(wanted: StudyOptions) -> tuple[str, ...]:
+    """Which studies; InputError for options that don't fit together."""
+    if wanted.part not in (*KINDS, "both"):
+        raise InputError(f"--part {wanted.part!r} was given; expected discrimination, trust or both")
+    if wanted.model is None and wanted.data is not None:
+        raise InputError("--data was given without --model; the bundled classifier knows generated pictures only")
+    if wanted.model is not None and wanted.data is None and wanted.model != "scenes/classifier":
+        raise InputError(f"--model {wanted.model} was given without --data; give photos with categories that it knows")
+    if wanted.model is None and (wanted.arch is not None or wanted.revision is not None):
+        raise InputError("--arch and --revision go with --model")
+    kinds: tuple[str, ...] = KINDS if wanted.part == "both" else (wanted.part,)
+    if "trust" in kinds and wanted.against is None and wanted.model not in (None, "scenes/classifier"):
+        raise InputError("trust compares two models: give the weaker one with --against, or --part discrimination")
+    return kinds
 
 
 def _open(wanted: StudyOptions, name: str | None) -> Task:

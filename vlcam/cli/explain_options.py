@@ -1,0 +1,154 @@
+"""The options of ``vlcam classify``, ``caption`` and ``vqa``, and of ``demo`` and ``models``. Nothing heavy is imported here."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, final
+
+import typer
+
+from vlcam.cli.options import (
+    ARCH,
+    METHOD,
+    REQUIRED,
+    ArchOption,
+    DeviceOption,
+    In,
+    JsonOption,
+    LayerOption,
+    ModelOption,
+    NamesOption,
+    RevisionOption,
+)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class ExplainOptions:
+    """The options of classify, caption and vqa.
+
+    ``contrast`` are texts THIS:THAT; ``model``, ``arch``, ``revision``, ``device``, ``dtype`` and ``length`` are those of
+    :func:`vlcam.load`, by default of the bundled model.
+    """
+
+    images: Annotated[
+        list[str], typer.Argument(help="Image files, or scene:SEED for a generated picture.", show_default=False)
+    ]
+    classes: Annotated[
+        list[str] | None,
+        In("classify", typer.Option("--class", help="A class to explain; may be given several times.")),
+    ] = None
+    caption: Annotated[
+        str | None,
+        In("caption", typer.Option("--caption", help="The caption to explain instead of the model's own.")),
+    ] = None
+    beams: Annotated[
+        int,
+        In(
+            "caption",
+            typer.Option("--beams", min=1, max=64, help="Search for the model's own caption with that many beams."),
+        ),
+    ] = 1
+    question: Annotated[
+        str | None,
+        In(
+            "vqa",
+            typer.Option("--question", help='Such as "what colour is the star".', show_default=False),
+            default=REQUIRED,
+        ),
+    ] = None
+    answers: Annotated[
+        list[str] | None,
+        In("vqa", typer.Option("--answer", help="An answer to explain; may be given several times.")),
+    ] = None
+    contrast: Annotated[
+        list[str] | None,
+        typer.Option("--contrast", help="THIS:THAT explains this rather than that; may be given several times."),
+    ] = None
+    top: Annotated[
+        int, In("classify vqa", typer.Option("--top", min=1, help="How many the model names by itself."))
+    ] = 3
+    measure: Annotated[
+        str,
+        In(
+            "caption vqa",
+            typer.Option(
+                "--measure", help="Explain each word's log-probability, or its logit if that is nearly certain."
+            ),
+        ),
+    ] = "log-probability"
+    gain: Annotated[
+        str | None,
+        In("caption vqa", typer.Option("--gain", help="Also score the words without the image: blank, or blur.")),
+    ] = None
+    layer: LayerOption = None
+    method: Annotated[
+        str,
+        In("classify vqa", METHOD),
+        In(
+            "caption",
+            typer.Option(
+                "--method",
+                help="How maps are made; by default occlusion for the bundled captioner (experiment 16), else gradcam.",
+                show_default=False,
+            ),
+            default="",
+        ),
+    ] = "gradcam"
+    ranking: Annotated[
+        str, typer.Option("--ranking", help="Neurons by contribution in this image, or as in the paper by alpha.")
+    ] = "contribution"
+    names: NamesOption = None
+    model: ModelOption = None
+    arch: Annotated[str | None, In("classify", ARCH)] = None
+    revision: RevisionOption = None
+    prompt: Annotated[
+        str | None,
+        In(
+            "caption vqa",
+            typer.Option("--prompt", help="What a model that writes is told first; {} stands for the question."),
+        ),
+    ] = None
+    length: Annotated[
+        int,
+        In(
+            "caption vqa",
+            typer.Option("--length", min=1, max=1000, help="How many tokens a model of yours says at most."),
+        ),
+    ] = 40
+    device: DeviceOption = None
+    dtype: Annotated[
+        str | None, typer.Option("--dtype", help="float32, float16 or bfloat16; by default as the weights are.")
+    ] = None
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Test every map against 200 random regions of its size and shape.")
+    ] = False
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder for report.html, pictures and saved explanations.")
+    ] = None
+    as_json: JsonOption = False
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The classes or answers that were asked for; a class that is named twice counts once."""
+        return (*dict.fromkeys(self.classes or ()), *(self.answers or ()))
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class DemoOptions:
+    """The options of ``vlcam demo``."""
+
+    out: Annotated[Path, typer.Option("--out", help="Folder for report.html.")] = Path("vlcam-demo")
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class ModelsOptions:
+    """The options of ``vlcam models``."""
+
+    name: Annotated[
+        str | None, typer.Argument(help="A model, as for --model: list its layers.", show_default=False)
+    ] = None
+    arch: ArchOption = None
+    revision: RevisionOption = None
+    as_json: JsonOption = False
