@@ -1,6 +1,8 @@
 """What every test shares: no network, the same seeds, and a check that nothing global is left changed."""
 
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +16,21 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers is imported: no test m
 os.environ["NO_COLOR"] = "1"
 if "PYTEST_XDIST_WORKER" in os.environ:  # side by side, each has a core
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+_STORE = "VLCAM_TESTS_STORE"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """One folder for what several tests need and one has to make, shared by all processes of the run."""
+    if not hasattr(config, "workerinput"):
+        os.environ[_STORE] = tempfile.mkdtemp(prefix="vlcam-tests-")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """The shared folder goes with the run."""
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(os.environ.pop(_STORE), ignore_errors=True)
 
 
 def _torch_state() -> dict[str, object]:

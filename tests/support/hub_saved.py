@@ -1,6 +1,8 @@
-"""All tiny models of transformers' generative families, built once and saved where a test wants them."""
+"""All tiny models of transformers' generative families: each is built once in a run of the tests, and copied where a test wants it."""
 
-from functools import lru_cache
+import os
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -9,20 +11,30 @@ import torch
 from tests.support import hub_captioners, hub_chat, hub_models, hub_zero_shot
 
 BUILDERS = {**hub_models.BUILDERS, **hub_captioners.BUILDERS, **hub_chat.BUILDERS}
+STORE = "VLCAM_TESTS_STORE"
+"""The environment variable with the folder that all processes of a run of the tests share (see ``tests/conftest.py``)."""
+
 _ALL = {**BUILDERS, **hub_zero_shot.BUILDERS}
 
 
-@lru_cache(maxsize=1)
-def _made(family: str) -> tuple[Any, Any]:
+def built(family: str) -> tuple[Any, Any]:
+    """The family's model and its processor (or parts of one), made anew."""
     torch.manual_seed(0)
     model, processor = _ALL[family]()
     return hub_models.alive(model), processor
 
 
-def saved(family: str, folder: Path) -> Any:
-    """The family's model, saved to the folder with its processor."""
-    model, processor = _made(family)
-    model.save_pretrained(folder)
-    for part in processor if isinstance(processor, tuple) else (processor,):
-        part.save_pretrained(folder)
-    return model
+def saved(family: str, folder: Path) -> None:
+    """The family's model and processor in a folder of the test's own, as ``save_pretrained`` leaves them."""
+    stored = Path(os.environ[STORE]) / family
+    if not stored.exists():
+        scratch = Path(tempfile.mkdtemp(dir=stored.parent))
+        model, processor = built(family)
+        model.save_pretrained(scratch)
+        for part in processor if isinstance(processor, tuple) else (processor,):
+            part.save_pretrained(scratch)
+        try:
+            scratch.rename(stored)
+        except OSError:  # another process was quicker
+            shutil.rmtree(scratch)
+    shutil.copytree(stored, folder, dirs_exist_ok=True)

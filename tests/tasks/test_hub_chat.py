@@ -12,7 +12,7 @@ from torch import Tensor
 
 import vlcam
 from tests.support import hub_chat
-from tests.support.hub_saved import BUILDERS, saved
+from tests.support.hub_saved import BUILDERS, built, saved
 from vlcam.contracts import Geometry, InputError, Layout, Request
 from vlcam.engine.modules import find_first_tensor, find_module
 from vlcam.image.geometry import find_cell_box, point_to_photo
@@ -148,7 +148,8 @@ def test_an_answer_begins_with_a_blank_where_the_template_ends_in_a_word(
 
 def test_an_answer_ends_as_the_template_ends_it(tmp_path: Path) -> None:
     """Generation may end with several tokens; Qwen's and Gemma's templates write one of them after an answer."""
-    model = saved("internvl", tmp_path)
+    saved("internvl", tmp_path)
+    model, _ = built("internvl")
     processor = transformers.AutoProcessor.from_pretrained(tmp_path)
     end = processor.tokenizer.convert_tokens_to_ids("<|im_end|>")
     model.generation_config.eos_token_id = [2, end]
