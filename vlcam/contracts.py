@@ -106,11 +106,11 @@ class Geometry:
 @final
 @dataclass(frozen=True)
 class Target:
-    """One object the model said (or might have said): a class, a word of a caption, a whole caption, an answer, a contrast.
+    """Something the model said (or might have said): a class, a word of a caption, a whole caption, an answer, a contrast.
 
     ``score`` is the differentiated scalar (logit or log-probability); ``probability`` is what the model gives it, if it has one.
     ``span`` is the half-open character range in the explanation's text that the target stands for. ``measure`` says what the score
-    is. ``gain`` is the visual gain in nats: the log-probability with the image less that without it, if it was asked for.
+    is. ``gain`` is the visual information gain in nats: the log-probability with the image less that without it, if it was asked for.
     ``reading`` has the signed importance of each word of the question, in the order of the explanation's ``question_words``.
     """
 
@@ -137,7 +137,7 @@ class Request:
     ``labels``: classes or answers to explain; ``caption``: the caption to explain instead of the model's own; ``question``: for
     VQA; ``top_k``: how many classes or answers the model names by itself; ``contrasts``: pairs (this, rather than that);
     ``prompt``: what a generative model is told before it speaks; ``measure``: what the scores of words are; ``ids``: the token ids
-    of the text to score, where they are known already (a text may be written with other tokens, too).
+    of the text to score, where they are known already (the same text can be written with other tokens).
     """
 
     labels: tuple[str | int, ...] = ()

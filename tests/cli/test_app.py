@@ -131,7 +131,7 @@ def test_gain_and_logits_of_a_caption(capsys: pytest.CaptureFixture[str], pictur
         assert target["gain"] == pytest.approx(other.gain) and target["score"] == pytest.approx(other.score)
     code, out, _ = _run(capsys, "caption", photo, "--gain", "blur")
     assert code == 0
-    assert out.count("nats") == len(same.targets) and "Nats from the image" in out
+    assert out.count("nats") == len(same.targets) and "Visual information gain" in out
 
 
 def test_json_has_no_number_that_json_does_not_have() -> None:

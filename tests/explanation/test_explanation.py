@@ -263,7 +263,9 @@ def test_saving_where_it_can_not_be(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     explanation = small()
     with pytest.raises(InputError, match="is a folder; give a file in it, such as"):
         save(explanation, tmp_path)
-    with pytest.raises(InputError, match=r"there is no folder .*missing' to save 'one' in; make it first"):
+    with pytest.raises(
+        InputError, match=r"the folder .*missing' doesn't exist, so 'one' can't be saved in it; create it first"
+    ):
         save(explanation, tmp_path / "missing" / "one")
     for name in ("nul\x00", "x" * 400):
         with pytest.raises(InputError, match="can't be written"):

@@ -213,7 +213,7 @@ class TestText:
         assert side.format("against") not in make_page([usual])
         assert side.format("against") in make_page([against])
         assert side.format("for") not in make_page([against])
-        assert "Where the method is counterfactual, it is the other way round" in make_page([usual, against])
+        assert "For counterfactual it is the reverse: colour marks evidence against" in make_page([usual, against])
 
     def test_the_footer_tells_what_the_tint_of_a_question_means(self) -> None:
         assert "gradient times embedding" in make_page([captioning(), weighed()])

@@ -391,7 +391,7 @@ class TestBrowser:
         assert not tab.locator("#photo-1 .notice").is_visible()
         tab.locator("#photo-2 summary").click()
         head = tab.locator("#photo-2 .table thead th").all_inner_texts()
-        assert head[4] == "From the image" and head[-1] == "Words of the question"
+        assert head[4] == "Visual information gain" and head[-1] == "Words of the question"
         cells = tab.locator("#photo-2 .table tbody tr").nth(1).locator("td").all_inner_texts()
         assert cells[3] == "−0.7\xa0nats" and cells[-1].startswith("What −0.5, colour +0.3")
 

@@ -1,4 +1,4 @@
-"""Proof for one heatmap: planted evidence is found, worthless maps are called worthless, and the model is left as it was."""
+"""The significance test of one heatmap: planted evidence is found, worthless maps are called worthless, and the model is left as it was."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -260,7 +260,7 @@ class TestRegions:
 
     @pytest.mark.parametrize("area", [0.0, 1.0, -0.5])
     def test_areas_out_of_range_are_refused(self, area: float) -> None:
-        with pytest.raises(InputError, match="expected a part of the picture"):
+        with pytest.raises(InputError, match="expected a fraction of the picture"):
             find_top_region(torch.ones(2, 2), (4, 4), area)
 
     def test_shapes_are_kept_where_they_fit(self) -> None:

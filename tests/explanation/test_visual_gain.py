@@ -136,7 +136,7 @@ def test_models_that_choose_from_a_list_have_no_gain() -> None:
         TinyCNN(3).eval(), labels=["tiger", "cat", "boxer"], preprocess=PREPROCESS, layer="features", name="tiny"
     )
     with pytest.raises(
-        vlcam.InputError, match=r"gain='blank' was given, but tiny chooses from a list and speaks no words"
+        vlcam.InputError, match=r"gain='blank' was given, but tiny chooses from a list instead of writing words"
     ):
         vlcam.explain(classifier, PHOTO, gain="blank")
     answering = VQA(

@@ -141,7 +141,7 @@ def test_channels_that_do_not_fit() -> None:
     picture = open_photo(noise((8, 8), 3))[0]
     with pytest.raises(
         vlcam.InputError,
-        match=r"red, green and blue was given, but .* 6 channels; give the photo as vlcam.image.photo.Bands with 6 bands",
+        match=r"an RGB photo was given, but .* 6 channels; give the photo as vlcam.image.photo.Bands with 6 bands",
     ):
         vlcam.Preprocess(8, channels=6)(picture)
     banded = open_photo(Bands(np.zeros((8, 8, 5))))[0]

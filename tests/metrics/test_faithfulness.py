@@ -398,7 +398,7 @@ def test_road_on_a_model_of_one_spot() -> None:
 
 @pytest.mark.parametrize("fractions", [(), (0.0, 0.5), (0.5, 0.4), (0.5, 1.0), (NAN,)])
 def test_road_asks_for_fractions_between(fractions: tuple[float, ...]) -> None:
-    with pytest.raises(InputError, match="expected rising parts of the pixels, between 0 and 1"):
+    with pytest.raises(InputError, match="expected rising fractions of the pixels, between 0 and 1"):
         road(lambda images: images.sum((1, 2, 3)), torch.rand(1, 1, 4, 4), torch.rand(4, 4), fractions=fractions)
 
 

@@ -103,7 +103,7 @@ def test_maps_without_a_box() -> None:
         assert box_from_map(heat) is None and not box_hit(heat, [(0.0, 0.0, 3.0, 3.0)])
     assert box_from_map(torch.ones(3, 4)) == (0, 0, 4, 3)
     for threshold in (0.0, -0.1, 1.1, math.nan):
-        with pytest.raises(vlcam.InputError, match=r"threshold=.* was given; expected a part of the map's maximum"):
+        with pytest.raises(vlcam.InputError, match=r"threshold=.* was given; expected a fraction of the map's maximum"):
             box_from_map(torch.ones(2, 2), threshold=threshold)
 
 

@@ -55,7 +55,7 @@ def _run_backward(scores: Tensor, leaf: Tensor, seeds: Tensor) -> Tensor:
         try:
             return _call_autograd(scores, leaf, seeds, batched=True)
         except (RuntimeError, NotImplementedError):
-            pass  # an operation that can't be batched, or not enough memory; a real fault shows in the loop, too
+            pass  # an operation that can't be batched, or not enough memory; a real fault also shows in the loop
     return torch.stack([_call_autograd(scores, leaf, seed, batched=False) for seed in seeds])
 
 

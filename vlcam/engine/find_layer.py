@@ -1,4 +1,4 @@
-"""Where to explain a model nobody described: a layer proposed by tracing, checked by its gradient."""
+"""Where to explain a model of unknown layout: a layer proposed by tracing, checked by its gradient."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -53,7 +53,7 @@ def find_module(model: nn.Module, layer: str | nn.Module) -> tuple[str, nn.Modul
             if module is layer or module is unwrap_model(layer):
                 return name or type(module).__name__, module
         raise LayerError(
-            f"the {type(layer).__name__} that was given as layer is no part of the model ({type(unwrap_model(model)).__name__}); "
+            f"the {type(layer).__name__} that was given as layer is not part of the model ({type(unwrap_model(model)).__name__}); "
             "give one of the model's own modules, or a dotted name"
         )
     every = dict(_walk(model, "", None))

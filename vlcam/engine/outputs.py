@@ -14,7 +14,7 @@ from vlcam.contracts import InputError
 def to_model(inputs: Any, model: nn.Module) -> Any:
     """Every tensor in ``inputs`` (also inside tuples, lists and dicts) on the model's device.
 
-    Floating tensors take the dtype of the model's first floating parameter; anything that is no tensor stays as it is.
+    Floating tensors take the dtype of the model's first floating parameter; anything that is not a tensor stays as it is.
     """
     like = next((parameter for parameter in model.parameters() if parameter.is_floating_point()), None)
     if like is None:

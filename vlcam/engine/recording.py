@@ -30,7 +30,7 @@ from vlcam.engine.run_once import run_once as run_once
 
 Call: TypeAlias = int | Literal["first", "last"] | None
 
-# What these return is no new evidence (or, for the last two, no map with channels first), so they are not chosen by themselves.
+# What these return is not new evidence (or, for the last two, not a map with channels first), so they are never chosen automatically.
 _NOT_CHOSEN = (
     nn.Identity, nn.Flatten, nn.Unflatten, nn.Softmax, nn.Softmax2d, nn.LogSoftmax,
     nn.modules.pooling._MaxPoolNd, nn.modules.pooling._AvgPoolNd, nn.modules.pooling._LPPoolNd,
@@ -184,7 +184,7 @@ class Recording:
         return tap
 
     def _is_the_only_way(self, tap: _RecordedTap) -> bool:
-        """Whether all that the model returned comes by way of ``tap``, so that the choice holds for any other scores, too."""
+        """Whether all that the model returned comes by way of ``tap``, so that the choice also holds for any other scores."""
         earlier = [other.kept for other in self._taps[: self._taps.index(tap)]]
         return bool(self._outputs) and not any(
             any(trace_dependence(one, earlier, without=tap.kept)) for one in self._outputs
@@ -202,7 +202,7 @@ def record(model: nn.Module, layer: str | nn.Module | None = None, *, call: Call
     Args:
         model: any module; compiled and DataParallel models too.
         layer: a module of the model or its dotted name. None finds the last spatial layer by itself, in the same run: the last
-            module that returned ``(batch, channels, rows > 1, columns > 1)``, leads to the scores, and is no pooling, dropout or
+            module that returned ``(batch, channels, rows > 1, columns > 1)``, leads to the scores, and is not pooling, dropout or
             the like; a layer whose channels are already the classes (squeezenet's conv classifier) gives way to the one
             before it. It is named by the outermost module that returns it. The choice is remembered for the next call.
         call: which run of the layer is meant, if it runs more than once: an index from 0 (or from the end, negative),

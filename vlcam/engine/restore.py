@@ -19,10 +19,9 @@ def preserve_model(model: nn.Module) -> Iterator[ExitStack]:
 
     Given back are the training flag of every module, ``requires_grad`` of every parameter, the buffers, the random number
     generators, the grad and inference modes and the switches of cuDNN, oneDNN, multi-head attention and ``torch.compile``. What
-    the caller adds to the
-    yielded stack (such as ``handle.remove``) is undone first.
+    the caller adds to the yielded stack (such as ``handle.remove``) is undone first.
 
-    Nothing in a frozen model asks for gradients, so autograd keeps nothing until somebody makes a leaf. Compiled modules run
+    Nothing in a frozen model asks for gradients, so autograd keeps nothing until a leaf is made. Compiled modules run
     uncompiled, so that hooks fire; ``DataParallel`` runs on its first device, so that the batch stays in order; recurrent layers
     run step by step: cuDNN can't go backward through them in eval mode, and oneDNN not for many targets at once. Weights made
     under ``torch.inference_mode()``, which autograd refuses, are replaced by copies for the time being.

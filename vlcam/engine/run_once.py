@@ -17,7 +17,7 @@ paused: ContextVar[bool] = ContextVar("vlcam_paused", default=False)
 
 @contextmanager
 def pause_recording() -> Iterator[None]:
-    """Inside, models run without autograd, and what they run is no part of a recording: searching for a caption, say."""
+    """Inside, models run without autograd, and what they run is not recorded: searching for a caption, say."""
     before = paused.get()
     paused.set(True)
     try:

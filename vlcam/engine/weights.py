@@ -14,13 +14,13 @@ _LEAST, _MOST, _STEPS = 0.05, 4.0, 6
 
 
 FALL: Final = 69.20 / 79.09
-"""How much weaker the paper's weaker model was: AlexNet's mAP as a part of VGG-16's, both on VOC 2007."""
+"""How much weaker the paper's weaker model was: AlexNet's mAP as a fraction of VGG-16's, both on VOC 2007."""
 
 
 def weaken_model(
     model: nn.Module, accuracy: Callable[[nn.Module], float], *, fall: float = FALL, seed: int = 0
 ) -> tuple[nn.Module, dict[str, float]]:
-    """A weaker copy of a model: as little noise on its weights as brings its accuracy down to a part of what it was.
+    """A weaker copy of a model: as little noise on its weights as brings its accuracy down to a fraction of what it was.
 
     Every weight with two or more axes gets Gaussian noise of ``noise`` times the standard deviation of its tensor. The noise is the
     same draw at every strength, which is doubled from 0.05 until the accuracy is at most ``fall`` of what it was, and then narrowed
@@ -51,7 +51,7 @@ def weaken_model(
             low, step = noise, step + 1
     if best is None:
         raise InputError(
-            f"noise on the weights doesn't bring the accuracy of {full:.3f} down; give a weaker model yourself"
+            f"noise on the weights doesn't lower the accuracy of {full:.3f} down; give a weaker model yourself"
         )
     return best[0], {"noise": best[1], "accuracy": best[2], "full_accuracy": full}
 

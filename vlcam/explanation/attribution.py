@@ -140,7 +140,7 @@ def _make_evidence(layer: str, activations: Tensor, slopes: Tensor, found: Tenso
     """What one photo's targets rest on; ``found`` is the whole gradient, of which ``slopes`` lie on the photo."""
     if not slopes.any() and found.any():
         raise LayerError(
-            f"at layer {layer!r} the whole gradient lies on tokens that are no part of the photo, such as a class "
+            f"at layer {layer!r} the whole gradient lies on tokens that aren't part of the photo, such as a class "
             "token, so its map would be empty; explain an earlier layer"
         )
     return LayerEvidence(layer, activations, slopes, grid)

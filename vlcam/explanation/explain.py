@@ -115,9 +115,9 @@ def explain(
         prompt: what a generative model is told before it speaks, such as "a photo of"; by default what suits the model.
         measure: what the scores of words are: ``log-probability``, or the raw ``logit``, for words so certain that the gradient
             of the log-probability is nearly zero.
-        gain: also measure each word's visual gain, its log-probability with the image less that with a ``blank`` or a
+        gain: also measure each word's visual information gain: its log-probability with the image less that with a ``blank`` or a
             ``blur``red one; this costs a second forward pass.
-        progress: called with (done, all) by procedures that run the model many times; nothing is shown by itself.
+        progress: called with (done, all) by methods that run the model many times; by default no progress is shown.
         name: what to call the photo; by default its file name.
 
     Returns:
@@ -148,7 +148,7 @@ def explain(
         return explain_one(task, prepare_photo(task, image, order, name), order)
     if name is not None:
         raise InputError(
-            f"name={name!r} was given for {len(image)} images; leave it out: they are called as their files"
+            f"name={name!r} was given for {len(image)} images; leave it out: each image is named after its file"
         )
     return Explanations(
         one
@@ -191,7 +191,7 @@ def explain_together(task: Task, ready: Sequence[PreparedPhoto], order: CheckedO
     """
     if len(ready) < 2 or not isinstance(task, BatchTask) or not has_independent_rows(task.model):
         return None
-    if not isinstance(order.method, Method):  # a procedure runs again, photo by photo
+    if not isinstance(order.method, Method):  # a perturbation method runs the model again, photo by photo
         return None
     wanted = task.layer if order.layer is None else order.layer
     try:

@@ -6,7 +6,7 @@ _SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def format_nats(gain: float | None) -> str:
-    r"""A visual gain as a person writes it; empty if there is none.
+    r"""A visual information gain in nats, with its sign; empty if there is none.
 
     >>> format_nats(2.34), format_nats(-0.04), format_nats(-12.3), format_nats(None)
     ('+2.3\xa0nats', '0.0\xa0nats', '−12.3\xa0nats', '')

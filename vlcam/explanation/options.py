@@ -1,4 +1,4 @@
-"""What a person asks of an explanation: the options, and what is left of them when they are checked."""
+"""The options of an explanation, as given and as checked."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ RANKINGS = ("contribution", "paper")
 
 
 class Options(TypedDict, total=False):
-    """What :func:`explain` and :func:`vlcam.explanation.batches.explain_batches` may be told; see there."""
+    """The options of :func:`explain` and :func:`vlcam.explanation.batches.explain_batches`; see there."""
 
     targets: Any
     caption: str | None
@@ -65,7 +65,7 @@ def check_options(
 ) -> CheckedOptions:
     """The options of :func:`explain`, checked as far as that goes without the task. Raises InputError or TargetError."""
     if question is not None and not isinstance(question, str):
-        raise InputError(f"question={question!r} was given; expected a text")
+        raise InputError(f"question={question!r} was given; expected a string")
     if ranking not in RANKINGS:
         raise InputError(f"ranking {ranking!r} was given; expected one of {', '.join(RANKINGS)}")
     if measure not in ("log-probability", "logit"):

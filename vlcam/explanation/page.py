@@ -20,17 +20,15 @@ from vlcam.render.html import embed, make_policy, read_template
 _FRAME_HEIGHT = 780
 _TITLE = "vlcam"
 _MEANING = (
-    "Colour marks where the method found evidence {side} the word, class or answer: for Grad-CAM and its kin in the explained layer, for "
-    "occlusion in how the score changes when a place is covered. "
-    "The stronger the colour, the more evidence; where there is none, you see the photo."
+    "Colour marks where the method found evidence {side} the word, class or answer: for Grad-CAM and related methods in the explained "
+    "layer, for occlusion in how the score changes when a place is covered. The stronger the colour, the stronger the evidence; where "
+    "there is none, you see the photo."
 )
-_MEANING_BOTH = (
-    "Where the method is {methods}, it is the other way round: colour marks evidence against the word, class or answer."
-)
+_MEANING_BOTH = "For {methods} it is the reverse: colour marks evidence against the word, class or answer."
 
 _QUESTION = (
-    "Words of a question are tinted by their part in the answer shown: warm and solid lines for it, cool and dashed ones against "
-    "it. The numbers under them are gradient times embedding, in units of the answer's score."
+    "Words of a question are tinted by how much they contribute to the answer shown: warm with a solid line for it, cool with a dashed "
+    "line against it. The numbers below them are gradient times embedding, in units of the answer's score."
 )
 
 

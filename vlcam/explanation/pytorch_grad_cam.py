@@ -1,4 +1,4 @@
-"""The habits of pytorch-grad-cam, so that its scripts run here: its targets, ``target_layers``, ``reshape_transform``, its class.
+"""The interface of pytorch-grad-cam, so that its scripts run here: its targets, ``target_layers``, ``reshape_transform``, its class.
 
 That package calls one function PER IMAGE of the batch, with that image's output without the batch axis: for two images
 ``targets=[ClassifierOutputTarget(281), ClassifierOutputTarget(7)]``. In :func:`vlcam.attribute` a list of functions means something
@@ -140,10 +140,10 @@ def translate_arguments(
     target_layers: Any,
     reshape_transform: Reshape | None,
 ) -> tuple[str | nn.Module | None, Any, Layout | None]:
-    """The layer, the targets and the layer's layout, whether they were given in our way or in theirs.
+    """The layer, the targets and the layer's layout, given by vlcam's arguments or by pytorch-grad-cam's.
 
     Raises:
-        InputError: the same thing was said in both ways, or several layers were given, which only :class:`GradCAM` averages.
+        InputError: arguments of both kinds contradict each other, or several layers were given, which only :class:`GradCAM` averages.
     """
     if _is_function_list(targets) and (
         target_layers is not None or reshape_transform is not None or is_pytorch_grad_cam(targets)
@@ -207,7 +207,7 @@ class GradCAM:
         Raises:
             InputError: an input of another shape.
             TargetError: not one target for every image, or one that doesn't return one number.
-            LayerError: a layer that doesn't lead to the targets, or whose output is no maps.
+            LayerError: a layer that doesn't lead to the targets, or whose output isn't maps.
         """
         if input_tensor.ndim != 4:
             raise InputError(

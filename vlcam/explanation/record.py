@@ -32,7 +32,7 @@ nothing in the picture could raise the score by more than 0.01 nats.
 class Evidence:
     """One channel's part in a target.
 
-    ``alpha`` is the mean gradient (Grad-CAM eq. 1), ``contribution`` is ``alpha * sum(A)`` in this image, ``share`` its part of all
+    ``alpha`` is the mean gradient (Grad-CAM eq. 1), ``contribution`` is ``alpha * sum(A)`` in this image, ``share`` its share of all
     positive (or, if negative, of all negative) contributions, ``active`` whether the channel fires in this image. ``match`` is the
     score of its name (IoU, or that of another scorer).
     """
@@ -92,12 +92,12 @@ class NeuronText:
 @final
 @dataclass(frozen=True)
 class SignificanceTest:
-    """What became of a target's score when the map's region was taken away or left alone, beside random regions.
+    """What happened to a target's score when the map's region was removed or shown alone, compared with random regions.
 
     See :mod:`vlcam.explanation.verify`.
 
-    ``area`` is the region's part of the picture. ``removed``: how far the score falls without the region; ``kept``: how far it rises from
-    that of an empty picture with the region alone, both in the target's own units; ``removed_as_much`` and ``kept_as_much`` of
+    ``area`` is the region's fraction of the picture. ``removed``: how far the score falls without the region; ``kept``: how far it rises
+    from that of an empty picture with the region alone, both in the target's own units; ``removed_as_much`` and ``kept_as_much`` of
     ``regions`` random ones do at least as much. ``p`` is that of both effects together, for the change that they take, None if there was
     nothing to test.
     ``occlusion`` and ``untrained`` are rank correlations of the map with a quick occlusion map, and with that of the same model before
@@ -124,7 +124,7 @@ class SignificanceTest:
 class AbstractExplanation:
     """The data of an explanation and views of it; :class:`vlcam.Explanation` adds what draws, tests and saves it.
 
-    Raw tensors, with T targets, C channels and an h x w grid (that of the layer, or of the procedure that made the maps):
+    Raw tensors, with T targets, C channels and an h x w grid (that of the layer, or of the perturbation method that made the maps):
 
     - ``maps`` ``(T, h, w)``: signed raw maps before the method's final ReLU, in the target's own units;
     - ``alpha`` ``(T, C)``: mean gradients; ``contributions`` ``(T, C)``: ``alpha * sum(A)``;
@@ -254,7 +254,7 @@ class TargetView:
 
     @property
     def significance(self) -> SignificanceTest | None:
-        """How the map fared against random regions, if it was tested."""
+        """The test of the map against random regions, if it was made."""
         return None if self.explanation.significance is None else self.explanation.significance[self.index]
 
     @property

@@ -1,4 +1,4 @@
-"""One photo and its targets as something that can be run again, changed: what procedures and proofs are made of.
+"""One photo and its targets, to be run again with changes: what perturbation methods and significance tests are made of.
 
 A recording answers what the gradients say. Some questions need more runs: what if this patch were grey, this channel silent, this
 ReLU's gradient another? Here the targets are settled (the same classes, the same answer, the same token ids, whatever the model would say
@@ -61,7 +61,7 @@ def fix_targets(request: Request, targets: Sequence[Target]) -> Request:
 class PhotoSubject:
     """A photo prepared for a task, the targets that were explained, and what the explained layer gave: a :class:`vlcam.contracts.Subject`.
 
-    ``request`` is settled (see :func:`fix_targets`). ``progress`` is called with (done, all) by procedures that take long.
+    ``request`` is settled (see :func:`fix_targets`). ``progress`` is called with (done, all) by methods that take long.
     """
 
     task: Task
@@ -102,7 +102,7 @@ class PhotoSubject:
         return self._find_image().detach()
 
     def report(self, done: int, total: int) -> None:
-        """Tell whoever waits how far a procedure is."""
+        """Report progress: ``done`` of ``total`` runs."""
         if self.progress is not None:
             self.progress(done, total)
 

@@ -23,13 +23,13 @@ def run_and_record(
 
 
 def make_maps(method: Method | PerturbationMethod, subject: PhotoSubject) -> Maps:
-    """The signed maps of a method or a procedure. Raises InputError for a procedure that returns something else."""
+    """The signed maps of a method. Raises InputError for a perturbation method that returns something else."""
     if isinstance(method, Method):
         return subject.evidence.make_maps(method).maps
     maps = method.function(subject)
     if maps.ndim != 3 or len(maps) != len(subject.targets):
         raise InputError(
-            f"the procedure {method.name!r} returned {tuple(maps.shape)} for {len(subject.targets)} targets; expected "
+            f"the method {method.name!r} returned {tuple(maps.shape)} for {len(subject.targets)} targets; expected "
             f"({len(subject.targets)}, rows, columns)"
         )
     return maps

@@ -99,7 +99,7 @@ def _check_place(target: Path) -> None:
             )
         if not target.parent.is_dir():
             raise InputError(
-                f"there is no folder {show_path(target.parent)} to save {show_path(target.name)} in; make it first"
+                f"the folder {show_path(target.parent)} doesn't exist, so {show_path(target.name)} can't be saved in it; create it first"
             )
 
 
@@ -211,7 +211,7 @@ def _check_records(explanation: AbstractExplanation) -> None:
     if explanation.neurons is not None and len(explanation.neurons) != len(explanation):
         raise RecordError(f"it has {len(explanation)} targets and {len(explanation.neurons)} neuron texts")
     if explanation.significance is not None and len(explanation.significance) != len(explanation):
-        raise RecordError(f"it has {len(explanation)} targets and {len(explanation.significance)} proofs")
+        raise RecordError(f"it has {len(explanation)} targets and {len(explanation.significance)} significance tests")
     for target in explanation.targets:
         _check_span(target, len(explanation.text))
         if target.reading and len(target.reading) != len(explanation.question_words):

@@ -1,4 +1,4 @@
-"""Proof for one heatmap: would a random region have done as well?
+"""A significance test for one heatmap: would a random region have done as well?
 
 A heatmap says "it is this region". That can be tested on the spot: take the region away from the picture and see how far the
 target's score falls, leave only the region and see how far it rises from that of an empty picture, and do the same with many random
@@ -6,8 +6,8 @@ regions of the same size and shape. If the map is no better than chance, a rando
 
 With ``D = s(x) - s(x without R)`` and ``I = s(R alone) - s(nothing)``, the test is of ``(D + I) / c(R)``, where ``c`` is how much of a
 change of the picture it is to take R away (the root of the summed squared differences): plain background can't matter, so without
-``c`` any map that marks things would beat most random regions, in models that know nothing, too. The p-value is ``(1 + #{random regions
-with at least as large a value}) / (1 + n)``, a Monte Carlo test. What is taken away becomes the picture's mean colour.
+``c`` any map that marks objects would beat most random regions, even in models that know nothing. The p-value is ``(1 + #{random
+regions with at least as large a value}) / (1 + n)``, a Monte Carlo test. What is taken away becomes the picture's mean colour.
 
 Two more numbers put the map beside others: its rank correlation with a quick occlusion map of the same target (the paper's test of
 faithfulness, arXiv 1610.02391, section 5.3), and with the map of the same model before any training (parameter randomisation, Adebayo et
@@ -49,6 +49,10 @@ REGIONS: Final = 200
 SURE: Final = 0.05
 """Up to this p-value a map is said to be better than random ones."""
 
+_NOTE: Final = "Significance tests:"
+_OLD_NOTE: Final = "Proofs: "
+"""How the note on the tests begins, here and in explanations that earlier versions saved."""
+
 _AGAINST: Final = frozenset({"counterfactual"})
 """Methods whose maps mark what speaks against the target: without their region its score should rise."""
 _RATHER: Final = " rather than "
@@ -65,17 +69,17 @@ def verify(
     prompt: str | None = None,
     progress: Callable[[int, int], Any] | None = None,
 ) -> Explained:
-    """The explanation with a proof for every target, and a note on how to read them.
+    """The explanation with a significance test for every target, and a note on how to read them.
 
     The T targets of an explanation take ``2 T (regions + 1)`` runs in batches, a quick occlusion map (a few hundred runs for all
-    targets together) and one more explanation. The model is left as it was; the same seed gives the same proofs.
+    targets together) and one more explanation. The model is left as it was; the same seed gives the same tests.
 
     Args:
         explanation: what :func:`vlcam.explain` gave, or a saved one.
         task: the task that it was made with.
         image: the photo; needed only if it is too large to be kept in the explanation at its full size.
         regions: how many random regions each map is compared with, from 19.
-        area: the part of the picture that the map's top region covers.
+        area: the fraction of the picture that the map's top region covers.
         seed: of the random regions and the random parameters.
         prompt: what the model was told before it spoke, if anything.
         progress: called with (done, all) in runs of the model.
@@ -103,11 +107,11 @@ def verify(
         for view, test, one, other in zip(explanation, found, occluded, blank, strict=True)
     )
     note = (
-        f"Proofs: the top {area:.0%} of each map was taken away (mean colour in its place) and left alone, beside {regions} random "
-        "regions of its size and shape. The p-value is that of both effects together, for the change of the picture that a region makes; "
-        "of 20 worthless maps one reaches 0.05 by chance."
+        f"{_NOTE} the top {area:.0%} of each map was removed (filled with the mean colour) and shown alone, and compared with {regions} "
+        "random regions of the same size and shape. The p-value is for both effects together, relative to how much a region changes the "
+        "picture. One in 20 worthless maps reaches 0.05 by chance."
     )
-    kept = tuple(one for one in explanation.notes if not one.startswith("Proofs: "))
+    kept = tuple(one for one in explanation.notes if not one.startswith((_NOTE, _OLD_NOTE)))
     return replace(explanation, significance=tests, notes=(*kept, note))
 
 
@@ -181,7 +185,7 @@ def _rebuild_request(explanation: AbstractExplanation, prompt: str | None) -> Re
 @final
 @dataclass(frozen=True)
 class RegionTest:
-    """How a map's region fared, and how many random ones did as much (see :class:`vlcam.explanation.record.SignificanceTest`)."""
+    """The effects of a map's region, and how many random ones did as much (see :class:`vlcam.explanation.record.SignificanceTest`)."""
 
     area: float
     removed: float
@@ -301,7 +305,7 @@ def _make_significance_test(
 
 
 def write_verdict(view: TargetView, removed: float, as_much: int, regions: int, p: float) -> str:
-    """What the test says, in a sentence and a half."""
+    """The verdict: what removing the region does, how many random regions did as much, and whether that is better than chance."""
     against = view.explanation.method in _AGAINST
     change = -removed if against else removed
     unit = _name_unit(view.target)

@@ -1,4 +1,4 @@
-"""Visual gain: how much more probable a word is with the image than without it, after the same words.
+"""Visual information gain: how much more probable a word is with the image than without it, after the same words.
 
 ``log p(word | image, words before) - log p(word | no image, words before)`` in nats: high for a word that was seen, about 0 for one
 that the language would have said anyway, negative where the image speaks against it. For a word by itself this is the pointwise
@@ -27,11 +27,11 @@ from vlcam.image.photo import get_bands
 
 _GREY = (128, 128, 128)
 _BLUR = 0.1
-"""Standard deviation of the blur as a part of the photo's shorter side."""
+"""Standard deviation of the blur as a fraction of the photo's shorter side."""
 
 _NOTE = {
-    "blank": "with a grey picture in its place",
-    "blur": "with a heavily blurred one",
+    "blank": "given a grey picture instead",
+    "blur": "given a heavily blurred copy",
 }
 
 
@@ -39,7 +39,7 @@ Explained = TypeVar("Explained", bound=AbstractExplanation)
 
 
 def add_gain(explanation: Explained, task: Task, photo: Image, request: Request, without: Gain) -> Explained:
-    """The explanation, with the visual gain in every target whose score is a log-probability, and a note that says what it means.
+    """The explanation with the visual information gain of every target whose score is a log-probability, and a note on what it means.
 
     The words are those of the explanation: the same token ids are scored without the image, whatever the model would say then. Of
     a contrast this is how far the image moves the odds. It takes one more forward pass (two if logits were explained), without
@@ -52,7 +52,7 @@ def add_gain(explanation: Explained, task: Task, photo: Image, request: Request,
     blind = score_targets(task, hide_content(photo, without), request)
     if not any(target.measure == "log-probability" for target in blind):
         raise InputError(
-            f"gain={without!r} was given, but {explanation.model} chooses from a list and speaks no words: leave gain out"
+            f"gain={without!r} was given, but {explanation.model} chooses from a list instead of writing words; leave gain out"
         )
     seen = explanation.targets
     if any(target.measure != "log-probability" for target in seen):
@@ -61,9 +61,9 @@ def add_gain(explanation: Explained, task: Task, photo: Image, request: Request,
     gains = [one.score - other.score if other.measure == "log-probability" else None for one, other in pairs]
     targets = tuple(replace(target, gain=gain) for target, gain in zip(explanation.targets, gains, strict=True))
     note = (
-        f"Nats from the image: how much the log-probability of a word rises with the image, compared to the same model "
-        f"{_NOTE[without]}. High: the word was seen. About 0: the language would have said it anyway. Negative: the image speaks "
-        "against it."
+        f"Visual information gain: how many nats the image adds to the log-probability of a word, compared with the same model "
+        f"{_NOTE[without]}. High: the word was seen. About 0: the language model would have said it anyway. Negative: the image "
+        "speaks against it."
     )
     return replace(explanation, targets=targets, notes=(*explanation.notes, note))
 

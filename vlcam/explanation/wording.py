@@ -14,7 +14,7 @@ AGAINST = frozenset({"counterfactual"})
 """The methods whose maps show evidence against a target, so that everything said about them is the other way round."""
 
 FAINT = 20
-"""A map on its own scale whose maximum is that many times below the strongest is told to be so."""
+"""A map on its own scale that is this many times fainter than the strongest gets a notice that says so."""
 
 NOTICE: dict[Flag, str] = {
     "ok": "",

@@ -15,7 +15,7 @@ from vlcam.contracts import Geometry, InputError, Maps
 Box = tuple[float, float, float, float]
 
 _EDGE = 1e-9
-"""How far outside the input (as a part of its side) a point counts as on its edge: rounding, far below a pixel."""
+"""How far outside the input (as a fraction of its side) a point still counts as on its edge: rounding, far below a pixel."""
 
 
 def make_resize_geometry(photo_size: tuple[int, int], input_size: tuple[int, int]) -> Geometry:

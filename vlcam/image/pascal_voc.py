@@ -1,7 +1,7 @@
 """Pascal VOC's folders, lists and annotations (Everingham et al. 2010); ILSVRC's annotations have the same form.
 
 ``JPEGImages`` holds the photos, ``Annotations`` an XML file for each, ``ImageSets`` the lists; of segmented photos ``SegmentationClass``
-and ``SegmentationObject`` are label maps, in which 255 marks borders and what nobody could tell.
+and ``SegmentationObject`` are label maps, in which 255 marks borders and pixels of unknown class.
 """
 
 import xml.etree.ElementTree as ET
@@ -21,7 +21,7 @@ VOC_CLASSES: Final = (
 """The twenty classes of Pascal VOC in the order of their numbers, from 1."""
 
 VOC_BORDER: Final = 255
-"""The number of borders, and of what nobody could tell, in label maps."""
+"""The number of borders, and of pixels of unknown class, in label maps."""
 
 ENDINGS: Final[Mapping[str, str]] = {
     "JPEGImages": ".jpg",
@@ -99,7 +99,7 @@ def read_annotation(path: Path, *, first: int = 1) -> tuple[tuple[int, int], tup
     bottom - first + 1`` is the same box in coordinates where pixel i covers ``[i, i + 1)``; it is cut at the edges of the photo.
 
     Raises:
-        InputError: the file can't be read, is no such XML, or has a box that is empty or outside the photo.
+        InputError: the file can't be read, isn't such XML, or has a box that is empty or outside the photo.
     """
     root = _parse(path)
     try:

@@ -73,7 +73,7 @@ class Bands:
     __repr__ = show_record
 
     def numbers(self) -> np.ndarray:
-        """The values as float32 ``(height, width, bands)``. Raises InputError for what has no such shape or isn't finite."""
+        """The values as float32 ``(height, width, bands)``. Raises InputError for another shape, or values that aren't finite."""
         if isinstance(self.values, Tensor):
             expected, plain = "a tensor (bands, height, width)", self.values.detach().cpu()
             plain = plain.permute(1, 2, 0) if plain.ndim == 3 else plain
@@ -236,7 +236,7 @@ def _convert_errors(shown: str) -> Iterator[None]:
 
 @contextmanager
 def _refuse_truncated() -> Iterator[None]:
-    """Pillow's switch that fills the missing part of a photo with grey is off here, whoever threw it."""
+    """Pillow's switch that fills the missing part of a photo with grey is off here, even if it was turned on elsewhere."""
     if not ImageFile.LOAD_TRUNCATED_IMAGES:
         yield
         return

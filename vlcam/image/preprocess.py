@@ -143,7 +143,7 @@ class Preprocess:
         if self.channels == 1:
             return [(as_rgb(image).convert("L"), Images.new("RGB", (1, 1), self.fill).convert("L").getpixel((0, 0)))]
         raise InputError(
-            f"a photo of red, green and blue was given, but the model's input has {self.channels} channels; give the photo as "
+            f"an RGB photo was given, but the model's input has {self.channels} channels; give the photo as "
             f"vlcam.image.photo.Bands with {self.channels} bands"
         )
 

@@ -16,7 +16,7 @@ from vlcam.contracts import InputError, Maps
 from vlcam.image.geometry import make_resize_geometry, to_photo
 
 AREA: Final = 0.1
-"""The part of the picture that a map's top region covers, by default."""
+"""The fraction of the picture that a map's top region covers, by default."""
 
 _FEWEST: Final = 100
 """With fewer places to put a region down than this, it is shifted around the edges."""
@@ -33,7 +33,7 @@ def find_top_region(
     Raises InputError for an area that isn't above 0 and below 1.
     """
     if not 0 < area < 1:
-        raise InputError(f"area={area} was given; expected a part of the picture, above 0 and below 1")
+        raise InputError(f"area={area} was given; expected a fraction of the picture, above 0 and below 1")
     drawn = draw_on_picture(heat[None], size)[0]
     drawn = torch.where(torch.isfinite(drawn), drawn, 0.0)
     wanted = min(max(1, round(area * drawn.numel())), int((drawn > 0).sum()))

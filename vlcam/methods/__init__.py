@@ -3,7 +3,7 @@
 >>> get_method("gradcam").equation
 'eq. 1 and 2: relu(sum_k mean(G_k) A_k)'
 >>> get_method("occlusion").cost
-'a run for every place of the patch (121 by default on a square input)'
+'one run for each position of the patch (121 by default on a square input)'
 >>> get_method("grad-cam")
 Traceback (most recent call last):
 vlcam.contracts.InputError: no method 'grad-cam'; did you mean gradcam or xgradcam? ...

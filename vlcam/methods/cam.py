@@ -61,7 +61,7 @@ def cam(subject: Subject) -> Maps:
     A contrast, "a rather than b", has ``M_a - M_b``.
 
     Raises:
-        InputError: a target that is no class.
+        InputError: a target is not a class.
         LayerError: the network isn't of the form for which CAM is defined, or the explained layer isn't the pooled one.
     """
     for target in subject.targets:
@@ -172,6 +172,6 @@ BUILT_IN = (
         "Zhou et al. 2016, arXiv 1512.04150",
         "eq. 2: sum_k w_ck f_k, w the weights of the classifier after global average pooling",
         relu=False,
-        cost="no more runs, but the model's own weights",
+        cost="no further run, but the model's own weights",
     ),
 )

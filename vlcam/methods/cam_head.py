@@ -49,7 +49,7 @@ class _LastLayer(nn.Module):
 class ConvolutionalPart(nn.Module):
     """A network up to one of its layers, ``(batch, channels, rows, columns)``.
 
-    A frozen one stays in eval mode, so that the running statistics of batch norm stay as they are, too.
+    A frozen one stays in eval mode, so that the running statistics of batch norm don't change either.
     """
 
     def __init__(self, body: nn.Module, *, frozen: bool) -> None:

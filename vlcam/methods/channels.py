@@ -46,7 +46,7 @@ def ablationcam(batch: int = _AT_ONCE) -> PerturbationMethod:
         "Desai & Ramaswamy 2020, WACV",
         "relu(sum_k (y - y_k) A_k), y_k: channel k silent (the paper's weights times y)",
         relu=True,
-        cost="a run of what follows the layer for every channel",
+        cost="one run of what follows the layer for each channel",
     )
 
 

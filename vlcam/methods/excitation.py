@@ -7,9 +7,9 @@ layer ``y = W a`` on non-negative a, the first step of the two walks is
 
     R+ = relu(a * w) / sum(relu(a * w)),   R- = relu(-a * w) / sum(relu(-a * w)).
 
-**Ours**: a word of an LSTM, an answer fused with a question by a product, or a log-probability is no linear unit on top of ReLUs. The walk
-then starts at the *top*, the last tensor of the chain of non-negative tensors from the layer through which all that the scores take from
-the layer flows and that is still weighed: the input of the final linear layer, or the photo's vector that an LSTM reads. What comes
+**Ours**: a word of an LSTM, an answer fused with a question by a product, or a log-probability isn't a linear unit on top of ReLUs. The
+walk then starts at the *top*, the last tensor of the chain of non-negative tensors from the layer through which all that the scores take
+from the layer flows and that is still weighed: the input of the final linear layer, or the photo's vector that an LSTM reads. What comes
 after is replaced by its gradient g there: w above becomes g = dy/da, which is the same for a linear layer. (So for a logit this is Zhang's
 c-MWP exactly; for the log-probability of a class, ``w_c`` less the mean of all classes' weights by their probabilities.) Then
 

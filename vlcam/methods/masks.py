@@ -36,7 +36,7 @@ def rise(
         batch: how many masked images are made at once; by default as many as fit 16 MiB, at most 64.
 
     Raises:
-        InputError: numbers that can't be; at once, or for cells smaller than a pixel when maps are made.
+        InputError: a number is out of range (raised at once), or a cell would be smaller than a pixel (raised when maps are made).
     """
     if masks < 1 or cells < 1 or not 0 < keep < 1:
         raise InputError(
@@ -149,7 +149,7 @@ def scorecam(batch: int | None = None) -> PerturbationMethod:
         "Wang et al. 2020, arXiv 1910.01279",
         "algorithm 1: relu(sum_k alpha_k A_k), alpha = softmax_k(y(x H_k) - y(0))",
         relu=True,
-        cost="a run for every channel of the layer",
+        cost="one run for each channel of the layer",
     )
 
 

@@ -64,7 +64,7 @@ def occlusion(
         "Zeiler & Fergus 2014, arXiv 1311.2901",
         "mean over the patches p that cover a pixel of y(x) - y(x without p)",
         relu=True,
-        cost="a run for every place of the patch (121 by default on a square input)",
+        cost="one run for each position of the patch (121 by default on a square input)",
     )
 
 
@@ -175,7 +175,7 @@ def occlusion_robustness(
         batch: how many covered images are made at once.
 
     Raises:
-        InputError: there is no image, nothing to choose from, or a share or number of samples that can't be.
+        InputError: there is no image, nothing to choose from, or a share or number of samples that is out of range.
     """
     if isinstance(predict, Subject):
         image = predict.image if image is None else image

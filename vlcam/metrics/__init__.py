@@ -1,4 +1,4 @@
-"""How good a map is. Functions and the records that they give."""
+"""How good a map is: functions, and the records that they return."""
 
 from vlcam.metrics.correlation import average_ranks as average_ranks
 from vlcam.metrics.correlation import occlusion_correlation as occlusion_correlation

@@ -45,7 +45,7 @@ def road(
     steps = torch.tensor(tuple(fractions), dtype=torch.float64)
     if not len(steps) or not bool((steps.diff() > 0).all()) or not 0 < steps[0] <= steps[-1] < 1:
         raise InputError(
-            f"fractions={tuple(fractions)} was given; expected rising parts of the pixels, between 0 and 1"
+            f"fractions={tuple(fractions)} was given; expected rising fractions of the pixels, between 0 and 1"
         )
     path = order(as_rows(heat, image), lowest_first=first == "least", ties=ties, seed=seed)
     when = path.argsort(1).view(-1, *image.shape[-2:])

@@ -1,7 +1,7 @@
 """Where an object is known by boxes only: weakly supervised localisation, and the pointing game with a tolerance.
 
 Boxes are ``(left, top, right, bottom)`` in pixels of the map's own frame, pixel ``i`` covers ``[i, i + 1)``: a box of one pixel has
-area 1. The "+ 1" of boxes that name their last pixel is no part of this.
+area 1. The "+ 1" of boxes that name their last pixel doesn't occur here.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from vlcam.metrics.parts import find_connected_parts
 from vlcam.metrics.pointing import peak
 
 THRESHOLD = 0.15
-"""The part of a map's maximum from which on a pixel belongs to the object (Selvaraju et al. 2017, arXiv 1610.02391, on localisation)."""
+"""The fraction of a map's maximum from which a pixel belongs to the object (Selvaraju et al. 2017, arXiv 1610.02391, on localisation)."""
 
 
 def box_from_map(heat: Float[Tensor, "height width"], *, threshold: float = THRESHOLD) -> Box | None:
@@ -35,7 +35,7 @@ def box_from_map(heat: Float[Tensor, "height width"], *, threshold: float = THRE
     """
     if not 0 < threshold <= 1:
         raise InputError(
-            f"threshold={threshold} was given; expected a part of the map's maximum, above 0 and at most 1"
+            f"threshold={threshold} was given; expected a fraction of the map's maximum, above 0 and at most 1"
         )
     point = peak(heat)
     if point is None:
@@ -67,7 +67,7 @@ def localisation_error(found: Sequence[Box | None], truths: Sequence[Sequence[Bo
     """
     if len(found) != len(truths) or not truths:
         raise InputError(
-            f"{len(found)} boxes for {len(truths)} photos were given; expected one box (or None) for every photo, and a photo at least"
+            f"{len(found)} boxes for {len(truths)} photos were given; expected one box (or None) for every photo, and at least one photo"
         )
     if not all(len(boxes) for boxes in truths):
         raise InputError("a photo without a true box was given, in which nothing can be found; leave such photos out")

@@ -2,7 +2,8 @@
 
 Spearman's rank correlation of the maps as they are and of their absolute values; the structural similarity (SSIM: Wang et al. 2004,
 doi 10.1109/TIP.2003.819861); and Pearson's correlation of histograms of oriented gradients (HOG: Dalal & Triggs 2005,
-doi 10.1109/CVPR.2005.177). They see different objects: a map whose sign turned is the opposite for the first and the same for the second.
+doi 10.1109/CVPR.2005.177). They see different things: a map
+with its sign flipped is the opposite for the first and the same for the second.
 """
 
 from dataclasses import dataclass

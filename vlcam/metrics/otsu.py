@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 _EQUAL = 1e-12
-"""Variances closer than this part of the largest are equal: they differ by rounding."""
+"""Variances closer than this fraction of the largest are equal: they differ by rounding."""
 
 
 def otsu_threshold(heat: Float[Tensor, "height width"]) -> float | None:

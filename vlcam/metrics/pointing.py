@@ -100,7 +100,7 @@ def class_accuracy(hits: Sequence[float | int], classes: Sequence[Hashable]) -> 
     """
     if not len(hits) or len(hits) != len(classes):
         raise InputError(
-            f"{len(hits)} hits of {len(classes)} classes were given; expected the class of every hit, and a hit"
+            f"{len(hits)} hits and {len(classes)} classes were given; expected the class of every hit, and at least one hit"
         )
     of: dict[Hashable, list[float]] = {}
     for hit, name in zip(hits, classes, strict=True):

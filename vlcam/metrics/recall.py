@@ -61,7 +61,7 @@ def pointed(
 ) -> Pointed:
     """One predicted class's record: ``mask`` covers all objects of the class, None if there is none in the photo.
 
-    ``heat`` is the raw map, not scaled. The rest is as in :func:`vlcam.metrics.pointing.pointing_game`; an uncertain point is no hit.
+    ``heat`` is the raw map, not scaled. The rest is as in :func:`vlcam.metrics.pointing.pointing_game`; an uncertain point is not a hit.
     A zero map's maximum is 0, so that it declines under every threshold above 0 and hits nothing.
 
     Raises InputError for an empty mask (give None) or one of another shape.

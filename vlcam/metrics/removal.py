@@ -30,7 +30,7 @@ from vlcam.metrics.scoring import (
 )
 
 STEPS = 224
-"""How many equal steps lead through all pixels: RISE's 224 pixels of 224 x 224."""
+"""How many equal steps cover all pixels: RISE's 224 pixels of 224 x 224."""
 
 
 def deletion(

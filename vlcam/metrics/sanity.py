@@ -45,7 +45,7 @@ def randomised(
 
     ``layers`` are dotted names of modules, the top first: all that is in a module is randomised at that step. By default they are all
     modules with parameters of their own, last to first as they were registered, which is from the output to the input for most models.
-    A parameter that several modules share changes with the first of them, and a module that has nothing new to randomise is no step.
+    A parameter that several modules share changes with the first of them, and a module that has nothing new to randomise is not a step.
 
     ``draw``: ``reset`` calls a module's ``reset_parameters`` as at its birth (running statistics too), and draws the parameters of others
     from a normal distribution with their own mean and standard deviation; ``redraw`` does that with all; ``permute`` shuffles each

@@ -62,7 +62,7 @@ def seed_mask(heat: Float[Tensor, "height width"], *, threshold: float = THRESHO
     """
     if not 0 < threshold <= 1:
         raise InputError(
-            f"threshold={threshold} was given; expected a part of the map's maximum, above 0 and at most 1"
+            f"threshold={threshold} was given; expected a fraction of the map's maximum, above 0 and at most 1"
         )
     point = peak(heat)
     return torch.zeros_like(heat, dtype=torch.bool) if point is None else heat >= threshold * heat[point]

@@ -56,7 +56,7 @@ class MaxBoxAcc:
     """MaxBoxAccV2, 0 to 1: ``value`` is the mean of ``accuracy`` over the deltas.
 
     ``accuracy`` and ``threshold`` have one entry for each of ``deltas``: the share of photos found at the threshold that is best for
-    the data set, and that threshold as a part of each map's maximum; the lowest of equally good ones.
+    the data set, and that threshold as a fraction of each map's maximum; the lowest of equally good ones.
     """
 
     value: float

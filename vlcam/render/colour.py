@@ -51,7 +51,7 @@ def choose_colours(*, relu: bool) -> str:
 def scale_values(
     heat: Float[np.ndarray, "height width"], scale: float, *, signed: bool = False
 ) -> Float[np.ndarray, "height width"]:
-    """The values as parts of ``scale``: 0 to 1, or -1 to 1 if ``signed``; 0 where there is no number, or nothing to show.
+    """The values as fractions of ``scale``: 0 to 1, or -1 to 1 if ``signed``; 0 where there is no number, or nothing to show.
 
     >>> scale_values(np.array([[-1.0, 1.0, 4.0]]), 2.0).tolist()
     [[0.0, 0.5, 1.0]]

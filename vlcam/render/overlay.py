@@ -12,7 +12,7 @@ from vlcam.render.colour import find_peak, get_colour_table, index_colours, is_d
 
 OPACITY = 0.9
 FULL = 0.8
-"""From this part of the scale on, the heat has its full opacity."""
+"""From this fraction of the scale on, the heat has its full opacity."""
 RISE = 1.5
 """How opacity rises below that: a little late, so that the dark end of a colour table doesn't stain a bright photo."""
 
@@ -40,7 +40,7 @@ def overlay(
     if photo.shape[:2] != heat.shape:
         raise InputError(
             f"a heatmap of {heat.shape[1]} x {heat.shape[0]} on a photo of {photo.shape[1]} x {photo.shape[0]}; "
-            "bring the map to the photo first (TargetView.heatmap() does)"
+            "resize the map to the photo first (TargetView.heatmap() does that)"
         )
     if not 0 <= opacity <= 1:
         raise InputError(f"opacity {opacity} was given; it must lie between 0 and 1")

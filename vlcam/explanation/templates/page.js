@@ -153,7 +153,7 @@
 
     reading(first) {
       const { item } = this;
-      const said = make("div", { class: "said", role: "toolbar", "aria-label": "What the model said; arrow keys move, Enter pins, Escape lets go" });
+      const said = make("div", { class: "said", role: "toolbar", "aria-label": "What the model said. Arrow keys move, Enter pins, Escape releases." });
       const targets = item.targets.map((target, i) => [target, i]);
       if (item.pieces.length) {
         const words = make("div", { class: "words", dir: "auto" });
@@ -180,7 +180,7 @@
         make(item.question === null ? "h2" : "p", { class: "eyebrow" }, make("b", {}, item.task), " · " + item.photo.name),
         this.question(),
         said, this.status,
-        first ? make("p", { class: "hint" }, "Point at a word or row to see its map; click to keep it, Escape to let go. Arrow keys move.") : null,
+        first ? make("p", { class: "hint" }, "Point at a word or row to see its map. Click to keep the map, press Escape to release it, and move with the arrow keys.") : null,
         ...item.notes.map((note) => make("p", { class: "hint note", dir: "auto" }, note)),
         this.neurons, this.table(),
       );
@@ -403,7 +403,7 @@
         ["Kind", "", (target) => target.kindText],
         ["Score", "end", (target) => target.score],
         ["Probability", "end", (target) => target.percent],
-        targets.some((target) => target.gain) && ["From the image", "end", (target) => target.gain],
+        targets.some((target) => target.gain) && ["Visual information gain", "end", (target) => target.gain],
         ["Map maximum", "end", (target) => (target.notice ? "" : number(target.peak))],
         targets.some((target) => target.significance) && ["Against random regions", "", (target) => target.significance],
         ["Strongest at", "", (target) => target.notice || target.place],
