@@ -131,7 +131,9 @@ def test_gain_and_logits_of_a_caption(capsys: pytest.CaptureFixture[str], pictur
         assert target["gain"] == pytest.approx(other.gain) and target["score"] == pytest.approx(other.score)
     code, out, _ = _run(capsys, "caption", photo, "--gain", "blur")
     assert code == 0
-    assert out.count("nats") == len(same.targets) and "Visual information gain" in out
+    assert (
+        out.count("nats") == len(same.targets) + 1 and "Visual information gain: how many nats" in out
+    )  # and the note
 
 
 def test_json_has_no_number_that_json_does_not_have() -> None:
