@@ -28,6 +28,7 @@ from vlcam.contracts import (
     show_record,
 )
 from vlcam.engine.outputs import find_logits, to_model
+from vlcam.engine.precision import widen
 from vlcam.tasks.classification import Preprocessing
 from vlcam.tasks.labels import find_position, make_contrast_target
 
@@ -119,7 +120,7 @@ class Custom:
             raise TargetError(
                 f"target {name!r} returned {given}; expected a tensor with one number, a float: sum or index what it returns"
             )
-        return (value.float() if value.dtype in (torch.float16, torch.bfloat16) else value).reshape(())
+        return widen(value).reshape(())
 
 
 def region(index: int, mask: Any = None) -> Score:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from vlcam.contracts import InputError, Task
+from vlcam.files import describe_error
 from vlcam.tasks import bundled
 from vlcam.tasks.classification import Preprocessing
 from vlcam.tasks.states import SUFFIXES, read_state
@@ -105,7 +106,7 @@ def load(
     if task is not None and opened.kind != task:
         raise InputError(f"{text} is a model for {opened.kind}, not for {task}")
     if device is not None or dtype is not None:
-        opened.model.to(device=_check_device(device), dtype=dtype)
+        opened.model.to(device=check_device(device), dtype=dtype)
     return opened
 
 
@@ -192,10 +193,13 @@ def _wrap_model(
     return replace(found, name=name)
 
 
-def _check_device(device: str | torch.device | None) -> torch.device | None:
+def check_device(device: str | torch.device | None) -> torch.device | None:
+    """The device with this name, or None for none. Raises InputError if this machine doesn't have it."""
     if device is None:
         return None
     try:
         return torch.empty(0, device=device).device
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"device {str(device)!r} can't be used: {str(error).splitlines()[0]}") from error
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise InputError(
+            f"device {str(device)!r} can't be used: {describe_error(error)}; expected cpu, or cuda with a GPU"
+        ) from error

@@ -16,6 +16,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from vlcam.contracts import InputError, Layout, Names, Prepared, Request, Spoken, Target, TargetError, show_record
 from vlcam.engine.outputs import to_model
+from vlcam.engine.precision import widen
 from vlcam.engine.recording import pause_recording
 from vlcam.engine.restore import detach_tensors, preserve_model
 from vlcam.image.photo import open_photo
@@ -58,8 +59,7 @@ class EmbeddingCache:
 
 def cosines(one: Float[Tensor, "1 width"], others: Float[Tensor, "n width"]) -> Float[Tensor, " n"]:
     """The cosines of the angles between one embedding and others; half precision is widened to float32."""
-    one, others = (each.float() if each.dtype in (torch.float16, torch.bfloat16) else each for each in (one, others))
-    cosine: Tensor = (F.normalize(others, dim=-1) @ F.normalize(one, dim=-1).t())[:, 0]
+    cosine: Tensor = (F.normalize(widen(others), dim=-1) @ F.normalize(widen(one), dim=-1).t())[:, 0]
     return cosine
 
 

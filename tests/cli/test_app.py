@@ -319,7 +319,10 @@ def test_bad_options_stop_before_any_image(
         (["scenes", "export", "."], r"is not empty"),
         (["scenes", "export", "file"], r"is a file"),
         (["scenes", "train", "file"], r"'file' is a file"),
-        (["scenes", "train", "new", "--device", "warp"], r"device 'warp' was given"),
+        (
+            ["scenes", "train", "new", "--device", "warp"],
+            r"device 'warp' can't be used: .*; expected cpu, or cuda with a GPU",
+        ),
         (["scenes", "evaluate", "--method", "gradkam"], r"gradkam.*gradcam"),
         (["scenes", "evaluate", "--weights", "new"], r"no weights of the bundled classifier in new"),
         (["demo", "--out", "file"], r"can't write into 'file': 'file' is a file"),

@@ -27,7 +27,7 @@ from tests.support.tiny import (
     snapshot,
 )
 from vlcam.contracts import LayerError, TargetError, VlcamError
-from vlcam.engine import backward
+from vlcam.engine import backward, chunks
 from vlcam.engine.modules import find_tensors
 from vlcam.engine.recording import gradients, record
 
@@ -440,7 +440,7 @@ def test_chunks_do_not_change_the_numbers(chunk: int | None, monkeypatch: pytest
 
     monkeypatch.setattr(backward, "_call_autograd", spy)
     if chunk is None:  # the default is a bound on memory: two gradients of the leaf here
-        monkeypatch.setattr(backward, "CHUNK_BYTES", 2 * 4 * recording.leaf.numel() + 3)
+        monkeypatch.setattr(chunks, "CHUNK_BYTES", 2 * 4 * recording.leaf.numel() + 3)
     torch.testing.assert_close(gradients(scores, recording.leaf, chunk=chunk), expected, rtol=1e-4, atol=1e-6)
     assert sizes == {1: [1] * 5, 2: [2, 2, 1], 3: [3, 2], 100: [5], None: [2, 2, 1]}[chunk]
 

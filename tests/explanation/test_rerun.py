@@ -126,7 +126,7 @@ def test_large_batches_run_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     subject = subject_of(task, targets=["red star"])
     seen: list[int] = []
     handle = task.model.register_forward_pre_hook(lambda module, args: seen.append(len(args[0])))
-    monkeypatch.setattr("vlcam.explanation.rerun.CHUNK_NUMBERS", 4 * subject.image.numel())
+    monkeypatch.setattr("vlcam.engine.chunks.CHUNK_NUMBERS", 4 * subject.image.numel())
     found = subject.scores(subject.image.repeat(10, 1, 1, 1))
     handle.remove()
     assert found.shape == (10, 1) and seen == [4, 4, 2]

@@ -213,7 +213,7 @@ def test_generated_answers_have_a_gain() -> None:
 def test_a_task_that_scores_something_else_is_found_out() -> None:
     torch.manual_seed(0)
     task = Answering(TinyCaptioner().eval(), [], stubborn=True)
-    with pytest.raises(vlcam.InputError, match=r"answering didn't score 'doggy' again .* Request\.ids"):
+    with pytest.raises(vlcam.TargetError, match=r"answering didn't score 'doggy' again .* Request\.ids"):
         vlcam.explain(task, PHOTO, question="what", gain="blank")
 
 

@@ -15,9 +15,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import vlcam
 from vlcam.contracts import InputError, Kind, Measure, PerturbationMethod, Request, Subject, Target
+from vlcam.engine.chunks import MOST_ROWS
 from vlcam.methods.channels import EIGENCAM, ablationcam, eigencam
 from vlcam.methods.masks import draw_grids, make_smooth_masks, rise, scorecam
-from vlcam.methods.occlusion import MOST_ROWS, occlusion, occlusion_robustness
+from vlcam.methods.occlusion import occlusion, occlusion_robustness
 
 
 class StandIn:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import vlcam
 from vlcam.contracts import InputError, LayerError, Maps, PerturbationMethod, Subject, Target
-from vlcam.engine import backward
+from vlcam.engine import backward, chunks
 from vlcam.engine.relu_rules import apply_relu_rule
 from vlcam.methods import get_one_run_method
 from vlcam.methods.pixels import BUILT_IN, make_guided_picture, upsample
@@ -221,7 +221,7 @@ def test_memory_is_bounded_by_the_widest_tensor(monkeypatch: pytest.MonkeyPatch)
     widest = 3 * 16 * 12 * 8  # the image here is wider than the 6 x 8 x 6 and 8 x 4 x 3 of the layers
     for room, expected in ((2 * 4 * widest, [2, 2, 1]), (5 * 4 * widest, [5]), (1, [1] * 5)):
         rows.clear()
-        monkeypatch.setattr(backward, "CHUNK_BYTES", room)
+        monkeypatch.setattr(chunks, "CHUNK_BYTES", room)
         torch.testing.assert_close(BUILT_IN[1].function(subject), whole, rtol=1e-10, atol=1e-14)
         assert rows == expected
 

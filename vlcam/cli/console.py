@@ -4,28 +4,17 @@ Results go to stdout; notes, errors and progress go to stderr. Whatever is print
 file name, a question or a neuron's name can't give orders to the terminal. Nothing heavy is imported here.
 """
 
-import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from shutil import get_terminal_size
 from textwrap import wrap
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
-
-if TYPE_CHECKING:
-    from rich.progress import Progress
+from typing import Any
 
 StyledText = tuple[str, str]
 """A text and how it looks on a terminal (a style of rich, or nothing)."""
 
 _LOGGED_EVERY = 0.05
-
-
-@runtime_checkable
-class Stream(Protocol):
-    """What may be a terminal."""
-
-    def isatty(self) -> bool: ...  # noqa: D102
 
 
 def clean(text: str) -> str:
@@ -35,11 +24,6 @@ def clean(text: str) -> str:
     a?[31mred star
     """
     return "".join(character if character.isprintable() else "?" for character in " ".join(text.split()))
-
-
-def is_styled(stream: Stream) -> bool:
-    """Whether colours and moving bars are welcome: a terminal, not a dumb one, and no NO_COLOR (https://no-color.org)."""
-    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def say(text: str) -> None:
@@ -65,7 +49,7 @@ def print_heading(text: str) -> None:
 def print_line(parts: Sequence[StyledText] = ()) -> None:
     """One line of results on stdout."""
     clear = [(_make_printable(text), style) for text, style in parts]
-    if not is_styled(sys.stdout):
+    if not _is_styled(sys.stdout):
         print("".join(text for text, _ in clear).rstrip())
         return
     from rich.console import Console
@@ -77,7 +61,7 @@ def print_line(parts: Sequence[StyledText] = ()) -> None:
 def print_paragraph(text: str, indent: int) -> None:
     """A text over several lines on a terminal, and on one line in a pipe."""
     margin = " " * indent
-    if not is_styled(sys.stdout):
+    if not _is_styled(sys.stdout):
         print_line([(margin + clean(text), "")])
         return
     width = min(max(get_terminal_size().columns, 40), 100)
@@ -100,25 +84,21 @@ def print_table(head: Sequence[str], body: Sequence[Sequence[str]], *, texts: in
 @contextmanager
 def show_bar(what: str) -> Iterator[Callable[[int, int], None]]:
     """A progress bar to call with (done, all); silent where stderr is no terminal."""
-    with _open_progress() as progress:
-        task = None if progress is None else progress.add_task(what, total=None)
-
-        def advance(done: int, total: int) -> None:
-            if progress is not None and task is not None:
-                progress.update(task, completed=done, total=total)
-
-        yield advance
+    with show_steps() as advance:
+        advance(what, 0, None)
+        yield lambda done, total: advance(what, done, total)
 
 
 @contextmanager
-def show_steps() -> Iterator[Callable[[str, int, int], None]]:
+def show_steps() -> Iterator[Callable[[str, int, int | None], None]]:
     """A progress bar for work in several steps, to call with (what, done, all); silent where stderr is no terminal."""
-    with _open_progress() as progress:
-        task = None if progress is None else progress.add_task("", total=None)
+    from vlcam.render.progress import open_bar
 
-        def advance(what: str, done: int, total: int) -> None:
-            if progress is not None and task is not None:
-                progress.update(task, completed=done, total=total, description=what)
+    with open_bar("") as bar:
+
+        def advance(what: str, done: int, total: int | None) -> None:
+            if bar is not None:
+                bar(done, total, what)
 
         yield advance
 
@@ -126,8 +106,9 @@ def show_steps() -> Iterator[Callable[[str, int, int], None]]:
 @contextmanager
 def show_training() -> Iterator[Callable[[int, int, Mapping[str, int | float]], None]]:
     """A progress bar with numbers, to call with (step, steps, numbers); elsewhere than on a terminal a line every 5 %."""
-    with _open_progress() as progress:
-        task = None if progress is None else progress.add_task("drawing", total=None)
+    from vlcam.render.progress import open_bar
+
+    with open_bar("drawing") as bar:
         said = -1
 
         def report(step: int, steps: int, numbers: Mapping[str, int | float]) -> None:
@@ -136,27 +117,20 @@ def show_training() -> Iterator[Callable[[int, int, Mapping[str, int | float]], 
             done, every = (int(numbers["drawn"]), int(numbers["of"])) if drawing else (step, steps)
             what = "drawing" if drawing else "training"
             losses = "" if drawing else "  ".join(f"{name} {loss:.3f}" for name, loss in numbers.items())
-            if progress is not None and task is not None:
-                progress.update(task, completed=done, total=every, description=f"{what}  {losses}".rstrip())
+            if bar is not None:
+                bar(done, every, f"{what}  {losses}".rstrip())
             part = int(done / max(every, 1) / _LOGGED_EVERY) + (0 if drawing else 1000)
-            if progress is None and part > said:
+            if bar is None and part > said:
                 said = part
                 say(f"{what} {done}/{every}  {losses}")
 
         yield report
 
 
-@contextmanager
-def _open_progress() -> Iterator["Progress | None"]:
-    if not is_styled(sys.stderr):
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+def _is_styled(stream: Any) -> bool:
+    from vlcam.render.progress import is_styled  # the package loads numpy, which errors of usage do without
 
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        yield progress
+    return is_styled(stream)
 
 
 def _make_printable(text: str) -> str:

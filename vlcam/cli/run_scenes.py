@@ -22,10 +22,11 @@ def run_export(wanted: ExportOptions) -> None:
 def run_train(wanted: TrainOptions) -> None:
     """Train, with a progress bar."""
     from vlcam.scenes.models.train import TrainingPlan, train
+    from vlcam.tasks.load import check_device
 
     folder = wanted.folder
     check_folder(folder)
-    _check_device(wanted.device)
+    check_device(wanted.device)
     with console.show_training() as report:
         plan = TrainingPlan(
             scenes=wanted.scenes,
@@ -95,16 +96,3 @@ def _read_plan(folder: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise InputError(f"{show_path(folder / 'plan.json')} holds no settings; expected {what}")
     return found
-
-
-def _check_device(name: str | None) -> None:
-    import torch
-
-    if name is None:
-        return
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise InputError(
-            f"device {name!r} was given, which this machine doesn't have; expected cpu, or cuda with a GPU"
-        ) from error

@@ -7,9 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vlcam.contracts import LayerError, TargetError
-
-CHUNK_BYTES = 256 * 2**20
-"""How much memory the gradients of one batched backward pass may take at the layer."""
+from vlcam.engine.chunks import count_targets
 
 
 def gradients(
@@ -22,7 +20,8 @@ def gradients(
     Args:
         scores: ``(T,)`` scalars; or ``(B, T)``, summed over the batch, whose rows are independent in eval mode; or one scalar.
         leaf: ``Recording.leaf``, or any tensor that the scores depend on.
-        chunk: how many scalars go into one backward pass; by default as many as fit ``CHUNK_BYTES`` at the leaf. 1 is a loop.
+        chunk: how many scalars go into one backward pass; by default as many as have room (see
+            :func:`vlcam.engine.chunks.count_targets`). 1 is a loop.
 
     Raises:
         LayerError: the scores don't depend on the leaf.
@@ -33,7 +32,7 @@ def gradients(
     check_differentiable(scores)
     count = scores.shape[-1] if scores.ndim else 1
     if chunk is None:
-        chunk = max(1, CHUNK_BYTES // max(1, leaf.numel() * leaf.element_size()))
+        chunk = count_targets(leaf.numel() * leaf.element_size())
     with torch.inference_mode(False):
         seeds = torch.eye(count, dtype=scores.dtype, device=scores.device)
         seeds = (

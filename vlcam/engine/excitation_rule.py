@@ -31,6 +31,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 from torch.overrides import TorchFunctionMode
 
+from vlcam.engine.precision import widen
+
 _LINEAR = {f"conv{transposed}{n}d" for transposed in ("", "_transpose") for n in (1, 2, 3)} | {"linear"}
 
 _RELU = {"relu", "relu_", "relu6", "relu6_"}
@@ -126,7 +128,7 @@ class Excitation(TorchFunctionMode):
         if found is not None and found.tensor is tensor:
             return found if found.current else None
         if tensor.requires_grad and tensor.is_leaf and not isinstance(tensor, nn.Parameter):
-            twin = _widen(tensor.detach()).clone().requires_grad_()
+            twin = widen(tensor.detach()).clone().requires_grad_()
             return self._follow(tensor, twin)
         return None
 
@@ -226,7 +228,7 @@ class Excitation(TorchFunctionMode):
         given = {**dict(zip(names, args, strict=False)), **kwargs}
         if given.get("training") or given.get("running_var") is None:
             return False  # the batch's own statistics are no fixed weights
-        scale = (_widen(given["running_var"].detach()) + given.get("eps", 1e-5)).rsqrt()
+        scale = (widen(given["running_var"].detach()) + given.get("eps", 1e-5)).rsqrt()
         if given.get("weight") is not None:
             scale = scale * given["weight"].detach()
         self._follow_scaled(result, first, scale.reshape(1, -1, *(1,) * (result.ndim - 2)))
@@ -252,7 +254,7 @@ class Excitation(TorchFunctionMode):
         if isinstance(factor, Tensor):
             if factor.requires_grad:
                 return False
-            factor = _widen(factor.detach())
+            factor = widen(factor.detach())
         elif not isinstance(factor, (int, float)):
             return False
         scale = torch.as_tensor(factor, dtype=first.positive.dtype, device=first.positive.device)
@@ -296,7 +298,7 @@ class Excitation(TorchFunctionMode):
             return False
         rest = {name: value for name, value in kwargs.items() if name != "tensors"}
         found = [before.get(id(part)) for part in parts]
-        twins = [_widen(part) if one is None else one.positive for part, one in zip(parts, found, strict=True)]
+        twins = [widen(part) if one is None else one.positive for part, one in zip(parts, found, strict=True)]
         if all(one is None or one.negative is None for one in found):
             self._follow(result, func(twins, *args[1:], **rest))
             return True
@@ -314,7 +316,7 @@ class Excitation(TorchFunctionMode):
 
     def _rectify(self, result: Tensor, first: FollowedTensor) -> bool:
         """The ReLU's value, with the gradient of ``e * constant(value / e)``."""
-        value, excited = _widen(result.detach()), first.positive
+        value, excited = widen(result.detach()), first.positive
         share = torch.where(excited > 0, value / torch.where(excited > 0, excited, 1), 0).detach()
         self._follow(result, value + share * (excited - excited.detach()))
         return True
@@ -329,10 +331,6 @@ class Excitation(TorchFunctionMode):
 
         self._follow(result, take(first.positive), _chain(first.negative, take))
         return True
-
-
-def _widen(values: Tensor) -> Tensor:
-    return values if values.dtype in (torch.float32, torch.float64) else values.float()
 
 
 def _iterate_tensors(value: Any) -> Iterator[Tensor]:
@@ -369,7 +367,7 @@ def _chain(values: Callable[[], Any] | None, step: Callable[[Any], Any]) -> Call
 
 def _pad_negative(negative: Callable[[], Tensor] | None, result: Tensor) -> Callable[[], Tensor]:
     zeros = result.detach()
-    return lambda: _widen(torch.zeros_like(zeros)) if negative is None else negative().expand_as(zeros)
+    return lambda: widen(torch.zeros_like(zeros)) if negative is None else negative().expand_as(zeros)
 
 
 def _clamps_at_zero(name: str, args: Any, kwargs: Any) -> bool:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from vlcam.contracts import InputError
+from vlcam.engine.precision import widen
 
 
 def to_model(inputs: Any, model: nn.Module) -> Any:
@@ -55,7 +56,7 @@ def log_probability(logits: Float[Tensor, "places vocabulary"], ids: Sequence[in
     of a certain word's map is its rivals' part alone. As ``-softplus(logsumexp(rivals) - z)`` nothing is lost: the map becomes
     faint, not wrong. Half precision is widened to float32.
     """
-    wide = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+    wide = widen(logits)
     index = torch.tensor(ids, dtype=torch.long, device=wide.device)[:, None]
     own = wide.gather(1, index)[:, 0]
     # The lowest finite number, not -inf: a row in which all rivals are ruled out keeps a gradient of zero instead of NaN.
@@ -65,5 +66,5 @@ def log_probability(logits: Float[Tensor, "places vocabulary"], ids: Sequence[in
 
 def pick_logits(logits: Float[Tensor, "places vocabulary"], ids: Sequence[int]) -> Float[Tensor, " places"]:
     """``logits[t, ids[t]]``; half precision is widened to float32, as for log-probabilities."""
-    wide = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+    wide = widen(logits)
     return wide[range(len(ids)), list(ids)]

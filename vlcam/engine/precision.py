@@ -1,4 +1,4 @@
-"""Recurrent layers under autocast, on processors that can't run them in half precision.
+"""Half precision: what is computed in float32 all the same, and recurrent layers that a processor can't run under autocast.
 
 PyTorch hands an LSTM on a CPU to oneDNN, which has no such kernel in bfloat16 without AVX-512 (nor, on most processors, one in float16
 that can go backward); autocast casts its inputs all the same, and the call fails: "could not create a primitive descriptor for the
@@ -12,11 +12,17 @@ from functools import cache
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 _LOG = logging.getLogger(__name__)
 _KINDS: dict[str, Callable[..., nn.RNNBase]] = {"LSTM": nn.LSTM, "GRU": nn.GRU, "RNN_TANH": nn.RNN, "RNN_RELU": nn.RNN}
 _UNITS = 4
+
+
+def widen(values: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Half precision in float32, in which sums and logarithms keep their digits; float32 and float64 as they are."""
+    return values if values.dtype in (torch.float32, torch.float64) else values.float()
 
 
 def run_recurrent(layer: nn.RNNBase, inputs: Tensor, state: Any = None) -> tuple[Tensor, Any]:
@@ -35,7 +41,7 @@ def run_recurrent(layer: nn.RNNBase, inputs: Tensor, state: Any = None) -> tuple
         out: tuple[Tensor, Any] = layer(inputs, state)
         return out
     with torch.autocast(device, enabled=False):
-        wide: tuple[Tensor, Any] = layer(_widen(inputs), _widen(state))
+        wide: tuple[Tensor, Any] = layer(_to_float32(inputs), _to_float32(state))
     return wide
 
 
@@ -71,8 +77,8 @@ def _try_layer(mode: str, device: str, dtype: torch.dtype) -> None:
         torch.autograd.grad(out.float().sum(), list(layer.parameters()))
 
 
-def _widen(value: Any) -> Any:
+def _to_float32(value: Any) -> Any:
     """A tensor in float32, also inside a tuple; anything else as it is."""
     if isinstance(value, tuple):
-        return tuple(_widen(one) for one in value)
+        return tuple(_to_float32(one) for one in value)
     return value.float() if isinstance(value, Tensor) else value

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from vlcam.contracts import InputError, LayerError, Layout, Method, TargetError, show_record
 from vlcam.engine.layers import Grid, find, list_layers
 from vlcam.engine.outputs import find_logits
+from vlcam.engine.precision import widen
 from vlcam.engine.recording import Call, Recording, gradients, record
 from vlcam.explanation.pytorch_grad_cam import translate_arguments
 from vlcam.methods import alpha, contributions
@@ -60,7 +61,7 @@ class LayerEvidence:
             maps=self.grid.place(method.function(self.activations, self.slopes)),
             alpha=alpha(self.slopes),
             contributions=contributions(self.activations, self.slopes),
-            activity=_widen(self.activations).amax((2, 3))[0],
+            activity=widen(self.activations).amax((2, 3))[0],
         )
 
 
@@ -252,7 +253,7 @@ def _attribute(
             maps=maps.relu() if method.relu and not signed else maps,
             alpha=torch.stack([alpha(slope) for slope in slopes], 1),
             contributions=torch.stack([contributions(activations, slope) for slope in slopes], 1),
-            scores=_widen(scores.detach()),
+            scores=widen(scores.detach()),
             targets=explained,
         )
 
@@ -343,7 +344,3 @@ def _call_functions(output: Any, functions: Sequence[Score]) -> tuple[Tensor, Te
     size = batch or max((len(column) for column in columns if column.ndim), default=1)
     scores = torch.cat([column if column.ndim else column.expand(size, 1) for column in columns], 1)
     return scores, torch.cat(totals), (tuple(names),) * size
-
-
-def _widen(values: Tensor) -> Tensor:
-    return values if values.dtype in (torch.float32, torch.float64) else values.float()

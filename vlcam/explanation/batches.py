@@ -1,10 +1,7 @@
 """Many images, from anything that has them: one by one in order, batch by batch through the model, bounded in memory."""
 
-import os
-import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sized
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import count, islice
@@ -22,6 +19,7 @@ from vlcam.explanation.explain import BATCH, PreparedPhoto, explain_one, explain
 from vlcam.explanation.explanation import Explanation
 from vlcam.explanation.options import CheckedOptions, Options, check_options
 from vlcam.image.photo import list_photos
+from vlcam.render.progress import open_bar
 
 
 @final
@@ -93,13 +91,18 @@ def _explain_items(
     task: Task, items: Iterator[_Item], total: int | None, batch_size: int, progress: bool | None, order: CheckedOptions
 ) -> Generator[Outcome, None, None]:
     failed: Exception | None = None
-    with _show_progress(total, progress) as advance:
+    count = 0
+    with open_bar("explaining", wanted=progress) as bar:
+        if bar is not None:
+            bar(0, total, "explaining")
         while failed is None:
             done, failed = _explain_batch(task, items, batch_size, order)
             if not done:
                 break
             while done:
-                advance()
+                count += 1
+                if bar is not None:
+                    bar(count, total, "explaining")
                 yield _drop_frames(done.popleft())
     if failed is not None:  # the iterable itself, after the images that it gave
         raise failed
@@ -196,28 +199,3 @@ def _get_image(item: Any) -> Any:
 def _find_name(image: Any, index: int) -> str:
     file = image if isinstance(image, (str, Path)) else getattr(image, "filename", "")
     return (Path(file).name if isinstance(file, (str, Path)) else "") or f"image {index}"
-
-
-@contextmanager
-def _show_progress(total: int | None, wanted: bool | None) -> Iterator[Callable[[], None]]:
-    """A progress bar on stderr, to call after every image: where a terminal wants one, or a person does."""
-    if wanted is None:
-        wanted = sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    if not wanted:
-        yield lambda: None
-        return
-    from rich.console import Console
-    from rich.errors import LiveError
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    bar = Progress(*columns, console=console, transient=console.is_terminal)  # in a log its last state stays
-    try:
-        bar.start()
-    except LiveError:  # there is another bar, of the caller's own or around another of these loops
-        yield lambda: None
-        return
-    with bar:
-        row = bar.add_task("explaining", total=total)
-        yield lambda: bar.advance(row)

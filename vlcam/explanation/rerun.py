@@ -28,17 +28,12 @@ from vlcam.contracts import (
     show_record,
 )
 from vlcam.engine.backward import check_differentiable
+from vlcam.engine.chunks import count_rows
 from vlcam.engine.layers import Grid
 from vlcam.engine.modules import find_first_tensor, find_module, find_tensors, has_independent_rows, replace_tensor
 from vlcam.engine.recording import pause_recording, record
 from vlcam.engine.restore import preserve_model
 from vlcam.explanation.attribution import LayerEvidence
-
-CHUNK_NUMBERS = 2**22
-"""How many numbers the images of one forward pass may hold: 16 MiB in 32 bits, about 28 images of 224 pixels a side."""
-
-MOST_ROWS = 64
-"""The most images in one forward pass."""
 
 
 def fix_targets(request: Request, targets: Sequence[Target]) -> Request:
@@ -54,6 +49,26 @@ def fix_targets(request: Request, targets: Sequence[Target]) -> Request:
     numbered = all(len(one.token_ids) == 1 and one.measure == "logit" for one in chosen)
     labels = tuple(one.token_ids[0] if numbered else one.label for one in chosen)
     return replace(request, labels=labels) if labels else request
+
+
+def match_targets(wanted: Sequence[Target], found: Sequence[Target], task: str) -> list[int]:
+    """Where another run has each of the targets: the places in ``found``, in the order of ``wanted``.
+
+    Targets are the same if they agree in kind, label and token ids. Raises TargetError if one isn't there.
+    """
+    left = {place: (one.kind, one.label, one.token_ids) for place, one in enumerate(found)}
+    order = []
+    for target in wanted:
+        names = target.kind, target.label, target.token_ids
+        place = next((place for place, one in left.items() if one == names), None)
+        if place is None:
+            raise TargetError(
+                f"{task} didn't score {target.label!r} again on another run; its task must score the labels and Request.ids that it is "
+                "given"
+            )
+        del left[place]
+        order.append(place)
+    return order
 
 
 @final
@@ -113,7 +128,7 @@ class PhotoSubject:
             raise InputError(
                 f"images of shape {tuple(images.shape)} were given; expected (batch, {', '.join(map(str, like.shape[1:]))})"
             )
-        rows = max(1, min(MOST_ROWS, CHUNK_NUMBERS // like.numel()))
+        rows = count_rows(like.numel())
         with self._stop_autograd():
             # Channels last: convolutions on a CPU are quicker then, and nothing else changes.
             found = [
@@ -131,7 +146,7 @@ class PhotoSubject:
         if masks.shape[1] != channels:
             raise LayerError(f"masks for {masks.shape[1]} channels were given; layer {self.layer!r} has {channels}")
         cells = self.activations[0, 0].numel()
-        rows = max(1, min(MOST_ROWS, CHUNK_NUMBERS // (channels * cells)))
+        rows = count_rows(channels * cells)
         with self._stop_autograd():
             found = [self._score_mask_chunk(part.to(self.activations.device)) for part in masks.split(rows)]
         return torch.cat(found).to(masks.device) if found else masks.new_zeros(0, len(self.targets))
@@ -225,19 +240,7 @@ class PhotoSubject:
 
     def order_scores(self, spoken: Spoken) -> Tensor:
         """The scores in the order of the targets: answers that a model writes are ranked anew on every run."""
-        left = list(enumerate(spoken.targets))
-        order = []
-        for target in self.targets:
-            names = target.kind, target.label, target.token_ids
-            found = next((one for one in left if (one[1].kind, one[1].label, one[1].token_ids) == names), None)
-            if found is None:
-                raise TargetError(
-                    f"{self.task.name} didn't score {target.label!r} again on another run; its task must score the labels and "
-                    "Request.ids that it is given"
-                )
-            left.remove(found)
-            order.append(found[0])
-        return spoken.scores[order]
+        return spoken.scores[match_targets(self.targets, spoken.targets, self.task.name)]
 
 
 @contextmanager

@@ -9,7 +9,6 @@ light or colour. ``blur``: a Gaussian blur with a deviation of a tenth of the ph
 remain, so what is measured is what the details say.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -23,6 +22,7 @@ from vlcam.contracts import Gain, InputError, Prepared, Request, Target, Task
 from vlcam.engine.recording import pause_recording
 from vlcam.engine.restore import detach_tensors, preserve_model
 from vlcam.explanation.record import AbstractExplanation
+from vlcam.explanation.rerun import match_targets
 from vlcam.image.photo import get_bands
 
 _GREY = (128, 128, 128)
@@ -57,7 +57,8 @@ def add_gain(explanation: Explained, task: Task, photo: Image, request: Request,
     seen = explanation.targets
     if any(target.measure != "log-probability" for target in seen):
         seen = score_targets(task, photo, request)
-    pairs = zip(_match_targets(explanation, seen), _match_targets(explanation, blind), strict=True)
+    orders = (match_targets(explanation.targets, found, explanation.model) for found in (seen, blind))
+    pairs = [(seen[one], blind[other]) for one, other in zip(*orders, strict=True)]
     gains = [one.score - other.score if other.measure == "log-probability" else None for one, other in pairs]
     targets = tuple(replace(target, gain=gain) for target, gain in zip(explanation.targets, gains, strict=True))
     note = (
@@ -66,21 +67,6 @@ def add_gain(explanation: Explained, task: Task, photo: Image, request: Request,
         "speaks against it."
     )
     return replace(explanation, targets=targets, notes=(*explanation.notes, note))
-
-
-def _match_targets(explanation: AbstractExplanation, found: Sequence[Target]) -> list[Target]:
-    """What another run found about the explanation's targets, in their order: answers may be ranked otherwise without the image."""
-    left, out = list(found), []
-    for target in explanation.targets:
-        names = target.kind, target.label, target.token_ids
-        same = next((one for one in left if (one.kind, one.label, one.token_ids) == names), None)
-        if same is None:
-            raise InputError(
-                f"{explanation.model} didn't score {target.label!r} again on a second run; its task must score Request.ids if given"
-            )
-        left.remove(same)
-        out.append(same)
-    return out
 
 
 def find_token_ids(explanation: AbstractExplanation, request: Request) -> tuple[int, ...] | None:

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vlcam.contracts import Geometry, InputError, Maps
+from vlcam.engine.precision import widen
 
 Box = tuple[float, float, float, float]
 
@@ -144,7 +145,7 @@ def to_photo(
     _check_size(size, "size")
     left, right, across, seen_x = _find_samples(geometry, 0, width, columns, maps)
     above, below, down, seen_y = _find_samples(geometry, 1, height, rows, maps)
-    exact = maps if maps.dtype in (torch.float32, torch.float64) else maps.float()
+    exact = widen(maps)
     down = down[:, None]
     tall = exact[:, above] * (1 - down) + exact[:, below] * down
     drawn = tall[:, :, left] * (1 - across) + tall[:, :, right] * across

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from vlcam.contracts import InputError, LayerError, Maps, PerturbationMethod, Subject, Target
 from vlcam.engine import backward
 from vlcam.engine.modules import named_modules, unwrap_model
+from vlcam.engine.precision import widen
 
 _TOLERANCE = 1e-3
 """How far the found head may be off, relative to the sum of the sizes of a score's parts: well above the rounding of TF32."""
@@ -70,7 +71,7 @@ def cam(subject: Subject) -> Maps:
                 f"CAM explains the classes of a classifier, but the target {target.label!r} is "
                 f"{'a ' + target.kind if target.kind != 'answer' else 'an answer'}; use the method 'gradcam' instead"
             )
-    activations = _widen(subject.activations)
+    activations = widen(subject.activations)
     head, mix = _find_head(subject, activations)
     return torch.einsum("tc,ck,kij->tij", mix, head.weights, head.compute_features(activations))
 
@@ -82,8 +83,8 @@ def find_heads(model: nn.Module, channels: int) -> Iterator[Head]:
         if weights is None:
             continue
         bias: Any = module.bias
-        wide = _widen(weights.detach())
-        offset = wide.new_zeros(len(wide)) if bias is None else _widen(bias.detach())
+        wide = widen(weights.detach())
+        offset = wide.new_zeros(len(wide)) if bias is None else widen(bias.detach())
         for before, after in ((False, False), (False, True), (True, False), (True, True)):
             yield Head(name, wide, offset, before, after)
 
@@ -104,7 +105,7 @@ def _find_head(subject: Subject, activations: Tensor) -> tuple[Head, Tensor]:
     scores = activations.new_tensor([target.score for target in subject.targets])
     if not bool(scores.isfinite().all()):
         scores = subject.scores(subject.image)[0].to(activations)
-    gradients = _widen(subject.gradients).to(activations)
+    gradients = widen(subject.gradients).to(activations)
     eps = max(torch.finfo(subject.activations.dtype).eps, torch.finfo(subject.gradients.dtype).eps)
     tolerance = max(_TOLERANCE, 8 * eps)
     tried = []
@@ -158,10 +159,6 @@ def _gives_scores(
         slopes = backward.gradients(found, leaf)[:, 0]
     most = gradients.abs().amax((1, 2, 3))
     return bool(((slopes - gradients).abs().amax((1, 2, 3)) <= tolerance * most).all())
-
-
-def _widen(values: Tensor) -> Tensor:
-    return values if values.dtype in (torch.float32, torch.float64) else values.float()
 
 
 BUILT_IN = (

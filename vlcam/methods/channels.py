@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from vlcam.contracts import Activations, Gradients, InputError, Maps, Method, PerturbationMethod, Subject
+from vlcam.engine.precision import widen
 
 _AT_ONCE = 256
 """How many channel masks are made at once."""
@@ -26,7 +27,7 @@ def ablationcam(batch: int = _AT_ONCE) -> PerturbationMethod:
         raise InputError(f"batch={batch} was given; expected a positive number of channels")
 
     def function(subject: Subject) -> Maps:
-        activations = _widen(subject.activations)
+        activations = widen(subject.activations)
         alive = (activations[0] != 0).flatten(1).any(1).nonzero()[:, 0]  # the only wait for the device
         channels = activations.shape[1]
         base = subject.scores_with(activations.new_ones(1, channels))
@@ -58,7 +59,7 @@ def eigencam(activations: Activations, gradients: Gradients) -> Maps:
     ``sum_ij map[i, j] sum_k A[k, i, j]`` is positive, so after a ReLU the map has no negative value. Activations that aren't finite
     give a map that isn't either.
     """
-    activations = _widen(activations)
+    activations = widen(activations)
     matrix = activations.flatten(2).mT
     usable = matrix.isfinite().all((1, 2))
     _, _, vectors = torch.linalg.svd(torch.where(usable[:, None, None], matrix, 0), full_matrices=False)
@@ -67,10 +68,6 @@ def eigencam(activations: Activations, gradients: Gradients) -> Maps:
     maps = torch.where(against, -maps, maps)
     maps = torch.where(usable[:, None], maps, torch.nan).reshape(-1, *activations.shape[2:])
     return maps.expand(len(gradients), -1, -1).clone()
-
-
-def _widen(values: Tensor) -> Tensor:
-    return values if values.dtype in (torch.float32, torch.float64) else values.float()
 
 
 EIGENCAM = Method(

@@ -11,16 +11,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vlcam.contracts import Activations, Gradients, Maps, Method
+from vlcam.engine.precision import widen
 
 
 def alpha(gradients: Gradients) -> Float[Tensor, "targets channels"]:
     """The channel weights of Grad-CAM, ``alpha[k] = (1/Z) sum_ij G[k, i, j]``, ``(T, C)`` (Selvaraju et al. 2017, eq. 1)."""
-    return _widen(gradients).mean((2, 3))
+    return widen(gradients).mean((2, 3))
 
 
 def contributions(activations: Activations, gradients: Gradients) -> Float[Tensor, "targets channels"]:
     """What each channel adds to the sum of the Grad-CAM map before its ReLU: ``alpha[k] * sum_ij A[k, i, j]``, ``(T, C)``."""
-    return alpha(gradients) * _widen(activations).sum((2, 3))
+    return alpha(gradients) * widen(activations).sum((2, 3))
 
 
 def gradcam(activations: Activations, gradients: Gradients) -> Maps:
@@ -35,12 +36,12 @@ def counterfactual(activations: Activations, gradients: Gradients) -> Maps:
 
 def hirescam(activations: Activations, gradients: Gradients) -> Maps:
     """``sum_k G[k, i, j] A[k, i, j]``: Draelos & Carin 2020 (arXiv 2011.08891)."""
-    return (_widen(gradients) * _widen(activations)).sum(1)
+    return (widen(gradients) * widen(activations)).sum(1)
 
 
 def layercam(activations: Activations, gradients: Gradients) -> Maps:
     """``sum_k relu(G[k, i, j]) A[k, i, j]``: Jiang et al. 2021 (LayerCAM, IEEE TIP 30)."""
-    return (_widen(gradients).relu() * _widen(activations)).sum(1)
+    return (widen(gradients).relu() * widen(activations)).sum(1)
 
 
 def gradcampp(activations: Activations, gradients: Gradients) -> Maps:
@@ -50,7 +51,7 @@ def gradcampp(activations: Activations, gradients: Gradients) -> Maps:
     (the paper's assumption): ``a = G^2 / (2 G^2 + sum_ab A[k, a, b] G^3)``. The factor ``exp(y)`` of the
     weights, one number per target, is left out. Where the denominator is zero, ``a`` is zero.
     """
-    activations, gradients = _widen(activations), _widen(gradients)
+    activations, gradients = widen(activations), widen(gradients)
     # One power of G less above and below than in the paper, so that small gradients don't vanish in float32.
     bottom = 2 + activations.sum((2, 3), keepdim=True) * gradients
     usable = (bottom != 0) & (gradients != 0)
@@ -63,18 +64,14 @@ def xgradcam(activations: Activations, gradients: Gradients) -> Maps:
 
     A channel whose activations sum to zero has weight zero.
     """
-    activations, gradients = _widen(activations), _widen(gradients)
+    activations, gradients = widen(activations), widen(gradients)
     total = activations.sum((2, 3))
     weights = (gradients * activations).sum((2, 3)) * torch.where(total != 0, 1 / torch.where(total != 0, total, 1), 0)
     return torch.einsum("tk,tkij->tij", weights, _spread(activations, gradients))
 
 
-def _widen(values: Tensor) -> Tensor:
-    return values if values.dtype in (torch.float32, torch.float64) else values.float()
-
-
 def _spread(activations: Tensor, gradients: Tensor) -> Tensor:
-    return _widen(activations).expand(len(gradients), -1, -1, -1)
+    return widen(activations).expand(len(gradients), -1, -1, -1)
 
 
 BUILT_IN = (

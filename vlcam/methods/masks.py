@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from vlcam.contracts import InputError, Maps, PerturbationMethod, Subject, Target
+from vlcam.engine.precision import widen
 from vlcam.methods.occlusion import choose_batch_size
 
 
@@ -124,7 +125,7 @@ def scorecam(batch: int | None = None) -> PerturbationMethod:
 
     def function(subject: Subject) -> Maps:
         image, activations = subject.image, subject.activations
-        wide = activations if activations.dtype in (torch.float32, torch.float64) else activations.float()
+        wide = widen(activations)
         low, high = wide.amin((2, 3)), wide.amax((2, 3))
         alive = (high > low)[0].nonzero()[:, 0]  # the only wait for the device
         if not len(alive):

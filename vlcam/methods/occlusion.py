@@ -22,16 +22,11 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from vlcam.contracts import InputError, Maps, PerturbationMethod, Subject
+from vlcam.engine.chunks import count_rows
 
 Fill: TypeAlias = Literal["mean", "grey", "blur"] | float
 
 Predict: TypeAlias = Callable[[Tensor], Sequence[Hashable] | Tensor]
-
-CHUNK_NUMBERS = 2**22
-"""How many numbers the changed images that are made at once may hold: 16 MiB in 32 bits."""
-
-MOST_ROWS = 64
-"""The most changed images that are made at once."""
 
 _SHARE = 6
 """The shorter side of the input is this many patches long, unless a patch is given."""
@@ -132,7 +127,7 @@ def choose_batch_size(image: Float[Tensor, "1 channels height width"], batch: in
     """How many changed copies of the image are made at once: ``batch``, or as many as memory is set aside for."""
     if batch is not None and batch < 1:
         raise InputError(f"batch={batch} was given; expected a positive number of images")
-    return max(1, min(MOST_ROWS, CHUNK_NUMBERS // image.numel())) if batch is None else batch
+    return count_rows(image.numel()) if batch is None else batch
 
 
 @final

@@ -15,7 +15,7 @@ of TorchRay reads guided backpropagation and the deconvnet in the same way. Maps
 as they are. The picture itself, which the Grad-CAM paper shows, is :func:`make_guided_picture`.
 
 The cost is one more run and one batched backward pass to the image, for all targets; what Grad-CAM needs is there already. As many
-targets go into one pass as keep the gradients at the widest tensor of the network within ``vlcam.engine.backward.CHUNK_BYTES``.
+targets go into one pass as keep the gradients at the widest tensor of the network within ``vlcam.engine.chunks.CHUNK_BYTES``.
 
 Guided backpropagation and Guided Grad-CAM change little when the upper layers of a network are randomised (Adebayo et al. 2018,
 arXiv 1810.03292): they show sharp edges of what is there, and are weak evidence for what the model used.
@@ -23,13 +23,14 @@ arXiv 1810.03292): they show sharp edges of what is there, and are weak evidence
 
 from functools import partial
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
 from vlcam.contracts import InputError, Maps, PerturbationMethod, Subject
 from vlcam.engine import backward
+from vlcam.engine.chunks import count_targets
+from vlcam.engine.precision import widen
 from vlcam.engine.relu_rules import Rule, apply_relu_rule
 from vlcam.methods.gradient import gradcam
 
@@ -69,9 +70,9 @@ def make_guided_picture(
     rule, times_cam = _RULES[method]
     watch = apply_relu_rule(rule)
     scores, image = subject.rerun("image", within=watch)
-    chunk = max(1, backward.CHUNK_BYTES // max(1, _COPIES * watch.widest))
+    chunk = count_targets(_COPIES * watch.widest)
     pictures = backward.gradients(scores, image, chunk=chunk)[:, 0]
-    pictures = pictures if pictures.dtype in (torch.float32, torch.float64) else pictures.float()
+    pictures = widen(pictures)
     if not times_cam:
         return pictures
     coarse = gradcam(subject.activations, subject.gradients).relu()

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from vlcam.contracts import InputError
+from vlcam.engine.precision import widen
 
 NOISE = 0.01
 """The standard deviation of the noise, in units of the (normalised) image."""
@@ -43,7 +44,7 @@ def impute(
         raise InputError(
             "a mask that removes every pixel was given; expected at least one pixel to fill in the others from"
         )
-    wide = image if image.dtype in (torch.float32, torch.float64) else image.float()
+    wide = widen(image)
     hole = removed[:, None].to(wide.device)
     filled = _solve(wide, hole)
     if noise:

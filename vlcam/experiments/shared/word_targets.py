@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from vlcam.contracts import InputError, Layout, Measure, Names, Prepared, Request, Spoken, Target
 from vlcam.engine.outputs import log_probability
+from vlcam.engine.precision import widen
 from vlcam.scenes.grammar import NUMBERS, PLURALS
 from vlcam.scenes.record import COLOURS, SHAPES, SIZES, TEXTURES
 from vlcam.tasks.captioning import Captioning
@@ -74,7 +75,7 @@ def score_words(
     >>> score_words(z, [2], [[0, 1]])[1:, 0].tolist()  # 1; 1 - log 2; 1
     [1.0, 0.3068528175354004, 1.0]
     """
-    wide = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+    wide = widen(logits)
     own = wide[range(len(ids)), list(ids)]
     beside = [wide[place, list(kind)] for place, kind in enumerate(rivals)]
     every = torch.stack([one.logsumexp(0) for one in beside])

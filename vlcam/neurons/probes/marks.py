@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, embedding_bag
 
 from vlcam.contracts import InputError
+from vlcam.engine.chunks import count_chunk
 from vlcam.neurons.probes.probe import Concept, GridLabels, list_categories
 from vlcam.neurons.scoring.fired import Firings
 
@@ -178,7 +179,7 @@ class Marks:
 
     def choose_batch_size(self, units: int) -> int:
         """How many draws of ``counts`` fit into memory."""
-        return max(1, _DRAWS // max(units * self.width, 1))
+        return count_chunk(_DRAWS, units * self.width)
 
     def iou(
         self, inter: Int64[np.ndarray, "*draws units columns"], sizes: Int64[np.ndarray, " columns"]

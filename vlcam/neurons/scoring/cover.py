@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float, Int64
 from numpy.typing import NDArray
 
+from vlcam.engine.chunks import count_chunk
 from vlcam.neurons.probes.marks import Marks
 from vlcam.neurons.scoring.fired import Stored
 
@@ -102,7 +103,7 @@ def correlations(
     products = np.zeros((cover.width, maps.shape[1]))
     squares = np.zeros((cover.width, maps.shape[1]))
     bounds = np.searchsorted(cover.image, np.arange(cover.images + 1))
-    step = max(1, 2**24 // max(cover.cells * maps.shape[1], 1))
+    step = count_chunk(2**24, cover.cells * maps.shape[1])
     for start in range(0, cover.images, step):
         stop = min(start + step, cover.images)
         part = slice(bounds[start], bounds[stop])
@@ -139,7 +140,7 @@ def bin_levels(maps: Stored) -> NDArray[np.uint8]:
     units, positions = maps.shape[1], len(maps) * maps.shape[2] * maps.shape[3]
     ranks = np.unique(np.geomspace(1, positions, LEVELS).astype(np.int64))[:-1]
     out = np.empty((units, positions), np.uint8)
-    each = max(1, _UNITS // positions)
+    each = count_chunk(_UNITS, positions)
     for start in range(0, units, each):
         some = np.asarray(maps[:, start : start + each]).transpose(1, 0, 2, 3).reshape(-1, positions)
         for unit, values in enumerate(some, start):
@@ -156,7 +157,7 @@ def compute_precisions(maps: Stored, cover: Cover, concept: Int64[np.ndarray, " 
     ]
     place = cover.image * cover.cells + cover.cell
     out = np.zeros(len(concept))
-    each = max(1, _UNITS // max(len(maps) * cover.cells, 1))
+    each = count_chunk(_UNITS, len(maps) * cover.cells)
     for start in range(0, len(concept), each):
         for unit, level in enumerate(bin_levels(maps[:, start : start + each]), start):
             some = rows[concept[unit]]

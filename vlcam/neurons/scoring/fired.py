@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from vlcam.contracts import InputError
+from vlcam.engine.chunks import count_chunk
 
 Stored = NDArray[np.float32]
 """Maps ``(images, channels, rows, columns)``, possibly a memory map."""
@@ -79,7 +80,7 @@ class Firings:
 
 def split_chunks(maps: Stored, factor: int = 1) -> Iterator[tuple[int, Float[Tensor, "some channels rows columns"]]]:
     """The maps as tensors, a bounded number of pictures at a time, each with the number of its first; ``factor``: growth to expect."""
-    each = max(1, _CHUNK // max(int(np.prod(maps.shape[1:])) * factor, 1))
+    each = count_chunk(_CHUNK, int(np.prod(maps.shape[1:])) * factor)
     for start in range(0, len(maps), each):
         yield start, torch.from_numpy(np.array(maps[start : start + each], np.float32))
 

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int64
 
 from vlcam.contracts import InputError
+from vlcam.engine.chunks import count_chunk
 
 BINS: Final = 40
 CLASSES: Final = 5
@@ -57,7 +58,7 @@ def _split_chunks(
     maps: Float[np.ndarray, "images units rows columns"],
 ) -> Iterator[tuple[int, Float[np.ndarray, "some units cells"]]]:
     """Pieces of the maps that fit into memory, with the number of their first picture."""
-    step = max(1, _CHUNK // max(1, int(np.prod(maps.shape[1:]))))
+    step = count_chunk(_CHUNK, int(np.prod(maps.shape[1:])))
     for start in range(0, len(maps), step):
         some = np.asarray(maps[start : start + step])
         yield start, some.reshape(*some.shape[:2], -1)

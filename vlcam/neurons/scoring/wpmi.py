@@ -19,6 +19,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from vlcam.engine.chunks import count_chunk
+
 SHARPNESS: Final = 10.0
 TOP: Final = 100
 HIGHEST, LOWEST = 0.998, 0.97
@@ -42,7 +44,7 @@ def log_likelihood(
     chosen = torch.softmax(SHARPNESS * cosines.double(), dim=1)
     best = find_strongest(activity, TOP)
     certain = _compute_certainty(best.shape[1])
-    each = max(1, _CHUNK // max(best.shape[1] * chosen.shape[1], 1))
+    each = count_chunk(_CHUNK, best.shape[1] * chosen.shape[1])
     return torch.cat([torch.log(1 + certain[:, None] * (chosen[some] - 1) + _TINY).sum(1) for some in best.split(each)])
 
 
