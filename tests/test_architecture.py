@@ -151,6 +151,24 @@ OF_A_MACHINE = re.compile(
 )
 
 
+def test_no_two_classes_have_one_name() -> None:
+    found: dict[str, list[str]] = {}
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                found.setdefault(node.name, []).append(short(path))
+    assert len(found) > 200
+    assert {name: paths for name, paths in found.items() if len(paths) > 1} == {}
+
+
+def test_one_module_draws_bootstraps() -> None:
+    """Draws with how often each is drawn, and the ends of a 95 % interval, are marks of a bootstrap."""
+    marks = re.compile(r"\bmultinomial\(|\b0\.025\b|\b0\.975\b")
+    assert [short(path) for path in MODULES if marks.search(path.read_text(encoding="utf-8"))] == [
+        "vlcam/metrics/statistics.py"
+    ]
+
+
 def test_no_file_names_a_folder_of_some_machine() -> None:
     found = [
         f"{short(path)}:{number}: {line.strip()[:80]}"

@@ -10,12 +10,13 @@ import torch
 
 import vlcam
 from vlcam.benchmark import texts as naming_bench
-from vlcam.benchmark.ablation import DRAWS, draw_controls, mask_channels, score_cases
+from vlcam.benchmark.ablation import DRAWS, draw_controls, mask_channels, score_cases, summarise_ablations
 from vlcam.benchmark.claims import (
     Claim,
     Prior,
     claim_at_random,
     count,
+    export_summary,
     find_sign,
     find_visible_names,
     get_vocabulary,
@@ -23,12 +24,12 @@ from vlcam.benchmark.claims import (
     mark_visible_concepts,
     permute_names,
     remove_calibration,
+    summarise_counts,
 )
 from vlcam.benchmark.texts import remove_object
 from vlcam.cli import printing
 from vlcam.contracts import InputError, Target
 from vlcam.explanation.record import NamedEvidence
-from vlcam.metrics.statistics import bootstrap_effect, bootstrap_share, resample_scenes
 from vlcam.neurons import NeuronName, NeuronNames
 from vlcam.neurons.probes.scenes import CONCEPTS, make_concept_masks
 from vlcam.scenes.models.zoo import MODEL_NAMES, load, to_input
@@ -184,20 +185,20 @@ def test_prior_names_are_those_of_other_scenes() -> None:
     assert prior.claim("y", 3, [blue]) == []
 
 
-def test_shares_and_effects_with_their_intervals() -> None:
-    samples = resample_scenes(50, 0)
-    rng = np.random.default_rng(0)
-    right, total = (rng.random(50) < 0.8).astype(float), np.ones(50)
-    found = bootstrap_share(right, total, samples)
-    assert found["value"] == right.mean() and found["n"] == 50
-    assert found["interval"][0] < found["value"] < found["interval"][1]
-    assert 0.05 < found["interval"][1] - found["interval"][0] < 0.35
-    assert bootstrap_share(0 * right, 0 * total, samples) == {"value": None, "interval": None, "n": 0}
-    values = 2 + rng.standard_normal(50)
-    drop = bootstrap_effect(values, np.arange(50), samples)
-    assert drop["mean"] == pytest.approx(values.mean()) and drop["size"] == pytest.approx(values.mean() / values.std())
-    assert drop["interval"][0] < 2 < drop["interval"][1] and drop["size_interval"][0] > 1
-    assert bootstrap_effect(values[:1], np.arange(1), samples)["mean"] is None
+def test_shares_and_effects_as_json() -> None:
+    found = summarise_counts([(1.0, 2.0), (0.0, 0.0), (3.0, 4.0)], (0, 3))
+    assert (found.mean, found.n) == (4 / 6, 6)
+    assert export_summary(found, "value", "interval") == {"value": 4 / 6, "interval": [found.low, found.high]}
+    nothing = summarise_counts([(0.0, 0.0)] * 2, (0, 2))
+    assert nothing.n == 0
+    assert export_summary(nothing, "mean", "interval") == {"mean": None, "interval": None}
+    rows = [{"scene": 0, "related": True, "drop": 2.0, "number": 1.0, "activity": 0.5}]
+    one = summarise_ablations(rows, 3, 0)
+    empty = {"mean": None, "interval": None, "size": None, "size_interval": None}
+    assert one["drop"] == {**empty, "n": 1} and one["drop of other targets"] == {**empty, "n": 0}
+    several = summarise_ablations([{**rows[0], "scene": scene, "drop": 2.0 + scene} for scene in range(3)], 3, 0)
+    assert several["beyond as many channels"]["mean"] == 2 and several["drop"]["interval"] == [2, 4]
+    assert several["drop"]["n"] == 3 and several["drop"]["size"] == pytest.approx(3 / np.std([2, 3, 4]))
 
 
 # --- through the models -------------------------------------------------------------------------------------------------

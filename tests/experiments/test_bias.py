@@ -1,6 +1,5 @@
 """Experiment 9: the world is what it says, the shares and the intervals are those of their formulas, and the shortcut is found."""
 
-import math
 from dataclasses import replace
 
 import numpy as np
@@ -152,23 +151,6 @@ def test_a_map_without_positive_values_has_no_shares() -> None:
     found = bias.measure_shares(torch.stack([torch.zeros(2, 2), torch.tensor([[3.0, 3.0], [1.0, 1.0]])]), masks)
     assert found[0].isnan().all()
     assert float(found[1].sum()) == pytest.approx(1) and float(found[1, 0]) > float(found[1, 1])
-
-
-def test_crossed_intervals_match_a_plain_loop() -> None:
-    rng = np.random.default_rng(0)
-    values = (rng.random((4, 30)) < rng.random((4, 1))).astype(np.float64)
-    values[1, 3] = math.nan
-    found = bias.summarise_crossed(values, seed=1)
-    assert (found.n, found.undefined) == (119, 1)
-    assert found.mean == pytest.approx(np.nanmean(values))
-    means = []
-    for _ in range(3000):
-        runs, people = rng.integers(0, 4, 4), rng.integers(0, 30, 30)
-        means.append(np.nanmean([values[run, one] for run in runs for one in people]))
-    assert found.low == pytest.approx(np.quantile(means, 0.025), abs=0.04)
-    assert found.high == pytest.approx(np.quantile(means, 0.975), abs=0.04)
-    nothing = bias.summarise_crossed(np.full((2, 3), math.nan), seed=0)
-    assert nothing.n == 0 and math.isnan(nothing.mean)
 
 
 def test_the_shortcut_is_found_and_mended(study: bias.Study) -> None:

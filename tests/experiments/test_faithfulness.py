@@ -24,7 +24,6 @@ from vlcam.experiments.shared.tally import Tally
 from vlcam.experiments.shared.two_classes import find_pictures, open_marked_world
 from vlcam.image.preprocess import Preprocess
 from vlcam.image.regions import AREA, draw_random_regions
-from vlcam.metrics.statistics import average_precision, mean_average_precision
 from vlcam.tasks import bundled
 from vlcam.tasks.classification import Classification
 
@@ -184,24 +183,6 @@ def test_pictures_of_a_data_set_are_each_taken_once(voc: Setting) -> None:
 
 
 # --- 5 ---
-
-
-def test_average_precision_matches_a_plain_loop() -> None:
-    rng = np.random.default_rng(1)
-    for _ in range(20):
-        scores, positive = rng.permutation(12) / 12, rng.random(12) < 0.4
-        ranked = sorted(range(12), key=lambda one: -scores[one])
-        hits, total = 0, 0.0
-        for place, one in enumerate(ranked, 1):
-            if positive[one]:
-                hits += 1
-                total += hits / place
-        wanted = total / hits if hits else math.nan
-        found = average_precision(torch.from_numpy(scores), torch.from_numpy(positive))
-        assert found == pytest.approx(wanted, nan_ok=True)
-    two, there = torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([[True, False], [False, False]])
-    assert mean_average_precision(two, there) == 1.0
-    assert math.isnan(mean_average_precision(two, torch.zeros(2, 2, dtype=torch.bool)))
 
 
 def test_trust_on_scenes(monkeypatch: pytest.MonkeyPatch) -> None:

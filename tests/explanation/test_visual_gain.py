@@ -11,14 +11,12 @@ from PIL import Image
 from torch import Tensor, nn
 
 import vlcam
-from tests import reference
 from tests.tasks.test_tasks import PHOTO, PREPROCESS, TinyCaptioner, TinyCNN, TinyVQA, Tokens
 from vlcam.benchmark.gains import choose_false_words, measure_gains, score_caption_words
 from vlcam.contracts import Geometry, Prepared, Request, Spoken, Target
 from vlcam.engine.recording import record
 from vlcam.explanation.visual_gain import hide_content, score_targets
 from vlcam.image.photo import open_photo
-from vlcam.metrics.statistics import auroc
 from vlcam.scenes.sample import make
 from vlcam.tasks import bundled
 from vlcam.tasks.captioning import Captioning
@@ -280,22 +278,6 @@ def test_the_geometry_stays_that_of_the_photo() -> None:
 
 
 # --- what it is worth -------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_auroc_counts_pairs(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    truth = rng.random(40) < 0.4
-    scores = np.round(rng.normal(size=40) + truth, seed % 3)  # rounded to whole numbers: many ties
-    expected = reference.auroc(scores[truth].tolist(), scores[~truth].tolist())
-    assert auroc(scores, truth) == pytest.approx(expected, abs=1e-12)
-    assert auroc(-scores, truth) == pytest.approx(1 - expected, abs=1e-12)
-
-
-def test_auroc_without_one_of_both() -> None:
-    assert np.isnan(auroc(np.array([1.0, 2.0]), np.array([True, True])))
-    assert np.isnan(auroc(np.array([1.0, 2.0]), np.array([False, False])))
-    assert auroc(np.ones(4), np.array([True, False, True, False])) == 0.5
 
 
 def test_false_words_are_false_and_of_the_same_kind() -> None:

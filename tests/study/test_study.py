@@ -40,7 +40,7 @@ from vlcam.study import (
 )
 from vlcam.study.drawing import visualise
 from vlcam.study.plan import STRONGER, Item, compute_study_id
-from vlcam.study.score import PAPER, TRUST_ANSWERS, Rating, bootstrap, krippendorff, make_document
+from vlcam.study.score import PAPER, TRUST_ANSWERS, Rating, krippendorff, make_document
 from vlcam.tasks import bundled
 
 METHODS = ("gradcam", "hirescam")
@@ -427,33 +427,6 @@ class TestScore:
             json.loads(json.dumps(make_document([found])))["parts"]["discrimination"]["differences"][0]["one"]
             == "gradcam"
         )
-
-    def test_the_bootstrap_is_its_textbook_twin(self) -> None:
-        rng = np.random.default_rng(5)
-        counts = rng.integers(0, 2, (2, 6, 3)).astype(float)
-        values = counts * rng.normal(size=counts.shape)
-        found = bootstrap(values, counts, draws=150, seed=9)
-        again = np.random.default_rng(9)
-        rows, columns = again.multinomial(6, [1 / 6] * 6, 150), again.multinomial(3, [1 / 3] * 3, 150)
-        for method in range(2):
-            for draw in range(150):
-                above = below = 0.0
-                for picture in range(6):
-                    for rater in range(3):
-                        weight = rows[draw, picture] * columns[draw, rater]
-                        above += weight * values[method, picture, rater]
-                        below += weight * counts[method, picture, rater]
-                assert found[method, draw] == pytest.approx(above / below if below else math.nan, nan_ok=True)
-
-    def test_the_interval_covers_the_truth(self) -> None:
-        """Of 200 studies by one rater, with 60 pictures and a true share of 0.7, about 95 % have it in their interval."""
-        rng = np.random.default_rng(2)
-        covered = 0
-        for number in range(200):
-            values = (rng.random((1, 60, 1)) < 0.7).astype(float)
-            low, high = np.quantile(bootstrap(values, np.ones_like(values), draws=400, seed=number), [0.025, 0.975])
-            covered += low <= 0.7 <= high
-        assert 180 <= covered <= 199
 
     def test_agreement_as_published(self) -> None:
         """The worked example of Krippendorff 2011, sections C and D: four observers, twelve units, gaps."""

@@ -11,12 +11,12 @@ from typing import Any, Final, cast
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from numpy.random import Generator
 from torch import Tensor, nn
 
-from vlcam.benchmark.claims import TextCase, extract_content_words
-from vlcam.metrics.statistics import bootstrap_effect
+from vlcam.benchmark.claims import RESAMPLES, TextCase, export_summary, extract_content_words
+from vlcam.metrics.statistics import Seed, summarise_effect
 from vlcam.neurons import NeuronNames
 from vlcam.scenes.models.data import CAPTION_VOCABULARY, QUESTION_VOCABULARY
 from vlcam.scenes.models.nets import SceneCaptioner, SceneClassifier, SceneVQA
@@ -30,8 +30,6 @@ DRAWS: Final = 5
 """Sets of control channels of each of the two sorts."""
 _NEAREST: Final = 3
 _LABELS: Final = tuple(" ".join(pair) for pair in PAIRS)
-
-Samples = Int64[np.ndarray, "resamples scenes"]
 
 
 @contextmanager
@@ -135,13 +133,23 @@ def draw_controls(
     return out
 
 
-def summarise_ablations(found: Sequence[Mapping[str, Any]], samples: Samples) -> dict[str, Any]:
-    """Mean drops, how far that of the concept's channels exceeds that of the controls, and what happens to other targets."""
+def summarise_ablations(found: Sequence[Mapping[str, Any]], n: int, seed: Seed) -> dict[str, Any]:
+    """Mean drops, how far that of the concept's channels exceeds that of the controls, and what happens to other targets.
+
+    ``n`` scenes were looked at. Each number has its interval over scenes and its standardised size; None where there are fewer than two.
+    """
 
     def of(related: bool, value: Callable[[Mapping[str, Any]], float]) -> dict[str, Any]:
         these = [row for row in found if row["related"] == related]
-        values, scene = [value(row) for row in these], [row["scene"] for row in these]
-        return bootstrap_effect(np.array(values, np.float64), np.array(scene, np.int64), samples)
+        values, scenes = [value(row) for row in these], [row["scene"] for row in these]
+        mean, size = summarise_effect(
+            np.array(values, np.float64), np.array(scenes, np.int64), n, seed=seed, resamples=RESAMPLES
+        )
+        return {
+            **export_summary(mean, "mean", "interval"),
+            **export_summary(size, "size", "size_interval"),
+            "n": mean.n,
+        }
 
     return {
         "drop": of(True, lambda row: row["drop"]),

@@ -173,9 +173,9 @@ def make_card(measured: Mapping[str, Any], plan: Mapping[str, Any], texts: Mappi
         "## Quality\n\n" + make_quality_table(measured) + "\n",
         "## Does the heatmap point at the right object?\n\n"
         "Grad-CAM at `features`; the pointing game with no tolerance: the share of targets whose map is highest inside the visible\n"
-        "mask of the object that the word, or the answer, is about; with 95 % bootstrap intervals. Only true words and right answers are\n"
-        "scored; a map that shows nothing is a miss. `area` is what a random pixel gets, `ceiling` the best that a 12 x 12 map can do.\n"
-        "`contrast map` explains the word or answer rather than a random other one of its kind.\n",
+        "mask of the object that the word, or the answer, is about; with 95 % bootstrap intervals over scenes. Only true words and right\n"
+        "answers are scored; a map that shows nothing is a miss. `area` is what a random pixel gets, `ceiling` the best that a 12 x 12\n"
+        "map can do. `contrast map` explains the word or answer rather than a random other one of its kind.\n",
     ]
     for split in measured["splits"]:
         parts.append(

@@ -7,10 +7,11 @@ speak for it, and other colours speak against it; all other names have no sign t
 pair only, so there names of other colours and shapes have no sign either.
 """
 
+import math
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, final
+from typing import Any, Final, final
 
 import numpy as np
 from jaxtyping import Bool
@@ -18,6 +19,7 @@ from numpy.random import Generator
 
 from vlcam.contracts import Target
 from vlcam.explanation.record import NamedEvidence, NeuronText, TargetView
+from vlcam.metrics.statistics import Seed, Summary, summarise_share
 from vlcam.neurons import NeuronNames
 from vlcam.neurons.probes.scenes import CONCEPTS, REGIONS
 from vlcam.scenes.grammar import SINGULARS
@@ -26,6 +28,8 @@ from vlcam.scenes.scene import Scene
 
 FAMILIES: Final = (COLOURS, SHAPES, SIZES, TEXTURES)
 CONTENT: Final = frozenset(word for family in FAMILIES for word in family)
+RESAMPLES: Final = 1000
+"""Draws of the scenes for an interval."""
 PLACE_CATEGORIES: Final = ("background", "region")
 """Categories of names that are not about objects."""
 
@@ -115,6 +119,20 @@ class Counts:
         """Take in another text's counts."""
         for measure, (right, total) in other.shares.items():
             self.add(measure, right, total)
+
+
+def summarise_counts(shares: Sequence[tuple[float, float]], seed: Seed) -> Summary:
+    """A share from how many were right, and of how many, in every scene: with its interval over scenes."""
+    right, total = np.array(shares, np.float64).reshape(-1, 2).T
+    return summarise_share(right, total, seed=seed, resamples=RESAMPLES)
+
+
+def export_summary(found: Summary, value: str, interval: str) -> dict[str, Any]:
+    """A number and its interval as JSON values under these two names; None where there is no answer."""
+    return {
+        value: None if math.isnan(found.mean) else found.mean,
+        interval: None if math.isnan(found.low) else [found.low, found.high],
+    }
 
 
 MEASURES: Final = {

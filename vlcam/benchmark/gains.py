@@ -15,12 +15,14 @@ from dataclasses import dataclass
 from typing import Any, final
 
 import numpy as np
+from jaxtyping import Float, Int
 from PIL import Image
 
+from vlcam.benchmark.claims import RESAMPLES
 from vlcam.benchmark.grounding import WORD_KINDS
 from vlcam.contracts import Request, Task
 from vlcam.explanation.visual_gain import hide_content, score_targets
-from vlcam.metrics.statistics import auroc
+from vlcam.metrics.statistics import auroc, bootstrap, compute_interval
 from vlcam.scenes.captions import check_words
 from vlcam.scenes.grammar import PLURALS, SINGULARS
 from vlcam.scenes.record import COLOURS, SHAPES, SIZES, TEXTURES, Split
@@ -30,7 +32,6 @@ from vlcam.scenes.scene import Scene
 FAMILIES = (COLOURS, SHAPES, SIZES, TEXTURES, tuple(PLURALS[shape] for shape in SHAPES))
 FUNCTION, OTHER, ALL = "function words", "numbers and relations", "all"
 COLUMNS = ("blank", "blur", "log-probability")
-_RESAMPLES = 1000
 
 Values = tuple[float, float, float]
 """Gain against a blank picture, gain against a blurred one, and the log-probability itself, in nats."""
@@ -126,14 +127,18 @@ def _make_row(
     positive: Sequence[tuple[int, Values]], negative: Sequence[tuple[int, Values]], n: int, seed: int
 ) -> dict[str, Any]:
     both = [*positive, *negative]
-    scene = np.array([one for one, _ in both], int)
+    scenes = np.array([one for one, _ in both], int)
     values = np.array([row for _, row in both], float).reshape(-1, len(COLUMNS))
     truth = np.arange(len(both)) < len(positive)
     row: dict[str, Any] = {"positives": len(positive), "negatives": len(negative)}
-    rng = np.random.default_rng(seed)
-    times = [np.bincount(rng.integers(0, n, n), minlength=n)[scene] for _ in range(_RESAMPLES)]
-    for column, name in enumerate(COLUMNS):
-        drawn = [auroc(np.repeat(values[:, column], count), np.repeat(truth, count)) for count in times]
-        low, high = np.nanquantile(drawn, (0.025, 0.975)).tolist()
-        row[name] = {"auroc": auroc(values[:, column], truth), "interval": (low, high)}
+
+    def score(drawn: Int[np.ndarray, "draws scenes"]) -> Float[np.ndarray, "draws columns"]:
+        times = [np.bincount(one, minlength=n)[scenes] for one in drawn]
+        return np.array(
+            [[auroc(np.repeat(own, count), np.repeat(truth, count)) for own in values.T] for count in times]
+        )
+
+    found = bootstrap(score, n, seed=seed, resamples=RESAMPLES)
+    for own, draws, name in zip(values.T, found.T, COLUMNS, strict=True):
+        row[name] = {"auroc": auroc(own, truth), "interval": compute_interval(draws, interpolate=True)}
     return row

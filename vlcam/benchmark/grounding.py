@@ -19,7 +19,7 @@ from vlcam.contracts import Geometry, Task
 from vlcam.explanation.explain import explain
 from vlcam.explanation.explanation import Explanation
 from vlcam.image.geometry import to_photo
-from vlcam.metrics import oracle_map, pointing_hit
+from vlcam.metrics import oracle_map, pointing_hit, summarise
 from vlcam.scenes.captions import check_words, find_word_objects
 from vlcam.scenes.record import COLOURS, PIXELS, SHAPES, SIZES, TEXTURES, Split
 from vlcam.scenes.sample import make
@@ -37,9 +37,15 @@ COLUMNS = ("map", "contrast", "area", "centre", "random", "untrained", "ceiling"
 @final
 @dataclass
 class HitTable:
-    """Hits of one kind of target, per column. ``rows`` holds one dict per scored target."""
+    """Hits of one kind of target, per column. ``rows`` holds one dict per scored target, ``scenes`` the scene of each."""
 
     rows: list[dict[str, float]] = field(default_factory=list)
+    scenes: list[int] = field(default_factory=list)
+
+    def add(self, scene: int, row: dict[str, float]) -> None:
+        """One more target."""
+        self.rows.append(row)
+        self.scenes.append(scene)
 
     def compute_means(self) -> dict[str, float]:
         """Mean of each column over the targets that have it."""
@@ -50,11 +56,10 @@ class HitTable:
         }
 
     def compute_interval(self, column: str = "map", *, seed: int = 0) -> tuple[float, float]:
-        """95 % bootstrap interval of a column's mean over targets (2000 resamples)."""
-        values = np.array([row[column] for row in self.rows if column in row])
-        rng = np.random.default_rng(seed)
-        means = values[rng.integers(0, len(values), (2000, len(values)))].mean(axis=1)
-        return float(np.quantile(means, 0.025)), float(np.quantile(means, 0.975))
+        """95 % bootstrap interval of a column's mean over targets. Scenes are drawn, each with all its targets."""
+        pairs = [(row[column], scene) for row, scene in zip(self.rows, self.scenes, strict=True) if column in row]
+        found = summarise([value for value, _ in pairs], seed=seed, clusters=[scene for _, scene in pairs])
+        return found.low, found.high
 
 
 def _score_hit(
@@ -157,7 +162,7 @@ def play_pointing_game(
     seed: int = 0,
     progress: Callable[[int, int], Any] | None = None,
 ) -> dict[str, HitTable]:
-    """Play the pointing game on scenes ``0..n-1``: a tally per kind of word, for all answers, and per kind of question."""
+    """Play the pointing game on scenes ``0..n-1``: a table per kind of word, for all answers, and per kind of question."""
     tallies: dict[str, HitTable] = {}
     for number in range(n):
         scene = make(number, split)
@@ -165,7 +170,7 @@ def play_pointing_game(
         rows = list(_score_words(scene, captioner, untrained_captioner, rng, method))
         rows += _score_answers(scene, vqa, untrained_vqa, rng, method, questions_each, answers)
         for kind, row in rows:
-            tallies.setdefault(kind, HitTable()).rows.append(row)
+            tallies.setdefault(kind, HitTable()).add(number, row)
         if progress is not None:
             progress(number + 1, n)
     return dict(sorted(tallies.items()))

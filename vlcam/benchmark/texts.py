@@ -26,7 +26,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from jaxtyping import Int64
 from numpy.random import Generator
 
 from vlcam.benchmark.ablation import ablate_concepts, summarise_ablations
@@ -39,16 +38,18 @@ from vlcam.benchmark.claims import (
     claim_at_random,
     claim_by_alpha,
     count,
+    export_summary,
     find_visible_names,
     get_vocabulary,
     list_claims,
     permute_names,
     remove_calibration,
+    summarise_counts,
 )
 from vlcam.contracts import InputError, Task
 from vlcam.explanation.explain import explain
 from vlcam.explanation.record import NamedEvidence, TargetView
-from vlcam.metrics.statistics import bootstrap_share, resample_scenes
+from vlcam.metrics.statistics import Seed, Summary
 from vlcam.neurons import NeuronNames
 from vlcam.scenes.captions import find_word_objects
 from vlcam.scenes.models.zoo import MODEL_NAMES, ModelName, load
@@ -66,8 +67,6 @@ _CLASSES: Final = 4
 _SURE: Final = 0.5
 _MODEL_OF_KIND: Final[Mapping[str, ModelName]] = {"class": "classifier", "word": "captioner", "answer": "vqa"}
 _EXTRA_MEASURES: Final = {"coverage": "evidence in named channels", "told": "evidence in channels whose names are told"}
-
-Samples = Int64[np.ndarray, "resamples scenes"]
 
 
 def evaluate(
@@ -115,7 +114,7 @@ def evaluate(
         removed += _measure_erasure(scene, found, tasks, known, rng)
         if progress is not None:
             progress(number + 1, n)
-    samples = resample_scenes(n, seed)
+    draws = (seed, n)
     return {
         "split": split,
         "n": n,
@@ -123,9 +122,9 @@ def evaluate(
         "targets": dict(Counter(case.kind for case in cases)),
         "calibrated": {which: sum(bool(unit.claims) for unit in found.units) for which, found in known.items()},
         "measures": {**MEASURES, **_EXTRA_MEASURES},
-        "texts": _measure_texts(cases, known, n, split, seed, samples),
-        "ablation": {kind: summarise_ablations(_select_kind(kind, ablated), samples) for kind in KINDS},
-        "erased": {kind: _summarise_erasures(_select_kind(kind, removed), n, samples) for kind in KINDS},
+        "texts": _measure_texts(cases, known, n, split, seed),
+        "ablation": {kind: summarise_ablations(_select_kind(kind, ablated), n, draws) for kind in KINDS},
+        "erased": {kind: _summarise_erasures(_select_kind(kind, removed), n, draws) for kind in KINDS},
     }
 
 
@@ -190,7 +189,7 @@ def _explain_again(scene: Scene, found: Sequence[TextCase], tasks: Mapping[Model
 
 
 def _measure_texts(
-    cases: Sequence[TextCase], known: Mapping[ModelName, NeuronNames], n: int, split: Split, seed: int, samples: Samples
+    cases: Sequence[TextCase], known: Mapping[ModelName, NeuronNames], n: int, split: Split, seed: int
 ) -> dict[str, Any]:
     tallies = {(kind, ranking): [Counts() for _ in range(n)] for kind in KINDS for ranking in RANKINGS}
     shown = {number: find_visible_names(make(number, split)) for number in {case.scene for case in cases}}
@@ -220,17 +219,22 @@ def _measure_texts(
             for kind in (case.kind, "all"):
                 tallies[kind, ranking][case.scene].join(found)
     return {
-        kind: {ranking: _summarise_counts(tallies[kind, ranking], samples) for ranking in RANKINGS} for kind in KINDS
+        kind: {ranking: _summarise_measures(tallies[kind, ranking], (seed, n)) for ranking in RANKINGS}
+        for kind in KINDS
     }
 
 
-def _summarise_counts(tallies: Sequence[Counts], samples: Samples) -> dict[str, Any]:
+def _summarise_measures(tallies: Sequence[Counts], seed: Seed) -> dict[str, Any]:
     out = {}
     for measure in (*MEASURES, *_EXTRA_MEASURES):
-        pairs = np.array([one.shares.get(measure, (0.0, 0.0)) for one in tallies])
-        if measure in MEASURES or pairs[:, 1].sum():
-            out[measure] = bootstrap_share(pairs[:, 0], pairs[:, 1], samples)
+        found = summarise_counts([one.shares.get(measure, (0.0, 0.0)) for one in tallies], seed)
+        if measure in MEASURES or found.n:
+            out[measure] = _export_share(found)
     return out
+
+
+def _export_share(found: Summary) -> dict[str, Any]:
+    return {**export_summary(found, "value", "interval"), "n": found.n}
 
 
 # --- erasing ---------------------------------------------------------------------------------------------------------------
@@ -290,13 +294,14 @@ def _sum_contributions(view: TargetView, units: Sequence[int]) -> float:
     return float(view.contributions[list(units)].double().sum())
 
 
-def _summarise_erasures(found: Sequence[Mapping[str, Any]], n: int, samples: Samples) -> dict[str, Any]:
+def _summarise_erasures(found: Sequence[Mapping[str, Any]], n: int, seed: Seed) -> dict[str, Any]:
     out = {}
     for measure in ERASURE_MEASURES:
-        pairs = np.zeros((n, 2))
+        pairs = [(0.0, 0.0)] * n
         for row in found:
-            pairs[row["scene"]] += row[measure]
-        out[measure] = bootstrap_share(pairs[:, 0], pairs[:, 1], samples)
+            right, total = pairs[row["scene"]]
+            pairs[row["scene"]] = (right + row[measure][0], total + row[measure][1])
+        out[measure] = _export_share(summarise_counts(pairs, seed))
     return out
 
 

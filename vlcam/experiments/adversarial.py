@@ -33,6 +33,7 @@ from torch import Tensor
 from vlcam.contracts import InputError, Prepared, Request, Task
 from vlcam.experiments.data.matching import match
 from vlcam.experiments.data.samples import LabelledPhoto, World
+from vlcam.experiments.results.lines import make_summary_row
 from vlcam.experiments.results.result import Result, ResultRow
 from vlcam.experiments.setting import Setting
 from vlcam.explanation.explain import explain_one, prepare_photo
@@ -294,8 +295,7 @@ def make_rows(cases: Sequence[AttackCase], *, seed: int = 0) -> tuple[tuple[Resu
     names = [name for name, _ in classes]
 
     def row(name: str, column: str, values: Sequence[float], clusters: Sequence[str] | None = None) -> ResultRow:
-        one = summarise(values, seed=seed, clusters=clusters)
-        return ResultRow(name, one.mean, one.low, one.high, one.n, one.undefined, column=column)
+        return make_summary_row("adversarial", name, summarise(values, seed=seed, clusters=clusters), column=column)
 
     found = [
         row("absent class above 0.9999", "attacked", [float(case.reached) for case in every]),

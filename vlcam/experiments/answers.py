@@ -15,9 +15,8 @@ whether the map's highest point lies on one of them.
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from statistics import fmean
-from typing import Final, final
+from typing import Final
 
 import numpy as np
 import torch
@@ -26,7 +25,7 @@ from torch import Tensor
 
 from vlcam.contracts import InputError, Request, TargetError, Task
 from vlcam.experiments.data.samples import Has, LabelledPhoto, PhotoQuestion, unite_masks
-from vlcam.experiments.results.result import Result, ResultRow, make_row
+from vlcam.experiments.results.result import Result, ResultRow
 from vlcam.experiments.setting import Setting
 from vlcam.experiments.shared.controls import make_untrained_task
 from vlcam.experiments.shared.maps import (
@@ -36,8 +35,9 @@ from vlcam.experiments.shared.maps import (
     make_every_map,
     make_random_map,
 )
+from vlcam.experiments.shared.tally import Tally
 from vlcam.experiments.shared.workable import find_workable
-from vlcam.metrics import occlusion_correlation, pointing_hit, spearman, summarise, to_grid
+from vlcam.metrics import occlusion_correlation, pointing_hit, spearman, to_grid
 
 KEY: Final = "vqa"
 METHODS: Final = ("gradcam", "guided-backprop", "guided-gradcam", "hirescam", "layercam", "c-mwp", "gradient")
@@ -51,28 +51,6 @@ SAMPLES: Final = (12, 150)
 QUESTIONS: Final = 4
 
 
-@final
-@dataclass(frozen=True, eq=False)
-class Tally:
-    """Values and their photos by method (or control) and measure; how many answers there were, and how many were right."""
-
-    values: dict[tuple[str, str], list[tuple[int, float]]] = field(default_factory=dict)
-    right: list[bool] = field(default_factory=list)
-    skipped: list[str] = field(default_factory=list)
-
-    def add(self, name: str, column: str, photo: int, value: float) -> None:
-        """One more value."""
-        self.values.setdefault((name, column), []).append((photo, value))
-
-    def make_row(self, name: str, column: str, seed: int) -> ResultRow | None:
-        """The row of a method and a measure, with its interval over photos; None if nothing was measured."""
-        pairs = self.values.get((name, column))
-        if not pairs:
-            return None
-        one = summarise([value for _, value in pairs], seed=seed, clusters=[photo for photo, _ in pairs])
-        return make_row(KEY, name, one.mean, one.low, one.high, one.n, column=column, undefined=one.undefined)
-
-
 def run(setting: Setting) -> Result:
     """Experiment 13 on the bundled world, or on data with questions; human attention is compared where the data have it.
 
@@ -84,7 +62,7 @@ def run(setting: Setting) -> Result:
     world = setting.open_world(needs)
     blind, rng = make_untrained_task(task, setting.seed), np.random.default_rng(setting.seed)
     n = setting.count(*SAMPLES)
-    tally = Tally()
+    tally, right = Tally(), list[bool]()
     methods: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
     for number, sample in enumerate(world.iterate_samples(n)):
@@ -94,32 +72,31 @@ def run(setting: Setting) -> Result:
                     methods, dropped = find_workable(
                         task, sample.image, Request(question=asked.question, top_k=1), METHODS
                     )
-                score(task, blind, sample, asked, number, methods, rng, tally)
+                right.append(score(task, blind, sample, asked, number, methods, rng, tally))
             except (InputError, TargetError) as error:  # words that a closed vocabulary doesn't have
                 tally.skipped.append(str(error))
         setting.report_progress(number + 1, n if world.size is None else min(n, world.size))
-    if not tally.right:
+    if not right:
         raise InputError(f"{task.name} read none of the questions of {world.name}: {tally.skipped[0]}")
-    found = [one for name in methods for column in COLUMNS if (one := tally.make_row(name, column, setting.seed))]
-    controls = [one for name in CONTROLS for column in COLUMNS if (one := tally.make_row(name, column, setting.seed))]
+    found, controls = (tally.make_rows(KEY, names, setting.seed, columns=COLUMNS) for names in (methods, CONTROLS))
     return Result(
         13,
         KEY,
         "Answers to questions",
         "Do the heatmaps of answers agree with occlusion and with people, and do they find what the answer turns on?",
-        f"{len(tally.right)} questions, at most {QUESTIONS} a picture; the logit of the model's own answer. occlusion: Spearman's "
+        f"{len(right)} questions, at most {QUESTIONS} a picture; the logit of the model's own answer. occlusion: Spearman's "
         "correlation with the occlusion map (patches of a sixth of the shorter side in the image's mean colour, moved by half of "
         "that) on the coarser of the two grids. human attention: VQA-HAT's protocol, 14 x 14 cells, mean over people. pointing: "
         "share of right answers whose map's highest point lies on an object that decides the question, without tolerance; an empty "
         "map misses. Maps that are constant have no correlation and are left out of it.",
         world.title,
         task.name,
-        tuple(found),
-        tuple(controls),
+        found,
+        controls,
         tuple(column for column in COLUMNS if any(one.column == column for one in (*found, *controls))),
         better="higher",
         headline="gradcam",
-        notes=tuple(_write_notes(found, controls, tally, dropped)),
+        notes=tuple(_write_notes(found, controls, right, tally.skipped, dropped)),
         seconds=time.monotonic() - began,
     )
 
@@ -133,11 +110,10 @@ def score(
     methods: Sequence[str],
     rng: np.random.Generator,
     tally: Tally,
-) -> None:
-    """Score the model's own answer to one question. Raises InputError for words that the model doesn't know."""
+) -> bool:
+    """Score the model's own answer to one question, and say whether it is right. Raises InputError for words that it doesn't know."""
     mapped = make_every_map(task, sample.image, Request(question=asked.question, top_k=1), [*methods, "occlusion"])
     right = mapped.text.strip().lower() in {one.strip().lower() for one in (asked.answer, *asked.answers)}
-    tally.right.append(right)
     covered = mapped.signed["occlusion"][:1]
     grid, request = mapped.grid, mapped.subject.request
     maps = {name: mapped.get_maps(name)[:1] for name in methods}
@@ -158,12 +134,13 @@ def score(
     objects = [sample.objects[one].mask for one in asked.decides or ()]
     mask = unite_masks(objects)
     if not right or mask is None or not mask.any():
-        return
+        return right
     inside = torch.from_numpy(mask)
     maps["ceiling"] = make_ceiling_map(mask, mapped.geometry, grid)
     for name, one in maps.items():
         tally.add(name, POINTING, photo, float(pointing_hit(mapped.draw(one)[0], inside)))
     tally.add("area", POINTING, photo, float(inside.double().mean()))
+    return right
 
 
 def correlate_with_people(heat: Float[Tensor, "height width"], people: Sequence[Float[np.ndarray, "_ _"]]) -> float:
@@ -188,9 +165,13 @@ def correlate_among_people(people: Sequence[Float[np.ndarray, "_ _"]]) -> float:
 
 
 def _write_notes(
-    found: Sequence[ResultRow], controls: Sequence[ResultRow], tally: Tally, dropped: Sequence[str]
+    found: Sequence[ResultRow],
+    controls: Sequence[ResultRow],
+    right: Sequence[bool],
+    skipped: Sequence[str],
+    dropped: Sequence[str],
 ) -> list[str]:
-    notes = [f"The model gave a right answer to {sum(tally.right)} of {len(tally.right)} questions."]
+    notes = [f"The model gave a right answer to {sum(right)} of {len(right)} questions."]
     for column in COLUMNS:
         own = next((one for one in found if (one.name, one.column) == ("gradcam", column)), None)
         rivals = [one for one in found if one.column == column and one.name != "gradcam" and one.n]
@@ -207,8 +188,8 @@ def _write_notes(
         )
     if not any(one.column == HUMAN for one in (*found, *controls)):
         notes.append("The data have no human attention; give the folder of VQA-HAT for that.")
-    if tally.skipped:
+    if skipped:
         notes.append(
-            f"{len(tally.skipped)} questions could not be read by the model and were left out, such as: {tally.skipped[0]}"
+            f"{len(skipped)} questions could not be read by the model and were left out, such as: {skipped[0]}"
         )
     return [*notes, *dropped]

@@ -53,7 +53,7 @@ from vlcam.experiments.results.result import Result, ResultRow
 from vlcam.experiments.setting import Setting
 from vlcam.methods.gradient import alpha, contributions, gradcam
 from vlcam.metrics import oracle_map
-from vlcam.metrics.statistics import LEVEL, RESAMPLES, Summary
+from vlcam.metrics.statistics import summarise_crossed
 from vlcam.neurons import NeuronNames
 from vlcam.scenes.models.nets import GRID, SceneClassifier
 from vlcam.scenes.models.zoo import load
@@ -146,28 +146,6 @@ def measure_shares(
     heat = F.interpolate(maps[:, None], size=masks.shape[2:], mode="bilinear", align_corners=False)
     inside: Tensor = (heat * masks).sum((2, 3)) / heat.sum((2, 3))
     return inside
-
-
-def summarise_crossed(values: Float[np.ndarray, "runs people"], *, seed: int, resamples: int = RESAMPLES) -> Summary:
-    """The mean over runs (training data and start drawn anew) and test pictures (the same in all runs), with a 95 % bootstrap interval.
-
-    Runs and pictures are both drawn with replacement (Owen 2007, the pigeonhole bootstrap), so the interval is that of another
-    training and other pictures; with one run it is that of other pictures only. NaN is left out and counted.
-    """
-    there = ~np.isnan(values)
-    if not there.any():
-        return Summary(0, values.size, nan, nan, nan)
-    filled = np.where(there, values, 0.0)
-    runs, people = values.shape
-    rng = np.random.default_rng(seed)
-    rows = rng.multinomial(runs, np.full(runs, 1 / runs), resamples).astype(np.float64)
-    columns = rng.multinomial(people, np.full(people, 1 / people), resamples).astype(np.float64)
-    total = ((rows @ filled) * columns).sum(1)
-    count = ((rows @ there.astype(np.float64)) * columns).sum(1)
-    means = total[count > 0] / count[count > 0]
-    low, high = np.quantile(means, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
-    mean = float(filled.sum() / there.sum())
-    return Summary(int(there.sum()), int((~there).sum()), mean, float(low), float(high))
 
 
 def audit(model: SceneClassifier, test: BalancedSet, names: NeuronNames) -> Audit:

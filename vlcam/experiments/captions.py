@@ -13,8 +13,7 @@ Three measures, two of them of the paper (Selvaraju et al., arXiv 1610.02391):
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Final, final
+from typing import Final
 
 import numpy as np
 import torch
@@ -24,7 +23,7 @@ from torch import Tensor
 from vlcam.contracts import InputError, Maps, Request, TargetError, Task
 from vlcam.experiments.data.samples import LabelledPhoto
 from vlcam.experiments.data.visual_words import Mask, find_word_masks, make_phrases
-from vlcam.experiments.results.result import Result, ResultRow, make_row
+from vlcam.experiments.results.result import Result, ResultRow
 from vlcam.experiments.setting import Setting
 from vlcam.experiments.shared.controls import make_untrained_task
 from vlcam.experiments.shared.maps import (
@@ -35,8 +34,9 @@ from vlcam.experiments.shared.maps import (
     make_every_map,
     make_random_map,
 )
+from vlcam.experiments.shared.tally import Tally
 from vlcam.experiments.shared.workable import find_workable
-from vlcam.metrics import inside_outside_ratio, pointing_hit, summarise
+from vlcam.metrics import inside_outside_ratio, pointing_hit
 
 KEY: Final = "captions"
 METHODS: Final = ("gradcam", "guided-backprop", "guided-gradcam", "hirescam", "layercam", "c-mwp", "gradient")
@@ -45,28 +45,6 @@ COLUMNS: Final = (WORD, RATIO, WHOLE)
 CONTROLS: Final = ("area", "centre", "random", "Sobel edges", "untrained gradcam", "ceiling")
 SAMPLES: Final = (16, 200)
 _MOST_PHRASES: Final = 5
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class Tally:
-    """Values and their photos by method (or control) and measure; ``skipped`` counts captions that the model can't read."""
-
-    values: dict[tuple[str, str], list[tuple[int, float]]] = field(default_factory=dict)
-    skipped: list[str] = field(default_factory=list)
-
-    def add(self, name: str, column: str, photo: int, value: float) -> None:
-        """One more value."""
-        self.values.setdefault((name, column), []).append((photo, value))
-
-    def make_row(self, name: str, column: str, seed: int) -> ResultRow | None:
-        """The row of a method and a measure, with its interval over photos; None if nothing was measured."""
-        pairs = self.values.get((name, column))
-        if not pairs:
-            return None
-        finite = [value if math.isfinite(value) else math.nan for _, value in pairs]
-        one = summarise(finite, seed=seed, clusters=[photo for photo, _ in pairs])
-        return make_row(KEY, name, one.mean, one.low, one.high, one.n, column=column, undefined=one.undefined)
 
 
 def run(setting: Setting) -> Result:
@@ -91,8 +69,7 @@ def run(setting: Setting) -> Result:
         raise InputError(
             f"no word of {n} captions of {world.name} is about an object with a mask, as {task.name} reads them{why}"
         )
-    found = [one for name in methods for column in COLUMNS if (one := tally.make_row(name, column, setting.seed))]
-    controls = [one for name in CONTROLS for column in COLUMNS if (one := tally.make_row(name, column, setting.seed))]
+    found, controls = (tally.make_rows(KEY, names, setting.seed, columns=COLUMNS) for names in (methods, CONTROLS))
     return Result(
         12,
         KEY,
@@ -105,8 +82,8 @@ def run(setting: Setting) -> Result:
         "its words.",
         world.title,
         task.name,
-        tuple(found),
-        tuple(controls),
+        found,
+        controls,
         tuple(column for column in COLUMNS if any(one.column == column for one in found)),
         better="higher",
         headline="gradcam",
@@ -151,7 +128,8 @@ def score(
         read += 1
         place = next(at for at, one in enumerate(mapped.targets) if one.kind == "caption")
         for name, heat in _make_heats(mapped, _map_untrained(mapped, blind, sample), place, inside, rng).items():
-            tally.add(name, RATIO, photo, inside_outside_ratio(heat, inside))
+            ratio = inside_outside_ratio(heat, inside)
+            tally.add(name, RATIO, photo, ratio if math.isfinite(ratio) else math.nan)
         tally.add("area", RATIO, photo, 1.0)
     return read > 0
 

@@ -27,6 +27,7 @@ from PIL import Image
 from torch import Tensor
 
 from vlcam.contracts import Maps, Request, Subject, Task
+from vlcam.experiments.results.lines import format_summary
 from vlcam.experiments.results.result import Result, format_number
 from vlcam.experiments.setting import Setting
 from vlcam.experiments.shared.controls import make_untrained_task
@@ -39,7 +40,6 @@ from vlcam.experiments.shared.two_classes import (
     UNTRAINED,
     AnnotatedPicture,
     find_pictures,
-    format_summary,
     make_ceilings,
     make_controls,
     open_marked_world,

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from vlcam.contracts import LayerError, Maps, Request, Task
 from vlcam.engine.layers import Layer, trace_layers
 from vlcam.engine.modules import named_modules
+from vlcam.experiments.results.lines import format_summary
 from vlcam.experiments.results.result import Result, format_number
 from vlcam.experiments.setting import Setting
 from vlcam.experiments.shared.controls import make_untrained_task
@@ -37,7 +38,6 @@ from vlcam.experiments.shared.two_classes import (
     RANDOM,
     AnnotatedPicture,
     find_pictures,
-    format_summary,
     make_ceilings,
     make_controls,
     open_marked_world,

@@ -22,6 +22,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from vlcam.contracts import Maps, Request
+from vlcam.experiments.results.lines import format_summary
+from vlcam.experiments.results.published import find_published
 from vlcam.experiments.results.result import Result, ResultRow
 from vlcam.experiments.setting import Setting
 from vlcam.experiments.shared.classes import find_usable
@@ -35,9 +37,7 @@ from vlcam.experiments.shared.two_classes import (
     RANDOM,
     UNTRAINED,
     AnnotatedPicture,
-    find_paper_number,
     find_pictures,
-    format_summary,
     make_ceilings,
     make_controls,
     open_marked_world,
@@ -149,7 +149,7 @@ def _write_notes(tally: Tally, seed: int) -> list[str]:
         if any((one, JUDGE) not in tally.values for one in (fine, both)):
             continue
         gains = [tally.compare(both, fine, column, seed) for column in (JUDGE, MASS)]
-        people = [one.value if (one := find_paper_number(KEY, name)) is not None else nan for name in (both, fine)]
+        people = [one.value if (one := find_published(KEY, name)) is not None else nan for name in (both, fine)]
         found.append(
             f"{get_method(both).title} is ahead of {get_method(fine).title} by {format_summary(gains[0], '%')} points "
             f"for the judge and by {format_summary(gains[1], '%')} "

@@ -25,6 +25,8 @@ from torch import Tensor
 
 from vlcam.contracts import Maps, Request, Task
 from vlcam.engine.restore import preserve_model
+from vlcam.experiments.results.lines import format_summary
+from vlcam.experiments.results.published import find_published
 from vlcam.experiments.results.result import Result, format_number
 from vlcam.experiments.setting import Setting
 from vlcam.experiments.shared.classes import find_usable, predict_classes
@@ -38,9 +40,7 @@ from vlcam.experiments.shared.two_classes import (
     RANDOM,
     UNTRAINED,
     AnnotatedPicture,
-    find_paper_number,
     find_pictures,
-    format_summary,
     make_ceilings,
     make_controls,
     open_marked_world,
@@ -201,7 +201,7 @@ def _write_notes(tally: Tally, names: Sequence[str], seed: int) -> list[str]:
     found = [
         f"The closest to occlusion: {', '.join(f'{get_method(one).title} {format_number(means[one])}' for one in ranked[:3])}."
     ]
-    theirs = {name: one.value for name in names if (one := find_paper_number(KEY, name)) is not None}
+    theirs = {name: one.value for name in names if (one := find_published(KEY, name)) is not None}
     known = sorted((name for name in theirs if name in ranked), key=lambda name: -theirs[name])
     ours = sorted(known, key=lambda name: -means[name])
     if len(known) > 1:

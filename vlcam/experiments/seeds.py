@@ -38,7 +38,7 @@ from vlcam.experiments.shared.classes import (
 )
 from vlcam.experiments.shared.controls import CONTROLS, Controls
 from vlcam.metrics import Summary, seed_mask
-from vlcam.metrics.statistics import LEVEL, RESAMPLES
+from vlcam.metrics.statistics import RESAMPLES, bootstrap, compute_interval
 
 NUMBER: Final = 2
 KEY: Final = "seeds"
@@ -242,22 +242,16 @@ def summarise_counts(
     counts: Float[np.ndarray, "pictures classes 3"], seed: int, resamples: int = RESAMPLES
 ) -> list[Summary]:
     """The three :func:`score_counts` of all pictures with their intervals: :func:`vlcam.metrics.summarise_by`, for all draws at once."""
-    drawn = np.random.default_rng(seed).integers(0, len(counts), (resamples, len(counts)))
-    times = np.stack([np.bincount(one, minlength=len(counts)) for one in drawn], 1)
-    draws = score_counts(np.einsum("pck,pr->ckr", counts, times, optimize=True))
-    found = []
-    for value, own in zip(score_counts(counts.sum(0)), draws, strict=True):
-        kept = own[~np.isnan(own)]
-        low, high = (
-            (
-                float(np.quantile(kept, (1 - LEVEL) / 2, method="lower")),
-                float(np.quantile(kept, (1 + LEVEL) / 2, method="higher")),
-            )
-            if len(kept)
-            else (np.nan, np.nan)
-        )
-        found.append(Summary(len(counts), 0, float(value), low, high))
-    return found
+
+    def score(drawn: Int[np.ndarray, "draws pictures"]) -> Float[np.ndarray, "draws measures"]:
+        times = np.stack([np.bincount(one, minlength=len(counts)) for one in drawn], 1)
+        return score_counts(np.einsum("pck,pr->ckr", counts, times, optimize=True)).T
+
+    draws = bootstrap(score, len(counts), seed=seed, resamples=resamples)
+    return [
+        Summary(len(counts), 0, float(value), *compute_interval(own))
+        for value, own in zip(score_counts(counts.sum(0)), draws.T, strict=True)
+    ]
 
 
 def _write_notes(

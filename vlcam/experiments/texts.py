@@ -30,13 +30,14 @@ from vlcam.benchmark.claims import (
     get_vocabulary,
     list_claims,
     permute_names,
+    summarise_counts,
 )
 from vlcam.contracts import InputError, Task
-from vlcam.experiments.results.result import Result, ResultRow, make_row
+from vlcam.experiments.results.lines import make_percent_row
+from vlcam.experiments.results.result import Result, ResultRow
 from vlcam.experiments.setting import Kind, Setting
 from vlcam.explanation.explain import explain
 from vlcam.explanation.record import TargetView
-from vlcam.metrics.statistics import bootstrap_share, resample_scenes
 from vlcam.neurons import NeuronNames
 from vlcam.scenes.sample import make
 from vlcam.scenes.scene import Scene
@@ -71,15 +72,10 @@ def run(setting: Setting) -> Result:
         cases += _make_cases(make(number, "test"), number, tasks, names)
         setting.report_progress(number + 1, n)
     tallies = count_claims(cases, names, n, setting.seed)
-    samples = resample_scenes(n, setting.seed)
 
     def row_of(kind: str, ranking: str, measure: str, title: str) -> ResultRow:
-        pairs = np.array([one.shares.get(measure, (0.0, 0.0)) for one in tallies[kind, ranking]])
-        found = bootstrap_share(pairs[:, 0], pairs[:, 1], samples)
-        if found["value"] is None:
-            return make_row(KEY, title, float("nan"), column=measure)
-        low, high = found["interval"]
-        return make_row(KEY, title, 100 * found["value"], 100 * low, 100 * high, found["n"], column=measure)
+        shares = [one.shares.get(measure, (0.0, 0.0)) for one in tallies[kind, ranking]]
+        return make_percent_row(KEY, title, summarise_counts(shares, (setting.seed, n)), column=measure)
 
     rows = [row_of("all", ranking, measure, ranking) for ranking in RANKINGS for measure in MEASURES]
     for kind in _KIND:

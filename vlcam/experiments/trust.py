@@ -29,6 +29,8 @@ from vlcam.engine.restore import preserve_model
 from vlcam.engine.weights import weaken_model
 from vlcam.experiments.data.samples import World
 from vlcam.experiments.data.scenes_world import open_scenes
+from vlcam.experiments.results.lines import format_summary
+from vlcam.experiments.results.published import find_published
 from vlcam.experiments.results.result import Result, ResultRow, format_number
 from vlcam.experiments.setting import Setting
 from vlcam.experiments.shared.classes import find_usable, match_classes, predict_classes
@@ -42,9 +44,7 @@ from vlcam.experiments.shared.two_classes import (
     RANDOM,
     UNTRAINED,
     AnnotatedPicture,
-    find_paper_number,
     find_pictures,
-    format_summary,
     make_ceilings,
     make_controls,
     open_marked_world,
@@ -218,9 +218,7 @@ def _write_notes(tally: Tally, names: tuple[str, ...], seed: int) -> list[str]:
             f"{format_summary(gain[0], '%')} points ahead, and "
             f"{format_summary(gain[1], '%')} points in pointing."
         )
-    people = [
-        (get_method(name).title, one.value) for name in names if (one := find_paper_number(KEY, name)) is not None
-    ]
+    people = [(get_method(name).title, one.value) for name in names if (one := find_published(KEY, name)) is not None]
     if people:
         listed = ", ".join(f"{title} {format_number(value)}" for title, value in people)
         found.append(

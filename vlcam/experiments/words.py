@@ -14,7 +14,8 @@ from typing import Final
 import numpy as np
 
 from vlcam.contracts import InputError, Method
-from vlcam.experiments.results.result import Result, ResultRow, make_row
+from vlcam.experiments.results.lines import make_summary_row
+from vlcam.experiments.results.result import Result, ResultRow
 from vlcam.experiments.results.word_figure import draw_words
 from vlcam.experiments.setting import Setting
 from vlcam.experiments.shared.controls import make_untrained_task
@@ -131,9 +132,7 @@ def _summarise_rows(
         values = scores.get_values(name, column, kinds)
         one = summarise(list(values.values()), seed=seed, clusters=[where[0] for where in values])
         if one.n:
-            found.append(
-                make_row(KEY, title, one.mean, one.low, one.high, one.n, column=column, undefined=one.undefined)
-            )
+            found.append(make_summary_row(KEY, title, one, column=column))
     return found
 
 

@@ -1,6 +1,5 @@
 """How good a map is: functions, and the records that they return."""
 
-from vlcam.metrics.correlation import average_ranks as average_ranks
 from vlcam.metrics.correlation import occlusion_correlation as occlusion_correlation
 from vlcam.metrics.correlation import spearman as spearman
 from vlcam.metrics.correlation import to_grid as to_grid
@@ -13,7 +12,7 @@ from vlcam.metrics.localisation import box_from_map as box_from_map
 from vlcam.metrics.localisation import box_hit as box_hit
 from vlcam.metrics.localisation import iou as iou
 from vlcam.metrics.localisation import localisation_error as localisation_error
-from vlcam.metrics.map_similarity import Similarity as Similarity
+from vlcam.metrics.map_similarity import MapSimilarity as MapSimilarity
 from vlcam.metrics.map_similarity import hog_similarity as hog_similarity
 from vlcam.metrics.map_similarity import similarity as similarity
 from vlcam.metrics.map_similarity import ssim as ssim
@@ -61,6 +60,10 @@ from vlcam.metrics.segment_removal import irof as irof
 from vlcam.metrics.segments import segment_means as segment_means
 from vlcam.metrics.segments import slic as slic
 from vlcam.metrics.statistics import Summary as Summary
+from vlcam.metrics.statistics import auroc as auroc
+from vlcam.metrics.statistics import average_precision as average_precision
+from vlcam.metrics.statistics import average_ranks as average_ranks
+from vlcam.metrics.statistics import mean_average_precision as mean_average_precision
 from vlcam.metrics.statistics import summarise as summarise
 from vlcam.metrics.statistics import summarise_by as summarise_by
 from vlcam.metrics.word_masks import WordMaskScores as WordMaskScores

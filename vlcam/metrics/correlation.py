@@ -13,17 +13,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from vlcam.contracts import InputError
 from vlcam.metrics.scoring import ranks_something
-
-
-def average_ranks(values: Float[Tensor, " values"]) -> Float[Tensor, " values"]:
-    """Ranks from 1 up, float64; equal values share the mean of the ranks that they take up together. NaN must be gone.
-
-    >>> average_ranks(torch.tensor([0.5, 0.0, 0.0, 7.0])).tolist()
-    [3.0, 1.5, 1.5, 4.0]
-    """
-    _, place, count = values.unique(return_inverse=True, return_counts=True)
-    ranks: Tensor = count.cumsum(0).double() - (count - 1) / 2
-    return ranks[place]
+from vlcam.metrics.statistics import average_ranks
 
 
 def spearman(

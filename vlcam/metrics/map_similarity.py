@@ -27,7 +27,7 @@ CELLS = 14
 
 @final
 @dataclass(frozen=True, eq=False)
-class Similarity:
+class MapSimilarity:
     """The four similarities of two maps, ``(*targets)`` each, at most 1 (the same); NaN where a map says nothing."""
 
     spearman: Float[Tensor, "*targets"]
@@ -40,12 +40,12 @@ class Similarity:
 
 def similarity(
     one: Float[Tensor, "*targets height width"], other: Float[Tensor, "*others other_height other_width"]
-) -> Similarity:
+) -> MapSimilarity:
     """All four similarities of two maps on the same pixels, target by target; constant maps (all zero, say) give NaN.
 
     Raises InputError for maps of different shapes, or of fewer than 3 pixels a side.
     """
-    return Similarity(
+    return MapSimilarity(
         spearman(one, other), spearman(one.abs(), other.abs()), ssim(one, other), hog_similarity(one, other)
     )
 

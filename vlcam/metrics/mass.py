@@ -16,12 +16,12 @@ nothing to divide; NaN pixels (not seen) are left out of all sums, areas and ran
 import math
 from typing import Literal
 
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from vlcam.contracts import InputError
 from vlcam.metrics.pixels import select_seen_pixels
+from vlcam.metrics.statistics import auroc
 
 Sign = Literal["positive", "absolute", "signed"]
 
@@ -36,6 +36,7 @@ def relevance_mass(
 
     Raises InputError for an empty mask, or one of another shape.
 
+    >>> import torch
     >>> heat = torch.tensor([[3.0, 1.0], [-2.0, 0.0]])
     >>> mask = torch.tensor([[True, False], [True, False]])
     >>> relevance_mass(heat, mask), relevance_mass(heat, mask, sign="absolute"), relevance_mass(heat, mask, sign="signed")
@@ -56,6 +57,7 @@ def lift(
 
     Raises InputError for an empty mask, or one of another shape.
 
+    >>> import torch
     >>> lift(torch.tensor([[3.0, 1.0, 0.0, 0.0]]), torch.tensor([[True, False, False, False]]))
     3.0
     """
@@ -73,6 +75,7 @@ def inside_outside_ratio(
 
     Raises InputError for an empty mask, or one of another shape.
 
+    >>> import torch
     >>> inside_outside_ratio(torch.tensor([[3.0, 1.0, 0.0]]), torch.tensor([[True, False, False]]))
     6.0
     """
@@ -95,6 +98,7 @@ def rank_accuracy(heat: Float[Tensor, "height width"], mask: Bool[Tensor, "mask_
 
     Raises InputError for an empty mask, or one of another shape.
 
+    >>> import torch
     >>> mask = torch.tensor([[True, True, False, False]])
     >>> rank_accuracy(torch.tensor([[4.0, 1.0, 3.0, 0.0]]), mask), rank_accuracy(torch.tensor([[4.0, 0.0, 0.0, 0.0]]), mask)
     (0.5, 0.6666666666666666)
@@ -113,23 +117,19 @@ def rank_accuracy(heat: Float[Tensor, "height width"], mask: Bool[Tensor, "mask_
 def auc(heat: Float[Tensor, "height width"], mask: Bool[Tensor, "mask_height mask_width"]) -> float:
     """The chance that a pixel of the mask is higher than one outside, ties half: the area under the ROC curve, 0.5 for a flat map.
 
-    That is the statistic of Mann and Whitney 1947 over the number of pairs. Values are compared as given, negative ones too. NaN also
-    where the mask covers all that was seen.
+    It is :func:`vlcam.metrics.statistics.auroc` of the pixels. Values are compared as given, negative ones too. NaN also where the mask
+    covers all that was seen.
 
     Raises InputError for an empty mask, or one of another shape.
 
+    >>> import torch
     >>> auc(torch.tensor([[2.0, 1.0, 1.0, 0.0]]), torch.tensor([[True, True, False, False]]))
     0.875
     """
     seen = select_seen_pixels(heat, mask)
-    if seen is None or not bool(seen[0].any()) or bool(seen[1].all()):
+    if seen is None or not bool(seen[0].any()):
         return math.nan
-    values, inside = seen
-    _, place = values.unique(return_inverse=True)
-    own = torch.bincount(place[inside], minlength=int(place.max()) + 1).double()
-    other = torch.bincount(place[~inside], minlength=len(own)).double()
-    won = (own * (other.cumsum(0) - other / 2)).sum()
-    return float(won / (own.sum() * other.sum()))
+    return auroc(*seen)
 
 
 def _apply_sign(values: Float[Tensor, " pixels"], sign: Sign) -> Float[Tensor, " pixels"]:

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vlcam.contracts import InputError, LayerError, show_record
-from vlcam.metrics.map_similarity import Similarity, similarity
+from vlcam.metrics.map_similarity import MapSimilarity, similarity
 
 Draw = Literal["reset", "redraw", "permute"]
 
@@ -83,7 +83,7 @@ def randomisation_test(
     draw: Draw = "reset",
     layers: Sequence[str] | None = None,
     seed: int = 0,
-) -> list[tuple[str, Similarity]]:
+) -> list[tuple[str, MapSimilarity]]:
     """The similarity of each randomised model's maps to the true model's, layer by layer from the top (see :func:`randomised`).
 
     ``explain(model)`` gives maps ``(*targets, height, width)`` of the same targets for whatever model it gets, on the image's pixels. A

@@ -1,33 +1,41 @@
-"""Many values as one number with its uncertainty: the mean, a 95 % bootstrap interval, and how many values there were.
+"""The statistics that every room shares: the one bootstrap, the one area under the ROC curve, the one average precision.
 
 The bootstrap (Efron 1979) draws as many values as there are, with replacement, again and again; between the 2.5 % and the 97.5 %
-quantile of the means of such draws lies the interval. Values of one photo belong together, so whole photos are drawn where
-``clusters`` names them: an interval over the words of a few photos would else be far too narrow. Metrics that have no answer are NaN;
-they are left out and counted.
+quantile of what such draws give lies the interval. Values of one photo belong together, so whole photos are drawn where ``clusters``
+names them: an interval over the words of a few photos would else be far too narrow. Metrics that have no answer are NaN; they are left
+out and counted.
+
+:func:`summarise` is for means and :func:`summarise_by` for anything else that is computed from records. :func:`bootstrap` is below
+both. Where values are crossed (every rater sees every photo), both sides are drawn: :func:`summarise_crossed`.
 """
 
 import math
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from math import isnan, nan
-from typing import Any, Final, final
+from typing import final
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Int64, Shaped
+import torch
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from vlcam.contracts import InputError
 
 RESAMPLES = 2000
 LEVEL = 0.95
+_ENDS = (0.025, 0.975)
 _AT_ONCE = 2**22
 """How many drawn values are held at once."""
+_LEAST = 1e-12
+
+Seed = int | Sequence[int]
+"""What numpy's generators take as a seed: one number, or several."""
 
 
 @final
 @dataclass(frozen=True)
 class Summary:
-    """A mean with its interval.
+    """A mean (or another statistic) with its interval.
 
     ``n`` values count, ``undefined`` were NaN and don't. ``low`` and ``high`` bound the bootstrap interval. With n = 0 the three
     numbers are NaN.
@@ -40,10 +48,108 @@ class Summary:
     high: float
 
 
+# --- the bootstrap ----------------------------------------------------------------------------------------------------------
+
+
+def bootstrap(
+    statistic: Callable[[Int[np.ndarray, "draws clusters"]], Float[np.ndarray, "draws *values"]],
+    clusters: int,
+    *,
+    seed: Seed,
+    resamples: int = RESAMPLES,
+) -> Float[np.ndarray, "resamples *values"]:
+    """The statistic of every resample: as many clusters as there are, drawn with replacement.
+
+    ``statistic`` gets the numbers (from 0) of the drawn clusters, a row for each of some resamples at once, and gives a row of values
+    for each; NaN where a resample has no answer. The same seed draws the same clusters.
+
+    Raises InputError without a cluster, or for ``resamples`` below 1.
+
+    >>> heights = np.array([1.0, 2.0, 6.0])
+    >>> bootstrap(lambda drawn: heights[drawn].max(axis=1), 3, seed=0, resamples=4).tolist()
+    [6.0, 1.0, 1.0, 6.0]
+    """
+    _check_draws(clusters, resamples)
+    rng = np.random.default_rng(seed)
+    some = max(1, _AT_ONCE // clusters)
+    return np.concatenate(
+        [
+            statistic(rng.integers(0, clusters, (min(some, resamples - start), clusters)))
+            for start in range(0, resamples, some)
+        ]
+    )
+
+
+def draw_times(n: int, resamples: int, rng: np.random.Generator) -> Float[np.ndarray, "resamples n"]:
+    """How often each of ``n`` is drawn in each resample, for what is weighted rather than repeated.
+
+    Raises InputError without anything to draw, or for ``resamples`` below 1.
+
+    >>> draw_times(3, 2, np.random.default_rng(0)).sum(axis=1).tolist()
+    [3.0, 3.0]
+    """
+    _check_draws(n, resamples)
+    return rng.multinomial(n, np.full(n, 1 / n), resamples).astype(np.float64)
+
+
+def bootstrap_crossed(
+    sums: Float[np.ndarray, "*groups rows columns"],
+    counts: Float[np.ndarray, "*groups rows columns"],
+    *,
+    seed: Seed,
+    resamples: int = RESAMPLES,
+) -> Float[np.ndarray, "*groups resamples"]:
+    """Means of values that have a row and a column, such as a photo and a rater: both are drawn, the same for every group.
+
+    ``sums`` are the sums of each cell's values and ``counts`` how many there are. A value counts with the product of how often its row
+    and its column were drawn (Owen 2007, "The pigeonhole bootstrap", which errs on the wide side). A single row or column is in every
+    resample once. NaN where a resample has no value.
+    """
+    rng = np.random.default_rng(seed)
+    rows, columns = (draw_times(many, resamples, rng) for many in sums.shape[-2:])
+    total = ((rows @ sums) * columns).sum(-1)
+    count = ((rows @ counts) * columns).sum(-1)
+    means: Float[np.ndarray, "*groups resamples"] = np.divide(
+        total, count, out=np.full_like(total, np.nan), where=count > 0
+    )
+    return means
+
+
+def compute_interval(found: Float[np.ndarray, " draws"], *, interpolate: bool = False) -> tuple[float, float]:
+    """The 95 % percentile interval of what a bootstrap found, NaN left out; NaN if nothing else is there.
+
+    The ends are values that were drawn, the outer of the two beside the quantile: a mean may be infinite, and a mixture of two is then
+    no number. ``interpolate`` mixes the two, for statistics that are finite.
+
+    >>> compute_interval(np.array([0.0, 20.0])), compute_interval(np.array([0.0, 20.0]), interpolate=True)
+    ((0.0, 20.0), (0.5, 19.5))
+    """
+    kept = found[~np.isnan(found)]
+    if not len(kept):
+        return math.nan, math.nan
+    if interpolate:
+        low, high = np.quantile(kept, _ENDS)
+    else:
+        low, high = np.quantile(kept, _ENDS[0], method="lower"), np.quantile(kept, _ENDS[1], method="higher")
+    return float(low), float(high)
+
+
+def _check_draws(n: int, resamples: int) -> None:
+    if n < 1:
+        raise InputError(f"{n} clusters were given; expected at least one to draw from")
+    if resamples < 1:
+        raise InputError(
+            f"resamples={resamples} was given; expected at least 1 draw, {RESAMPLES} for a steady interval"
+        )
+
+
+# --- numbers with their intervals -------------------------------------------------------------------------------------------
+
+
 def summarise(
     values: Sequence[float | int] | Tensor | Shaped[np.ndarray, " values"],
     *,
-    seed: int,
+    seed: Seed,
     clusters: Sequence[Hashable] | None = None,
     resamples: int = RESAMPLES,
 ) -> Summary:
@@ -73,18 +179,19 @@ def summarise(
     sums, counts = np.zeros(int(numbers.max()) + 1), np.bincount(numbers)
     with np.errstate(invalid="ignore"):  # of both infinities there is no mean: NaN
         np.add.at(sums, numbers, kept)
-        means = np.concatenate(
-            [sums[drawn].sum(1) / counts[drawn].sum(1) for drawn in _draw_clusters(len(counts), resamples, seed)]
+        means = bootstrap(
+            lambda drawn: sums[drawn].sum(1) / counts[drawn].sum(1), len(counts), seed=seed, resamples=resamples
         )
         mean = float(kept.mean())
-    return Summary(len(kept), len(flat) - len(kept), mean, *_compute_interval(means))
+    low, high = (math.nan, math.nan) if math.isnan(mean) else compute_interval(means)
+    return Summary(len(kept), len(flat) - len(kept), mean, low, high)
 
 
 def summarise_by(
     statistic: Callable[[Int[np.ndarray, " drawn"]], float],
     n: int,
     *,
-    seed: int,
+    seed: Seed,
     clusters: Sequence[Hashable] | None = None,
     resamples: int = RESAMPLES,
 ) -> Summary:
@@ -107,13 +214,84 @@ def summarise_by(
         )
     numbers = _number_clusters(clusters, n)
     members = np.split(np.argsort(numbers, kind="stable"), np.cumsum(np.bincount(numbers))[:-1])
-    drawn = (
-        np.concatenate([members[i] for i in row])
-        for rows in _draw_clusters(len(members), resamples, seed)
-        for row in rows
+    found = bootstrap(
+        lambda drawn: np.array(
+            [statistic(np.concatenate([members[i] for i in row])) for row in drawn], dtype=np.float64
+        ),
+        len(members),
+        seed=seed,
+        resamples=resamples,
     )
-    found = np.array([statistic(records) for records in drawn], dtype=np.float64)
-    return Summary(n, 0, float(statistic(np.arange(n))), *_compute_interval(found[~np.isnan(found)]))
+    return Summary(n, 0, float(statistic(np.arange(n))), *compute_interval(found))
+
+
+def summarise_share(
+    right: Float[np.ndarray, " photos"],
+    total: Float[np.ndarray, " photos"],
+    *,
+    seed: Seed,
+    resamples: int = RESAMPLES,
+) -> Summary:
+    """A share of counts, ``right`` of ``total`` in every photo, with its interval over photos. n = 0 and NaN where nothing was counted.
+
+    >>> summarise_share(np.array([2.0, 0.0, 1.0]), np.array([2.0, 1.0, 1.0]), seed=0)
+    Summary(n=4, undefined=0, mean=0.75, low=0.0, high=1.0)
+    """
+    if not total.sum():
+        return Summary(0, 0, math.nan, math.nan, math.nan)
+
+    def divide(drawn: Int[np.ndarray, "draws photos"]) -> Float[np.ndarray, " draws"]:
+        above, below = right[drawn].sum(1), total[drawn].sum(1)
+        shares: Float[np.ndarray, " draws"] = np.divide(above, below, out=np.full(len(drawn), np.nan), where=below > 0)
+        return shares
+
+    found = bootstrap(divide, len(total), seed=seed, resamples=resamples)
+    share = float(right.sum() / total.sum())
+    return Summary(round(float(total.sum())), 0, share, *compute_interval(found, interpolate=True))
+
+
+def summarise_effect(
+    values: Float[np.ndarray, " values"],
+    photos: Int[np.ndarray, " values"],
+    n: int,
+    *,
+    seed: Seed,
+    resamples: int = RESAMPLES,
+) -> tuple[Summary, Summary]:
+    """A mean difference and its standardised size (mean by standard deviation), both with intervals over ``n`` photos.
+
+    ``photos`` has each value's photo, a number below ``n``; photos without a value are drawn as well. Fewer than two values have no
+    answer: NaN.
+    """
+    if len(values) < 2:
+        nothing = Summary(len(values), 0, math.nan, math.nan, math.nan)
+        return nothing, nothing
+    sums = [np.bincount(photos, weights, n) for weights in (np.ones(len(values)), values, values * values)]
+
+    def measure(drawn: Int[np.ndarray, "draws photos"]) -> Float[np.ndarray, "draws 2"]:
+        many, first, second = (one[drawn].sum(1) for one in sums)
+        many = np.where(many > 1, many, np.nan)
+        mean = first / many
+        return np.stack([mean, mean / np.sqrt(np.maximum(second / many - mean * mean, 1e-24))], axis=1)
+
+    found = bootstrap(measure, n, seed=seed, resamples=resamples)
+    mean, size = float(values.mean()), float(values.mean() / max(values.std(), 1e-12))
+    one, other = (
+        Summary(len(values), 0, value, *compute_interval(draws, interpolate=True))
+        for value, draws in zip((mean, size), found.T, strict=True)
+    )
+    return one, other
+
+
+def summarise_crossed(values: Float[np.ndarray, "rows columns"], *, seed: Seed, resamples: int = RESAMPLES) -> Summary:
+    """The mean of values that have a row and a column, with the interval of :func:`bootstrap_crossed`. NaN is left out and counted."""
+    there = ~np.isnan(values)
+    if not there.any():
+        return Summary(0, values.size, math.nan, math.nan, math.nan)
+    filled = np.where(there, values, 0.0)
+    means = bootstrap_crossed(filled, there.astype(np.float64), seed=seed, resamples=resamples)
+    mean = float(filled.sum() / there.sum())
+    return Summary(int(there.sum()), int((~there).sum()), mean, *compute_interval(means, interpolate=True))
 
 
 def _number_clusters(clusters: Sequence[Hashable] | None, n: int) -> Int[np.ndarray, " values"]:
@@ -124,50 +302,24 @@ def _number_clusters(clusters: Sequence[Hashable] | None, n: int) -> Int[np.ndar
     return np.array([order.setdefault(cluster, len(order)) for cluster in clusters], dtype=np.int64)
 
 
-def _draw_clusters(clusters: int, resamples: int, seed: int) -> Iterator[Int[np.ndarray, "some clusters"]]:
-    if resamples < 1:
-        raise InputError(
-            f"resamples={resamples} was given; expected at least 1 draw, {RESAMPLES} for a steady interval"
-        )
-    rng = np.random.default_rng(seed)
-    some = max(1, _AT_ONCE // clusters)
-    for start in range(0, resamples, some):
-        yield rng.integers(0, clusters, (min(some, resamples - start), clusters))
+# --- scores against the truth -----------------------------------------------------------------------------------------------
+
+Scores = Float[Tensor, " samples"] | Float[np.ndarray, " samples"]
+Truth = Bool[Tensor, " samples"] | Bool[np.ndarray, " samples"]
 
 
-def _compute_interval(found: Float[np.ndarray, " draws"]) -> tuple[float, float]:
-    if not len(found) or np.isnan(found).any():
-        return math.nan, math.nan
-    low = np.quantile(found, (1 - LEVEL) / 2, method="lower")
-    return float(low), float(np.quantile(found, (1 + LEVEL) / 2, method="higher"))
+def average_ranks(values: Float[Tensor, " values"]) -> Float[Tensor, " values"]:
+    """Ranks from 1 up, float64; equal values share the mean of the ranks that they take up together. NaN must be gone.
 
-
-def average_precision(scores: Float[Tensor, " samples"], positive: Bool[Tensor, " samples"]) -> float:
-    """The mean over the positives, from the highest score down, of the share of positives among all that are as high or higher.
-
-    That is the area under the stepped precision-recall curve, not VOC 2007's eleven points. NaN without a positive.
-
-    >>> import torch
-    >>> average_precision(torch.tensor([0.9, 0.8, 0.1]), torch.tensor([True, False, True]))
-    0.8333333333333333
+    >>> average_ranks(torch.tensor([0.5, 0.0, 0.0, 7.0])).tolist()
+    [3.0, 1.5, 1.5, 4.0]
     """
-    if not bool(positive.any()):
-        return nan
-    own = scores[positive]
-    above = [(float((own >= one).sum()), float((scores >= one).sum())) for one in own]
-    return sum(hits / every for hits, every in above) / len(above)
+    _, place, count = values.unique(return_inverse=True, return_counts=True)
+    ranks: Tensor = count.cumsum(0).double() - (count - 1) / 2
+    return ranks[place]
 
 
-def mean_average_precision(
-    scores: Float[Tensor, "samples classes"], positive: Bool[Tensor, "samples classes"]
-) -> float:
-    """The mean of the average precisions of the classes that have a positive; NaN if none has."""
-    found = [average_precision(scores[:, one], positive[:, one]) for one in range(scores.shape[1])]
-    known = [one for one in found if not isnan(one)]
-    return sum(known) / len(known) if known else nan
-
-
-def auroc(scores: Float[np.ndarray, " n"], truth: Bool[np.ndarray, " n"]) -> float:
+def auroc(scores: Scores, truth: Truth) -> float:
     """Area under the ROC curve: the share of pairs of a positive and a negative in which the positive scores higher, ties half.
 
     By ranks (Mann and Whitney 1947), so it is exact. NaN without a positive or without a negative.
@@ -175,54 +327,58 @@ def auroc(scores: Float[np.ndarray, " n"], truth: Bool[np.ndarray, " n"]) -> flo
     >>> auroc(np.array([0.9, 0.5, 0.5, 0.1]), np.array([True, True, False, False]))
     0.875
     """
-    positives = int(truth.sum())
-    if not 0 < positives < len(truth):
-        return float("nan")
-    _, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - (counts - 1) / 2)[place]
-    return float((ranks[truth].sum() - positives * (positives + 1) / 2) / (positives * (len(truth) - positives)))
+    values, positive = _to_tensor(scores), _to_tensor(truth)
+    many, others = int(positive.sum()), int((~positive).sum())
+    if not many or not others:
+        return math.nan
+    ranks = float(average_ranks(values)[positive].sum())
+    return (ranks - many * (many + 1) / 2) / (many * others)
 
 
-_SCENE_RESAMPLES: Final = 1000
+def average_precision(scores: Scores, truth: Truth) -> float:
+    """The mean over the positives of the share of positives among all that score as high or higher. NaN without a positive.
+
+    That is the area under the precision-recall curve as a step function, ``sum over levels of precision x gain in recall``, equal scores
+    being one level: of what a threshold can't part, no order counts. It is not VOC 2007's eleven points.
+
+    >>> average_precision(np.array([0.9, 0.8, 0.1]), np.array([True, False, True]))
+    0.8333333333333333
+    >>> average_precision(torch.tensor([0.5, 0.5, 0.5]), torch.tensor([True, True, False]))
+    0.6666666666666666
+    """
+    values, positive = _to_tensor(scores), _to_tensor(truth)
+    if not bool(positive.any()):
+        return math.nan
+    levels, place = values.unique(return_inverse=True)
+    own, every = (torch.bincount(one, minlength=len(levels)).double().numpy() for one in (place[positive], place))
+    return float(average_precision_by_level(own[None], every[None])[0])
 
 
-def resample_scenes(n: int, seed: int) -> Int64[np.ndarray, "resamples scenes"]:
-    """Bootstrap samples of ``n`` scenes."""
-    return np.random.default_rng([seed, n]).integers(0, n, (_SCENE_RESAMPLES, n))
+def average_precision_by_level(
+    own: Float[np.ndarray, "rows levels"], every: Float[np.ndarray, "rows levels"]
+) -> Float[np.ndarray, " rows"]:
+    """:func:`average_precision` of scores that are counted by level, the lowest first: how many positives each has, and how many in all.
+
+    Counts may be weights. 0 for a row without a positive.
+
+    >>> average_precision_by_level(np.array([[1.0, 0.0, 1.0]]), np.array([[1.0, 1.0, 1.0]])).tolist()
+    [0.8333333333333333]
+    """
+    above = own[:, ::-1].cumsum(axis=1)
+    precision = above / np.maximum(every[:, ::-1].cumsum(axis=1), _LEAST)
+    found: Float[np.ndarray, " rows"] = (precision * own[:, ::-1]).sum(axis=1) / np.maximum(above[:, -1], _LEAST)
+    return found
 
 
-def bootstrap_share(
-    right: Float[np.ndarray, " scenes"],
-    total: Float[np.ndarray, " scenes"],
-    samples: Int64[np.ndarray, "resamples scenes"],
-) -> dict[str, Any]:
-    """A share with its 95 % bootstrap interval over scenes: ``{"value", "interval", "n"}``; None where nothing was counted."""
-    if not total.sum():
-        return {"value": None, "interval": None, "n": 0}
-    below = total[samples].sum(1)
-    found = right[samples].sum(1)[below > 0] / below[below > 0]
-    low, high = np.quantile(found, (0.025, 0.975)).tolist()
-    return {"value": float(right.sum() / total.sum()), "interval": [low, high], "n": round(float(total.sum()))}
+def mean_average_precision(
+    scores: Float[Tensor, "samples classes"] | Float[np.ndarray, "samples classes"],
+    truth: Bool[Tensor, "samples classes"] | Bool[np.ndarray, "samples classes"],
+) -> float:
+    """The mean of the average precisions of the classes that have a positive; NaN if none has."""
+    found = [average_precision(scores[:, one], truth[:, one]) for one in range(scores.shape[1])]
+    known = [one for one in found if not math.isnan(one)]
+    return float(np.mean(known)) if known else math.nan
 
 
-def bootstrap_effect(
-    values: Float[np.ndarray, " rows"],
-    scenes: Int64[np.ndarray, " rows"],
-    samples: Int64[np.ndarray, "resamples scenes"],
-) -> dict[str, Any]:
-    """Mean difference and its standardised size (mean / standard deviation), both with 95 % bootstrap intervals over scenes."""
-    if len(values) < 2:
-        return {"mean": None, "interval": None, "size": None, "size_interval": None, "n": len(values)}
-    n = samples.shape[1]
-    sums = [np.bincount(scenes, weights, n) for weights in (np.ones(len(values)), values, values * values)]
-    many, first, second = (one[samples].sum(1) for one in sums)
-    many, first, second = (one[many > 1] for one in (many, first, second))
-    mean = first / many
-    sizes = mean / np.sqrt(np.maximum(second / many - mean * mean, 1e-24))
-    return {
-        "mean": float(values.mean()),
-        "interval": np.quantile(mean, (0.025, 0.975)).tolist(),
-        "size": float(values.mean() / max(values.std(), 1e-12)),
-        "size_interval": np.quantile(sizes, (0.025, 0.975)).tolist(),
-        "n": len(values),
-    }
+def _to_tensor(values: Tensor | np.ndarray) -> Tensor:
+    return values.detach().cpu() if isinstance(values, Tensor) else torch.tensor(values)

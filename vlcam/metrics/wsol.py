@@ -25,6 +25,7 @@ from vlcam.contracts import InputError, show_record
 from vlcam.image.geometry import Box
 from vlcam.metrics.box_sweep import sweep_thresholds
 from vlcam.metrics.localisation import iou
+from vlcam.metrics.statistics import average_precision_by_level
 
 DELTAS = (0.3, 0.5, 0.7)
 """The IoUs of MaxBoxAccV2."""
@@ -193,10 +194,9 @@ def pxap(counts: Int[Tensor, "2 levels_and_one"]) -> float:
     >>> pxap(torch.tensor([[1, 0, 1], [1, 0, 1]]))
     0.5
     """
-    true, false = counts.double().flip(1).cumsum(1)
-    if not float(true[-1]) > 0:
+    own, every = (part.double().cpu().numpy() for part in (counts[:1], counts.sum(0, keepdim=True)))
+    if not own.sum() > 0:
         raise InputError(
             "counts without a pixel in a mask were given, so there is nothing to recall; expected at least one"
         )
-    gained = torch.diff(true, prepend=torch.zeros(1, dtype=true.dtype)) / true[-1]
-    return float((true / (true + false).clamp_min(1) * gained).sum())
+    return float(average_precision_by_level(own, every)[0])

@@ -3,9 +3,8 @@
 Class discrimination (Selvaraju et al., arXiv 1610.02391, section 5.1): the share of right answers for each visualisation; chance is 50 %.
 Trust (section 5.2): the mean of -2, -1, 0, 1, 2, where 2 is "the stronger model is clearly more reliable".
 
-Intervals are bootstrapped over pictures and, if there are several, over raters at the same time: each draw gives every picture and
-every rater a weight, and a rating counts with the product of its two (Owen 2007, "The pigeonhole bootstrap", which errs on the wide
-side). Agreement is Krippendorff's alpha, which may have gaps.
+Intervals are bootstrapped over pictures and, if there are several, over raters at the same time
+(:func:`vlcam.metrics.statistics.bootstrap_crossed`, which errs on the wide side). Agreement is Krippendorff's alpha, which may have gaps.
 """
 
 import csv
@@ -22,6 +21,7 @@ from jaxtyping import Float
 from vlcam._version import __version__
 from vlcam.contracts import InputError, show_record
 from vlcam.files import encode_record, read_json, read_text
+from vlcam.metrics.statistics import LEVEL, bootstrap_crossed, compute_interval
 from vlcam.study.plan import SCHEMA, compute_study_id
 
 TRUST_ANSWERS: Final = ("left clearly", "left slightly", "equal", "right slightly", "right clearly")
@@ -40,7 +40,6 @@ PAPER: Final[Mapping[str, Mapping[str, float]]] = {
 
 CHANCE: Final[Mapping[str, float]] = {"discrimination": 0.5, "trust": 0.0}
 _COLUMNS: Final = ("study", "rater", "item", "answer")
-_LEVEL: Final = 0.95
 _FILE = "the file that the study's page downloads, whose first line begins with study,rater,item,answer"
 _HEAD = f"expected {_FILE}"
 
@@ -113,7 +112,7 @@ class Scores:
         return {
             "study": self.study,
             "chance": self.chance,
-            "interval": _LEVEL,
+            "interval": LEVEL,
             "methods": encode_record(self.methods, nonfinite="null"),
             "differences": encode_record(self.differences, nonfinite="null"),
             "agreement": {"krippendorff_alpha": self.agreement},
@@ -249,7 +248,7 @@ def _score_part(part: Mapping[str, Any], ratings: Sequence[Rating], draws: int, 
         counts[place] += 1
         given[rows[one.item], place[2]] = shown
     totals = counts.sum((1, 2))
-    drawn = bootstrap(values, counts, draws=draws, seed=seed)
+    drawn = bootstrap_crossed(values, counts, seed=seed, resamples=draws)
     means = {name: values[place].sum() / totals[place] for place, name in enumerate(methods) if totals[place]}
     enough = {name: int(counts[place].any(axis=1).sum()) for place, name in enumerate(methods)}
     samples = {name: drawn[place] for place, name in enumerate(methods)}
@@ -318,31 +317,6 @@ def _score_answer(kind: str, item: Mapping[str, Any], answer: str) -> float:
     return float(left if item["choices"][0] == "stronger" else -left)
 
 
-def bootstrap(
-    values: Float[np.ndarray, "methods pictures raters"],
-    counts: Float[np.ndarray, "methods pictures raters"],
-    *,
-    draws: int = 2000,
-    seed: int = 0,
-) -> Float[np.ndarray, "methods draws"]:
-    """Means of resampled pictures and raters, the same draws for every method.
-
-    ``values`` are sums of ratings and ``counts`` how many there are. A draw without any rating of a method gives NaN.
-    """
-    pictures, raters = values.shape[1:]
-    rng = np.random.default_rng(seed)
-    rows = rng.multinomial(pictures, np.full(pictures, 1 / pictures), draws).astype(float)
-    columns = np.ones((draws, raters))
-    if raters > 1:
-        columns = rng.multinomial(raters, np.full(raters, 1 / raters), draws).astype(float)
-    sums = ((rows @ values) * columns).sum(-1)
-    totals = ((rows @ counts) * columns).sum(-1)
-    means: Float[np.ndarray, "methods draws"] = np.divide(
-        sums, totals, out=np.full_like(sums, np.nan), where=totals > 0
-    )
-    return means
-
-
 def krippendorff(
     ratings: Float[np.ndarray, "items raters"], *, metric: Literal["nominal", "interval"] = "nominal"
 ) -> float:
@@ -372,11 +346,8 @@ def _sum_differences(values: Float[np.ndarray, " ratings"], metric: str) -> floa
 
 
 def _compute_interval(samples: Float[np.ndarray, " draws"], pictures: int) -> tuple[float | None, float | None]:
-    whole = samples[np.isfinite(samples)]
-    if pictures < 2 or not whole.size:
-        return None, None
-    low, high = np.quantile(whole, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
-    return float(low), float(high)
+    low, high = compute_interval(samples, interpolate=True)
+    return (None, None) if pictures < 2 or math.isnan(low) else (low, high)
 
 
 def make_document(scores: Sequence[Scores]) -> dict[str, Any]:

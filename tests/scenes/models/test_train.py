@@ -21,7 +21,7 @@ from vlcam.scenes.models.data import CAPTION_VOCABULARY, QUESTION_VOCABULARY, Ar
 from vlcam.scenes.models.family import SceneModels
 from vlcam.scenes.models.heads import load_state, save_state
 from vlcam.scenes.models.nets import GRID, SceneCaptioner, SceneClassifier, SceneVQA
-from vlcam.scenes.models.quality import average_precision, evaluate_models, score_captions
+from vlcam.scenes.models.quality import evaluate_models, score_captions
 from vlcam.scenes.models.train import TrainingPlan, train
 from vlcam.scenes.models.vocabulary import Vocabulary
 from vlcam.scenes.models.zoo import MODEL_NAMES, beam_search, create_model, greedy_search, load, to_input, write_weights
@@ -233,14 +233,6 @@ def test_greedy_takes_the_most_probable_word_and_beams_do_no_worse() -> None:
 def test_unknown_words_name_their_neighbours() -> None:
     with pytest.raises(InputError, match="'rad'; nearest words it knows: red"):
         CAPTION_VOCABULARY.encode("a rad star")
-
-
-def test_average_precision_by_hand() -> None:
-    scores, truth = np.array([4.0, 3.0, 2.0, 1.0]), np.array([False, True, False, True])
-    assert average_precision(scores, truth) == pytest.approx((1 / 2 + 2 / 4) / 2)
-    assert average_precision(scores, ~truth) == pytest.approx((1 / 1 + 2 / 3) / 2)
-    assert np.isnan(average_precision(scores, np.zeros(4, bool)))
-    assert average_precision(np.zeros(4), truth) == pytest.approx((1 / 3 + 2 / 4) / 2), "ties count against the model"
 
 
 def test_captions_are_checked_against_the_scene() -> None:

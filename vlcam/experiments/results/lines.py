@@ -1,29 +1,54 @@
-"""From values to what a result shows: a row in percent, and a sentence that compares methods photo by photo."""
+"""From values to what a result shows: a row, a mean with its interval, and a sentence that compares methods photo by photo."""
 
 from collections.abc import Hashable, Mapping, Sequence
 
-from vlcam.experiments.results.result import ResultRow, make_row
+from vlcam.experiments.results.result import ResultRow, format_number, make_row
 from vlcam.metrics.statistics import Summary, summarise
 
 
-def make_percent_row(
-    key: str, name: str, found: Summary, *, column: str = "", undefined: int | None = None, note: str = ""
+def make_summary_row(
+    key: str,
+    name: str,
+    found: Summary,
+    *,
+    column: str = "",
+    undefined: int | None = None,
+    note: str = "",
+    published_as: str | None = None,
+    scale: float = 1.0,
 ) -> ResultRow:
-    """A summary of shares as a row in percent, with the paper's number where there is one.
+    """A summary as a row, with the paper's number where there is one (see :func:`vlcam.experiments.results.result.make_row`).
 
     ``undefined`` is that of the summary, or another count of maps without an answer.
     """
     return make_row(
         key,
         name,
-        100 * found.mean,
-        100 * found.low,
-        100 * found.high,
+        scale * found.mean,
+        scale * found.low,
+        scale * found.high,
         found.n,
         column=column,
         undefined=found.undefined if undefined is None else undefined,
         note=note,
+        published_as=published_as,
     )
+
+
+def make_percent_row(
+    key: str, name: str, found: Summary, *, column: str = "", undefined: int | None = None, note: str = ""
+) -> ResultRow:
+    """:func:`make_summary_row` for a summary of shares, in percent."""
+    return make_summary_row(key, name, found, column=column, undefined=undefined, note=note, scale=100.0)
+
+
+def format_summary(one: Summary, unit: str = "") -> str:
+    """A mean with its interval, for a note.
+
+    >>> format_summary(Summary(4, 0, 75.0, 25.0, 100.0), "%")
+    '75.0 [25.0, 100.0]'
+    """
+    return f"{format_number(one.mean, unit)} [{format_number(one.low, unit)}, {format_number(one.high, unit)}]"
 
 
 def write_comparison(

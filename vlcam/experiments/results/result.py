@@ -115,9 +115,13 @@ def make_row(
     column: str = "",
     undefined: int = 0,
     note: str = "",
+    published_as: str | None = None,
 ) -> ResultRow:
-    """A row with the paper's number of that experiment, row and column, where there is one."""
-    paper = find_published(key, name, column)
+    """A row with the paper's number of that experiment, row and column, where there is one.
+
+    ``published_as`` is the paper's column, where it has another name than ours.
+    """
+    paper = find_published(key, name, column if published_as is None else published_as)
     plain = ResultRow(name, float(value), float(low), float(high), n, undefined, note=note, column=column)
     return plain if paper is None else replace(plain, paper=paper.value, source=f"{paper.source}; {paper.model}")
 

@@ -23,7 +23,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from vlcam.contracts import InputError
-from vlcam.metrics.correlation import average_ranks, pearson
+from vlcam.metrics.correlation import spearman
 from vlcam.scenes.scene import Scene
 
 LEAST: Final = 0.1
@@ -77,7 +77,7 @@ def measure_top_agreement(mass: Float[Tensor, " objects"], effect: Float[Tensor,
 
 def measure_rank_agreement(mass: Float[Tensor, " objects"], effect: Float[Tensor, " objects"]) -> float:
     """Spearman's correlation of masses and effects over the objects; NaN for one object, or if the map has the same mass on all."""
-    return float(pearson(average_ranks(mass), average_ranks(effect.to(mass))))
+    return float(spearman(mass[None], effect.to(mass)[None]))
 
 
 def has_order(effect: Float[Tensor, " objects"], least: float = LEAST) -> bool:

@@ -1,21 +1,25 @@
 """Counts that experiments share."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import final
 
+from vlcam.experiments.results.lines import make_summary_row
 from vlcam.experiments.results.result import ResultRow
-from vlcam.experiments.shared.two_classes import find_paper_number
 from vlcam.metrics.statistics import Summary, summarise
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class Tally:
-    """Values by row and column, each with the number of its photo; ``empty`` counts those that an empty map gave."""
+    """Values by row and column, each with the number of its photo.
+
+    ``empty`` counts those that an empty map gave. ``skipped`` says of each sample that was left out why the model couldn't read it.
+    """
 
     values: dict[tuple[str, str], list[tuple[int, float]]] = field(default_factory=dict)
     empty: dict[tuple[str, str], int] = field(default_factory=dict)
+    skipped: list[str] = field(default_factory=list)
 
     def add(self, name: str, column: str, photo: int, value: float, *, empty: bool = False) -> None:
         """One more value; NaN is no answer."""
@@ -34,22 +38,33 @@ class Tally:
         return summarise([value for _, value in both], seed=seed, clusters=[photo for photo, _ in both])
 
     def make_rows(
-        self, key: str, names: Sequence[str], seed: int = 0, *, paper: str | None = None
+        self,
+        key: str,
+        names: Sequence[str],
+        seed: int = 0,
+        *,
+        columns: Sequence[str] | None = None,
+        paper: str | None = None,
     ) -> tuple[ResultRow, ...]:
-        """The rows of some names, column by column; the paper's numbers of the experiment go with the column ``paper``."""
+        """The rows of some names, column by column, of what was counted.
+
+        ``columns`` are by default all, in the order in which they were counted. The paper's numbers go with the columns of their name;
+        if the paper has only one column, its numbers go with the column ``paper``.
+        """
         return tuple(
-            self._make_row(key, name, column, seed, column == paper)
+            self._make_row(key, name, column, seed, paper)
             for name in names
-            for known, column in self.values
-            if known == name
+            for column in (columns or [column for known, column in self.values if known == name])
+            if (name, column) in self.values
         )
 
-    def _make_row(self, key: str, name: str, column: str, seed: int, with_paper: bool) -> ResultRow:
+    def _make_row(self, key: str, name: str, column: str, seed: int, paper: str | None) -> ResultRow:
         one = self.summarise(name, column, seed)
-        found = ResultRow(
-            name, one.mean, one.low, one.high, one.n, one.undefined + self.empty[name, column], column=column
+        return make_summary_row(
+            key,
+            name,
+            one,
+            column=column,
+            undefined=one.undefined + self.empty[name, column],
+            published_as="" if column == paper else column,
         )
-        paper = find_paper_number(key, name) if with_paper else None
-        if paper is None:
-            return found
-        return replace(found, paper=paper.value, source=f"{paper.source}; {paper.model}")

@@ -12,14 +12,11 @@ from torch import Tensor
 
 from vlcam.contracts import InputError, Maps, Task
 from vlcam.experiments.data.samples import Has, LabelledPhoto, World
-from vlcam.experiments.results.published import PublishedNumber, find_published
-from vlcam.experiments.results.result import format_number
 from vlcam.experiments.setting import Setting
 from vlcam.experiments.shared.classes import find_region, match_classes
 from vlcam.experiments.shared.maps import MethodMaps, make_ceiling_map, make_centre_map, make_edge_map, make_random_map
 from vlcam.explanation.run import run_and_record
 from vlcam.methods import get_one_run_method
-from vlcam.metrics.statistics import Summary
 
 RANDOM, CENTRE, EDGES, UNTRAINED = "random", "centre", "Sobel edges", "untrained model"
 _MASKS: Final[Has] = "masks"
@@ -120,24 +117,6 @@ def make_controls(mapped: MethodMaps, newborn: Task, rng: np.random.Generator) -
 def make_ceilings(mapped: MethodMaps, masks: Sequence[Bool[Tensor, "height width"]]) -> Maps:
     """The true masks at the resolution of the layer."""
     return torch.cat([make_ceiling_map(mask.numpy(), mapped.geometry, mapped.grid) for mask in masks])
-
-
-def find_paper_number(key: str, name: str) -> PublishedNumber | None:
-    """The paper's number of a method. Names are looked up without their punctuation, and Grad-CAM++ is not Grad-CAM.
-
-    >>> find_paper_number("faithfulness", "gradcam").value, find_paper_number("faithfulness", "gradcam++")
-    (0.254, None)
-    """
-    return None if name.endswith("+") else find_published(key, name)
-
-
-def format_summary(one: Summary, unit: str = "") -> str:
-    """A mean with its interval, for a note.
-
-    >>> format_summary(Summary(4, 0, 75.0, 25.0, 100.0), "%")
-    '75.0 [25.0, 100.0]'
-    """
-    return f"{format_number(one.mean, unit)} [{format_number(one.low, unit)}, {format_number(one.high, unit)}]"
 
 
 def score_win(own: float, other: float) -> float:

@@ -19,6 +19,7 @@ from jaxtyping import Float, Int64
 from numpy.typing import NDArray
 
 from vlcam.engine.chunks import count_chunk
+from vlcam.metrics.statistics import average_precision_by_level
 from vlcam.neurons.probes.marks import Marks
 from vlcam.neurons.scoring.fired import Stored
 
@@ -163,18 +164,8 @@ def compute_precisions(maps: Stored, cover: Cover, concept: Int64[np.ndarray, " 
             some = rows[concept[unit]]
             own = cover.column[some] == concept[unit]
             table = np.bincount(own * LEVELS + level[place[some]], cover.weight[some], 2 * LEVELS).reshape(2, LEVELS)
-            out[unit] = _average_precision(table[1:], table[:1])[0]
+            out[unit] = average_precision_by_level(table[1:], table[:1])[0]
     return out
-
-
-def _average_precision(
-    own: Float[np.ndarray, "rows levels"], room: Float[np.ndarray, "rows levels"]
-) -> NDArray[np.float64]:
-    """Average precision from what is covered, and what is labelled, at each level."""
-    above = own[:, ::-1].cumsum(axis=1)
-    precision = above / np.maximum(room[:, ::-1].cumsum(axis=1), _LEAST)
-    found: NDArray[np.float64] = (precision * own[:, ::-1]).sum(axis=1) / np.maximum(above[:, -1], _LEAST)
-    return found
 
 
 def average_precisions(
@@ -196,5 +187,5 @@ def average_precisions(
     out = np.zeros((len(found), cover.known))
     for unit, level in enumerate(found):
         table = np.bincount(base + level[place], weight, cover.width * LEVELS).reshape(cover.width, LEVELS)
-        out[unit] = _average_precision(table[: cover.known], table[own])
+        out[unit] = average_precision_by_level(table[: cover.known], table[own])
     return out

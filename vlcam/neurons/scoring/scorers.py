@@ -10,6 +10,7 @@ from jaxtyping import Float, Int64
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vlcam.metrics.statistics import draw_times
 from vlcam.neurons.probes.marks import Marks
 from vlcam.neurons.scoring import cover as covers
 from vlcam.neurons.scoring.cover import Cover, average_precisions, correlations
@@ -64,9 +65,8 @@ class Scorer(ABC):
 
 
 def draw_bootstraps(images: int, samples: int, seed: int) -> Float[np.ndarray, "samples images"]:
-    """How often each picture is drawn in each sample, with replacement."""
-    rng = np.random.default_rng([seed, 1])
-    return rng.multinomial(images, np.full(images, 1 / images), size=samples).astype(np.float64)
+    """How often each picture is drawn in each sample."""
+    return draw_times(images, samples, np.random.default_rng([seed, 1]))
 
 
 @final

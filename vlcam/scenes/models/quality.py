@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vlcam.metrics.statistics import mean_average_precision
 from vlcam.scenes.models.data import Arrays
 from vlcam.scenes.models.nets import SceneCaptioner, SceneClassifier, SceneVQA
 from vlcam.scenes.models.zoo import greedy_search, to_input
@@ -16,22 +16,6 @@ from vlcam.scenes.record import Split
 from vlcam.scenes.sample import make
 
 BATCH = 250
-
-
-def average_precision(scores: Float[np.ndarray, " n"], truth: Bool[np.ndarray, " n"]) -> float:
-    """Area under the precision-recall curve as a step function: the sum of precision at each positive, over the positives.
-
-    Ties are resolved against the model (negatives first). NaN without a positive.
-
-    >>> round(average_precision(np.array([0.9, 0.8, 0.7]), np.array([True, False, True])), 4)
-    0.8333
-    """
-    if not truth.any():
-        return float("nan")
-    order = np.lexsort((truth, -scores))
-    hits = truth[order]
-    precision = np.cumsum(hits) / np.arange(1, len(hits) + 1)
-    return float(precision[hits].mean())
 
 
 def evaluate_models(
@@ -59,9 +43,8 @@ def evaluate_models(
             right.append(vqa.answer(photo, vqa.read(questions)).argmax(-1).view(-1, each).cpu())
     pairs = np.asarray(arrays.pairs).astype(bool)
     ranked = torch.cat(scores).numpy()
-    precisions = [average_precision(ranked[:, k], pairs[:, k]) for k in range(pairs.shape[1])]
     return {
-        "map": float(np.nanmean(precisions)),
+        "map": mean_average_precision(ranked, pairs),
         **score_captions(said, split),
         **_score_answers(torch.cat(right).numpy(), np.asarray(arrays.answers), np.asarray(arrays.kinds)),
     }
