@@ -1,6 +1,6 @@
 """All words of a caption against the recipe that people write by hand: one full forward and backward for every word.
 
-    python tests/benchmarks/recipe.py [--rounds 11] [--threads 2] [--short]
+    python tests/benchmarks/recipe.py [--rounds 11] [--threads 2] [--short] [--json FILE]
 
 The captioner has the size of BLIP-base (random weights, a photo of 384 x 384 pixels, 11 words). Three ways to the same maps:
 
@@ -14,10 +14,12 @@ are the medians over rounds of 11 times a word's time by vlcam's. All maps that 
 """
 
 import argparse
+import json
 import statistics
 import sys
 import time
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -122,6 +124,7 @@ def main(given: list[str]) -> int:
     parser.add_argument("--rounds", type=int, default=WORDS)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--short", action="store_true", help="a small model and photo: that it runs, not how fast")
+    parser.add_argument("--json", type=Path, help="a file for the table, which the documentation shows")
     options = parser.parse_args(given)
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
@@ -158,6 +161,14 @@ def main(given: list[str]) -> int:
         print(f"{name:12} {statistics.median(seconds):7.2f} s {what}, {ratios[name]:6.2f} x vlcam for all words")
     print(f"vlcam is {ratios['plain']:.1f} times faster than the plain recipe (at least {AT_LEAST:.0f}), ", end="")
     print(f"{ratios['careful']:.1f} times faster than the careful one")
+    if options.json is not None:
+        document = {
+            "command": f"python tests/benchmarks/recipe.py --rounds {options.rounds} --threads {options.threads}",
+            "versions": {"vlcam": vlcam.__version__, "torch": torch.__version__},
+            "head": ["way to the maps of all 11 words", "time by vlcam's"],
+            "rows": [[name, f"{ratio:.2f}"] for name, ratio in ratios.items()],
+        }
+        options.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     wrong = max(worst.values()) > SAME
     return int(wrong or (ratios["plain"] < AT_LEAST and not options.short))
 

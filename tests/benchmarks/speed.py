@@ -1,6 +1,6 @@
 """What an explanation costs, in bare forward passes of the same input in the same process.
 
-    python tests/benchmarks/speed.py [--rounds 7] [--threads 2] [--short] [--no-memory]
+    python tests/benchmarks/speed.py [--rounds 7] [--threads 2] [--short] [--no-memory] [--json FILE]
 
 Every round times the bare ``inference_mode`` forward and each contender once, one after the other, so that a noisy machine hurts all
 alike; printed is the median over rounds of contender / bare. grad-cam, torchcam and captum (``pip install '.[bench]'``) do the same work
@@ -9,6 +9,7 @@ where they can: the same classes of the same images, raw maps at the layer's res
 
 import argparse
 import importlib
+import json
 import resource
 import statistics
 import sys
@@ -16,6 +17,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,6 +26,7 @@ from torch import Tensor, nn
 import vlcam
 
 Work = Callable[[], Any]
+CONTENDERS = ("vlcam", "torchcam", "captum", "grad-cam")
 
 
 @dataclass
@@ -212,14 +215,18 @@ def main(given: list[str]) -> int:
     parser.add_argument(
         "--memory", action=argparse.BooleanOptionalAction, default=True, help="also the growth of peak memory"
     )
+    parser.add_argument("--json", type=Path, help="a file for the table, which the documentation shows")
     options = parser.parse_args(given)
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     slow = False
+    rows = []
     for number, build in enumerate(cases(options.short)):
         case = build()
         found = measure(case, options.rounds)
         slow |= found["vlcam"] > case.at_most
+        ratios = [f"{found[name]:.2f}" if name in found else "" for name in CONTENDERS]
+        rows.append([case.title, f"{found['bare'] * 1e3:.0f} ms", *ratios[:1], f"{case.at_most:.2f}", *ratios[1:]])
         peers = "  ".join(f"{name} {found[name]:.2f}" for name in case.peers)
         print(
             f"{case.title:52} bare {found['bare'] * 1e3:8.1f} ms  vlcam {found['vlcam']:.2f} (at most {case.at_most})  {peers}"
@@ -227,6 +234,14 @@ def main(given: list[str]) -> int:
         if options.memory:
             peaks = peak_memory(number, options.short, ["bare", "vlcam", *case.peers], options.threads)
             print(f"{'':52} peak memory in MiB: " + "  ".join(f"{name} {peak:.0f}" for name, peak in peaks.items()))
+    if options.json is not None:
+        document = {
+            "command": f"python tests/benchmarks/speed.py --rounds {options.rounds} --threads {options.threads}",
+            "versions": {"vlcam": vlcam.__version__, "torch": torch.__version__},
+            "head": ["work", "bare forward", "vlcam", "aim: at most", *CONTENDERS[1:]],
+            "rows": rows,
+        }
+        options.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     return int(slow and not options.short)
 
 

@@ -1,6 +1,6 @@
 """What a stream of explanations costs: images through ResNet-50 against the same images through a bare batched forward loop.
 
-    python tests/benchmarks/throughput.py [--rounds 5] [--images 64] [--threads 2] [--cpu] [--short]
+    python tests/benchmarks/throughput.py [--rounds 5] [--images 64] [--threads 2] [--cpu] [--short] [--json FILE]
 
 64 decoded pictures of 500 x 375 pixels, random weights, batches of 8, the three most probable classes of each. Two bare loops in
 ``inference_mode``: with the preprocessing of every picture, which is the work that a person would write, and on inputs that were
@@ -10,10 +10,12 @@ The ratio is the bare loop's time by vlcam's: 1 is as fast, and 0.9 is the aim f
 """
 
 import argparse
+import json
 import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
@@ -100,6 +102,7 @@ def main(given: list[str]) -> int:
         "--cpu", action="store_true", help="CPU seconds of all threads, for a machine with other work to do"
     )
     parser.add_argument("--short", action="store_true", help="a small model and pictures: that it runs, not how fast")
+    parser.add_argument("--json", type=Path, help="a file for the table, which the documentation shows")
     options = parser.parse_args(given)
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
@@ -108,11 +111,22 @@ def main(given: list[str]) -> int:
     for name, found in times.items():
         print(f"{name:14} {statistics.median(found) / options.images * 1e3:7.1f} ms for an image")
     low = False
-    for name, what in (("bare loop", "with preprocessing"), ("forwards only", "without")):
+    rows = []
+    for name, what in (("bare loop", "with preprocessing"), ("forwards only", "without preprocessing")):
         rounds = sorted(bare / mine for bare, mine in zip(times[name], times["vlcam"], strict=True))
         ratio = statistics.median(rounds)
         low |= name == "bare loop" and ratio < AIM
+        rows.append([f"a bare loop, {what}", f"{ratio:.2f}"])
         print(f"throughput by that of the bare loop, {what:18} {ratio:.3f} ({rounds[0]:.3f} to {rounds[-1]:.3f})")
+    if options.json is not None:
+        document = {
+            "command": f"python tests/benchmarks/throughput.py --rounds {options.rounds} --images {options.images} "
+            f"--threads {options.threads}" + " --cpu" * options.cpu,
+            "versions": {"vlcam": vlcam.__version__, "torch": torch.__version__},
+            "head": ["compared with", "vlcam's throughput by its"],
+            "rows": rows,
+        }
+        options.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     return int(low and not options.short)
 
 

@@ -75,8 +75,8 @@ def name(
         model: a task (of :func:`vlcam.load`, say), or any module together with ``preprocess``.
         layer: a module or its dotted name; None: the task's, or else the last spatial layer.
         probe: pictures with labels (:mod:`vlcam.neurons.probes.folders`, :mod:`vlcam.neurons.probes.datasets`,
-        :mod:`vlcam.neurons.probes.broden`,
-            :class:`vlcam.neurons.probes.scenes.SceneProbe`), or pictures and words (:class:`vlcam.neurons.probes.encoders.EncodedWords`).
+            :mod:`vlcam.neurons.probes.broden`, :class:`vlcam.neurons.probes.scenes.SceneProbe`), or pictures and words
+            (:class:`vlcam.neurons.probes.encoders.EncodedWords`).
         preprocess: for a bare module: photo to ``(inputs, geometry)``, such as :class:`vlcam.Preprocess`.
         request: what the task is asked while it looks, such as a question for VQA.
         scorer: ``iou`` (Network Dissection, the default), ``auprc`` or ``correlation`` for labels; ``soft-wpmi`` (CLIP-Dissect, the
