@@ -11,9 +11,7 @@ import sysconfig
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 from zipfile import ZipFile
 
@@ -134,36 +132,6 @@ def test_the_readme_gives_exactly_the_two_commands() -> None:
 def test_a_public_name_is_there(name: str) -> None:
     assert getattr(vlcam, name) is not None
     assert name in dir(vlcam)
-
-
-@pytest.mark.parametrize("package", ["vlcam", "vlcam.scenes"])
-def test_a_public_name_is_no_other_module(package: str) -> None:
-    """`import vlcam.explain` would put a module in the place of a function of that name."""
-    module = import_module(package)
-    folder = ROOT / package.replace(".", "/")
-    clashes = [
-        name
-        for name in module.__all__
-        if ((folder / f"{name}.py").exists() or (folder / name).is_dir())
-        and not isinstance(getattr(module, name), ModuleType)
-    ]
-    assert clashes == []
-
-
-@pytest.mark.parametrize("package", ["vlcam", "vlcam.scenes"])
-def test_type_checkers_see_the_same_names(package: str) -> None:
-    source = (ROOT / package.replace(".", "/") / "__init__.py").read_text(encoding="utf-8")
-    typed = {
-        alias.asname for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom) for alias in node.names
-    }
-    assert typed - {None} == set(import_module(package).__all__) - {"__version__"}
-
-
-@pytest.mark.parametrize("package", ["vlcam", "vlcam.scenes"])
-def test_an_unknown_name_is_an_attribute_error(package: str) -> None:
-    module = import_module(package)
-    with pytest.raises(AttributeError, match=rf"module '{package}' has no attribute 'explian'"):
-        getattr(module, "explian")  # noqa: B009
 
 
 # --- what is loaded when --------------------------------------------------------------------------------------------------------

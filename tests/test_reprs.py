@@ -34,8 +34,9 @@ from vlcam.contracts import (
 from vlcam.engine.layers import TokenLayout
 from vlcam.engine.recording import record
 from vlcam.experiments.data.samples import LabelledPhoto, PhotoObject
+from vlcam.experiments.registry import PAPER
 from vlcam.experiments.results.result import Result, ResultRow
-from vlcam.experiments.running import EXPERIMENTS, ExperimentOutcome
+from vlcam.experiments.running import ExperimentOutcome
 from vlcam.experiments.setting import Setting
 from vlcam.explanation import Explanation, Explanations, NamedEvidence, NeuronText, Outcome, SignificanceTest
 from vlcam.explanation.record import Evidence
@@ -198,9 +199,11 @@ HOSTILE: dict[str, Callable[[], Any]] = {
     "question of a scene": lambda: Question(BAD, BAD, BAD, (), ()),
     "result": result,
     "row": lambda: result().rows[0],
-    "experiment": lambda: replace(EXPERIMENTS[0], title=BAD),
-    "outcome of an experiment": lambda: ExperimentOutcome(EXPERIMENTS[0], result(), BAD),
-    "setting": lambda: Setting(Path("x" * 3000), BAD, BAD, MANY, opened={one: make_task("VQA") for one in MANY[:3]}),
+    "experiment": lambda: replace(PAPER[0], title=BAD),
+    "outcome of an experiment": lambda: ExperimentOutcome(PAPER[0], result(), BAD),
+    "setting": lambda: Setting(
+        Path("x" * 3000), BAD, BAD, MANY, MANY, opened={one: make_task("VQA") for one in MANY[:3]}
+    ),
     "photo of a data set": lambda: LabelledPhoto(
         BAD, photo(), (9, 9), (PhotoObject(BAD, (0.0, 0.0, 1.0, 1.0), 3),) * 300
     ),

@@ -119,7 +119,9 @@ else:
             home, inside, instead = _DEPRECATED[name]
             warnings.warn(f"vlcam.{name} is deprecated; use {instead}", DeprecationWarning, stacklevel=2)
             found = import_module(f"vlcam.{home}")
-            return found if inside is None else getattr(found, inside)
+            with warnings.catch_warnings():  # the table there warns as well
+                warnings.simplefilter("ignore", DeprecationWarning)
+                return found if inside is None else getattr(found, inside)
         if name not in __all__:
             raise AttributeError(
                 f"module 'vlcam' has no attribute {name!r}; its names are {', '.join(__all__)}", name=name

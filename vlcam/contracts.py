@@ -3,9 +3,10 @@
 The engine, the methods and the tasks meet only through the types of this module.
 """
 
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
+from difflib import get_close_matches
 from typing import Any, Literal, Protocol, final, runtime_checkable
 
 from jaxtyping import Float
@@ -86,6 +87,16 @@ def show_value(value: Any) -> str:
     if isinstance(shape := getattr(value, "shape", None), tuple):
         return f"<{kind} {'x'.join(map(str, shape))}>"
     return f"<{len(value)} items>" if isinstance(value, (Sequence, Mapping, Set)) else f"<{kind}>"
+
+
+def find_name(name: str, known: Collection[str], what: str) -> str:
+    """The one of the known names that is meant. Raises InputError with the closest ones if there is none."""
+    for wanted in (name, name.strip().lower()):
+        if wanted in known:
+            return wanted
+    close = get_close_matches(name, known, n=2, cutoff=0.5)
+    hint = f"did you mean {' or '.join(close)}? (" if close else "("
+    raise InputError(f"no {what} {shorten(name)!r}; {hint}the {what}s are {', '.join(known)})")
 
 
 @final

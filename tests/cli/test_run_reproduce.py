@@ -1,6 +1,7 @@
 """vlcam reproduce: which experiments are meant, what is printed and written, and what can't run."""
 
 import json
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,9 +10,10 @@ import pytest
 
 from vlcam.cli import main
 from vlcam.contracts import InputError
-from vlcam.experiments import running
+from vlcam.experiments import registry, running
+from vlcam.experiments.registry import PAPER
 from vlcam.experiments.results.result import Result, make_row
-from vlcam.experiments.running import EXPERIMENTS, choose_experiments
+from vlcam.experiments.running import choose_experiments
 from vlcam.experiments.setting import Setting
 
 
@@ -30,17 +32,17 @@ def fake(number: int, key: str) -> Any:
 
 @pytest.fixture
 def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
-    numbers = {one.key: one.number for one in EXPERIMENTS}
+    numbers = {one.key: one.number for one in PAPER}
     monkeypatch.setattr(
-        running, "import_module", lambda name: fake(numbers[name.rpartition(".")[2]], name.rpartition(".")[2])
+        registry, "import_module", lambda name: fake(numbers[name.rpartition(".")[2]], name.rpartition(".")[2])
     )
 
 
 def test_there_are_sixteen_experiments_and_each_has_a_module() -> None:
     from importlib import import_module
 
-    assert [one.number for one in EXPERIMENTS] == list(range(1, 17))
-    assert all(callable(import_module(f"vlcam.experiments.{one.key}").run) for one in EXPERIMENTS)
+    assert [one.number for one in PAPER] == list(range(1, 17))
+    assert all(callable(import_module(f"vlcam.experiments.{one.key}").run) for one in PAPER)
 
 
 @pytest.mark.parametrize(
@@ -150,3 +152,66 @@ def test_wrong_options(
 def test_real_data_need_a_model(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="the bundled models know generated scenes only: give --model"):
         Setting(data=tmp_path).load_task("classification")
+
+
+# --- extensions of your own ------------------------------------------------------------------------------------------------------
+
+EXTENSION = """
+from vlcam.experiments import Experiment, Result, ResultRow, register
+
+def run(setting):
+    rows = tuple(ResultRow(name, 1.5, 1.0, 2.0, 3) for name in ("mine", *setting.methods, *setting.metrics))
+    return Result(99, "other", "Mine", "What?", "So.", "scenes", "tiny", rows)
+
+register(Experiment("mine", "Mine", run))
+"""
+
+
+@pytest.fixture
+def own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test registers is forgotten after it."""
+    monkeypatch.setattr(registry, "REGISTRY", dict(registry.REGISTRY))
+    monkeypatch.setattr(sys, "modules", sys.modules.copy())
+
+
+@pytest.mark.usefixtures("own")
+@pytest.mark.parametrize("by", ["path", "name"])
+def test_an_experiment_of_your_own_runs_by_its_key(
+    by: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "my_extension.py").write_text(EXTENSION)
+    monkeypatch.syspath_prepend(tmp_path)
+    module = str(tmp_path / "my_extension.py") if by == "path" else "my_extension"
+    out = tmp_path / "out"
+    more = ["--method", "gradcam", "--metric", "relevance-mass", "--out", str(out)]
+    assert main(["reproduce", "mine", "--import", module, *more]) == 0
+    printed = capsys.readouterr().out
+    assert "17. Mine" in printed and "[1.00, 2.00]" in printed and "relevance-mass" in printed
+    assert {file.name for file in out.iterdir()} == {"17-mine.json", "17-mine-chart.png", "results.md"}
+    assert json.loads((out / "17-mine.json").read_text())["number"] == 17
+    assert "### 17. Mine" in (out / "results.md").read_text()
+
+
+@pytest.mark.usefixtures("own")
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--import", "no_such_module"], "there is no module 'no_such_module'"),
+        (["--import", "no.such.module"], "there is no module 'no.such.module'"),
+        (["--import", "missing.py"], "there is no file 'missing.py'"),
+        (["--metric", "relevance"], "did you mean relevance-mass"),
+    ],
+)
+def test_extensions_that_are_not_there(
+    arguments: list[str], text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["reproduce", "1", *arguments]) == 2
+    assert text in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("own")
+def test_an_error_in_an_extension_is_shown_whole(tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text("raise RuntimeError('in my own code')")
+    with pytest.raises(RuntimeError, match="in my own code"):
+        main(["reproduce", "1", "--import", str(tmp_path / "broken.py")])

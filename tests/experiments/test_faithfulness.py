@@ -283,6 +283,31 @@ def test_faithfulness_on_scenes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert any("in the paper" in note or "the paper's order" in note for note in result.notes)
 
 
+@pytest.mark.usefixtures("few")
+def test_further_metrics_are_further_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(faithfulness, "STEPS", 4)
+    monkeypatch.setattr(faithfulness, "METHODS", ("gradcam", "guided-backprop", "gradcam++"))
+    plain = faithfulness.run(Setting(quick=True))
+    wanted = ("relevance-mass", "deletion", "average-drop")
+    result = faithfulness.run(Setting(quick=True, metrics=wanted))
+    mass, drop = "relevance mass (higher is better)", "average drop (lower is better)"
+    assert result.columns == (*plain.columns, mass, drop), "deletion is there anyway"
+    assert [one for one in result.rows if one.column in plain.columns] == list(plain.rows)
+    assert (
+        0
+        < at(result, "random", mass).value
+        < at(result, "gradcam", mass).value
+        < at(result, "true masks at the map's resolution", mass).value
+        <= 1
+    )
+    assert at(result, "gradcam++", mass).n == at(result, "gradcam", mass).n
+    assert {one.name for one in result.rows if one.column == drop} == {"gradcam", "guided-backprop"}
+    assert "Average drop (lower is better): Chattopadhay et al. 2018" in result.protocol
+    assert plain.protocol == result.protocol.partition(" Relevance mass")[0]
+    with pytest.raises(InputError, match="no metric 'mass'"):
+        faithfulness.run(Setting(quick=True, metrics=("mass",)))
+
+
 def test_the_chance_of_a_class_is_its_softmax_over_all_classes() -> None:
     task = tiny()
     image = Image.new("RGB", (40, 30), data_layouts.COLOURS["dog"])

@@ -31,8 +31,8 @@ from tests.support.examples_of_explanations import (
 from vlcam.contracts import InputError, Target
 from vlcam.explanation.document import make_document
 from vlcam.explanation.page import make_notebook_cell, make_page
+from vlcam.render.blending import OPACITY
 from vlcam.render.html import embed
-from vlcam.render.overlay import OPACITY
 
 if TYPE_CHECKING:
     pass

@@ -31,7 +31,7 @@ from vlcam.contracts import Target
 from vlcam.explanation.explanation import Explanation
 from vlcam.explanation.page import make_notebook_cell, make_page
 from vlcam.render import overlay
-from vlcam.render.overlay import OPACITY
+from vlcam.render.blending import OPACITY
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

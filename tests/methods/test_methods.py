@@ -1,13 +1,16 @@
 """The methods against their textbook twins, and the properties that follow from their formulas."""
 
+import re
 from dataclasses import replace
+from inspect import unwrap
 
 import pytest
 import torch
 from torch import Tensor
 
+import vlcam
 from tests import reference
-from vlcam.contracts import InputError
+from vlcam.contracts import InputError, Method, PerturbationMethod
 from vlcam.methods import alpha, contributions, get_one_run_method, list_methods, register, registry
 
 # Eigen-CAM looks at no gradient; its tests are in test_perturbation.py.
@@ -153,3 +156,46 @@ def test_register_adds_and_never_replaces(monkeypatch: pytest.MonkeyPatch) -> No
     assert register(mine) is mine is get_one_run_method("mine") is register(mine)
     with pytest.raises(InputError, match=r"there is a method 'gradcam' already \(Grad-CAM\)"):
         register(replace(mine, name="gradcam"))
+
+
+def test_one_registry_has_both_kinds_with_their_facts() -> None:
+    every = list_methods()
+    assert every == vlcam.list_methods() and len(every) == len(set(every)) == 19
+    assert sorted(every) == sorted([*list_methods("one-run"), *list_methods("perturbation")])
+    for name in every:
+        one = vlcam.get_method(name)
+        kind = Method if name in list_methods("one-run") else PerturbationMethod
+        assert isinstance(one, kind) and one.name == name
+        assert one.cost and one.title and len(one.equation) > 5
+        assert re.search(r"\d{4}", one.paper), f"{name} names no year"
+    with pytest.raises(InputError, match="kind='slow' was given; expected one-run, perturbation or None"):
+        unwrap(list_methods)("slow")
+    with pytest.raises(InputError, match="'rise' takes 2000 runs, and here there is one run only"):
+        get_one_run_method("rise")
+
+
+def test_a_name_is_found_as_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "REGISTRY", dict(registry.REGISTRY))
+    mine = register(replace(get_one_run_method("gradcam"), name="MyCAM"))
+    assert vlcam.get_method("MyCAM") is mine
+    assert vlcam.get_method(" GradCAM ").name == "gradcam"
+    with pytest.raises(InputError, match="no method 'grad-cam'; did you mean gradcam or xgradcam"):
+        vlcam.get_method("grad-cam")
+
+
+def test_a_registered_method_of_either_kind_explains(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "REGISTRY", dict(registry.REGISTRY))
+    register(replace(get_one_run_method("gradcam"), name="mine"))
+    register(
+        PerturbationMethod(
+            "covered",
+            lambda subject: subject.activations.sum(1).expand(len(subject.targets), -1, -1),
+            "t",
+            "2026",
+            "eq. 1",
+        )
+    )
+    scene = vlcam.scenes.make(7).image()
+    for name in ("mine", "covered"):
+        found = vlcam.explain(vlcam.tasks.bundled.classifier(), scene, method=name)
+        assert found.method == name and found.maps.shape[0] == 3

@@ -16,9 +16,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import vlcam
 from vlcam.contracts import InputError, Kind, Measure, PerturbationMethod, Request, Subject, Target
 from vlcam.engine.chunks import MOST_ROWS
-from vlcam.methods.channels import EIGENCAM, ablationcam, eigencam
-from vlcam.methods.masks import draw_grids, make_smooth_masks, rise, scorecam
-from vlcam.methods.occlusion import occlusion, occlusion_robustness
+from vlcam.methods.channels import EIGENCAM, eigencam, make_ablationcam
+from vlcam.methods.masks import draw_grids, make_rise, make_scorecam, make_smooth_masks
+from vlcam.methods.occlusion import make_occlusion, occlusion_robustness
 
 
 class StandIn:
@@ -148,36 +148,36 @@ def test_occlusion_of_a_linear_model_is_known(height: int, width: int, patch: in
     cover = (
         subject.image[0].mean((1, 2), keepdim=True) if fill == "mean" else torch.tensor(0.0 if fill == "grey" else fill)
     )
-    maps = occlusion(patch, stride, fill).function(subject)
+    maps = make_occlusion(patch, stride, fill).function(subject)
     torch.testing.assert_close(maps, slow_occlusion(subject, cover, patch, stride), check_dtype=False)
     assert maps.min() < 0 or patch == 6  # drops keep their sign
 
 
 def test_the_default_patch_is_a_sixth_of_the_shorter_side() -> None:
     subject = linear(24, 36, channels=1)
-    torch.testing.assert_close(occlusion().function(subject), occlusion(4, 2).function(subject))
-    assert occlusion().function(subject).shape == (2, 12, 18)
-    assert occlusion(fill="grey").function(linear(3, 4)).shape == (2, 3, 4)
+    torch.testing.assert_close(make_occlusion().function(subject), make_occlusion(4, 2).function(subject))
+    assert make_occlusion().function(subject).shape == (2, 12, 18)
+    assert make_occlusion(fill="grey").function(linear(3, 4)).shape == (2, 3, 4)
 
 
 def test_occlusion_makes_its_images_chunk_by_chunk() -> None:
     subject = linear(12, 12)
-    whole = occlusion(4, 2).function(subject)
+    whole = make_occlusion(4, 2).function(subject)
     assert subject.sizes == [1, 25]
     subject.sizes.clear()
     subject.reports.clear()
-    torch.testing.assert_close(occlusion(4, 2, batch=7).function(subject), whole)
+    torch.testing.assert_close(make_occlusion(4, 2, batch=7).function(subject), whole)
     assert subject.sizes == [1, 7, 7, 7, 4]
     assert subject.reports == [(7, 25), (14, 25), (21, 25), (25, 25)]
     subject.sizes.clear()
-    occlusion(2, 1).function(subject)
+    make_occlusion(2, 1).function(subject)
     assert max(subject.sizes) == MOST_ROWS
 
 
 def test_the_picture_itself_is_left_as_it_is() -> None:
     subject = linear(8, 8)
     before = subject.image.clone()
-    occlusion(3, 2, "blur").function(subject)
+    make_occlusion(3, 2, "blur").function(subject)
     assert torch.equal(subject.image, before)
 
 
@@ -185,10 +185,10 @@ def test_a_blur_hides_details_and_keeps_flat_colour() -> None:
     subject = linear(12, 12)
     subject.image = torch.full_like(subject.image, 0.3)
     torch.testing.assert_close(
-        occlusion(4, 2, "blur").function(subject), torch.zeros(2, 6, 6, dtype=torch.float64), atol=1e-5, rtol=0
+        make_occlusion(4, 2, "blur").function(subject), torch.zeros(2, 6, 6, dtype=torch.float64), atol=1e-5, rtol=0
     )
     subject.image[..., ::2] = -0.3
-    mean, blur = (occlusion(4, 2, fill).function(subject) for fill in ("mean", "blur"))
+    mean, blur = (make_occlusion(4, 2, fill).function(subject) for fill in ("mean", "blur"))
     assert (mean - blur).abs().mean() < 0.25 * mean.abs().mean()
 
 
@@ -203,7 +203,7 @@ def test_a_blur_hides_details_and_keeps_flat_colour() -> None:
 )
 def test_what_occlusion_refuses(options: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
-        occlusion(**options).function(linear(8, 8))
+        make_occlusion(**options).function(linear(8, 8))
 
 
 # --- robustness to occlusion ----------------------------------------------------------------------------------------------------
@@ -303,7 +303,7 @@ def test_rise_is_eq_6(kind: Kind, measure: Measure) -> None:
         [slow_mask(grid, int(shift[0]), int(shift[1]), 12, 10) for grid, shift in zip(grids, shifts, strict=True)]
     )
     torch.testing.assert_close(make_smooth_masks(grids, shifts, 12, 10), masks)
-    maps = rise(9, 4, 0.3, seed=3, batch=4).function(subject)
+    maps = make_rise(9, 4, 0.3, seed=3, batch=4).function(subject)
     assert max(subject.sizes) == 4
     torch.testing.assert_close(maps, slow_rise(subject, masks, 0.3), check_dtype=False, atol=1e-5, rtol=1e-4)
 
@@ -328,7 +328,7 @@ def test_rise_finds_the_pixel_that_decides() -> None:
     head[1].weight.zero_()
     head[1].weight[0, 5 * 14 + 9] = 1
     subject.image = torch.ones_like(subject.image)
-    maps = rise(3000, seed=1).function(subject)
+    maps = make_rise(3000, seed=1).function(subject)
     masks = make_smooth_masks(*draw_grids(14, 14, 3000, 7, 0.5, seed=1), 14, 14)
     place = divmod(int(maps[0].argmax()), 14)
     assert abs(place[0] - 5) <= 1
@@ -338,24 +338,24 @@ def test_rise_finds_the_pixel_that_decides() -> None:
 
 def test_a_number_added_to_all_logits_changes_nothing() -> None:
     subject = linear(14, 14)
-    before = rise(50).function(subject)
+    before = make_rise(50).function(subject)
     head: Any = subject.after
     head[1].bias.add_(7)
-    torch.testing.assert_close(rise(50).function(subject), before, atol=1e-4, rtol=0)
+    torch.testing.assert_close(make_rise(50).function(subject), before, atol=1e-4, rtol=0)
 
 
 def test_rise_is_the_same_for_every_batch_and_another_for_another_seed() -> None:
     subject = small()
-    maps = rise(20).function(subject)
-    torch.testing.assert_close(rise(20, batch=3).function(subject), maps)
-    assert not torch.allclose(rise(20, seed=1).function(subject), maps)
+    maps = make_rise(20).function(subject)
+    torch.testing.assert_close(make_rise(20, batch=3).function(subject), maps)
+    assert not torch.allclose(make_rise(20, seed=1).function(subject), maps)
 
 
 def test_what_rise_refuses() -> None:
     with pytest.raises(InputError, match=r"keep=1\.0 were given; expected positive numbers and a probability"):
-        rise(keep=1.0)
+        make_rise(keep=1.0)
     with pytest.raises(InputError, match="cells=13 was given for an input of 12 x 10"):
-        rise(cells=13).function(small())
+        make_rise(cells=13).function(small())
 
 
 # --- Score-CAM ------------------------------------------------------------------------------------------------------------------
@@ -385,7 +385,7 @@ def slow_scorecam(subject: StandIn) -> Tensor:
 def test_scorecam_is_algorithm_1() -> None:
     subject = small(channels=7)
     silence(subject, 2)
-    torch.testing.assert_close(scorecam(batch=3).function(subject), slow_scorecam(subject))
+    torch.testing.assert_close(make_scorecam(batch=3).function(subject), slow_scorecam(subject))
 
 
 def silence(subject: StandIn, channel: int) -> None:
@@ -399,7 +399,7 @@ def test_scorecam_runs_what_is_alive_once_for_all_targets() -> None:
     subject = small(channels=7)
     silence(subject, 2)
     silence(subject, 5)
-    scorecam(batch=3).function(subject)
+    make_scorecam(batch=3).function(subject)
     assert subject.sizes == [1, 3, 2]
     assert subject.reports == [(3, 5), (5, 5)]
 
@@ -408,7 +408,7 @@ def test_a_silent_layer_gives_an_empty_map() -> None:
     subject = small(channels=2)
     silence(subject, 0)
     silence(subject, 1)
-    for procedure in (scorecam(), ablationcam()):
+    for procedure in (make_scorecam(), make_ablationcam()):
         maps = procedure.function(subject)
         assert maps.shape == (3, 6, 5)
         assert not maps.any()
@@ -431,7 +431,9 @@ class Waits(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("procedure", [scorecam(), ablationcam(), rise(60), occlusion()], ids=lambda one: one.name)
+@pytest.mark.parametrize(
+    "procedure", [make_scorecam(), make_ablationcam(), make_rise(60), make_occlusion()], ids=lambda one: one.name
+)
 def test_no_procedure_waits_for_the_device_channel_by_channel(procedure: PerturbationMethod) -> None:
     subject = small(channels=48)
     with Waits() as waits:
@@ -459,10 +461,10 @@ def test_ablationcam_silences_every_channel() -> None:
         without = activations.clone()
         without[:, k] = 0
         expected += (base - subject.after(without)[0])[:, None, None] * activations[0, k]
-    torch.testing.assert_close(ablationcam(batch=4).function(subject), expected)
+    torch.testing.assert_close(make_ablationcam(batch=4).function(subject), expected)
     assert subject.sizes == [1, 4, 2]
     with pytest.raises(InputError, match="batch=0"):
-        ablationcam(batch=0)
+        make_ablationcam(batch=0)
 
 
 def test_ablationcam_of_a_linear_classifier_is_gradcam_times_the_mean() -> None:
@@ -470,7 +472,7 @@ def test_ablationcam_of_a_linear_classifier_is_gradcam_times_the_mean() -> None:
     head: Any = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)).double()
     values = torch.rand(1, 4, 3, 3, dtype=torch.float64)
     head[2].bias.data.sub_(50)
-    maps = ablationcam().function(StandIn(nn.Identity(), head, values, 2))
+    maps = make_ablationcam().function(StandIn(nn.Identity(), head, values, 2))
     weights = head[2].weight * values.mean((2, 3))
     torch.testing.assert_close(maps, torch.einsum("tk,kij->tij", weights, values[0]))
 
@@ -515,7 +517,9 @@ def test_eigencam_of_nothing_and_of_nan() -> None:
 
 @pytest.mark.parametrize("kind", ["classification", "captioning", "vqa"])
 @pytest.mark.parametrize(
-    "method", [occlusion(24, 24), rise(40), scorecam(), ablationcam(), EIGENCAM], ids=lambda one: str(one.name)
+    "method",
+    [make_occlusion(24, 24), make_rise(40), make_scorecam(), make_ablationcam(), EIGENCAM],
+    ids=lambda one: str(one.name),
 )
 def test_every_bundled_task(kind: str, method: Any) -> None:
     task, image, options = bundled_case(kind)
@@ -529,7 +533,7 @@ def test_every_bundled_task(kind: str, method: Any) -> None:
 def test_occlusion_covers_the_photo_where_it_says() -> None:
     """Covering one corner of the picture by hand drops the score by what the map has there."""
     task, image, _ = bundled_case("classification")
-    explanation = vlcam.explain(task, image, method=occlusion(32, 32, "grey"))
+    explanation = vlcam.explain(task, image, method=make_occlusion(32, 32, "grey"))
     labels = [target.label for target in explanation.targets]
     request = Request(labels=tuple(labels))
     prepared = task.prepare(Image.fromarray(image), request)
@@ -543,7 +547,7 @@ def test_occlusion_covers_the_photo_where_it_says() -> None:
 def test_ablation_on_the_bundled_classifier_is_a_silent_channel() -> None:
     task, image, _ = bundled_case("classification")
     model = task.model
-    explanation = vlcam.explain(task, image, method=ablationcam())
+    explanation = vlcam.explain(task, image, method=make_ablationcam())
     request = Request(labels=tuple(target.label for target in explanation.targets))
     prepared = task.prepare(Image.fromarray(image), request)
     with torch.no_grad():

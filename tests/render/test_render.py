@@ -33,9 +33,9 @@ from vlcam.explanation.wording import (
     resize_geometry,
 )
 from vlcam.render import colourise, overlay
+from vlcam.render.blending import draw_contour
 from vlcam.render.colour import SEQUENTIAL, choose_colours, get_colour_table, is_diverging, scale_values
 from vlcam.render.lettering import Lettering
-from vlcam.render.overlay import draw_contour
 
 
 def lightness(colours: np.ndarray) -> np.ndarray:

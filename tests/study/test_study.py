@@ -26,16 +26,16 @@ from vlcam.scenes.sample import make
 from vlcam.study import (
     Part,
     Picture,
-    default_methods,
-    discrimination,
-    key,
-    page,
-    photos,
+    iterate_photos,
+    iterate_scenes,
+    list_default_methods,
+    make_discrimination_study,
+    make_key,
+    make_study_page,
+    make_trust_study,
     read_answers,
     read_key,
-    scenes,
-    score,
-    trust,
+    score_answers,
     weaken_model,
 )
 from vlcam.study.drawing import visualise
@@ -62,10 +62,10 @@ def parts(classifier: Any) -> tuple[Part, Part]:
 
     model, _ = weaken_model(classifier.model, noisy)
     weaker = replace(bundled.classifier(model), name="its-noisy-copy")
-    seen = list(islice(scenes(), 5))
+    seen = list(islice(iterate_scenes(), 5))
     return (
-        discrimination(classifier, seen, methods=METHODS, n=4),
-        trust(classifier, weaker, seen, methods=METHODS, n=4),
+        make_discrimination_study(classifier, seen, methods=METHODS, n=4),
+        make_trust_study(classifier, weaker, seen, methods=METHODS, n=4),
     )
 
 
@@ -80,7 +80,7 @@ def made_up(kind: Any, n: int = 200, seed: int = 3) -> dict[str, Any]:
                 choices = choices[::-1]
             about = "cat" if place % 2 else "dog"
             items.append(Item(f"{place:04d}{turn}", f"p{place}", name, about, choices, (place + turn) % 2, False, ()))
-    return key([Part(kind, tuple(items), {"methods": list(METHODS)})])
+    return make_key([Part(kind, tuple(items), {"methods": list(METHODS)})])
 
 
 def answered(known: Mapping[str, Any], raters: Mapping[str, Answerer], kind: str) -> list[Rating]:
@@ -119,7 +119,7 @@ def always(answer: str) -> Answerer:
 class TestPlan:
     def test_every_picture_has_every_method_and_two_real_categories(self, parts: tuple[Part, Part]) -> None:
         part = parts[0]
-        truth = {one.name: set(one.categories) for one in islice(scenes(), 5)}
+        truth = {one.name: set(one.categories) for one in islice(iterate_scenes(), 5)}
         assert Counter(item.method for item in part.items) == dict.fromkeys(METHODS, 4)
         for item in part.items:
             assert set(item.choices) == truth[item.picture] and item.about in item.choices
@@ -159,7 +159,7 @@ class TestPlan:
 
     def test_trust_shows_what_both_models_rightly_say(self, parts: tuple[Part, Part], classifier: Any) -> None:
         part = parts[1]
-        truth = {one.name: one for one in islice(scenes(), 5)}
+        truth = {one.name: one for one in islice(iterate_scenes(), 5)}
         for item in part.items:
             picture = truth[item.picture]
             assert item.about in picture.categories
@@ -176,39 +176,39 @@ class TestPlan:
         assert part.facts["stronger"]["right"] == 1.0 and part.facts["weaker"]["model"] == "its-noisy-copy"
 
     def test_the_same_seed_gives_the_same_study(self, classifier: Any, parts: tuple[Part, Part]) -> None:
-        seen = list(islice(scenes(), 5))
-        again = discrimination(classifier, seen, methods=METHODS, n=4)
-        other = discrimination(classifier, seen, methods=METHODS, n=4, seed=1)
-        assert again.to_key_entry() == parts[0].to_key_entry() and page(again) == page(parts[0])
+        seen = list(islice(iterate_scenes(), 5))
+        again = make_discrimination_study(classifier, seen, methods=METHODS, n=4)
+        other = make_discrimination_study(classifier, seen, methods=METHODS, n=4, seed=1)
+        assert again.to_key_entry() == parts[0].to_key_entry() and make_study_page(again) == make_study_page(parts[0])
         assert other.study != again.study and {one.id for one in other.items}.isdisjoint(one.id for one in again.items)
-        whole = discrimination(classifier, seen, methods=METHODS, n=2, rotate=False)
+        whole = make_discrimination_study(classifier, seen, methods=METHODS, n=2, rotate=False)
         assert whole.booklets == 1 and len(whole.items) == 4
 
     def test_pictures_of_no_use_are_passed_over(self, classifier: Any) -> None:
-        good = next(scenes())
+        good = next(iterate_scenes())
         odd = [
             Picture("one", good.image, good.categories[:1]),
             Picture("unknown", good.image, ("red star", "giraffe")),
             good,
         ]
-        part = discrimination(classifier, odd, methods=["gradcam"], n=5)
+        part = make_discrimination_study(classifier, odd, methods=["gradcam"], n=5)
         assert [item.picture for item in part.items] == [good.name]
         assert part.facts["pictures"] == 1 and part.facts["looked_at"] == 3
         with pytest.raises(InputError, match="none of 2 pictures has exactly two annotated categories that scenes-cl"):
-            discrimination(classifier, odd[:2], methods=["gradcam"])
+            make_discrimination_study(classifier, odd[:2], methods=["gradcam"])
         with pytest.raises(InputError, match="on none of 1 pictures"):
-            trust(classifier, classifier, [Picture("wrong", good.image, ("giraffe",))], methods=["gradcam"])
+            make_trust_study(classifier, classifier, [Picture("wrong", good.image, ("giraffe",))], methods=["gradcam"])
 
     def test_bad_options(self, classifier: Any) -> None:
         with pytest.raises(InputError, match="need a classifier"):
-            discrimination(bundled.captioner(), scenes())
+            make_discrimination_study(bundled.captioner(), iterate_scenes())
         with pytest.raises(InputError, match="n=0 was given"):
-            discrimination(classifier, scenes(), n=0)
+            make_discrimination_study(classifier, iterate_scenes(), n=0)
         with pytest.raises(InputError, match="no method 'gradcan'"):
-            discrimination(classifier, scenes(), methods=["gradcan"])
+            make_discrimination_study(classifier, iterate_scenes(), methods=["gradcan"])
         with pytest.raises(InputError, match="no method was given"):
-            discrimination(classifier, scenes(), methods=[])
-        assert default_methods()[0] == "gradcam"
+            make_discrimination_study(classifier, iterate_scenes(), methods=[])
+        assert list_default_methods()[0] == "gradcam"
 
     def test_a_weaker_model_is_just_weak_enough(self) -> None:
         torch.manual_seed(0)
@@ -262,7 +262,7 @@ class TestPictures:
             Image.new("RGB", (8, 8)).save(tmp_path / name)
         listed = tmp_path / "categories.csv"
         listed.write_text('file,category\na.png,red star,"blue circle, dark"\n\nb.png,red star,red star\n', "utf-8")
-        found = {one.name: one.categories for one in photos(tmp_path)}
+        found = {one.name: one.categories for one in iterate_photos(tmp_path)}
         assert found == {"a.png": ("red star", "blue circle, dark"), "b.png": ("red star",)}
         for text, why in (
             ("a.png,x\nd.png,y\n", "line 2: there is no photo 'd.png'"),
@@ -271,10 +271,10 @@ class TestPictures:
         ):
             listed.write_text(text, "utf-8")
             with pytest.raises(InputError, match=why):
-                photos(tmp_path)
+                iterate_photos(tmp_path)
         listed.write_bytes(b"\xff\xfe\x00")
         with pytest.raises(InputError, match="CSV file in UTF-8"):
-            photos(tmp_path)
+            iterate_photos(tmp_path)
 
     def test_pascal_voc(self, tmp_path: Path) -> None:
         for part in ("Annotations", "JPEGImages", "ImageSets/Main"):
@@ -283,15 +283,15 @@ class TestPictures:
         for stem, names in (("000001", ("dog", "person", "dog")), ("000002", ("cat",))):
             objects = "".join(f"<object><name>{name}</name><part><name>head</name></part></object>" for name in names)
             (tmp_path / "Annotations" / f"{stem}.xml").write_text(f"<annotation>{objects}</annotation>")
-        found = {one.name: one for one in photos(tmp_path)}
+        found = {one.name: one for one in iterate_photos(tmp_path)}
         assert found["000001"].categories == ("dog", "person") and found["000002"].categories == ("cat",)
         assert found["000001"].image == tmp_path / "JPEGImages" / "000001.jpg"
         with pytest.raises(InputError, match=r"the splits of .* are: val"):
-            photos(tmp_path, split="test")
+            iterate_photos(tmp_path, split="test")
         hostile = '<!DOCTYPE a [<!ENTITY b "c">]><annotation><object><name>&b;</name></object></annotation>'
         (tmp_path / "Annotations" / "000002.xml").write_text(hostile)
         with pytest.raises(InputError, match="declares a document type"):
-            list(photos(tmp_path))
+            list(iterate_photos(tmp_path))
 
     def test_coco(self, tmp_path: Path) -> None:
         Image.new("RGB", (8, 8)).save(tmp_path / "a.jpg")
@@ -304,14 +304,14 @@ class TestPictures:
             ],
         }
         (tmp_path / "instances.json").write_text(json.dumps(content))
-        assert [one.categories for one in photos(tmp_path / "instances.json")] == [("dog", "cat")]
+        assert [one.categories for one in iterate_photos(tmp_path / "instances.json")] == [("dog", "cat")]
 
     def test_anything_else_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(InputError, match=r"expected a folder of photos with categories\.csv"):
-            photos(tmp_path)
+            iterate_photos(tmp_path)
 
     def test_scenes_have_two_objects(self) -> None:
-        for one in islice(scenes("val"), 3):
+        for one in islice(iterate_scenes("val"), 3):
             assert len(set(one.categories)) == 2 and one.image.shape == (384, 384, 3)
 
 
@@ -319,7 +319,7 @@ class TestPage:
     @pytest.mark.parametrize("which", [0, 1])
     def test_it_gives_nothing_away(self, parts: tuple[Part, Part], which: int) -> None:
         part = parts[which]
-        text = page(part, note="Send it to <me> & her")
+        text = make_study_page(part, note="Send it to <me> & her")
         assert "Send it to &lt;me&gt; &amp; her" in text
         plain = re.sub(r"data:image/jpeg;base64,[A-Za-z0-9+/=]+", "", text).lower()
         for secret in (*METHODS, "grad-cam", "gradcam", "scenes-classifier", "noisy", "stronger", "weaker", "scene:"):
@@ -334,28 +334,28 @@ class TestPage:
         assert data["study"] == part.study
 
     def test_it_loads_nothing(self, parts: tuple[Part, Part]) -> None:
-        text = page(parts[0])
+        text = make_study_page(parts[0])
         assert "default-src 'none'" in text and "http://" not in text and "https://" not in text
         assert re.findall(r"(?:src|href)=", text.partition("<script")[0]) == []
         assert "4 questions, about 1 minute." in text
 
     def test_markup_in_a_category_stays_text(self) -> None:
         item = Item("0", "p", "gradcam", "</script><b>", ("</script><b>", "a&b"), 0, False, ("data:,x",))
-        text = page(Part("discrimination", (item,), {"methods": ["gradcam"]}))
+        text = make_study_page(Part("discrimination", (item,), {"methods": ["gradcam"]}))
         assert "</script><b>" not in text and "\\u003c/script\\u003e\\u003cb\\u003e" in text
 
 
 class TestScore:
     def test_perfect_raters(self) -> None:
         known = made_up("discrimination")
-        (found,) = score(known, answered(known, {f"r{n}": right for n in range(1, 5)}, "discrimination"))
+        (found,) = score_answers(known, answered(known, {f"r{n}": right for n in range(1, 5)}, "discrimination"))
         assert [(one.method, one.value, one.low, one.high) for one in found.methods] == [
             (name, 1.0, 1.0, 1.0) for name in METHODS
         ]
         assert found.agreement == 1.0 and found.chance == 0.5
         assert [one.ratings for one in found.methods] == [400, 400]
         known = made_up("trust")
-        (found,) = score(known, answered(known, {f"r{n}": for_the_stronger for n in range(1, 5)}, "trust"))
+        (found,) = score_answers(known, answered(known, {f"r{n}": for_the_stronger for n in range(1, 5)}, "trust"))
         assert [one.value for one in found.methods] == [2.0, 2.0] and found.agreement == 1.0
         assert found.differences[0].value == 0.0
 
@@ -367,7 +367,7 @@ class TestScore:
             {f"r{n}": lambda item: str(item["choices"][int(rng.integers(2))]) for n in range(1, 7)},
             "discrimination",
         )
-        (found,) = score(known, ratings)
+        (found,) = score_answers(known, ratings)
         for one in found.methods:
             hits = round(one.value * one.ratings)
             # Two-sided exact binomial: the chance of being at least so far from a half.
@@ -380,7 +380,7 @@ class TestScore:
         ratings = answered(
             known, {f"r{n}": lambda _: TRUST_ANSWERS[int(rng.integers(5))] for n in range(1, 7)}, "trust"
         )
-        (found,) = score(known, ratings)
+        (found,) = score_answers(known, ratings)
         for one in found.methods:
             assert abs(one.value) < 4 * math.sqrt(2 / one.ratings)  # the variance of a uniform answer is 2
         assert found.agreement == pytest.approx(0, abs=0.1)
@@ -388,7 +388,7 @@ class TestScore:
     def test_always_the_left_one_is_chance(self) -> None:
         known = made_up("trust", n=400)
         ratings = answered(known, {"r1": always("left clearly"), "r2": always("left clearly")}, "trust")
-        (found,) = score(known, ratings)
+        (found,) = score_answers(known, ratings)
         left = Counter(item["choices"][0] for item in known["parts"]["trust"]["items"])
         mean = sum(one.value * one.ratings for one in found.methods) / sum(one.ratings for one in found.methods)
         assert mean == pytest.approx(2 * (left["stronger"] - left["weaker"]) / 800)
@@ -399,7 +399,7 @@ class TestScore:
         part = known["parts"]["trust"]
         for answer, value in zip(TRUST_ANSWERS, (2, 1, 0, -1, -2), strict=True):
             ratings = answered(known, {"r1": always(answer)}, "trust")
-            (found,) = score(known, ratings)
+            (found,) = score_answers(known, ratings)
             of = {item["id"]: item for item in part["items"]}
             for one in found.methods:
                 signs = [
@@ -419,7 +419,7 @@ class TestScore:
             return str(item["about"] if rng.random() < sure else wrong)
 
         known = made_up("discrimination")
-        (found,) = score(known, answered(known, {f"r{n}": skilled for n in range(1, 9)}, "discrimination"))
+        (found,) = score_answers(known, answered(known, {f"r{n}": skilled for n in range(1, 9)}, "discrimination"))
         (gap,) = found.differences
         assert (gap.one, gap.other) == METHODS and gap.low is not None and gap.high is not None
         assert 0.25 < gap.low < gap.value < gap.high < 0.55 and gap.low < 0.4 < gap.high
@@ -444,7 +444,7 @@ class TestScore:
 
     def test_few_answers_have_no_interval(self) -> None:
         known = made_up("discrimination", n=1)
-        (found,) = score(known, answered(known, {"r1": right}, "discrimination"))
+        (found,) = score_answers(known, answered(known, {"r1": right}, "discrimination"))
         (one,) = found.methods
         assert (one.value, one.low, one.high, one.pictures) == (1.0, None, None, 1) and found.agreement is None
 
@@ -504,18 +504,18 @@ class TestFiles:
         with pytest.raises(
             InputError, match=r"again\.csv, line 2: rater 'r1' has answered item .* already \(r1\.csv, line 2\)"
         ):
-            score(known, [*ratings, twice])
+            score_answers(known, [*ratings, twice])
         with pytest.raises(InputError, match=r"r1\.csv: rater 'r1' answered 3 of 4 questions \(item .* is missing\)"):
-            score(known, ratings[1:])
-        (found,) = score(known, ratings[1:], partial=True)
+            score_answers(known, ratings[1:])
+        (found,) = score_answers(known, ratings[1:], partial=True)
         assert found.answered == {"r1": (3, 4)}
         both = [*ratings, *(replace(one, rater="r1") for one in answered(known, {"r2": right}, "discrimination"))]
         with pytest.raises(InputError, match=r"r2\.csv, line 2: rater 'r1' has answers of 2 booklets"):
-            score(known, both)
+            score_answers(known, both)
         with pytest.raises(InputError, match="no answers were given"):
-            score(known, [])
+            score_answers(known, [])
         with pytest.raises(InputError, match="draws=9"):
-            score(known, ratings, draws=9)
+            score_answers(known, ratings, draws=9)
 
     def test_a_changed_key_is_refused(self, study: tuple[Path, dict[str, Any], list[Rating]]) -> None:
         path, known, _ = study
@@ -571,7 +571,7 @@ class TestCommands:
         folder, out = tmp_path / "photos", tmp_path / "study"
         folder.mkdir()
         rows = []
-        for number, one in enumerate(islice(scenes(), 3)):
+        for number, one in enumerate(islice(iterate_scenes(), 3)):
             Image.fromarray(one.image).save(folder / f"{number}.png")
             rows.append(f"{number}.png,{','.join(one.categories)}")
         (folder / "categories.csv").write_text("\n".join(rows), "utf-8")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.support import browser as headless
-from vlcam.study import Part, key, page, read_answers, read_key, score
+from vlcam.study import Part, make_key, make_study_page, read_answers, read_key, score_answers
 from vlcam.study.drawing import to_data_uri
 from vlcam.study.plan import STRONGER, WEAKER, Item
 
@@ -59,7 +59,7 @@ def show(chromium: "Browser", tmp_path: Path) -> Iterator[Any]:
 
     def opener(kind: str, **options: Any) -> "Page":
         path = tmp_path / f"{kind}.html"
-        path.write_text(page(PARTS[kind], note="For <b>Ada</b>."), encoding="utf-8")
+        path.write_text(make_study_page(PARTS[kind], note="For <b>Ada</b>."), encoding="utf-8")
         tab = headless.opened(chromium, path, **options)
         tabs.append(tab)
         found: Page
@@ -119,9 +119,9 @@ def test_a_perfect_rater_from_start_to_score(show: Any, tmp_path: Path) -> None:
         tab.locator("#choices button", has_text=wanted).click()
     assert tab.locator("#thanks").is_visible() and not tab.locator("#ask").is_visible()
     path = saved(tab, tmp_path, "answers-discrimination-r1.csv")
-    known = key(PARTS.values())
+    known = make_key(PARTS.values())
     (tmp_path / "key.json").write_text(json.dumps(known), "utf-8")
-    (found,) = score(read_key(tmp_path / "key.json"), read_answers(path, known))
+    (found,) = score_answers(read_key(tmp_path / "key.json"), read_answers(path, known))
     assert found.kind == "discrimination" and [one.value for one in found.methods] == [1.0, 1.0, 1.0]
     assert found.answered == {"r1": (PICTURES, PICTURES)}
     rows = [line.split(",") for line in path.read_text("utf-8").splitlines()[1:]]
@@ -147,7 +147,7 @@ def test_trust_by_keyboard_alone(show: Any, tmp_path: Path) -> None:
     tab.keyboard.press("Tab")
     assert tab.evaluate("document.activeElement.id") == "download"
     path = saved(tab, tmp_path, "answers-trust-r2.csv")
-    (found,) = score(key(PARTS.values()), read_answers(path, key(PARTS.values())))
+    (found,) = score_answers(make_key(PARTS.values()), read_answers(path, make_key(PARTS.values())))
     total = sum(one.value * one.ratings for one in found.methods)
     assert total == PICTURES / 2 * (1 + 2) and all(one.value >= 1 for one in found.methods)
 
@@ -171,7 +171,7 @@ def test_a_reload_loses_nothing(show: Any, tmp_path: Path) -> None:
     tab.click("#leave")
     assert tab.locator("#raters li").inner_text().splitlines()[0] == f"r1: 3 of {PICTURES}"
     path = saved(tab, tmp_path, "answers-discrimination-r1.csv", "#raters button >> nth=1")
-    (found,) = score(key(PARTS.values()), read_answers(path, key(PARTS.values())), partial=True)
+    (found,) = score_answers(make_key(PARTS.values()), read_answers(path, make_key(PARTS.values())), partial=True)
     assert found.answered == {"r1": (3, PICTURES)}
     tab.click("#raters button >> nth=0")
     assert answered(tab) == f"Rater r1 · 3 of {PICTURES} answered" and picture(tab) == before
@@ -227,7 +227,7 @@ def test_number_keys_can_be_switched_off(show: Any) -> None:
 
 def test_without_storage_the_page_says_so(chromium: "Browser", tmp_path: Path) -> None:
     path = tmp_path / "trust.html"
-    path.write_text(page(PARTS["trust"]), encoding="utf-8")
+    path.write_text(make_study_page(PARTS["trust"]), encoding="utf-8")
     context = chromium.new_context(accept_downloads=True)
     try:
         context.add_init_script(

@@ -34,6 +34,18 @@ class ReproduceOptions:
     methods: Annotated[
         list[str] | None, typer.Option("--method", help="A further method to compare; may be given several times.")
     ] = None
+    metrics: Annotated[
+        list[str] | None,
+        typer.Option("--metric", help="A further measure in experiment 6 (faithfulness); may be given several times."),
+    ] = None
+    modules: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--import",
+            metavar="MODULE",
+            help="A module, or the path of a .py file, that registers experiments, methods or metrics of your own; it is run.",
+        ),
+    ] = None
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder for JSON files, figures, and results.md of all that is in it.")
     ] = None

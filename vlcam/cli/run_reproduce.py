@@ -1,11 +1,15 @@
 """What ``vlcam reproduce`` does. Imported when the command runs, never before."""
 
+import sys
 from collections.abc import Sequence
+from importlib import import_module
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 
 from vlcam.cli import console
 from vlcam.cli.reproduce_options import ReproduceOptions
 from vlcam.contracts import InputError, VlcamError
+from vlcam.experiments.registry import get_experiment, list_experiments
 from vlcam.experiments.results.result import (
     Result,
     load,
@@ -15,10 +19,11 @@ from vlcam.experiments.results.result import (
     to_json,
     to_markdown,
 )
-from vlcam.experiments.running import EXPERIMENTS, ExperimentOutcome, choose_experiments, run_one
+from vlcam.experiments.running import ExperimentOutcome, choose_experiments, run_one
 from vlcam.experiments.setting import Setting
 from vlcam.files import check_folder, dump_json, make_folder, write_text
 from vlcam.methods import get_method
+from vlcam.metrics import get_metric
 
 TABLE = "results.md"
 
@@ -29,6 +34,8 @@ def run_reproduce(wanted: ReproduceOptions) -> int:
     Returns the exit code: 1 if an experiment could not run. With several wanted, one that doesn't suit the data is named and passed over;
     if none could run, that is an error.
     """
+    for module in wanted.modules or ():
+        import_extension(module)
     setting = make_setting(wanted)
     experiments = choose_experiments(wanted.experiments)
     if setting.data is not None and not setting.data.exists():
@@ -65,9 +72,33 @@ def run_reproduce(wanted: ReproduceOptions) -> int:
     return 1 if len(results) < len(done) else 0
 
 
+def import_extension(module: str) -> None:
+    """Import a module by its name, or run a .py file, so that it can register what it has. What it raises goes on.
+
+    Raises InputError if there is no such module or file.
+    """
+    if not module.endswith(".py"):
+        try:
+            found = find_spec(module)
+        except (ImportError, ValueError):  # of the package that it should be in
+            found = None
+        if found is None:
+            raise InputError(f"there is no module {module!r}; give one that Python finds, or the path of a .py file")
+        import_module(module)
+        return
+    path = Path(module)
+    if not path.is_file():
+        raise InputError(f"there is no file {module!r} (looked from {Path.cwd()}); check the path")
+    spec = spec_from_file_location(f"_vlcam_extension_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise InputError(f"{module!r} can't be run as a module; give a .py file")
+    sys.modules[spec.name] = module_from_spec(spec)
+    spec.loader.exec_module(sys.modules[spec.name])
+
+
 def read_results(folder: Path) -> list[Result]:
     """Every result in a folder, of this run and of earlier ones, by number. Raises InputError for a file that is none."""
-    files = (folder / f"{one.number:02d}-{one.key}.json" for one in EXPERIMENTS)
+    files = (folder / f"{get_experiment(key).number:02d}-{key}.json" for key in list_experiments())
     return [load(file) for file in files if file.is_file()]
 
 
@@ -106,6 +137,7 @@ def make_setting(wanted: ReproduceOptions) -> Setting:
         arch=wanted.arch,
         rival=wanted.rival,
         methods=tuple(dict.fromkeys(get_method(one).name for one in wanted.methods or ())),
+        metrics=tuple(dict.fromkeys(get_metric(one).name for one in wanted.metrics or ())),
         quick=wanted.quick,
         most=wanted.most,
         seed=wanted.seed,

@@ -14,10 +14,10 @@ from vlcam.engine.weights import weaken_model
 from vlcam.files import check_folder, dump_json, stage_files, write_json, write_text
 from vlcam.image.photo import open_photo
 from vlcam.scenes.record import PIXELS
-from vlcam.study.page import page
-from vlcam.study.pictures import photos, scenes
-from vlcam.study.plan import KINDS, RATINGS, Part, discrimination, key, trust
-from vlcam.study.score import Scores, make_document, read_answers, read_key, score
+from vlcam.study.page import make_study_page
+from vlcam.study.pictures import iterate_photos, iterate_scenes
+from vlcam.study.plan import KINDS, RATINGS, Part, make_discrimination_study, make_key, make_trust_study
+from vlcam.study.score import Scores, make_document, read_answers, read_key, score_answers
 from vlcam.tasks import bundled
 from vlcam.tasks.bundled import PAIR_LABELS
 from vlcam.tasks.load import load
@@ -48,16 +48,18 @@ def run_make(wanted: StudyOptions) -> tuple[Part, ...]:
     parts = []
     if "discrimination" in kinds:
         with console.show_bar("class discrimination") as advance:
-            parts.append(discrimination(task, _open_pictures(wanted), **options, progress=advance))
+            parts.append(make_discrimination_study(task, _open_pictures(wanted), **options, progress=advance))
     if "trust" in kinds:
         weaker, facts = _make_weaker(wanted, task)
         with console.show_bar("trust") as advance:
-            parts.append(trust(task, weaker, _open_pictures(wanted), **options, facts=facts, progress=advance))
-    pages = {f"{part.kind}.html": page(part, note=wanted.note) for part in parts}
+            parts.append(
+                make_trust_study(task, weaker, _open_pictures(wanted), **options, facts=facts, progress=advance)
+            )
+    pages = {f"{part.kind}.html": make_study_page(part, note=wanted.note) for part in parts}
     with stage_files(out) as folder:
         for name, text in pages.items():
             write_text(folder / name, text)
-        write_json(folder / KEY, key(parts))
+        write_json(folder / KEY, make_key(parts))
     for part in parts:
         _say(part, wanted, out)
     console.say(
@@ -75,7 +77,7 @@ def run_score(wanted: ScoreOptions) -> None:
             raise InputError(f"--out {str(out)!r} is a folder; give the name of a JSON file")
     known = read_key(wanted.key)
     ratings = [one for file in wanted.answers for one in read_answers(file, known)]
-    found = score(known, ratings, draws=wanted.draws, seed=wanted.seed, partial=wanted.partial)
+    found = score_answers(known, ratings, draws=wanted.draws, seed=wanted.seed, partial=wanted.partial)
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         write_json(out, make_document(found))
@@ -111,7 +113,9 @@ def _open(wanted: StudyOptions, name: str | None) -> Task:
 
 
 def _open_pictures(wanted: StudyOptions) -> Any:
-    return scenes() if wanted.data is None else photos(wanted.data, split=wanted.split, seed=wanted.seed)
+    return (
+        iterate_scenes() if wanted.data is None else iterate_photos(wanted.data, split=wanted.split, seed=wanted.seed)
+    )
 
 
 def _make_weaker(wanted: StudyOptions, task: Task) -> tuple[Task, dict[str, Any]]:
@@ -121,7 +125,7 @@ def _make_weaker(wanted: StudyOptions, task: Task) -> tuple[Task, dict[str, Any]
     """
     if wanted.against is not None:
         return _open(wanted, wanted.against), {}
-    seen = list(islice(scenes("val", side=PIXELS), _TRIAL_SCENES))
+    seen = list(islice(iterate_scenes("val", side=PIXELS), _TRIAL_SCENES))
     inputs = torch.cat([task.prepare(open_photo(one.image)[0], Request()).inputs for one in seen])
 
     def accuracy(model: nn.Module) -> float:

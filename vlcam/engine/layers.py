@@ -50,6 +50,8 @@ class Layer:
     shape: tuple[int, ...]
     grid: tuple[int, int] | None
 
+    __repr__ = show_record
+
 
 def list_layers(model: nn.Module, *inputs: Any, **options: Any) -> list[Layer]:
     """All layers in the order in which they finish in ``model(*inputs, **options)``; one that runs twice is there twice.
@@ -99,6 +101,8 @@ class Grid:
     rows: int | None = None
     columns: int | None = None
     prefix: int = 0
+
+    __repr__ = show_record
 
     def __post_init__(self) -> None:
         if self.layout == "BNC" and (self.rows is None or self.columns is None):

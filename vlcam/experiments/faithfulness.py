@@ -11,10 +11,12 @@ most probable and, in a second column, one that is in the picture, at random.
 
 Beside it stand two measures that don't take occlusion's patches for granted (Petsiuk et al. 2018, RISE, arXiv 1806.07421, section 4.3): the
 area under the curve of the most probable class's probability while the map's highest pixels are taken away, or are brought back.
+``setting.metrics`` are measured beside them: those of faithfulness on the most probable class, those of localisation on the class that is
+in the picture.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -48,6 +50,7 @@ from vlcam.experiments.shared.two_classes import (
 from vlcam.explanation.rerun import PhotoSubject
 from vlcam.image.regions import draw_on_picture
 from vlcam.methods import get_method
+from vlcam.metrics import FaithfulnessMetric, LocalisationMetric, get_metric
 from vlcam.metrics.correlation import occlusion_correlation
 from vlcam.metrics.removal import deletion, insertion
 
@@ -104,10 +107,11 @@ def run(setting: Setting) -> Result:
     kept, notes = find_usable(task, world, [name for name in wanted if name != "occlusion"])
     names = tuple(str(name) for name in kept)
     newborn = make_untrained_task(task, setting.seed)
+    further = find_metrics(setting.metrics)
     rng = np.random.default_rng([setting.seed, 6])
     tally = Tally()
     for done, case in enumerate(cases, 1):
-        _measure(tally, task, newborn, case, names, rng, curves=done <= curved)
+        _measure(tally, task, newborn, case, names, rng, further, curves=done <= curved)
         setting.report_progress(done, len(cases))
     others = (RANDOM, CENTRE, EDGES, UNTRAINED, CEILING, "occlusion")
     return Result(
@@ -118,16 +122,27 @@ def run(setting: Setting) -> Result:
         f"Spearman's rank correlation of each map with the occlusion map of the same class on {len(cases)} pictures; a square of a sixth "
         "of the input's shorter side covers it with the mean colour, moving by half of its side. Deletion and insertion: the area under "
         f"the curve of the most probable class's probability in {STEPS} steps, mean colour and blur as in RISE, on "
-        f"{min(curved, len(cases))} of the pictures. Maps that are the same everywhere have no rank and are left out.",
+        f"{min(curved, len(cases))} of the pictures. Maps that are the same everywhere have no rank and are left out."
+        + "".join(f" {column.capitalize()}: {one.paper}." for column, one in further.items()),
         world.title,
         task.name,
         tally.make_rows(KEY, names, setting.seed, paper=TOP),
         tally.make_rows(KEY, others, setting.seed),
-        (TOP, PRESENT, DELETION, INSERTION),
+        (TOP, PRESENT, DELETION, INSERTION, *further),
         headline="guided-gradcam" if "guided-gradcam" in names else "",
         notes=(*_write_notes(tally, names, setting.seed), *notes),
         seconds=time.monotonic() - began,
     )
+
+
+def find_metrics(names: Sequence[str]) -> dict[str, LocalisationMetric | FaithfulnessMetric]:
+    """The metrics of these names by the titles of their columns; those that are measured anyway are passed over.
+
+    Raises InputError for a name that no metric has.
+    """
+    found = dict.fromkeys(map(get_metric, names))
+    columns = {f"{one.title} ({one.better} is better)": one for one in found}
+    return {column: one for column, one in columns.items() if column not in (DELETION, INSERTION)}
 
 
 def _measure(
@@ -137,10 +152,11 @@ def _measure(
     case: AnnotatedPicture,
     names: Sequence[str],
     rng: np.random.Generator,
+    further: Mapping[str, LocalisationMetric | FaithfulnessMetric],
     *,
     curves: bool,
 ) -> None:
-    """One picture: all methods against the occlusion map, and the curves of some."""
+    """One picture: all methods against the occlusion map, the curves of some, and further metrics."""
     top = predict_classes(task, case.sample, 1)[0]
     place = int(rng.integers(len(case.labels)))
     there = case.labels[place]
@@ -155,12 +171,25 @@ def _measure(
         found = occlusion_correlation(one.float(), drops.to(one.device)).tolist()
         tally.add(name, TOP, case.number, found[0])
         tally.add(name, PRESENT, case.number, found[-1])
+    maps["occlusion"] = mapped.get_maps("occlusion")
     if curves:
-        _measure_curves(tally, task, mapped, case.number, {**maps, "occlusion": mapped.get_maps("occlusion")})
+        _measure_curves(tally, task, mapped, case.number, maps, further)
+    for column, metric in further.items():
+        if isinstance(metric, LocalisationMetric):
+            for name, one in maps.items():
+                heat = mapped.draw(one)[-1].cpu()
+                tally.add(name, column, case.number, metric.function(heat, case.masks[place]))
 
 
-def _measure_curves(tally: Tally, task: Task, mapped: MethodMaps, photo: int, maps: dict[str, Maps]) -> None:
-    """Deletion and insertion of the first target."""
+def _measure_curves(
+    tally: Tally,
+    task: Task,
+    mapped: MethodMaps,
+    photo: int,
+    maps: Mapping[str, Maps],
+    further: Mapping[str, LocalisationMetric | FaithfulnessMetric],
+) -> None:
+    """Deletion, insertion and further metrics of faithfulness, of the first target."""
     chosen = [name for name in maps if name in CURVES]
     image = mapped.subject.image
     size = (image.shape[2], image.shape[3])
@@ -169,6 +198,9 @@ def _measure_curves(tally: Tally, task: Task, mapped: MethodMaps, photo: int, ma
         heat = draw_on_picture(maps[name][:1].float(), size)
         for column, curve in ((DELETION, deletion), (INSERTION, insertion)):
             tally.add(name, column, photo, float(curve(score, image, heat, steps=STEPS).auc))
+        for column, metric in further.items():
+            if isinstance(metric, FaithfulnessMetric):
+                tally.add(name, column, photo, float(metric.function(score, image, heat)))
 
 
 def make_probability(

@@ -26,15 +26,17 @@ class Setting:
 
     ``data`` is the folder of a data set (None: the bundled world), ``model`` what is explained (a name for :func:`vlcam.load`; None: the
     bundled models), ``rival`` a weaker model to compare it with. ``methods`` are names of further methods to compare, of your own too
-    (:func:`vlcam.methods.register`). ``quick`` takes fewer pictures, ``most`` no more than that many. ``out`` is where figures go (None:
-    nowhere). ``progress`` is called with (done, all) in pictures. ``arch`` is the architecture of a ``model`` that is a state dict.
-    ``opened`` keeps models from one experiment to the next.
+    (:func:`vlcam.methods.register`), and ``metrics`` names of further measures for experiment 6 (:func:`vlcam.metrics.register`).
+    ``quick`` takes fewer pictures, ``most`` no more than that many. ``out`` is where figures go (None: nowhere). ``progress`` is called
+    with (done, all) in pictures. ``arch`` is the architecture of a ``model`` that is a state dict. ``opened`` keeps models from one
+    experiment to the next.
     """
 
     data: Path | None = None
     model: str | None = None
     rival: str | None = None
     methods: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ()
     arch: str | None = None
     quick: bool = False
     most: int | None = None

@@ -22,9 +22,9 @@ from vlcam.explanation.wording import (
     shows_against,
 )
 from vlcam.image.geometry import to_photo
+from vlcam.render.blending import draw_contour, overlay
 from vlcam.render.colour import choose_colours, is_diverging
 from vlcam.render.lettering import Lettering
-from vlcam.render.overlay import draw_contour, overlay
 
 _PANEL = 320
 _MOST_COLUMNS = 5

@@ -35,7 +35,7 @@ from vlcam.explanation.rerun import PhotoSubject, fix_targets
 from vlcam.explanation.run import make_maps, run_and_record
 from vlcam.image.photo import Photo, open_photo
 from vlcam.image.regions import AREA, draw_random_regions, find_top_region
-from vlcam.methods.occlusion import occlusion
+from vlcam.methods.occlusion import make_occlusion
 from vlcam.methods.registry import REGISTRY
 from vlcam.metrics.correlation import occlusion_correlation
 
@@ -256,7 +256,7 @@ _PART: Final = 64
 
 def _correlate_with_occlusion(subject: PhotoSubject, explanation: AbstractExplanation) -> list[float | None]:
     """The rank correlation of each map with a quick occlusion map."""
-    drops = make_maps(occlusion(), subject)
+    drops = make_maps(make_occlusion(), subject)
     sign = -1 if explanation.method in _AGAINST else 1
     found = occlusion_correlation(_stack_maps(explanation).to(drops.device), sign * drops)
     return [None if isnan(one) else one for one in found.tolist()]

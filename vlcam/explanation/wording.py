@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 
 from vlcam.contracts import Geometry, Kind
 from vlcam.explanation.record import AbstractExplanation, Flag, TargetView
-from vlcam.render.overlay import grow_region
+from vlcam.render.blending import grow_region
 
 AGAINST = frozenset({"counterfactual"})
 """The methods whose maps show evidence against a target, so that everything said about them is the other way round."""

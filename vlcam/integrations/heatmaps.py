@@ -35,8 +35,8 @@ from vlcam.explanation.wording import get_notice
 from vlcam.files import make_folder
 from vlcam.image.geometry import to_photo
 from vlcam.image.photo import open_photo
+from vlcam.render.blending import overlay
 from vlcam.render.colour import choose_colours
-from vlcam.render.overlay import overlay
 from vlcam.render.png import save_png
 from vlcam.tasks.classification import Classification, Preprocessing
 

@@ -11,7 +11,7 @@ vlcam.contracts.InputError: no method 'grad-cam'; did you mean gradcam or xgradc
 
 import warnings
 
-from vlcam.contracts import Method, PerturbationMethod
+from vlcam.contracts import Activations, Gradients, Maps, Subject
 from vlcam.methods import cam as _cam
 from vlcam.methods import channels as _channels
 from vlcam.methods import excitation as _excitation
@@ -19,17 +19,29 @@ from vlcam.methods import gradient as _gradient
 from vlcam.methods import masks as _masks
 from vlcam.methods import occlusion as _occlusion
 from vlcam.methods import pixels as _pixels
+from vlcam.methods.cam_head import build_cam_network
+from vlcam.methods.channels import make_ablationcam
 from vlcam.methods.gradient import alpha, contributions
+from vlcam.methods.masks import make_rise, make_scorecam
+from vlcam.methods.occlusion import make_occlusion, occlusion_robustness
 from vlcam.methods.registry import get_method, get_one_run_method, list_methods, register
 
 __all__ = [
-    "Method",
-    "PerturbationMethod",
+    "Activations",
+    "Gradients",
+    "Maps",
+    "Subject",
     "alpha",
+    "build_cam_network",
     "contributions",
     "get_method",
     "get_one_run_method",
     "list_methods",
+    "make_ablationcam",
+    "make_occlusion",
+    "make_rise",
+    "make_scorecam",
+    "occlusion_robustness",
     "register",
 ]
 

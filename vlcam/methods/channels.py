@@ -13,7 +13,7 @@ _AT_ONCE = 256
 """How many channel masks are made at once."""
 
 
-def ablationcam(batch: int = _AT_ONCE) -> PerturbationMethod:
+def make_ablationcam(batch: int = _AT_ONCE) -> PerturbationMethod:
     """Ablation-CAM: ``sum_k (y - y_k) A_k``, with y_k the score when channel k is zero everywhere.
 
     Desai & Ramaswamy 2020 (WACV) divide the weights by y. That is one number per target, so it changes no map of a positive
@@ -78,4 +78,4 @@ EIGENCAM = Method(
     "relu(A V_1), V_1 the first right singular vector of A (places x channels); the same for every target",
 )
 
-BUILT_IN = (ablationcam(), EIGENCAM)
+BUILT_IN = (make_ablationcam(), EIGENCAM)

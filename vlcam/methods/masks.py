@@ -15,7 +15,7 @@ from vlcam.engine.precision import widen
 from vlcam.methods.occlusion import choose_batch_size
 
 
-def rise(
+def make_rise(
     masks: int = 2000, cells: int = 7, keep: float = 0.5, seed: int = 0, batch: int | None = None
 ) -> PerturbationMethod:
     """RISE: the score with a random part of the image shown, averaged over the masks that show a pixel.
@@ -111,7 +111,7 @@ def make_smooth_masks(
     return rows @ grids @ columns.mT
 
 
-def scorecam(batch: int | None = None) -> PerturbationMethod:
+def make_scorecam(batch: int | None = None) -> PerturbationMethod:
     """Score-CAM: channels weighted by the score of what they show of the image.
 
     Channel k, enlarged to the image and brought to 0...1, is the mask H_k; ``C_k = y(x H_k) - y(x_b)`` with the empty image x_b = 0
@@ -160,4 +160,4 @@ def _make_interpolation(cells: int, size: int, like: Tensor) -> Float[Tensor, "p
     return F.interpolate(one, (cells + 1) * size, mode="linear", align_corners=False)[0].T
 
 
-BUILT_IN = (rise(), scorecam())
+BUILT_IN = (make_rise(), make_scorecam())

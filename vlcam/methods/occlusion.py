@@ -32,7 +32,7 @@ _SHARE = 6
 """The shorter side of the input is this many patches long, unless a patch is given."""
 
 
-def occlusion(
+def make_occlusion(
     patch: int | None = None, stride: int | None = None, fill: Fill = "mean", batch: int | None = None
 ) -> PerturbationMethod:
     """Occlusion sensitivity: how far every target's score drops when a patch around a place is covered.
@@ -66,7 +66,7 @@ def occlusion(
 def sensitivity(
     subject: Subject, patch: int | None, stride: int | None, fill: Fill, batch: int | None
 ) -> Float[Tensor, "targets rows columns"]:
-    """The signed map of :func:`occlusion` for every target, in units of its score."""
+    """The signed map of :func:`make_occlusion` for every target, in units of its score."""
     image = subject.image
     height, width = image.shape[2:]
     patch, stride = _choose_sizes(height, width, patch, stride)
@@ -111,7 +111,7 @@ def cover_patches(
 def make_cover(
     image: Float[Tensor, "1 channels height width"], fill: Fill, patch: int
 ) -> Float[Tensor, "1 channels height width"]:
-    """What covers the image (see :func:`occlusion`), of the same size. Raises InputError for a fill that doesn't exist."""
+    """What covers the image (see :func:`make_occlusion`), of the same size. Raises InputError for a fill that doesn't exist."""
     if fill == "mean":
         return image.float().mean((2, 3), keepdim=True).to(image.dtype).expand_as(image)
     if fill == "grey":
@@ -165,7 +165,7 @@ def occlusion_robustness(
         image: the image as the model takes it; a subject's own by default.
         shares: sides of the patches as parts of the image's shorter side.
         samples: how many patches of every size.
-        fill: what covers (see :func:`occlusion`).
+        fill: what covers (see :func:`make_occlusion`).
         seed: of the patches' places.
         batch: how many covered images are made at once.
 
@@ -249,4 +249,4 @@ def _blur(image: Tensor, deviation: float) -> Tensor:
     return F.conv2d(wide, weights[:, :, None, :], groups=image.shape[1]).to(image.dtype)
 
 
-BUILT_IN = (occlusion(),)
+BUILT_IN = (make_occlusion(),)

@@ -1,9 +1,8 @@
 """The one registry of methods: those that take one run, and those that change the photo and run the model again."""
 
-from difflib import get_close_matches
 from typing import Literal, TypeAlias
 
-from vlcam.contracts import InputError, Method, PerturbationMethod
+from vlcam.contracts import InputError, Method, PerturbationMethod, find_name
 
 AnyMethod: TypeAlias = Method | PerturbationMethod
 
@@ -49,12 +48,7 @@ def get_method(name: str) -> AnyMethod:
     Raises:
         InputError: there is none; the text has the closest names.
     """
-    wanted = name.strip().lower()
-    if wanted in REGISTRY:
-        return REGISTRY[wanted]
-    close = get_close_matches(name, REGISTRY, n=2, cutoff=0.5)
-    hint = f"did you mean {' or '.join(close)}? (" if close else "("
-    raise InputError(f"no method {name!r}; {hint}the methods are {', '.join(REGISTRY)})")
+    return REGISTRY[find_name(name, REGISTRY, "method")]
 
 
 def get_one_run_method(name: str) -> Method:

@@ -1,81 +1,147 @@
-"""How good a map is: functions, and the records that they return."""
+"""How good a map is: functions and the records that they return, and a registry of those that give one number for each map.
 
-from vlcam.metrics.correlation import occlusion_correlation as occlusion_correlation
-from vlcam.metrics.correlation import spearman as spearman
-from vlcam.metrics.correlation import to_grid as to_grid
-from vlcam.metrics.drop import Confidence as Confidence
-from vlcam.metrics.drop import confidence as confidence
-from vlcam.metrics.imputation import impute as impute
-from vlcam.metrics.imputed_removal import road as road
-from vlcam.metrics.imputed_removal import road_combined as road_combined
-from vlcam.metrics.localisation import box_from_map as box_from_map
-from vlcam.metrics.localisation import box_hit as box_hit
-from vlcam.metrics.localisation import iou as iou
-from vlcam.metrics.localisation import localisation_error as localisation_error
-from vlcam.metrics.map_similarity import MapSimilarity as MapSimilarity
-from vlcam.metrics.map_similarity import hog_similarity as hog_similarity
-from vlcam.metrics.map_similarity import similarity as similarity
-from vlcam.metrics.map_similarity import ssim as ssim
-from vlcam.metrics.map_similarity import target_similarity as target_similarity
-from vlcam.metrics.mass import auc as auc
-from vlcam.metrics.mass import inside_outside_ratio as inside_outside_ratio
-from vlcam.metrics.mass import lift as lift
-from vlcam.metrics.mass import rank_accuracy as rank_accuracy
-from vlcam.metrics.mass import relevance_mass as relevance_mass
-from vlcam.metrics.noise import Stability as Stability
-from vlcam.metrics.noise import stability as stability
-from vlcam.metrics.otsu import otsu_mask as otsu_mask
-from vlcam.metrics.otsu import otsu_threshold as otsu_threshold
-from vlcam.metrics.pixels import unit_range as unit_range
-from vlcam.metrics.pointing import TOLERANCE as TOLERANCE
-from vlcam.metrics.pointing import class_accuracy as class_accuracy
-from vlcam.metrics.pointing import oracle_map as oracle_map
-from vlcam.metrics.pointing import peak as peak
-from vlcam.metrics.pointing import pointing_game as pointing_game
-from vlcam.metrics.pointing import pointing_hit as pointing_hit
-from vlcam.metrics.recall import Pointed as Pointed
-from vlcam.metrics.recall import RecallScore as RecallScore
-from vlcam.metrics.recall import choose_threshold as choose_threshold
-from vlcam.metrics.recall import is_hit as is_hit
-from vlcam.metrics.recall import pointed as pointed
-from vlcam.metrics.recall import recall_score as recall_score
-from vlcam.metrics.removal import blurred as blurred
-from vlcam.metrics.removal import deletion as deletion
-from vlcam.metrics.removal import insertion as insertion
-from vlcam.metrics.removal import pixel_flipping as pixel_flipping
-from vlcam.metrics.sanity import Randomised as Randomised
-from vlcam.metrics.sanity import randomisation_test as randomisation_test
-from vlcam.metrics.sanity import randomised as randomised
-from vlcam.metrics.scoring import Curve as Curve
-from vlcam.metrics.scoring import predicts as predicts
-from vlcam.metrics.seeds import Overlap as Overlap
-from vlcam.metrics.seeds import class_overlaps as class_overlaps
-from vlcam.metrics.seeds import label_overlaps as label_overlaps
-from vlcam.metrics.seeds import mean_iou as mean_iou
-from vlcam.metrics.seeds import overlap as overlap
-from vlcam.metrics.seeds import seed_labels as seed_labels
-from vlcam.metrics.seeds import seed_mask as seed_mask
-from vlcam.metrics.segment_removal import Irof as Irof
-from vlcam.metrics.segment_removal import irof as irof
-from vlcam.metrics.segments import segment_means as segment_means
-from vlcam.metrics.segments import slic as slic
-from vlcam.metrics.statistics import Summary as Summary
-from vlcam.metrics.statistics import auroc as auroc
-from vlcam.metrics.statistics import average_precision as average_precision
-from vlcam.metrics.statistics import average_ranks as average_ranks
-from vlcam.metrics.statistics import mean_average_precision as mean_average_precision
-from vlcam.metrics.statistics import summarise as summarise
-from vlcam.metrics.statistics import summarise_by as summarise_by
-from vlcam.metrics.word_masks import WordMaskScores as WordMaskScores
-from vlcam.metrics.word_masks import f1_iou as f1_iou
-from vlcam.metrics.word_masks import word_mask_scores as word_mask_scores
-from vlcam.metrics.wsol import LEVELS as LEVELS
-from vlcam.metrics.wsol import MaxBoxAcc as MaxBoxAcc
-from vlcam.metrics.wsol import RankedError as RankedError
-from vlcam.metrics.wsol import RankedHit as RankedHit
-from vlcam.metrics.wsol import best_box_ious as best_box_ious
-from vlcam.metrics.wsol import max_box_acc as max_box_acc
-from vlcam.metrics.wsol import pixel_counts as pixel_counts
-from vlcam.metrics.wsol import pxap as pxap
-from vlcam.metrics.wsol import ranked_error as ranked_error
-from vlcam.metrics.wsol import ranked_hit as ranked_hit
+>>> from vlcam.metrics import get_metric, list_metrics
+>>> list_metrics("faithfulness")
+['deletion', 'insertion', 'road', 'average-drop']
+>>> get_metric("relevance-mass").paper
+'Arras et al. 2022, arXiv 2003.07258'
+"""
+
+import warnings
+
+from vlcam.metrics.correlation import occlusion_correlation, spearman, to_grid
+from vlcam.metrics.drop import Confidence, confidence
+from vlcam.metrics.imputation import impute
+from vlcam.metrics.imputed_removal import road, road_combined
+from vlcam.metrics.localisation import box_from_map, box_hit, iou, localisation_error
+from vlcam.metrics.map_similarity import MapSimilarity, hog_similarity, similarity, ssim, target_similarity
+from vlcam.metrics.mass import auc, inside_outside_ratio, lift, rank_accuracy, relevance_mass
+from vlcam.metrics.noise import Stability, stability
+from vlcam.metrics.otsu import otsu_mask, otsu_threshold
+from vlcam.metrics.pixels import unit_range
+from vlcam.metrics.pointing import TOLERANCE, class_accuracy, oracle_map, peak, pointing_game, pointing_hit
+from vlcam.metrics.recall import Pointed, RecallScore, choose_threshold, is_hit, pointed, recall_score
+from vlcam.metrics.registry import FaithfulnessMetric, LocalisationMetric, get_metric, list_metrics, register
+from vlcam.metrics.removal import blurred, deletion, insertion, pixel_flipping
+from vlcam.metrics.sanity import Randomised, randomisation_test, randomised
+from vlcam.metrics.scoring import Curve, Score, predicts
+from vlcam.metrics.seeds import Overlap, class_overlaps, label_overlaps, mean_iou, overlap, seed_labels, seed_mask
+from vlcam.metrics.segment_removal import Irof, irof
+from vlcam.metrics.segments import segment_means, slic
+from vlcam.metrics.statistics import (
+    Summary,
+    auroc,
+    average_precision,
+    average_ranks,
+    mean_average_precision,
+    summarise,
+    summarise_by,
+)
+from vlcam.metrics.word_masks import WordMaskScores, f1_iou, word_mask_scores
+from vlcam.metrics.wsol import (
+    LEVELS,
+    MaxBoxAcc,
+    RankedError,
+    RankedHit,
+    best_box_ious,
+    max_box_acc,
+    pixel_counts,
+    pxap,
+    ranked_error,
+    ranked_hit,
+)
+
+__all__ = [
+    "LEVELS",
+    "TOLERANCE",
+    "Confidence",
+    "Curve",
+    "FaithfulnessMetric",
+    "Irof",
+    "LocalisationMetric",
+    "MapSimilarity",
+    "MaxBoxAcc",
+    "Overlap",
+    "Pointed",
+    "Randomised",
+    "RankedError",
+    "RankedHit",
+    "RecallScore",
+    "Score",
+    "Stability",
+    "Summary",
+    "WordMaskScores",
+    "auc",
+    "auroc",
+    "average_precision",
+    "average_ranks",
+    "best_box_ious",
+    "blurred",
+    "box_from_map",
+    "box_hit",
+    "choose_threshold",
+    "class_accuracy",
+    "class_overlaps",
+    "confidence",
+    "deletion",
+    "f1_iou",
+    "get_metric",
+    "hog_similarity",
+    "impute",
+    "insertion",
+    "inside_outside_ratio",
+    "iou",
+    "irof",
+    "is_hit",
+    "label_overlaps",
+    "lift",
+    "list_metrics",
+    "localisation_error",
+    "max_box_acc",
+    "mean_average_precision",
+    "mean_iou",
+    "occlusion_correlation",
+    "oracle_map",
+    "otsu_mask",
+    "otsu_threshold",
+    "overlap",
+    "peak",
+    "pixel_counts",
+    "pixel_flipping",
+    "pointed",
+    "pointing_game",
+    "pointing_hit",
+    "predicts",
+    "pxap",
+    "randomisation_test",
+    "randomised",
+    "rank_accuracy",
+    "ranked_error",
+    "ranked_hit",
+    "recall_score",
+    "register",
+    "relevance_mass",
+    "road",
+    "road_combined",
+    "seed_labels",
+    "seed_mask",
+    "segment_means",
+    "similarity",
+    "slic",
+    "spearman",
+    "ssim",
+    "stability",
+    "summarise",
+    "summarise_by",
+    "target_similarity",
+    "to_grid",
+    "unit_range",
+    "word_mask_scores",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name != "Similarity":
+        raise AttributeError(f"module 'vlcam.metrics' has no attribute {name!r}", name=name)
+    warnings.warn("vlcam.metrics.Similarity is deprecated; use MapSimilarity", DeprecationWarning, stacklevel=2)
+    return MapSimilarity

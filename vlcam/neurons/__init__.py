@@ -17,7 +17,7 @@ from vlcam.neurons.probes.datasets import CocoInstances, VocSegmentation
 from vlcam.neurons.probes.encoders import EncodedWords, Encoder
 from vlcam.neurons.probes.folders import ClassFolders, LabelMaps
 from vlcam.neurons.probes.open_probe import open_probe
-from vlcam.neurons.probes.probe import Concept
+from vlcam.neurons.probes.probe import Concept, LabelMap, Probe, Sample, WordProbe
 from vlcam.neurons.report.cards import collect
 from vlcam.neurons.report.effects import effects
 from vlcam.neurons.report.report import write_report
@@ -33,11 +33,15 @@ __all__ = [
     "Concept",
     "EncodedWords",
     "Encoder",
+    "LabelMap",
     "LabelMaps",
     "NeuronName",
     "NeuronNames",
+    "Probe",
+    "Sample",
     "Thesaurus",
     "VocSegmentation",
+    "WordProbe",
     "collect",
     "describe",
     "dissect",

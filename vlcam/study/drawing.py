@@ -16,8 +16,8 @@ from vlcam.explanation.explanation import Explanation
 from vlcam.explanation.record import TargetView
 from vlcam.image.geometry import to_photo
 from vlcam.methods import pixels
+from vlcam.render.blending import overlay
 from vlcam.render.colour import choose_colours
-from vlcam.render.overlay import overlay
 
 LONGEST: Final = 384
 """The longer side of every picture on the page, in pixels."""

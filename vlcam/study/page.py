@@ -51,11 +51,11 @@ _CHOICES: Final = (
 )
 
 
-def page(part: Part, *, note: str = "") -> str:
+def make_study_page(part: Part, *, note: str = "") -> str:
     """The page that raters open, as a self-contained HTML document.
 
-    Write it with ``Path("trust.html").write_text(page(part), encoding="utf-8")``. ``note`` is shown on its first screen: who asks, and
-    where the file with the answers is to be sent, say.
+    Write it with ``Path("trust.html").write_text(make_study_page(part), encoding="utf-8")``. ``note`` is shown on its first screen: who
+    asks, and where the file with the answers is to be sent, say.
     """
     texts = _TEXTS[part.kind]
     longest = max(sum(item.booklet == number for item in part.items) for number in range(part.booklets))

@@ -44,10 +44,10 @@ class Picture:
     __repr__ = show_record
 
 
-def scenes(split: Split = "test", *, objects: int = 2, side: int = SIDE) -> Iterator[Picture]:
+def iterate_scenes(split: Split = "test", *, objects: int = 2, side: int = SIDE) -> Iterator[Picture]:
     """Generated pictures of so many objects of different classes (such as "red star"), without end; ``side`` is in pixels.
 
-    >>> next(scenes()).categories
+    >>> next(iterate_scenes()).categories
     ('purple circle', 'orange triangle')
     """
     for seed in count():
@@ -57,7 +57,7 @@ def scenes(split: Split = "test", *, objects: int = 2, side: int = SIDE) -> Iter
             yield Picture(f"scene:{split}:{seed}", scene.image(side), found)
 
 
-def photos(path: str | Path, *, split: str = "val", seed: int = 0) -> Iterator[Picture]:
+def iterate_photos(path: str | Path, *, split: str = "val", seed: int = 0) -> Iterator[Picture]:
     """Annotated photos in an order shuffled by the seed.
 
     Args:

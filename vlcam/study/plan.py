@@ -113,17 +113,17 @@ def compute_study_id(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode("ascii")).hexdigest()[:16]
 
 
-def key(parts: Iterable[Part]) -> dict[str, Any]:
+def make_key(parts: Iterable[Part]) -> dict[str, Any]:
     """What the experimenter keeps: what each item is. Raters must not see it."""
     return {"schema": SCHEMA, "vlcam": __version__, "parts": {part.kind: part.to_key_entry() for part in parts}}
 
 
-def default_methods() -> tuple[str, ...]:
+def list_default_methods() -> tuple[str, ...]:
     """The paper's four visualisations and Grad-CAM, as far as they are in the registry."""
     return tuple(name for name in _PREFERRED if name in list_methods())
 
 
-def discrimination(
+def make_discrimination_study(
     task: Task,
     pictures: Iterable[Picture],
     *,
@@ -138,7 +138,7 @@ def discrimination(
     Args:
         task: a classifier that knows the categories; a picture with one that it doesn't know is left out.
         pictures: only those with exactly two categories are used, one of the two of each.
-        methods: names of methods, or methods; by default :func:`default_methods`.
+        methods: names of methods, or methods; by default :func:`list_default_methods`.
         n: how many pictures, each shown with every method; the paper had 90 image-category pairs.
         seed: the same seed and pictures give the same study.
         rotate: deal the items into as many booklets as there are methods, so that nobody sees a picture twice.
@@ -186,7 +186,7 @@ def discrimination(
     return Part("discrimination", tuple(sorted(items, key=lambda item: item.id)), facts)
 
 
-def trust(
+def make_trust_study(
     stronger: Task,
     weaker: Task,
     pictures: Iterable[Picture],
@@ -201,8 +201,8 @@ def trust(
     """The study of trust: which of two models with the same right prediction looks more reliable?
 
     A picture is used where both models name the same category first and it is annotated. Both visualisations are of that category,
-    each on its own scale. The other arguments are those of :func:`discrimination`; ``facts`` go into the key (how the weaker model came
-    about, say). How often each model was right on the pictures looked at goes there, too.
+    each on its own scale. The other arguments are those of :func:`make_discrimination_study`; ``facts`` go into the key (how the weaker
+    model came about, say). How often each model was right on the pictures looked at goes there as well.
 
     Raises:
         InputError: as there; or the models agree on no picture.
@@ -261,7 +261,7 @@ def _check_methods(
             raise InputError(f"{task.name} is a model for {task.kind}; the studies of the paper need a classifier")
     if n < 1:
         raise InputError(f"n={n} was given; expected how many pictures to show, 1 or more")
-    given = default_methods() if methods is None else methods
+    given = list_default_methods() if methods is None else methods
     found = {one.name: one for one in (get_method(one) if isinstance(one, str) else one for one in given)}
     if not found:
         raise InputError("no method was given; expected at least one, such as gradcam")

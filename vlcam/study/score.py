@@ -191,7 +191,7 @@ def _read_rows(path: Path) -> list[tuple[str, dict[str, str]]]:
     return found
 
 
-def score(
+def score_answers(
     key: Mapping[str, Any], ratings: Sequence[Rating], *, draws: int = 2000, seed: int = 0, partial: bool = False
 ) -> tuple[Scores, ...]:
     """The scores of every study in the key that has answers.

@@ -14,8 +14,8 @@ from torch import Tensor
 from vlcam.contracts import InputError
 from vlcam.image.geometry import Box
 from vlcam.image.photo import open_photo
+from vlcam.render.blending import draw_contour, overlay
 from vlcam.render.lettering import Lettering
-from vlcam.render.overlay import draw_contour, overlay
 from vlcam.render.png import save_png
 
 _INK, _MUTED, _PAPER = (28, 27, 25), (112, 109, 103), (255, 255, 255)

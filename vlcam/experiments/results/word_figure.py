@@ -11,8 +11,8 @@ from vlcam.experiments.shared.maps import make_every_map
 from vlcam.experiments.shared.word_grounding import WRONG, judge_caption
 from vlcam.experiments.shared.word_targets import TARGETS, WordTargets
 from vlcam.image.geometry import to_photo
+from vlcam.render.blending import overlay
 from vlcam.render.lettering import Lettering
-from vlcam.render.overlay import overlay
 from vlcam.render.png import save_png
 from vlcam.scenes.scene import Scene
 from vlcam.tasks.captioning import Captioning

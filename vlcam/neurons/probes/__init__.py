@@ -1,1 +1,3 @@
 """Labelled pictures that channels are named with."""
+
+__all__: list[str] = []

@@ -15,7 +15,7 @@ from PIL import Image
 
 from vlcam.contracts import Geometry
 from vlcam.image.geometry import to_photo
-from vlcam.render.overlay import draw_contour, grow_region
+from vlcam.render.blending import draw_contour, grow_region
 
 QUALITY: Final = 72
 _DIMMED: Final = 0.42

@@ -1,1 +1,3 @@
 """Sentences about the named channels behind a target."""
+
+__all__: list[str] = []

@@ -1,1 +1,3 @@
 """Words that mean the same, and wider words."""
+
+__all__: list[str] = []

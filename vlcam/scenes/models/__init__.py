@@ -1,1 +1,3 @@
 """The models of the bundled world: networks, training, quality and weights."""
+
+__all__: list[str] = []
