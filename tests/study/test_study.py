@@ -229,7 +229,7 @@ class TestPlan:
             torch.equal(old, new)
             for old, new in zip(weaken_model(model, accuracy)[0].parameters(), copy.parameters(), strict=True)
         )
-        with pytest.raises(InputError, match=r"doesn't bring the accuracy of 1\.000 down"):
+        with pytest.raises(InputError, match=r"doesn't lower the accuracy of 1\.000; give a weaker model"):
             weaken_model(model, lambda _: 1.0)
         with pytest.raises(InputError, match="accuracy is 0"):
             weaken_model(model, lambda _: 0.0)
