@@ -178,10 +178,10 @@ def test_a_real_model_on_few_real_photos_gets_few_names(tmp_path: Path, capsys: 
     weights = REAL / "weights" / "mobilenet_v2_imagenet_qat.pth"
     options = ["--model", weights, "--arch", "torchvision/mobilenet_v2", "--photos", "0", "--exemplars", "1", *QUICK]
     code, _, err = run(capsys, "neurons", "report", "--probe", REAL / "coco.json", "--out", tmp_path / "out", *options)
-    assert code == 0 and "only 40 pictures, and so small a probe supports few names" in err
+    assert code == 0 and "only 40 pictures. So small a probe supports few names" in err
     names = NeuronNames.from_json(tmp_path / "out" / "names.json")
     assert len(names) == 1280 and names.coverage < 0.05
-    assert "so small a probe supports few names" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "So small a probe supports few names" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert np.mean(["few" in unit.flags for unit in names.units if unit.name]) > 0.5 or names.coverage == 0
 
 

@@ -363,7 +363,7 @@ def test_zero_and_negative_and_nonfinite_targets() -> None:
     assert (zero.top, zero.bottom, zero.coverage) == ((), (), 0.0)
     against = say(names, [-1.0, -3.0], [2.0, 2.0])
     assert (
-        "No named channel that speaks for it fires strongly here. In spite of stars (unit 1; −75 %) and red things"
+        "No named channel that supports it fires strongly here. In spite of stars (unit 1; −75 %) and red things"
         in against.sentence
     )
     assert against.top == () and [one.share for one in against.bottom] == [-0.75, -0.25]

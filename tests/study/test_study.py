@@ -477,10 +477,10 @@ class TestFiles:
             (replace(first, item="nothing"), "a.csv, line 3: the discrimination study has no item 'nothing'"),
             (
                 replace(first, answer="cow"),
-                "a.csv, line 3: 'cow' is no answer to item .*; expected (cat or dog|dog or cat)",
+                "a.csv, line 3: 'cow' is not an answer to item .*; expected (cat or dog|dog or cat)",
             ),
             (replace(first, answer=""), "a.csv, line 3: item .* has no answer"),
-            (replace(first, rater=" "), "a.csv, line 3: there is no rater id"),
+            (replace(first, rater=" "), "a.csv, line 3: the rater id is missing"),
         ):
             with pytest.raises(InputError, match=why):
                 read_answers(written(tmp_path / "a.csv", [ratings[0], wrong]), known)
@@ -524,7 +524,7 @@ class TestFiles:
         with pytest.raises(InputError, match="was changed after it was made"):
             read_key(path)
         for text, why in (
-            ("{}", "no key of a study"),
+            ("{}", "is not the key of a study"),
             ("[", "is not JSON"),
             ('{"parts": {"a": {}}}', "has schema None"),
         ):

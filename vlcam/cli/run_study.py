@@ -142,7 +142,7 @@ def _say(part: Part, wanted: StudyOptions, out: Path) -> None:
     """What was written, and how many raters it takes for as many ratings as in the paper."""
     raters = RATINGS * part.booklets
     found = part.facts["pictures"]
-    fewer = f" ({wanted.n} pictures were asked for, and {found} found to be of use)" if found < wanted.n else ""
+    fewer = f" ({wanted.n} pictures were asked for, and {found} could be used)" if found < wanted.n else ""
     ids = f"r1 to r{raters}" if part.booklets > 1 else f"{raters} different ones"
     console.say(
         f"Wrote {out / part.kind}.html: {len(part.items)} items{fewer}, dealt into {part.booklets} booklet"

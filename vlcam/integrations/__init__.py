@@ -1,7 +1,7 @@
-"""Heatmaps while a model is being trained: a few fixed photos explained after every epoch, and written where one looks anyway.
+"""Heatmaps while a model is being trained: a few fixed photos explained after every epoch, and written where you look anyway.
 
 :class:`Heatmaps` makes the pictures and leaves the model exactly as it was; writers put them into a folder, TensorBoard or Weights
-& Biases; :func:`lightning_callback` and :func:`trainer_callback` call it at the right moment. In a loop of one's own that is::
+& Biases; :func:`lightning_callback` and :func:`trainer_callback` call it at the right moment. In your own training loop::
 
     heatmaps = Heatmaps(task, photos, TensorBoardWriter("runs/1"), targets="dog")
     for epoch in range(epochs):

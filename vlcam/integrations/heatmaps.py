@@ -3,7 +3,7 @@
 A heatmap per epoch shows what a number can't: when a classifier begins to look at the object, or that it never does. The pictures are
 Grad-CAM's (arXiv 1610.02391, eq. 1 and 2) or those of any other method, laid over the photo.
 
-Training goes on as if nobody had looked: :func:`vlcam.explain` gives back the model bit for bit (training flags, gradients, buffers,
+Training goes on as if nothing had happened: :func:`vlcam.explain` gives back the model bit for bit (training flags, gradients, buffers,
 random numbers), only the first process of a distributed run explains, and an error is reported once and then kept quiet.
 """
 
@@ -43,7 +43,7 @@ from vlcam.tasks.classification import Classification, Preprocessing
 OPACITY = 0.4
 """Of the heat where it is strongest: the photo stays visible under it."""
 PREFIX = "heatmaps"
-"""What the tags of loggers begin with."""
+"""The prefix of the tags in loggers."""
 _FIXED = ("targets", "caption", "contrast")
 
 
@@ -122,7 +122,7 @@ class Heatmaps:
         task: the task whose model is trained; or a classifier, with ``labels`` and ``preprocess`` (see
             :class:`vlcam.tasks.classification.Classification`, also for ``activation``).
         photos: paths, pictures, arrays or tensors, opened once, now; a mapping gives them names of your own.
-        writers: where the pictures go; a writer, several, or none (``log`` returns them, too).
+        writers: where the pictures go; a writer, several, or none (``log`` returns the pictures in any case).
         labels: the class names of a classifier given as a module: one for each logit, or for a single logit one or two.
         preprocess: how a photo becomes the input of a classifier given as a module.
         activation: what turns its logits into probabilities.

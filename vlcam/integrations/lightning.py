@@ -19,7 +19,7 @@ def lightning_callback(heatmaps: Heatmaps) -> Any:
     """A ``lightning.pytorch.Callback`` that logs after every validation, and after training epochs without one.
 
     The pictures go to the writers of ``heatmaps`` and to those of the trainer's loggers that take pictures (TensorBoard, Weights &
-    Biases), at ``trainer.global_step``. The sanity check before training is passed over. Works with ``pytorch_lightning``, too, if
+    Biases), at ``trainer.global_step``. The sanity check before training is skipped. Works with ``pytorch_lightning`` as well, if
     that is what was imported.
 
     Args:
@@ -93,7 +93,7 @@ class _LoggerWriter:
 @final
 @dataclass(frozen=True)
 class _MissingWriter:
-    """Says that nobody takes the pictures, by the way that errors are reported."""
+    """Stands in for a missing logger: raises the error that Heatmaps then reports, since no logger takes the pictures."""
 
     loggers: tuple[str, ...]
 

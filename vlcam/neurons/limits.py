@@ -30,7 +30,7 @@ def list_limits(
     notes = []
     if images < SMALL:
         notes.append(
-            f"The probe has only {images} pictures, and so small a probe supports few names: take {SMALL} or more."
+            f"The probe has only {images} pictures. So small a probe supports few names: take {SMALL} or more."
         )
     if settings.scorer == "iou" and positions * settings.quantile < _POSITIONS:
         notes.append(
@@ -42,13 +42,13 @@ def list_limits(
         wrong = max(1, round(LEVEL * len(named)))
         notes.append(
             f"{len(named)} names passed a test at a false discovery rate of {LEVEL:.0%}, so about {wrong} of them may be due to "
-            "chance alone; the measures beside them are no further tests.".replace("%", " %")
+            "chance alone; the measures beside them are not further tests.".replace("%", " %")
         )
     else:
         notes.append("No unit has a reliable name: no concept of this probe fits better than it would by chance.")
     rare = sum("few" in unit.flags for unit in named)
     if rare:
-        notes.append(f"{rare} of the names are concepts that are in fewer than {FEW} pictures of the probe.")
+        notes.append(f"{rare} of the names are concepts that occur in fewer than {FEW} pictures of the probe.")
     if list(categories) == ["class"]:
         notes.append(
             "The labels are of whole pictures, so a name says in which pictures a unit fires, not what it fires for in them."

@@ -1,6 +1,6 @@
 """The human studies of the Grad-CAM paper as pages that work offline: class discrimination and trust.
 
-Selvaraju et al. (arXiv 1610.02391, sections 5.1 and 5.2) asked people two things. Which of two categories does a visualisation show?
+Selvaraju et al. (arXiv 1610.02391, sections 5.1 and 5.2) asked people two questions. Which of two categories does a visualisation show?
 And which of two models with the same right prediction looks more reliable? :func:`make_discrimination_study` and
 :func:`make_trust_study` make such studies of any model and methods, :func:`make_study_page` writes one as a single HTML file, and
 :func:`score_answers` scores the answers with intervals.

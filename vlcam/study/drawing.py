@@ -62,7 +62,7 @@ def visualise(task: Task, image: Any, about: str, method: Method | PerturbationM
 
 
 def draw_relief(picture: Float[np.ndarray, "height width channels"]) -> UInt8[np.ndarray, "height width 3"]:
-    """A signed picture around middle grey, which is 0; the 99.5th percentile of sizes is full colour. Unseen pixels are grey, too.
+    """A signed picture around middle grey, which is 0; the 99.5th percentile of sizes is full colour. Unseen pixels are grey as well.
 
     A picture with another number of channels than three is shown by their mean.
 

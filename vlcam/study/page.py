@@ -37,7 +37,7 @@ _TEXTS: Final[dict[Kind, dict[str, Any]]] = {
             "You will see the picture, and for each program a drawing of what mattered to it: bright colours on the picture, or coloured "
             "lines on grey.",
             "Each time, judge by the drawings alone which program seems more reliable, and how clearly.",
-            "A and B change places at random, so A is not always the same program. There are no wrong answers.",
+            "A and B swap places at random, so A is not always the same program. There are no wrong answers.",
         ),
         "question": "Which program seems more reliable?",
     },

@@ -62,7 +62,7 @@ def iterate_photos(path: str | Path, *, split: str = "val", seed: int = 0) -> It
 
     Args:
         path: a folder of photos with ``categories.csv`` in it: a photo's file name and its categories in each line; a folder of
-            Pascal VOC (``Annotations``, ``JPEGImages`` and ``ImageSets/Main``; objects marked as difficult count, too); or the JSON
+            Pascal VOC (``Annotations``, ``JPEGImages`` and ``ImageSets/Main``; objects marked as difficult count as well); or the JSON
             file of COCO's instances.
         split: which list of ``ImageSets/Main`` to take.
         seed: of the order.

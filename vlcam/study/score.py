@@ -126,7 +126,7 @@ def read_key(path: str | Path) -> dict[str, Any]:
     found: Any = read_json(path, "the key.json of the study")
     parts = found.get("parts") if isinstance(found, dict) else None
     if not isinstance(parts, dict) or not parts or not all(isinstance(one, dict) for one in parts.values()):
-        raise InputError(f"{str(path)!r} is no key of a study; give the key.json that vlcam study make wrote")
+        raise InputError(f"{str(path)!r} is not the key of a study; give the key.json that vlcam study make wrote")
     if found.get("schema") != SCHEMA:
         raise InputError(f"{str(path)!r} has schema {found.get('schema')!r}; this vlcam reads schema {SCHEMA}")
     for kind, part in parts.items():
@@ -151,7 +151,7 @@ def read_answers(path: str | Path, key: Mapping[str, Any]) -> list[Rating]:
                 f"{where}: study {study!r} isn't in this key, which has {have}; give the key of that study"
             )
         if not rater:
-            raise InputError(f"{where}: there is no rater id; fill it in")
+            raise InputError(f"{where}: the rater id is missing; fill it in")
         if item not in items[study]:
             raise InputError(f"{where}: the {kinds[study]} study has no item {item!r}; was the file edited?")
         if not answer:
@@ -160,7 +160,7 @@ def read_answers(path: str | Path, key: Mapping[str, Any]) -> list[Rating]:
             )
         allowed = TRUST_ANSWERS if kinds[study] == "trust" else tuple(items[study][item]["choices"])
         if answer not in allowed:
-            raise InputError(f"{where}: {answer!r} is no answer to item {item!r}; expected {' or '.join(allowed)}")
+            raise InputError(f"{where}: {answer!r} is not an answer to item {item!r}; expected {' or '.join(allowed)}")
         found.append(Rating(study, rater.lower(), item, answer, where))
     if not found:
         raise InputError(f"{str(path)!r} holds no answers; {_HEAD}")

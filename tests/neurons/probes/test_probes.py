@@ -625,7 +625,7 @@ class TestBroden:
             Broden(tmp_path)
         broden(tmp_path)
         write(tmp_path / "images" / "a" / "1_o.png", labels_png([[4]]))
-        with pytest.raises(InputError, match=r"'a/1_o.png' of Broden holds 4, which is no number of label.csv"):
+        with pytest.raises(InputError, match=r"'a/1_o.png' of Broden holds 4, which is not a number in label.csv"):
             Broden(tmp_path)[0]
         broden(tmp_path, index=INDEX.replace("8;9", "8;70000"))
         with pytest.raises(InputError, match=r"'a/2.jpg' of Broden holds 70000"):

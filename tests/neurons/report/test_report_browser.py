@@ -103,7 +103,7 @@ class TestReport:
         tab = show(report(many(30)))
         assert "many" in tab.locator("#lead").inner_text()
         assert tab.locator("#tiles dd").all_inner_texts()[:3] == ["24", "3", "3"]
-        assert "24 of 30\xa0units score above" in tab.locator("#null").inner_text()
+        assert "24 of 30\xa0units score higher than" in tab.locator("#null").inner_text()
         assert tab.locator("#bars button").count() == 7
         tab.locator("#twins summary").click()
         assert tab.locator("#twins-table tbody tr").count() == 7
@@ -128,7 +128,7 @@ class TestReport:
         assert rows(tab, 1)[0] == "name 0"
         as_cards(tab)
         assert cards(tab)[0] == 0
-        tab.get_by_role("button", name="Turn the order round").click()
+        tab.get_by_role("button", name="Reverse the order").click()
         assert tab.locator("article h3").first.inner_text() == "name 6"
 
     def test_search_and_filters(self, show: Any) -> None:
@@ -148,7 +148,7 @@ class TestReport:
         tab.get_by_label("State").select_option("dead")
         assert rows(tab) == [str(unit) for unit in range(9, 60, 10)]
         tab.get_by_label("Category").select_option("colour")
-        assert "No unit is like that" in tab.locator("#units").inner_text()
+        assert "No unit matches" in tab.locator("#units").inner_text()
         tab.get_by_role("button", name="Show all").click()
         tab.get_by_label("Flag", exact=True).select_option("few")
         assert set(rows(tab, 1)) == {"name 2"}

@@ -70,7 +70,7 @@ def test_the_more_a_unit_fires_the_more_specific_the_claim(peak: float, said: li
     assert [(one.name, one.units[0]) for one in text.named if one.case == "supports"] == said
     assert text.coverage == 1.0 and text.reliable
     if not said:
-        assert "No named channel that speaks for it fires strongly here." in text.sentence
+        assert "No named channel that supports it fires strongly here." in text.sentence
         assert "signs of" not in text.sentence
 
 
@@ -196,7 +196,7 @@ def test_short() -> None:
     against = say(four(), [3.0, 1.0, -1.0, -1.0], [2.0, 2.0, 2.0, 0.0], style="short").sentence
     assert against.endswith("In spite of a linen background (−100 %).")
     nothing = say(four(), [1.0] * 4, [0.5] * 4, style="short").sentence
-    assert nothing == "Predicted red star (0.91). No named channel that speaks for it fires strongly here."
+    assert nothing == "Predicted red star (0.91). No named channel that supports it fires strongly here."
     for sentence in (text.sentence, against, nothing):
         assert sentence.count(". ") <= 1
 
@@ -227,7 +227,7 @@ def test_contrast_text_says_what_speaks_for_which() -> None:
     )
     none = say(four(), [-3.0, -1.0, -1.0, -3.0], [2.0, 2.0, 0.0, 2.0], target).sentence
     assert none.startswith(
-        "Red rather than blue: no named channel that speaks for red fires strongly here; for blue speak"
+        "Red rather than blue: no named channel that supports red fires strongly here; for blue speak"
     )
 
 

@@ -242,7 +242,7 @@ def test_a_table_of_ones_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ({"a": {"parent": "b"}}, r"the parent of 'a' is 'b', which is no concept of the table; add it"),
+        ({"a": {"parent": "b"}}, r"the parent of 'a' is 'b', which is not a concept of the table; add it"),
         ({"a": {"parent": "b"}, "b": {"parent": "c"}, "c": {"parent": "b"}}, r"go round in a circle"),
         ({"a": {"parent": "a"}}, r"go round in a circle"),
         (
@@ -250,10 +250,10 @@ def test_a_table_of_ones_own(tmp_path: Path) -> None:
             r"'c' is a name of 'a' and of 'b'; expected every name once",
         ),
         ({"a": {"synonyms": ["b"]}, "b": {}}, r"'b' is a name of 'a' and of 'b'"),
-        ({"a": {"synonyms": "b"}}, r"is no table of synonyms \(synonyms is no list\)"),
+        ({"a": {"synonyms": "b"}}, r"is not a table of synonyms \(synonyms is not a list\)"),
         ({"a": {"parents": "b"}}, r"'parents' is unknown"),
-        ([], r"is no table of synonyms"),
-        (3, r"is no table of synonyms"),
+        ([], r"is not a table of synonyms"),
+        (3, r"is not a table of synonyms"),
     ],
 )
 def test_bad_tables(tmp_path: Path, table: Any, message: str) -> None:

@@ -1,6 +1,6 @@
 """Names of neurons as files: vlcam's own JSON, which keeps everything, and tables (:mod:`vlcam.neurons.names.tables`).
 
-Names that another tool found are as good as any, so its files are read, too. Network Dissection gives every unit a label; only those
+Names that another tool found are as good as any, so its files are read as well. Network Dissection gives every unit a label; only those
 with an IoU of 0.04 or more are names. Whatever the file, a unit that it leaves out has no name, and is never passed over in silence.
 """
 

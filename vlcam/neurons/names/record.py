@@ -36,7 +36,7 @@ class NeuronName:
 
     Of the same name, where the probe has masks: ``iou``, ``auprc`` (average precision over positions) and ``correlation``
     (Pearson's, of activation and covered area). ``stability`` is the share of bootstrap samples of the pictures in which the same
-    name wins; ``margin`` (first - second) / first score. ``also`` are further names that hold of the unit, too. ``formula`` joins up to
+    name wins; ``margin`` (first - second) / first score. ``also`` are further names that hold of the unit. ``formula`` joins up to
     three concepts where that matches better than one ("(red OR orange) AND NOT star"), with its IoU. ``flags``: words of warning
     (see :data:`FLAGS`).
 

@@ -65,14 +65,14 @@ class TableRow:
         except ValueError:
             value = nan
         if not isfinite(value):
-            raise ValueError(f"{column} is {cell!r}, which is no finite number")
+            raise ValueError(f"{column} is {cell!r}, which is not a finite number")
         return value
 
     def read_whole_number(self, column: str) -> int:
         """The whole number of a cell."""
         cell = self.read_text(column)
         if not re.fullmatch(r"[0-9]{1,9}", cell):
-            raise ValueError(f"{column} is {cell!r}, which is no whole number from 0")
+            raise ValueError(f"{column} is {cell!r}, which is not a whole number from 0")
         return int(cell)
 
     def read_measure(self, column: str) -> float | None:
@@ -98,7 +98,7 @@ def read_table(text: str, where: str, kind: Kind | None = None) -> tuple[Kind, l
     try:
         lines = list(_split_lines(text))
     except csv.Error as error:
-        raise InputError(f"{where} is no table ({error}); expected comma-separated values with a header") from error
+        raise InputError(f"{where} is not a table ({error}); expected comma-separated values with a header") from error
     _, header = lines[0] if lines else (0, [])
     columns = [one.strip() for one in header]
     have = f"{where} has the columns {', '.join(columns[:12]) or '(none)'}{', ...' if len(columns) > 12 else ''}"

@@ -104,7 +104,7 @@ class Broden:
         """The same numbers, if each of them is a label."""
         good = self._known[numbers.clip(0, MAX_LABELS - 1)] & (numbers < MAX_LABELS)
         if not good.all():
-            raise InputError(f"{where!r} of Broden holds {int(numbers[~good][0])}, which is no number of label.csv")
+            raise InputError(f"{where!r} of Broden holds {int(numbers[~good][0])}, which is not a number in label.csv")
         return numbers
 
 

@@ -22,7 +22,7 @@ VOC_PARTS: Final = ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation")
 class CocoInstances:
     """COCO's instances, or anything in their format. Satisfies :class:`vlcam.neurons.probes.probe.Probe`.
 
-    All pictures that the file lists are in it, also those without an instance. Crowds count as their category, too.
+    All pictures that the file lists are in it, including those without an instance. Crowds count as their category.
 
     Args:
         annotations: the JSON file.

@@ -1,4 +1,4 @@
-"""A probe of photos and words that an image-text encoder compares, for pictures that nobody labelled.
+"""A probe of photos and words that an image-text encoder compares, for pictures without labels.
 
 CLIP-Dissect (arXiv 2204.10965, section 3) needs the cosine of each photo and word. WWW (arXiv 2402.18956, section 3.2) compares
 "A photo of a {word}" with the photo, less what "A photo of a" has in common with it. The photos are embedded once.

@@ -85,7 +85,7 @@ class LabelMaps:
         names: what the numbers mean: a mapping ``{1: "sky"}`` or ``{1: ("sky", "scene")}`` with the category, a list (which counts
             from 0), or the path of a file: such a JSON, or text with one name a line (the first is that of 0). A number with an
             empty name (or null) is none of the concepts, and so is 0 if it has no name.
-        ignore: the number of pixels that nobody labelled, if it has no name; None: there is none.
+        ignore: the number of unlabelled pixels, if it has no name; None: there is none.
         category: that of names without one.
     """
 

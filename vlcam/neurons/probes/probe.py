@@ -2,7 +2,7 @@
 
 A probe is a sequence of pictures whose labels are known (:class:`Probe`), or of pictures and words that an image-text encoder compares
 (:class:`WordProbe`). Readers of folders and data sets are in :mod:`vlcam.neurons.probes.folders`, :mod:`vlcam.neurons.probes.datasets` and
-:mod:`vlcam.neurons.probes.encoders`; generated scenes are a probe, too (:class:`vlcam.neurons.probes.scenes.SceneProbe`).
+:mod:`vlcam.neurons.probes.encoders`; generated scenes are also a probe (:class:`vlcam.neurons.probes.scenes.SceneProbe`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ NOTHING: Final = -1
 """In a label map: labelled, but none of the concepts."""
 
 IGNORED: Final = -2
-"""In a label map: nobody knows (the border of VOC, unlabelled pixels); counted neither for nor against."""
+"""In a label map: unknown (the border of VOC, unlabelled pixels); counted neither for nor against."""
 
 
 @final

@@ -85,7 +85,7 @@ class SceneProbe:
 def make_concept_masks(scene: Scene, size: int = MASK_SIZE) -> Bool[np.ndarray, "concepts size size"]:
     """Which cells of a ``size`` x ``size`` grid show each concept.
 
-    A cell shows a concept of things if at least half of it is covered by visible parts of such things. A background is where the
+    A cell shows a concept of objects if at least half of it is covered by visible parts of such objects. A background is where the
     picture has it: everywhere, or nowhere (as scenes are in Network Dissection).
     """
     if isinstance(size, bool) or size < 3:
@@ -94,7 +94,7 @@ def make_concept_masks(scene: Scene, size: int = MASK_SIZE) -> Bool[np.ndarray, 
     out = np.zeros((len(CONCEPTS), size, size), np.bool_)
     cover = visible.reshape(len(visible), size, _FINE, size, _FINE).sum(
         axis=(2, 4)
-    )  # things lie side by side: covers add up
+    )  # objects lie side by side: covers add up
     total = np.zeros((len(CONCEPTS), size, size), np.int64)
     for obj, area in zip(scene.objects, cover, strict=True):
         for concept in (

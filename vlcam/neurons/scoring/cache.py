@@ -1,6 +1,6 @@
 """Maps kept from one naming to the next, for as long as nothing that they depend on has changed.
 
-A key made of a model's name goes stale as soon as somebody trains on. Here it is made of everything: the bytes of all weights and
+A key made of a model's name goes stale as soon as the model is trained further. Here it is made of everything: the bytes of all weights and
 buffers, the source code of the model's modules, their settings, the layer, and the versions of torch and vlcam; and each picture's maps
 are found by the bytes of its *prepared* input, so other pictures, another size or another normalisation never match.
 """

@@ -285,7 +285,7 @@ def _find_further_concepts(
 
 
 def _is_kin(one: str, other: str, related: Related) -> bool:
-    """Whether names have anything in common: "red star" and "red circle" are two kinds of red things."""
+    """Whether names have anything in common: "red star" and "red circle" are two kinds of red objects."""
     return related(one, other) or bool(set(one.split()) & set(other.split()))
 
 

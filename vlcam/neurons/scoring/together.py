@@ -88,7 +88,7 @@ def count_pairs(
 def make_full_table(
     marks: Marks, image: int
 ) -> tuple[Int64[np.ndarray, " columns"], Float[np.ndarray, "cells columns"]]:
-    """All columns of a picture, those of categories that are labelled everywhere, too, and 0 or 1 for each cell."""
+    """All columns of a picture, including those of categories that are labelled everywhere, and 0 or 1 for each cell."""
     one = marks.pictures[image]
     table = np.concatenate([marks.unpack_masks(image).T, np.ones((marks.cells, len(one.whole)), np.bool_)], 1)
     return np.concatenate([one.columns, one.whole]), table.astype(np.float32)

@@ -111,7 +111,7 @@ def _describe_briefly(names: AbstractNeuronNames, target: Target, cases: Cases) 
 
     for_it = f"because the network sees signs of {shares(cases.supports)}" if cases.supports else ""
     mainly = for_it if target.kind == "contrast" else f"mainly {for_it}"
-    first = f"{head}, {mainly}." if for_it else f"{head}. No named channel that speaks for it fires strongly here."
+    first = f"{head}, {mainly}." if for_it else f"{head}. No named channel that supports it fires strongly here."
     if cases.opposes:
         return f"{first} {'Against it speak' if target.kind == 'contrast' else 'In spite of'} {shares(cases.opposes)}."
     if cases.absent:

@@ -110,13 +110,13 @@ def tell(
 ) -> list[str]:
     """The sentences of the four cases; ``missing`` and ``helping`` are names of silent channels for and against the target.
 
-    "Signs of", since a channel that is named after red stars fires for much that resembles them, too.
+    "Signs of", since a channel that is named after red stars also fires for much that resembles them.
     """
     out = []
     if supports:
         out.append(f"Mainly because the network sees signs of {_list(supports, ' of the evidence for it')}.")
     else:
-        out.append("No named channel that speaks for it fires strongly here.")
+        out.append("No named channel that supports it fires strongly here.")
     if opposes:
         out.append(f"In spite of {_list(opposes, '')}.")
     return out + _tell_silent(missing, helping, "raised the score", "lowered the score")
@@ -129,13 +129,13 @@ def tell_contrast(
     missing: Sequence[Group],
     helping: Sequence[Group],
 ) -> list[str]:
-    """The same for one thing rather than another: what speaks for which of the two."""
+    """The same for one target rather than another: what speaks for which of the two."""
     this, _, that = target.label.partition(" rather than ")
     head = write_lead(target)[:-1]
     if supports:
         first = f"{head}, because the network sees signs of {_list(supports, ' of the evidence for it')}"
     else:
-        first = f"{head}: no named channel that speaks for {this} fires strongly here"
+        first = f"{head}: no named channel that supports {this} fires strongly here"
     if opposes:
         first += f"; for {that or 'the other'} speak signs of {_list(opposes, '')}"
     return [f"{first}.", *_tell_silent(missing, helping, f"spoken for {this}", f"spoken for {that or 'the other'}")]

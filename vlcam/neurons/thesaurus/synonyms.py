@@ -5,7 +5,7 @@ hand-made table of everyday visual concepts (the vocabulary of ADE20K, COCO, VOC
 concept. Chains of broader concepts end at a floor such as vehicle, furniture or animal; beyond it (artefact, object, entity) a name says
 nothing. Words with two common visual senses (mouse, crane, glass) have no broader concept, so that nothing wrong is claimed of them, and
 pairs that merely sound alike ("hot dog" and "dog", "flowerpot" and "pot") are kept apart by hand, as Network Dissection
-(arXiv 1704.05796) does. Where somebody has WordNet (Fellbaum 1998) already, it answers for words that the table lacks.
+(arXiv 1704.05796) does. Where WordNet (Fellbaum 1998) is installed, it answers for words that the table lacks.
 """
 
 import json
@@ -213,7 +213,7 @@ def merge_concepts(concepts: Iterable[Concept], thesaurus: Thesaurus) -> list[tu
     """The concepts that a probe really has, each with the places of those that it is made of (their masks joined by OR).
 
     First all concepts in the order of the probe, synonyms of the same category as one; a concept that is broader than others of its
-    category has these, too. Then broader concepts that the probe doesn't name but of which it has at least two kinds, unless
+    category has these as well. Then broader concepts that the probe doesn't name but of which it has at least two kinds, unless
     a narrower one covers the same.
 
     >>> merge_concepts([("couch", "object"), ("sofa", "object"), ("chair", "object"), ("red", "color")], Thesaurus())
@@ -259,14 +259,14 @@ def _read_packaged() -> _Table:
 
 
 def _parse(text: str, where: str) -> _Table:
-    """Concepts and pairs kept apart; InputError if it is no such table."""
+    """Concepts and pairs kept apart; InputError if it is not such a table."""
     try:
         found = json.loads(text)
         entries = {normalise_name(name): _parse_entry(row) for name, row in found["concepts"].items()}
         apart = frozenset(frozenset((normalise_name(a), normalise_name(b))) for a, b in found.get("apart", []))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
-            f'{where} is no table of synonyms ({error}); expected JSON as in {{"concepts": {{"car": {{"synonyms": ["auto"], '
+            f'{where} is not a table of synonyms ({error}); expected JSON as in {{"concepts": {{"car": {{"synonyms": ["auto"], '
             '"parent": "vehicle"}, "vehicle": {}}, "apart": [["hot dog", "dog"]]}'
         ) from error
     return entries, apart
@@ -278,7 +278,7 @@ def _parse_entry(row: Mapping[str, Any]) -> Entry:
         raise ValueError(f"{sorted(unknown)[0]!r} is unknown")
     synonyms, parent, sense = row.get("synonyms", []), row.get("parent"), row.get("sense")
     if not isinstance(synonyms, list):
-        raise TypeError("synonyms is no list")
+        raise TypeError("synonyms is not a list")
     return Entry(tuple(map(normalise_name, synonyms)), None if parent is None else normalise_name(parent), sense)
 
 
@@ -292,7 +292,9 @@ def _check(entries: Mapping[str, Entry]) -> None:
                     f"{name!r} is a name of {taken[name]!r} and of {concept!r}; expected every name once: drop one"
                 )
         if entry.parent is not None and entry.parent not in entries:
-            raise InputError(f"the parent of {concept!r} is {entry.parent!r}, which is no concept of the table; add it")
+            raise InputError(
+                f"the parent of {concept!r} is {entry.parent!r}, which is not a concept of the table; add it"
+            )
     for concept in entries:
         above, steps = entries[concept].parent, 0
         while above is not None:

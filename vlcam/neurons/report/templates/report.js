@@ -71,7 +71,7 @@
     line.style.left = 100 * part + "%";
     $("curve").append(strip(observed, "up"), make("span", { class: "axis" }), strip(random, "down"), line,
       make("span", { class: "side up" }, "observed"), make("span", { class: "side down" }, "by chance"));
-    const text = above + " of " + many(units, "unit") + " score above what 95 % of permuted scores reach.";
+    const text = above + " of " + many(units, "unit") + " score higher than 95 % of permuted scores.";
     $("curve").setAttribute("aria-label", "Histograms of the best scores, observed and by chance. " + text);
     $("curve").after(make("p", { class: "ends", "aria-hidden": "true" }, make("span", {}, number(low)), make("span", {}, "best score (" + data.scorer + ")"), make("span", {}, number(high))));
     $("curve-text").textContent = text + " Each histogram has its own height.";
@@ -281,7 +281,7 @@
     listed = shown();
     look.page = clamp(page, 0, pages() - 1);
     const units = pages() > 1 ? listed.slice(look.page * PAGE, (look.page + 1) * PAGE) : listed;
-    const content = !units.length ? [make("p", { class: "nothing" }, data.units.length ? "No unit is like that." : "The layer has no units.")]
+    const content = !units.length ? [make("p", { class: "nothing" }, data.units.length ? "No unit matches." : "The layer has no units.")]
       : look.view === "table" ? [table(units)] : units.map(card);
     $("units").replaceChildren(...content);
     const isNarrowed = look.find.trim() || look.only || filters.some((id) => look[id]);
@@ -290,7 +290,7 @@
     $("only").hidden = !look.only;
     if (look.only) {
       $("only").textContent = look.only.name + " ✕";
-      $("only").setAttribute("aria-label", "Show not only " + look.only.name);
+      $("only").setAttribute("aria-label", "Stop showing only " + look.only.name);
     }
     bars.forEach((bar, i) => bar.setAttribute("aria-pressed", String(data.concepts[i] === look.only)));
     for (const id of [...filters, "find", "sort"]) $(id).value = look[id];
