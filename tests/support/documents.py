@@ -15,8 +15,8 @@ from PIL import Image
 
 from tests.support.hub_saved import saved
 from vlcam.cli import main
+from vlcam.experiments.registry import Experiment
 from vlcam.experiments.results.result import Result, ResultRow
-from vlcam.experiments.running import Experiment
 from vlcam.experiments.setting import Setting
 from vlcam.scenes.sample import make
 

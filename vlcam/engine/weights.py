@@ -50,9 +50,7 @@ def weaken_model(
         else:
             low, step = noise, step + 1
     if best is None:
-        raise InputError(
-            f"noise on the weights doesn't lower the accuracy of {full:.3f}; give a weaker model yourself"
-        )
+        raise InputError(f"noise on the weights doesn't lower the accuracy of {full:.3f}; give a weaker model yourself")
     return best[0], {"noise": best[1], "accuracy": best[2], "full_accuracy": full}
 
 
