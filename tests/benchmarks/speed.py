@@ -10,7 +10,7 @@ where they can: the same classes of the same images, raw maps at the layer's res
 import argparse
 import importlib
 import json
-import resource
+import re
 import statistics
 import sys
 import time
@@ -189,12 +189,25 @@ def measure(case: Case, rounds: int) -> dict[str, float]:
     return {"bare": statistics.median(times["bare"]), **ratios}
 
 
+def _read_status(name: str) -> int:
+    """A line of Linux's ``/proc/self/status``, in KiB."""
+    found = re.search(rf"^{name}:\s+(\d+) kB$", Path("/proc/self/status").read_text(encoding="ascii"), re.MULTILINE)
+    if found is None:
+        raise RuntimeError(f"/proc/self/status has no {name}; peak memory is measured on Linux only: give --no-memory")
+    return int(found[1])
+
+
 def _peak(number: int, short: bool, name: str, threads: int) -> float:
+    """What one call adds to the memory in use.
+
+    ``ru_maxrss`` would not do: a process that was started inherits the peak of the one that started it, and imports peak as well.
+    """
     torch.set_num_threads(threads)
     case = cases(short)[number]()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak counts from here
+    before = _read_status("VmRSS")
     {"bare": case.bare, "vlcam": case.vlcam, **case.peers}[name]()
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    return (_read_status("VmHWM") - before) / 1024
 
 
 def peak_memory(number: int, short: bool, names: list[str], threads: int) -> dict[str, float]:

@@ -546,3 +546,24 @@ def test_the_default_for_words_follows_the_experiment(capsys: pytest.CaptureFixt
         assert main([*command, "--json"]) == 0
         assert json.loads(capsys.readouterr().out)["results"][0]["method"] == method
     assert choose_word_method("Salesforce/blip", None) == "gradcam"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["classify", "scene:3"], 0),
+        (["classify", "scene:3", "there-is-no-such-photo.png"], 1),
+        (["classify", "scene:3", "--method", "no-such-method"], 2),
+        (["no-such-command"], 2),
+        (["classify"], 2),
+    ],
+)
+def test_exit_codes_are_those_of_the_help(
+    arguments: list[str], code: int, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == code
+    assert (capsys.readouterr().err != "") == (code != 0)
+    assert main(["--help"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Exit codes: 0 done; 1 something could not be done" in said and "130 interrupted" in said

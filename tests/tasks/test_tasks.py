@@ -438,7 +438,7 @@ def test_questions_that_cannot_be_explained(
 
 def test_methods_layers_and_rankings_by_name(classifier: Classification) -> None:
     with pytest.raises(vlcam.InputError, match="ranking 'alphabet'"):
-        vlcam.explain(classifier, PHOTO, ranking="alphabet")
+        vlcam.explain(classifier, PHOTO, ranking="alphabet")  # type: ignore[call-overload]
     with pytest.raises(vlcam.VlcamError, match="gradcam"):
         vlcam.explain(classifier, PHOTO, method="grad-cam!")
     with pytest.raises(vlcam.LayerError, match="features"):

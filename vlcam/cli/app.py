@@ -36,6 +36,8 @@ class _DefaultListGroup(TyperGroup):
 app = typer.Typer(
     name="vlcam",
     help="Which parts of the image, and which named neurons, made the model say this?",
+    epilog="Exit codes: 0 done; 1 something could not be done (of several images the others are finished); 2 the command was not "
+    "understood, or an option names something that doesn't exist; 130 interrupted.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,

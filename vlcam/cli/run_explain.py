@@ -15,8 +15,9 @@ from vlcam.cli import console, printing
 from vlcam.cli.document import to_json
 from vlcam.cli.explain_options import ExplainOptions
 from vlcam.contracts import Gain, InputError, LayerError, PerturbationMethod, Request, Task, VlcamError
-from vlcam.explanation.explain import RANKINGS, check_layer, explain
+from vlcam.explanation.explain import check_layer, explain
 from vlcam.explanation.explanation import Explanation
+from vlcam.explanation.options import RANKINGS, Ranking
 from vlcam.explanation.page import make_page
 from vlcam.files import check_folder, dump_json, make_slug, replace_surrogates, stage_files, write_text
 from vlcam.methods import get_method
@@ -172,11 +173,18 @@ def _open_task(kind: TaskKind, wanted: ExplainOptions) -> Task:
     return load(_BUNDLED[kind], beams=wanted.beams, device=wanted.device, dtype=_read_precision(wanted.dtype))
 
 
+def _read_ranking(name: str) -> Ranking:
+    """``--ranking``, one of the two; InputError for anything else."""
+    found = next((one for one in RANKINGS if one == name), None)
+    if found is None:
+        raise InputError(f"ranking {name!r} was given; expected one of {', '.join(RANKINGS)}")
+    return found
+
+
 def _check(task: Task, wanted: ExplainOptions) -> None:
     """Refuse what no image could mend, before any image is opened."""
     get_method(wanted.method)
-    if wanted.ranking not in RANKINGS:
-        raise InputError(f"ranking {wanted.ranking!r} was given; expected one of {', '.join(RANKINGS)}")
+    _read_ranking(wanted.ranking)
     blank = Image.new("RGB", (64, 64))
     _read_gain(wanted.gain)
     request = Request(
@@ -247,7 +255,7 @@ def _explain_one(task: Task, source: str, wanted: ExplainOptions, names: NeuronN
             top_k=wanted.top,
             method=wanted.method,
             layer=wanted.layer,
-            ranking=wanted.ranking,
+            ranking=_read_ranking(wanted.ranking),
             names=names,
             prompt=wanted.prompt,
             measure=_read_measure(wanted.measure),

@@ -1,5 +1,6 @@
 """The one path from an image to an Explanation."""
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -34,14 +35,17 @@ from vlcam.engine.recording import gradients, record
 from vlcam.engine.restore import detach_tensors
 from vlcam.explanation.attribution import LayerMaps, make_batch_maps
 from vlcam.explanation.explanation import Explanation, Explanations
-from vlcam.explanation.options import RANKINGS as RANKINGS
-from vlcam.explanation.options import CheckedOptions, Options, check_options
+from vlcam.explanation.options import CheckedOptions, Options, Ranking, check_options
 from vlcam.explanation.record import NeuronText
 from vlcam.explanation.rerun import PhotoSubject, fix_targets
 from vlcam.explanation.run import make_maps, run_and_record
 from vlcam.explanation.visual_gain import add_gain
+from vlcam.files import describe_error
 from vlcam.image.photo import Bands, Photo, open_photo
 from vlcam.methods import get_one_run_method as find_method
+
+_log = logging.getLogger(__name__)
+
 
 BATCH = 8
 """How many images of a list go through the model together."""
@@ -89,7 +93,7 @@ def explain(
     method: str | Method | PerturbationMethod = "gradcam",
     layer: str | nn.Module | None = None,
     names: Names | None = None,
-    ranking: str = "contribution",
+    ranking: Ranking = "contribution",
     prompt: str | None = None,
     measure: Literal["log-probability", "logit"] = "log-probability",
     gain: Gain | None = None,
@@ -211,7 +215,8 @@ def explain_together(task: Task, ready: Sequence[PreparedPhoto], order: CheckedO
             _make_explanation(task, one, order, said, found)
             for one, said, found in zip(ready, spoken, maps, strict=True)
         ]
-    except Exception:  # whatever it is, it shows again, beside the photo that it belongs to
+    except Exception as error:  # whatever it is, it shows again, beside the photo that it belongs to
+        _log.debug("%d photos go through %s one by one: %s", len(ready), task.name, describe_error(error))
         return None
 
 

@@ -8,8 +8,9 @@ from typing import Any, final
 from PIL.Image import Image
 
 from vlcam.contracts import Task
-from vlcam.explanation import figures, page, storage, verify
+from vlcam.explanation import figures, json_document, page, storage, verify
 from vlcam.explanation.record import AbstractExplanation
+from vlcam.files import dump_json
 from vlcam.image.regions import AREA
 
 
@@ -53,6 +54,17 @@ class Explanation(AbstractExplanation):
 
     def _repr_html_(self) -> str:
         return page.make_notebook_cell(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The explanation as JSON values, without maps: the document that ``vlcam/explanation/schema.json`` describes.
+
+        Numbers are finite or None. What the commands print with ``--json`` has the same fields in each of its ``results``.
+        """
+        return json_document.make_json_document(self)
+
+    def to_json(self, *, indent: int | None = None) -> str:
+        """:meth:`to_dict` as JSON text in ASCII."""
+        return dump_json(self.to_dict(), indent=indent)
 
     def save(self, path: str | Path) -> Path:
         """Write to a safetensors file with a JSON header (see :mod:`vlcam.explanation.storage`)."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import index
-from typing import Any, Literal, TypedDict, final
+from typing import Any, Literal, TypeAlias, TypedDict, final
 
 import numpy as np
 from torch import Tensor, nn
@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from vlcam.contracts import Gain, InputError, Method, Names, PerturbationMethod, Request, TargetError, show_record
 from vlcam.methods import get_method
 
-RANKINGS = ("contribution", "paper")
+Ranking: TypeAlias = Literal["contribution", "paper"]
+
+RANKINGS: tuple[Ranking, ...] = ("contribution", "paper")
 
 
 class Options(TypedDict, total=False):
@@ -25,7 +27,7 @@ class Options(TypedDict, total=False):
     method: str | Method | PerturbationMethod
     layer: str | nn.Module | None
     names: Names | None
-    ranking: str
+    ranking: Ranking
     prompt: str | None
     measure: Literal["log-probability", "logit"]
     gain: Gain | None
@@ -40,7 +42,7 @@ class CheckedOptions:
     method: Method | PerturbationMethod
     layer: str | nn.Module | None
     names: Names | None
-    ranking: str
+    ranking: Ranking
     gain: Gain | None
     progress: Callable[[int, int], Any] | None = None
 

@@ -5,9 +5,10 @@ ReLU's gradient another? Here the targets are settled (the same classes, the sam
 about the changed image), so that only the image, a layer or a gradient rule differs from the run that was explained.
 """
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, final
 
 import torch
@@ -34,6 +35,9 @@ from vlcam.engine.modules import find_first_tensor, find_module, find_tensors, h
 from vlcam.engine.recording import pause_recording, record
 from vlcam.engine.restore import preserve_model
 from vlcam.explanation.attribution import LayerEvidence
+from vlcam.files import describe_error
+
+_log = logging.getLogger(__name__)
 
 
 def fix_targets(request: Request, targets: Sequence[Target]) -> Request:
@@ -85,6 +89,7 @@ class PhotoSubject:
     targets: tuple[Target, ...]
     evidence: LayerEvidence
     progress: Callable[[int, int], Any] | None = None
+    _logged: list[str] = field(default_factory=list)
 
     __repr__ = show_record
 
@@ -234,7 +239,10 @@ class PhotoSubject:
             return None
         try:
             scores = self.task.score_batch(prepared, self.request)
-        except Exception:  # whatever it is, it shows again row by row
+        except Exception as error:  # whatever it is, it shows again row by row
+            if not self._logged:
+                self._logged.append(describe_error(error))
+                _log.debug("%s scores changed photos one by one: %s", self.task.name, self._logged[0])
             return None
         return scores.detach() if scores.shape == (rows, len(self.targets)) else None
 

@@ -16,9 +16,9 @@ from vlcam.contracts import InputError, Target, TargetError
 from vlcam.explanation.explanation import Explanation
 from vlcam.explanation.record import NeuronText
 from vlcam.explanation.storage import save
-from vlcam.files import dump_json
+from vlcam.files import dump_json, encode_record
 from vlcam.neurons import NeuronName, NeuronNames
-from vlcam.neurons.text.describe import describe, list_claims, to_dict
+from vlcam.neurons.text.describe import describe, list_claims
 from vlcam.neurons.text.styles import STYLES
 from vlcam.scenes.sample import make
 from vlcam.tasks import bundled
@@ -309,7 +309,7 @@ def test_json_of_a_text_and_of_the_command() -> None:
     found, _ = explained("classifier")
     text = found[0].neurons
     assert text is not None and text.named
-    values = to_dict(text)
+    values = encode_record(text, nonfinite="null")
     assert json.loads(json.dumps(values, allow_nan=False)) == values
     assert set(values) == {"sentence", "top", "bottom", "coverage", "ranking", "named", "reliable"}
     assert values["named"][0] == {**asdict(text.named[0]), "units": list(text.named[0].units)}

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import SupportsIndex, final
+from typing import Literal, SupportsIndex, final
 
 from jaxtyping import Float
 from torch import Tensor
@@ -23,7 +23,7 @@ class NeuronNames(AbstractNeuronNames):
         self,
         explanation: AbstractExplanation,
         target: SupportsIndex | str | tuple[str, int] | TargetView | None = None,
-        style: str = "full",
+        style: Literal["full", "short", "paper"] = "full",
         top_k: int = 5,
     ) -> NeuronText:
         """Say in words what one target of an explanation rests on.

@@ -23,7 +23,7 @@ made of the four cases is in :mod:`vlcam.neurons.text.styles`.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any, Final, Literal, cast, final
 
 import torch
@@ -143,14 +143,6 @@ class _Channels:
             active=self.is_active(k),
             match=unit.score if unit.name is not None else None,
         )
-
-
-def to_dict(text: NeuronText) -> dict[str, Any]:
-    """A text and all its records as JSON values (which may not be finite where the model's numbers are not)."""
-    found = asdict(text)
-    found["top"], found["bottom"] = list(found["top"]), list(found["bottom"])
-    found["named"] = [{**one, "units": list(one["units"])} for one in found["named"]]
-    return found
 
 
 def list_claims(unit: NeuronName) -> tuple[Alternative, ...]:
