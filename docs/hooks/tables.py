@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
+from importlib.resources import files
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
@@ -204,6 +205,29 @@ def make_experiments() -> str:
     return "\n".join(to_markdown(one) for one in read_experiments())
 
 
+def make_schema(part: str) -> str:
+    """The fields of one part of the JSON document, from its schema: ``explanation``, ``target`` or another of its definitions."""
+    schema = json.loads(files("vlcam.explanation").joinpath("schema.json").read_text("utf-8"))
+    fields = (schema if part == "explanation" else schema["$defs"][part])["properties"]
+
+    def name_type(field: Mapping[str, Any]) -> str:
+        if "$ref" in field:
+            return field["$ref"].rpartition("/")[2]
+        if "items" in field:
+            return f"list of {name_type(field['items'])}"
+        if "enum" in field or "const" in field:
+            return ", ".join(f"`{one}`" for one in field.get("enum", [field.get("const")]))
+        if "oneOf" in field:
+            return " or ".join(name_type(one) for one in field["oneOf"])
+        kind = field["type"]
+        return " or ".join(kind) if isinstance(kind, list) else str(kind)
+
+    return make_table(
+        ["field", "type", "what it is"],
+        [[f"`{name}`", name_type(field), field.get("description", "")] for name, field in fields.items()],
+    )
+
+
 MAKERS: Final[Mapping[str, Callable[[], str]]] = {
     "packages": make_packages,
     "methods": make_methods,
@@ -217,6 +241,10 @@ MAKERS: Final[Mapping[str, Callable[[], str]]] = {
     "texts": lambda: card.make_texts_table(read_weights_json(card.TEXTS_FILE)),
     "texts by kind": lambda: card.make_kinds_table(read_weights_json(card.TEXTS_FILE)),
     "texts causes": lambda: card.make_causes_table(read_weights_json(card.TEXTS_FILE)),
+    "json explanation": lambda: make_schema("explanation"),
+    "json target": lambda: make_schema("target"),
+    "json evidence": lambda: make_schema("evidence"),
+    "json named evidence": lambda: make_schema("named_evidence"),
     "planted": lambda: card.make_planted_table(read_weights_json(card.TEXTS_FILE)),
     "gains": make_gains,
     "full run": lambda: make_full_run("overview"),
