@@ -212,7 +212,7 @@ def make_schema(part: str) -> str:
 
     def name_type(field: Mapping[str, Any]) -> str:
         if "$ref" in field:
-            return field["$ref"].rpartition("/")[2]
+            return str(field["$ref"]).rpartition("/")[2]
         if "items" in field:
             return f"list of {name_type(field['items'])}"
         if "enum" in field or "const" in field:

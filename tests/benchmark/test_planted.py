@@ -33,6 +33,7 @@ def test_planted_units_are_named_right_and_others_not_at_all(bed: PlantedLayer) 
     assert judged["either"]["right"] >= 0.95 and judged["either"]["both"] >= 0.9
 
 
+@pytest.mark.extended
 def test_detectors_fire_where_their_concept_is(bed: PlantedLayer) -> None:
     coarse = torch.from_numpy(bed.masks.astype(np.float32))
     cells = torch.nn.functional.avg_pool2d(coarse, 2)
@@ -46,6 +47,7 @@ def test_detectors_fire_where_their_concept_is(bed: PlantedLayer) -> None:
         assert not set(bed.plants[k].concepts[0][0].split()) & set(bed.plants[k].concepts[1][0].split())
 
 
+@pytest.mark.extended
 def test_the_other_kinds_are_what_they_say(bed: PlantedLayer) -> None:
     cells = torch.nn.functional.avg_pool2d(torch.from_numpy(bed.masks.astype(np.float32)), 2)
     assert (bed.maps >= 0).all() and torch.isfinite(bed.maps).all()
@@ -61,6 +63,7 @@ def test_the_other_kinds_are_what_they_say(bed: PlantedLayer) -> None:
         assert mean.max() < 2 * mean.min()
 
 
+@pytest.mark.extended
 def test_every_common_concept_has_a_detector(bed: PlantedLayer) -> None:
     often = bed.masks.any(axis=(2, 3)).sum(axis=0)
     wanted = {concept for concept, many in zip(CONCEPTS, often.tolist(), strict=True) if many >= planted.MIN_SCENES}
@@ -68,12 +71,14 @@ def test_every_common_concept_has_a_detector(bed: PlantedLayer) -> None:
     assert {("thing", "object"), ("linen", "background"), ("centre", "region")} <= wanted
 
 
+@pytest.mark.extended
 def test_the_same_seed_plants_the_same() -> None:
     first, again, other = plant_units(100, each=2), plant_units(100, each=2), plant_units(100, each=2, seed=1)
     assert first.plants == again.plants and torch.equal(first.maps, again.maps)
     assert not torch.equal(first.maps, other.maps)
 
 
+@pytest.mark.extended
 def test_any_naming_can_be_judged() -> None:
     """A namer that calls everything red is right about red alone; one that never dares is right about what has no name."""
 

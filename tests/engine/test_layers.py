@@ -77,7 +77,7 @@ def test_a_wrong_name_gets_the_closest() -> None:
         LayerError, match=r"closest names, with the shapes of their outputs, are block \(1, 12, 4, 4\), "
     ):
         find(Cnn(), "blokc", shapes=shapes)
-    with pytest.raises(LayerError, match=r"the ReLU that was given as layer is no part of the model \(Cnn\)"):
+    with pytest.raises(LayerError, match=r"the ReLU that was given as layer is not part of the model \(Cnn\)"):
         find(Cnn(), nn.ReLU())
 
 

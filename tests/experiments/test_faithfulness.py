@@ -127,6 +127,7 @@ def test_the_judge_sees_the_top_area_alone() -> None:
         assert found[0][own] == float(given[own] > given[1 - own])
 
 
+@pytest.mark.extended
 @pytest.mark.usefixtures("few")
 def test_discrimination_on_scenes() -> None:
     told: list[tuple[int, int]] = []
@@ -185,6 +186,7 @@ def test_pictures_of_a_data_set_are_each_taken_once(voc: Setting) -> None:
 # --- 5 ---
 
 
+@pytest.mark.extended
 def test_trust_on_scenes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Setting, "count", lambda self, quick, full: 24 if quick > 100 else 2)
     result = trust.run(Setting(quick=True))
@@ -269,6 +271,7 @@ def _by_cell(values: Tensor, cells: tuple[int, int]) -> Tensor:
     return out
 
 
+@pytest.mark.extended
 @pytest.mark.usefixtures("few")
 def test_faithfulness_on_scenes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(faithfulness, "STEPS", 4)
@@ -359,6 +362,7 @@ def test_an_intervention_is_that_of_a_plain_loop() -> None:
     assert all(map(math.isnan, counterfactuals.intervene(mapped.subject, 0, 0 * heat, 5, np.random.default_rng(7))))
 
 
+@pytest.mark.extended
 @pytest.mark.usefixtures("few")
 def test_counterfactuals_on_scenes(tmp_path: Path) -> None:
     result = counterfactuals.run(Setting(quick=True, out=tmp_path / "new"))
@@ -410,6 +414,7 @@ def test_conv_blocks_end_where_they_should() -> None:
         blocks(nn.Sequential(nn.Flatten(), nn.Linear(64 * 64 * 3, 2)), 2)
 
 
+@pytest.mark.extended
 @pytest.mark.usefixtures("few")
 def test_depth_on_scenes() -> None:
     result = depth.run(Setting(quick=True))

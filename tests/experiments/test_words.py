@@ -353,6 +353,7 @@ def speaker() -> Captioning:
     )
 
 
+@pytest.mark.extended
 def test_experiment_12_on_coco(speaker: Captioning, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data_layouts.coco(tmp_path)
     monkeypatch.setattr(captions, "METHODS", ("gradcam", "guided-backprop"))
@@ -373,6 +374,7 @@ def test_experiment_12_on_coco(speaker: Captioning, tmp_path: Path, monkeypatch:
     assert ratios[0].value == 1.0 and ratios[0].n == 3  # the sheep fills its photo: no outside
 
 
+@pytest.mark.extended
 def test_experiment_12_on_the_bundled_world(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(captions, "SAMPLES", (2, 2))
     monkeypatch.setattr(captions, "METHODS", ("gradcam",))
@@ -453,6 +455,7 @@ def test_experiment_13_with_human_attention(tmp_path: Path, monkeypatch: pytest.
 # --- experiment 11 ---
 
 
+@pytest.mark.extended
 def test_experiment_11_counts_as_the_benchmark_of_names_does(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(texts, "SCENES", (2, 2))
     for module, name in ((texts, "_QUESTIONS"), (naming_bench, "QUESTIONS")):

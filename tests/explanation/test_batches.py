@@ -2,7 +2,6 @@
 
 import gc
 import inspect
-import re
 import runpy
 import sys
 import weakref
@@ -263,7 +262,7 @@ def test_a_layer_without_gradient_on_the_photo() -> None:
     last = Lambda(lambda self, x: self.head(self.end(self.norm(self.patch(x).flatten(2).mT))[:, 0]), **parts)
     task = replace(tower, model=last, layer="end", layout=Grid("BNC", rows=1, columns=11, prefix=1))
     outcomes = list(vlcam.explain_batches(task, pictures(2)))
-    assert all("lies on tokens that are no part of the photo" in str(one.error) for one in outcomes)
+    assert all("lies on tokens that aren't part of the photo" in str(one.error) for one in outcomes)
 
 
 # --- where images come from -------------------------------------------------------------------------------------------
@@ -501,19 +500,15 @@ def test_the_bar_is_on_stderr_and_only_where_it_is_wanted(
 # --- README and benchmark ---------------------------------------------------------------------------------------------
 
 
-def test_the_readmes_block(
-    root: Path, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    blocks = re.findall(r"^```python\n(.*?)^```$", (root / "README.md").read_text("utf-8"), re.MULTILINE | re.DOTALL)
-    (block,) = [one for one in blocks if "explain_batches(" in one]
+def test_lists_and_folders_of_photos(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder.parent)
     for name, image in zip(("a.png", "b.png"), pictures(2), strict=True):
         image.save(name)
-    space: dict[str, Any] = {"vlcam": vlcam, "task": cnn()}
-    exec(compile(block, "README.md", "exec"), space)
-    names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    task = cnn()
+    explanations = vlcam.explain(task, ["a.png", "b.png"], targets="dog")
+    names = [outcome.name for outcome in vlcam.explain_batches(task, "photos/", batch_size=8)]
     assert names == ["a.JPG", "b.png", "bad.png", "c.webp"]
-    assert [one.targets[0].label for one in space["explanations"]] == ["dog", "dog"]
+    assert [one.targets[0].label for one in explanations] == ["dog", "dog"]
 
 
 def test_the_benchmark_of_throughput_runs(

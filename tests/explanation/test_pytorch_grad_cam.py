@@ -1,10 +1,8 @@
 """Calls written for pytorch-grad-cam work as they are, and give that package's maps."""
 
-import re
 import sys
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -348,10 +346,7 @@ def test_per_image_names_its_parts() -> None:
     assert scores(torch.arange(6.0).reshape(3, 2).repeat(1, 2)).tolist() == [0, 2, 4]
 
 
-def test_the_block_of_the_readme(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (block,) = re.findall(
-        r"^```python\n([^`]*vlcam\.habits[^`]*)^```$", (root / "README.md").read_text("utf-8"), re.MULTILINE
-    )
+def test_code_written_for_pytorch_grad_cam_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     names = ["pytorch_grad_cam", "pytorch_grad_cam.utils", "pytorch_grad_cam.utils.model_targets"]
     for name in names:
         monkeypatch.setitem(sys.modules, name, ModuleType(name))
@@ -361,9 +356,12 @@ def test_the_block_of_the_readme(root: Path, monkeypatch: pytest.MonkeyPatch) ->
         layer4=nn.Sequential(nn.Conv2d(3, 6, 3, 2, 1), nn.ReLU()),
         head=nn.Linear(6, 300),
     ).eval()
-    space: dict[str, Any] = {"model": model, "images": photos(2)}
-    exec(compile(block, "README.md", "exec"), space)
-    assert space["grayscale_cam"].shape == (2, 12, 16) and space["grayscale_cam"].max() > 0.99
+    targets = [ClassifierOutputTarget(281), ClassifierOutputTarget(7)]
+    images = photos(2)
+    assert vlcam.attribute(model, images, target_layers=[model.layer4[-1]], targets=targets).maps.shape[:2] == (2, 1)
+    with vlcam.explanation.GradCAM(model, target_layers=[model.layer4[-1]]) as cam:
+        grayscale_cam = cam(input_tensor=images, targets=targets)
+    assert grayscale_cam.shape == (2, 12, 16) and grayscale_cam.max() > 0.99
 
 
 # The package itself, where it is installed

@@ -314,6 +314,7 @@ def test_the_scores_of_places_are_those_of_captions() -> None:
                 assert target.score == pytest.approx(found[2], abs=1e-3)
 
 
+@pytest.mark.extended
 def test_the_gain_of_what_is_seen_is_high() -> None:
     steps: list[tuple[int, int]] = []
     found = measure_gains(bundled.captioner(), n=24, progress=lambda now, n: steps.append((now, n)))

@@ -317,7 +317,7 @@ def test_explained_with_cam_through_the_public_way() -> None:
         ({"layer": "stemm"}, LayerError, "closest names are stem"),
         ({"layer": "fc"}, LayerError, r"returned \(1, 5\); expected maps"),
         ({"sample": torch.zeros(1, 4, 16, 16)}, InputError, "can't take a picture of shape.*sample="),
-        ({"layer": nn.ReLU()}, LayerError, "no part of the model"),
+        ({"layer": nn.ReLU()}, LayerError, "not part of the model"),
     ],
 )
 def test_what_cannot_be_cut_is_said(options: dict[str, Any], error: type[Exception], message: str) -> None:

@@ -338,6 +338,7 @@ def test_captions_outside_the_grammar(text: str, says: str) -> None:
     assert repr(text) in str(error.value)
 
 
+@pytest.mark.extended
 def test_vocabularies_are_exactly_what_is_said() -> None:
     said: set[str] = set()
     asked: set[str] = set()

@@ -15,6 +15,7 @@ from tests.support.tiny import snapshot
 from vlcam.image.photo import open_photo
 from vlcam.scenes.sample import make
 from vlcam.tasks.custom import Custom, region
+from vlcam.tasks.similarity import Similarity
 
 PIXELS = 24
 PREPROCESS = vlcam.Preprocess(size=(PIXELS, PIXELS), mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
@@ -157,7 +158,7 @@ def test_a_number_that_nothing_leads_to_is_refused_by_the_engine(model: Segmente
         ({"caption": "a sky"}, vlcam.InputError, "neither a caption nor a question; ask for its targets by name"),
         ({"question": "where is the sky"}, vlcam.InputError, "neither a caption nor a question"),
         ({"prompt": "a photo of"}, vlcam.InputError, "prompt='a photo of' was given, but model takes no prompt; leave it out"),
-        ({"gain": "blank"}, vlcam.InputError, "speaks no words: leave gain out"),
+        ({"gain": "blank"}, vlcam.InputError, "instead of writing words; leave gain out"),
     ],
 )  # fmt: skip
 def test_what_is_refused(task: Custom, options: dict[str, Any], error: type[Exception], text: str) -> None:
@@ -170,11 +171,9 @@ def test_targets_are_needed(model: Segmenter) -> None:
         Custom(model, {}, PREPROCESS)
 
 
-def test_the_block_of_the_readme(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_texts_photos_and_numbers_one_after_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from torchvision.models import resnet18, segmentation
 
-    text = (root / "README.md").read_text("utf-8").partition("## Similarity, and anything else that is a number")[2]
-    block = text.partition("```python\n")[2].partition("```")[0]
     monkeypatch.chdir(tmp_path)
     for name in ("photo.jpg", "a.png", "b.png"):
         Image.fromarray(make(12 + len(name)).image(96)).save(name)
@@ -184,6 +183,12 @@ def test_the_block_of_the_readme(root: Path, tmp_path: Path, monkeypatch: pytest
     embedder = resnet18(weights=None).eval()
     embedder.fc = nn.Identity()
     segmenter = segmentation.lraspp_mobilenet_v3_large(weights=None, weights_backbone=None).eval()
-    space: dict[str, Any] = {"vlcam": vlcam, "embedder": embedder, "segmenter": segmenter}
-    exec(compile(block.replace("openai/clip-vit-base-patch32", "clip"), "README.md", "exec"), space)
-    assert len(block.splitlines()) <= 12 and list(space["task"].targets) == ["sky", "top"]
+    texts = ["a photo of a dog", "a photo of a cat"]
+    said = vlcam.explain(vlcam.load("clip"), "photo.jpg", targets=texts)
+    assert [view.label for view in said] == texts
+    mine = Similarity(embedder, {"mine": "a.png", "yours": "b.png"}, preprocess=vlcam.Preprocess(224), layer="layer4")
+    assert vlcam.explain(mine, "photo.jpg", contrast=("mine", "yours"))["mine rather than yours"].map.shape == (7, 7)
+    sky = {"sky": region(2), "top": lambda output: output["out"][0, 2, :10].mean()}
+    task = Custom(segmenter, sky, preprocess=vlcam.Preprocess(224), layer="backbone.16")
+    assert [view.label for view in vlcam.explain(task, "photo.jpg", targets="top")] == ["top"]
+    assert list(task.targets) == ["sky", "top"]

@@ -135,7 +135,7 @@ def test_what_similarity_refuses() -> None:
         vlcam.InputError, match="prompt='a photo of' was given, but similarity takes no prompt; leave it out"
     ):
         vlcam.explain(task, photo(), prompt="a photo of")
-    with pytest.raises(vlcam.InputError, match="speaks no words: leave gain out"):
+    with pytest.raises(vlcam.InputError, match="instead of writing words; leave gain out"):
         vlcam.explain(task, photo(), gain="blank")
     with pytest.raises(vlcam.InputError, match="no references were given"):
         replace(task, references={})

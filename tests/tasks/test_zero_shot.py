@@ -276,7 +276,7 @@ def test_what_cannot_be_asked(tmp_path: Path) -> None:
         vlcam.InputError, match=r"prompt='a photo of' was given, but .* takes no prompt; give it as template="
     ):
         vlcam.explain(task, photo(), targets="dog", prompt="a photo of")
-    with pytest.raises(vlcam.InputError, match="speaks no words: leave gain out"):
+    with pytest.raises(vlcam.InputError, match="instead of writing words; leave gain out"):
         vlcam.explain(task, photo(), targets="dog", gain="blank")
     with pytest.raises(vlcam.InputError, match=r"expected a text with one \{\} in the place of the label"):
         replace(task, template="a photo")

@@ -82,6 +82,7 @@ def make_guided_picture(
 def upsample(maps: Maps, size: tuple[int, int]) -> Float[Tensor, "targets height width"]:
     """Maps ``(T, h, w)`` at the size ``(rows, columns)``: bilinear, half-pixel centres, the outermost cells going on to the edge.
 
+    >>> import torch
     >>> upsample(torch.tensor([[[0.0, 4.0]]]), (1, 4)).tolist()
     [[[0.0, 1.0, 3.0, 4.0]]]
     """
