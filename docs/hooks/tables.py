@@ -5,6 +5,7 @@ Nothing in them is typed. Each maker gives Markdown; :data:`MAKERS` has them by 
 
 import html
 import json
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
@@ -41,7 +42,8 @@ def make_table(head: Sequence[str], body: Sequence[Sequence[str]], *, texts: int
 def find_packages() -> Iterator[str]:
     """The packages with a public face: those whose ``__init__`` exports something. The command line has a page of its own."""
     root = Path(vlcam.__file__).parent
-    for file in sorted(root.rglob("__init__.py")):
+    folders = (Path(folder) for folder, _, _ in os.walk(root, followlinks=True))  # vlcam/tasks is a link in a checkout
+    for file in sorted(folder / "__init__.py" for folder in folders if (folder / "__init__.py").is_file()):
         name = ".".join(("vlcam", *file.parent.relative_to(root).parts))
         if name != "vlcam.cli" and list_exports(name):
             yield name
