@@ -109,7 +109,7 @@ def make_preprocess(weights: Any) -> Preprocess:
 
 
 def _find_weights(name: str, wanted: str | None) -> Any:
-    """The weights enum's member; InputError for what is no classifier, or has no such weights."""
+    """The weights enum's member; InputError for what is not a classifier, or has no such weights."""
     from torchvision import models
 
     if name not in list_classifiers():

@@ -86,7 +86,7 @@ CLASSIFIERS: dict[str, str] = {
     "timm_wrapper": "any of timm",
     "dinov2_with_registers": "ViT, class token and patches",
 }
-"""The image classifiers that the tests run; any other is explained, too, with a layer that is said to be guessed."""
+"""The image classifiers that the tests run; any other is explained as well, with a layer that is said to be guessed."""
 
 
 ZERO_SHOT_TOWERS: dict[str, str] = {

@@ -30,7 +30,7 @@ def measure_tiles(process: Callable[[Image.Image], Any], photo_size: tuple[int, 
     """Where an image processor puts a photo, measured: for every tile it makes, its geometry, or None if it is all padding.
 
     Whatever a processor does (resize, crop, pad, cut into tiles), it does it to a picture of two ramps, too: its red says how
-    far right a pixel was, its green how far down, and its blue, which is the same everywhere, what is no padding. Small black and white
+    far right a pixel was, its green how far down, and its blue, which is the same everywhere, what is not padding. Small black and white
     pictures say which numbers it makes of colours.
 
     Args:

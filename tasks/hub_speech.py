@@ -57,7 +57,7 @@ class HubSpeech:
         ids = [int(token) for token in found]
         if ids[: len(before)] == before:
             ids = ids[len(before) :]
-        # What stands for a photo is no word, either.
+        # What stands for a photo is not a word either.
         ends = self.find_end_ids(model) | _to_ids(getattr(model.config, "image_token_id", None))
         return ids[: next((place for place, token in enumerate(ids) if token in ends), len(ids))]
 
@@ -148,7 +148,7 @@ def find_decoder_start(model: Any) -> list[int]:
 
 
 def _make_blip_prompt(model: Any, inputs: dict[str, Any]) -> list[int]:
-    """BLIP's captioner starts with a token of its own, and its tokenizer's end token is no part of the prompt."""
+    """BLIP's captioner starts with a token of its own, and its tokenizer's end token is not part of the prompt."""
     begin = [int(model.config.text_config.bos_token_id)]
     return begin if "input_ids" not in inputs else [*begin, *(int(token) for token in inputs["input_ids"][0, 1:-1])]
 
@@ -173,7 +173,7 @@ def _score_blip_answer(model: Any, inputs: dict[str, Any], ids: Sequence[int]) -
 
 
 def _extend_inputs(model: Any, inputs: dict[str, Any], ids: Sequence[int]) -> dict[str, Any]:
-    """The inputs with ``ids`` after the prompt; whatever goes along with the prompt's tokens grows, too."""
+    """The inputs with ``ids`` after the prompt; whatever goes along with the prompt's tokens grows as well."""
     kind = model.config.model_type
     if kind == "blip":
         found = {key: value for key, value in inputs.items() if key not in ("input_ids", "attention_mask")}

@@ -93,7 +93,7 @@ def load(
         opened = _open_by_name(arch, weights, read_state(Path(name)), labels, preprocess)
     else:
         if arch is not None:
-            raise InputError(f"arch={arch!r} goes with the path of a state dict, but {text!r} is no such path")
+            raise InputError(f"arch={arch!r} goes with the path of a state dict, but {text!r} is not such a path")
         if processor is not None:
             raise InputError(f"processor= goes with a model object; {text!r} brings its own")
         if text.partition("/")[0] in ("torchvision", "timm"):

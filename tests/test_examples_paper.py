@@ -1,4 +1,4 @@
-"""What the examples about the paper and about training do; that each runs by itself, too, is tested in test_examples.py."""
+"""What the examples about the paper and about training do; that each runs by itself as well, is tested in test_examples.py."""
 
 import importlib
 import json

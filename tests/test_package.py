@@ -76,7 +76,7 @@ def test_tasks_is_one_flat_folder_behind_a_link() -> None:
 
 
 def data_files() -> set[str]:
-    """Files of the package that are no modules, relative to the root."""
+    """Files of the package that are not modules, relative to the root."""
     return {
         path.relative_to(ROOT).as_posix()
         for top in ("vlcam", "tasks")

@@ -1,6 +1,6 @@
 """Real weights and real photos, where there are some beside the checkout: the maps lie on the right objects, as the peers' do.
 
-The folder ``shared/real`` is no part of the project; without it these tests are skipped. tests/benchmarks/real_photos.py prints
+The folder ``shared/real`` is not part of the project; without it these tests are skipped. tests/benchmarks/real_photos.py prints
 the tables behind them.
 """
 

@@ -310,7 +310,7 @@ def test_the_same_seed_gives_the_same_numbers_and_json(capsys: pytest.CaptureFix
 
 @pytest.mark.extended
 def test_names_worth_nothing_are_found_out() -> None:
-    """The benchmark is no formality: the same models with names shuffled for good fail both bars."""
+    """The benchmark is not a formality: the same models with names shuffled for good fail both bars."""
     names: Any = {
         which: permute_names(bundled.read_packaged_names(which) or some_names(), np.random.default_rng(0))
         for which in ("classifier", "captioner", "vqa")

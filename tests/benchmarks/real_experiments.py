@@ -3,7 +3,7 @@
     python tests/benchmarks/real_experiments.py [--experiments 1 3 6] [--models squeezenet1_0] [--threads 2]
         [--out FOLDER] [--quick] [--n PHOTOS]
 
-It needs a folder of real photos and weights that is no part of the project (by default ``shared/real`` beside the checkout or further
+It needs a folder of real photos and weights that is not part of the project (by default ``shared/real`` beside the checkout or further
 up): ILSVRC-2012 validation photos with boxes, and the state dicts of two classifiers. The peers' maps enter the experiments as methods
 of their own, taken raw, on the grid of the layer, for each of the same targets; so all that differs is the map.
 """

@@ -2,7 +2,7 @@
 
     python tests/benchmarks/real_photos.py [--photos 150] [--threads 2] [--folder PATH]
 
-It needs a folder of real photos and weights that is no part of the project (by default ``shared/real`` beside the checkout or further
+It needs a folder of real photos and weights that is not part of the project (by default ``shared/real`` beside the checkout or further
 up): ILSVRC-2012 validation photos with boxes, and the state dicts of two classifiers. All maps are of the photo's own class.
 
 - box: the error of the paper's localisation with the class given: the share of photos where the tight box of the largest part above
@@ -63,7 +63,7 @@ def _without_denominator(activations: Tensor, gradients: Tensor) -> Tensor:
     return ((gradients**2 * gradients.relu()).sum((2, 3), keepdim=True) * activations).sum(1)
 
 
-# What a peer computes where it isn't the paper's formula: measured, too, to be sure that this is all of the difference.
+# What a peer computes where it isn't the paper's formula: measured as well, to be sure that this is all of the difference.
 DEVIATIONS = {
     ("grad-cam", "gradcam++"): Method("with 1e-6", _with_an_epsilon, "with 1e-6 in the denominator", "", ""),
     ("torchcam", "gradcam++"): Method("numerator", _without_denominator, "without the denominator", "", ""),

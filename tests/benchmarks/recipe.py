@@ -10,7 +10,7 @@ The captioner has the size of BLIP-base (random weights, a photo of 384 x 384 pi
 - vlcam: one recorded forward, and the gradients of all words at once.
 
 Every round times one word of each recipe and all words of vlcam, one after the other, so that a noisy machine hurts all alike; printed
-are the medians over rounds of 11 times a word's time by vlcam's. All maps that were timed are compared, too.
+are the medians over rounds of 11 times a word's time by vlcam's. All maps that were timed are compared as well.
 """
 
 import argparse

@@ -49,7 +49,7 @@ def test_layers_of_a_bundled_model(name: str, capsys: pytest.CaptureFixture[str]
     assert main(["models", name]) == 0
     out = capsys.readouterr().out
     assert re.search(r"^→ +features +Sequential +1 x 192 x 12 x 12 +12 x 12$", out, re.MULTILINE)
-    assert "lstm" not in out  # tokens of text are no grid
+    assert "lstm" not in out  # tokens of text are not a grid
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ def tiny(labels: tuple[str, ...] = CLASSES, size: tuple[int, int] = (40, 30)) ->
 
 
 class Plain:
-    """A task that is no dataclass."""
+    """A task that is not a dataclass."""
 
     kind, name, model, layer, names = "classification", "plain", nn.Identity(), None, None
 

@@ -216,7 +216,7 @@ def test_batch_norms_without_statistics() -> None:
 
 def test_logits_of_one_photo_only() -> None:
     task = cnn(5, logits=lambda model, inputs: model(inputs)[0])
-    together_or_not(task, pictures(5), 1 + 5)  # five logits of the first photo are no row for each of five
+    together_or_not(task, pictures(5), 1 + 5)  # five logits of the first photo are not a row for each of five
     together_or_not(replace(cnn(2, logits=task.logits), labels=["no", "yes"]), pictures(2), 1 + 2)
 
 

@@ -255,7 +255,7 @@ def test_the_file_is_plain_safetensors(tmp_path: Path) -> None:
     path = save(small(), tmp_path / "one")
     with safetensors.safe_open(path, "pt") as file:
         assert set(file.keys()) == {"maps", "alpha", "contributions", "activity", "pixels"}
-        meta = json.loads(file.metadata()["vlcam"], parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+        meta = json.loads(file.metadata()["vlcam"], parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     assert meta["schema"] == 5 and meta["targets"][0]["score"] == "nan" and meta["targets"][1]["score"] == "-inf"
 
 

@@ -253,7 +253,7 @@ def _words(subject: PhotoSubject) -> list[str]:
 
 def test_a_task_whose_model_takes_one_photo_at_a_time_is_asked_row_by_row() -> None:
     class Picky:
-        """Scores batches, but its model refuses them as it likes: with errors of any kind, or rows that are no rows."""
+        """Scores batches, but its model refuses them as it likes: with errors of any kind, or rows that are not rows."""
 
         def __init__(self, task: Any, wrong: Any) -> None:
             self.task, self.wrong = task, wrong

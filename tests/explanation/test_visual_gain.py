@@ -91,7 +91,7 @@ def test_the_model_does_not_speak_again() -> None:
 
     class OneWay(Tokens):
         def encode(self, text: str) -> list[int]:
-            raise AssertionError("a text may be written with other tokens, too")
+            raise AssertionError("a text may be written with other tokens as well")
 
     def generate(model: Any, photo: Tensor) -> list[int]:
         calls.append(photo)

@@ -91,7 +91,7 @@ def test_a_cnn_that_sees_transparency(mode: Literal["resize", "crop", "letterbox
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("watched", [0, 3])
 def test_a_cnn_of_red_green_blue_and_infrared(mode: Literal["resize", "crop", "letterbox"], watched: int) -> None:
-    """Bands are no transparency: one that is 0 hides none of the others, and people see the first three."""
+    """Bands are not transparency: one that is 0 hides none of the others, and people see the first three."""
     values = spot(4, watched)
     chw = torch.from_numpy(values).permute(2, 0, 1)
     ways: list[Any] = [

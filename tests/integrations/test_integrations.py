@@ -204,7 +204,7 @@ def test_random_numbers_go_on_as_if_the_task_had_drawn_none() -> None:
         after = np.random.get_state()[1].tolist(), torch.get_rng_state()  # type: ignore[index] # noqa: NPY002
         assert before[0] == after[0] and bool((before[1] == after[1]).all())
     assert drawn[0][1:] == drawn[1][1:]
-    # Python's own are drawn by the type checks of these tests, too, so that they are looked at closer.
+    # Python's own are drawn by the type checks of these tests as well, so that they are looked at closer.
     chance = random.getstate()
     with _keep_random_state():
         random.random()

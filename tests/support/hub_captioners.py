@@ -86,7 +86,7 @@ def blip_2(writes: str = "opt") -> tuple[Any, Any]:
 
 
 def instructblip() -> tuple[Any, Any]:
-    """The queries read the prompt, too, with a tokenizer of their own."""
+    """The queries read the prompt as well, with a tokenizer of their own."""
     tokenizer, queries = bytepairs("<image>"), wordpiece()
     text = transformers.LlamaConfig(**LLAMA, vocab_size=len(tokenizer), bos_token_id=1, eos_token_id=2, pad_token_id=0)
     config = transformers.InstructBlipConfig(

@@ -77,7 +77,7 @@ def test_prompts_and_lengths() -> None:
     task = vlcam.load(model, processor=processor)
     plain = vlcam.explain(task, photo(), caption="dog")["dog", 0].target.score
     prompted = vlcam.explain(task, photo(), caption="dog", prompt="a cat and a")
-    assert [view.label for view in prompted] == ["dog", "dog"]  # the prompt's words are no targets
+    assert [view.label for view in prompted] == ["dog", "dog"]  # the prompt's words are not targets
     assert prompted[0].target.score != pytest.approx(plain, rel=1e-3)
     tokenizer = processor.tokenizer
     ids = tokenizer("a cat and a dog", add_special_tokens=False)["input_ids"]

@@ -193,7 +193,7 @@ def test_a_template_surrounds_every_text(tmp_path: Path) -> None:
     bare = vlcam.load(tmp_path)
     assert isinstance(bare, ZeroShotClassification)
     task = replace(bare, labels=("dog", "cat"), template="a photo of a {}")
-    assert vlcam.explain(bare, photo(), targets="dog")  # the bare text is no part of what follows
+    assert vlcam.explain(bare, photo(), targets="dog")  # the bare text is not part of what follows
     for options in ({}, {"targets": ["dog", "cat"]}, {"targets": ["dog"], "contrast": ("dog", "cat")}):
         found = vlcam.explain(task, photo(), **options)["dog"].target
         asked = vlcam.explain(bare, photo(), targets=["a photo of a dog", "a photo of a cat"])[0].target

@@ -30,7 +30,7 @@ vector, and two fully connected layers (23 answers, softmax). The three share on
 words and answers are label-smoothed by {smoothing}. Helper losses, whose layers are thrown away, ask the trunk which shape, colour,
 size and texture each cell of the last conv layer shows (from the exact masks; fading out), which kinds of objects are in the picture,
 and each channel to fire seldom. So the trunk was told where objects are: good localisation here says that the explanation is
-faithful to such a trunk, and is no evidence that a network finds places without being told. The trunk is a moving average, with
+faithful to such a trunk, and is not evidence that a network finds places without being told. The trunk is a moving average, with
 batch-norm statistics measured anew.
 
 The shipped files are not those of one such run, which gave 0.979 of the words, 0.855 of whole captions and 0.986 of the answers right

@@ -83,7 +83,7 @@ def print_table(head: Sequence[str], body: Sequence[Sequence[str]], *, texts: in
 
 @contextmanager
 def show_bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar to call with (done, all); silent where stderr is no terminal."""
+    """A progress bar to call with (done, all); silent where stderr is not a terminal."""
     with show_steps() as advance:
         advance(what, 0, None)
         yield lambda done, total: advance(what, done, total)
@@ -91,7 +91,7 @@ def show_bar(what: str) -> Iterator[Callable[[int, int], None]]:
 
 @contextmanager
 def show_steps() -> Iterator[Callable[[str, int, int | None], None]]:
-    """A progress bar for work in several steps, to call with (what, done, all); silent where stderr is no terminal."""
+    """A progress bar for work in several steps, to call with (what, done, all); silent where stderr is not a terminal."""
     from vlcam.render.progress import open_bar
 
     with open_bar("") as bar:

@@ -227,7 +227,7 @@ class Excitation(TorchFunctionMode):
         names = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
         given = {**dict(zip(names, args, strict=False)), **kwargs}
         if given.get("training") or given.get("running_var") is None:
-            return False  # the batch's own statistics are no fixed weights
+            return False  # the batch's own statistics are not fixed weights
         scale = (widen(given["running_var"].detach()) + given.get("eps", 1e-5)).rsqrt()
         if given.get("weight") is not None:
             scale = scale * given["weight"].detach()

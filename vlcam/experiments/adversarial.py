@@ -193,7 +193,7 @@ def attack_sample(
 ) -> AttackCase | None:
     """Attack one picture towards a class that isn't in it, at random; None if the model sees nothing that is in it.
 
-    ``of`` maps the classes of the sample's objects to the task's; ``never`` are labels that are no aim. Raises InputError for a
+    ``of`` maps the classes of the sample's objects to the task's; ``never`` are labels that are not an aim. Raises InputError for a
     preprocessing of another kind than :class:`vlcam.Preprocess`, whose range of pixels isn't known.
     """
     step, low, high = _get_levels(task.preprocess)
@@ -258,7 +258,7 @@ def attack(
 ) -> list[AttackCase]:
     """Attack ``n`` pictures of a world; those in which the model sees nothing that is there are passed over, and not replaced.
 
-    ``never`` are labels that are no aim; ``progress`` is called with (done, all). Raises InputError for n below 1, classes that don't
+    ``never`` are labels that are not an aim; ``progress`` is called with (done, all). Raises InputError for n below 1, classes that don't
     match, or no picture that is left.
     """
     of = match(world, task.labels).of
@@ -329,7 +329,9 @@ def run(setting: Setting, *, n: int | None = None) -> Result:
     many = setting.count(QUICK_PICTURES, PICTURES) if n is None else n
     chosen = setting.load_task("classification")
     if not isinstance(chosen, Classification):
-        raise InputError(f"{chosen.name} is no classifier with logits, so it can't be attacked; give another --model")
+        raise InputError(
+            f"{chosen.name} is not a classifier with logits, so it can't be attacked; give another --model"
+        )
     data = setting.open_world(["boxes"], chosen)
     never = NEVER if setting.data is None else ()
     cases = attack(chosen, data, many, seed=setting.seed, never=never, progress=setting.report_progress)

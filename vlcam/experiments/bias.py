@@ -317,7 +317,7 @@ def make_result(found: Study, *, seed: int = 0) -> Result:
         notes=(
             "The paper's two numbers are of photos and VGG-16. Here the badge was made so small that a biased model comes near the first "
             "of them (on other pictures than these); the second is what it is.",
-            "Texts name bystanders, which mean nothing, too; what the channels of a name contribute in sum tells more.",
+            "Texts also name bystanders, which mean nothing; what the channels of a name contribute in sum tells more.",
         ),
     )
 
@@ -325,7 +325,7 @@ def make_result(found: Study, *, seed: int = 0) -> Result:
 def run(setting: Setting, *, n: int | None = None) -> Result:
     """Experiment 9, with ``n`` test pictures (by default 600, 400 if quick) and 5 trainings of both models (2 if quick).
 
-    Raises InputError for an n that is no multiple of 4.
+    Raises InputError for an n that is not a multiple of 4.
     """
     began = time.monotonic()
     many = setting.count(QUICK_TEST, TEST) if n is None else n

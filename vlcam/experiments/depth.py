@@ -241,7 +241,7 @@ def _write_notes(
             if 0 < gap.low < gap.high
             else "the other way round than the paper says"
             if gap.low < gap.high < 0
-            else "which is no difference for certain"
+            else "which is not a certain difference"
         )
         found.append(
             f"Adjacent layers of one resolution have maps that correlate with {format_summary(kept)}, those between "

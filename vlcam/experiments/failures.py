@@ -100,7 +100,7 @@ def judge_predictions(look: ClassifiedPhoto, *, several: bool) -> PredictionOutc
 def find_regions(
     look: ClassifiedPhoto, verdict: PredictionOutcome, wrong: int
 ) -> dict[str, Bool[Tensor, "height width"] | None]:
-    """The places where the map of a wrong class might lie, by the name of the row; objects of unknown classes count, too."""
+    """The places where the map of a wrong class might lie, by the name of the row; objects of unknown classes count as well."""
     every = look.sample.objects
     missed = [obj for one in verdict.missed for obj in look.get_objects(one)]
     found: dict[str, Sequence[PhotoObject]] = {OBJECT: every, "wrong class: a missed object": missed}

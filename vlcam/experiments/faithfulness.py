@@ -237,7 +237,7 @@ def _write_notes(tally: Tally, names: Sequence[str], seed: int) -> list[str]:
     known = sorted((name for name in theirs if name in ranked), key=lambda name: -theirs[name])
     ours = sorted(known, key=lambda name: -means[name])
     if len(known) > 1:
-        same = "the paper's order, too" if ours == known else f"in the paper {_format_order(known)}"
+        same = "the paper's order as well" if ours == known else f"in the paper {_format_order(known)}"
         found.append(f"Of the methods that the paper has: {_format_order(ours)}; {same}.")
     best = max((RANDOM, CENTRE, EDGES, UNTRAINED), key=lambda name: _replace_nan(tally.summarise(name, TOP, seed).mean))
     if (best, TOP) in tally.values:

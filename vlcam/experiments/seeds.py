@@ -50,7 +50,7 @@ LEVELS: Final = 50
 """Thresholds that are tried: 1 / LEVELS, 2 / LEVELS, ... of the maximum."""
 BACKGROUND: Final = -1
 IGNORED: Final = -2
-"""Labels of pixels that are no class: nothing there, and nobody knows."""
+"""Labels of pixels that are not of a class: nothing there, and nobody knows."""
 _EXAMPLES: Final = 4
 
 PixelCounts = dict[int, Int[Tensor, "3 levels"]]
@@ -125,7 +125,7 @@ class SeedCounts:
 def score_counts(counts: Float[np.ndarray, "classes counts *levels"]) -> Float[np.ndarray, "measures *levels"]:
     """Mean IoU with the background, and the classes' mean precision and recall without it; a class without a pixel is left out.
 
-    A class that is there but never claimed has a precision of 0: its seeds are no use.
+    A class that is there but never claimed has a precision of 0: its seeds are of no use.
     """
     both, claimed, true = counts[:, 0], counts[:, 1], counts[:, 2]
     there = true > 0

@@ -86,7 +86,7 @@ def score_targets(task: Task, photo: Image, request: Request) -> tuple[Target, .
 
 
 def hide_content(photo: Image, without: Gain) -> Image:
-    """The photo without what it shows, at the same size. Raises InputError for bands that are no colours."""
+    """The photo without what it shows, at the same size. Raises InputError for bands that are not colours."""
     bands = get_bands(photo)
     if bands is not None and bands.dtype != np.uint8:
         raise InputError(

@@ -35,7 +35,7 @@ def cmwp(subject: Subject) -> Maps:
     """c-MWP of every target at the explained layer, signed: the map of the target less the map of its opposite.
 
     Raises:
-        LayerError: the layer's activations aren't all non-negative, so they are no probabilities of anything.
+        LayerError: the layer's activations aren't all non-negative, so they are not probabilities of anything.
     """
     both = compute_winning_probabilities(subject)
     return both[0] - both[1]

@@ -91,7 +91,7 @@ class TestRasterise:
             ([[1, 1, 1], [1, -1, -1], [-1, -1, -1]], False, True),  # 4 of 9
             ([[1, 1, 1], [1, -1, -1], [-1, -1, -2]], True, True),  # 4 of 8
             ([[1, 1, 1], [-1, -1, -2], [-2, -2, -2]], True, True),  # 3 of 5
-            ([[1, 1, 1], [1, -2, -2], [-2, -2, -2]], False, False),  # 4 valid points are no cell
+            ([[1, 1, 1], [1, -2, -2], [-2, -2, -2]], False, False),  # 4 valid points are not a cell
         ]
         for values, shown, valid in cases:
             found = rasterise(sample(LabelMap("object", np.array(values))), CONCEPTS_HERE, one, (1, 1), points=3)

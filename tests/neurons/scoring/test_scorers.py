@@ -378,7 +378,7 @@ def test_claims_are_reliable_and_more_than_usual() -> None:
     assert wilson_lower_bound(np.array([hits]), np.array([above]))[0] >= 0.9
     assert find_claim_level(peaks, present, level) == level  # T_k may be as high, but no higher
     assert find_claim_level(peaks, present, 85.0) is None  # too few pictures are left above it
-    assert find_claim_level(peaks, np.ones(100, bool), 0.0) is None  # what is everywhere is no news
+    assert find_claim_level(peaks, np.ones(100, bool), 0.0) is None  # what is everywhere is not news
     assert find_claim_level(peaks, present[::-1].copy(), 0.0) is None
     assert find_claim_level(np.ones(100), np.arange(100) < 99, 0.0) is None  # equal maxima can't be parted
     (wilson,) = wilson_lower_bound(np.array([50.0]), np.array([100]))

@@ -100,7 +100,7 @@ def _read_labels(path: Path, last: int) -> tuple[str, ...]:
             names = read_json(file, "a list of class names")
             if not isinstance(names, list) or not all(isinstance(one, str) for one in names) or len(names) <= last:
                 raise InputError(
-                    f"{str(file)!r} is no list of at least {last + 1} class names, which {str(path)!r} needs"
+                    f"{str(file)!r} is not a list of at least {last + 1} class names, which {str(path)!r} needs"
                 )
             return tuple(names)
     return tuple(f"class {number}" for number in range(last + 1))

@@ -48,7 +48,7 @@ def open_world(
     wanted = frozenset(needs)
     if path is None:
         if layout not in (None, "scenes"):
-            raise InputError(f"layout={layout!r} was given without a folder; give the folder of that data set, too")
+            raise InputError(f"layout={layout!r} was given without a folder; give the folder of that data set as well")
         world: World = open_scenes() if split is None else open_scenes(split)  # type: ignore[arg-type]
         if not wanted <= world.has:
             raise InputError(

@@ -53,7 +53,7 @@ def _make_world(root: Path, files: list[tuple[Path, Path, str]], maps: Path | No
     if found is None and maps is not None:
         raise InputError(
             f"none of the {len(looked)} questions of {str(maps)!r}, such as {min(looked)}, is in {str(files[0][0])!r}; VQA-HAT is about "
-            "the questions of VQA's first version: put OpenEnded_mscoco_val2014_questions.json and its annotations there, too"
+            "the questions of VQA's first version: put OpenEnded_mscoco_val2014_questions.json and its annotations there as well"
         )
     if found is None:
         raise InputError(f"{str(files[0][0])!r} has no questions; expected {_EXPECTED_QUESTIONS}")

@@ -28,7 +28,7 @@ from vlcam.image.photo import open_photo
 
 TOP: Final = 5
 SMOOTHED: Final = ("gradient", "guided-backprop", "deconvnet")
-"""Methods with a value for every pixel and much noise; TorchRay's benchmark smooths them, too."""
+"""Methods with a value for every pixel and much noise; TorchRay's benchmark smooths them as well."""
 SMOOTHING: Final = 0.02
 """The deviation of the Gaussian, as a part of the longer side: that of TorchRay's benchmark (Fong et al. 2019, arXiv 1910.08485)."""
 FRAME: Final = 224
@@ -57,7 +57,7 @@ class ClassifiedPhoto:
         return tuple(one for one in self.present if not all(obj.difficult for obj in self.get_objects(one)))
 
     def find_place(self, index: int) -> int:
-        """Where a class stands among the targets, and so in all maps. Raises InputError for a class that is no target."""
+        """Where a class stands among the targets, and so in all maps. Raises InputError for a class that is not a target."""
         for place, target in enumerate(self.mapped.targets):
             if target.token_ids == (index,):
                 return place

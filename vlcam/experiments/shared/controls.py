@@ -67,7 +67,7 @@ def make_untrained_task(task: Task, seed: int) -> Task:
 
     See :func:`vlcam.engine.weights.randomise_weights`.
 
-    Raises InputError for a task that is no dataclass with a model, so that it can't be copied.
+    Raises InputError for a task that is not a dataclass with a model, so that it can't be copied.
     """
     if not is_dataclass(task):
         raise InputError(

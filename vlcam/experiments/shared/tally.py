@@ -22,7 +22,7 @@ class Tally:
     skipped: list[str] = field(default_factory=list)
 
     def add(self, name: str, column: str, photo: int, value: float, *, empty: bool = False) -> None:
-        """One more value; NaN is no answer."""
+        """One more value; NaN is not an answer."""
         self.values.setdefault((name, column), []).append((photo, float(value)))
         self.empty[name, column] = self.empty.get((name, column), 0) + empty
 

@@ -120,7 +120,7 @@ def make_ceilings(mapped: MethodMaps, masks: Sequence[Bool[Tensor, "height width
 
 
 def score_win(own: float, other: float) -> float:
-    """1 if ``own`` is larger, 0 if it is smaller, one half for a tie or where one of them is no number.
+    """1 if ``own`` is larger, 0 if it is smaller, one half for a tie or where one of them is not a number.
 
     >>> score_win(2.0, 1.0), score_win(1.0, 2.0), score_win(1.0, 1.0), score_win(float("nan"), 1.0)
     (1.0, 0.0, 0.5, 0.5)

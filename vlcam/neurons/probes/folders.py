@@ -30,7 +30,7 @@ class ClassFolders:
     """A folder with one subfolder of photos a class: ``birds/crane/*.jpg``. Satisfies :class:`vlcam.neurons.probes.probe.Probe`.
 
     Args:
-        path: the folder. Hidden folders and files that are no photos are passed over.
+        path: the folder. Hidden folders and files that are not photos are passed over.
         names: what folders are called, where their names are codes: a mapping, or the path of a JSON file with one
             (``{"n02012849": "crane"}``). Folders of the same name are one class.
         each: at most so many photos of each folder, the first in the order of their names.

@@ -37,7 +37,7 @@ def rasterise(
         points: points a cell and side.
 
     Raises:
-        InputError: for a grid or a number of points below 1, indices that are no concepts, or labels that lie crosswise to the photo.
+        InputError: for a grid or a number of points below 1, indices that are not concepts, or labels that lie crosswise to the photo.
     """
     rows, columns = grid
     if min(rows, columns, points) < 1 or points > 15:

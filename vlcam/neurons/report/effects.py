@@ -2,7 +2,7 @@
 
 Every target of every picture has ``alpha_k`` (Grad-CAM, arXiv 1610.02391, eq. 1) and the contribution ``c_k = alpha_k * sum_ij A^k_ij``.
 Means over the pictures in which a label was a target say what the unit does for that label: contributions to it where the model said
-it, in units of its score. They are no causal effects: an ablation may show others.
+it, in units of its score. They are not causal effects: an ablation may show others.
 """
 
 from collections.abc import Sequence

@@ -298,7 +298,7 @@ def _list_notes(facts: Mapping[str, Any], named: int) -> list[str]:
 
 
 def _bin_null_scores(found: Any) -> dict[str, Any] | None:
-    """The shares of best scores in equal bins, observed and by chance; None if they were not kept, or are no numbers."""
+    """The shares of best scores in equal bins, observed and by chance; None if they were not kept, or are not numbers."""
     try:
         observed, chance = (np.sort(np.asarray(found[key], np.float64)) for key in ("observed", "null"))
         limit = float(found["limit95"])
