@@ -96,6 +96,7 @@ def test_heatmaps_point_at_what_words_are_about(
     assert found[kind]["map"] >= bar
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("kind", GROUNDING_BARS)
 def test_heatmaps_point_far_better_than_no_explanation_would(found: dict[str, Any], kind: str) -> None:
     row = found[kind]

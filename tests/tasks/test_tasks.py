@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 import vlcam
 from vlcam.engine.outputs import log_probability
+from vlcam.explanation.options import check_options
 from vlcam.tasks.captioning import Captioning
 from vlcam.tasks.classification import Classification
 from vlcam.tasks.vqa import VQA
@@ -438,7 +439,7 @@ def test_questions_that_cannot_be_explained(
 
 def test_methods_layers_and_rankings_by_name(classifier: Classification) -> None:
     with pytest.raises(vlcam.InputError, match="ranking 'alphabet'"):
-        vlcam.explain(classifier, PHOTO, ranking="alphabet")  # type: ignore[call-overload]
+        check_options(ranking="alphabet")
     with pytest.raises(vlcam.VlcamError, match="gradcam"):
         vlcam.explain(classifier, PHOTO, method="grad-cam!")
     with pytest.raises(vlcam.LayerError, match="features"):
