@@ -28,6 +28,7 @@ from tests.support.tiny import (
 )
 from vlcam.contracts import LayerError, TargetError, VlcamError
 from vlcam.engine import backward, chunks
+from vlcam.engine.backward import trace_dependence
 from vlcam.engine.modules import find_tensors
 from vlcam.engine.recording import gradients, record
 
@@ -800,3 +801,12 @@ def test_a_model_that_is_its_own_last_layer_is_found_again() -> None:
             output = model(torch.rand(1, 3, 8, 8))
         recording.resolve(output.sum()[None])
         assert recording.layer_name == "Doubled"
+
+
+def test_nothing_leads_to_scores_around_itself() -> None:
+    """What comes by way of a tensor alone doesn't come around it; what branches off before it does."""
+    first = torch.ones(2, requires_grad=True)
+    second = first * 2
+    assert trace_dependence(second.sum(), [first, second]) == [True, True]
+    assert trace_dependence(second.sum(), [first, second], without=second) == [False, False]
+    assert trace_dependence((second + first).sum(), [first, second], without=second) == [True, False]
