@@ -439,6 +439,8 @@ def test_questions_that_cannot_be_explained(
 
 def test_methods_layers_and_rankings_by_name(classifier: Classification) -> None:
     with pytest.raises(vlcam.InputError, match="ranking 'alphabet'"):
+        vlcam.explain_batches(classifier, [PHOTO], ranking="alphabet")  # type: ignore[arg-type]
+    with pytest.raises(vlcam.InputError, match="ranking 'alphabet'"):
         check_options(ranking="alphabet")
     with pytest.raises(vlcam.VlcamError, match="gradcam"):
         vlcam.explain(classifier, PHOTO, method="grad-cam!")
