@@ -29,7 +29,7 @@ from vlcam.contracts import (
 )
 from vlcam.engine.outputs import log_probability, pick_logits, to_model
 from vlcam.engine.recording import pause_recording
-from vlcam.tasks.labels import make_contrast_target
+from vlcam.tasks.labels import get_text_contrasts, make_contrast_target
 from vlcam.tasks.reading import Reading, capture_question_vectors
 from vlcam.tasks.words import group
 
@@ -95,7 +95,7 @@ class Answering:
                     self._score_answer(encoded, self._encode_answer(this), request),
                     self._score_answer(encoded, self._encode_answer(that), request),
                 )
-                for this, that in request.contrasts
+                for this, that in get_text_contrasts(request)
             ]
         scores: list[Tensor] = []
         targets: list[Target] = []

@@ -28,7 +28,7 @@ from vlcam.contracts import (
 )
 from vlcam.engine.outputs import log_probability, pick_logits, to_model
 from vlcam.engine.recording import pause_recording
-from vlcam.tasks.labels import make_contrast_target
+from vlcam.tasks.labels import get_text_contrasts, make_contrast_target
 from vlcam.tasks.words import Word, group
 
 
@@ -83,6 +83,7 @@ class Captioning:
             raise InputError(
                 "a captioner takes no question and no classes; give a caption, or none for the model's own"
             )
+        get_text_contrasts(request)
         if request.prompt is not None and self.prompted is None:
             raise InputError(f"prompt={request.prompt!r} was given, but {self.name} takes no prompt; leave it out")
         if request.caption is not None:
@@ -124,7 +125,7 @@ class Captioning:
                     measure=request.measure,
                 )
             )
-        for this, that in request.contrasts:
+        for this, that in get_text_contrasts(request):
             score, target = self._score_contrast(encoded, ids, text, shown, logits, request, this, that)
             scores.append(score)
             targets.append(target)
@@ -151,7 +152,7 @@ class Captioning:
 
         own = scores(logits, ids)
         found = [own[:, list(word.tokens)].sum(1) for word in shown] + [own.sum(1)]
-        for this, that in request.contrasts:
+        for this, that in get_text_contrasts(request):
             word, instead = self._find_contrast_words(ids, text, shown, request, this, that)
             first = word.tokens[0]
             rows = logits if len(instead) == 1 else several(self.model, encoded, (*ids[:first], *instead))

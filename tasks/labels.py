@@ -5,7 +5,7 @@ from difflib import get_close_matches
 
 from torch import Tensor
 
-from vlcam.contracts import Measure, Target, TargetError
+from vlcam.contracts import Measure, Request, Target, TargetError
 
 _PLURALS = {"class": "classes"}
 
@@ -77,7 +77,7 @@ def choose(
 
 
 def contrast(
-    logits: Tensor, labels: Sequence[str], pairs: Sequence[tuple[str, str]], what: str
+    logits: Tensor, labels: Sequence[str], pairs: Sequence[tuple[str | int, str | int]], what: str
 ) -> list[tuple[Tensor, Target]]:
     """Score differences ``logits[a] - logits[b]``, "a rather than b", with their target records."""
     out = []
@@ -93,3 +93,13 @@ def make_contrast_target(
 ) -> Target:
     """The record of "this rather than that"; ``measure`` is that of both."""
     return Target(label=f"{this} rather than {that}", kind="contrast", score=score, token_ids=ids, measure=measure)
+
+
+def get_text_contrasts(request: Request) -> tuple[tuple[str, str], ...]:
+    """The contrasts of a request to a model that writes texts, which has no numbers for them. Raises TargetError for numbers."""
+    pairs = []
+    for this, that in request.contrasts:
+        if not isinstance(this, str) or not isinstance(that, str):
+            raise TargetError(f"contrast=({this!r}, {that!r}) was given; this model writes texts: give two texts")
+        pairs.append((this, that))
+    return tuple(pairs)

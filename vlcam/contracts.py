@@ -155,7 +155,7 @@ class Request:
     caption: str | None = None
     question: str | None = None
     top_k: int = 3
-    contrasts: tuple[tuple[str, str], ...] = ()
+    contrasts: tuple[tuple[str | int, str | int], ...] = ()
     prompt: str | None = None
     measure: Literal["log-probability", "logit"] = "log-probability"
     ids: tuple[int, ...] | None = None

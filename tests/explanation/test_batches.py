@@ -114,12 +114,12 @@ CASES: dict[str, tuple[Callable[[], Classification], dict[str, Any]]] = {
     "cnn": (cnn, {}),
     "cnn, layer named": (lambda: cnn(layer="block"), {}),
     "cnn, another layer": (lambda: cnn(layer="block"), {"layer": "stem"}),
-    "classes": (cnn, {"targets": ["dog", 0]}),
+    "classes": (cnn, {"targets": ("dog", 0)}),
     "contrasts": (cnn, {"targets": "dog", "contrast": [("dog", "bus"), ("bus", "cat")]}),
     "multi-label": (lambda: cnn(activation="sigmoid", notes=("guessed",)), {"top_k": 4}),
     "no probabilities": (lambda: cnn(activation="none"), {}),
     "single logit": (lambda: single(False), {"top_k": 2}),
-    "single logit, squeezed": (lambda: single(True), {"targets": ["yes", "no"], "contrast": ("yes", "no")}),
+    "single logit, squeezed": (lambda: single(True), {"targets": ("yes", "no"), "contrast": ("yes", "no")}),
     "one name": (lambda: replace(single(False), labels=["yes"]), {"top_k": 1}),
     "tokens": (vit, {"top_k": 2}),
     "tokens of another layer": (vit, {"layer": "mix"}),
@@ -179,7 +179,8 @@ def test_the_error_of_a_list_says_which_image() -> None:
 def test_the_options_are_those_of_explain() -> None:
     whole = inspect.signature(explain).parameters
     mine = {name: one for name, one in whole.items() if name not in ("task", "image", "name", "progress")}
-    checked = {name: one for name, one in inspect.signature(check_options).parameters.items() if name != "progress"}
+    beside = ("progress", "several", "photos")
+    checked = {name: one for name, one in inspect.signature(check_options).parameters.items() if name not in beside}
     assert {name: one.default for name, one in mine.items()} == {name: one.default for name, one in checked.items()}
     assert list(mine) == list(get_type_hints(Options))
 

@@ -56,6 +56,8 @@ def find_module(model: nn.Module, layer: str | nn.Module) -> tuple[str, nn.Modul
             f"the {type(layer).__name__} that was given as layer is not part of the model ({type(unwrap_model(model)).__name__}); "
             "give one of the model's own modules, or a dotted name"
         )
+    if not isinstance(layer, str):
+        raise LayerError(describe_wrong_layer(layer))
     every = dict(_walk(model, "", None))
     wanted = layer
     for prefix in _PREFIXES * 2:
@@ -73,6 +75,17 @@ def find_module(model: nn.Module, layer: str | nn.Module) -> tuple[str, nn.Modul
     raise LayerError(
         f"the model ({type(unwrap_model(model)).__name__}) has no layer {layer!r}; "
         + (f"the closest names are {', '.join(close)}" if close else f"its layers are {', '.join(names[:8])}, ...")
+    )
+
+
+def describe_wrong_layer(layer: Any) -> str:
+    """The text of the error for a ``layer=`` that is neither a name nor a module."""
+    several = isinstance(layer, (list, tuple, set, dict))
+    given = f"{type(layer).__name__} of {len(layer)}" if several else repr(layer)
+    return f"layer={given} was given; expected one dotted name, or one module of the model" + (
+        "; explain them one after the other, or take the mean with vlcam.explanation.pytorch_grad_cam.GradCAM"
+        if several
+        else ""
     )
 
 

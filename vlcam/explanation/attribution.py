@@ -14,6 +14,7 @@ from vlcam.engine.outputs import find_logits
 from vlcam.engine.precision import widen
 from vlcam.engine.recording import Call, Recording, gradients, record
 from vlcam.explanation.pytorch_grad_cam import translate_arguments
+from vlcam.explanation.targets import read_plain
 from vlcam.methods import alpha, contributions
 from vlcam.methods import get_one_run_method as find_method
 
@@ -289,21 +290,17 @@ def _list_targets(logits: Tensor, targets: Any) -> Sequence[Sequence[Any]]:
         if logits.ndim != 2:
             raise TargetError(f"the model's output is {tuple(logits.shape)}, not (batch, classes): give targets=")
         return [[int(index)] for index in logits.argmax(1)]
-    if isinstance(targets, Tensor):
-        if targets.ndim > 2 or targets.is_floating_point():
-            given = f"{targets.dtype} {tuple(targets.shape)}"
-            raise TargetError(f"targets of {given} were given; expected class indices (batch,) or (batch, T)")
-        targets = targets.tolist()
-    if not isinstance(targets, list):
-        return [[targets]] * batch
-    if len(targets) != batch:
-        raise TargetError(f"{len(targets)} targets were given for a batch of {batch}; expected one for every input")
-    return [row if isinstance(row, list) else [row] for row in targets]
+    plain = read_plain(targets)
+    if not isinstance(plain, list):
+        return [[plain]] * batch
+    if len(plain) != batch:
+        raise TargetError(f"{len(plain)} targets were given for a batch of {batch}; expected one for every input")
+    return [row if isinstance(row, list) else [row] for row in plain]
 
 
 def _check_index(index: Any, shape: Sequence[int]) -> tuple[int, ...]:
     parts = index if isinstance(index, tuple) else (index,)
-    if not all(isinstance(part, int) and not isinstance(part, bool) for part in parts):
+    if not all(isinstance(part, int) for part in parts):
         raise TargetError(
             f"target {index!r} was given; expected a class index, a tuple of indices, or a function of the output"
         )

@@ -88,7 +88,7 @@ def explain(
     targets: Any = (),
     caption: str | None = None,
     question: str | None = None,
-    contrast: Sequence[tuple[str, str]] | tuple[str, str] = (),
+    contrast: Any = (),
     top_k: int = 3,
     method: str | Method | PerturbationMethod = "gradcam",
     layer: str | nn.Module | None = None,
@@ -106,10 +106,12 @@ def explain(
         task: the model and how to talk to it, such as :class:`vlcam.tasks.captioning.Captioning`.
         image: a path, a PIL image, an array ``(height, width, 3)`` or a tensor ``(3, height, width)``; or a list of them, in
             batches of 8 where the task can. For more than fit the memory there is :func:`vlcam.explanation.batches.explain_batches`.
-        targets: classes or answers to explain, by label or number; by default the ``top_k`` that the model says itself.
+        targets: classes or answers to explain, by label or number; by default the ``top_k`` that the model says itself. Of one photo a
+            list of them. Of several photos a single target, or a tuple of targets, is meant for every photo, and a list or an array
+            has one entry for every photo, as in :func:`vlcam.attribute`: ``targets=[["cat", "dog"], ["cow"]]``.
         caption: the caption to explain; by default the model's own.
         question: the question, for VQA.
-        contrast: pairs "this rather than that" of classes, answers, or a word of the caption and another word.
+        contrast: pairs "this rather than that" of classes (by label or number), answers, or a word of the caption and another word.
         top_k: how many classes or answers the model names by itself.
         method: a name from :func:`vlcam.list_methods`, or a method: maps from one run, or a perturbation method,
             which runs the model again (``occlusion`` hundreds of times).
@@ -133,6 +135,7 @@ def explain(
         LayerError: the layer doesn't exist, or doesn't lead to the targets.
             Of a list, the first error is raised; it begins with the image's place, such as ``image[3]``.
     """
+    several = isinstance(image, (list, tuple))
     order = check_options(
         targets=targets,
         caption=caption,
@@ -147,8 +150,10 @@ def explain(
         measure=measure,
         gain=gain,
         progress=progress,
+        several=several,
+        photos=len(image) if several else None,
     )
-    if not isinstance(image, (list, tuple)):
+    if not several:
         return explain_one(task, prepare_photo(task, image, order, name), order)
     if name is not None:
         raise InputError(
@@ -188,12 +193,18 @@ def explain_one(task: Task, ready: PreparedPhoto, order: CheckedOptions) -> Expl
     return _make_explanation(task, ready, order, spoken, found)
 
 
-def explain_together(task: Task, ready: Sequence[PreparedPhoto], order: CheckedOptions) -> list[Explanation] | None:
+def explain_together(
+    task: Task, ready: Sequence[PreparedPhoto], orders: Sequence[CheckedOptions]
+) -> list[Explanation] | None:
     """Explain several photos from one forward pass; None if that can't be done for them, or not for all of them.
 
-    The results are those of :func:`explain_one`, which is left to say what is wrong with which photo.
+    The results are those of :func:`explain_one`, which is left to say what is wrong with which photo, and to explain photos whose
+    targets differ.
     """
-    if len(ready) < 2 or not isinstance(task, BatchTask) or not has_independent_rows(task.model):
+    if len(ready) < 2 or any(one.request != orders[0].request for one in orders):
+        return None
+    order = orders[0]
+    if not isinstance(task, BatchTask) or not has_independent_rows(task.model):
         return None
     if not isinstance(order.method, Method):  # a perturbation method runs the model again, photo by photo
         return None
@@ -222,17 +233,18 @@ def explain_together(task: Task, ready: Sequence[PreparedPhoto], order: CheckedO
 
 def _explain_list(task: Task, images: Sequence[Any], first: int, order: CheckedOptions) -> list[Explanation]:
     """One batch of a list of images, the first of which is ``image[first]``."""
-    ready = []
+    ready, orders = [], []
     for number, image in enumerate(images, first):
         with _prefix_errors(number):
-            ready.append(prepare_photo(task, image, order))
-    found = explain_together(task, ready, order)
+            orders.append(order.get_for(number))
+            ready.append(prepare_photo(task, image, orders[-1]))
+    found = explain_together(task, ready, orders)
     if found is not None:
         return found
     found = []
-    for number, one in enumerate(ready, first):
+    for number, (one, own) in enumerate(zip(ready, orders, strict=True), first):
         with _prefix_errors(number):
-            found.append(explain_one(task, one, order))
+            found.append(explain_one(task, one, own))
     return found
 
 

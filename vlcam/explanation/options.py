@@ -1,14 +1,24 @@
 """The options of an explanation, as given and as checked."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from operator import index
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias, TypedDict, final
 
-import numpy as np
-from torch import Tensor, nn
+from torch import nn
 
-from vlcam.contracts import Gain, InputError, Method, Names, PerturbationMethod, Request, TargetError, show_record
+from vlcam.contracts import (
+    Gain,
+    InputError,
+    LayerError,
+    Method,
+    Names,
+    PerturbationMethod,
+    Request,
+    TargetError,
+    show_record,
+)
+from vlcam.engine.modules import describe_wrong_layer
+from vlcam.explanation.targets import Label, read_contrasts, read_labels, read_labels_of_each
 from vlcam.methods import get_method
 
 Ranking: TypeAlias = Literal["contribution", "paper"]
@@ -22,7 +32,7 @@ class Options(TypedDict, total=False):
     targets: Any
     caption: str | None
     question: str | None
-    contrast: Sequence[tuple[str, str]] | tuple[str, str]
+    contrast: Any
     top_k: int
     method: str | Method | PerturbationMethod
     layer: str | nn.Module | None
@@ -45,27 +55,50 @@ class CheckedOptions:
     ranking: Ranking
     gain: Gain | None
     progress: Callable[[int, int], Any] | None = None
+    each: tuple[tuple[Label, ...], ...] | None = None
+    """The targets of every photo, where they differ; ``request.labels`` are then empty."""
 
     __repr__ = show_record
+
+    def get_for(self, photo: int) -> "CheckedOptions":
+        """The options for one of several photos. Raises TargetError if no targets were given for it."""
+        if self.each is None:
+            return self
+        if photo >= len(self.each):
+            raise TargetError(
+                f"targets were given for {len(self.each)} photos, but there are more; expected one entry for every photo"
+            )
+        return self.replace_labels(self.each[photo])
+
+    def replace_labels(self, labels: tuple[Label, ...]) -> "CheckedOptions":
+        """The same options with other targets."""
+        return replace(self, request=replace(self.request, labels=labels), each=None)
 
 
 def check_options(
     *,
     targets: Any = (),
-    caption: str | None = None,
+    caption: Any = None,
     question: Any = None,
     contrast: Any = (),
-    top_k: int = 3,
-    method: str | Method | PerturbationMethod = "gradcam",
-    layer: str | nn.Module | None = None,
+    top_k: Any = 3,
+    method: Any = "gradcam",
+    layer: Any = None,
     names: Names | None = None,
     ranking: Any = "contribution",
-    prompt: str | None = None,
+    prompt: Any = None,
     measure: Any = "log-probability",
     gain: Any = None,
     progress: Callable[[int, int], Any] | None = None,
+    several: bool = False,
+    photos: int | None = None,
 ) -> CheckedOptions:
-    """The options of :func:`explain`, checked as far as that goes without the task. Raises InputError or TargetError."""
+    """The options of :func:`explain`, checked as far as that goes without the task.
+
+    ``several`` says that they are for several photos, ``photos`` for how many, if that is known.
+
+    Raises InputError, TargetError or LayerError.
+    """
     if question is not None and not isinstance(question, str):
         raise InputError(f"question={question!r} was given; expected a string")
     if ranking not in RANKINGS:
@@ -74,34 +107,29 @@ def check_options(
         raise InputError(f"measure={measure!r} was given; expected log-probability or logit")
     if gain not in (None, "blank", "blur"):
         raise InputError(f"gain={gain!r} was given; expected blank, blur or None")
-    chosen = method if isinstance(method, (Method, PerturbationMethod)) else get_method(method)
+    if layer is not None and not isinstance(layer, (str, nn.Module)):
+        raise LayerError(describe_wrong_layer(layer))
+    check_count(top_k)
+    for option, text in {"caption": caption, "prompt": prompt}.items():
+        if text is not None and not isinstance(text, str):
+            raise InputError(f"{option}={text!r} was given; expected a string")
+    if not isinstance(method, (str, Method, PerturbationMethod)):
+        raise InputError(f"method={method!r} was given; expected a name from vlcam.list_methods(), or a method")
+    chosen = get_method(method) if isinstance(method, str) else method
+    each = read_labels_of_each(targets, photos) if several else None
     request = Request(
-        labels=_read_labels(targets),
+        labels=read_labels(targets) if each is None else (),
         caption=caption,
         question=question,
         top_k=top_k,
-        contrasts=_read_pairs(contrast),
+        contrasts=read_contrasts(contrast),
         prompt=prompt,
         measure=measure,
     )
-    return CheckedOptions(request, chosen, layer, names, ranking, gain, progress)
+    return CheckedOptions(request, chosen, layer, names, ranking, gain, progress, each)
 
 
-def _read_labels(targets: Any) -> tuple[str | int, ...]:
-    """Classes or answers, one or several, as a tuple."""
-    if targets is None:
-        return ()
-    given = targets.tolist() if isinstance(targets, (Tensor, np.ndarray)) else targets
-    several = [given] if isinstance(given, str) or hasattr(given, "__index__") else given
-    try:
-        return tuple(one if isinstance(one, str) else index(one) for one in several)
-    except TypeError as error:
-        raise TargetError(f"targets={targets!r} was given; expected labels or whole numbers") from error
-
-
-def _read_pairs(contrast: Any) -> tuple[tuple[str, str], ...]:
-    """Contrasts as pairs; a single pair may stand on its own."""
-    pairs = [contrast] if len(contrast) == 2 and all(isinstance(one, str) for one in contrast) else contrast
-    if any(isinstance(pair, str) or len(pair) != 2 for pair in pairs):
-        raise InputError(f"contrast={contrast!r} was given; expected pairs (this, rather than that)")
-    return tuple((this, that) for this, that in pairs)
+def check_count(top_k: Any) -> None:
+    """Raise InputError unless ``top_k`` is a whole number."""
+    if isinstance(top_k, bool) or not isinstance(top_k, int):
+        raise InputError(f"top_k={top_k!r} was given; expected a whole number from 1")
