@@ -27,6 +27,7 @@ from vlcam.contracts import (
     TargetError,
     show_record,
 )
+from vlcam.engine.output_kind import to_word_logits
 from vlcam.engine.outputs import log_probability, pick_logits, to_model
 from vlcam.engine.recording import pause_recording
 from vlcam.tasks.labels import get_text_contrasts, make_contrast_target
@@ -137,6 +138,7 @@ class Answering:
             raise InputError(
                 f"logits(...) must return ({len(ended)}, vocabulary) for {len(ended)} tokens, it returned {tuple(rows.shape)}"
             )
+        rows = to_word_logits(rows)
         sure = log_probability(rows, ended)
         own = rows[: len(ids)]
         scores = sure[: len(ids)] if request.measure == "log-probability" else pick_logits(own, ids)

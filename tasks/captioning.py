@@ -26,6 +26,7 @@ from vlcam.contracts import (
     TargetError,
     show_record,
 )
+from vlcam.engine.output_kind import to_word_logits
 from vlcam.engine.outputs import log_probability, pick_logits, to_model
 from vlcam.engine.recording import pause_recording
 from vlcam.tasks.labels import get_text_contrasts, make_contrast_target
@@ -138,7 +139,11 @@ class Captioning:
         """The scores of the words, the whole caption and contrasts, for every row of the image (see ``ScoringTask``)."""
         if self.logits_of_batch is None or request.ids is None:
             raise InputError(f"{self.name} can't score several images at once: it has no logits_of_batch, or no words")
-        several = self.logits_of_batch
+        several_logits = self.logits_of_batch
+
+        def several(model: Any, encoded: Any, ids: Sequence[int]) -> Tensor:
+            return to_word_logits(several_logits(model, encoded, ids))
+
         encoded = self.encode(self.model, prepared.inputs)
         ids = request.ids
         logits = several(self.model, encoded, ids)
@@ -190,7 +195,7 @@ class Captioning:
             raise InputError(
                 f"logits(...) must return ({len(ids)}, vocabulary) for {len(ids)} tokens, it returned {tuple(logits.shape)}"
             )
-        return logits
+        return to_word_logits(logits)
 
     def _score_contrast(
         self,

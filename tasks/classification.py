@@ -4,16 +4,37 @@ Targets are logits before softmax or sigmoid (Grad-CAM, arXiv 1610.02391, sectio
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, final
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, final
 
 import torch
 from jaxtyping import Float
 from PIL.Image import Image
 from torch import Tensor, nn
 
-from vlcam.contracts import Geometry, InputError, Layout, Names, Prepared, Request, Spoken, TargetError, show_record
+from vlcam.contracts import (
+    Geometry,
+    InputError,
+    Layout,
+    Measure,
+    Names,
+    Prepared,
+    Request,
+    Spoken,
+    TargetError,
+    show_record,
+)
+from vlcam.engine.output_kind import ClassOutput
 from vlcam.engine.outputs import find_logits, to_model
+from vlcam.tasks.class_outputs import (
+    Activation,
+    check_activation,
+    compute_probabilities,
+    describe_output,
+    is_quantity,
+    run_with_activation,
+    split_in_two,
+)
 from vlcam.tasks.labels import choose, contrast, find_position
 
 Preprocessing = Callable[[Image], tuple[Any, Geometry]]
@@ -25,7 +46,10 @@ class Classification:
     """A classifier and how to talk to it.
 
     ``preprocess`` turns a photo into the model's input and the geometry (:class:`vlcam.Preprocess` does). ``activation`` says what
-    turns logits into probabilities: ``softmax`` (one class), ``sigmoid`` (multi-label, or a single logit) or ``none``. A model
+    the outputs are: logits, which a ``softmax`` (one class) or a ``sigmoid`` (multi-label, or a single logit) turns into probabilities,
+    or ``logits`` for whichever of the two suits their number; ``probabilities`` already; ``none``, scores that only rank the classes; or
+    ``quantities``, such as an age, which aren't compared at all. Outputs of a softmax or sigmoid of the model's own are found to be
+    probabilities whatever was said, and a note says so; the scores that are explained are the logits before it. A model
     with a single logit takes one label (that class, then "not" it), or two: the negative class, then the positive one.
     ``logits(model, inputs)`` may be given where ``model(inputs)`` does not simply return ``(1, classes)`` logits. ``layout`` says
     how the layer's output lies on the input, for layers whose output isn't that of a CNN; ``notes`` go with every result.
@@ -38,7 +62,7 @@ class Classification:
     preprocess: Preprocessing
     layer: str | nn.Module | None = None
     name: str = "classifier"
-    activation: Literal["softmax", "sigmoid", "none"] = "softmax"
+    activation: Activation = "softmax"
     logits: Callable[[Any, Any], Tensor] | None = None
     names: Names | None = None
     layout: Layout | None = None
@@ -47,8 +71,7 @@ class Classification:
     __repr__ = show_record
 
     def __post_init__(self) -> None:
-        if self.activation not in ("softmax", "sigmoid", "none"):
-            raise InputError(f"activation={self.activation!r} was given; expected softmax, sigmoid or none")
+        check_activation(self.activation)
 
     def prepare(self, photo: Image, request: Request) -> Prepared:
         """Check the classes asked for, and make the input."""
@@ -63,7 +86,7 @@ class Classification:
 
     def run(self, prepared: Prepared, request: Request) -> Spoken:
         """One forward; the logits of the classes asked for, or of the ``top_k`` most probable."""
-        return self._make_spoken(self._compute_logits(prepared.inputs).reshape(-1), request)
+        return self._make_spoken(self._run_model(prepared.inputs, 1), request)
 
     def run_batch(self, prepared: Sequence[Prepared], request: Request) -> list[Spoken]:
         """One forward for B photos whose inputs are equally large; each its own ``top_k``, or the classes asked for.
@@ -71,21 +94,13 @@ class Classification:
         Raises:
             InputError: the inputs differ in size, or the model doesn't return ``(B, classes)`` logits for them.
         """
-        output = self._compute_logits(_join_inputs([one.inputs for one in prepared]))
-        squeezed = self.logits is None and len(self.labels) < 3  # a single logit may come without its axis
-        if output.ndim < (1 if squeezed else 2) or len(output) != len(prepared):
-            raise InputError(
-                f"logits {tuple(output.shape)} were returned for {len(prepared)} photos at once; expected one row for each"
-            )
-        return [self._make_spoken(logits.reshape(-1), request) for logits in output]
+        output = self._run_model(_join_inputs([one.inputs for one in prepared]), len(prepared))
+        return [self._make_spoken(_get_row(output, row), request) for row in range(len(prepared))]
 
     def score_batch(self, prepared: Prepared, request: Request) -> Float[Tensor, "batch targets"]:
         """The logits of the classes asked for, and of contrasts, of every row of the input (see ``ScoringTask``)."""
-        logits = self._compute_logits(prepared.inputs)
-        logits = logits.reshape(len(logits), -1)
-        sides = self._list_labels()
-        if logits.shape[1] == 1 and len(sides) == 2:
-            logits = torch.cat([logits, -logits] if len(self.labels) == 1 else [-logits, logits], 1)
+        output, sides = self._find_sides(self._run_model(prepared.inputs, None))
+        logits = output.scores
         wanted = [logits[:, find_position(one, sides, "class")] for one in request.labels]
         for this, that in request.contrasts:
             wanted.append(
@@ -93,37 +108,70 @@ class Classification:
             )
         return torch.stack(wanted, 1)
 
-    def _compute_logits(self, inputs: Any) -> Tensor:
-        return find_logits(self.model(inputs)) if self.logits is None else self.logits(self.model, inputs)
+    def _run_model(self, inputs: Any, rows: int | None) -> ClassOutput:
+        """One forward; what its outputs ``(rows, outputs)`` are. Raises InputError for another number of rows."""
 
-    def _make_spoken(self, logits: Float[Tensor, " outputs"], request: Request) -> Spoken:
-        """What one photo's logits say."""
-        labels: Sequence[str] = self.labels
-        if len(logits) == 1 and len(self._list_labels()) == 2:
-            labels = self._list_labels()
-            logits = torch.cat([logits, -logits] if len(self.labels) == 1 else [-logits, logits])
-            probabilities = logits.detach().float().sigmoid()
-        elif self.activation == "none":
-            probabilities = None
-        else:
-            plain = logits.detach().float()
-            probabilities = plain.softmax(-1) if self.activation == "softmax" else plain.sigmoid()
-        chosen = choose(logits, probabilities, labels, request.labels, request.top_k, "class")
-        contrasts = contrast(logits, labels, request.contrasts, "class")
+        def run() -> Tensor:
+            output = find_logits(self.model(inputs)) if self.logits is None else self.logits(self.model, inputs)
+            squeezed = self.logits is None and len(self.labels) < 3  # a single logit may come without its axis
+            alone = rows == 1
+            if rows is not None and not alone and (output.ndim < (1 if squeezed else 2) or len(output) != rows):
+                raise InputError(
+                    f"logits {tuple(output.shape)} were returned for {rows} photos at once; expected one row for each"
+                )
+            return output
+
+        return run_with_activation(self.model, run, rows, self.activation, self.name)
+
+    def _find_sides(self, output: ClassOutput) -> tuple[ClassOutput, Sequence[str]]:
+        """The outputs with their labels: a single one for a class, and its opposite. Raises InputError for two labels of a quantity."""
+        labels = self._list_labels()
+        if output.scores.shape[1] != 1 or len(self.labels) > 2:
+            return output, self.labels
+        if not is_quantity(output, self.activation):
+            return split_in_two(output, len(self.labels) - 1), labels
+        if len(self.labels) == 2:
+            raise InputError(
+                f"{self.name} returns one number that isn't a logit, so it can't choose between {self.labels[0]!r} and "
+                f"{self.labels[1]!r}; give one label for it, or say with activation= what it is"
+            )
+        return output, self.labels
+
+    def _make_spoken(self, output: ClassOutput, request: Request) -> Spoken:
+        """What one photo's outputs say."""
+        found, labels = self._find_sides(output)
+        logits = found.scores[0]
+        likely = compute_probabilities(found, self.activation)
+        probabilities = None if likely is None else likely[0]
+        measure: Measure = "score" if probabilities is None else "logit"
+        quantities = self.activation == "quantities" and probabilities is None
+        wanted = request.labels
+        if quantities and not wanted and request.top_k > 0:  # they aren't compared with each other
+            wanted = tuple(range(min(request.top_k, len(logits))))
+        chosen = choose(logits, probabilities, labels, wanted, request.top_k, "class", measure)
+        contrasts = contrast(logits, labels, request.contrasts, "class", measure)
         scores = [logits[index] for index, _ in chosen] + [score for score, _ in contrasts]
-        best = labels[int(logits.detach().argmax())]
+        text = labels[int(logits.detach().argmax())]
+        if quantities:
+            text = ", ".join(f"{target.label} {target.score:.4g}" for _, target in chosen)
         return Spoken(
             torch.stack(scores),
             (*(target for _, target in chosen), *(target for _, target in contrasts)),
-            best,
+            text,
             self.layout,
-            notes=self.notes,
+            notes=(*self.notes, *describe_output(output, self.activation)),
         )
 
     def _list_labels(self) -> Sequence[str]:
         if not self.labels:
             raise TargetError("this classifier was given no labels; give one for each of its logits, in order")
         return (self.labels[0], f"not {self.labels[0]}") if len(self.labels) == 1 else self.labels
+
+
+def _get_row(output: ClassOutput, row: int) -> ClassOutput:
+    """The outputs of one photo of several."""
+    own = None if output.probabilities is None else output.probabilities[row : row + 1]
+    return replace(output, scores=output.scores[row : row + 1], probabilities=own)
 
 
 def _join_inputs(inputs: Sequence[Any]) -> Any:

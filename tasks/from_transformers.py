@@ -12,6 +12,7 @@ from vlcam.engine.find_layer import propose
 from vlcam.engine.outputs import find_logits, to_model
 from vlcam.tasks.answering import Answering
 from vlcam.tasks.captioning import Captioning
+from vlcam.tasks.class_outputs import Activation
 from vlcam.tasks.classification import Classification, Preprocessing
 from vlcam.tasks.from_vilt import wrap_vilt
 from vlcam.tasks.hub_families import CLASSIFIERS, FAMILIES, find_tower, find_tower_layer
@@ -189,16 +190,25 @@ def wrap_classifier(
     inputs, geometry = preprocess(_make_noise())
     inputs = to_model(inputs, model)
     best = propose(model.eval(), lambda: find_logits(model(inputs)).max(), geometry.input_size)[0]
-    multi = config.problem_type == "multi_label_classification"
+    notes: tuple[str, ...] = (
+        () if config.model_type in CLASSIFIERS else (describe_guess(best.layer, config.model_type, best.share),)
+    )
+    kind = config.problem_type
+    if kind is None and config.num_labels == 1:
+        kind = "regression"  # as transformers trains such a model
+        notes += (
+            "The model has one output and no problem_type, so it is taken for a regression, as transformers does.",
+        )
+    activations: dict[str | None, Activation] = {"multi_label_classification": "sigmoid", "regression": "quantities"}
     return Classification(
         model,
         labels=tuple(labels or (config.id2label[number] for number in sorted(config.id2label))),
         preprocess=preprocess,
         layer=best.layer,
         layout=best.layout,
-        activation="sigmoid" if multi else "softmax",
+        activation=activations.get(kind, "softmax"),
         name=name,
-        notes=() if config.model_type in CLASSIFIERS else (describe_guess(best.layer, config.model_type, best.share),),
+        notes=notes,
     )
 
 

@@ -44,6 +44,7 @@ def choose(
     wanted: Sequence[str | int],
     top_k: int,
     what: str,
+    measure: Measure = "logit",
 ) -> list[tuple[int, Target]]:
     """The wanted labels, or else the ``top_k`` with the highest logits, each with its index and its target record.
 
@@ -69,7 +70,7 @@ def choose(
                 score=float(logits[index].detach()),
                 probability=None if probabilities is None else float(probabilities[index].detach()),
                 token_ids=(index,),
-                measure="logit",
+                measure=measure,
             ),
         )
         for index in indices
@@ -77,14 +78,20 @@ def choose(
 
 
 def contrast(
-    logits: Tensor, labels: Sequence[str], pairs: Sequence[tuple[str | int, str | int]], what: str
+    logits: Tensor,
+    labels: Sequence[str],
+    pairs: Sequence[tuple[str | int, str | int]],
+    what: str,
+    measure: Measure = "logit",
 ) -> list[tuple[Tensor, Target]]:
     """Score differences ``logits[a] - logits[b]``, "a rather than b", with their target records."""
     out = []
     for this, that in pairs:
         one, other = find_position(this, labels, what), find_position(that, labels, what)
         score = logits[one] - logits[other]
-        out.append((score, make_contrast_target(labels[one], labels[other], float(score.detach()), (one, other))))
+        out.append(
+            (score, make_contrast_target(labels[one], labels[other], float(score.detach()), (one, other), measure))
+        )
     return out
 
 

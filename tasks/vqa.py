@@ -5,7 +5,7 @@ Targets are answer logits, as in the paper's VQA experiments (arXiv 1610.02391, 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, final
+from typing import Any, ClassVar, final
 
 import torch
 from jaxtyping import Float
@@ -16,6 +16,7 @@ from vlcam.contracts import (
     Geometry,
     InputError,
     Layout,
+    Measure,
     Names,
     Prepared,
     QuestionEmbeddings,
@@ -23,7 +24,15 @@ from vlcam.contracts import (
     Spoken,
     show_record,
 )
+from vlcam.engine.output_kind import ClassOutput
 from vlcam.engine.outputs import to_model
+from vlcam.tasks.class_outputs import (
+    Activation,
+    check_activation,
+    compute_probabilities,
+    describe_output,
+    run_with_activation,
+)
 from vlcam.tasks.labels import choose, contrast, find_position
 from vlcam.tasks.reading import Reading, capture_question_vectors
 
@@ -36,7 +45,8 @@ class VQA:
     ``read(question)`` makes the question's input (token ids, say) and raises InputError for words that the model doesn't know.
     ``logits(model, inputs, question)`` returns ``(1, answers)`` or ``(answers,)``; if it returns ``(B, answers)`` for B images and the one
     question, methods that look at many changed images are quicker. ``activation`` is how the model was trained:
-    ``softmax`` over the answers, or a ``sigmoid`` each (then probabilities don't sum to one). ``layout`` (or a function of inputs and
+    ``softmax`` over the answers, or a ``sigmoid`` each (then probabilities don't sum to one); see
+    :class:`vlcam.tasks.classification.Classification`. ``layout`` (or a function of inputs and
     question) says how the layer's output lies on the input, if it isn't that of a CNN; ``reading(question input, question)`` says
     where the question's words are, so that they can be weighed; ``notes`` go with every result.
     """
@@ -50,13 +60,16 @@ class VQA:
     logits: Callable[[Any, Any, Any], Tensor]
     layer: str | nn.Module | None = None
     name: str = "vqa"
-    activation: Literal["softmax", "sigmoid"] = "softmax"
+    activation: Activation = "softmax"
     names: Names | None = None
     layout: Layout | Callable[[Any, Any], Layout] | None = None
     reading: Callable[[Any, str], Reading | None] | None = None
     notes: tuple[str, ...] = ()
 
     __repr__ = show_record
+
+    def __post_init__(self) -> None:
+        check_activation(self.activation)
 
     def prepare(self, photo: Image, request: Request) -> Prepared:
         """Check the question and the answers asked for, and make the inputs."""
@@ -76,7 +89,7 @@ class VQA:
 
     def score_batch(self, prepared: Prepared, request: Request) -> Float[Tensor, "batch targets"]:
         """The logits of the answers asked for, and of contrasts, for every row of the image (see ``ScoringTask``)."""
-        logits = self.logits(self.model, *prepared.inputs)
+        logits = self._run_model(prepared.inputs, None).scores
         wanted = [logits[:, find_position(one, self.answers, "answer")] for one in request.labels]
         for this, that in request.contrasts:
             one, other = find_position(this, self.answers, "answer"), find_position(that, self.answers, "answer")
@@ -92,18 +105,26 @@ class VQA:
         if layout is not None and not isinstance(layout, Layout):
             layout = layout(inputs, question)
         with capture_question_vectors(reading) as leaf:
-            logits = self.logits(self.model, inputs, question).reshape(-1)
-        plain = logits.detach().float()
-        probabilities = plain.softmax(-1) if self.activation == "softmax" else plain.sigmoid()
-        chosen = choose(logits, probabilities, self.answers, request.labels, request.top_k, "answer")
-        contrasts = contrast(logits, self.answers, request.contrasts, "answer")
+            output = self._run_model(prepared.inputs, 1)
+        logits = output.scores[0]
+        likely = compute_probabilities(output, self.activation)
+        probabilities = None if likely is None else likely[0]
+        measure: Measure = "score" if probabilities is None else "logit"
+        chosen = choose(logits, probabilities, self.answers, request.labels, request.top_k, "answer", measure)
+        contrasts = contrast(logits, self.answers, request.contrasts, "answer", measure)
         scores = [logits[index] for index, _ in chosen] + [score for score, _ in contrasts]
-        best = self.answers[int(plain.argmax())]
+        best = self.answers[int(logits.detach().argmax())]
         return Spoken(
             torch.stack(scores),
             (*(target for _, target in chosen), *(target for _, target in contrasts)),
             best,
             layout,
             QuestionEmbeddings(leaf[0], reading.words) if reading is not None and leaf else None,
-            self.notes,
+            (*self.notes, *describe_output(output, self.activation)),
+        )
+
+    def _run_model(self, inputs: Any, rows: int | None) -> ClassOutput:
+        """One forward for an image (or several) and a question; what its outputs ``(rows, answers)`` are."""
+        return run_with_activation(
+            self.model, lambda: self.logits(self.model, *inputs), rows, self.activation, self.name
         )

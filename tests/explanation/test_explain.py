@@ -264,7 +264,7 @@ def test_arguments_that_make_no_sense() -> None:
     explanation = vlcam.explain(task, PHOTO, contrast=("no", "on"), method=vlcam.methods.get_one_run_method("layercam"))
     assert explanation.targets[-1].label == "no rather than on" and explanation.method == "layercam"
     cases: list[tuple[dict[str, Any], type[Exception], str]] = [
-        ({"targets": 1.5}, vlcam.TargetError, "expected labels or whole numbers"),
+        ({"targets": 1.5}, vlcam.TargetError, "expected class indices or labels"),
         ({"contrast": ["red", "blue", "on"]}, vlcam.InputError, "expected pairs"),
     ]
     for options, error, text in cases:

@@ -208,13 +208,14 @@ def make_probability(
 ) -> Callable[[Float[Tensor, "batch channels height width"]], Float[Tensor, "batch 1"]]:
     """The probability of a subject's first class, as a function of images; its score where the task gives no probabilities.
 
-    A softmax is over all of the task's classes.
+    It is the score's sigmoid, where the model judges every class by itself; else the softmax over all of the task's classes.
     """
     probability = subject.targets[0].probability
     labels = tuple(getattr(task, "labels", ()))
     if probability is None:
         return lambda images: subject.scores(images)[:, :1]
-    if getattr(task, "activation", "softmax") == "sigmoid" or len(labels) < 2:
+    alone = float(torch.tensor(subject.targets[0].score, dtype=torch.float64).sigmoid())
+    if len(labels) < 2 or abs(alone - probability) < 1e-4:
         return lambda images: subject.scores(images)[:, :1].sigmoid()
     request = Request(labels=tuple(range(len(labels))))
     with preserve_model(task.model), torch.no_grad():

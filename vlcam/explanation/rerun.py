@@ -50,7 +50,7 @@ def fix_targets(request: Request, targets: Sequence[Target]) -> Request:
         return replace(request, ids=answers[0].token_ids) if len(answers) == 1 and not request.labels else request
     # Texts stay texts: a model that writes its answers has no numbers for them.
     chosen = [one for one in targets if one.kind in ("class", "answer")]
-    numbered = all(len(one.token_ids) == 1 and one.measure == "logit" for one in chosen)
+    numbered = all(len(one.token_ids) == 1 and one.measure in ("logit", "score") for one in chosen)
     labels = tuple(one.token_ids[0] if numbered else one.label for one in chosen)
     return replace(request, labels=labels) if labels else request
 

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, Protocol, Unpack, final, runtime_checkable
+from typing import Any, Protocol, Unpack, final, runtime_checkable
 
 import numpy as np
 import torch
@@ -38,6 +38,7 @@ from vlcam.image.photo import open_photo
 from vlcam.render.blending import overlay
 from vlcam.render.colour import choose_colours
 from vlcam.render.png import save_png
+from vlcam.tasks.class_outputs import Activation
 from vlcam.tasks.classification import Classification, Preprocessing
 
 OPACITY = 0.4
@@ -151,7 +152,7 @@ class Heatmaps:
         *,
         labels: Sequence[str] | None = None,
         preprocess: Preprocessing | None = None,
-        activation: Literal["softmax", "sigmoid", "none"] = "softmax",
+        activation: Activation = "softmax",
         every: int = 1,
         opacity: float = OPACITY,
         scale: float | None = None,
@@ -270,7 +271,7 @@ def _make_task(
     task: Task | nn.Module,
     labels: Sequence[str] | None,
     preprocess: Preprocessing | None,
-    activation: Literal["softmax", "sigmoid", "none"],
+    activation: Activation,
 ) -> Task:
     if isinstance(task, nn.Module):
         task = task.module if isinstance(task, nn.parallel.DistributedDataParallel) else task
