@@ -70,7 +70,9 @@ def wrap_timm(
     channels = _count_channels(model)
     noise = torch.randn(1, channels, height, width, generator=torch.Generator().manual_seed(0))
     like = next(model.parameters())
-    best = propose(model, lambda: find_logits(model(noise.to(like.device, like.dtype))).max(), (width, height))[0]
+    best = propose(
+        model, lambda photo: find_logits(model(photo)).max(), noise.to(like.device, like.dtype), (width, height)
+    )[0]
     return Classification(
         model.eval(),
         labels=tuple(labels or _find_labels(model)),

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from vlcam.contracts import InputError, LayerError, Task
 from vlcam.engine.find_layer import propose
@@ -163,11 +163,13 @@ def _guess_layer(model: Any, inputs: HubInputs, speech: HubSpeech, kind: str, to
         inputs.prepare_caption(noise) if kind == "captioning" else inputs.prepare_question(noise, "What is this?")
     )
     ids = inputs.tokenizer("a", add_special_tokens=False)["input_ids"][:1]
-    looked = speech.look(model, to_model(made["inputs"], model))
+
+    def run(inputs: Any) -> Tensor:
+        first: Tensor = speech.compute_logits(model, speech.look(model, inputs), ids)[0, ids[0]]
+        return first
+
     try:
-        best = propose(
-            model, lambda: speech.compute_logits(model, looked, ids)[0, ids[0]], geometry.input_size, within=tower or ""
-        )[0]
+        best = propose(model, run, to_model(made["inputs"], model), geometry.input_size, within=tower or "")[0]
     except (LayerError, InputError) as error:
         raise InputError(
             f"vlcam doesn't know {model.config.model_type} models, and no layer to explain was found by a trial run: {error}"
@@ -189,10 +191,11 @@ def wrap_classifier(
     config: Any = model.config
     inputs, geometry = preprocess(_make_noise())
     inputs = to_model(inputs, model)
-    best = propose(model.eval(), lambda: find_logits(model(inputs)).max(), geometry.input_size)[0]
-    notes: tuple[str, ...] = (
-        () if config.model_type in CLASSIFIERS else (describe_guess(best.layer, config.model_type, best.share),)
-    )
+    known = config.model_type in CLASSIFIERS
+    best = propose(
+        model, lambda inputs: find_logits(model(inputs)).max(), inputs, geometry.input_size, prove=not known
+    )[0]
+    notes: tuple[str, ...] = () if known else (describe_guess(best.layer, config.model_type, best.share),)
     kind = config.problem_type
     if kind is None and config.num_labels == 1:
         kind = "regression"  # as transformers trains such a model

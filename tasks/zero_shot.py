@@ -34,6 +34,7 @@ from vlcam.engine.restore import detach_tensors
 from vlcam.image.geometry import make_resize_geometry
 from vlcam.image.photo import as_rgb
 from vlcam.tasks.classification import Preprocessing
+from vlcam.tasks.hub_families import ZERO_SHOT_TOWERS
 from vlcam.tasks.hub_photos import HubPreprocess
 from vlcam.tasks.labels import make_contrast_target
 from vlcam.tasks.similarity import EmbeddingCache, cosines
@@ -198,7 +199,12 @@ def wrap_zero_shot(
         )
         try:
             best = propose(
-                model, lambda: cosines(_embed_photo(model, inputs), texts), geometry.input_size, within="vision_model"
+                model,
+                lambda inputs: cosines(_embed_photo(model, inputs), texts),
+                inputs,
+                geometry.input_size,
+                within="vision_model",
+                prove=model.config.model_type not in ZERO_SHOT_TOWERS,
             )[0]
         except LayerError as error:
             raise InputError(f"no layer of {name} to explain was found by a trial run: {error}") from error

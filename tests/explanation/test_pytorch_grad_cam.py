@@ -15,6 +15,7 @@ import vlcam
 from tests.support.tiny import Cnn, Lambda, lively, snapshot
 from vlcam.contracts import InputError, LayerError, TargetError
 from vlcam.engine.layers import Grid
+from vlcam.explanation.attribution import attribute
 from vlcam.explanation.pytorch_grad_cam import GradCAM, apply_per_image
 
 CLOSE: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-6}
@@ -301,7 +302,8 @@ def test_of_equal_top_classes_the_first_counts() -> None:
     model = Lambda(lambda self, pixels: self.features(pixels).mean((2, 3)), features=mirrored)
     model.weight = nn.Parameter(torch.zeros(1))
     pixels = torch.arange(24.0).reshape(1, 1, 4, 6)
-    maps = GradCAM(model, [mirrored])(pixels)
+    # Each cell also answers for its mirror image, so it has no place of its own: how it lies is said.
+    maps = GradCAM(model, [mirrored], lambda output: output)(pixels)
     np.testing.assert_allclose(maps[0], np.arange(24).reshape(4, 6) / 23, rtol=1e-5)
 
 
@@ -425,3 +427,124 @@ def test_their_own_targets_are_one_for_every_image(theirs: Any) -> None:
     torch.testing.assert_close(
         found.maps, vlcam.attribute(model, photos(), targets=[4, 0, 2], layer="block").maps, **CLOSE
     )
+
+
+class _TokensFirst(nn.Module):
+    """Tokens as ``(tokens, batch, width)`` behind a class token."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cut, self.one, self.head = nn.Conv2d(3, 8, 8, 8), nn.TransformerEncoderLayer(8, 2, 8), nn.Linear(8, 3)
+
+    def forward(self, photos: Tensor) -> Tensor:
+        tokens = self.cut(photos).flatten(2).permute(2, 0, 1)
+        scores: Tensor = self.head(self.one(torch.cat([tokens[:1] * 0, tokens])).mean(0))
+        return scores
+
+
+class _Clips(nn.Module):
+    """A network of single pictures over the frames of a clip."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.look, self.head = nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.ReLU()), nn.Linear(8, 4)
+
+    def forward(self, clips: Tensor) -> Tensor:
+        seen = self.look(clips.flatten(0, 1)).mean((2, 3))
+        scores: Tensor = self.head(seen.unflatten(0, clips.shape[:2]).mean(1))
+        return scores
+
+
+class _Levels(nn.Module):
+    """A backbone that returns its levels in a dictionary, and a head that uses both."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone, self.head = _Backbone(), nn.Linear(8, 3)
+
+    def forward(self, photos: Tensor) -> Tensor:
+        levels = self.backbone(photos)
+        scores: Tensor = self.head(levels["fine"].mean((2, 3)) + levels["coarse"].mean((2, 3)) ** 2)
+        return scores
+
+
+class _Backbone(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 8, 2, 2), nn.Conv2d(8, 8, 2, 2)
+
+    def forward(self, photos: Tensor) -> dict[str, Any]:
+        fine = self.first(photos).relu()
+        return {"fine": fine, "coarse": self.second(fine), "scale": 2, "mask": fine > 0}
+
+
+def test_a_reshape_may_bring_the_batch_first() -> None:
+    torch.manual_seed(0)
+    net, photos = _TokensFirst().eval(), torch.rand(2, 3, 32, 32)
+    found = attribute(net, photos, targets=1, target_layers=[net.one], reshape_transform=_to_grid)
+    assert found.maps.shape == (2, 1, 4, 4)
+    for number in range(2):
+        alone = attribute(
+            net, photos[number : number + 1], targets=1, target_layers=[net.one], reshape_transform=_to_grid
+        )
+        torch.testing.assert_close(alone.maps[0], found.maps[number])
+    maps = GradCAM(net, [net.one], _to_grid)(photos, [lambda scores: scores[1]] * 2)
+    assert maps.shape == (2, 32, 32)
+
+
+def _to_grid(tokens: Tensor) -> Tensor:
+    grid: Tensor = tokens[1:].permute(1, 2, 0).unflatten(2, (4, 4))
+    return grid
+
+
+def test_a_reshape_may_give_frames_back_to_their_clip() -> None:
+    torch.manual_seed(0)
+    net, clips = _Clips().eval(), torch.rand(2, 5, 3, 17, 17)
+
+    def side_by_side(frames: Tensor) -> Tensor:
+        clips: Tensor = frames.unflatten(0, (-1, 5))
+        return clips.permute(0, 2, 3, 1, 4).flatten(3)
+
+    found = attribute(net, clips, targets=2, target_layers=[net.look], reshape_transform=side_by_side)
+    assert found.maps.shape == (2, 1, 8, 40)
+    with pytest.raises(LayerError, match=r"a batch of 10, but there are scores for 2 inputs.*reshape_transform="):
+        attribute(net, clips, targets=2)
+
+
+def test_a_reshape_is_given_every_level_and_every_levels_gradient() -> None:
+    torch.manual_seed(0)
+    net, photos = _Levels().eval(), torch.rand(2, 3, 16, 16)
+    seen: list[Any] = []
+
+    def levels(output: Any) -> Tensor:
+        seen.append(output)
+        coarse = nn.functional.interpolate(output["coarse"], output["fine"].shape[2:])
+        return torch.cat([output["fine"], coarse], 1)
+
+    found = attribute(net, photos, targets=1, target_layers=[net.backbone], reshape_transform=levels)
+    assert found.maps.shape == (2, 1, 8, 8) and found.alpha.shape == (2, 1, 16)
+    activations, slopes = seen
+    assert activations["scale"] == slopes["scale"] == 2 and activations["mask"].dtype == torch.bool
+    fine = net.backbone.first(photos).relu().detach().requires_grad_()
+    coarse = net.backbone.second(fine).detach().requires_grad_()
+    score = net.head(fine.mean((2, 3)) + coarse.mean((2, 3)) ** 2)[:, 1].sum()
+    for name, slope in zip(("fine", "coarse"), torch.autograd.grad(score, [fine, coarse]), strict=True):
+        torch.testing.assert_close(slopes[name], slope)
+
+
+def test_a_layer_with_its_channels_last_needs_no_reshape() -> None:
+    class Last(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.cut, self.step, self.head = nn.Conv2d(3, 6, 8, 8), nn.Linear(6, 6), nn.Linear(6, 3)
+
+        def forward(self, photos: Tensor) -> Tensor:
+            scores: Tensor = self.head(self.step(self.cut(photos).permute(0, 2, 3, 1)).relu().mean((1, 2)))
+            return scores
+
+    torch.manual_seed(0)
+    net, photos = Last().eval(), torch.rand(2, 3, 32, 32)
+    targets = [lambda scores: scores[1]] * 2
+    plain = GradCAM(net, [net.step])(photos, targets)
+    given = GradCAM(net, [net.step], lambda output: output.permute(0, 3, 1, 2))(photos, targets)
+    assert np.array_equal(plain, given)

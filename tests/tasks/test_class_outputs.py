@@ -24,13 +24,13 @@ Ending = Callable[[Tensor], Tensor]
 class Net(nn.Module):
     """A small CNN with an ending of its own."""
 
-    def __init__(self, outputs: int, ending: Ending | nn.Module = nn.Identity(), bias: float = 0.0) -> None:
+    def __init__(self, outputs: int, ending: Ending | nn.Module | None = None, bias: float = 0.0) -> None:
         super().__init__()
         torch.manual_seed(0)
         self.trunk = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
         self.head = nn.Linear(4, outputs)
         nn.init.constant_(self.head.bias, bias)
-        self.ending = ending
+        self.ending = nn.Identity() if ending is None else ending
 
     def forward(self, photos: Tensor) -> Tensor:
         ended: Tensor = self.ending(self.head(self.trunk(photos).mean((2, 3))))

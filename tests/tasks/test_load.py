@@ -196,7 +196,15 @@ def test_torchvisions_cache_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 )
 def test_timm_models_in_memory(name: str, layer: str, layout: str, grid: tuple[int, int]) -> None:
     timm = pytest.importorskip("timm")
-    task = wrap_timm(alive(timm.create_model(name)), name)
+    model = alive(timm.create_model(name))
+    for module in model.modules():
+        biases = getattr(module, "attention_biases", None)
+        if isinstance(
+            biases, nn.Parameter
+        ):  # as trained ones: near tokens first, or its attention would have no places
+            with torch.no_grad():
+                biases.copy_(-torch.arange(biases.shape[1]).float())
+    task = wrap_timm(model, name)
     assert isinstance(task.layout, Grid)
     assert (task.layer, task.layout.layout) == (layer, layout)
     assert len(task.labels) == 1000 and task.labels[282].startswith("tiger cat")
@@ -252,7 +260,7 @@ def test_the_class_tokens_head_is_seen_through() -> None:
     torch.manual_seed(0)
     model = alive(VisionTransformer(32, 8, 2, 2, 16, 32, num_classes=3))
     inputs = torch.randn(1, 3, 32, 32)
-    best = propose(model, lambda: model(inputs).max(), (32, 32))
+    best = propose(model, lambda inputs: model(inputs).max(), inputs, (32, 32))
     assert best[0].layer == "encoder.layers.encoder_layer_1.ln_1" and best[0].share >= LEAST_SHARE
     assert "encoder.layers.encoder_layer_1" not in [one.layer for one in best]  # its patches have no gradient
     assert best[0].layout == Grid("BNC", rows=4, columns=4, prefix=1)
@@ -266,10 +274,10 @@ def test_proposals_keep_the_inputs_proportions(size: tuple[int, int]) -> None:
         nn.Conv2d(3, 6, 8, 8), nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 2)
     )
     inputs = torch.randn(1, 3, size[1], size[0])
-    (best, *_) = propose(model, lambda: model(inputs).max(), size)
+    (best, *_) = propose(model, lambda inputs: model(inputs).max(), inputs, size)
     assert best.layer == "1" and best.layout == Grid("BCHW")
     with pytest.raises(vlcam.LayerError, match="no layer of Sequential"):
-        propose(model[2:], lambda: model[2:](torch.randn(1, 6, 1, 1)).max(), size)
+        propose(model[2:], lambda inputs: model[2:](inputs).max(), torch.randn(1, 6, 1, 1), size)
 
 
 def test_tokens_in_any_order_and_from_tiles() -> None:

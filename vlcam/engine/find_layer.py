@@ -1,7 +1,7 @@
 """Where to explain a model of unknown layout: a layer proposed by tracing, checked by its gradient."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, final
 
 import torch
@@ -10,10 +10,9 @@ from torch import Tensor, nn
 from vlcam.contracts import LayerError, Layout
 from vlcam.engine.layers import Grid
 from vlcam.engine.modules import find_first_tensor, find_tensors, named_modules, replace_tensor
+from vlcam.engine.places import MOST_PREFIX, Trial, find_layouts, fits
 from vlcam.engine.restore import preserve_model
 
-MOST_PREFIX = 16
-"""How many class, distillation and register tokens may stand before the patches."""
 LEAST_SHARE = 0.01
 """A layer is dead for explaining if less of its gradient than this lies on the patches."""
 
@@ -44,15 +43,24 @@ class _SeenOutput:
 
 
 def propose(
-    model: nn.Module, run: Callable[[], Tensor], input_size: tuple[int, int], *, within: str = ""
+    model: nn.Module,
+    run: Callable[[Any], Tensor],
+    inputs: Any,
+    input_size: tuple[int, int],
+    *,
+    within: str = "",
+    prove: bool = True,
 ) -> list[Proposal]:
     """Layers whose outputs lie on the input as a grid and that the score depends on, best first: the last one to run.
 
     Args:
         model: any module; it is left as it was.
-        run: runs the model on a picture and returns one differentiable scalar, such as the highest logit.
+        run: runs the model on such inputs and returns one differentiable scalar, such as the highest logit.
+        inputs: a picture as the model takes it.
         input_size: ``(width, height)`` of that picture; a grid must have its proportions.
         within: the dotted name of the vision tower, if only its layers may be chosen.
+        prove: whether the best layer must have its places proven (see :mod:`vlcam.engine.places`), in four runs more: not for
+            models whose layers are known. Nothing is proven where the inputs hold no picture, but a row of patches.
 
     Raises:
         LayerError: there is no such layer.
@@ -84,22 +92,31 @@ def propose(
             if name:
                 stack.callback(module.register_forward_hook(hook_for(name, module)).remove)
         with torch.enable_grad():
-            score = run()
+            score = run(inputs)
         once = [one for one in seen if runs[one.name] == 0]
         if not once or not score.requires_grad:
             raise LayerError(_describe_failure(model, input_size, within))
         slopes = torch.autograd.grad(score.sum(), [one.output for one in once], allow_unused=True)
-    found = []
+    found: list[tuple[_SeenOutput, Proposal]] = []
     for one, slope in zip(reversed(once), reversed(slopes), strict=True):
         layout = infer_layout(one.output, input_size)
         if slope is None or layout is None:
             continue
         share = _measure_share(slope, layout)
         if share >= LEAST_SHARE:
-            found.append(Proposal(one.name, layout, share))
+            found.append((one, Proposal(one.name, layout, share)))
+    trial = Trial(model, inputs, run, input_size)
+    if prove and trial.find_image() is not None:
+        outputs = {(one.name, one.call): one.output for one, _ in found}
+        proven: Mapping[Any, Layout | str] = find_layouts(trial, outputs, first=True)
+        found = [
+            (one, replace(best, layout=proof))
+            for one, best in found
+            if not isinstance(proof := proven.get((one.name, one.call), best.layout), str)
+        ]
     if not found:
         raise LayerError(_describe_failure(model, input_size, within))
-    return found
+    return [best for _, best in found]
 
 
 def _describe_failure(model: nn.Module, input_size: tuple[int, int], within: str) -> str:
@@ -127,21 +144,14 @@ def infer_layout(output: Tensor, input_size: tuple[int, int]) -> Grid | None:
     if shape[:1] != (1,):
         return None
     if len(shape) == 4:
-        if _fits(shape[2], shape[3], width, height):
+        if fits(shape[2], shape[3], width, height):
             return Grid("BCHW")
-        return Grid("BHWC") if _fits(shape[1], shape[2], width, height) else None
+        return Grid("BHWC") if fits(shape[1], shape[2], width, height) else None
     if len(shape) != 3:
         return None
     for prefix in range(min(MOST_PREFIX + 1, shape[1] - 3)):
         count = shape[1] - prefix
         rows = round((count * height / width) ** 0.5)
-        if rows > 1 and count % rows == 0 and _fits(rows, count // rows, width, height):
+        if rows > 1 and count % rows == 0 and fits(rows, count // rows, width, height):
             return Grid("BNC", rows=rows, columns=count // rows, prefix=prefix)
     return None
-
-
-def _fits(rows: int, columns: int, width: int, height: int) -> bool:
-    """Whether cells of that grid are square to within one row or column, and several pixels wide."""
-    if rows < 2 or columns < 2 or rows > height or columns > width:
-        return False
-    return abs(rows - columns * height / width) < 1 or abs(columns - rows * width / height) < 1

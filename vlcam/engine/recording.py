@@ -1,8 +1,7 @@
 """Run a model once, keep one layer's activations as the only leaf, and get the gradients of many scalars at once."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, final
 from weakref import WeakKeyDictionary, ref
 
@@ -27,6 +26,7 @@ from vlcam.engine.restore import detach_tensors, preserve_model
 from vlcam.engine.run_once import pause_recording as pause_recording
 from vlcam.engine.run_once import paused
 from vlcam.engine.run_once import run_once as run_once
+from vlcam.engine.taps import RecordedTap, find_cuts, select_leading, skip_class_maps
 
 Call: TypeAlias = int | Literal["first", "last"] | None
 
@@ -41,17 +41,6 @@ _NOT_CHOSEN = (
 _chosen: WeakKeyDictionary[nn.Module, dict[tuple[Any, ...], tuple[str, int]]] = WeakKeyDictionary()
 
 
-@dataclass(eq=False)
-class _RecordedTap:
-    """One output of a module: ``kept`` is what gradients are taken for, ``returned`` what the model goes on with."""
-
-    names: list[str]
-    call: int
-    kept: Tensor
-    version: int
-    returned: ref[Tensor]
-
-
 @final
 class Recording:
     """What :func:`record` kept of one run: the activations of a layer, as the leaf that gradients are taken for.
@@ -60,10 +49,10 @@ class Recording:
     :meth:`resolve` picks the one that the scores depend on, and ``leaf``, ``activations`` and ``layer_name`` then mean that one.
     """
 
-    def __init__(self, layer_name: str | None, call: Call) -> None:
-        self._name, self._call = layer_name, call
-        self._taps: list[_RecordedTap] = []
-        self._resolved: _RecordedTap | None = None
+    def __init__(self, layer_name: str | None, call: Call, *, whole: bool = False) -> None:
+        self._name, self._call, self._whole = layer_name, call, whole
+        self._taps: list[RecordedTap] = []
+        self._resolved: RecordedTap | None = None
         self._remember: tuple[ref[nn.Module], tuple[Any, ...]] | None = None
         self._ran = 0
         self._outputs: list[Tensor] = []
@@ -85,6 +74,12 @@ class Recording:
         return self.leaf.detach()
 
     @property
+    def output(self) -> Any:
+        """The layer's whole output, of any nesting, in which every floating-point tensor is a leaf; ``leaf`` without ``whole``."""
+        tap = self._resolved or self._pick(None)
+        return tap.kept if tap.whole is None else tap.whole
+
+    @property
     def layer_name(self) -> str:
         """The layer's dotted name in the model, without the prefixes of compiled and parallel models."""
         return self._name if self._name is not None else (self._resolved or self._pick(None)).names[-1]
@@ -94,21 +89,45 @@ class Recording:
         """What can be chosen from, in the order of running: names and output shapes."""
         return tuple((tap.names[-1], tuple(tap.kept.shape)) for tap in self._taps)
 
-    def resolve(self, scores: Float[Tensor, "*batch"]) -> Tensor:
+    @property
+    def is_named(self) -> bool:
+        """Whether a layer was named, rather than to be found."""
+        return self._name is not None
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """The name of the layer, and which of its runs ``leaf`` is from."""
+        tap = self._resolved or self._pick(None)
+        return tap.names[-1], tap.call
+
+    def resolve(
+        self,
+        scores: Float[Tensor, "*batch"],
+        *,
+        batch: int | None = None,
+        skip: Collection[tuple[str, int]] = (),
+    ) -> Tensor:
         """The leaf that ``scores`` depend on; from now on it is ``leaf``.
+
+        Args:
+            scores: what is to be explained.
+            batch: how many inputs the layer must have seen, if it is to be found.
+            skip: keys of layers that are not to be found.
 
         Raises:
             LayerError: the layer never ran, or several of its calls lead to the scores and ``call`` wasn't given.
             TargetError: the scores have no autograd history at all.
         """
         if not self._taps:
-            self._forget()
+            self.forget()
             raise LayerError(self._describe_failure())
         check_differentiable(scores)
-        self._resolved = self._pick(scores)
+        self._resolved = self._pick(scores, batch, skip)
         return self._resolved.kept
 
-    def _pick(self, scores: Tensor | None) -> _RecordedTap:
+    def _pick(
+        self, scores: Tensor | None, batch: int | None = None, skip: Collection[tuple[str, int]] = ()
+    ) -> RecordedTap:
         if not self._taps:
             raise LayerError(self._describe_failure())
         if self._name is None:
@@ -116,7 +135,7 @@ class Recording:
                 raise LayerError(
                     "which layer leads to the scores isn't known yet: call resolve(scores) first, or name a layer"
                 )
-            tap = self._find_last_spatial(scores)
+            tap = self._find_last_spatial(scores, batch, skip)
         else:
             tap = self._choose_call(scores)
         if tap.kept._version != tap.version:
@@ -126,7 +145,7 @@ class Recording:
             )
         return tap
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
         """The layer chosen in an earlier run is not the one now."""
         if self._remember is not None and (model := self._remember[0]()) is not None:
             _chosen.pop(model, None)
@@ -141,7 +160,7 @@ class Recording:
             return f"layer {self._name!r} ran {self._ran} times, so there is no call {self._call!r}; calls count from 0"
         return f"layer {self._name!r} did not run: call the model inside `with record(...)`, and name a layer that this input uses"
 
-    def _choose_call(self, scores: Tensor | None) -> _RecordedTap:
+    def _choose_call(self, scores: Tensor | None) -> RecordedTap:
         if isinstance(self._call, int):
             index = self._call if self._call < 0 else 0  # of a call counted from 0, only that one was kept
             if -index > len(self._taps):
@@ -151,7 +170,7 @@ class Recording:
             return self._taps[0 if self._call == "first" else -1]
         left = [tap for tap in self._taps if has_positions(tap.kept)] or self._taps
         if scores is not None:
-            left = _select_leading(scores, left) or left
+            left = select_leading(scores, left) or left
         if len(left) > 1:
             calls = ", ".join(f"call {tap.call}: {tuple(tap.kept.shape)}" for tap in self._taps)
             raise LayerError(
@@ -159,16 +178,17 @@ class Recording:
             )
         return left[0]
 
-    def _find_last_spatial(self, scores: Tensor) -> _RecordedTap:
+    def _find_last_spatial(self, scores: Tensor, batch: int | None, skip: Collection[tuple[str, int]]) -> RecordedTap:
         """The last candidate that leads to the scores and isn't itself a map of the classes."""
-        leading = _select_leading(scores, self._taps)
+        leading = select_leading(scores, [tap for tap in self._taps if (tap.names[-1], tap.call) not in skip])
+        leading = [tap for tap in leading if batch is None or len(tap.kept) == batch] or leading
         if not leading:
-            self._forget()
+            self.forget()
             tried = ", ".join(f"{name} {shape}" for name, shape in self.calls[-8:])
             raise LayerError(
                 f"none of the spatial layers that were found leads to the scores ({tried}); name the layer to explain"
             )
-        tap = _skip_class_maps(scores, _find_cuts(scores, leading))
+        tap = skip_class_maps(scores, find_cuts(scores, leading))
         earlier = [other for other in leading[: leading.index(tap)] if other.names[-1] == tap.names[-1]]
         if any(
             trace_dependence(scores, [other.kept for other in earlier], without=tap.kept)
@@ -183,7 +203,7 @@ class Recording:
             _chosen.setdefault(model, {})[self._remember[1]] = (tap.names[-1], tap.call)
         return tap
 
-    def _is_the_only_way(self, tap: _RecordedTap) -> bool:
+    def _is_the_only_way(self, tap: RecordedTap) -> bool:
         """Whether all that the model returned comes by way of ``tap``, so that the choice also holds for any other scores."""
         earlier = [other.kept for other in self._taps[: self._taps.index(tap)]]
         return bool(self._outputs) and not any(
@@ -192,7 +212,9 @@ class Recording:
 
 
 @contextmanager
-def record(model: nn.Module, layer: str | nn.Module | None = None, *, call: Call = None) -> Iterator[Recording]:
+def record(
+    model: nn.Module, layer: str | nn.Module | None = None, *, call: Call = None, whole: bool = False
+) -> Iterator[Recording]:
     """Record one layer while the model runs, as the one leaf of the autograd graph.
 
     Call the model yourself inside the ``with``, however it wants to be called. It runs in eval mode, without autograd up to the
@@ -207,6 +229,7 @@ def record(model: nn.Module, layer: str | nn.Module | None = None, *, call: Call
             before it. It is named by the outermost module that returns it. The choice is remembered for the next call.
         call: which run of the layer is meant, if it runs more than once: an index from 0 (or from the end, negative),
             ``"first"`` or ``"last"``. By default the one that leads to the scores.
+        whole: of a named layer that returns several tensors keep all (``Recording.output``), not only the first with positions.
 
     Raises:
         LayerError: there is no such layer.
@@ -214,7 +237,7 @@ def record(model: nn.Module, layer: str | nn.Module | None = None, *, call: Call
     if isinstance(call, str) and call not in ("first", "last"):
         raise LayerError(f"call={call!r} was given; expected 'first', 'last', an index, or None")
     name, target = find_module(model, layer) if layer is not None else (None, None)
-    recording = Recording(name, call)
+    recording = Recording(name, call, whole=whole)
     with preserve_model(model) as stack:
         entry = unwrap_model(model).register_forward_pre_hook(
             lambda module, args, kwargs: (
@@ -302,13 +325,30 @@ def _keep(recording: Recording, names: list[str], call: int, output: Any) -> Any
     if found is None:
         raise LayerError(f"layer {names[0]!r} returned {type(output).__name__} with no floating-point tensor in it")
     first = not recording._taps
+    if recording._whole and not isinstance(output, Tensor):
+        return _keep_whole(recording, names, call, output, found)
     # Later calls may depend on earlier ones, so only the first output is cut off from what was before it.
     with torch.inference_mode(False), torch.enable_grad():
         kept = found.detach().clone().requires_grad_() if first or not found.requires_grad else found
         returned = kept.clone()  # the model may overwrite this one
     torch.set_grad_enabled(True)  # for a layer inside the model's own `with torch.no_grad():`
-    recording._taps.append(_RecordedTap(names, call, kept, kept._version, ref(returned)))
+    recording._taps.append(RecordedTap(names, call, kept, kept._version, ref(returned)))
     return replace_tensor(output, found, returned)
+
+
+def _keep_whole(recording: Recording, names: list[str], call: int, output: Any, main: Tensor) -> Any:
+    """Keep every floating-point tensor of an output as a leaf; the model goes on with copies of them."""
+    whole = output
+    with torch.inference_mode(False), torch.enable_grad():
+        for tensor in list({id(one): one for one in find_tensors(output) if one.is_floating_point()}.values()):
+            leaf = tensor.detach().clone().requires_grad_()
+            copy = leaf.clone()
+            whole, output = replace_tensor(whole, tensor, leaf), replace_tensor(output, tensor, copy)
+            if tensor is main:
+                recording._taps.append(RecordedTap(names, call, leaf, leaf._version, ref(copy)))
+    recording._taps[-1].whole = whole
+    torch.set_grad_enabled(True)
+    return output
 
 
 class _Witness(torch.autograd.Function):
@@ -340,38 +380,3 @@ def _add_witness(output: Any) -> Any:
             if tensor.is_floating_point() and not tensor.requires_grad and not tensor.is_inference():
                 output = replace_tensor(output, tensor, _Witness.apply(tensor, torch.zeros((), requires_grad=True)))
     return output
-
-
-def _select_leading(scores: Tensor, taps: list[_RecordedTap]) -> list[_RecordedTap]:
-    return [tap for tap, leads in zip(taps, trace_dependence(scores, [tap.kept for tap in taps]), strict=True) if leads]
-
-
-def _find_cuts(scores: Tensor, taps: list[_RecordedTap]) -> list[_RecordedTap]:
-    """The taps that everything the scores take from earlier taps flows through: whole blocks, not one of their branches.
-
-    A model that takes features from several depths has such taps only near its input, if any; then all taps are returned.
-    """
-    finest = 2 * taps[-1].kept.shape[2], 2 * taps[-1].kept.shape[3]
-    for last in range(len(taps) - 1, -1, -1):
-        around = trace_dependence(scores, [tap.kept for tap in taps[:last]], without=taps[last].kept)
-        if not any(around) and not any(tap.kept.is_leaf for tap in taps[last + 1 :]):  # a later leaf: a second photo
-            rows, columns = taps[last].kept.shape[2:]
-            return taps[: last + 1] if rows <= finest[0] and columns <= finest[1] else taps
-    return taps
-
-
-def _skip_class_maps(scores: Tensor, taps: list[_RecordedTap]) -> _RecordedTap:
-    """The last tap, unless its channels are the classes: a class then depends on one of them (a contrast: two)."""
-    if len(taps) == 1:
-        return taps[0]
-    classes: int | None = None
-    for tap in reversed(taps):
-        channels = tap.kept.shape[1]
-        if channels == classes:
-            continue
-        gradient = gradients(scores[..., :1] if scores.ndim else scores, tap.kept)[0]
-        active = int((gradient != 0).any(3).any(2).sum(1).max()) if len(gradient) else 0
-        if not ((active == 1 < channels) or (active == 2 <= channels / 4)):
-            return tap
-        classes = channels
-    return taps[-1]

@@ -11,9 +11,11 @@ from torch import Tensor, nn
 from vlcam.contracts import InputError, LayerError, Layout, Method, TargetError, show_record
 from vlcam.engine.layers import Grid, find, list_layers
 from vlcam.engine.outputs import find_logits
+from vlcam.engine.places import Trial
 from vlcam.engine.precision import widen
 from vlcam.engine.recording import Call, Recording, gradients, record
-from vlcam.explanation.pytorch_grad_cam import translate_arguments
+from vlcam.engine.settle_layer import settle_layer
+from vlcam.explanation.pytorch_grad_cam import ReshapedLayout, read_maps, translate_arguments
 from vlcam.explanation.targets import read_plain
 from vlcam.methods import alpha, contributions
 from vlcam.methods import get_one_run_method as find_method
@@ -85,14 +87,17 @@ def collect_evidence(
     scores: Float[Tensor, " targets"],
     recording: Recording,
     grid: Layout | Callable[[Tensor], Layout] | None = None,
+    leaf: Tensor | None = None,
 ) -> LayerEvidence:
     """Activations and gradients of one photo's targets, from the recording of one run with a batch of one.
+
+    ``leaf`` is the recording's, if it is settled already (:func:`vlcam.engine.settle_layer.settle_layer`).
 
     Raises:
         LayerError: the scores don't depend on the layer, or its output isn't laid out as ``grid`` (by default a CNN's maps).
         TargetError: the scores have no autograd history.
     """
-    leaf = recording.resolve(scores)
+    leaf = recording.resolve(scores) if leaf is None else leaf
     if grid is None:
         grid = Grid()
     elif not isinstance(grid, Layout):
@@ -113,7 +118,11 @@ def collect_evidence(
 
 
 def make_batch_maps(
-    scores: Float[Tensor, "batch targets"], recording: Recording, method: Method, grid: Grid
+    scores: Float[Tensor, "batch targets"],
+    recording: Recording,
+    method: Method,
+    grid: Grid,
+    leaf: Tensor | None = None,
 ) -> list[LayerMaps]:
     """The maps of B photos with T targets each, from the recording of one run with a batch of B.
 
@@ -124,7 +133,7 @@ def make_batch_maps(
         TargetError: the scores have no autograd history.
     """
     totals = scores.sum(0)
-    leaf = recording.resolve(totals)
+    leaf = recording.resolve(totals) if leaf is None else leaf
     if len(leaf) != len(scores):
         raise LayerError(f"layer {recording.layer_name!r} ran on a batch of {len(leaf)}, not of {len(scores)}")
     with torch.inference_mode(False), torch.no_grad():
@@ -193,7 +202,8 @@ def attribute(
             that returns ``(B,)`` scores, or one scalar; for several targets ``(B, T)``, or ``(T,)`` with a batch of one.
         layer: see :func:`vlcam.engine.recording.record`; by default the last spatial layer.
         method: a name from ``vlcam.list_methods("one-run")``, or a method.
-        grid: how the layer's output is laid out; by default as a CNN's maps.
+        grid: how the layer's output is laid out; by default that is found out: a convolution's output is believed, anything else is
+            proven by changing one quarter of the image after the other (:mod:`vlcam.engine.places`), once for a model.
         signed: leave out the method's final ReLU.
         call: which run of the layer, if it runs more than once.
         target_layers: pytorch-grad-cam's keyword, a list with one layer. With it, or with ``reshape_transform``, or if all functions
@@ -234,19 +244,22 @@ def _attribute(
     signed: bool,
     call: Call,
 ) -> Attribution:
-    with record(model, layer, call=call) as recording:
+    with record(model, layer, call=call, whole=isinstance(grid, ReshapedLayout)) as recording:
         output = model(*inputs, **options)
         scores, totals, explained = _score_targets(output, targets)
-    leaf = recording.resolve(totals)
-    grid = grid or Grid()
-    if len(leaf) != len(scores):
-        raise LayerError(
-            f"layer {recording.layer_name!r} ran on a batch of {len(leaf)}, but there are scores for {len(scores)} inputs; "
-            "name a layer that sees every input once"
-        )
+    if grid is None:
+        trial = Trial(model, (inputs, options), lambda given: model(*given[0], **given[1]))
+        _, grid = settle_layer(recording, totals, trial, batch=len(scores))
+    else:
+        recording.resolve(totals)
     with torch.inference_mode(False), torch.no_grad():
-        activations = grid.to_maps(leaf.detach())
-        slopes = [grid.to_maps(gradient) for gradient in gradients(totals, leaf)]
+        activations, slopes = read_maps(totals, recording, grid)
+        if len(activations) != len(scores):
+            raise LayerError(
+                f"layer {recording.layer_name!r} ran on a batch of {len(activations)}, but there are scores for {len(scores)} inputs; "
+                "name a layer that sees every input once, or give reshape_transform=, a function that brings its output to "
+                "(inputs, channels, rows, columns)"
+            )
         maps = torch.stack([method.function(activations, slope) for slope in slopes], 1)
         return Attribution(
             layer=recording.layer_name,

@@ -28,17 +28,17 @@ from vlcam.contracts import (
     VlcamError,
     show_record,
 )
-from vlcam.engine.find_layer import infer_layout
 from vlcam.engine.layers import Grid, find, trace_layers
 from vlcam.engine.modules import has_independent_rows
 from vlcam.engine.recording import gradients, record
 from vlcam.engine.restore import detach_tensors
+from vlcam.engine.settle_layer import settle_layer
 from vlcam.explanation.attribution import LayerMaps, make_batch_maps
 from vlcam.explanation.explanation import Explanation, Explanations
 from vlcam.explanation.options import CheckedOptions, Options, Ranking, check_options
 from vlcam.explanation.record import NeuronText
 from vlcam.explanation.rerun import PhotoSubject, fix_targets
-from vlcam.explanation.run import make_maps, run_and_record
+from vlcam.explanation.run import make_maps, make_trial, run_and_record
 from vlcam.explanation.visual_gain import add_gain
 from vlcam.files import describe_error
 from vlcam.image.photo import Bands, Photo, open_photo
@@ -214,14 +214,15 @@ def explain_together(
             spoken = task.run_batch([one.prepared for one in ready], order.request)
         scores = torch.stack([one.scores for one in spoken])
         layout: Any = spoken[0].layout
-        if wanted != task.layer:
-            layout = infer_layout(recording.resolve(scores.sum(0))[:1], ready[0].prepared.geometry.input_size)
-        elif any(one.layout != layout for one in spoken):
+        leaf: Tensor | None = None
+        if wanted == task.layer and any(one.layout != layout for one in spoken):
             return None
-        grid = Grid() if layout is None else layout
-        if not isinstance(grid, Grid):
+        if layout is None or wanted != task.layer:
+            trial = make_trial(task, ready[0].prepared, order.request)
+            leaf, layout = settle_layer(recording, scores.sum(0), trial, batch=len(ready), rows=1)
+        if not isinstance(layout, Grid):
             return None
-        maps = make_batch_maps(scores, recording, order.method, grid)
+        maps = make_batch_maps(scores, recording, order.method, layout, leaf)
         return [
             _make_explanation(task, one, order, said, found)
             for one, said, found in zip(ready, spoken, maps, strict=True)

@@ -19,9 +19,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from vlcam.contracts import InputError, LayerError, Layout, Maps, TargetError
-from vlcam.engine.layers import Grid
+from vlcam.engine.backward import trace_dependence
+from vlcam.engine.modules import find_tensors, replace_tensor
 from vlcam.engine.outputs import find_logits, to_model
-from vlcam.engine.recording import gradients, record
+from vlcam.engine.places import Trial
+from vlcam.engine.recording import Recording, gradients, record
+from vlcam.engine.settle_layer import settle_layer
 from vlcam.methods import get_one_run_method as find_method
 
 Reshape = Callable[[Tensor], Tensor]
@@ -102,9 +105,12 @@ class ReshapedLayout:
 
     function: Reshape
 
-    def to_maps(self, tensor: Tensor) -> Float[Tensor, "batch channels rows columns"]:
-        """The layer's output, or its gradient, as maps. Raises LayerError if the function makes something else of it."""
-        given = tuple(tensor.shape)
+    def to_maps(self, tensor: Any) -> Float[Tensor, "batch channels rows columns"]:
+        """The layer's output (of any nesting), or its gradient, as maps.
+
+        Raises LayerError if the function makes something else of it.
+        """
+        given = tuple(tensor.shape) if isinstance(tensor, Tensor) else type(tensor).__name__
         try:
             maps = self.function(tensor)
         except (LookupError, ValueError, TypeError, AttributeError, RuntimeError) as error:
@@ -112,7 +118,7 @@ class ReshapedLayout:
             raise LayerError(
                 f"reshape_transform failed on a layer output of {given}: {type(error).__name__}: {reason}"
             ) from error
-        if not isinstance(maps, Tensor) or maps.ndim != 4 or len(maps) != len(tensor):
+        if not isinstance(maps, Tensor) or maps.ndim != 4:
             made = tuple(maps.shape) if isinstance(maps, Tensor) else type(maps).__name__
             raise LayerError(
                 f"reshape_transform made {made} of a layer output of {given}; expected (batch, channels, rows, columns)"
@@ -173,6 +179,28 @@ def _check_layers(target_layers: Any) -> tuple[str | nn.Module, ...]:
     raise InputError(f"target_layers={given} was given; expected a list of layers, such as [model.layer4[-1]]")
 
 
+def read_maps(totals: Tensor, recording: Recording, layout: Layout) -> tuple[Tensor, list[Tensor]]:
+    """The activations ``(batch, channels, rows, columns)`` of the settled layer, and for each of T totals its gradients, laid out alike.
+
+    Of a layer that returned several tensors (recorded with ``whole``), the layout is given all of them, or all of their gradients.
+    """
+    output = recording.output
+    if isinstance(output, Tensor):
+        return layout.to_maps(output.detach()), [layout.to_maps(one) for one in gradients(totals, output)]
+    leaves = [one for one in find_tensors(output) if one.is_floating_point()]
+    found = [
+        gradients(totals, one) if leads else one.new_zeros((totals.numel(), *one.shape))
+        for one, leads in zip(leaves, trace_dependence(totals, leaves), strict=True)
+    ]
+    plain, slopes = output, [output] * totals.numel()
+    for leaf, slope in zip(leaves, found, strict=True):
+        plain = replace_tensor(plain, leaf, leaf.detach())
+        slopes = [replace_tensor(one, leaf, part) for one, part in zip(slopes, slope, strict=True)]
+    # A layout that reads nested outputs is a function of the user's.
+    read: Any = layout.to_maps
+    return read(plain), [read(one) for one in slopes]
+
+
 @final
 class GradCAM:
     """A drop-in for ``pytorch_grad_cam.GradCAM``: ``GradCAM(model, [layer])(images, targets)`` is a numpy array as theirs.
@@ -194,7 +222,7 @@ class GradCAM:
         method: str = "gradcam",
     ) -> None:
         self.model, self.target_layers = model, _check_layers(target_layers)
-        self.layout: Layout = Grid() if reshape_transform is None else ReshapedLayout(reshape_transform)
+        self.layout = None if reshape_transform is None else ReshapedLayout(reshape_transform)
         self.method = find_method(method)
 
     def __call__(self, input_tensor: Tensor, targets: Iterable[Callable[[Any], Any]] | None = None) -> np.ndarray:
@@ -220,21 +248,26 @@ class GradCAM:
         return found
 
     def _make_scaled_maps(self, images: Tensor, layer: str | nn.Module, score: Callable[[Any], Tensor]) -> Tensor:
-        with record(self.model, layer) as recording:
+        reshaped = isinstance(self.layout, ReshapedLayout)
+        with record(self.model, layer, whole=reshaped) as recording:
             scores = score(self.model(images))
             total = scores.sum()
         leaf = recording.resolve(scores)
-        if len(leaf) != len(images):
-            raise LayerError(f"layer {recording.layer_name!r} ran on a batch of {len(leaf)}, not of {len(images)}")
-        if isinstance(self.layout, Grid) and leaf.ndim != 4:
+        if not reshaped and leaf.ndim != 4:
             raise LayerError(
                 f"layer {recording.layer_name!r} returned {tuple(leaf.shape)}; expected (batch, channels, rows, columns): for tokens give "
                 "reshape_transform="
             )
+        layout: Layout | None = self.layout
+        if layout is None:
+            _, layout = settle_layer(recording, scores, Trial(self.model, images, self.model))
         with torch.inference_mode(False), torch.no_grad():
-            activations = self.layout.to_maps(leaf.detach())
-            slopes = self.layout.to_maps(gradients(total, leaf)[0])
-            maps = self.layout.place(self.method.function(activations, slopes)).float()
+            activations, slopes = read_maps(total, recording, layout)
+            if len(activations) != len(images):
+                raise LayerError(
+                    f"layer {recording.layer_name!r} ran on a batch of {len(activations)}, not of {len(images)}"
+                )
+            maps = layout.place(self.method.function(activations, slopes[0])).float()
             return F.interpolate(_scale_maps(maps.relu())[:, None], images.shape[2:], mode="bilinear")[:, 0]
 
     def __enter__(self) -> "GradCAM":

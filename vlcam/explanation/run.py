@@ -1,10 +1,13 @@
 """Run a task once, and make the maps of a method from what that left at the layer."""
 
+from dataclasses import replace
+
 from torch import nn
 
 from vlcam.contracts import InputError, Maps, Method, PerturbationMethod, Prepared, Request, Spoken, Task
-from vlcam.engine.find_layer import infer_layout
+from vlcam.engine.places import Trial
 from vlcam.engine.recording import record
+from vlcam.engine.settle_layer import settle_layer
 from vlcam.explanation.attribution import LayerEvidence, collect_evidence
 from vlcam.explanation.options import RANKINGS as RANKINGS
 from vlcam.explanation.rerun import PhotoSubject
@@ -16,10 +19,20 @@ def run_and_record(
     """Run the task once: what it said, and what that left at the layer. Raises LayerError or TargetError."""
     with record(task.model, layer) as recording:
         spoken = task.run(prepared, request)
-    layout = spoken.layout
-    if layer != task.layer:  # the task's layout is that of its own layer
-        layout = infer_layout(recording.resolve(spoken.scores), prepared.geometry.input_size)
-    return spoken, collect_evidence(spoken.scores, recording, layout)
+    layout, leaf = spoken.layout, None
+    if layout is None or layer != task.layer:  # the task's layout is that of its own layer
+        leaf, layout = settle_layer(recording, spoken.scores, make_trial(task, prepared, request), batch=1)
+    return spoken, collect_evidence(spoken.scores, recording, layout, leaf)
+
+
+def make_trial(task: Task, prepared: Prepared, request: Request) -> Trial:
+    """How to run the task again on a changed photo."""
+    return Trial(
+        task.model,
+        prepared.inputs,
+        lambda inputs: task.run(replace(prepared, inputs=inputs), request),
+        prepared.geometry.input_size,
+    )
 
 
 def make_maps(method: Method | PerturbationMethod, subject: PhotoSubject) -> Maps:

@@ -16,10 +16,9 @@ from jaxtyping import Float, Int64
 from PIL.Image import Image
 
 from vlcam.contracts import InputError, Request, Spoken, Task, show_record
-from vlcam.engine.find_layer import infer_layout
-from vlcam.engine.recording import record
 from vlcam.engine.restore import detach_tensors
-from vlcam.explanation.attribution import LayerMaps, make_layer_maps
+from vlcam.explanation.attribution import LayerMaps
+from vlcam.explanation.run import run_and_record
 from vlcam.image.photo import open_photo
 from vlcam.methods import get_one_run_method
 from vlcam.neurons.probes.probe import Probe, WordProbe
@@ -149,9 +148,5 @@ def _run(task: Task, photo: str | Path | Image, request: Request, layer: Any) ->
     with torch.inference_mode(False):  # autograd can't use what is made in it
         prepared = task.prepare(picture, request)
     prepared = replace(prepared, inputs=detach_tensors(prepared.inputs))
-    with record(task.model, layer) as recording:
-        spoken = task.run(prepared, request)
-    layout: Any = spoken.layout
-    if layer != task.layer:  # the task's layout is that of its own layer
-        layout = infer_layout(recording.resolve(spoken.scores), prepared.geometry.input_size)
-    return spoken, make_layer_maps(spoken.scores, recording, get_one_run_method("gradcam"), layout)
+    spoken, evidence = run_and_record(task, prepared, request, layer)
+    return spoken, evidence.make_maps(get_one_run_method("gradcam"))
