@@ -28,7 +28,8 @@ class Classification:
     turns logits into probabilities: ``softmax`` (one class), ``sigmoid`` (multi-label, or a single logit) or ``none``. A model
     with a single logit takes one label (that class, then "not" it), or two: the negative class, then the positive one.
     ``logits(model, inputs)`` may be given where ``model(inputs)`` does not simply return ``(1, classes)`` logits. ``layout`` says
-    how the layer's output lies on the input, for layers whose output isn't that of a CNN; ``notes`` go with every result.
+    how the layer's output lies on the input, for layers whose output isn't that of a CNN, or is a function of the input that does;
+    ``notes`` go with every result.
     """
 
     kind: ClassVar[str] = "classification"
@@ -41,7 +42,7 @@ class Classification:
     activation: Literal["softmax", "sigmoid", "none"] = "softmax"
     logits: Callable[[Any, Any], Tensor] | None = None
     names: Names | None = None
-    layout: Layout | None = None
+    layout: Layout | Callable[[Any], Any] | None = None
     notes: tuple[str, ...] = ()
 
     __repr__ = show_record
@@ -63,7 +64,7 @@ class Classification:
 
     def run(self, prepared: Prepared, request: Request) -> Spoken:
         """One forward; the logits of the classes asked for, or of the ``top_k`` most probable."""
-        return self._make_spoken(self._compute_logits(prepared.inputs).reshape(-1), request)
+        return self._make_spoken(self._compute_logits(prepared.inputs).reshape(-1), request, prepared.inputs)
 
     def run_batch(self, prepared: Sequence[Prepared], request: Request) -> list[Spoken]:
         """One forward for B photos whose inputs are equally large; each its own ``top_k``, or the classes asked for.
@@ -77,7 +78,8 @@ class Classification:
             raise InputError(
                 f"logits {tuple(output.shape)} were returned for {len(prepared)} photos at once; expected one row for each"
             )
-        return [self._make_spoken(logits.reshape(-1), request) for logits in output]
+        pairs = zip(output, prepared, strict=True)
+        return [self._make_spoken(logits.reshape(-1), request, one.inputs) for logits, one in pairs]
 
     def score_batch(self, prepared: Prepared, request: Request) -> Float[Tensor, "batch targets"]:
         """The logits of the classes asked for, and of contrasts, of every row of the input (see ``ScoringTask``)."""
@@ -96,8 +98,11 @@ class Classification:
     def _compute_logits(self, inputs: Any) -> Tensor:
         return find_logits(self.model(inputs)) if self.logits is None else self.logits(self.model, inputs)
 
-    def _make_spoken(self, logits: Float[Tensor, " outputs"], request: Request) -> Spoken:
+    def _make_spoken(self, logits: Float[Tensor, " outputs"], request: Request, inputs: Any) -> Spoken:
         """What one photo's logits say."""
+        layout = self.layout
+        if layout is not None and not isinstance(layout, Layout):
+            layout = layout(inputs)
         labels: Sequence[str] = self.labels
         if len(logits) == 1 and len(self._list_labels()) == 2:
             labels = self._list_labels()
@@ -116,7 +121,7 @@ class Classification:
             torch.stack(scores),
             (*(target for _, target in chosen), *(target for _, target in contrasts)),
             best,
-            self.layout,
+            layout,
             notes=self.notes,
         )
 
