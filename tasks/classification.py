@@ -52,7 +52,8 @@ class Classification:
     probabilities whatever was said, and a note says so; the scores that are explained are the logits before it. A model
     with a single logit takes one label (that class, then "not" it), or two: the negative class, then the positive one.
     ``logits(model, inputs)`` may be given where ``model(inputs)`` does not simply return ``(1, classes)`` logits. ``layout`` says
-    how the layer's output lies on the input, for layers whose output isn't that of a CNN; ``notes`` go with every result.
+    how the layer's output lies on the input, for layers whose output isn't that of a CNN, or is a function of the input that does;
+    ``notes`` go with every result.
     """
 
     kind: ClassVar[str] = "classification"
@@ -65,7 +66,7 @@ class Classification:
     activation: Activation = "softmax"
     logits: Callable[[Any, Any], Tensor] | None = None
     names: Names | None = None
-    layout: Layout | None = None
+    layout: Layout | Callable[[Any], Any] | None = None
     notes: tuple[str, ...] = ()
 
     __repr__ = show_record
@@ -86,7 +87,7 @@ class Classification:
 
     def run(self, prepared: Prepared, request: Request) -> Spoken:
         """One forward; the logits of the classes asked for, or of the ``top_k`` most probable."""
-        return self._make_spoken(self._run_model(prepared.inputs, 1), request)
+        return self._make_spoken(self._run_model(prepared.inputs, 1), request, prepared.inputs)
 
     def run_batch(self, prepared: Sequence[Prepared], request: Request) -> list[Spoken]:
         """One forward for B photos whose inputs are equally large; each its own ``top_k``, or the classes asked for.
@@ -95,7 +96,7 @@ class Classification:
             InputError: the inputs differ in size, or the model doesn't return ``(B, classes)`` logits for them.
         """
         output = self._run_model(_join_inputs([one.inputs for one in prepared]), len(prepared))
-        return [self._make_spoken(_get_row(output, row), request) for row in range(len(prepared))]
+        return [self._make_spoken(_get_row(output, row), request, one.inputs) for row, one in enumerate(prepared)]
 
     def score_batch(self, prepared: Prepared, request: Request) -> Float[Tensor, "batch targets"]:
         """The logits of the classes asked for, and of contrasts, of every row of the input (see ``ScoringTask``)."""
@@ -137,8 +138,11 @@ class Classification:
             )
         return output, self.labels
 
-    def _make_spoken(self, output: ClassOutput, request: Request) -> Spoken:
+    def _make_spoken(self, output: ClassOutput, request: Request, inputs: Any) -> Spoken:
         """What one photo's outputs say."""
+        layout = self.layout
+        if layout is not None and not isinstance(layout, Layout):
+            layout = layout(inputs)
         found, labels = self._find_sides(output)
         logits = found.scores[0]
         likely = compute_probabilities(found, self.activation)
@@ -158,7 +162,7 @@ class Classification:
             torch.stack(scores),
             (*(target for _, target in chosen), *(target for _, target in contrasts)),
             text,
-            self.layout,
+            layout,
             notes=(*self.notes, *describe_output(output, self.activation)),
         )
 

@@ -18,6 +18,7 @@ from vlcam.engine.modules import find_module
 from vlcam.engine.outputs import find_logits
 from vlcam.image.preprocess import Mode, Preprocess
 from vlcam.tasks.classification import Classification, Preprocessing
+from vlcam.tasks.hub_places import follow_input
 from vlcam.tasks.labels import list_nearest
 from vlcam.tasks.states import count_classes, fill_weights
 
@@ -66,9 +67,9 @@ def wrap_timm(
 ) -> Classification:
     """A timm classifier in memory as a task. The layer to explain is found by a trial run on noise."""
     data = _import_timm("timm.data").resolve_data_config({}, model=model)
-    _, height, width = data["input_size"]
-    channels = _count_channels(model)
-    noise = torch.randn(1, channels, height, width, generator=torch.Generator().manual_seed(0))
+    preprocess = preprocess or make_preprocess(data, _count_channels(model))
+    width, height = preprocess.input_size if isinstance(preprocess, Preprocess) else data["input_size"][:0:-1]
+    noise = torch.randn(1, _count_channels(model), height, width, generator=torch.Generator().manual_seed(0))
     like = next(model.parameters())
     best = propose(
         model, lambda photo: find_logits(model(photo)).max(), noise.to(like.device, like.dtype), (width, height)
@@ -76,9 +77,9 @@ def wrap_timm(
     return Classification(
         model.eval(),
         labels=tuple(labels or _find_labels(model)),
-        preprocess=preprocess or make_preprocess(data, channels),
+        preprocess=preprocess,
         layer=best.layer,
-        layout=best.layout,
+        layout=follow_input(best.layout, preprocess),
         name=f"timm/{name}",
     )
 

@@ -19,6 +19,7 @@ from vlcam.tasks.hub_families import CLASSIFIERS, FAMILIES, find_tower, find_tow
 from vlcam.tasks.hub_files import ZERO_SHOT, fetch, find_model_class, open_model, open_processor
 from vlcam.tasks.hub_inputs import HubInputs, HubTokenizer
 from vlcam.tasks.hub_photos import HubPreprocess
+from vlcam.tasks.hub_places import follow_input
 from vlcam.tasks.hub_questions import find_reading
 from vlcam.tasks.hub_speech import HubSpeech
 
@@ -208,7 +209,7 @@ def wrap_classifier(
         labels=tuple(labels or (config.id2label[number] for number in sorted(config.id2label))),
         preprocess=preprocess,
         layer=best.layer,
-        layout=best.layout,
+        layout=follow_input(best.layout, preprocess),
         activation=activations.get(kind, "softmax"),
         name=name,
         notes=notes,

@@ -13,6 +13,7 @@ from torch import nn
 from vlcam.contracts import Geometry, InputError, Layout, VlcamError, show_record
 from vlcam.image.photo import as_rgb
 from vlcam.tasks.hub_families import DESCRIBE, HubFamily
+from vlcam.tasks.hub_photos import describe_processor
 from vlcam.tasks.hub_places import (
     Order,
     compute_canvas,
@@ -111,6 +112,10 @@ class HubInputs:
         if "{}" not in form:
             raise InputError(f"prompt={prompt!r} has no place for the question; write {{}} where it goes")
         return self._make_inputs(photo, form.replace("{}", question))
+
+    def describe(self) -> dict[str, Any]:
+        """What the processor's settings tell, for :class:`vlcam.image.preprocess.PreprocessSettings`."""
+        return describe_processor(self.processor)
 
     @property
     def chats(self) -> bool:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, final
 
-from PIL.Image import Image
+from PIL.Image import Image, Resampling
 
 from vlcam.contracts import Geometry, InputError, show_record
 from vlcam.image.geometry import compute_resized_size, make_resize_geometry
@@ -46,8 +46,36 @@ class HubPreprocess:
                 self.known[image.size] = found
             return pixels, self.known[image.size]
 
+    def describe(self) -> dict[str, Any]:
+        """What the processor's settings tell, for :class:`vlcam.image.preprocess.PreprocessSettings`."""
+        return describe_processor(self.processor)
+
     def _make_pixels(self, image: Image) -> Any:
         return self.processor(images=as_rgb(image), return_tensors="pt")["pixel_values"]
+
+
+def describe_processor(processor: Any) -> dict[str, Any]:
+    """How an image processor resizes and normalises, as far as its settings tell."""
+    photos = getattr(processor, "image_processor", None) or processor
+    size = _read_sizes(getattr(photos, "size", None)) if getattr(photos, "do_resize", True) else {}
+    shorter = size.get("shortest_edge") if len(size) == 1 else None  # with another, it may be a number of pixels
+    found: dict[str, Any] = {"resize_shorter": shorter, "interpolation": _name_filter(photos)}
+    if getattr(photos, "do_normalize", True):
+        for name in ("mean", "std"):
+            values = getattr(photos, f"image_{name}", None)
+            several = tuple(map(float, values)) if isinstance(values, (tuple, list)) else None
+            found[name] = several if several is not None or values is None else (float(values),) * 3
+    return found
+
+
+def _name_filter(processor: Any) -> str | None:
+    """How photos are resized: PIL's name of it, in lower case."""
+    wanted = getattr(processor, "resample", None)
+    try:
+        return None if wanted is None else Resampling(int(wanted)).name.lower()
+    except (TypeError, ValueError):
+        name = getattr(wanted, "name", None)
+        return name.lower() if isinstance(name, str) else None
 
 
 def compute_geometry(processor: Any, photo_size: tuple[int, int], input_size: tuple[int, int]) -> Geometry:

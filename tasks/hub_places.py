@@ -13,8 +13,10 @@ from torch import Tensor
 
 from vlcam.contracts import Geometry, InputError, LayerError, Layout
 from vlcam.engine.find_layer import infer_layout
-from vlcam.engine.layers import TokenLayout
+from vlcam.engine.layers import Grid, TokenLayout
+from vlcam.engine.modules import find_first_tensor
 from vlcam.image.geometry import make_resize_geometry
+from vlcam.image.preprocess import Preprocess
 
 Order = Literal["rows", "merged", "windows", "shuffled", "patches", "tiles"]
 LayoutMaker = Callable[[Tensor], Layout]
@@ -205,6 +207,39 @@ def lay_out_by_shape(input_size: tuple[int, int], output: Tensor) -> Layout:
             "name another layer"
         )
     return found
+
+
+def follow_input(
+    layout: Layout, preprocess: Callable[[Image.Image], tuple[Any, Geometry]]
+) -> Layout | Callable[[Any], LayoutMaker]:
+    """A layout found in a trial run, as a function of the input if a preprocessing keeps a photo's proportions.
+
+    Tokens in rows are counted anew for every size of input then; anything else lies the same way for all of them.
+    """
+    if isinstance(preprocess, Preprocess) or not isinstance(layout, Grid) or layout.layout != "BNC":
+        return layout
+    sizes = {preprocess(Image.new("RGB", size))[1].input_size for size in ((_SMALL, _SMALL), (2 * _SMALL, _SMALL))}
+    return layout if len(sizes) == 1 else partial(_lay_out_for_input, layout.prefix)
+
+
+def _lay_out_for_input(prefix: int, inputs: Any) -> LayoutMaker:
+    pixels = find_first_tensor(inputs)
+    if pixels is None or pixels.ndim < 3:
+        raise LayerError(
+            "the model's input is no picture, so its tokens can't be placed; name a layer with rows and columns"
+        )
+    return partial(_lay_out_rows, prefix, (pixels.shape[-1], pixels.shape[-2]))
+
+
+def _lay_out_rows(prefix: int, input_size: tuple[int, int], output: Tensor) -> Layout:
+    """Tokens in rows after ``prefix`` others, over an input of that size."""
+    found = infer_layout(output[:, prefix:] if output.ndim == 3 else output, input_size)
+    if not isinstance(found, Grid) or found.layout != "BNC" or found.prefix:
+        raise LayerError(
+            f"the layer's output is {tuple(output.shape)}, whose tokens after {prefix} others don't lie as a grid over the "
+            f"{input_size[0]} x {input_size[1]} input; name another layer"
+        )
+    return Grid("BNC", rows=found.rows, columns=found.columns, prefix=prefix)
 
 
 def order_merged_tokens(

@@ -35,7 +35,7 @@ from vlcam.image.geometry import make_resize_geometry
 from vlcam.image.photo import as_rgb
 from vlcam.tasks.classification import Preprocessing
 from vlcam.tasks.hub_families import ZERO_SHOT_TOWERS
-from vlcam.tasks.hub_photos import HubPreprocess
+from vlcam.tasks.hub_photos import HubPreprocess, describe_processor
 from vlcam.tasks.labels import make_contrast_target
 from vlcam.tasks.similarity import EmbeddingCache, cosines
 
@@ -237,6 +237,9 @@ class _FixedSizePreprocess:
         pixels, geometry = HubPreprocess(self.processor)(image)
         return {"pixel_values": pixels}, geometry
 
+    def describe(self) -> dict[str, Any]:
+        return describe_processor(self.processor)
+
 
 @final
 @dataclass(frozen=True)
@@ -252,6 +255,9 @@ class _PatchPreprocess:
         rows, columns = made["spatial_shapes"][0].tolist()
         side = self.processor.patch_size
         return made, make_resize_geometry(image.size, (columns * side, rows * side))
+
+    def describe(self) -> dict[str, Any]:
+        return describe_processor(self.processor)
 
 
 @final

@@ -3,15 +3,21 @@
 The engine, the methods and the tasks meet only through the types of this module.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
-from difflib import get_close_matches
 from typing import Any, Literal, Protocol, final, runtime_checkable
 
 from jaxtyping import Float
 from PIL.Image import Image
 from torch import Tensor, nn
+
+from vlcam.errors import InputError as InputError
+from vlcam.errors import LayerError as LayerError
+from vlcam.errors import TargetError as TargetError
+from vlcam.errors import VlcamError as VlcamError
+from vlcam.errors import find_name as find_name
+from vlcam.errors import shorten as shorten
 
 Activations = Float[Tensor, "one_or_targets channels rows columns"]
 Gradients = Float[Tensor, "targets channels rows columns"]
@@ -22,34 +28,8 @@ Measure = Literal["logit", "log-probability", "similarity", "score"]
 Gain = Literal["blank", "blur"]
 
 
-class VlcamError(Exception):
-    """Base of the errors that vlcam raises about its input; the text says what was given, what was expected and what to do."""
-
-
-class InputError(VlcamError, ValueError):
-    """A photo, text, option or file that can't be used."""
-
-
-class TargetError(VlcamError, LookupError):
-    """A class, word or answer that the model doesn't know, or targets that don't fit the batch."""
-
-
-class LayerError(VlcamError, LookupError):
-    """A layer that doesn't exist, has no grid, or doesn't lead to the target."""
-
-
 _LONGEST_REPR = 298
 _PLAIN = (str, int, float, bool, tuple, type(None))
-
-
-def shorten(text: str, length: int = 40) -> str:
-    r"""The text on one line of at most ``length`` characters, for a ``repr``; what a terminal would obey becomes an escape.
-
-    >>> print(shorten("a\x1b[31mred\nstar", 12))
-    a\x1b[31mre…
-    """
-    line = "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text[: length + 1])
-    return line if len(line) <= length else line[: length - 1] + "…"
 
 
 def show_record(record: Any) -> str:
@@ -87,16 +67,6 @@ def show_value(value: Any) -> str:
     if isinstance(shape := getattr(value, "shape", None), tuple):
         return f"<{kind} {'x'.join(map(str, shape))}>"
     return f"<{len(value)} items>" if isinstance(value, (Sequence, Mapping, Set)) else f"<{kind}>"
-
-
-def find_name(name: str, known: Collection[str], what: str) -> str:
-    """The one of the known names that is meant. Raises InputError with the closest ones if there is none."""
-    for wanted in (name, name.strip().lower()):
-        if wanted in known:
-            return wanted
-    close = get_close_matches(name, known, n=2, cutoff=0.5)
-    hint = f"did you mean {' or '.join(close)}? (" if close else "("
-    raise InputError(f"no {what} {shorten(name)!r}; {hint}the {what}s are {', '.join(known)})")
 
 
 @final

@@ -17,7 +17,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any, Final, Literal
 
-from vlcam.contracts import InputError
+from vlcam.errors import InputError
 
 MAX_SAVED_BYTES: Final = 512 * 2**20
 """Of a file that vlcam saves and loads; an explanation of 100 words takes a few megabytes."""

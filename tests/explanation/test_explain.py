@@ -4,6 +4,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from inspect import unwrap
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,9 @@ from tests.support.tiny import Lambda
 from vlcam.engine.outputs import find_logits
 from vlcam.engine.recording import gradients, pause_recording, record
 from vlcam.explanation.attribution import attribute
+from vlcam.explanation.explanation import Explanation
+from vlcam.image.photo import open_photo
+from vlcam.image.preprocess import PreprocessSettings
 from vlcam.tasks.captioning import Captioning
 from vlcam.tasks.classification import Classification
 from vlcam.tasks.vqa import VQA
@@ -276,3 +280,26 @@ def test_arguments_that_make_no_sense() -> None:
         vlcam.explain(replace(task, labels=["red", "red", "a", "b"]), PHOTO, targets="red")
     assert explanation == explanation and explanation != vlcam.explain(task, PHOTO)
     assert len({explanation, explanation}) == 1
+
+
+def test_the_result_says_how_the_photo_was_read_and_prepared(tmp_path: Path) -> None:
+    scan = np.linspace(0, 4095, 96 * 128).round().astype(np.uint16).reshape(96, 128)
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)).eval()
+    made = vlcam.Preprocess((40, 32), mode="letterbox", mean=(0.5,) * 3, std=(0.25,) * 3, resample="box")
+    task = Classification(net, ["cat", "dog"], made, layer="1")
+    found = vlcam.explain(task, scan)
+    assert found.preprocessing == PreprocessSettings((40, 32), "letterbox", None, (0.5,) * 3, (0.25,) * 3, "box")
+    assert len(found.notes) == 1 and "white=4095" in found.notes[0]
+    picture, _ = open_photo(scan, white=4095)
+    bright = vlcam.explain(task, picture)
+    assert bright.notes == () and bright.targets[0].score != found.targets[0].score
+    assert bright.verify(task, picture, regions=19).significance is not None
+    plain = vlcam.explain(replace(task, preprocess=lambda photo: made(photo)), scan)
+    assert plain.preprocessing == PreprocessSettings((40, 32), "letterbox")
+    remarked = replace(made, remark=lambda photo: (f"It is {photo.width} wide.",))
+    said = vlcam.explain(replace(task, preprocess=remarked), scan)
+    assert (
+        said.notes == ("It is 128 wide.", *found.notes)
+        and Explanation.load(said.save(tmp_path / "a")).notes == said.notes
+    )
+    assert [one.notes for one in vlcam.explain(replace(task, preprocess=remarked), [scan, scan])] == [said.notes] * 2

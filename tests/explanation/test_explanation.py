@@ -33,6 +33,7 @@ from vlcam.explanation.record import Evidence, NeuronText, flag_map
 from vlcam.explanation.storage import save
 from vlcam.files import MAX_SAVED_BYTES
 from vlcam.image.photo import Photo
+from vlcam.image.preprocess import PreprocessSettings
 
 
 def same(one: Any, other: Any) -> bool:
@@ -251,12 +252,26 @@ def test_tensors_of_a_graph_and_shared_tensors_are_saved(tmp_path: Path) -> None
     assert torch.equal(back.alpha, wide) and torch.equal(back.contributions, wide) and not back.alpha.requires_grad
 
 
+def test_files_of_earlier_schemas_are_read(tmp_path: Path) -> None:
+    known = PreprocessSettings((225, 225), "crop", 256, (0.5,) * 3, (0.5,) * 3, "bilinear")
+    explanation = replace(small(), preprocessing=known)
+    path = save(explanation, tmp_path / "one")
+    assert Explanation.load(path).preprocessing == known
+
+    def age(meta: dict[str, Any], _: Any) -> None:
+        meta["schema"] = 5
+        del meta["preprocessing"]
+
+    tampered(path, age)
+    assert Explanation.load(path).preprocessing is None
+
+
 def test_the_file_is_plain_safetensors(tmp_path: Path) -> None:
     path = save(small(), tmp_path / "one")
     with safetensors.safe_open(path, "pt") as file:
         assert set(file.keys()) == {"maps", "alpha", "contributions", "activity", "pixels"}
         meta = json.loads(file.metadata()["vlcam"], parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
-    assert meta["schema"] == 5 and meta["targets"][0]["score"] == "nan" and meta["targets"][1]["score"] == "-inf"
+    assert meta["schema"] == 6 and meta["targets"][0]["score"] == "nan" and meta["targets"][1]["score"] == "-inf"
 
 
 def test_saving_where_it_can_not_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -370,7 +385,14 @@ def tampered(path: Path, change: Change) -> None:
 
 
 FORGERIES: dict[str, tuple[Change, str]] = {
-    "schema 6": (lambda meta, _: meta.update(schema=6), "schema version 6, and this vlcam .* reads versions 4 and 5"),
+    "schema 7": (
+        lambda meta, _: meta.update(schema=7),
+        "schema version 7, and this vlcam .* reads versions 4, 5 and 6",
+    ),
+    "preprocessing": (
+        lambda meta, _: meta.update(preprocessing={"size": [3]}),
+        "preprocessing lacks interpolation, mean",
+    ),
     "schema true": (lambda meta, _: meta.update(schema=True), "schema version True"),
     "no schema": (lambda meta, _: meta.pop("schema"), "schema version None"),
     "no version": (lambda meta, _: meta.pop("vlcam"), "which vlcam wrote it"),

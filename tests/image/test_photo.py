@@ -15,7 +15,8 @@ import torch
 from PIL import Image, ImageFile
 
 from vlcam.contracts import InputError
-from vlcam.image.photo import Bands, as_rgb, as_rgba, get_bands, open_photo
+from vlcam.image.decode import get_opened
+from vlcam.image.photo import Bands, as_rgb, as_rgba, get_bands, open_photo, read_pixels
 
 
 def pixels(width: int = 40, height: int = 20, seed: int = 0) -> np.ndarray:
@@ -401,3 +402,113 @@ def test_bands_that_can_not_be() -> None:
         InputError, match=r"a photo of 4 bands was given to a model that takes RGB; .*Preprocess\(..., channels=4\)"
     ):
         as_rgb(open_photo(Bands(values))[0])
+
+
+# --- the scale of values ------------------------------------------------------------------------------------------------
+
+
+def deep(bits: int) -> np.ndarray:
+    """A ramp of that many bits."""
+    return np.linspace(0, 2**bits - 1, 800).round().astype(np.uint16).reshape(20, 40)
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14])
+def test_few_bits_in_a_file_of_16_are_said_and_can_be_scaled(bits: int, tmp_path: Path) -> None:
+    values, white = deep(bits), 2**bits - 1
+    file = tmp_path / "scan.png"
+    Image.fromarray(values).save(file)
+    seen = np.round(values / white * 255).astype(np.uint8)
+    for source in (file, values, torch.from_numpy(values), Image.open(file), np.repeat(values[:, :, None], 3, 2)):
+        dark, _ = open_photo(source)
+        (note,) = get_opened(dark).notes
+        assert re.search(
+            rf"reach {white} of 65535 only, .* nearly black. If it holds {bits} bits, .*white={white} ", note
+        )
+        image, _ = open_photo(source, white=white)
+        assert get_opened(image).notes == () and np.array_equal(np.asarray(image)[:, :, 1], seen)
+
+
+def test_photos_that_use_their_scale_have_no_remark() -> None:
+    for values in (
+        deep(16),
+        deep(16) // 3,
+        deep(8).astype(np.uint8),
+        deep(8).astype(np.uint8) // 9,
+        deep(8) / 255,
+        deep(12) * 0,
+    ):
+        assert get_opened(open_photo(values)[0]).notes == ()
+
+
+def test_faint_floats_are_said_and_what_is_above_white_is_counted() -> None:
+    (note,) = get_opened(open_photo(deep(12) / 65535.0)[0]).notes
+    assert "floats reach 0.0625 of 1 only" in note and "white=0.0625" in note
+    image, _ = open_photo(deep(12), white=2047)
+    assert get_opened(image).notes == ("50.0% of its values are above white, 2047, and are shown as white.",)
+    assert np.asarray(image).max() == 255 and np.asarray(image).min() == 0
+    plain, _ = open_photo(deep(8) * 1.0, white=255)  # floats on another scale than 0 to 1 are refused without it
+    assert np.array_equal(np.asarray(plain)[:, :, 0], deep(8))
+
+
+def test_colours_of_16_bits_are_halved_by_pillow_and_that_is_said(tmp_path: Path) -> None:
+    values = np.arange(0, 4096, 4).reshape(16, 64).repeat(3, 1).astype(">u2")
+    rows = b"".join(b"\0" + row.tobytes() for row in values)
+    parts = [(b"IHDR", struct.pack(">IIBBBBB", 64, 16, 16, 2, 0, 0, 0)), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    chunks = (
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in parts
+    )
+    file = tmp_path / "colours.png"
+    file.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
+    (note,) = get_opened(open_photo(file)[0]).notes
+    assert "16 bits for each colour, of which the upper 8 are read, and they reach 15 of 255 only" in note
+    refused(file, "white=4095 was given for a file of 16 bits for each colour, .* give the array of uint16", white=4095)
+
+
+@pytest.mark.parametrize(
+    ("source", "white", "text"),
+    [
+        (deep(12), 0, "white=0 was given; expected the value that is white, a positive number such as 4095"),
+        (deep(12), float("nan"), "white=nan was given"),
+        (deep(12), float("inf"), "white=inf was given"),
+        (np.full((4, 4, 4), 9, np.uint8), 9, "white=9 was given for an array with transparency"),
+        (Image.new("RGBA", (4, 4)), 9, "white=9 was given for a photo with transparency"),
+        (Bands(np.zeros((4, 4, 5))), 9, "white=9 was given for a photo of bands; give limits=.0, 9. of vlcam.Bands"),
+        (np.array([[-0.5, 3.0]]), 3.0, "floats from -0.5 to 3 was given"),
+    ],
+)
+def test_a_white_that_makes_no_sense_is_refused(source: Any, white: Any, text: str) -> None:
+    refused(source, text, white=white)
+
+
+def test_a_picture_that_was_opened_keeps_what_goes_with_it(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 256, (20, 30, 4), dtype=np.uint8)
+    for source in (values, Bands(np.random.default_rng(0).random((20, 30, 5))), deep(12), pixels()):
+        image, photo = open_photo(source, name="mine")
+        again, same = open_photo(image)
+        assert (same.name, same.sha256) == ("mine", photo.sha256) and get_opened(again).notes == get_opened(image).notes
+        assert (get_bands(again) is None) == (get_bands(image) is None)
+    image, photo = open_photo(values)
+    image.paste((1, 2, 3), (0, 0, 5, 5))
+    changed, other = open_photo(image)
+    assert get_bands(changed) is None and other.sha256 != photo.sha256  # its bands are those of another picture now
+
+
+def test_a_large_photo_is_explained_once_it_was_opened_so() -> None:
+    values = pixels(400, 300)
+    refused(values, "raise max_pixels of vlcam.image.open_photo", max_pixels=1000)
+    image, _ = open_photo(values, max_pixels=120_000)
+    assert open_photo(image, max_pixels=1000)[1].width == 400
+
+
+def test_any_photo_is_something_to_draw_on() -> None:
+    values = pixels()
+    for source in (values, values / 255, torch.from_numpy(values).permute(2, 0, 1), Image.fromarray(values)):
+        assert np.array_equal(read_pixels(source), values)
+    opaque = np.dstack([values, np.full_like(values[:, :, :1], 255)])
+    assert np.array_equal(read_pixels(opaque), values)
+    assert np.array_equal(read_pixels(values[:, :, 0]), np.repeat(values[:, :, :1], 3, 2))
+    assert np.array_equal(read_pixels(values.astype(np.uint16) * 257), values)
+    with pytest.raises(InputError, match="a picture with transparency was given to be drawn on"):
+        read_pixels(np.dstack([values, values[:, :, 0]]))
+    with pytest.raises(InputError, match=r"the path 'a.png' was given; expected a PIL image"):
+        read_pixels("a.png")

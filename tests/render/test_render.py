@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import ImageDraw
+from PIL import Image, ImageDraw
 
 from tests.support.examples_of_explanations import (
     blob,
@@ -425,3 +425,30 @@ class TestFigure:
             draw_figure(found, width=60)
         with pytest.raises(InputError, match="choose a diverging table"):
             draw_figure(classification(relu=False), colours="inferno")
+
+
+@pytest.mark.parametrize(
+    "draw", [overlay, lambda photo, heat: draw_contour(photo, heat, 0.5)], ids=["overlay", "contour"]
+)
+def test_every_kind_of_photo_and_map_is_drawn_alike(draw: Any) -> None:
+    """Floats from 0 to 1 were taken for levels of 0 to 255, and drawn black."""
+    grey = np.random.default_rng(0).integers(0, 256, (20, 30), dtype=np.uint8)
+    heat = np.random.default_rng(1).random((20, 30)).astype(np.float32)
+    photo = np.repeat(grey[:, :, None], 3, 2)
+    want = draw(photo, heat)
+    kinds = [
+        photo / 255,
+        (photo / 255).astype(np.float32),
+        torch.from_numpy(photo).permute(2, 0, 1),
+        photo.astype(np.uint16) * 257,
+    ]
+    kinds += [grey, grey[:, :, None], Image.fromarray(grey), Image.fromarray(photo), torch.from_numpy(grey / 255)]
+    for given in kinds:
+        assert np.array_equal(draw(given, heat), want)
+    assert np.array_equal(draw(photo, torch.from_numpy(heat).requires_grad_()), want)
+    assert draw(photo, heat > 0.5).shape == want.shape
+    assert np.array_equal(colourise(torch.from_numpy(heat)), colourise(heat))
+    with pytest.raises(InputError, match=r"floats from .* was given; expected 0 to 1"):
+        draw(photo * 1.0, heat)
+    with pytest.raises(InputError, match="of 5 x 5 on a p"):
+        draw(photo, heat[:5, :5])

@@ -219,3 +219,26 @@ def test_a_photo_that_is_padded_is_measured() -> None:
     assert geometry.scale == pytest.approx((64 / 90, 64 / 90), rel=0.02) and geometry.offset == pytest.approx(
         (0, 32 - 30 * 64 / 90), abs=1
     )
+
+
+def test_a_processor_that_keeps_proportions_gets_a_grid_for_every_photo() -> None:
+    """The grid of the square trial picture was kept, so that only square photos could be explained."""
+    torch.manual_seed(0)
+    config = transformers.Dinov2Config(**{**VIT, "patch_size": 8, "num_labels": 3})
+    net = alive(transformers.Dinov2ForImageClassification(config))
+    task = vlcam.load(net, processor=transformers.BitImageProcessor(size={"shortest_edge": 64}, do_center_crop=False))
+    photos = [photo(90, 60), photo(60, 90), photo(64, 64), photo(240, 60)]
+    for picture, grid in zip(photos, ((8, 12), (12, 8), (8, 8), (8, 32)), strict=True):
+        found = vlcam.explain(task, picture)
+        assert found.maps.shape[1:] == grid and found.geometry.input_size == (grid[1] * 8, grid[0] * 8)
+        settings = found.preprocessing
+        assert settings is not None and (settings.size, settings.mode) == (found.geometry.input_size, "resize")
+        assert settings.mean == pytest.approx(task.preprocess.processor.image_mean)  # type: ignore[attr-defined]
+        assert (settings.resize_shorter, settings.interpolation) == (64, "bicubic")
+    together = vlcam.explain(task, photos[:1] * 2)
+    torch.testing.assert_close(together[1].maps, vlcam.explain(task, photos[0]).maps)
+
+
+def test_a_layout_of_a_fixed_input_stays_as_it_is(tmp_path: Path) -> None:
+    saved(tmp_path, "ViT", VIT)
+    assert opened(tmp_path).layout == Grid("BNC", 8, 8, 1)

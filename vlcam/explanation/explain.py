@@ -41,7 +41,9 @@ from vlcam.explanation.rerun import PhotoSubject, fix_targets
 from vlcam.explanation.run import make_maps, make_trial, run_and_record
 from vlcam.explanation.visual_gain import add_gain
 from vlcam.files import describe_error
+from vlcam.image.decode import get_opened
 from vlcam.image.photo import Bands, Photo, open_photo
+from vlcam.image.preprocess import PreprocessSettings, describe_preprocessing, make_remarks
 from vlcam.methods import get_one_run_method as find_method
 
 _log = logging.getLogger(__name__)
@@ -54,11 +56,16 @@ BATCH = 8
 @final
 @dataclass(frozen=True)
 class PreparedPhoto:
-    """One photo, opened and prepared for the model; ``picture`` is its full size, if that is needed again."""
+    """One photo, opened and prepared for the model; ``picture`` is its full size, if that is needed again.
+
+    ``notes`` are remarks on how it was read, and on whether the model was made for such photos.
+    """
 
     picture: Image | None
     photo: Photo
     prepared: Prepared
+    settings: PreprocessSettings
+    notes: tuple[str, ...] = ()
 
     __repr__ = show_record
 
@@ -171,8 +178,13 @@ def prepare_photo(task: Task, image: Any, order: CheckedOptions, name: str | Non
     picture, photo = open_photo(image, name=name)
     with torch.inference_mode(False):  # autograd can't use what is made in it
         prepared = task.prepare(picture, order.request)
+    preprocess = getattr(task, "preprocess", None) or getattr(task, "ask", None)
     return PreparedPhoto(
-        picture if order.gain else None, photo, replace(prepared, inputs=detach_tensors(prepared.inputs))
+        picture if order.gain else None,
+        photo,
+        replace(prepared, inputs=detach_tensors(prepared.inputs)),
+        describe_preprocessing(preprocess, prepared.geometry),
+        (*make_remarks(preprocess, picture), *get_opened(picture).notes),
     )
 
 
@@ -281,7 +293,8 @@ def _make_explanation(
         contributions=found.contributions,
         activity=found.activity,
         question_words=tuple(span for span, _ in spoken.asked.words) if spoken.asked is not None else (),
-        notes=spoken.notes,
+        notes=(*ready.notes, *spoken.notes),
+        preprocessing=ready.settings,
     )
     if order.gain is not None and ready.picture is not None:
         explanation = add_gain(explanation, task, ready.picture, order.request, order.gain)

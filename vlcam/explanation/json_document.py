@@ -30,6 +30,7 @@ def describe_explanation(explanation: AbstractExplanation) -> dict[str, Any]:
         "question": explanation.question,
         "text": explanation.text,
         "photo": {"name": photo.name, "width": photo.width, "height": photo.height, "sha256": photo.sha256},
+        "preprocessing": encode_record(explanation.preprocessing, nonfinite="null"),
         "grid": {"rows": int(explanation.maps.shape[1]), "columns": int(explanation.maps.shape[2])},
         "notes": list(explanation.notes),
         "question_words": [list(span) for span in explanation.question_words],

@@ -15,6 +15,7 @@ from vlcam.contracts import Geometry, Target, TargetError, shorten, show_record
 from vlcam.explanation.numbers import format_percent
 from vlcam.image.geometry import to_photo
 from vlcam.image.photo import Photo
+from vlcam.image.preprocess import PreprocessSettings
 
 Flag = Literal["ok", "zero", "negative", "nonfinite"]
 
@@ -131,8 +132,9 @@ class AbstractExplanation:
     - ``activity`` ``(C,)``: each channel's maximum over the layer's grid in this photo.
 
     ``question_words`` are the character ranges of the question's words that the targets' ``reading`` is about; ``notes`` are
-    sentences that belong to the result, such as that the layer was guessed. ``significance``, one test for each target, is there after
-    :meth:`vlcam.Explanation.verify`.
+    sentences that belong to the result, such as that the layer was guessed; those that say why the result may mean nothing come
+    first. ``significance``, one test for each target, is there after :meth:`vlcam.Explanation.verify`. ``preprocessing`` is what was
+    done to the photo before the model saw it (None in files of earlier versions).
     """
 
     task: str
@@ -153,6 +155,7 @@ class AbstractExplanation:
     question_words: tuple[tuple[int, int], ...] = ()
     notes: tuple[str, ...] = ()
     significance: tuple[SignificanceTest, ...] | None = None
+    preprocessing: PreprocessSettings | None = None
 
     def __repr__(self) -> str:
         text = shorten(self.text, 60)

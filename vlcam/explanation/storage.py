@@ -37,17 +37,17 @@ from vlcam.image.photo import Photo
 Made = TypeVar("Made", bound=AbstractExplanation)
 """The class of explanation that a reader is told to make."""
 
-SCHEMA = 5
+SCHEMA = 6
 """Goes up when a record of an explanation changes."""
 
-_RENAMED = {4: {"proofs": "significance"}}
+_RENAMED: dict[int, dict[str, str]] = {4: {"proofs": "significance"}, 5: {}}
 """What fields were called in files of earlier schemas that are still read."""
 
 _PHOTO = {name: hint for name, hint in get_field_types(Photo).items() if name != "pixels"}
 _TENSORS = ("maps", "alpha", "contributions", "activity")
 _TEXTS = (
     "task", "model", "layer", "method", "relu", "text", "question", "geometry", "targets", "neurons", "question_words", "notes",
-    "significance",
+    "significance", "preprocessing",
 )  # fmt: skip
 
 
@@ -131,14 +131,17 @@ def _parse(data: bytes, make: type[Made]) -> Made:
     meta = _parse_json(text)
     schema = meta.pop("schema", None)
     if isinstance(schema, bool) or schema not in (*_RENAMED, SCHEMA):
-        readable = " and ".join(map(str, (*_RENAMED, SCHEMA)))
+        readable = f"{', '.join(map(str, _RENAMED))} and {SCHEMA}"
         raise RecordError(f"it has schema version {schema!r}, and this vlcam {__version__} reads versions {readable}")
     if _compute_digest(text, tensors) != digest:
         raise RecordError("its checksum doesn't match, so it was damaged or changed after it was saved")
     if not isinstance(meta.pop("vlcam", None), str):
         raise RecordError("it doesn't say which vlcam wrote it")
     renamed = _RENAMED.get(schema, {})
-    return _build_explanation({renamed.get(name, name): value for name, value in meta.items()}, tensors, make)
+    added = {} if schema == SCHEMA else {"preprocessing": None}  # what files of earlier schemas don't tell
+    return _build_explanation(
+        {**added, **{renamed.get(name, name): value for name, value in meta.items()}}, tensors, make
+    )
 
 
 def _unpack(data: bytes) -> tuple[str, str, dict[str, Tensor]]:

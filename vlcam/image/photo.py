@@ -5,35 +5,39 @@ What people are shown is always 8-bit RGB. A model may want something else: tran
 """
 
 import hashlib
-import re
-import threading
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from vlcam.contracts import InputError, shorten, show_record
-from vlcam.files import MAX_PIXELS, check_file, describe_error, show_path
+from vlcam.files import MAX_PIXELS
+from vlcam.image.decode import (
+    Opened,
+    check_pixels,
+    check_white,
+    convert_errors,
+    get_opened,
+    make_bands_hint,
+    mark_opened,
+    open_file,
+    read_array,
+    turn_upright,
+)
+from vlcam.image.decode import as_rgb as as_rgb
+from vlcam.image.decode import as_rgba as as_rgba
+from vlcam.image.decode import get_bands as get_bands
+from vlcam.image.decode import list_photos as list_photos
 
 KEPT_SIDE = 1024
 """The longer side of the pixels that a Photo keeps to be shown."""
 
-_FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
-"""What is opened. Not all that Pillow can: EPS runs Ghostscript, and nobody keeps photos as WMF."""
-
-_BANDS = "vlcam_bands"
-"""The attribute of a picture that holds more than its RGB; Pillow copies it to no other picture."""
-
 _EXPECTED = "expected a path, a PIL image, an array (height, width, channels) or a tensor (channels, height, width)"
-_truncated = threading.Lock()
 
 
 @final
@@ -91,10 +95,13 @@ class Bands:
         return numbers
 
 
-def open_photo(source: Any, *, name: str | None = None, max_pixels: int = MAX_PIXELS) -> tuple[Image.Image, Photo]:
+def open_photo(
+    source: Any, *, name: str | None = None, max_pixels: int = MAX_PIXELS, white: int | float | None = None
+) -> tuple[Image.Image, Photo]:
     """Open a photo, apply its EXIF orientation and convert it to 8-bit RGB.
 
-    Transparency is laid on white, 16 bits become 8; of an animation the first frame is taken.
+    Transparency is laid on white, 16 bits become 8; of an animation the first frame is taken. The picture that comes back can be given
+    wherever a photo is expected: its bands, its name, its scale and its size have been seen to.
 
     Args:
         source: a path; a PIL image; a numpy array ``(height, width)`` or ``(height, width, 1|3|4)``; a tensor ``(height, width)``
@@ -102,6 +109,8 @@ def open_photo(source: Any, *, name: str | None = None, max_pixels: int = MAX_PI
             channels are RGBA.
         name: what to call it; the file's name by default.
         max_pixels: larger photos are refused, for files before anything is decoded.
+        white: the value that is shown as white, in the photo's own numbers, such as 4095 for 12 bits in a file of 16; by default 255,
+            65535 for 16 bits, and 1 for floats. What is above it is white, too.
 
     Returns:
         The RGB image at full size, and the record of it that explanations keep (at most 1024 pixels wide or high).
@@ -109,159 +118,70 @@ def open_photo(source: Any, *, name: str | None = None, max_pixels: int = MAX_PI
     Raises:
         InputError: for anything that isn't a whole photo of that size. The text says what was given and what to do.
     """
+    check_white(white)
+    image, found = _open_picture(source, max_pixels, white)
+    before = get_opened(source) if isinstance(source, Image.Image) and white is None else Opened()
+    if before.sha256 and (before.bands is None or before.bands.shape[:2] == (image.height, image.width)):
+        mark_opened(image, before)
+        photo = _make_record(image, name or found)
+        if photo.sha256 == before.sha256:  # opened before and not changed since, so it keeps what goes with it
+            return image, photo
+        mark_opened(image, Opened())
+    photo = _make_record(image, name or found)
+    return mark_opened(image, replace(get_opened(image), name=photo.name, sha256=photo.sha256)), photo
+
+
+def read_pixels(source: Any) -> UInt8[np.ndarray, "height width 3"]:
+    """The RGB pixels to draw on, of whatever :func:`open_photo` takes, but a path; an array that has them already is itself.
+
+    Raises InputError as :func:`open_photo` does, and for a picture that isn't opaque: what is behind it is for the caller to say.
+    """
+    if isinstance(source, np.ndarray) and source.dtype == np.uint8 and source.ndim == 3 and source.shape[2] == 3:
+        return source
     if isinstance(source, (str, Path)):
-        image, found = _from_file(source, max_pixels), Path(source).name
-    elif isinstance(source, Image.Image):
-        found = Path(str(getattr(source, "filename", ""))).name or "photo"
-        _check_pixels("a PIL image", source.size, max_pixels)
-        with _convert_errors(f"the PIL image {found!r}"):
-            image = _turn_upright(source)
-    elif isinstance(source, Tensor):
-        image, found = _from_tensor(source, max_pixels), "photo"
-    elif isinstance(source, np.ndarray):
-        image, found = _from_array(source, max_pixels, "an array", f"shape {source.shape}"), "photo"
-    elif isinstance(source, Bands):
-        image, found = _from_bands(source, max_pixels), "photo"
-    else:
-        raise InputError(f"a {type(source).__name__} was given; {_EXPECTED}")
-    return image, _make_record(image, name or found)
-
-
-def get_bands(image: Image.Image) -> np.ndarray | None:
-    """What a picture of :func:`open_photo` was made from, if that was more than RGB: ``(height, width, bands)``.
-
-    RGBA as uint8, or the numbers of :class:`Bands` as float32.
-    """
-    found: np.ndarray | None = getattr(image, _BANDS, None)
-    return found
-
-
-def list_photos(folder: str | Path) -> list[Path]:
-    """The image files of a folder in the order of their names; other files, hidden ones and folders in it are passed over.
-
-    Raises InputError for what is not a folder, or has no image files.
-    """
-    path = Path(folder)
-    if not path.is_dir():
+        raise InputError(f"the path {str(source)[:80]!r} was given; {_EXPECTED.replace('a path, ', '')}")
+    picture, _ = _open_picture(source, MAX_PIXELS, None)
+    bands = get_bands(picture)
+    if bands is not None and bands.dtype == np.uint8 and int(bands[:, :, 3].min()) < 255:
         raise InputError(
-            f"{show_path(folder)} is not a folder; expected a folder of photos, or an iterable of their paths"
+            "a picture with transparency was given to be drawn on; give its RGB, or the picture that vlcam.image.open_photo makes of it, "
+            "which lies on white"
         )
-    endings = {ending for ending, kind in Image.registered_extensions().items() if kind in _FORMATS}
-    files = (one for one in path.iterdir() if one.suffix.lower() in endings and not one.name.startswith("."))
-    found = sorted(one for one in files if one.is_file())
-    if not found:
-        raise InputError(f"the folder {show_path(folder)} has no photos in it; expected files such as a.jpg or b.png")
-    return found
+    return np.asarray(picture)
 
 
-def as_rgb(image: Image.Image) -> Image.Image:
-    """8-bit RGB of an image of any mode, transparency laid on white.
-
-    Raises:
-        InputError: for what has no 8-bit meaning, and for :class:`Bands`, which are shown as RGB but aren't.
-    """
-    bands = get_bands(image)
-    if bands is not None and bands.dtype != np.uint8:
-        count = bands.shape[2]
-        raise InputError(
-            f"a photo of {count} bands was given to a model that takes RGB; give an RGB photo, or let "
-            f"preprocess=vlcam.Preprocess(..., channels={count}) make the model's input"
-        )
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image
-    if image.mode.startswith("I") or image.mode == "F":
-        return _from_deep(np.asarray(image), image.mode)
-    if _is_transparent(image):
-        full = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", full.size, (255, 255, 255, 255)), full).convert("RGB")
-    return image.convert("RGB")
-
-
-def as_rgba(image: Image.Image) -> Image.Image:
-    """8-bit RGBA of an image of any mode, also of one that :func:`open_photo` laid on white; opaque where nothing else is known.
-
-    Raises:
-        InputError: as :func:`as_rgb`.
-    """
-    bands = get_bands(image)
-    if bands is not None and bands.dtype == np.uint8:
-        return Image.fromarray(bands)
-    return image.convert("RGBA") if _is_transparent(image) else as_rgb(image).convert("RGBA")
-
-
-def _is_transparent(image: Image.Image) -> bool:
-    return "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "RGBa", "La")
-
-
-def _flatten(image: Image.Image) -> Image.Image:
-    """RGB of an image of any mode, a new object, with its RGBA attached if it has transparency."""
-    flat = Image.fromarray(np.array(as_rgb(image)))
-    if _is_transparent(image):
-        setattr(flat, _BANDS, np.array(as_rgba(image)))
-    return flat
-
-
-def _from_file(source: str | Path, max_pixels: int) -> Image.Image:
-    if isinstance(source, str) and re.match(r"[A-Za-z][A-Za-z0-9+.-]+://|data:", source):
-        raise InputError(f"the URL {source[:80]!r} was given; vlcam doesn't download: save the photo and give its path")
-    shown = show_path(source)
-    if check_file(source, "a photo") == 0:
-        raise InputError(f"the file {shown} is empty; expected a photo: copy or download it again")
-    with Path(source).open("rb") as file, _convert_errors(shown):
-        Image.init()
-        image = Image.open(file, formats=[one for one in _FORMATS if one in Image.OPEN])
-        _check_pixels(shown, image.size, max_pixels)
-        return _turn_upright(image)
-
-
-@contextmanager
-def _convert_errors(shown: str) -> Iterator[None]:
-    """Turn whatever a decoder may raise into one InputError, keep its warnings quiet and truncated files refused."""
-    try:
-        with warnings.catch_warnings(), _refuse_truncated():
-            warnings.simplefilter("ignore", UserWarning)
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            yield
-    except InputError:
-        raise
-    except UnidentifiedImageError as error:
-        raise InputError(f"{shown} is not a photo that can be read; expected one of {', '.join(_FORMATS)}") from error
-    except Image.DecompressionBombError as error:
-        raise InputError(
-            f"{shown} has more pixels than Pillow opens; make it smaller: {describe_error(error)}"
-        ) from error
-    except Exception as error:  # broken files make decoders raise nearly anything
-        raise InputError(f"{shown} is broken or cut off: {describe_error(error)}; copy or download it again") from error
-
-
-@contextmanager
-def _refuse_truncated() -> Iterator[None]:
-    """Pillow's switch that fills the missing part of a photo with grey is off here, even if it was turned on elsewhere."""
-    if not ImageFile.LOAD_TRUNCATED_IMAGES:
-        yield
-        return
-    with _truncated:
-        before, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
-        try:
-            yield
-        finally:
-            ImageFile.LOAD_TRUNCATED_IMAGES = before
-
-
-def _turn_upright(image: Image.Image) -> Image.Image:
-    """Decoded, turned as its EXIF says, RGB; never the same object, and without the file behind it."""
-    image.load()
-    try:
-        turned = ImageOps.exif_transpose(image)
-    except Exception:  # EXIF that can't be read has no orientation; the pixels are fine
-        turned = image.copy()
-    return _flatten(turned)
+def _open_picture(source: Any, max_pixels: int, white: int | float | None) -> tuple[Image.Image, str]:
+    """A photo as upright RGB, and what it is called."""
+    if isinstance(source, (str, Path)):
+        return open_file(source, max_pixels, white), Path(source).name
+    if isinstance(source, Image.Image):
+        opened = get_opened(source)
+        found = opened.name or Path(str(getattr(source, "filename", ""))).name or "photo"
+        if not opened.sha256:  # whoever opened it has said how large it may be
+            check_pixels("a PIL image", source.size, max_pixels)
+        if white is not None and opened.bands is not None:
+            raise InputError(
+                f"white={white:g} was given for a photo of bands; give limits=(0, {white:g}) of vlcam.Bands"
+            )
+        with convert_errors(f"the PIL image {found!r}"):
+            return turn_upright(source, white), found
+    if isinstance(source, Tensor):
+        return _from_tensor(source, max_pixels, white), "photo"
+    if isinstance(source, np.ndarray):
+        return read_array(source, max_pixels, "an array", f"shape {source.shape}", white), "photo"
+    if isinstance(source, Bands):
+        if white is not None:
+            raise InputError(
+                f"white={white:g} was given for a photo of bands; give limits=(0, {white:g}) of vlcam.Bands"
+            )
+        return _from_bands(source, max_pixels), "photo"
+    raise InputError(f"a {type(source).__name__} was given; {_EXPECTED}")
 
 
 def _from_bands(source: Bands, max_pixels: int) -> Image.Image:
     numbers = source.numbers()
     height, width, count = numbers.shape
-    _check_pixels("a photo of bands", (width, height), max_pixels)
+    check_pixels("a photo of bands", (width, height), max_pixels)
     shown = source.shown if source.shown is not None else (0, 1, 2) if count >= 3 else 0
     chosen = (shown,) * 3 if isinstance(shown, int) else shown
     if len(chosen) != 3 or not all(0 <= one < count for one in chosen):
@@ -272,22 +192,10 @@ def _from_bands(source: Bands, max_pixels: int) -> Image.Image:
         raise InputError(f"limits={source.limits} was given; expected a lower and a higher number")
     light = (seen - low) / (high - low) if high > low else np.zeros_like(seen)
     picture = Image.fromarray(np.round(light.clip(0, 1) * 255).astype(np.uint8))
-    setattr(picture, _BANDS, numbers)
-    return picture
+    return mark_opened(picture, Opened(numbers))
 
 
-def _from_deep(values: np.ndarray, mode: str) -> Image.Image:
-    """Grey of 16 bits (0..65535) or floats (0..1) as RGB."""
-    low, high = float(values.min()), float(values.max())
-    most = 1.0 if mode == "F" else 65535.0
-    if not (low >= 0 and high <= most):
-        raise InputError(
-            f"an image of mode {mode} with values from {low:g} to {high:g} was given; expected 0 to {most:g}: convert it to 8 bits"
-        )
-    return Image.fromarray(np.round(values.astype(np.float64) * (255 / most)).astype(np.uint8)).convert("RGB")
-
-
-def _from_tensor(tensor: Tensor, max_pixels: int) -> Image.Image:
+def _from_tensor(tensor: Tensor, max_pixels: int, white: int | float | None) -> Image.Image:
     given = f"shape {tuple(tensor.shape)}"
     if tensor.ndim == 4:
         raise InputError(
@@ -297,52 +205,14 @@ def _from_tensor(tensor: Tensor, max_pixels: int) -> Image.Image:
         tensor = tensor[None]
     if tensor.ndim != 3 or tensor.shape[0] not in (1, 3, 4):
         raise InputError(
-            f"a tensor of {given} was given; expected (channels, height, width) with 1, 3 or 4 channels{_make_bands_hint(tensor.shape)}"
+            f"a tensor of {given} was given; expected (channels, height, width) with 1, 3 or 4 channels{make_bands_hint(tensor.shape)}"
         )
     if not (tensor.dtype in (torch.uint8, torch.uint16) or tensor.is_floating_point()):
         raise InputError(f"a tensor of dtype {tensor.dtype} was given; expected uint8, uint16, or floats from 0 to 1")
-    _check_pixels("a tensor", (tensor.shape[2], tensor.shape[1]), max_pixels)
+    check_pixels("a tensor", (tensor.shape[2], tensor.shape[1]), max_pixels)
     plain = tensor.detach().cpu()
     plain = plain.to(torch.float64) if plain.is_floating_point() else plain
-    return _from_array(plain.permute(1, 2, 0).numpy(), max_pixels, "a tensor", given)
-
-
-def _from_array(array: np.ndarray, max_pixels: int, what: str, given: str) -> Image.Image:
-    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
-        first = array.ndim == 3 and array.shape[0] in (1, 3, 4)
-        hint = "; its channels come first: use array.transpose(1, 2, 0)" if first else _make_bands_hint(array.shape)
-        raise InputError(
-            f"{what} of {given} was given; expected (height, width, channels) with 1, 3 or 4 channels{hint}"
-        )
-    _check_pixels(what, (array.shape[1], array.shape[0]), max_pixels)
-    if np.issubdtype(array.dtype, np.floating):
-        low, high = float(array.min()), float(array.max())
-        if not (low >= 0 and high <= 1):
-            raise InputError(
-                f"{what} of floats from {low:g} to {high:g} was given; expected 0 to 1: divide by 255, or undo the normalisation"
-            )
-        array = np.round(array.astype(np.float64) * 255).astype(np.uint8)
-    elif array.dtype == np.uint16:
-        array = np.round(array * (255 / 65535)).astype(np.uint8)
-    if array.dtype != np.uint8:
-        raise InputError(f"{what} of dtype {array.dtype} was given; expected uint8, uint16, or floats from 0 to 1")
-    grey = array.ndim == 3 and array.shape[2] == 1
-    return _flatten(Image.fromarray(np.ascontiguousarray(array[:, :, 0] if grey else array)))
-
-
-def _make_bands_hint(shape: Sequence[int]) -> str:
-    return "; wrap other bands in vlcam.image.photo.Bands" if len(shape) == 3 else ""
-
-
-def _check_pixels(shown: str, size: tuple[int, int], max_pixels: int) -> None:
-    width, height = size
-    if width < 1 or height < 1:
-        raise InputError(f"{shown} has {width} x {height} pixels; expected at least one")
-    if width * height > max_pixels:
-        raise InputError(
-            f"{shown} has {width} x {height} = {width * height:,} pixels; expected at most {max_pixels:,}: "
-            "make it smaller, or (in Python) raise max_pixels"
-        )
+    return read_array(plain.permute(1, 2, 0).numpy(), max_pixels, "a tensor", given, white)
 
 
 def _make_record(image: Image.Image, name: str) -> Photo:

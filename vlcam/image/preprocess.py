@@ -1,6 +1,7 @@
 """How a photo becomes a model's input, with the geometry that leads back."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, final
 
 import numpy as np
@@ -27,8 +28,51 @@ Resample = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _MODES = ("resize", "crop", "letterbox")
 _RESAMPLES = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
+_HARDLY = 0.75
+"""A pixel of the input, less what rounding may do: so much of the photo is cut off, or margin."""
 _MOST_PIXELS = 200_000_000
 """A photo of 1 x 50 000 pixels, its shorter side resized to 224, would fill the memory."""
+
+
+@final
+@dataclass(frozen=True)
+class PreprocessSettings:
+    """What was done to a photo before the model saw it, as far as that is known.
+
+    ``size`` is ``(width, height)`` of the model's input for this photo. ``mode`` says what that shows of it: all (``resize``), the middle
+    (``crop``), or all with margins (``letterbox``). ``mean`` and ``std`` normalised values of 0..1.
+    """
+
+    size: tuple[int, int]
+    mode: str
+    resize_shorter: int | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    interpolation: str | None = None
+
+    __repr__ = show_record
+
+
+def describe_preprocessing(preprocess: Any, geometry: Geometry) -> PreprocessSettings:
+    """The settings of a preprocessing that can tell them by a method ``describe``; of any other what the geometry shows."""
+    describe = getattr(getattr(preprocess, "__self__", preprocess), "describe", None)
+    known: Mapping[str, Any] = describe() if callable(describe) else {}
+    return PreprocessSettings(**{"size": geometry.input_size, "mode": _infer_mode(geometry), **known})
+
+
+def make_remarks(preprocess: Any, image: "Image") -> tuple[str, ...]:
+    """What a preprocessing has to say about a photo; see :class:`Preprocess`."""
+    remark = getattr(getattr(preprocess, "__self__", preprocess), "remark", None)
+    return tuple(remark(image)) if callable(remark) else ()
+
+
+def _infer_mode(geometry: Geometry) -> Mode:
+    """What the input shows of the photo, from where it lies on it, give or take a pixel."""
+    sides = zip(geometry.photo_size, geometry.input_size, geometry.scale, geometry.offset, strict=True)
+    over = [max(-offset, side * scale + offset - size) for side, size, scale, offset in sides]
+    if max(over) > _HARDLY:
+        return "crop"
+    return "letterbox" if min(over) < -_HARDLY else "resize"
 
 
 @final
@@ -45,6 +89,9 @@ class Preprocess:
     are (margins are 0). ``mean`` and ``std`` have one number per channel, for values of 0..1; by default ImageNet's for RGB, and 0
     and 1 for anything else.
 
+    ``remark(photo)`` may give sentences about a photo that isn't one of those that the model was made for; they stand first in the
+    explanation's ``notes``.
+
     ``Preprocess(224, mode="crop", resize_shorter=256, ...)`` gives the very numbers of
     ``Compose([Resize(256), CenterCrop(224), ToTensor(), Normalize(...)])``.
     """
@@ -57,6 +104,7 @@ class Preprocess:
     resample: Resample = "bilinear"
     fill: tuple[int, int, int] = (0, 0, 0)
     channels: int = 3
+    remark: Callable[["Image"], tuple[str, ...]] | None = field(default=None, repr=False, compare=False)
 
     __repr__ = show_record
 
@@ -91,6 +139,16 @@ class Preprocess:
     def input_size(self) -> tuple[int, int]:
         """``(width, height)`` of the model's input."""
         return (self.size, self.size) if isinstance(self.size, int) else self.size
+
+    def describe(self) -> dict[str, Any]:
+        """The settings that hold for every photo, for :class:`PreprocessSettings`."""
+        return {
+            "mode": self.mode,
+            "resize_shorter": self._shorter if self.mode == "crop" else None,
+            "mean": self.mean,
+            "std": self.std,
+            "interpolation": self.resample,
+        }
 
     def geometry(self, photo_size: tuple[int, int]) -> Geometry:
         """Where the input lies on a photo of a ``(width, height)``."""

@@ -6,7 +6,7 @@
 'one run for each position of the patch (121 by default on a square input)'
 >>> get_method("grad-cam")
 Traceback (most recent call last):
-vlcam.contracts.InputError: no method 'grad-cam'; did you mean gradcam or xgradcam? ...
+vlcam.errors.InputError: no method 'grad-cam'; did you mean gradcam or xgradcam? ...
 """
 
 import warnings

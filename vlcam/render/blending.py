@@ -4,11 +4,15 @@ Opacity follows the value, so the photo stays itself where the map is low, and a
 else. The blend is never rescaled by its own maximum: on a black photo a low map stays black.
 """
 
+from typing import Any
+
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Shaped, UInt8
+from torch import Tensor
 
 from vlcam.contracts import InputError
-from vlcam.render.colour import find_peak, get_colour_table, index_colours, is_diverging, scale_values
+from vlcam.image.photo import read_pixels
+from vlcam.render.colour import find_peak, get_colour_table, index_colours, is_diverging, read_heat, scale_values
 
 OPACITY = 0.9
 FULL = 0.8
@@ -24,8 +28,8 @@ def compute_cover(parts: Float[np.ndarray, "height width"]) -> Float[np.ndarray,
 
 
 def overlay(
-    photo: UInt8[np.ndarray, "height width 3"],
-    heat: Float[np.ndarray, "heat_height heat_width"],
+    photo: Any,
+    heat: Shaped[np.ndarray, "heat_height heat_width"] | Shaped[Tensor, "heat_height heat_width"],
     *,
     scale: float | None = None,
     colours: str = "inferno",
@@ -33,13 +37,17 @@ def overlay(
 ) -> UInt8[np.ndarray, "height width 3"]:
     """Lay a raw heatmap over its photo.
 
+    ``photo`` is an opaque array, tensor or PIL image, as :func:`vlcam.image.photo.open_photo` takes it (floats from 0 to 1, 16 bits and
+    grey as well), ``heat`` an array or a tensor ``(height, width)`` of its size; what comes back is RGB of uint8.
+
     ``scale`` is the raw value of the strongest colour: give the same one to every map of a photo to make them comparable
     (default: the largest value of this map). Values at or below zero leave the photo as it is, unless ``colours`` is a diverging
     table. NaN marks pixels that the model didn't see; they are dimmed and hatched.
     """
-    if photo.shape[:2] != heat.shape:
+    pixels, heat = read_pixels(photo), read_heat(heat)
+    if pixels.shape[:2] != heat.shape:
         raise InputError(
-            f"a heatmap of {heat.shape[1]} x {heat.shape[0]} on a photo of {photo.shape[1]} x {photo.shape[0]}; "
+            f"a heatmap of {heat.shape[1]} x {heat.shape[0]} on a photo of {pixels.shape[1]} x {pixels.shape[0]}; "
             "resize the map to the photo first (TargetView.heatmap() does that)"
         )
     if not 0 <= opacity <= 1:
@@ -49,16 +57,16 @@ def overlay(
         np.float32
     )
     cover = (opacity * compute_cover(parts))[..., None]
-    mixed = photo * (1 - cover) + get_colour_table(colours)[index_colours(parts, signed=signed)] * cover
+    mixed = pixels * (1 - cover) + get_colour_table(colours)[index_colours(parts, signed=signed)] * cover
     unseen = np.isnan(heat)
     if unseen.any():
-        mixed[unseen] = _hatch(photo)[unseen]
+        mixed[unseen] = _hatch(pixels)[unseen]
     return _to_bytes(mixed)
 
 
 def draw_contour(
-    picture: UInt8[np.ndarray, "height width 3"],
-    heat: Float[np.ndarray, "height width"],
+    picture: Any,
+    heat: Shaped[np.ndarray, "height width"] | Shaped[Tensor, "height width"],
     level: float,
     *,
     thickness: int = 1,
@@ -66,14 +74,21 @@ def draw_contour(
 ) -> UInt8[np.ndarray, "height width 3"]:
     """The picture with a white line, dark on its outside, around the part of a map above ``level``: legible without colours.
 
+    ``picture`` and ``heat`` are what :func:`overlay` takes; what comes back is RGB of uint8.
+
     ``strength`` (0 to 1) fades the line; no line is drawn where the map ends because the model saw no more of the photo.
     """
+    pixels, heat = read_pixels(picture), read_heat(heat)
+    if pixels.shape[:2] != heat.shape:
+        raise InputError(
+            f"a map of {heat.shape[1]} x {heat.shape[0]} on a picture of {pixels.shape[1]} x {pixels.shape[0]}; resize the map first"
+        )
     above = np.nan_to_num(heat, nan=-np.inf) >= level
     below = ~above & ~np.isnan(heat)
     near_above, near_below = above, below
     for _ in range(thickness):
         near_above, near_below = grow_region(near_above), grow_region(near_below)
-    drawn = picture.astype(np.float32)
+    drawn = pixels.astype(np.float32)
     drawn[below & near_above] *= 1 - 0.5 * strength
     line = above & near_below
     drawn[line] += (255 - drawn[line]) * strength

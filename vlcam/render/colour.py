@@ -8,9 +8,11 @@ lightness goes up and down, which draws borders where the map has none.
 import json
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Shaped, UInt8
+from torch import Tensor
 
 from vlcam.contracts import InputError
 
@@ -48,6 +50,16 @@ def choose_colours(*, relu: bool) -> str:
     return SEQUENTIAL[0] if relu else DIVERGING[0]
 
 
+def read_heat(heat: Any) -> Float[np.ndarray, "height width"]:
+    """A heatmap as an array of floats. Raises InputError for what is none."""
+    values = heat.detach().cpu().float().numpy() if isinstance(heat, Tensor) else np.asarray(heat)
+    if values.ndim != 2 or values.dtype.kind not in "fiub":
+        raise InputError(
+            f"a heatmap of shape {values.shape} and dtype {values.dtype} was given; expected (height, width) numbers"
+        )
+    return values if values.dtype.kind == "f" else values.astype(np.float32)
+
+
 def scale_values(
     heat: Float[np.ndarray, "height width"], scale: float, *, signed: bool = False
 ) -> Float[np.ndarray, "height width"]:
@@ -65,10 +77,13 @@ def scale_values(
 
 
 def colourise(
-    heat: Float[np.ndarray, "height width"], *, scale: float | None = None, colours: str = "inferno"
+    heat: Shaped[np.ndarray, "height width"] | Shaped[Tensor, "height width"],
+    *,
+    scale: float | None = None,
+    colours: str = "inferno",
 ) -> UInt8[np.ndarray, "height width 3"]:
     """The values as colours, without the photo. ``scale`` is the value of the last colour (default: the largest in ``heat``)."""
-    signed = is_diverging(colours)
+    signed, heat = is_diverging(colours), read_heat(heat)
     parts = scale_values(heat, find_peak(heat, signed=signed) if scale is None else scale, signed=signed)
     picture: UInt8[np.ndarray, "height width 3"] = get_colour_table(colours)[index_colours(parts, signed=signed)]
     return picture
