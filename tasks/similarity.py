@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from vlcam.contracts import InputError, Layout, Names, Prepared, Request, Spoken, Target, TargetError, show_record
+from vlcam.engine.fingerprint import Fingerprint, fingerprint_model
 from vlcam.engine.outputs import to_model
 from vlcam.engine.precision import widen
 from vlcam.engine.recording import pause_recording
@@ -29,12 +30,12 @@ _MOST_KEPT = 4096
 @final
 @dataclass(eq=False)
 class EmbeddingCache:
-    """Embeddings ``(1, width)`` by key, for as long as the weights that made them stay as they are.
+    """Embeddings ``(1, width)`` by key, for as long as the model that made them stays as it is.
 
-    A change is seen by addresses and version counters; one made behind autograd's back, through ``weight.data``, is not.
+    See :func:`vlcam.engine.fingerprint.fingerprint_model` for what counts as a change.
     """
 
-    _weights: tuple[Any, ...] = ()
+    _model: Fingerprint = ()
     _kept: dict[str, Tensor] = field(default_factory=dict)
 
     __repr__ = show_record
@@ -43,12 +44,9 @@ class EmbeddingCache:
         self, model: nn.Module, keys: Sequence[str], make: Callable[[list[str]], Tensor]
     ) -> Float[Tensor, "keys width"]:
         """The embeddings of ``keys``; ``make`` embeds those that aren't there, in eval mode, without autograd or a recording."""
-        now = tuple(
-            (one.data_ptr(), one.dtype, 0 if one.is_inference() else one._version)
-            for one in (*model.parameters(), *model.buffers())
-        )
-        if now != self._weights or len(self._kept) > _MOST_KEPT:
-            self._weights = now
+        now = fingerprint_model(model)
+        if now != self._model or len(self._kept) > _MOST_KEPT:
+            self._model = now
             self._kept.clear()
         missing = [key for key in dict.fromkeys(keys) if key not in self._kept]
         if missing:
@@ -87,7 +85,7 @@ class Similarity:
 
     ``references`` are photos by name: whatever :func:`vlcam.explain` takes. ``preprocess`` turns a photo into the model's input and
     the geometry. ``embed(model, inputs)`` gives the embedding ``(1, width)``; by default ``model(inputs)`` does. The references are
-    embedded once, for as long as the weights stay the same. ``targets=`` and ``contrast=`` pick names: "more like A than like B".
+    embedded once, for as long as the model stays as it is. ``targets=`` and ``contrast=`` pick names: "more like A than like B".
     """
 
     kind: ClassVar[str] = "classification"

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import ref
 
+import torch
 from torch import Tensor
 
 from vlcam.engine.backward import gradients, trace_dependence
@@ -52,7 +53,9 @@ def skip_class_maps(scores: Tensor, taps: list[RecordedTap]) -> RecordedTap:
         channels = tap.kept.shape[1]
         if channels == classes:
             continue
-        gradient = gradients(scores[..., :1] if scores.ndim else scores, tap.kept)[0]
+        with torch.inference_mode(False), torch.enable_grad():
+            first = scores[..., :1] if scores.ndim else scores
+        gradient = gradients(first, tap.kept)[0]
         active = int((gradient != 0).any(3).any(2).sum(1).max()) if len(gradient) else 0
         if not ((active == 1 < channels) or (active == 2 <= channels / 4)):
             return tap

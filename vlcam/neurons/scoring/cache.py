@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vlcam.contracts import InputError
+from vlcam.engine.fingerprint import describe_switches
 from vlcam.files import describe_error, read_json, show_path, write_json
 
 FORMAT: Final = 1
@@ -85,8 +86,9 @@ def hash_weights(model: nn.Module) -> str:
 
 
 def hash_code(model: nn.Module) -> str:
-    """The sha256 of the modules' settings and of the source code of their classes, as far as Python has it."""
+    """The sha256 of the modules' settings and switches and of the source code of their classes, as far as Python has it."""
     found = hashlib.sha256(repr(model).encode())
+    found.update(repr(describe_switches(model)).encode())
     classes = {type(module) for module in model.modules()}
     for one in sorted(classes, key=lambda one: (one.__module__, one.__qualname__)):
         found.update(f"{one.__module__}.{one.__qualname__}\n".encode())
@@ -94,10 +96,6 @@ def hash_code(model: nn.Module) -> str:
             found.update(inspect.getsource(one).encode())
         except (OSError, TypeError):  # made in a console, or in C
             found.update(b"no source")
-    for name, module in model.named_modules():
-        own = {key: value for key, value in vars(module).items() if not key.startswith("_") and key != "training"}
-        simple = {key: value for key, value in own.items() if isinstance(value, (bool, int, float, str, tuple))}
-        found.update(f"{name} {sorted(simple.items(), key=lambda one: one[0])}\n".encode())
     return found.hexdigest()
 
 
