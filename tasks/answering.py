@@ -32,7 +32,7 @@ from vlcam.engine.outputs import log_probability, pick_logits, to_model
 from vlcam.engine.recording import pause_recording
 from vlcam.tasks.labels import get_text_contrasts, make_contrast_target
 from vlcam.tasks.reading import Reading, capture_question_vectors
-from vlcam.tasks.words import group
+from vlcam.tasks.words import Segmenter, group
 
 
 @final
@@ -44,6 +44,7 @@ class Answering:
     - ``encode``, ``generate``, ``logits``: as for :class:`vlcam.tasks.captioning.Captioning`.
     - ``tokens``: text to token ids and back, without start and end tokens; ``end`` is the id that ends an answer.
     - ``reading(inputs, question)``: where the question's words are among the inputs, so that they can be weighed, or None.
+    - ``segment``: as for :class:`vlcam.tasks.captioning.Captioning`.
     """
 
     kind: ClassVar[str] = "vqa"
@@ -61,6 +62,7 @@ class Answering:
     layout: Layout | Callable[[Any], Any] | None = None
     reading: Callable[[Any, str], Reading | None] | None = None
     notes: tuple[str, ...] = ()
+    segment: Segmenter | None = None
 
     __repr__ = show_record
 
@@ -146,7 +148,7 @@ class Answering:
 
     def _add_words(self, said: "_ScoredAnswer", scores: list[Tensor], targets: list[Target], request: Request) -> None:
         """The words of one answer, if it has several; their spans are in the answer as it is shown."""
-        text, words = group(said.ids, self.tokens.decode)
+        text, words = group(said.ids, self.tokens.decode, self.segment)
         shown = [word for word in words if word.tokens and not word.is_punctuation]
         ahead = len(text) - len(text.lstrip())
         for word in shown if len(shown) > 1 else ():

@@ -30,7 +30,7 @@ from vlcam.engine.output_kind import to_word_logits
 from vlcam.engine.outputs import log_probability, pick_logits, to_model
 from vlcam.engine.recording import pause_recording
 from vlcam.tasks.labels import get_text_contrasts, make_contrast_target
-from vlcam.tasks.words import Word, group
+from vlcam.tasks.words import Segmenter, Word, group
 
 
 @runtime_checkable
@@ -56,7 +56,8 @@ class Captioning:
     of the input. ``prompted(inputs, prompt)`` puts what a person wants said first into the inputs; without it a prompt is refused.
     ``continued`` are the tokens of a caption that goes on from such a prompt on the same line, if they are others.
     ``logits_of_batch(model, encoded, ids) -> (B, len(ids), vocabulary)`` is ``logits`` for B encoded photos and the same words, for methods
-    that look at many changed photos; without it they are looked at one by one.
+    that look at many changed photos; without it they are looked at one by one. ``segment`` cuts texts of scripts without blanks into words
+    (``jieba.lcut``, say); without it every token that writes such characters is a word.
     """
 
     kind: ClassVar[str] = "captioning"
@@ -75,6 +76,7 @@ class Captioning:
     continued: Tokenizer | None = None
     notes: tuple[str, ...] = ()
     logits_of_batch: Callable[[Any, Any, Sequence[int]], Tensor] | None = None
+    segment: Segmenter | None = None
 
     __repr__ = show_record
 
@@ -105,7 +107,7 @@ class Captioning:
         logits = self._compute_logits(encoded, ids)
         sure = log_probability(logits, ids)
         spoken = sure if request.measure == "log-probability" else pick_logits(logits, ids)
-        text, words = group(ids, self.tokens.decode)
+        text, words = group(ids, self.tokens.decode, self.segment)
         shown = [word for word in words if word.tokens and not word.is_punctuation]
         parts: list[tuple[str, Kind, tuple[int, ...], tuple[int, int]]] = [
             (word.text, "word", word.tokens, word.span) for word in shown
@@ -147,7 +149,7 @@ class Captioning:
         encoded = self.encode(self.model, prepared.inputs)
         ids = request.ids
         logits = several(self.model, encoded, ids)
-        text, words = group(ids, self.tokens.decode)
+        text, words = group(ids, self.tokens.decode, self.segment)
         shown = [word for word in words if word.tokens and not word.is_punctuation]
         of = log_probability if request.measure == "log-probability" else pick_logits
 

@@ -1,12 +1,13 @@
 """The words of a question among the tokens that a model of transformers reads."""
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 from torch import Tensor, nn
 
 from vlcam.tasks.reading import Reading
-from vlcam.tasks.words import group
+from vlcam.tasks.words import Word, group
 
 
 def find_reading(model: Any, tokenizer: Any, inputs: dict[str, Any], question: str) -> Reading | None:
@@ -52,5 +53,31 @@ def find_question_words(
                 (word.span, tuple(places[token] for token in tokens.tokens))
                 for word, tokens in found
                 if not word.is_punctuation and tokens.tokens
+            )
+    return _match_characters(question, written, places)
+
+
+def _match_characters(
+    question: str, written: Sequence[Word], places: Sequence[int]
+) -> tuple[tuple[tuple[int, int], tuple[int, ...]], ...]:
+    """As :func:`find_question_words`, for a question without blanks: its words are those of the tokens, found by their characters."""
+    want = [
+        (one, place)
+        for place, character in enumerate(question)
+        if not character.isspace()
+        for one in character.casefold()
+    ]
+    have = [one for word in written for one in word.text.casefold()]
+    starts = list(accumulate((len(word.text.casefold()) for word in written), initial=0))
+    wanted = [one for one, _ in want]
+    for first in reversed(range(len(written))):
+        begin = starts[first]
+        if wanted and have[begin : begin + len(want)] == wanted and begin + len(want) in starts:
+            last = starts.index(begin + len(want))
+            spans = [(want[starts[n] - begin][1], want[starts[n + 1] - begin - 1][1] + 1) for n in range(first, last)]
+            return tuple(
+                (span, tuple(places[token] for token in word.tokens))
+                for span, word in zip(spans, written[first:last], strict=True)
+                if not word.is_punctuation and word.tokens
             )
     return ()

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from vlcam.contracts import InputError
 from vlcam.tasks.words import find_spans, group
 
 CORPUS = [
@@ -183,3 +184,52 @@ def test_a_lone_blank_joins_the_next_word() -> None:
 
 def test_nothing_said() -> None:
     assert group([], lambda _: "") == ("", ())
+
+
+WITHOUT_BLANKS = {
+    "Chinese": ("一只猫坐在沙发上", ["一", "只", "猫", "坐", "在", "沙", "发", "上"]),
+    "Japanese": ("猫がソファーにいる。", ["猫", "が", "ソ", "フ", "ァ", "ー", "に", "い", "る", "。"]),
+    "Thai": ("แมวดำ", ["แ", "ม", "ว", "ดำ"]),
+    "Thai with marks": ("ที่นี่", ["ที่", "นี่"]),
+    "Lao": ("ນ້ຳ", ["ນ້ຳ"]),
+    "Khmer": ("ខ្មែរ", ["ខ្មែ", "រ"]),
+    "Myanmar": ("ကြောင်", ["ကြော", "င်"]),
+    "mixed": ("2只cat和3.5狗,ok", ["2", "只", "cat", "和", "3.5", "狗", ",", "ok"]),
+    "Korean has blanks": ("고양이가 소파에", ["고양이가", "소파에"]),
+}
+
+
+@pytest.mark.parametrize("name", WITHOUT_BLANKS)
+def test_what_is_written_without_blanks_is_a_character_each(name: str) -> None:
+    text, words = WITHOUT_BLANKS[name]
+    assert [text[start:end] for start, end in find_spans(text)] == words
+    _, found = group(range(len(text)), lambda ids: text[: len(ids)])
+    assert [word.text for word in found] == words
+    assert sorted(token for word in found for token in word.tokens) == list(range(len(text)))
+
+
+def test_what_one_token_wrote_is_a_word() -> None:
+    tokens = ["一只", "猫", "坐在", "沙发上", "。", " a cat", "猫"]
+    text, words = group(range(len(tokens)), lambda ids: "".join(tokens[i] for i in ids))
+    assert [word.text for word in words] == ["一只", "猫", "坐在", "沙发上", "。", "a", "cat", "猫"]
+    assert [word.tokens for word in words[:5]] == [(0,), (1,), (2,), (3,), (4,)]
+    assert all(text[slice(*word.span)] == word.text for word in words)
+
+
+def test_a_character_of_several_tokens_stays_whole() -> None:
+    tokenizer = _train("bpe")  # which writes Chinese as single bytes
+    text = "猫坐在沙发"
+    ids = tokenizer.encode(text).ids
+    assert len(ids) == 3 * len(text)
+    _, words = group(ids, lambda some: tokenizer.decode(list(some)))
+    assert [word.text for word in words] == list(text)
+    assert [word.tokens for word in words] == [(3 * n, 3 * n + 1, 3 * n + 2) for n in range(len(text))]
+
+
+def test_a_segmenter_decides() -> None:
+    text = "一只猫 cat 坐在沙发上"
+    known = {"一只猫": ["一只", "猫"], "坐在沙发上": ["坐", "在", "沙发", "上"]}
+    _, words = group(range(len(text)), lambda ids: text[: len(ids)], known.__getitem__)
+    assert [word.text for word in words] == ["一只", "猫", "cat", "坐", "在", "沙发", "上"]
+    with pytest.raises(InputError, match="expected parts that follow each other"):
+        group(range(len(text)), lambda ids: text[: len(ids)], lambda run: ["猫"])
