@@ -59,7 +59,7 @@ def open_timm(
         build = partial(timm.create_model, name, pretrained=False)
         count = count_classes(state, build)
         model = fill_weights(build() if count is None else build(num_classes=count), state, f"timm/{name}")
-    return wrap_timm(model, name, labels=labels, preprocess=preprocess)
+    return wrap_timm(model.eval(), name, labels=labels, preprocess=preprocess)
 
 
 def wrap_timm(
@@ -75,7 +75,7 @@ def wrap_timm(
         model, lambda photo: find_logits(model(photo)).max(), noise.to(like.device, like.dtype), (width, height)
     )[0]
     return Classification(
-        model.eval(),
+        model,
         labels=tuple(labels or _find_labels(model)),
         preprocess=preprocess,
         layer=best.layer,

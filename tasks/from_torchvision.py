@@ -62,7 +62,7 @@ def open_torchvision(
                 "give labels=, one name for each class in order"
             )
         labels = categories
-    return wrap_torchvision(model, name, labels=labels, preprocess=preprocess or make_preprocess(known))
+    return wrap_torchvision(model.eval(), name, labels=labels, preprocess=preprocess or make_preprocess(known))
 
 
 def wrap_torchvision(
@@ -71,7 +71,7 @@ def wrap_torchvision(
     """A torchvision classifier in memory as a task."""
     layer, layout = find_layer_and_layout(model)
     return Classification(
-        model.eval(),
+        model,
         labels=tuple(labels),
         preprocess=preprocess,
         layer=layer,

@@ -18,7 +18,7 @@ from vlcam.tasks.from_vilt import wrap_vilt
 from vlcam.tasks.hub_families import CLASSIFIERS, FAMILIES, find_tower, find_tower_layer
 from vlcam.tasks.hub_files import ZERO_SHOT, fetch, find_model_class, open_model, open_processor
 from vlcam.tasks.hub_inputs import HubInputs, HubTokenizer
-from vlcam.tasks.hub_photos import HubPreprocess
+from vlcam.tasks.hub_photos import make_hub_preprocess
 from vlcam.tasks.hub_places import follow_input
 from vlcam.tasks.hub_questions import find_reading
 from vlcam.tasks.hub_speech import HubSpeech
@@ -57,7 +57,7 @@ def open_transformers(
 
     config = fetch(AutoConfig, name, revision)
     auto = find_model_class(config, name)
-    model = open_model(auto, name, revision)
+    model = open_model(auto, name, revision).eval()
     return wrap(
         model,
         open_processor(model, name, revision),
@@ -86,7 +86,10 @@ def wrap(
     if made.endswith("ForImageClassification"):
         _check_task(task, "classification", name)
         return wrap_classifier(
-            model, name, labels=labels, preprocess=preprocess or HubPreprocess(_get_image_processor(processor))
+            model,
+            name,
+            labels=labels,
+            preprocess=preprocess or make_hub_preprocess(model, _get_image_processor(processor)),
         )
     if made in ZERO_SHOT:
         from vlcam.tasks.zero_shot import wrap_zero_shot
@@ -123,7 +126,7 @@ def wrap_writer(
         raise InputError(
             f"the processor of {name} is a {type(processor).__name__} without a tokenizer; give the model's own processor"
         )
-    inputs = HubInputs(model.eval(), processor, tokenizer, family)
+    inputs = HubInputs(model, processor, tokenizer, family)
     tower = find_tower(model)
     speech = HubSpeech(tower, length=length, beams=beams)
     tokens = HubTokenizer(tokenizer, inside=inputs.is_continuation(kind))

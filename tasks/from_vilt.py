@@ -21,7 +21,7 @@ from vlcam.tasks.vqa import VQA
 
 def wrap_vilt(model: Any, processor: Any, name: str) -> VQA:
     """ViLT, which answers from a list: its patches come in random order, which is made the same in every run."""
-    layer = find_tower_layer(model.eval(), FAMILIES["vilt"], "vilt.encoder")
+    layer = find_tower_layer(model, FAMILIES["vilt"], "vilt.encoder")
     if layer is None:
         raise InputError(
             f"{name} has no layer vilt.encoder.layer.N.layernorm_before; give a transformers version that has it"

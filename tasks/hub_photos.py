@@ -16,10 +16,11 @@ from vlcam.tasks.hub_places import measure_tiles
 class HubPreprocess:
     """A photo through an image processor of transformers, with the geometry that leads back.
 
-    Where the processor's settings don't tell, the place is measured, once for each size of photo.
+    Where the processor's settings don't tell, the place is measured, once for each size of photo. ``channels`` is 3 for RGB, 1 for grey.
     """
 
     processor: Any
+    channels: int = 3
     known: dict[tuple[int, int], Geometry] = field(default_factory=dict, compare=False, repr=False)
 
     __repr__ = show_record
@@ -51,7 +52,37 @@ class HubPreprocess:
         return describe_processor(self.processor)
 
     def _make_pixels(self, image: Image) -> Any:
-        return self.processor(images=as_rgb(image), return_tensors="pt")["pixel_values"]
+        shown = as_rgb(image) if self.channels == 3 else as_rgb(image).convert("L")
+        try:
+            pixels = self.processor(images=shown, return_tensors="pt")["pixel_values"]
+        except (ValueError, RuntimeError) as error:
+            reason = (str(error).splitlines() or ["no reason given"])[0]
+            raise InputError(
+                f"{type(self.processor).__name__} can't make an input of {self.channels} channel(s) of a photo: {reason}; "
+                "give preprocess=, such as vlcam.Preprocess(size, channels=1)"
+            ) from error
+        if pixels.ndim == 4 and pixels.shape[1] != self.channels:
+            raise InputError(
+                f"{type(self.processor).__name__} makes {pixels.shape[1]} channels of a photo, but the model takes {self.channels}; give "
+                f"preprocess=vlcam.Preprocess(..., channels={self.channels})"
+            )
+        return pixels
+
+
+def make_hub_preprocess(model: Any, processor: Any) -> HubPreprocess:
+    """How a classifier of transformers takes its photos. Raises InputError for one that takes neither RGB nor grey."""
+    config = model.config
+    channels = (
+        getattr(config, "num_channels", None)
+        or getattr(getattr(config, "vision_config", None), "num_channels", None)
+        or 3
+    )
+    if channels not in (1, 3):
+        raise InputError(
+            f"the model takes photos of {channels} channels, which a processor doesn't make; give "
+            f"preprocess=vlcam.Preprocess(..., channels={channels})"
+        )
+    return HubPreprocess(processor, channels)
 
 
 def describe_processor(processor: Any) -> dict[str, Any]:

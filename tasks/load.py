@@ -86,7 +86,11 @@ def load(
     elif text in BUNDLED:
         _refuse(text, {**given, "arch": arch}, "is complete as it is")
         opened = bundled.captioner(beams=beams) if text == "scenes/captioner" else BUNDLED[text]()
-    elif text.endswith(SUFFIXES) or (isinstance(name, Path) and name.suffix and not name.is_dir()):
+    elif (
+        Path(text).is_file()
+        or text.endswith(SUFFIXES)
+        or (isinstance(name, Path) and name.suffix and not name.is_dir())
+    ):
         _refuse(text, {"processor": processor, "revision": revision}, "is a state dict")
         if arch is None:
             raise InputError(f"{text} is a state dict: say what of with arch=, such as arch='torchvision/resnet50'")

@@ -30,7 +30,7 @@ from vlcam.contracts import (
 from vlcam.engine.find_layer import propose
 from vlcam.engine.layers import TokenLayout
 from vlcam.engine.outputs import to_model
-from vlcam.engine.restore import detach_tensors
+from vlcam.engine.restore import detach_tensors, preserve_model
 from vlcam.image.geometry import make_resize_geometry
 from vlcam.image.photo import as_rgb
 from vlcam.tasks.classification import Preprocessing
@@ -193,10 +193,9 @@ def wrap_zero_shot(
     layout: Any = _lay_out_patches
     if not naflex:
         inputs, geometry = preprocess(_make_noise())
-        inputs, texts = (
-            detach_tensors(to_model(inputs, model.eval())),
-            detach_tensors(read(model, ["a photo"]).detach()),
-        )
+        inputs = detach_tensors(to_model(inputs, model))
+        with preserve_model(model):
+            texts = detach_tensors(read(model, ["a photo"]).detach())
         try:
             best = propose(
                 model,
@@ -210,7 +209,7 @@ def wrap_zero_shot(
             raise InputError(f"no layer of {name} to explain was found by a trial run: {error}") from error
         layer, layout = best.layer, best.layout
     return ZeroShotClassification(
-        model.eval(),
+        model,
         preprocess=preprocess,
         see=_embed_photo,
         read=read,

@@ -242,3 +242,25 @@ def test_a_processor_that_keeps_proportions_gets_a_grid_for_every_photo() -> Non
 def test_a_layout_of_a_fixed_input_stays_as_it_is(tmp_path: Path) -> None:
     saved(tmp_path, "ViT", VIT)
     assert opened(tmp_path).layout == Grid("BNC", 8, 8, 1)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_a_classifier_of_grey_pictures(mode: str) -> None:
+    import transformers as hf
+
+    sizes: dict[str, Any] = {
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 16,
+    }
+    model = hf.ViTForImageClassification(hf.ViTConfig(num_channels=1, image_size=28, patch_size=7, **sizes))
+    grey = hf.ViTImageProcessor(size={"height": 28, "width": 28}, image_mean=[0.5], image_std=[0.5])
+    found = vlcam.explain(vlcam.load(model, processor=grey), photo(40, 30).convert(mode))
+    assert found.maps.shape[1:] == (4, 4)
+    colours = hf.ViTImageProcessor(size={"height": 28, "width": 28})  # with a mean for each of three channels
+    with pytest.raises(vlcam.InputError, match=r"channel.*vlcam\.Preprocess"):
+        vlcam.load(model, processor=colours)
+    four = hf.ViTForImageClassification(hf.ViTConfig(num_channels=4, image_size=28, patch_size=7, **sizes))
+    with pytest.raises(vlcam.InputError, match="takes photos of 4 channels"):
+        vlcam.load(four, processor=grey)

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -355,3 +356,89 @@ def test_a_timm_model_of_grey_photos() -> None:
     assert vlcam.explain(task, grey).maps.any() and vlcam.explain(task, photo()).maps.any()
     inputs, _ = task.preprocess(grey)  # type: ignore[attr-defined]
     assert inputs.shape[:2] == (1, 1)
+
+
+class _Small(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.5))
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, photos: torch.Tensor) -> torch.Tensor:
+        scores: torch.Tensor = self.head(self.body(photos).mean((2, 3)))
+        return scores
+
+
+def _open_in_memory(kind: str) -> tuple[nn.Module, Callable[[], Any]]:
+    if kind == "any":
+        net: Any = _Small()
+        return net, lambda: vlcam.load(net, labels=["cat", "dog"], preprocess=vlcam.Preprocess(32))
+    if kind == "timm":
+        net = pytest.importorskip("timm").create_model("resnet18", num_classes=2)
+        return net, lambda: vlcam.load(net, labels=["cat", "dog"])
+    import transformers as hf
+
+    if kind == "clip":
+        tower: dict[str, Any] = {
+            "hidden_size": 16,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "intermediate_size": 16,
+        }
+        net = hf.CLIPModel(
+            hf.CLIPConfig(
+                text_config={**tower, "vocab_size": 99, "eos_token_id": 98},
+                vision_config={**tower, "image_size": 32, "patch_size": 8},
+                projection_dim=8,
+            )
+        )
+
+        class Words:
+            model_max_length, all_special_ids = 20, ()
+
+            def __call__(self, texts: Any, **options: Any) -> Any:
+                ids = torch.tensor([[1, 2, 98]] * (1 if isinstance(texts, str) else len(texts)))
+                return {"input_ids": ids[0].tolist() if isinstance(texts, str) else ids}
+
+        class Both:
+            image_processor = hf.CLIPImageProcessor(
+                size={"height": 32, "width": 32}, crop_size={"height": 32, "width": 32}
+            )
+            tokenizer = Words()
+
+        return net, lambda: vlcam.load(net, processor=Both(), labels=["a cat", "a dog"])
+    net = hf.ViTForImageClassification(
+        hf.ViTConfig(
+            hidden_size=16,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            intermediate_size=16,
+            image_size=32,
+            patch_size=8,
+        )
+    )
+    return net, lambda: vlcam.load(net, processor=hf.ViTImageProcessor(size={"height": 32, "width": 32}))
+
+
+@pytest.mark.parametrize("train", [True, False])
+@pytest.mark.parametrize("kind", ["any", "timm", "transformers", "clip"])
+def test_a_model_in_memory_keeps_its_mode(kind: str, train: bool) -> None:
+    net, opening = _open_in_memory(kind)
+    net.train(train)
+    random = torch.get_rng_state()
+    opening()
+    assert all(module.training is train for module in net.modules())
+    assert torch.equal(torch.get_rng_state(), random)
+
+
+def test_a_state_dict_with_any_ending_is_tried(tmp_path: Path) -> None:
+    from torchvision.models import get_model
+
+    for name in ("net.th", "net", "net.weights", "model.v2.final"):
+        torch.save(get_model("squeezenet1_1", num_classes=2).state_dict(), tmp_path / name)
+        for given in (tmp_path / name, str(tmp_path / name)):
+            task = vlcam.load(given, arch="torchvision/squeezenet1_1", labels=["a", "b"])
+            assert task.name == "torchvision/squeezenet1_1"
+    (tmp_path / "notes.txt").write_text("no weights")
+    with pytest.raises(vlcam.InputError, match=r"notes\.txt"):
+        vlcam.load(tmp_path / "notes.txt", arch="torchvision/squeezenet1_1", labels=["a", "b"])

@@ -2,13 +2,15 @@
 
 import copy
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from vlcam.contracts import LayerError
+from vlcam.contracts import LayerError, TargetError
 
 _PREFIXES = ("_orig_mod.", "module.")
 
@@ -87,6 +89,41 @@ def describe_wrong_layer(layer: Any) -> str:
         if several
         else ""
     )
+
+
+@contextmanager
+def name_cause(model: nn.Module) -> Iterator[None]:
+    """Inside, errors about a layer or a target begin with what the model itself may be the cause of: that it is quantised."""
+    try:
+        yield
+    except (LayerError, TargetError) as error:
+        cause = _describe_quantised(model)
+        if cause is None:
+            raise
+        raise type(error)(f"{cause} ({error})") from error
+
+
+def _describe_quantised(model: nn.Module) -> str | None:
+    """What is quantised in a model, in words; None if nothing is."""
+    for name, module in model.named_modules():
+        path = f"{type(module).__module__}.{type(module).__qualname__}"
+        weights = [one for one in vars(module).get("_parameters", {}).values() if one is not None]
+        if "quantized" in path or any(one.is_quantized or one.dtype in (torch.int8, torch.uint8) for one in weights):
+            return (
+                f"the model is quantised ({path}{f' at {name!r}' if name else ''}), and quantised operations have no "
+                "gradients: explain the float model that it was made from"
+            )
+    return None
+
+
+def check_hookable(model: nn.Module) -> None:
+    """Raise LayerError for a model that can't be looked into: TorchScript."""
+    for name, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            raise LayerError(
+                f"{f'the layer {name!r} of ' if name else ''}the model ({type(unwrap_model(model)).__name__}) is TorchScript, "
+                "scripted or traced, which can't be looked into; give the model that it was made from"
+            )
 
 
 def find_first_tensor(output: Any) -> Tensor | None:

@@ -13,6 +13,7 @@ from vlcam.contracts import LayerError, VlcamError, shorten
 from vlcam.engine.backward import check_differentiable, trace_dependence
 from vlcam.engine.backward import gradients as gradients
 from vlcam.engine.modules import (
+    check_hookable,
     find_first_tensor,
     find_module,
     find_tensors,
@@ -49,11 +50,11 @@ class Recording:
     :meth:`resolve` picks the one that the scores depend on, and ``leaf``, ``activations`` and ``layer_name`` then mean that one.
     """
 
-    def __init__(self, layer_name: str | None, call: Call, *, whole: bool = False) -> None:
-        self._name, self._call, self._whole = layer_name, call, whole
+    def __init__(self, model: nn.Module, layer_name: str | None, call: Call, *, whole: bool = False) -> None:
+        self._model, self._name, self._call, self._whole = ref(model), layer_name, call, whole
         self._taps: list[RecordedTap] = []
         self._resolved: RecordedTap | None = None
-        self._remember: tuple[ref[nn.Module], tuple[Any, ...]] | None = None
+        self._remember: tuple[Any, ...] | None = None
         self._ran = 0
         self._outputs: list[Tensor] = []
 
@@ -147,7 +148,7 @@ class Recording:
 
     def forget(self) -> None:
         """The layer chosen in an earlier run is not the one now."""
-        if self._remember is not None and (model := self._remember[0]()) is not None:
+        if (model := self._model()) is not None:
             _chosen.pop(model, None)
 
     def _describe_failure(self) -> str:
@@ -199,8 +200,8 @@ class Recording:
                 f"the last spatial layer {tap.names[-1]!r} ran {len(twins)} times ({calls}); "
                 f"give layer={tap.names[-1]!r} and call=0, call='last', ..."
             )
-        if self._remember is not None and (model := self._remember[0]()) is not None and self._is_the_only_way(tap):
-            _chosen.setdefault(model, {})[self._remember[1]] = (tap.names[-1], tap.call)
+        if self._remember is not None and (model := self._model()) is not None and self._is_the_only_way(tap):
+            _chosen.setdefault(model, {})[self._remember] = (tap.names[-1], tap.call)
         return tap
 
     def _is_the_only_way(self, tap: RecordedTap) -> bool:
@@ -236,8 +237,9 @@ def record(
     """
     if isinstance(call, str) and call not in ("first", "last"):
         raise LayerError(f"call={call!r} was given; expected 'first', 'last', an index, or None")
+    check_hookable(model)
     name, target = find_module(model, layer) if layer is not None else (None, None)
-    recording = Recording(name, call, whole=whole)
+    recording = Recording(model, name, call, whole=whole)
     with preserve_model(model) as stack:
         entry = unwrap_model(model).register_forward_pre_hook(
             lambda module, args, kwargs: (
@@ -308,7 +310,7 @@ def _watch_all(recording: Recording, model: nn.Module, stack: ExitStack) -> None
                 return None
             if not start:
                 key = (name, *found.shape[1:])
-                recording._remember = (ref(model), key)
+                recording._remember = key
                 start.append(_chosen.get(model, {}).get(key))
             if not recording._taps and start[0] is not None and start[0] != (name or type(module).__name__, runs[name]):
                 return None

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vlcam.engine.checkpointing import run_without_checkpoints
+
 _ONE_AT_A_TIME = RLock()
 """The switches are the process's and the hooks the model's, so threads take turns."""
 
@@ -29,6 +31,7 @@ def preserve_model(model: nn.Module) -> Iterator[ExitStack]:
     with _ONE_AT_A_TIME, ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
+        stack.enter_context(run_without_checkpoints())
         _keep_random_state(model, stack)
         attention = torch.backends.mha.get_fastpath_enabled()
         stack.callback(torch.backends.mha.set_fastpath_enabled, attention)

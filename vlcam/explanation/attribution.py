@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from vlcam.contracts import InputError, LayerError, Layout, Method, TargetError, show_record
 from vlcam.engine.layers import Grid, find, list_layers
+from vlcam.engine.modules import name_cause
 from vlcam.engine.outputs import find_logits
 from vlcam.engine.places import Trial
 from vlcam.engine.precision import widen
@@ -224,13 +225,14 @@ def attribute(
             find(model, layer)
         except LayerError:
             find(model, layer, shapes={row.name: row.shape for row in list_layers(model, *inputs, **options)})
-    try:
+    with name_cause(model):
+        try:
+            return _attribute(model, inputs, options, targets, layer, chosen, layout, signed, call)
+        except LayerError:
+            if layer is not None:
+                raise
+        # A layer remembered from an earlier run doesn't lead to these targets; it is forgotten now.
         return _attribute(model, inputs, options, targets, layer, chosen, layout, signed, call)
-    except LayerError:
-        if layer is not None:
-            raise
-    # A layer remembered from an earlier run doesn't lead to these targets; it is forgotten now.
-    return _attribute(model, inputs, options, targets, layer, chosen, layout, signed, call)
 
 
 def _attribute(

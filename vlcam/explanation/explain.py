@@ -29,7 +29,7 @@ from vlcam.contracts import (
     show_record,
 )
 from vlcam.engine.layers import Grid, find, trace_layers
-from vlcam.engine.modules import has_independent_rows
+from vlcam.engine.modules import has_independent_rows, name_cause
 from vlcam.engine.recording import gradients, record
 from vlcam.engine.restore import detach_tensors
 from vlcam.engine.settle_layer import settle_layer
@@ -190,19 +190,25 @@ def prepare_photo(task: Task, image: Any, order: CheckedOptions, name: str | Non
 
 def explain_one(task: Task, ready: PreparedPhoto, order: CheckedOptions) -> Explanation:
     """Explain one photo. Raises LayerError or TargetError."""
+    with name_cause(task.model):
+        spoken, found = _run_at_layer(task, ready, order)
+    return _make_explanation(task, ready, order, spoken, found)
+
+
+def _run_at_layer(task: Task, ready: PreparedPhoto, order: CheckedOptions) -> tuple[Spoken, LayerMaps]:
+    """Run the task at the layer that was asked for, or at its own."""
     wanted = task.layer if order.layer is None else order.layer
     if isinstance(wanted, str):
         check_layer(task, wanted, ready.prepared, order.request)
     try:
-        spoken, found = _run(task, ready.prepared, order, wanted)
+        return _run(task, ready.prepared, order, wanted)
     except LayerError as error:
         if order.layer is not None and isinstance(task.layer, str) and order.layer != task.layer:
             raise LayerError(f"{error}; {task.layer!r}, which is explained by default, works") from error
         if wanted is not None:
             raise
         # The layer chosen by itself in an earlier run didn't lead to these targets and is forgotten: choose anew.
-        spoken, found = _run(task, ready.prepared, order, wanted)
-    return _make_explanation(task, ready, order, spoken, found)
+        return _run(task, ready.prepared, order, wanted)
 
 
 def explain_together(

@@ -20,7 +20,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from vlcam.contracts import InputError, LayerError, Layout, Maps, TargetError
 from vlcam.engine.backward import trace_dependence
-from vlcam.engine.modules import find_tensors, replace_tensor
+from vlcam.engine.modules import find_tensors, name_cause, replace_tensor
 from vlcam.engine.outputs import find_logits, to_model
 from vlcam.engine.places import Trial
 from vlcam.engine.recording import Recording, gradients, record
@@ -243,7 +243,8 @@ class GradCAM:
             )
         images = to_model(input_tensor, self.model)
         score = _score_top_class if targets is None else apply_per_image(targets)
-        layers = [self._make_scaled_maps(images, layer, score) for layer in self.target_layers]
+        with name_cause(self.model):
+            layers = [self._make_scaled_maps(images, layer, score) for layer in self.target_layers]
         found: np.ndarray = _scale_maps(torch.stack(layers).mean(0)).cpu().numpy()
         return found
 
