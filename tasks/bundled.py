@@ -4,12 +4,16 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
+from PIL.Image import Image
 from torch import Tensor, nn
 
 from vlcam.contracts import InputError
+from vlcam.image.photo import as_rgb
 from vlcam.image.preprocess import Preprocess
 from vlcam.neurons import NeuronNames
+from vlcam.scenes.likeness import looks_like_scene
 from vlcam.scenes.models.data import CAPTION_VOCABULARY, QUESTION_LENGTH, QUESTION_VOCABULARY
 from vlcam.scenes.models.nets import SceneCaptioner, SceneVQA
 from vlcam.scenes.models.vocabulary import Vocabulary
@@ -32,8 +36,22 @@ from vlcam.tasks.vqa import VQA
 
 LAYER = "features"
 PAIR_LABELS = tuple(f"{colour} {shape}" for colour, shape in PAIRS)
+UNLIKE = (
+    "The bundled model knows only generated still lifes (coloured shapes on a plain ground), and this photo doesn't look like one: "
+    "what the model says about it, and its maps, mean nothing. Name a model for photographs: --model, or vlcam.load."
+)
+"""The remark on a photo that is not of the bundled world."""
+
+
+def remark_on_photo(photo: Image) -> tuple[str, ...]:
+    """That the bundled models know nothing of such photos, unless it looks like one of their world."""
+    return () if looks_like_scene(np.asarray(as_rgb(photo))) else (UNLIKE,)
+
+
 # "box" shrinks a large drawing almost exactly to the drawing at 96 pixels.
-_PREPROCESS = Preprocess(size=(PIXELS, PIXELS), mode="resize", mean=MEAN, std=STD, resample="box")
+_PREPROCESS = Preprocess(
+    size=(PIXELS, PIXELS), mode="resize", mean=MEAN, std=STD, resample="box", remark=remark_on_photo
+)
 
 
 def read_packaged_names(which: ModelName) -> NeuronNames | None:

@@ -13,6 +13,7 @@ from typing import Any, cast, final
 import pytest
 from PIL import Image
 
+from tests.support.examples_of_explanations import paint
 from vlcam.cli import console, main, run_demo, run_explain, run_scenes
 from vlcam.cli.run_explain import choose_word_method
 from vlcam.explanation.explanation import Explanation
@@ -115,6 +116,32 @@ def test_json_is_one_document_with_a_schema(capsys: pytest.CaptureFixture[str], 
             assert neurons["sentence"]
             assert len(neurons["top"]) <= 5
             assert 0 <= neurons["coverage"] <= 1
+
+
+@pytest.mark.parametrize("command", [["classify"], ["caption"], ["vqa", "--question", "what colour is the star"]])
+def test_a_photograph_without_a_model_is_said_first_to_mean_nothing(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, command: list[str]
+) -> None:
+    photo = tmp_path / "meadow.jpg"
+    Image.fromarray(paint()).save(photo)
+    code, out, _ = _run(capsys, *command, photo, "--out", tmp_path / "out")
+    assert code == 0
+    lines = out.splitlines()
+    assert lines[0] == "meadow.jpg" and lines[1].startswith("  The bundled model knows only generated still lifes")
+    assert "mean nothing" in lines[1] and "--model" in lines[1]
+    page = (tmp_path / "out" / "report.html").read_text("utf-8")
+    assert bundled.UNLIKE.replace("'", "\\u0027") in page or bundled.UNLIKE in page
+    code, out, _ = _run(capsys, *command, photo, "scene:12", "--json")
+    doubted, sure = json.loads(out)["results"]
+    assert doubted["notes"][0] == bundled.UNLIKE and bundled.UNLIKE not in sure["notes"]
+    assert doubted["preprocessing"]["size"] == [96, 96] and doubted["preprocessing"]["interpolation"] == "box"
+
+
+def test_generated_pictures_by_their_seed_are_never_doubted(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bundled, "looks_like_scene", lambda _: False)
+    assert _run(capsys, "classify", SCENE)[1].count("mean nothing") == 0
 
 
 def test_gain_and_logits_of_a_caption(capsys: pytest.CaptureFixture[str], pictures: Path) -> None:

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+import vlcam
+from tests.support.examples_of_explanations import paint
 from vlcam.benchmark.card import make_card, make_texts_table
 from vlcam.benchmark.measure import MEASURED_SPLITS, measure_grounding, measure_quality
 from vlcam.contracts import InputError
@@ -116,3 +118,12 @@ def test_the_card_has_the_measured_texts() -> None:
             assert ours[measure]["value"] > all_targets[other][measure]["value"]
         assert ours["hallucination"]["value"] < all_targets[other]["hallucination"]["value"]
     assert min(texts["planted"][kind]["right"] for kind in ("detector", "nameless")) >= 0.95
+
+
+@pytest.mark.parametrize("make_task", [bundled.classifier, bundled.captioner, bundled.vqa])
+def test_a_photograph_is_said_to_mean_nothing(make_task: Any) -> None:
+    question = "what colour is the star" if make_task is bundled.vqa else None
+    found = vlcam.explain(make_task(), paint(), question=question)
+    assert found.notes[0] == bundled.UNLIKE and "knows only generated still lifes" in found.notes[0]
+    assert "mean nothing" in found.to_dict()["notes"][0]
+    assert bundled.UNLIKE not in vlcam.explain(make_task(), vlcam.scenes.make(12).image(384), question=question).notes

@@ -22,6 +22,8 @@ def show(explanation: Explanation, *, headed: bool = True, sentences: int = SENT
     """What the model said, how sure it was, where the evidence for each part lies, and a sentence or two about neurons."""
     if headed:
         print_heading(explanation.photo.name)
+    for note in explanation.notes:
+        print_paragraph(note, indent=2)
     if explanation.task == "captioning":
         whole = next((view for view in explanation if view.target.kind == "caption"), None)
         print_line(
@@ -62,8 +64,6 @@ def show(explanation: Explanation, *, headed: bool = True, sentences: int = SENT
             "are faint; explain the logits instead: --measure logit.",
             indent=4,
         )
-    for note in explanation.notes:
-        print_paragraph(note, indent=4)
     for sentence in _pick_sentences(shown, sentences):
         print_paragraph(sentence, indent=4)
     print_line()

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import is_dataclass, replace
 from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
@@ -20,6 +20,7 @@ from vlcam.explanation.explanation import Explanation
 from vlcam.explanation.options import RANKINGS, Ranking
 from vlcam.explanation.page import make_page
 from vlcam.files import check_folder, dump_json, make_slug, replace_surrogates, stage_files, write_text
+from vlcam.image.preprocess import Preprocess
 from vlcam.methods import get_method
 from vlcam.neurons import NeuronNames, read_names
 from vlcam.neurons.names.json_files import find_names_file
@@ -241,8 +242,18 @@ def _read_pairs(contrasts: Sequence[str]) -> tuple[tuple[str, str], ...]:
     return tuple(out)
 
 
+def _drop_remark(task: Task) -> Task:
+    """The task without its remarks on photos, for pictures that are known to be generated."""
+    preprocess = getattr(task, "preprocess", None)
+    if isinstance(preprocess, Preprocess) and is_dataclass(task) and not isinstance(task, type):
+        return replace(task, preprocess=replace(preprocess, remark=None))
+    return task
+
+
 def _explain_one(task: Task, source: str, wanted: ExplainOptions, names: NeuronNames | None) -> Explanation:
     image, name = open_image(source)
+    if not isinstance(image, str):
+        task = _drop_remark(task)
     again = isinstance(get_method(wanted.method), PerturbationMethod)
     with console.show_bar("explaining") if again else nullcontext() as progress:
         explanation = explain(

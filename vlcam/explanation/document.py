@@ -15,6 +15,7 @@ from vlcam.explanation.wording import (
     KIND,
     NEARLY_CERTAIN,
     compute_faintness,
+    describe_input,
     describe_place,
     find_peak,
     find_seen_part,
@@ -64,7 +65,12 @@ def make_document(explanation: AbstractExplanation) -> dict[str, Any]:
         "colours": choose_colours(relu=explanation.relu),
         "targets": [_describe_target(view, peaks[view.target.kind]) for view in explanation],
         "notes": list(explanation.notes),
-        "facts": {"model": explanation.model, "layer": explanation.layer, "method": explanation.method},
+        "facts": {
+            "model": explanation.model,
+            "layer": explanation.layer,
+            "method": explanation.method,
+            "input": describe_input(explanation.preprocessing),
+        },
     }
 
 

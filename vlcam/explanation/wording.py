@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float
 
 from vlcam.contracts import Geometry, Kind
 from vlcam.explanation.record import AbstractExplanation, Flag, TargetView
+from vlcam.image.preprocess import PreprocessSettings
 from vlcam.render.blending import grow_region
 
 AGAINST = frozenset({"counterfactual"})
@@ -52,6 +53,27 @@ _NARROWEST = 1 / 16
 def shows_against(explanation: AbstractExplanation) -> bool:
     """Whether the maps show evidence against their targets instead of for them."""
     return explanation.method in AGAINST
+
+
+def describe_input(settings: PreprocessSettings | None) -> str:
+    """What was done to the photo before the model saw it, in one line; empty where that isn't known.
+
+    >>> describe_input(PreprocessSettings((225, 225), "crop", 256, (0.5,) * 3, (0.5,) * 3, "bilinear"))
+    '225 × 225, the middle of the photo resized to 256 (bilinear), mean 0.5 0.5 0.5, std 0.5 0.5 0.5'
+    """
+    if settings is None:
+        return ""
+    shown = {"resize": "all of the photo, stretched or shrunk to it", "letterbox": "all of the photo, with margins"}
+    part = shown.get(settings.mode, "the middle of the photo" if settings.mode == "crop" else settings.mode)
+    if settings.resize_shorter is not None:
+        part += f" resized to {settings.resize_shorter}"
+    if settings.interpolation is not None:
+        part += f" ({settings.interpolation})"
+    parts = [f"{settings.size[0]} × {settings.size[1]}", part]
+    for name, values in (("mean", settings.mean), ("std", settings.std)):
+        if values is not None:
+            parts.append(f"{name} {' '.join(f'{one:.3g}' for one in values)}")
+    return ", ".join(parts)
 
 
 def get_notice(view: TargetView) -> str:

@@ -177,11 +177,11 @@
       this.neurons = make("section", { class: "neurons", hidden: true });
       return make(
         "div", { class: "reading" },
+        ...item.notes.map((note) => make("p", { class: "hint note", dir: "auto" }, note)),
         make(item.question === null ? "h2" : "p", { class: "eyebrow" }, make("b", {}, item.task), " · " + item.photo.name),
         this.question(),
         said, this.status,
         first ? make("p", { class: "hint" }, "Point at a word or row to see its map. Click to keep the map, press Escape to release it, and move with the arrow keys.") : null,
-        ...item.notes.map((note) => make("p", { class: "hint note", dir: "auto" }, note)),
         this.neurons, this.table(),
       );
     }
@@ -423,7 +423,7 @@
       const { facts, grid, photo } = this.item;
       const lines = {
         Model: facts.model, Layer: facts.layer, Method: facts.method, Grid: grid.join(" × ") + " cells",
-        Photo: photo.size.join(" × ") + " pixels", "SHA-256": photo.sha256.slice(0, 16) + (photo.sha256.length > 16 ? "…" : ""),
+        ...(facts.input && { Input: facts.input }), Photo: photo.size.join(" × ") + " pixels", "SHA-256": photo.sha256.slice(0, 16) + (photo.sha256.length > 16 ? "…" : ""),
       };
       const list = Object.entries(lines).map(([name, text]) => make("div", {}, make("dt", {}, name), make("dd", { title: name === "SHA-256" ? photo.sha256 : null }, text)));
       return make("dl", { class: "source" }, ...list);
