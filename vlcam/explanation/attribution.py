@@ -13,6 +13,7 @@ from vlcam.engine.layers import Grid, find, list_layers
 from vlcam.engine.outputs import find_logits
 from vlcam.engine.precision import widen
 from vlcam.engine.recording import Call, Recording, gradients, record
+from vlcam.engine.restore import undo_after_errors
 from vlcam.explanation.pytorch_grad_cam import translate_arguments
 from vlcam.methods import alpha, contributions
 from vlcam.methods import get_one_run_method as find_method
@@ -168,6 +169,7 @@ class Attribution:
     __repr__ = show_record
 
 
+@undo_after_errors
 def attribute(
     model: nn.Module,
     *inputs: Any,

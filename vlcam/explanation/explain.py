@@ -32,7 +32,7 @@ from vlcam.engine.find_layer import infer_layout
 from vlcam.engine.layers import Grid, find, trace_layers
 from vlcam.engine.modules import has_independent_rows
 from vlcam.engine.recording import gradients, record
-from vlcam.engine.restore import detach_tensors
+from vlcam.engine.restore import detach_tensors, undo_after_errors
 from vlcam.explanation.attribution import LayerMaps, make_batch_maps
 from vlcam.explanation.explanation import Explanation, Explanations
 from vlcam.explanation.options import CheckedOptions, Options, Ranking, check_options
@@ -81,6 +81,7 @@ def explain(
     progress: Callable[[int, int], Any] | None = None,
     **options: Unpack[Options],
 ) -> Explanation: ...
+@undo_after_errors
 def explain(
     task: Task,
     image: Any,
