@@ -1,12 +1,11 @@
 """ViLT: a photo's patches and a question's words in one stream, and answers from a list."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 
 from vlcam.contracts import InputError
+from vlcam.engine.draws import PrivateDraws
 from vlcam.engine.layers import TokenLayout
 from vlcam.engine.modules import find_module
 from vlcam.engine.recording import pause_recording
@@ -41,11 +40,11 @@ def wrap_vilt(model: Any, processor: Any, name: str) -> VQA:
         return inputs, tile
 
     def layout(inputs: Any, question: Any) -> TokenLayout:
-        with pause_recording(), fix_seed():
+        with pause_recording(), PrivateDraws(0):
             return TokenLayout(find_shuffled_order(model, {**inputs, **question}))
 
     def logits(model: Any, inputs: Any, question: Any) -> torch.Tensor:
-        with fix_seed():
+        with PrivateDraws(0):
             found: torch.Tensor = model(**inputs, **question).logits
         return found
 
@@ -65,14 +64,3 @@ def wrap_vilt(model: Any, processor: Any, name: str) -> VQA:
         activation="sigmoid",  # trained with binary cross-entropy over its answers
         name=name,
     )
-
-
-@contextmanager
-def fix_seed() -> Iterator[None]:
-    """The same random numbers inside, and outside the ones that would have come."""
-    state = torch.get_rng_state()
-    torch.manual_seed(0)
-    try:
-        yield
-    finally:
-        torch.set_rng_state(state)

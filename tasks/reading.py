@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from vlcam.contracts import show_record
 from vlcam.engine.modules import find_first_tensor, replace_tensor
+from vlcam.engine.restore import undo_afterwards
 
 
 @final
@@ -53,11 +54,9 @@ def capture_question_vectors(reading: Reading | None) -> Iterator[list[Tensor]]:
             leaf.append(vectors[:, :count].detach().clone().requires_grad_())
         return replace_tensor(output, vectors, torch.cat([leaf[0], vectors[:, count:]], 1))
 
-    handle = reading.embedding.register_forward_hook(hook, with_kwargs=True)
-    try:
+    with undo_afterwards() as undo:
+        undo.add_hook(reading.embedding.register_forward_hook, hook, with_kwargs=True)
         yield leaf
-    finally:
-        handle.remove()
 
 
 def find_first_ids(values: tuple[Any, ...]) -> Tensor | None:

@@ -9,7 +9,7 @@ import torch.utils.checkpoint as checkpointing
 from torch import Tensor, nn
 
 import vlcam
-from vlcam.engine.checkpointing import run_without_checkpoints
+from vlcam.engine.checkpointing import checkpoint_plainly, is_checkpointing_plainly
 
 
 class Saving(nn.Module):
@@ -57,11 +57,16 @@ def test_outside_and_in_other_threads_checkpoints_are_checkpoints() -> None:
     net, photos = Saving(False), torch.rand(1, 3, 16, 16)
     before = count_saved(net, photos)
     seen: list[int] = []
-    with run_without_checkpoints():
+    checkpoint_plainly(True)
+    try:
         inside = count_saved(net, photos)
         other = Thread(target=lambda: seen.append(count_saved(net, photos)))
         other.start()
         other.join()
+    finally:
+        checkpoint_plainly(False)
+    vlcam.attribute(net, photos.detach(), targets=0)
+    assert not is_checkpointing_plainly()
     assert before == seen[0] == count_saved(net, photos) < inside
 
 

@@ -16,6 +16,7 @@ from numpy.random import Generator
 from torch import Tensor, nn
 
 from vlcam.benchmark.claims import RESAMPLES, TextCase, export_summary, extract_content_words
+from vlcam.engine.restore import undo_afterwards
 from vlcam.metrics.statistics import Seed, summarise_effect
 from vlcam.neurons import NeuronNames
 from vlcam.scenes.models.data import CAPTION_VOCABULARY, QUESTION_VOCABULARY
@@ -43,12 +44,10 @@ def mask_channels(model: nn.Module, masks: Float[Tensor, "sets channels"]) -> It
         return output * masks[:, :, None, None]
 
     features = model.get_submodule("features")
-    handles = features.register_forward_pre_hook(first), features.register_forward_hook(each)
-    try:
+    with undo_afterwards() as undo:
+        undo.add_hook(features.register_forward_pre_hook, first)
+        undo.add_hook(features.register_forward_hook, each)
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def score_cases(

@@ -5,9 +5,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
 
-import torch
-
 from vlcam.benchmark.grounding import play_pointing_game
+from vlcam.engine.draws import PrivateDraws
 from vlcam.scenes.models.data import draw
 from vlcam.scenes.models.nets import SceneCaptioner, SceneClassifier, SceneVQA
 from vlcam.scenes.models.quality import evaluate_models
@@ -23,8 +22,7 @@ Progress = Callable[[int, int], Any]
 
 def make_untrained_models(seed: int = 0) -> tuple[SceneCaptioner, SceneVQA]:
     """A captioner and a VQA model of the same build with random weights, the same for the same seed."""
-    with torch.random.fork_rng(devices=()):
-        torch.manual_seed(seed)
+    with PrivateDraws(seed):
         return cast(SceneCaptioner, create_model("captioner")), cast(SceneVQA, create_model("vqa"))
 
 

@@ -1,11 +1,11 @@
 """Activation checkpointing, passed over while a model is recorded.
 
 A checkpointed part runs again during the backward pass, when the hooks that made the layer's output a leaf are gone, so what is
-computed again isn't what was computed before. It only saves memory, so inside :func:`run_without_checkpoints` such parts run plainly.
+computed again isn't what was computed before. It only saves memory, so such parts run plainly as long as
+:func:`checkpoint_plainly` says so.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
@@ -17,16 +17,16 @@ _GENERATORS = ("_checkpoint_without_reentrant_generator", "_checkpoint_without_r
 _installed: list[bool] = []
 
 
-@contextmanager
-def run_without_checkpoints() -> Iterator[None]:
-    """Inside, and in this thread only, checkpointed functions run as they are and keep their activations."""
-    if not _installed:
+def checkpoint_plainly(plainly: bool) -> None:
+    """Whether checkpointed functions run as they are and keep their activations, from now on and in this thread only."""
+    if plainly and not _installed:
         _install()
-    before = _plain.set(True)
-    try:
-        yield
-    finally:
-        _plain.reset(before)
+    _plain.set(plainly)
+
+
+def is_checkpointing_plainly() -> bool:
+    """What :func:`checkpoint_plainly` was told last in this thread."""
+    return _plain.get()
 
 
 def _install() -> None:

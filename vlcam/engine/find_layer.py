@@ -90,7 +90,7 @@ def propose(
     with preserve_model(model) as stack:
         for name, module in named_modules(model).items():
             if name:
-                stack.callback(module.register_forward_hook(hook_for(name, module)).remove)
+                stack.add_hook(module.register_forward_hook, hook_for(name, module))
         with torch.enable_grad():
             score = run(inputs)
         once = [one for one in seen if runs[one.name] == 0]

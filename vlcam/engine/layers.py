@@ -79,7 +79,7 @@ def trace_layers(model: nn.Module, run: Callable[[], Any]) -> list[Layer]:
     with preserve_model(model) as stack:
         for name, module in named_modules(model).items():
             if name:
-                stack.callback(module.register_forward_hook(hook_for(name)).remove)
+                stack.add_hook(module.register_forward_hook, hook_for(name))
         run()
     return layers
 

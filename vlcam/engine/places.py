@@ -223,7 +223,7 @@ def _run_changed(
         for name in wanted:
             module = trial.model if name == type(trial.model).__name__ else _find(trial.model, name)
             if module is not None:
-                stack.callback(module.register_forward_hook(hook_for(name)).remove)
+                stack.add_hook(module.register_forward_hook, hook_for(name))
         trial.run(replace_tensor(trial.inputs, image, changed))
     return seen
 

@@ -1,7 +1,7 @@
 """Run a model once, keep one layer's activations as the only leaf, and get the gradients of many scalars at once."""
 
 from collections.abc import Callable, Collection, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any, Literal, TypeAlias, final
 from weakref import WeakKeyDictionary, ref
 
@@ -23,7 +23,7 @@ from vlcam.engine.modules import (
     replace_tensor,
     unwrap_model,
 )
-from vlcam.engine.restore import detach_tensors, preserve_model
+from vlcam.engine.restore import Undo, detach_tensors, preserve_model
 from vlcam.engine.run_once import pause_recording as pause_recording
 from vlcam.engine.run_once import paused
 from vlcam.engine.run_once import run_once as run_once
@@ -241,7 +241,8 @@ def record(
     name, target = find_module(model, layer) if layer is not None else (None, None)
     recording = Recording(model, name, call, whole=whole)
     with preserve_model(model) as stack:
-        entry = unwrap_model(model).register_forward_pre_hook(
+        stack.add_hook(
+            unwrap_model(model).register_forward_pre_hook,
             lambda module, args, kwargs: (
                 # Once the layer ran, an input may come from it: a model whose parts are called one by one.
                 detach_tensors(args, history=bool(recording._taps)),
@@ -250,13 +251,12 @@ def record(
             with_kwargs=True,
             prepend=True,
         )
-        stack.callback(entry.remove)
         if target is not None:
             # First of all hooks: others (transformers' own) may keep the output for the model to go on with.
-            stack.callback(target.register_forward_hook(_make_layer_hook(recording), prepend=True).remove)
+            stack.add_hook(target.register_forward_hook, _make_layer_hook(recording), prepend=True)
         else:
             _watch_all(recording, model, stack)
-        stack.callback(unwrap_model(model).register_forward_hook(_make_return_hook(recording)).remove)
+        stack.add_hook(unwrap_model(model).register_forward_hook, _make_return_hook(recording))
         try:
             yield recording
         except RuntimeError as error:
@@ -282,7 +282,7 @@ def _make_layer_hook(recording: Recording) -> Callable[[nn.Module, Any, Any], An
     return hook
 
 
-def _watch_all(recording: Recording, model: nn.Module, stack: ExitStack) -> None:
+def _watch_all(recording: Recording, model: nn.Module, stack: Undo) -> None:
     """Hook every module: from the first spatial output on (or from the layer chosen last time) keep all spatial outputs."""
     skipped: list[tuple[ref[Tensor], int]] = []
     runs: dict[str, int] = {}
@@ -319,7 +319,7 @@ def _watch_all(recording: Recording, model: nn.Module, stack: ExitStack) -> None
         return hook
 
     for name, module in named_modules(model).items():
-        stack.callback(module.register_forward_hook(hook_for(name, module)).remove)
+        stack.add_hook(module.register_forward_hook, hook_for(name, module))
 
 
 def _keep(recording: Recording, names: list[str], call: int, output: Any) -> Any:

@@ -11,10 +11,8 @@ while the model runs, whoever calls it: ``nn.ReLU``, ``F.relu``, ``torch.relu``,
 used many times. No module is touched, so hooks fire as ever and there is nothing to give back.
 """
 
-import sys
 import warnings
 from collections.abc import Callable
-from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Literal, final
 
@@ -24,6 +22,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from vlcam.contracts import InputError, LayerError
+from vlcam.engine.restore import Undo, run_uncompiled
 
 Rule = Literal["guided", "deconv", "plain"]
 
@@ -87,21 +86,22 @@ class ReluRule(TorchFunctionMode):
         self.relus, self.widest = 0, 0
         self.others: dict[str, int] = {}
         self.gates: dict[str, int] = {}
-        self._stack = ExitStack()
+        self._undo = Undo()
 
     def __enter__(self) -> "ReluRule":
         self.relus, self.widest = 0, 0
         self.others, self.gates = {}, {}
-        if "torch._dynamo" in sys.modules:  # compiled code would hide its ReLUs; importing it is slow
-            self._stack.enter_context(torch.compiler.set_stance("force_eager"))
+        run_uncompiled(self._undo)  # compiled code would hide its ReLUs
         super().__enter__()  # type: ignore[no-untyped-call]
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        super().__exit__(kind, error, trace)  # type: ignore[no-untyped-call]
-        self._stack.close()
+        try:
+            super().__exit__(kind, error, trace)  # type: ignore[no-untyped-call]
+        finally:
+            self._undo.run()
         if error is None and self.rule != "plain":
             self._check()
 

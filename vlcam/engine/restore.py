@@ -1,61 +1,140 @@
-"""A model made ready to be explained, and given back bit for bit as it was."""
+"""A model made ready to be explained, and given back bit for bit as it was, also after an interrupt (Ctrl-C) at any moment."""
 
+import os
 import sys
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from threading import RLock
-from typing import Any
+from contextlib import contextmanager, suppress
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar, final
+from weakref import ref
 
 import torch
 from torch import Tensor, nn
 
-from vlcam.engine.checkpointing import run_without_checkpoints
+from vlcam.engine.checkpointing import checkpoint_plainly, is_checkpointing_plainly
+from vlcam.engine.draws import PrivateDraws
+from vlcam.engine.plain_kernels import PlainKernels, needs_plain_kernels
 
-_ONE_AT_A_TIME = RLock()
-"""The switches are the process's and the hooks the model's, so threads take turns."""
+Arguments = ParamSpec("Arguments")
+Found = TypeVar("Found")
+
+_ONE_AT_A_TIME = threading.RLock()
+"""The hooks are the model's, so threads take turns."""
+
+_open: dict[int, list[ref["Undo"]]] = {}
+"""What is still to be undone, by thread, the innermost last."""
+
+
+@final
+class Undo:
+    """Steps that put back what was changed. Each may be taken twice, so that those that an interrupt cut short are taken again.
+
+    A step is noted *before* the change that it undoes. Steps are taken from the last to the first.
+    """
+
+    def __init__(self) -> None:
+        self._steps: list[tuple[bool, Callable[..., Any], tuple[Any, ...]]] = []
+
+    def __del__(self) -> None:
+        """Undo what a context that was cut off as it began had no occasion to."""
+        self.run()
+
+    @property
+    def has_turn(self) -> bool:
+        """Whether the turn is to be given back."""
+        return any(step is _give_turn_back for _, step, _ in self._steps)
+
+    def callback(self, step: Callable[..., Any], *arguments: Any) -> None:
+        """Note ``step(*arguments)``, which may be called more than once."""
+        self._steps.append((False, step, arguments))
+
+    def note_thread(self, step: Callable[..., Any], *arguments: Any) -> None:
+        """As :meth:`callback`, of what belongs to this thread alone: another process's copy of the thread hasn't changed it."""
+        self._steps.append((True, step, arguments))
+
+    def add_hook(self, register: Callable[..., Any], hook: Callable[..., Any], **options: Any) -> None:
+        """Hook a module until the end: ``add_hook(module.register_forward_hook, hook)``. ``hook`` is registered this once."""
+        self.callback(_remove_hook, getattr(register, "__self__"), hook)  # noqa: B009
+        register(hook, **options)
+
+    def run(self, *, of_threads: bool = True) -> None:
+        """Take the steps that weren't taken to their end yet. The first error, if any, is raised after the last step."""
+        error: Exception | None = None
+        while self._steps:
+            of_thread, step, arguments = self._steps[-1]
+            try:
+                if of_threads or not of_thread:
+                    step(*arguments)
+            except Exception as found:  # the other steps are still to be taken
+                error = error or found
+            self._steps.pop()
+        if error is not None:
+            raise error
 
 
 @contextmanager
-def preserve_model(model: nn.Module) -> Iterator[ExitStack]:
+def undo_afterwards() -> Iterator[Undo]:
+    """Inside, changes are noted in the yielded :class:`Undo`; afterwards they are undone, also after an exception or an interrupt."""
+    undo = Undo()
+    try:
+        try:
+            _open.setdefault(threading.get_ident(), []).append(ref(undo))
+            yield undo
+        finally:
+            _close(undo)
+    except BaseException:
+        _close(undo)  # an interrupt may have come while the steps were taken
+        raise
+
+
+def undo_after_errors(function: Callable[Arguments, Found]) -> Callable[Arguments, Found]:
+    """A function after whose errors and interrupts nothing of :func:`undo_afterwards` inside is left to be undone.
+
+    An interrupt may come before a ``with`` block begins to leave; its context would then end only when the exception is forgotten.
+    """
+
+    @wraps(function)
+    def run(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Found:
+        before = len(_list_open())
+        try:
+            return function(*args, **kwargs)
+        except BaseException:
+            for undo in reversed(_list_open()[before:]):
+                _close(undo)
+            raise
+
+    return run
+
+
+@contextmanager
+def preserve_model(model: nn.Module) -> Iterator[Undo]:
     """Inside, ``model`` is in eval mode and frozen, and autograd is on; afterwards all is as before, also after an exception.
 
-    Given back are the training flag of every module, ``requires_grad`` of every parameter, the buffers, the random number
-    generators, the grad and inference modes and the switches of cuDNN, oneDNN, multi-head attention and ``torch.compile``. What
-    the caller adds to the yielded stack (such as ``handle.remove``) is undone first.
+    Given back are the training flag of every module, ``requires_grad`` of every parameter, the buffers, the grad and inference
+    modes, and the switch of ``torch.compile``. What the caller notes in the yielded :class:`Undo` (such as hooks) is undone first.
 
     Nothing in a frozen model asks for gradients, so autograd keeps nothing until a leaf is made. Compiled modules run
-    uncompiled, so that hooks fire; ``DataParallel`` runs on its first device, so that the batch stays in order; recurrent layers
-    run step by step: cuDNN can't go backward through them in eval mode, and oneDNN not for many targets at once. Weights made
-    under ``torch.inference_mode()``, which autograd refuses, are replaced by copies for the time being.
+    uncompiled, so that hooks fire (the switch for that is the process's; other threads' compiled code runs uncompiled meanwhile);
+    ``DataParallel`` runs on its first device, so that the batch stays in order; recurrent layers run step by step and attention
+    without its fast path (see :mod:`vlcam.engine.plain_kernels`). Weights made under ``torch.inference_mode()``, which autograd
+    refuses, are replaced by copies for the time being.
+
+    A model that draws random numbers gets the same ones every time: alone in its process, the generators are set back afterwards;
+    beside other threads, which may draw as well, it draws from a copy (see :class:`vlcam.engine.draws.PrivateDraws`).
     """
-    with _ONE_AT_A_TIME, ExitStack() as stack:
-        stack.enter_context(torch.inference_mode(False))
-        stack.enter_context(torch.enable_grad())
-        stack.enter_context(run_without_checkpoints())
-        _keep_random_state(model, stack)
-        attention = torch.backends.mha.get_fastpath_enabled()
-        stack.callback(torch.backends.mha.set_fastpath_enabled, attention)
-        torch.backends.mha.set_fastpath_enabled(False)  # it skips the modules inside, so their hooks wouldn't fire
-        if "torch._dynamo" in sys.modules:  # no compiled code without it, and importing it is slow
-            stack.enter_context(torch.compiler.set_stance("force_eager"))
-        modules = list(model.modules())
-        for module in modules:
-            if module.training:
-                stack.callback(setattr, module, "training", True)
-                module.training = False
-            if isinstance(module, nn.DataParallel):
-                stack.callback(setattr, module, "device_ids", module.device_ids)
-                module.device_ids = module.device_ids[:1]
-            if isinstance(module, nn.RNNBase):
-                _run_step_by_step(module, stack)
-        _replace_inference_tensors(modules, stack)
-        _keep_buffers(modules, stack)
-        for parameter in model.parameters():
-            if parameter.requires_grad:
-                stack.callback(parameter.requires_grad_, True)
-                parameter.requires_grad_(False)
-        with ExitStack() as inner:
-            yield inner
+    undo = Undo()
+    try:
+        try:
+            _open.setdefault(threading.get_ident(), []).append(ref(undo))
+            _take_turn(undo)
+            _prepare(model, undo)
+            yield undo
+        finally:
+            _close(undo)
+    except BaseException:
+        _close(undo)  # an interrupt may have come while the steps were taken
+        raise
 
 
 def detach_tensors(value: Any, *, history: bool = False) -> Any:
@@ -74,31 +153,136 @@ def detach_tensors(value: Any, *, history: bool = False) -> Any:
     return value
 
 
-def _keep_random_state(model: nn.Module, stack: ExitStack) -> None:
-    stack.callback(torch.set_rng_state, torch.get_rng_state())
-    for device in {parameter.device for parameter in model.parameters() if parameter.is_cuda}:
-        stack.callback(torch.cuda.set_rng_state, torch.cuda.get_rng_state(device), device)
+def _list_open() -> list[Undo]:
+    """What this thread has still to undo."""
+    return [undo for one in _open.get(threading.get_ident(), []) if (undo := one()) is not None]
 
 
-def _run_step_by_step(module: nn.RNNBase, stack: ExitStack) -> None:
-    """Let ``module`` run as plain operations, without cuDNN's or oneDNN's recurrent kernels; everything around it keeps them."""
-    switch: Any = torch.backends.cudnn if any(one.is_cuda for one in module.parameters()) else torch.backends.mkldnn
-    before: list[bool] = []
-
-    def off(module: nn.Module, inputs: Any) -> None:
-        before.append(switch.enabled)
-        switch.enabled = False
-
-    def on(module: nn.Module, inputs: Any, output: Any) -> None:
-        if before:
-            switch.enabled = before.pop()
-
-    stack.callback(setattr, switch, "enabled", switch.enabled)
-    stack.callback(module.register_forward_pre_hook(off).remove)
-    stack.callback(module.register_forward_hook(on, always_call=True).remove)
+def _close(undo: Undo) -> None:
+    undo.run()
+    left = [ref(one) for one in _list_open() if one is not undo]
+    if left:
+        _open[threading.get_ident()] = left
+    else:
+        _open.pop(threading.get_ident(), None)
 
 
-def _keep_buffers(modules: list[nn.Module], stack: ExitStack) -> None:
+def _take_turn(undo: Undo) -> None:
+    """Wait until no other thread explains. The outermost context of a thread takes the turn, so that it is given back once."""
+    if not any(one.has_turn for one in _list_open()):
+        undo.note_thread(_give_turn_back)
+        _ONE_AT_A_TIME.acquire()
+
+
+def _give_turn_back() -> None:
+    with suppress(RuntimeError):  # it was given back before an interrupt, or never taken
+        _ONE_AT_A_TIME.release()
+
+
+def _start_anew_after_fork() -> None:
+    """In a forked child only the thread that forked is there: what others were about to undo is undone, and their turn is over."""
+    global _ONE_AT_A_TIME
+    _ONE_AT_A_TIME = threading.RLock()
+    me = threading.get_ident()
+    for thread in [one for one in _open if one != me]:
+        for undo in [found for one in reversed(_open.pop(thread)) if (found := one()) is not None]:
+            undo.run(of_threads=False)
+    if any(undo.has_turn for undo in _list_open()):
+        _ONE_AT_A_TIME.acquire()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start_anew_after_fork)
+
+
+def _prepare(model: nn.Module, undo: Undo) -> None:
+    """The changes that :func:`preserve_model` describes, each noted before it is made."""
+    undo.note_thread(torch.set_grad_enabled, torch.is_grad_enabled())
+    if torch.is_inference_mode_enabled():
+        outside = torch.inference_mode(False)
+        undo.note_thread(_leave, outside)
+        outside.__enter__()
+    torch.set_grad_enabled(True)
+    undo.note_thread(checkpoint_plainly, is_checkpointing_plainly())
+    checkpoint_plainly(True)
+    run_uncompiled(undo)
+    modules = list(model.modules())
+    _enter_modes(model, modules, undo)
+    for module in modules:
+        if module.training:
+            undo.callback(setattr, module, "training", True)
+            module.training = False
+        if isinstance(module, nn.DataParallel):
+            undo.callback(setattr, module, "device_ids", module.device_ids)
+            module.device_ids = module.device_ids[:1]
+    _replace_inference_tensors(modules, undo)
+    _keep_buffers(modules, undo)
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            undo.callback(parameter.requires_grad_, True)
+            parameter.requires_grad_(False)
+
+
+def run_uncompiled(undo: Undo) -> None:
+    """Let compiled code run uncompiled, in the whole process, until ``undo``."""
+    if "torch._dynamo" not in sys.modules:  # there is no compiled code without it, and importing it is slow
+        return
+    from torch._dynamo import eval_frame
+
+    undo.callback(setattr, eval_frame, "_stance", eval_frame._stance)
+    torch.compiler.set_stance("force_eager")
+
+
+def _leave(outside: torch.inference_mode) -> None:
+    if hasattr(outside, "_inference_mode_context"):  # it was entered
+        outside.__exit__(None, None, None)
+
+
+def _enter_modes(model: nn.Module, modules: list[nn.Module], undo: Undo) -> None:
+    undo.note_thread(_leave_modes, torch._C._len_torch_function_stack())
+    devices = {parameter.device for parameter in model.parameters() if parameter.is_cuda}
+    if _has_other_threads():
+        PrivateDraws().__enter__()  # type: ignore[no-untyped-call]
+    else:
+        undo.note_thread(
+            _set_random_state, torch.get_rng_state(), [(one, torch.cuda.get_rng_state(one)) for one in devices]
+        )
+    if any(map(needs_plain_kernels, modules)):
+        PlainKernels().__enter__()  # type: ignore[no-untyped-call]
+
+
+def _has_other_threads() -> bool:
+    """Whether this process has other threads; asked without a lock, which an interrupt could leave taken."""
+    return len(sys._current_frames()) > 1
+
+
+def _leave_modes(depth: int) -> None:
+    """Those that were entered last are left, however far an interrupt let them get."""
+    while torch._C._len_torch_function_stack() > depth:
+        torch._C._pop_torch_function_stack()
+
+
+def _set_random_state(state: Tensor, of_devices: list[tuple[torch.device, Tensor]]) -> None:
+    """Put the generators back, unless a thread that was started meanwhile may have drawn from them."""
+    if _has_other_threads():
+        return
+    torch.set_rng_state(state)
+    for device, own in of_devices:
+        torch.cuda.set_rng_state(own, device)
+
+
+def _remove_hook(module: nn.Module, hook: Callable[..., Any]) -> None:
+    """Take a hook off a module, also one whose handle an interrupt has lost."""
+    for number in [key for key, found in list(module._forward_hooks.items()) if found is hook]:
+        module._forward_hooks_with_kwargs.pop(number, None)
+        module._forward_hooks_always_called.pop(number, None)
+        module._forward_hooks.pop(number, None)
+    for number in [key for key, found in list(module._forward_pre_hooks.items()) if found is hook]:
+        module._forward_pre_hooks_with_kwargs.pop(number, None)
+        module._forward_pre_hooks.pop(number, None)
+
+
+def _keep_buffers(modules: list[nn.Module], undo: Undo) -> None:
     """Give back buffers that the forward writes to even in eval mode (a counter, say), or replaces."""
     kept = [
         (module, name, buffer, buffer._version, buffer.detach().clone())
@@ -115,10 +299,10 @@ def _keep_buffers(modules: list[nn.Module], stack: ExitStack) -> None:
                 if module._buffers.get(name) is not buffer:
                     module._buffers[name] = buffer
 
-    stack.callback(give_back)
+    undo.note_thread(give_back)
 
 
-def _replace_inference_tensors(modules: list[nn.Module], stack: ExitStack) -> None:
+def _replace_inference_tensors(modules: list[nn.Module], undo: Undo) -> None:
     copies: dict[int, Tensor] = {}
 
     def copy_of(tensor: Tensor, make: Callable[[Tensor], Tensor]) -> Tensor:
@@ -129,9 +313,9 @@ def _replace_inference_tensors(modules: list[nn.Module], stack: ExitStack) -> No
     for module in modules:
         for name, weight in list(module._parameters.items()):
             if weight is not None and weight.is_inference():
-                stack.callback(setattr, module, name, weight)
+                undo.callback(setattr, module, name, weight)
                 setattr(module, name, copy_of(weight, lambda copy: nn.Parameter(copy, requires_grad=False)))
         for name, buffer in list(module._buffers.items()):
             if buffer is not None and buffer.is_inference():
-                stack.callback(setattr, module, name, buffer)
+                undo.callback(setattr, module, name, buffer)
                 setattr(module, name, copy_of(buffer, lambda copy: copy))

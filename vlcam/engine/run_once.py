@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from vlcam.engine.modules import find_first_tensor
+from vlcam.engine.restore import undo_afterwards
 
 paused: ContextVar[bool] = ContextVar("vlcam_paused", default=False)
 """Whether recordings take no notice of what runs."""
@@ -18,13 +19,12 @@ paused: ContextVar[bool] = ContextVar("vlcam_paused", default=False)
 @contextmanager
 def pause_recording() -> Iterator[None]:
     """Inside, models run without autograd, and what they run is not recorded: searching for a caption, say."""
-    before = paused.get()
-    paused.set(True)
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        paused.set(before)
+    with undo_afterwards() as undo:
+        undo.note_thread(paused.set, paused.get())
+        undo.note_thread(torch.set_grad_enabled, torch.is_grad_enabled())
+        paused.set(True)
+        torch.set_grad_enabled(False)
+        yield
 
 
 @contextmanager
@@ -60,19 +60,19 @@ def run_once(module: nn.Module, kept: list[tuple[Tensor, Any]]) -> Iterator[None
         paused.set(stopped)
         torch.set_grad_enabled(autograd)
 
-    own = module.__dict__.get("forward")
-    handle = module.register_forward_hook(after, with_kwargs=True)
-    module.forward = forward
-    try:
+    with undo_afterwards() as undo:
+        undo.note_thread(paused.set, paused.get())  # it may fail in the middle
+        undo.callback(_set_forward, module, module.__dict__.get("forward"))
+        undo.add_hook(module.register_forward_hook, after, with_kwargs=True)
+        module.forward = forward
         yield
-    finally:
-        handle.remove()
-        if own is None:
-            del module.forward
-        else:
-            module.forward = own
-        if before:  # it failed in the middle
-            paused.set(before[0][0])
+
+
+def _set_forward(module: nn.Module, own: Any) -> None:
+    if own is None:
+        module.__dict__.pop("forward", None)
+    else:
+        module.forward = own
 
 
 def _copy_output(output: Any) -> Any:

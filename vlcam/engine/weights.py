@@ -6,9 +6,11 @@ from copy import deepcopy
 from typing import Final
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from vlcam.contracts import InputError
+from vlcam.engine.draws import PrivateDraws
+from vlcam.engine.restore import undo_afterwards
 
 _LEAST, _MOST, _STEPS = 0.05, 4.0, 6
 
@@ -73,10 +75,9 @@ def randomise_weights(model: nn.Module, seed: int) -> Iterator[None]:
     standard deviation. Random numbers come from ``seed``, and the generators are left alone.
     """
     kept = [(tensor, tensor.detach().clone()) for tensor in (*model.parameters(), *model.buffers())]
-    devices = sorted({one.get_device() for one, _ in kept if one.is_cuda})
-    try:
-        with torch.no_grad(), torch.random.fork_rng(devices=devices):
-            torch.manual_seed(seed)
+    with undo_afterwards() as undo:
+        undo.note_thread(_put_back, kept)
+        with torch.no_grad(), PrivateDraws(seed):
             for module in model.modules():
                 start = getattr(module, "reset_parameters", None)
                 if callable(start):
@@ -86,7 +87,9 @@ def randomise_weights(model: nn.Module, seed: int) -> Iterator[None]:
                     if parameter.is_floating_point() and parameter.numel() > 1:
                         parameter.normal_(float(parameter.mean()), float(parameter.std()))
         yield
-    finally:
-        with torch.no_grad():
-            for tensor, value in kept:
-                tensor.copy_(value)
+
+
+def _put_back(kept: list[tuple[Tensor, Tensor]]) -> None:
+    with torch.no_grad():
+        for tensor, value in kept:
+            tensor.copy_(value)

@@ -32,6 +32,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from vlcam.contracts import InputError, Target
+from vlcam.engine.draws import PrivateDraws
 from vlcam.experiments.data.biased_world import (
     BADGES,
     BATCH,
@@ -247,8 +248,7 @@ def run_study(
 
 def _map_untrained(test: BalancedSet, seed: int) -> Float[Tensor, "people rows columns"]:
     """The maps of a model with random weights, of what it decides on the test pictures."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with PrivateDraws(seed):
         model = SceneClassifier(len(CLASSES)).eval().requires_grad_(False)
     return explain_decisions(model, compute_features(model, test.people)).maps
 

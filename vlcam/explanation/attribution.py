@@ -15,6 +15,7 @@ from vlcam.engine.outputs import find_logits
 from vlcam.engine.places import Trial
 from vlcam.engine.precision import widen
 from vlcam.engine.recording import Call, Recording, gradients, record
+from vlcam.engine.restore import undo_after_errors
 from vlcam.engine.settle_layer import settle_layer
 from vlcam.explanation.pytorch_grad_cam import ReshapedLayout, read_maps, translate_arguments
 from vlcam.explanation.targets import read_plain
@@ -179,6 +180,7 @@ class Attribution:
     __repr__ = show_record
 
 
+@undo_after_errors
 def attribute(
     model: nn.Module,
     *inputs: Any,

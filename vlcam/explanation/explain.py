@@ -31,7 +31,7 @@ from vlcam.contracts import (
 from vlcam.engine.layers import Grid, find, trace_layers
 from vlcam.engine.modules import has_independent_rows, name_cause
 from vlcam.engine.recording import gradients, record
-from vlcam.engine.restore import detach_tensors
+from vlcam.engine.restore import detach_tensors, undo_after_errors
 from vlcam.engine.settle_layer import settle_layer
 from vlcam.explanation.attribution import LayerMaps, make_batch_maps
 from vlcam.explanation.explanation import Explanation, Explanations
@@ -88,6 +88,7 @@ def explain(
     progress: Callable[[int, int], Any] | None = None,
     **options: Unpack[Options],
 ) -> Explanation: ...
+@undo_after_errors
 def explain(
     task: Task,
     image: Any,

@@ -33,7 +33,7 @@ from vlcam.engine.chunks import count_rows
 from vlcam.engine.layers import Grid
 from vlcam.engine.modules import find_first_tensor, find_module, find_tensors, has_independent_rows, replace_tensor
 from vlcam.engine.recording import pause_recording, record
-from vlcam.engine.restore import preserve_model
+from vlcam.engine.restore import preserve_model, undo_afterwards
 from vlcam.explanation.attribution import LayerEvidence
 from vlcam.files import describe_error
 
@@ -262,8 +262,6 @@ def _scale_channels(module: nn.Module, masks: Tensor, layout: Literal["BCHW", "B
         shape = (len(masks), -1, 1, 1) if layout == "BCHW" else (len(masks), *(1,) * (found.ndim - 2), -1)
         return replace_tensor(output, found, found * masks.to(found.dtype).reshape(shape))
 
-    handle = module.register_forward_hook(hook)
-    try:
+    with undo_afterwards() as undo:
+        undo.add_hook(module.register_forward_hook, hook)
         yield
-    finally:
-        handle.remove()

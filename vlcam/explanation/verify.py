@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from vlcam.contracts import InputError, LayerError, Prepared, Request, Target, TargetError, Task
 from vlcam.engine.layers import find
-from vlcam.engine.restore import detach_tensors
+from vlcam.engine.restore import detach_tensors, undo_after_errors
 from vlcam.engine.weights import randomise_weights
 from vlcam.explanation.record import AbstractExplanation, SignificanceTest, TargetView, flag_map
 from vlcam.explanation.rerun import PhotoSubject, fix_targets
@@ -58,6 +58,7 @@ _AGAINST: Final = frozenset({"counterfactual"})
 _RATHER: Final = " rather than "
 
 
+@undo_after_errors
 def verify(
     explanation: Explained,
     task: Task,

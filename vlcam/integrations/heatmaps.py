@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any, Protocol, Unpack, final, runtime_checkable
 
 import numpy as np
-import torch
 from jaxtyping import UInt8
 from PIL import Image
 from torch import distributed, nn
 
 from vlcam.contracts import InputError, Target, Task, show_record
+from vlcam.engine.draws import PrivateDraws
 from vlcam.explanation.explain import explain
 from vlcam.explanation.explanation import Explanation
 from vlcam.explanation.numbers import format_number, format_percent
@@ -319,14 +319,18 @@ def _write_caption(view: TargetView, epoch: int) -> str:
 
 @contextmanager
 def _keep_random_state() -> Iterator[None]:
-    """Afterwards the random numbers of Python, numpy and torch go on as before: a task's own code may draw some."""
-    state, numbers, tensors = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
-    try:
-        yield
-    finally:
-        random.setstate(state)
-        np.random.set_state(numbers)  # noqa: NPY002
-        torch.set_rng_state(tensors)
+    """Afterwards the random numbers of Python, numpy and torch go on as before: a task's own code may draw some.
+
+    Of torch it draws from a copy. Python and numpy have no generator for one thread, so theirs are set back: what other threads draw
+    from them meanwhile comes again.
+    """
+    state, numbers = random.getstate(), np.random.get_state()  # noqa: NPY002
+    with PrivateDraws():
+        try:
+            yield
+        finally:
+            np.random.set_state(numbers)  # noqa: NPY002
+            random.setstate(state)
 
 
 def _is_first_process() -> bool:

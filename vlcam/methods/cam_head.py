@@ -172,8 +172,8 @@ def _find_unused(model: nn.Module, layer: nn.Module, sample: Tensor) -> tuple[li
 
     with preserve_model(model) as stack, torch.no_grad():
         for module in model.modules():
-            stack.callback(module.register_forward_pre_hook(lambda module, inputs: ran.add(id(module))).remove)
-        stack.callback(layer.register_forward_hook(stop).remove)
+            stack.add_hook(module.register_forward_pre_hook, lambda module, inputs: ran.add(id(module)))
+        stack.add_hook(layer.register_forward_hook, stop)
         try:
             model(detach_tensors(sample))
         except _LayerReached as reached:

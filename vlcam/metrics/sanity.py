@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vlcam.contracts import InputError, LayerError, show_record
+from vlcam.engine.draws import PrivateDraws
 from vlcam.metrics.map_similarity import MapSimilarity, similarity
 
 Draw = Literal["reset", "redraw", "permute"]
@@ -102,12 +103,10 @@ def _randomise_in_steps(
 ) -> Iterator[Randomised]:
     true = {key: value.clone() for key, value in _collect_values(twin).items()} if order == "independent" else {}
     here = _collect_values(twin)
-    cuda = sorted({parameter.device for parameter in twin.parameters() if parameter.device.type == "cuda"}, key=str)
     done: tuple[str, ...] = ()
     for number, (name, parts, fresh) in enumerate(steps):
         done = (*done, name) if order == "cascading" else (name,)
-        with torch.random.fork_rng(cuda), torch.no_grad():
-            torch.manual_seed(seed + number)
+        with PrivateDraws(seed + number), torch.no_grad():
             _randomise(parts, fresh, draw)
         yield Randomised(name, done, twin)
         with torch.no_grad():

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from vlcam.contracts import InputError
+from vlcam.engine.draws import PrivateDraws
 from vlcam.scenes.models.nets import SceneClassifier
 from vlcam.scenes.models.zoo import to_input
 from vlcam.scenes.record import BACKGROUNDS, TEXTURES, UNSEEN_PAIRS, SceneObject
@@ -187,8 +188,7 @@ def fine_tune(
     ``train`` and ``val`` are the last conv layer's outputs and the classes. AdamW and cross-entropy; the epoch with the
     lowest loss on ``val`` is kept. Seeded; torch's own random state is left as it was.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with PrivateDraws(seed):
         model = SceneClassifier(len(CLASSES)).eval()
         model.features.load_state_dict(base.features.state_dict())
         model.head.load_state_dict(base.head.state_dict())

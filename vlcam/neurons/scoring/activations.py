@@ -282,9 +282,8 @@ class _LayerReader:
             if found is not None:
                 raise _ReachedError(found.detach().clone())
 
-        with preserve_model(self.task.model) as stack:
-            stack.callback(self.module.register_forward_hook(hook, prepend=True).remove)
-            stack.enter_context(torch.no_grad())
+        with preserve_model(self.task.model) as stack, torch.no_grad():
+            stack.add_hook(self.module.register_forward_hook, hook, prepend=True)
             try:
                 run()
             except _ReachedError as reached:

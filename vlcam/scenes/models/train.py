@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from vlcam.contracts import InputError
+from vlcam.engine.draws import PrivateDraws
 from vlcam.files import encode_record, read_json, read_text, write_json
 from vlcam.scenes.models.data import draw
 from vlcam.scenes.models.family import SceneModels, recalibrate
@@ -106,8 +107,9 @@ def train(
     arrays = draw(out / "train", "train", plan.scenes, progress=note)
     val = draw(out / "val", "val", VAL_SCENES)
 
-    torch.manual_seed(plan.seed)
-    family = SceneModels().to(place).to(memory_format=torch.channels_last)
+    with PrivateDraws(plan.seed):
+        family = SceneModels()
+    family = family.to(place).to(memory_format=torch.channels_last)
     average = torch.optim.swa_utils.AveragedModel(
         family, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(plan.average), use_buffers=False
     )
