@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from threading import RLock
 from typing import Any
 
@@ -81,18 +82,19 @@ def _run_step_by_step(module: nn.RNNBase, stack: ExitStack) -> None:
     """Let ``module`` run as plain operations, without cuDNN's or oneDNN's recurrent kernels; everything around it keeps them."""
     switch: Any = torch.backends.cudnn if any(one.is_cuda for one in module.parameters()) else torch.backends.mkldnn
     before: list[bool] = []
-
-    def off(module: nn.Module, inputs: Any) -> None:
-        before.append(switch.enabled)
-        switch.enabled = False
-
-    def on(module: nn.Module, inputs: Any, output: Any) -> None:
-        if before:
-            switch.enabled = before.pop()
-
     stack.callback(setattr, switch, "enabled", switch.enabled)
-    stack.callback(module.register_forward_pre_hook(off).remove)
-    stack.callback(module.register_forward_hook(on, always_call=True).remove)
+    stack.callback(module.register_forward_pre_hook(lambda *_: _switch_off(switch, before)).remove)
+    stack.callback(module.register_forward_hook(lambda *_: _switch_back(switch, before), always_call=True).remove)
+
+
+def _switch_off(switch: Any, before: list[bool]) -> None:
+    before.append(switch.enabled)
+    switch.enabled = False
+
+
+def _switch_back(switch: Any, before: list[bool]) -> None:
+    if before:
+        switch.enabled = before.pop()
 
 
 def _keep_buffers(modules: list[nn.Module], stack: ExitStack) -> None:
@@ -103,32 +105,34 @@ def _keep_buffers(modules: list[nn.Module], stack: ExitStack) -> None:
         for name, buffer in module._buffers.items()
         if buffer is not None
     ]
+    stack.callback(_give_buffers_back, kept)
 
-    def give_back() -> None:
-        with torch.no_grad():
-            for module, name, buffer, version, copy in kept:
-                if buffer._version != version:
-                    buffer.copy_(copy)
-                if module._buffers.get(name) is not buffer:
-                    module._buffers[name] = buffer
 
-    stack.callback(give_back)
+def _give_buffers_back(kept: list[tuple[nn.Module, str, Tensor, int, Tensor]]) -> None:
+    with torch.no_grad():
+        for module, name, buffer, version, copy in kept:
+            if buffer._version != version:
+                buffer.copy_(copy)
+            if module._buffers.get(name) is not buffer:
+                module._buffers[name] = buffer
 
 
 def _replace_inference_tensors(modules: list[nn.Module], stack: ExitStack) -> None:
     copies: dict[int, Tensor] = {}
-
-    def copy_of(tensor: Tensor, make: Callable[[Tensor], Tensor]) -> Tensor:
-        if id(tensor) not in copies:  # tied weights stay tied
-            copies[id(tensor)] = make(tensor.detach().clone())
-        return copies[id(tensor)]
-
     for module in modules:
         for name, weight in list(module._parameters.items()):
             if weight is not None and weight.is_inference():
                 stack.callback(setattr, module, name, weight)
-                setattr(module, name, copy_of(weight, lambda copy: nn.Parameter(copy, requires_grad=False)))
+                setattr(module, name, _copy_once(weight, copies, partial(nn.Parameter, requires_grad=False)))
         for name, buffer in list(module._buffers.items()):
             if buffer is not None and buffer.is_inference():
                 stack.callback(setattr, module, name, buffer)
-                setattr(module, name, copy_of(buffer, lambda copy: copy))
+                setattr(module, name, _copy_once(buffer, copies))
+
+
+def _copy_once(tensor: Tensor, copies: dict[int, Tensor], make: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+    """The copy that stands for a tensor wherever it is, so that tied weights stay tied."""
+    if id(tensor) not in copies:
+        copy = tensor.detach().clone()
+        copies[id(tensor)] = copy if make is None else make(copy)
+    return copies[id(tensor)]
