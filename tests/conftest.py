@@ -1,9 +1,10 @@
 """What every test shares: no network, the same seeds, and a check that nothing global is left changed."""
 
+import gc
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,17 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     """The shared folder goes with the run."""
     if not hasattr(config, "workerinput"):
         shutil.rmtree(os.environ.pop(_STORE), ignore_errors=True)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """All that is imported and collected stays to the end, so the collector of garbage needn't look through it again and again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def _torch_state() -> dict[str, object]:
