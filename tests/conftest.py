@@ -64,7 +64,9 @@ def _torch_as_before() -> Iterator[None]:
     """Seed torch, and fail the test that leaves one of torch's global switches thrown."""
     import torch
 
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
+    if torch.cuda.is_initialized():  # where it isn't, torch.manual_seed would note the whole stack
+        torch.cuda.manual_seed_all(0)
     before = _torch_state()
     yield
     assert _torch_state() == before

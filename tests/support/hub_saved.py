@@ -3,6 +3,7 @@
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +27,24 @@ def built(family: str) -> tuple[Any, Any]:
 
 def saved(family: str, folder: Path) -> None:
     """The family's model and processor in a folder of the test's own, as ``save_pretrained`` leaves them."""
-    stored = Path(os.environ[STORE]) / family
-    if not stored.exists():
-        scratch = Path(tempfile.mkdtemp(dir=stored.parent))
+
+    def save(scratch: Path) -> None:
         model, processor = built(family)
         model.save_pretrained(scratch)
         for part in processor if isinstance(processor, tuple) else (processor,):
             part.save_pretrained(scratch)
+
+    shutil.copytree(made_once(family, save), folder, dirs_exist_ok=True)
+
+
+def made_once(name: str, make: Callable[[Path], None]) -> Path:
+    """A folder that is filled once in a run of the tests, by whichever process needs it first; for reading only."""
+    stored = Path(os.environ[STORE]) / name
+    if not stored.exists():
+        scratch = Path(tempfile.mkdtemp(dir=stored.parent))
+        make(scratch)
         try:
             scratch.rename(stored)
         except OSError:  # another process was quicker
             shutil.rmtree(scratch)
-    shutil.copytree(stored, folder, dirs_exist_ok=True)
+    return stored
