@@ -258,13 +258,13 @@ def _record_layer(recording: Recording, output: Any) -> Any:
 
 def _watch_all(recording: Recording, model: nn.Module, stack: ExitStack) -> None:
     """Hook every module: from the first spatial output on (or from the layer chosen last time) keep all spatial outputs."""
-    watch = _Watch(recording, model)
+    watch = _CandidateWatch(recording, model)
     for name, module in named_modules(model).items():
         stack.callback(module.register_forward_hook(watch.make_hook(name, module)).remove)
 
 
 @final
-class _Watch:
+class _CandidateWatch:
     """What the hooks of all modules know of one run of the model."""
 
     def __init__(self, recording: Recording, model: nn.Module) -> None:
