@@ -29,7 +29,7 @@ def show(chromium: "Browser", tmp_path: Path) -> Iterator[Any]:
     def opener(text: str, *, width: int = 1280, height: int = 900, scheme: str = "light", name: str = "") -> "Page":
         path = tmp_path / (name or f"report{len(tabs)}.html")
         path.write_text(text, encoding="utf-8")
-        tab = headless.opened(chromium, path, width=width, height=height, scheme=scheme)
+        tab = headless.reopened(chromium, path, width=width, height=height, scheme=scheme)
         tabs.append(tab)
         found: Page
         found, record = tab.__enter__()
