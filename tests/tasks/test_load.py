@@ -98,8 +98,8 @@ def test_a_state_dict_needs_the_right_architecture(tmp_path: Path) -> None:
         vlcam.InputError, match=r"not that of torchvision/resnet50: layer1.0.conv1.weight is \(64, 64, 3, 3\)"
     ):
         vlcam.load(tmp_path / "r.pth", arch="torchvision/resnet50")
-    with pytest.raises(vlcam.InputError, match=r"not that of torchvision/vgg11: it lacks features.0.weight"):
-        vlcam.load(tmp_path / "r.pth", arch="torchvision/vgg11")
+    with pytest.raises(vlcam.InputError, match=r"not that of torchvision/squeezenet1_1: it lacks features.0.weight"):
+        vlcam.load(tmp_path / "r.pth", arch="torchvision/squeezenet1_1")
     with pytest.raises(vlcam.InputError, match="goes with the path of a state dict"):
         vlcam.load("torchvision/resnet18", arch="torchvision/resnet18")
 
