@@ -122,6 +122,7 @@ def _shown(tab: "Page", path: Path, width: int, height: int, scheme: str) -> Ite
     tab.emulate_media(media="null", color_scheme="dark" if scheme == "dark" else "light", reduced_motion="reduce")
     address = path.as_uri()
     tab.goto(address)
+    tab.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")  # it has been painted
     record.requests = [url for url in record.requests if url != address and not url.startswith("data:")]
     yield record
     for event, listener in listeners.items():

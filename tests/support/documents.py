@@ -14,7 +14,8 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.support.hub_saved import made_once, saved
+from tests.support.hub_saved import saved
+from tests.support.stored import made_once
 from vlcam.cli import main
 from vlcam.experiments.registry import Experiment
 from vlcam.experiments.results.result import Result, ResultRow

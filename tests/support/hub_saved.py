@@ -1,20 +1,15 @@
 """All tiny models of transformers' generative families: each is built once in a run of the tests, and copied where a test wants it."""
 
-import os
 import shutil
-import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from tests.support import hub_captioners, hub_chat, hub_models, hub_zero_shot
+from tests.support.stored import made_once
 
 BUILDERS = {**hub_models.BUILDERS, **hub_captioners.BUILDERS, **hub_chat.BUILDERS}
-STORE = "VLCAM_TESTS_STORE"
-"""The environment variable with the folder that all processes of a run of the tests share (see ``tests/conftest.py``)."""
-
 _ALL = {**BUILDERS, **hub_zero_shot.BUILDERS}
 
 
@@ -35,16 +30,3 @@ def saved(family: str, folder: Path) -> None:
             part.save_pretrained(scratch)
 
     shutil.copytree(made_once(family, save), folder, dirs_exist_ok=True)
-
-
-def made_once(name: str, make: Callable[[Path], None]) -> Path:
-    """A folder that is filled once in a run of the tests, by whichever process needs it first; for reading only."""
-    stored = Path(os.environ[STORE]) / name
-    if not stored.exists():
-        scratch = Path(tempfile.mkdtemp(dir=stored.parent))
-        make(scratch)
-        try:
-            scratch.rename(stored)
-        except OSError:  # another process was quicker
-            shutil.rmtree(scratch)
-    return stored

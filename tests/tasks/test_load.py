@@ -191,7 +191,7 @@ def test_torchvisions_cache_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         ("levit_128s", "stages", "BNC", (4, 4)),
         ("pvt_v2_b0", "stages", "BCHW", (7, 7)),
         ("fastvit_t8", "final_conv", "BCHW", (8, 8)),
-        ("vgg11", "features", "BCHW", (7, 7)),
+        pytest.param("vgg11", "features", "BCHW", (7, 7), marks=pytest.mark.extended),  # 133 million random weights
     ],
 )
 def test_timm_models_in_memory(name: str, layer: str, layout: str, grid: tuple[int, int]) -> None:

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 import vlcam
 from tests.support.hub_models import alive
-from tests.support.hub_saved import made_once
 from tests.support.hub_zero_shot import BUILDERS
+from tests.support.stored import made_once
 from tests.support.tiny import snapshot
 from vlcam.cli import main
 from vlcam.engine.modules import find_module
