@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,21 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if documents.find_code(page)], ids=name)
+SLOW_CODE = ("experiments", "name-neurons")
+SLOW_COMMANDS = ("bundled-world", "human-studies", "models-by-name", "name-neurons", "test-a-heatmap")
+"""Pages whose code or commands run models for long; their tests are for the extended run."""
+
+
+def list_pages(find: Callable[[Path], Sequence[object]], slow: tuple[str, ...]) -> list[Any]:
+    """The pages with code or commands as parameters."""
+    return [
+        pytest.param(page, id=name(page), marks=[pytest.mark.extended] if page.stem in slow else [])
+        for page in PAGES
+        if find(page)
+    ]
+
+
+@pytest.mark.parametrize("page", list_pages(documents.find_code, SLOW_CODE))
 def test_the_code_of_a_page_runs(page: Path, world: Path) -> None:
     if page.stem == "training":
         pytest.importorskip("tensorboard", reason="the extra 'tensorboard' isn't installed")
@@ -65,18 +80,7 @@ def check(page: Path, space: dict[str, Any], world: Path) -> None:
             assert space
 
 
-SLOW = ("bundled-world", "human-studies", "models-by-name", "name-neurons")
-"""Pages whose commands run models for long."""
-
-
-@pytest.mark.parametrize(
-    "page",
-    [
-        pytest.param(page, id=name(page), marks=[pytest.mark.extended] if page.stem in SLOW else [])
-        for page in PAGES
-        if documents.find_commands(page)
-    ],
-)
+@pytest.mark.parametrize("page", list_pages(documents.find_commands, SLOW_COMMANDS))
 def test_the_commands_of_a_page_run(
     page: Path, world: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -219,6 +219,7 @@ def _names(wheel: Path) -> set[str]:
         return {name for name in archive.namelist() if not name.endswith("/")}
 
 
+@pytest.mark.extended
 def test_the_wheel_has_the_package_and_nothing_else(built: Built) -> None:
     inside = {name for name in _names(built.wheel) if ".dist-info/" not in name}
     modules = {path.relative_to(ROOT).as_posix() for path in sources()}
@@ -227,10 +228,12 @@ def test_the_wheel_has_the_package_and_nothing_else(built: Built) -> None:
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in _names(built.wheel))
 
 
+@pytest.mark.extended
 def test_the_sdist_makes_the_same_wheel(built: Built) -> None:
     assert _names(built.from_sdist) == _names(built.wheel)
 
 
+@pytest.mark.extended
 def test_the_wheel_is_of_a_size_to_download(built: Built) -> None:
     assert built.wheel.stat().st_size < 32 * 2**20
 
@@ -262,6 +265,7 @@ print(json.dumps(files))
 """
 
 
+@pytest.mark.extended
 def test_every_module_of_the_wheel_imports_elsewhere(empty: Path, tmp_path: Path) -> None:
     files = json.loads(done([empty / "bin" / "python", "-I", "-c", IMPORT_ALL], tmp_path).splitlines()[-1])
     assert {name for name, file in files.items() if not Path(file).is_relative_to(empty)} == set()
@@ -272,6 +276,7 @@ def test_every_module_of_the_wheel_imports_elsewhere(empty: Path, tmp_path: Path
     assert set(files) == wanted
 
 
+@pytest.mark.extended
 def test_the_console_script_runs_elsewhere(empty: Path, tmp_path: Path) -> None:
     command = empty / "bin" / "vlcam"
     assert done([command, "--version"], tmp_path).strip() == f"vlcam {vlcam.__version__}"

@@ -72,6 +72,7 @@ def test_named_neurons(readme: Path) -> None:
     assert space["names"].layer == "features" and len(space["names"]) == 192
 
 
+@pytest.mark.extended
 def test_the_commands(readme: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ran = 0
     for line, code in documents.run_commands(readme, tmp_path):

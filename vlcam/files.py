@@ -331,24 +331,40 @@ def decode_record(kind: Any, value: Any, where: str, *, null_is_nan: bool = Fals
     Every field has to be there, and no other; a number may also be nan, inf or -inf, or null if ``null_is_nan``. What else is wrong
     with its values a record says itself. Raises RecordError that tells where which value stands, and what was expected.
     """
+    if type(value) in _list_plain_types(kind):
+        return value
     read = partial(decode_record, null_is_nan=null_is_nan)
     origin, options = typing.get_origin(kind), typing.get_args(kind)
     if origin in (types.UnionType, typing.Union):  # always "something or None" in the records
-        inner = next(one for one in options if one is not types.NoneType)
-        return None if value is None else read(inner, value, where)
+        return read(next(one for one in options if one is not types.NoneType), value, where)
     if origin is tuple and isinstance(value, list) and (options[-1] is Ellipsis or len(value) == len(options)):
         kinds = options[:1] * len(value) if options[-1] is Ellipsis else options
-        return tuple(read(one, value[n], f"{where}[{n}]") for n, one in enumerate(kinds))
+        return tuple(
+            one if type(one) in _list_plain_types(kinds[n]) else read(kinds[n], one, f"{where}[{n}]")
+            for n, one in enumerate(value)
+        )
     if is_dataclass(kind) and isinstance(value, dict):
         hints = get_field_types(typing.cast(type, kind))
         check_names(value, hints, where)
-        return kind(**{name: read(one, value[name], f"{where}.{name}") for name, one in hints.items()})  # type: ignore[operator]
+        made = dict(value)
+        for name, one in hints.items():
+            if type(value[name]) not in _list_plain_types(one):
+                made[name] = read(one, value[name], f"{where}.{name}")
+        return kind(**made)  # type: ignore[operator]
     if kind is float and (number := _read_number(value, null_is_nan)) is not None:
         return number
     named = origin is Literal and isinstance(value, str) and value in options
-    if named or (kind in (str, int, bool) and type(value) is kind) or (origin is Mapping and isinstance(value, dict)):
+    if named or (origin is Mapping and isinstance(value, dict)):
         return value
     raise RecordError(f"{where} is {value!r:.60}; expected {_describe_kind(kind)}")
+
+
+@lru_cache(maxsize=256)
+def _list_plain_types(kind: Any) -> frozenset[type]:
+    """The types whose values are what the annotation asks for, as they are."""
+    options = typing.get_args(kind) if typing.get_origin(kind) in (types.UnionType, typing.Union) else (kind,)
+    absent = {types.NoneType} if types.NoneType in options else set()
+    return frozenset(absent | {one for one in options if one in (str, int, float, bool)})
 
 
 @lru_cache(maxsize=64)

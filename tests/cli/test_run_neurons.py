@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.support.stored import made_once
 from tests.test_real_photos import REAL
 from vlcam.cli import main
 from vlcam.neurons import NeuronNames, read_names
@@ -23,24 +24,14 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, st
 
 
 @pytest.fixture(scope="module")
-def named(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A report of the bundled captioner's units, on few scenes."""
-    out = tmp_path_factory.mktemp("named") / "captioner"
-    arguments = [
-        "neurons",
-        "report",
-        "--probe",
-        "scenes:val:40",
-        "--out",
-        out,
-        "--photos",
-        2,
-        "--exemplars",
-        2,
-        *QUICK,
-    ]
-    assert main(list(map(str, arguments))) == 0
-    return out
+def named() -> Path:
+    """A report of the bundled captioner's units, on few scenes; for reading only."""
+    return made_once("report of the units", make_report) / "captioner"
+
+
+def make_report(folder: Path) -> None:
+    options = ["--probe", "scenes:val:40", "--photos", "2", "--exemplars", "2", *QUICK]
+    assert main(["neurons", "report", "--out", str(folder / "captioner"), *options]) == 0
 
 
 def test_a_report_has_its_files(named: Path) -> None:

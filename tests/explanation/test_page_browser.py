@@ -46,7 +46,7 @@ def show(chromium: "Browser", tmp_path: Path) -> Iterator[Any]:
     def opener(*explanations: Explanation, title: str = "report", width: int = 1280, height: int = 900) -> "Page":
         path = tmp_path / f"page{len(tabs)}.html"
         path.write_text(make_page(explanations, title=title), encoding="utf-8")
-        tab = headless.opened(chromium, path, width=width, height=height)
+        tab = headless.reopened(chromium, path, width=width, height=height)
         tabs.append(tab)
         found: Page
         found, record = tab.__enter__()

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Dialog, Page
 
 _FLAGS = (
     "--no-sandbox",
@@ -73,26 +74,56 @@ def opened(
     browser: "Browser", path: Path, *, width: int = 1280, height: int = 900, scheme: str = "light"
 ) -> Iterator[tuple["Page", Record]]:
     """A file in a fresh tab, with a record of its console, dialogs and requests (the file itself and data URIs left out)."""
-    context = browser.new_context(
-        viewport={"width": width, "height": height},
-        color_scheme="dark" if scheme == "dark" else "light",
-        reduced_motion="reduce",
-    )
-    page = context.new_page()
-    record = Record()
-    page.on("console", lambda message: record.messages.append(message.text))
-    page.on("pageerror", lambda error: record.messages.append(str(error)))
-    page.on("request", lambda request: record.requests.append(request.url))
-
-    def dismiss(dialog: object) -> None:
-        record.dialogs.append(dialog.message)  # type: ignore[attr-defined]
-        dialog.dismiss()  # type: ignore[attr-defined]
-
-    page.on("dialog", dismiss)
-    address = path.as_uri()
-    page.goto(address)
-    record.requests = [url for url in record.requests if url != address and not url.startswith("data:")]
+    tab = browser.new_context().new_page()
     try:
-        yield page, record
+        with _shown(tab, path, width, height, scheme) as record:
+            yield tab, record
     finally:
-        context.close()
+        tab.context.close()
+
+
+@contextmanager
+def reopened(
+    browser: "Browser", path: Path, *, width: int = 1280, height: int = 900, scheme: str = "light"
+) -> Iterator[tuple["Page", Record]]:
+    """As :func:`opened`, in a tab that showed other files before, which is much faster: for pages that store nothing."""
+    spare = _spare.setdefault(browser, [])
+    tab = spare.pop() if spare else browser.new_context().new_page()
+    with _shown(tab, path, width, height, scheme) as record:
+        yield tab, record
+    for other in tab.context.pages:
+        if other is not tab:
+            other.close()
+    tab.goto("about:blank")
+    tab.mouse.move(0, 0)
+    spare.append(tab)
+
+
+_spare: WeakKeyDictionary["Browser", list["Page"]] = WeakKeyDictionary()
+
+
+@contextmanager
+def _shown(tab: "Page", path: Path, width: int, height: int, scheme: str) -> Iterator[Record]:
+    record = Record()
+
+    def dismiss(dialog: "Dialog") -> None:
+        record.dialogs.append(dialog.message)
+        dialog.dismiss()
+
+    listeners: dict[Any, Any] = {
+        "console": lambda message: record.messages.append(message.text),
+        "pageerror": lambda error: record.messages.append(str(error)),
+        "request": lambda request: record.requests.append(request.url),
+        "dialog": dismiss,
+    }
+    for event, listener in listeners.items():
+        tab.on(event, listener)
+    tab.set_viewport_size({"width": width, "height": height})
+    tab.emulate_media(media="null", color_scheme="dark" if scheme == "dark" else "light", reduced_motion="reduce")
+    address = path.as_uri()
+    tab.goto(address)
+    tab.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")  # it has been painted
+    record.requests = [url for url in record.requests if url != address and not url.startswith("data:")]
+    yield record
+    for event, listener in listeners.items():
+        tab.remove_listener(event, listener)

@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import shlex
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 from PIL import Image
 
 from tests.support.hub_saved import saved
+from tests.support.stored import made_once
 from vlcam.cli import main
 from vlcam.experiments.registry import Experiment
 from vlcam.experiments.results.result import Result, ResultRow
@@ -103,6 +105,10 @@ def prepare(text: str, folder: Path) -> str:
 
 def make_world(folder: Path) -> None:
     """The files that the documents talk about."""
+    shutil.copytree(made_once("world of the documents", _make_files), folder, dirs_exist_ok=True)
+
+
+def _make_files(folder: Path) -> None:
     for name in ("photo.jpg", "a.png", "b.png"):
         Image.fromarray(make(12).image(192)).save(folder / name)
     for seed in range(12):

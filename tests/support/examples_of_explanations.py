@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import torch
@@ -19,8 +20,9 @@ CAPTION = "A red kite above a red barn, beside the dog."
 GRID = 14
 
 
+@cache
 def paint(width: int = 640, height: int = 448) -> np.ndarray:
-    """A small landscape: a kite upper right, a barn lower left, a dog lower right."""
+    """A small landscape: a kite upper right, a barn lower left, a dog lower right. It can't be written to."""
     picture = Image.new("RGB", (width, height))
     draw = ImageDraw.Draw(picture)
     for y in range(height):
@@ -48,7 +50,9 @@ def paint(width: int = 640, height: int = 448) -> np.ndarray:
         draw.rectangle(box(x, 0.80, x + 0.015, 0.90), fill=(100, 70, 44))
     soft = picture.filter(ImageFilter.GaussianBlur(1.2))
     noise = np.random.default_rng(0).normal(0, 3, (height, width, 1))
-    return np.clip(np.asarray(soft) + noise, 0, 255).astype(np.uint8)
+    pixels = np.clip(np.asarray(soft) + noise, 0, 255).astype(np.uint8)
+    pixels.flags.writeable = False
+    return pixels
 
 
 def blob(x: float, y: float, size: float = 0.12, strength: float = 1.0, grid: int = GRID) -> Tensor:

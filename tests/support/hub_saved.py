@@ -1,19 +1,15 @@
 """All tiny models of transformers' generative families: each is built once in a run of the tests, and copied where a test wants it."""
 
-import os
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from tests.support import hub_captioners, hub_chat, hub_models, hub_zero_shot
+from tests.support.stored import made_once
 
 BUILDERS = {**hub_models.BUILDERS, **hub_captioners.BUILDERS, **hub_chat.BUILDERS}
-STORE = "VLCAM_TESTS_STORE"
-"""The environment variable with the folder that all processes of a run of the tests share (see ``tests/conftest.py``)."""
-
 _ALL = {**BUILDERS, **hub_zero_shot.BUILDERS}
 
 
@@ -26,15 +22,11 @@ def built(family: str) -> tuple[Any, Any]:
 
 def saved(family: str, folder: Path) -> None:
     """The family's model and processor in a folder of the test's own, as ``save_pretrained`` leaves them."""
-    stored = Path(os.environ[STORE]) / family
-    if not stored.exists():
-        scratch = Path(tempfile.mkdtemp(dir=stored.parent))
+
+    def save(scratch: Path) -> None:
         model, processor = built(family)
         model.save_pretrained(scratch)
         for part in processor if isinstance(processor, tuple) else (processor,):
             part.save_pretrained(scratch)
-        try:
-            scratch.rename(stored)
-        except OSError:  # another process was quicker
-            shutil.rmtree(scratch)
-    shutil.copytree(stored, folder, dirs_exist_ok=True)
+
+    shutil.copytree(made_once(family, save), folder, dirs_exist_ok=True)

@@ -1,7 +1,9 @@
 """Zero-shot classifiers of transformers: any text can be explained, by the model's own logit of photo and text."""
 
 import json
+import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from torch import Tensor, nn
 import vlcam
 from tests.support.hub_models import alive
 from tests.support.hub_zero_shot import BUILDERS
+from tests.support.stored import made_once
 from tests.support.tiny import snapshot
 from vlcam.cli import main
 from vlcam.engine.modules import find_module
@@ -37,6 +40,11 @@ def photo(width: int = 90, height: int = 60) -> Image.Image:
 
 
 def saved(family: str, folder: Path) -> None:
+    """The family's model and processor in a folder of the test's own."""
+    shutil.copytree(made_once(f"zero-shot {family}", partial(save, family)), folder, dirs_exist_ok=True)
+
+
+def save(family: str, folder: Path) -> None:
     torch.manual_seed(0)
     model, processor = BUILDERS[family]()
     alive(model)

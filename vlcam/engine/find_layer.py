@@ -65,35 +65,14 @@ def propose(
     Raises:
         LayerError: there is no such layer.
     """
-    seen: list[_SeenOutput] = []
-    runs: dict[str, int] = {}
-
-    def hook_for(name: str, module: nn.Module) -> Callable[[nn.Module, Any, Any], Any]:
-        def hook(module: nn.Module, inputs: Any, output: Any) -> Any:
-            runs[name] = runs.get(name, -1) + 1
-            found = find_first_tensor(output)
-            if found is None:
-                return None
-            if seen and seen[-1].returned is found:  # what an outer module passes on
-                if name and not isinstance(module, _PARTS) and len(list(find_tensors(output))) == 1:
-                    seen[-1].name, seen[-1].call = name, runs[name]
-                return None
-            if isinstance(module, _PARTS) or not name.startswith(within) or infer_layout(found, input_size) is None:
-                return None
-            kept = found if found.requires_grad else found.detach().clone().requires_grad_()
-            returned = kept.clone()  # the model may overwrite this one
-            seen.append(_SeenOutput(name, runs[name], kept, returned))
-            return replace_tensor(output, found, returned)
-
-        return hook
-
+    watch = _GridWatch(input_size, within)
     with preserve_model(model) as stack:
         for name, module in named_modules(model).items():
             if name:
-                stack.add_hook(module.register_forward_hook, hook_for(name, module))
+                stack.add_hook(module.register_forward_hook, watch.make_hook(name))
         with torch.enable_grad():
             score = run(inputs)
-        once = [one for one in seen if runs[one.name] == 0]
+        once = [one for one in watch.seen if watch.runs[one.name] == 0]
         if not once or not score.requires_grad:
             raise LayerError(_describe_failure(model, input_size, within))
         slopes = torch.autograd.grad(score.sum(), [one.output for one in once], allow_unused=True)
@@ -117,6 +96,41 @@ def propose(
     if not found:
         raise LayerError(_describe_failure(model, input_size, within))
     return [best for _, best in found]
+
+
+@final
+class _GridWatch:
+    """What the hooks of all modules saw in one run of the model."""
+
+    def __init__(self, input_size: tuple[int, int], within: str) -> None:
+        self.input_size = input_size
+        self.within = within
+        self.seen: list[_SeenOutput] = []
+        self.runs: dict[str, int] = {}
+
+    def make_hook(self, name: str) -> Callable[[nn.Module, Any, Any], Any]:
+        """What looks at the outputs of one module."""
+        return lambda module, inputs, output: self.look_at(name, module, output)
+
+    def look_at(self, name: str, module: nn.Module, output: Any) -> Any:
+        """Keep an output if it lies on the input as a grid."""
+        seen, runs = self.seen, self.runs
+        runs[name] = runs.get(name, -1) + 1
+        found = find_first_tensor(output)
+        if found is None:
+            return None
+        if seen and seen[-1].returned is found:  # what an outer module passes on
+            if name and not isinstance(module, _PARTS) and len(list(find_tensors(output))) == 1:
+                seen[-1].name, seen[-1].call = name, runs[name]
+            return None
+        if isinstance(module, _PARTS) or not name.startswith(self.within):
+            return None
+        if infer_layout(found, self.input_size) is None:
+            return None
+        kept = found if found.requires_grad else found.detach().clone().requires_grad_()
+        returned = kept.clone()  # the model may overwrite this one
+        seen.append(_SeenOutput(name, runs[name], kept, returned))
+        return replace_tensor(output, found, returned)
 
 
 def _describe_failure(model: nn.Module, input_size: tuple[int, int], within: str) -> str:

@@ -13,18 +13,19 @@ from torch import Tensor, nn
 from vlcam.contracts import LayerError, TargetError
 
 _PREFIXES = ("_orig_mod.", "module.")
+_WRAPPERS = ("OptimizedModule", "DataParallel", "DistributedDataParallel")
 
 
 def unwrap_model(model: nn.Module) -> nn.Module:
     """The model inside ``torch.compile``, ``DataParallel`` and ``DistributedDataParallel``; else the model itself."""
-    while is_wrapper(model):
+    while type(model).__name__ in _WRAPPERS:
         model = next(model.children())
     return model
 
 
 def is_wrapper(module: nn.Module) -> bool:
     """Whether the module only passes its inputs on to the one model inside it."""
-    return type(module).__name__ in ("OptimizedModule", "DataParallel", "DistributedDataParallel")
+    return type(module).__name__ in _WRAPPERS
 
 
 def named_modules(model: nn.Module) -> dict[str, nn.Module]:
@@ -37,15 +38,17 @@ def named_modules(model: nn.Module) -> dict[str, nn.Module]:
 
 
 def _walk(module: nn.Module, name: str, seen: set[int] | None) -> Iterator[tuple[str, nn.Module]]:
-    module = unwrap_model(module)
-    if seen is not None:
-        if id(module) in seen:
-            return
-        seen.add(id(module))
-    yield name, module
-    for part, child in module.named_children() if seen is not None else module._modules.items():
-        if child is not None:
-            yield from _walk(child, f"{name}.{part}" if name else part, seen)
+    waiting = [(name, module)]
+    while waiting:
+        name, module = waiting.pop()
+        module = unwrap_model(module)
+        if seen is not None:
+            if id(module) in seen:
+                continue
+            seen.add(id(module))
+        yield name, module
+        children = [(part, child) for part, child in module._modules.items() if child is not None]
+        waiting += [(f"{name}.{part}" if name else part, child) for part, child in reversed(children)]
 
 
 def find_module(model: nn.Module, layer: str | nn.Module) -> tuple[str, nn.Module]:

@@ -253,10 +253,10 @@ def record(
         )
         if target is not None:
             # First of all hooks: others (transformers' own) may keep the output for the model to go on with.
-            stack.add_hook(target.register_forward_hook, _make_layer_hook(recording), prepend=True)
+            stack.add_hook(target.register_forward_hook, lambda *run: _record_layer(recording, run[-1]), prepend=True)
         else:
             _watch_all(recording, model, stack)
-        stack.add_hook(unwrap_model(model).register_forward_hook, _make_return_hook(recording))
+        stack.add_hook(unwrap_model(model).register_forward_hook, lambda *run: _record_outputs(recording, run[-1]))
         try:
             yield recording
         except RuntimeError as error:
@@ -268,58 +268,67 @@ def record(
             ) from error
 
 
-def _make_layer_hook(recording: Recording) -> Callable[[nn.Module, Any, Any], Any]:
-    def hook(module: nn.Module, inputs: Any, output: Any) -> Any:
-        if paused.get():
-            return None
-        number, call = recording._ran, recording._call
-        recording._ran += 1
-        wanted = 0 if call == "first" else call
-        if isinstance(wanted, int) and 0 <= wanted != number:
-            return None
-        return _keep(recording, [recording._name or ""], number, output)
-
-    return hook
+def _record_layer(recording: Recording, output: Any) -> Any:
+    if paused.get():
+        return None
+    number, call = recording._ran, recording._call
+    recording._ran += 1
+    wanted = 0 if call == "first" else call
+    if isinstance(wanted, int) and 0 <= wanted != number:
+        return None
+    return _keep(recording, [recording._name or ""], number, output)
 
 
 def _watch_all(recording: Recording, model: nn.Module, stack: Undo) -> None:
     """Hook every module: from the first spatial output on (or from the layer chosen last time) keep all spatial outputs."""
-    skipped: list[tuple[ref[Tensor], int]] = []
-    runs: dict[str, int] = {}
-    start: list[tuple[str, int] | None] = []
-
-    def hook_for(name: str, module: nn.Module) -> Callable[[nn.Module, Any, Any], Any]:
-        passes = isinstance(module, _NOT_CHOSEN) or type(module) is nn.LayerNorm
-
-        def hook(module: nn.Module, inputs: Any, output: Any) -> Any:
-            if paused.get():
-                return None
-            runs[name] = runs.get(name, -1) + 1
-            found = find_first_tensor(output)
-            if found is None or not is_map(found):
-                return None
-            last = recording._taps[-1] if recording._taps else None
-            if last is not None and found is last.returned() and found._version == 0:  # not relu_(x) of that x
-                # Not a container in which something else was made from it: the scores may come from that.
-                if name and not passes and len(list(find_tensors(output))) == 1:
-                    last.names.append(name)
-                    last.call = runs[name]
-                return None
-            if passes or (skipped and (found is skipped[0][0]() and found._version == skipped[0][1])):
-                skipped[:] = [(ref(found), found._version)]
-                return None
-            if not start:
-                key = (name, *found.shape[1:])
-                recording._remember = key
-                start.append(_chosen.get(model, {}).get(key))
-            if not recording._taps and start[0] is not None and start[0] != (name or type(module).__name__, runs[name]):
-                return None
-            return _keep(recording, [name or type(module).__name__], runs[name], output)
-
-        return hook
-
+    watch = _CandidateWatch(recording, model)
     for name, module in named_modules(model).items():
-        stack.add_hook(module.register_forward_hook, hook_for(name, module))
+        stack.add_hook(module.register_forward_hook, watch.make_hook(name, module))
+
+
+@final
+class _CandidateWatch:
+    """What the hooks of all modules know of one run of the model."""
+
+    def __init__(self, recording: Recording, model: nn.Module) -> None:
+        self.recording = recording
+        self.model = model
+        self.skipped: tuple[ref[Tensor], int] | None = None
+        self.runs: dict[str, int] = {}
+        self.start: list[tuple[str, int] | None] = []
+
+    def make_hook(self, name: str, module: nn.Module) -> Callable[[nn.Module, Any, Any], Any]:
+        """What looks at the outputs of one module."""
+        title = name or type(module).__name__
+        passes = isinstance(module, _NOT_CHOSEN) or type(module) is nn.LayerNorm
+        return lambda module, inputs, output: self.look_at(name, title, passes, output)
+
+    def look_at(self, name: str, title: str, passes: bool, output: Any) -> Any:
+        """Keep an output if it is a candidate; ``passes``: what the module returns is never one."""
+        if paused.get():
+            return None
+        recording, runs = self.recording, self.runs
+        runs[name] = runs.get(name, -1) + 1
+        found = find_first_tensor(output)
+        if found is None or not is_map(found):
+            return None
+        last = recording._taps[-1] if recording._taps else None
+        if last is not None and found is last.returned() and found._version == 0:  # not relu_(x) of that x
+            # Not a container in which something else was made from it: the scores may come from that.
+            if name and not passes and len(list(find_tensors(output))) == 1:
+                last.names.append(name)
+                last.call = runs[name]
+            return None
+        if passes or (self.skipped and (found is self.skipped[0]() and found._version == self.skipped[1])):
+            self.skipped = ref(found), found._version
+            return None
+        if not self.start:
+            key = (name, *found.shape[1:])
+            recording._remember = key
+            self.start.append(_chosen.get(self.model, {}).get(key))
+        if not recording._taps and self.start[0] is not None and self.start[0] != (title, runs[name]):
+            return None
+        return _keep(recording, [title], runs[name], output)
 
 
 def _keep(recording: Recording, names: list[str], call: int, output: Any) -> Any:
@@ -365,14 +374,11 @@ class _Witness(torch.autograd.Function):
         return None, None
 
 
-def _make_return_hook(recording: Recording) -> Callable[[nn.Module, Any, Any], Any]:
-    def hook(module: nn.Module, inputs: Any, output: Any) -> Any:
-        if paused.get():
-            return None
-        recording._outputs += [tensor for tensor in find_tensors(output) if tensor.requires_grad]
-        return _add_witness(output)
-
-    return hook
+def _record_outputs(recording: Recording, output: Any) -> Any:
+    if paused.get():
+        return None
+    recording._outputs += [tensor for tensor in find_tensors(output) if tensor.requires_grad]
+    return _add_witness(output)
 
 
 def _add_witness(output: Any) -> Any:

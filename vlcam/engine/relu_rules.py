@@ -13,6 +13,7 @@ used many times. No module is touched, so hooks fire as ever and there is nothin
 
 import warnings
 from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import Any, Literal, final
 
@@ -182,10 +183,7 @@ def apply_relu_rule(rule: Rule) -> ReluRule:
 
 def _parse_relu(func: Callable[..., Any], args: Any, kwargs: Any) -> tuple[float | None, bool] | None:
     """If ``func(*args, **kwargs)`` is a ReLU: where it is clipped (None: nowhere), and whether it overwrites its input."""
-
-    def given(place: int, name: str, default: Any = None) -> Any:
-        return args[place] if len(args) > place else kwargs.get(name, default)
-
+    given = partial(_look_up_argument, args, kwargs)
     in_place = func.__name__.endswith("_") if hasattr(func, "__name__") else False
     if func in _RELUS:
         return None, in_place or bool(given(1, "inplace", False))
@@ -205,3 +203,7 @@ def _parse_relu(func: Callable[..., Any], args: Any, kwargs: Any) -> tuple[float
     if high is None:
         return None, in_place
     return (float(high), in_place) if isinstance(high, int | float) and high > 0 else None
+
+
+def _look_up_argument(args: Any, kwargs: Any, place: int, name: str, default: Any = None) -> Any:
+    return args[place] if len(args) > place else kwargs.get(name, default)

@@ -5,8 +5,8 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import wraps
-from typing import Any, ParamSpec, TypeVar, final
+from functools import partial, wraps
+from typing import Any, ParamSpec, TypeVar, final, no_type_check
 from weakref import ref
 
 import torch
@@ -36,6 +36,7 @@ class Undo:
     def __init__(self) -> None:
         self._steps: list[tuple[bool, Callable[..., Any], tuple[Any, ...]]] = []
 
+    @no_type_check  # type checkers of run time are gone already as the interpreter ends
     def __del__(self) -> None:
         """Undo what a context that was cut off as it began had no occasion to."""
         self.run()
@@ -290,32 +291,34 @@ def _keep_buffers(modules: list[nn.Module], undo: Undo) -> None:
         for name, buffer in module._buffers.items()
         if buffer is not None
     ]
+    undo.note_thread(_give_buffers_back, kept)
 
-    def give_back() -> None:
-        with torch.no_grad():
-            for module, name, buffer, version, copy in kept:
-                if buffer._version != version:
-                    buffer.copy_(copy)
-                if module._buffers.get(name) is not buffer:
-                    module._buffers[name] = buffer
 
-    undo.note_thread(give_back)
+def _give_buffers_back(kept: list[tuple[nn.Module, str, Tensor, int, Tensor]]) -> None:
+    with torch.no_grad():
+        for module, name, buffer, version, copy in kept:
+            if buffer._version != version:
+                buffer.copy_(copy)
+            if module._buffers.get(name) is not buffer:
+                module._buffers[name] = buffer
 
 
 def _replace_inference_tensors(modules: list[nn.Module], undo: Undo) -> None:
     copies: dict[int, Tensor] = {}
-
-    def copy_of(tensor: Tensor, make: Callable[[Tensor], Tensor]) -> Tensor:
-        if id(tensor) not in copies:  # tied weights stay tied
-            copies[id(tensor)] = make(tensor.detach().clone())
-        return copies[id(tensor)]
-
     for module in modules:
         for name, weight in list(module._parameters.items()):
             if weight is not None and weight.is_inference():
                 undo.callback(setattr, module, name, weight)
-                setattr(module, name, copy_of(weight, lambda copy: nn.Parameter(copy, requires_grad=False)))
+                setattr(module, name, _copy_once(weight, copies, partial(nn.Parameter, requires_grad=False)))
         for name, buffer in list(module._buffers.items()):
             if buffer is not None and buffer.is_inference():
                 undo.callback(setattr, module, name, buffer)
-                setattr(module, name, copy_of(buffer, lambda copy: copy))
+                setattr(module, name, _copy_once(buffer, copies))
+
+
+def _copy_once(tensor: Tensor, copies: dict[int, Tensor], make: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+    """The copy that stands for a tensor wherever it is, so that tied weights stay tied."""
+    if id(tensor) not in copies:
+        copy = tensor.detach().clone()
+        copies[id(tensor)] = copy if make is None else make(copy)
+    return copies[id(tensor)]

@@ -37,14 +37,8 @@ def run_once(module: nn.Module, kept: list[tuple[Tensor, Any]]) -> Iterator[None
     before: list[tuple[bool, bool]] = []
     inner = module.forward
 
-    def seen(args: Any, kwargs: Any) -> Tensor | None:
-        return find_first_tensor((*args, *kwargs.values()))
-
-    def known(photo: Tensor | None) -> Any:
-        return next((out for one, out in kept if photo is not None and _is_same(one, photo)), None)
-
     def forward(*args: Any, **kwargs: Any) -> Any:
-        found = known(seen(args, kwargs))
+        found = _find_known(_find_photo(args, kwargs), kept)
         before.append((paused.get(), torch.is_grad_enabled()))
         paused.set(found is not None)
         if found is not None:
@@ -53,8 +47,8 @@ def run_once(module: nn.Module, kept: list[tuple[Tensor, Any]]) -> Iterator[None
         return inner(*args, **kwargs)
 
     def after(module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
-        photo = seen(args, kwargs)
-        if photo is not None and output is not None and known(photo) is None:
+        photo = _find_photo(args, kwargs)
+        if photo is not None and output is not None and _find_known(photo, kept) is None:
             kept.append((photo, _copy_output(output)))
         stopped, autograd = before.pop()
         paused.set(stopped)
@@ -73,6 +67,15 @@ def _set_forward(module: nn.Module, own: Any) -> None:
         module.__dict__.pop("forward", None)
     else:
         module.forward = own
+
+
+def _find_photo(args: Any, kwargs: Any) -> Tensor | None:
+    return find_first_tensor((*args, *kwargs.values()))
+
+
+def _find_known(photo: Tensor | None, kept: list[tuple[Tensor, Any]]) -> Any:
+    """What the module gave for this input before; None if it hasn't seen it."""
+    return next((out for one, out in kept if photo is not None and _is_same(one, photo)), None)
 
 
 def _copy_output(output: Any) -> Any:

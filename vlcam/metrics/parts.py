@@ -26,25 +26,19 @@ def find_connected_parts(inside: Bool[np.ndarray, "height width"]) -> list[Conne
     ends = np.nonzero(edges == -1)[1]
     runs = list(zip(rows.tolist(), starts.tolist(), ends.tolist(), strict=True))
     parent = list(range(len(runs)))
-
-    def root(run: int) -> int:
-        while parent[run] != run:
-            parent[run] = run = parent[parent[run]]
-        return run
-
     above = 0
     for here, (row, start, end) in enumerate(runs):
         while runs[above][0] < row - 1 or (runs[above][0] == row - 1 and runs[above][2] < start):
             above += 1
         before = above
         while runs[before][0] == row - 1 and runs[before][1] <= end:
-            one, other = sorted((root(before), root(here)))
+            one, other = sorted((_find_root(parent, before), _find_root(parent, here)))
             parent[other] = one
             before += 1
     sizes: dict[int, int] = {}
     boxes: dict[int, tuple[int, int, int, int]] = {}
     for here, (row, start, end) in enumerate(runs):
-        part = root(here)
+        part = _find_root(parent, here)
         sizes[part] = sizes.get(part, 0) + end - start
         left, top, right, _ = boxes.get(part, (start, row, end, row))
         boxes[part] = (min(left, start), top, max(right, end), row + 1)
@@ -52,3 +46,10 @@ def find_connected_parts(inside: Bool[np.ndarray, "height width"]) -> list[Conne
         ConnectedPart(sizes[part], (float(left), float(top), float(right), float(bottom)))
         for part, (left, top, right, bottom) in boxes.items()
     ]
+
+
+def _find_root(parent: list[int], run: int) -> int:
+    """The first run of the part that a run belongs to; the way there gets shorter."""
+    while parent[run] != run:
+        parent[run] = run = parent[parent[run]]
+    return run

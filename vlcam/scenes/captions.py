@@ -282,9 +282,10 @@ def _iterate_matchings(bags: ObjectWords, phrases: Sequence[Phrase]) -> Iterator
             counted = _match_plural(bags, first if first.plural else second, match[1])
             yield (counted, match) if first.plural else (match, counted)
     else:
-        for i, j in product(choices, choices):
+        ones, others = ([(i, _match_singular(bags, phrase, i)) for i in choices] for phrase in phrases)
+        for (i, one), (j, other) in product(ones, others):
             if i != j or i == -1:
-                yield _match_singular(bags, first, i), _match_singular(bags, second, j)
+                yield one, other
 
 
 def _match_singular(bags: ObjectWords, phrase: Phrase, index: int) -> _Match:

@@ -18,6 +18,7 @@ A description after "the" has to fit exactly one object of the scene.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import combinations
 from typing import TypeVar, final
 
@@ -112,16 +113,7 @@ def _answer(scene: AbstractScene, bags: ObjectWords, text: str) -> Question:
     objects = scene.objects
     reader = Reader("question", text, GRAMMAR)
     kind = _read_opening(reader)
-
-    def the(*words: str) -> int:
-        fits = find_fitting(bags, words)
-        if len(fits) != 1:
-            what = " ".join(words) if kind != "shape" else " ".join((*words, "thing"))
-            raise ValueError(
-                f"question {text!r}: {len(fits) or 'no'} objects of the scene fit 'the {what}'; it has to be exactly one"
-            )
-        return fits[0]
-
+    the = partial(_find_only, bags, kind, text)
     if kind in ("colour", "shape", "exists"):
         head = reader.expect("a", "an") if kind == "exists" else ""
         words = _drop_empty(reader.accept(*SIZES), reader.accept(*TEXTURES))
@@ -172,6 +164,17 @@ def _answer(scene: AbstractScene, bags: ObjectWords, text: str) -> Question:
             )
         return Question(kind, text, objects[alike[0]].shape, (alike[0],), (min(one, *alike), max(one, *alike)))
     return Question(kind, text, objects[one].size if kind == "size" else objects[one].texture, (one,), (one,))
+
+
+def _find_only(bags: ObjectWords, kind: str, text: str, *words: str) -> int:
+    """The one object that fits the words; ValueError if none does, or several do."""
+    fits = find_fitting(bags, words)
+    if len(fits) != 1:
+        what = " ".join(words) if kind != "shape" else " ".join((*words, "thing"))
+        raise ValueError(
+            f"question {text!r}: {len(fits) or 'no'} objects of the scene fit 'the {what}'; it has to be exactly one"
+        )
+    return fits[0]
 
 
 def _drop_empty(*words: str) -> tuple[str, ...]:

@@ -35,12 +35,9 @@ _TRIES: Final = 40
 
 def hsv_to_rgb(hue: float, saturation: float, value: float) -> tuple[float, float, float]:
     """The sRGB values in 0..1 of a colour given by hue (degrees), saturation and value."""
-
-    def channel(offset: float) -> float:
-        k = (offset + hue / 60.0) % 6.0
-        return value * (1.0 - saturation * max(0.0, min(k, 4.0 - k, 1.0)))
-
-    return (channel(5.0), channel(3.0), channel(1.0))
+    places = [(offset + hue / 60.0) % 6.0 for offset in (5.0, 3.0, 1.0)]
+    red, green, blue = (value * (1.0 - saturation * max(0.0, min(k, 4.0 - k, 1.0))) for k in places)
+    return red, green, blue
 
 
 PALETTE: Final[Mapping[str, tuple[float, float, float]]] = {name: hsv_to_rgb(*hue) for name, hue in HUES.items()}

@@ -10,6 +10,7 @@ of its points are, and shows a concept if at least half of its valid points do.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -48,15 +49,7 @@ def rasterise(
     across = _spread_points(geometry, 0, columns * points)
     inside = _is_within(down, geometry.photo_size[1])[:, None] & _is_within(across, geometry.photo_size[0])[None, :]
 
-    def seen(labels: np.ndarray) -> np.ndarray:
-        """Labels of the whole photo at the points; what lies outside the photo is that of its nearest edge."""
-        _check_upright(sample, labels, geometry)
-        width, height = geometry.photo_size
-        picked: np.ndarray = labels.take(_find_nearest(down, height, labels.shape[0]), axis=0).take(
-            _find_nearest(across, width, labels.shape[1]), axis=1
-        )
-        return picked
-
+    seen = partial(_pick_labels, sample, geometry, down, across)
     every = list_categories(concepts)
     labelled = [number for number, category in enumerate(every) if category in sample.categories]
     known = {every[number]: inside for number in labelled}
@@ -109,6 +102,17 @@ def _find_nearest(at: np.ndarray, length: int, count: int) -> Int64[np.ndarray, 
     """Which of ``count`` label pixels over ``length`` photo pixels each point lies in."""
     found: np.ndarray = np.floor(at * (count / length) + _EDGE).clip(0, count - 1).astype(np.int64)
     return found
+
+
+def _pick_labels(
+    sample: Sample, geometry: Geometry, down: np.ndarray, across: np.ndarray, labels: np.ndarray
+) -> np.ndarray:
+    """Labels of the whole photo at the points; what lies outside the photo is that of its nearest edge."""
+    _check_upright(sample, labels, geometry)
+    width, height = geometry.photo_size
+    rows = labels.take(_find_nearest(down, height, labels.shape[0]), axis=0)
+    picked: np.ndarray = rows.take(_find_nearest(across, width, labels.shape[1]), axis=1)
+    return picked
 
 
 def _find_present(one: LabelMap, values: Int[np.ndarray, "height width"], sample: Sample, concepts: int) -> list[int]:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from vlcam.contracts import Geometry
 from vlcam.image.geometry import to_photo
-from vlcam.render.blending import draw_contour, grow_region
+from vlcam.render.blending import draw_contour
 
 QUALITY: Final = 72
 _DIMMED: Final = 0.42
@@ -99,13 +99,25 @@ def _find_region(heat: Float[np.ndarray, "height width"], level: float) -> Bool[
 def _find_peak_region(
     heat: Float[np.ndarray, "height width"], region: Bool[np.ndarray, "height width"]
 ) -> Bool[np.ndarray, "height width"]:
-    """The connected part of a region that holds the largest value."""
+    """The part of a region, connected by its sides, that holds the largest value."""
     part = np.zeros_like(region)
     part.flat[int(heat.argmax())] = True
-    size = 1
-    while True:
-        for _ in range(4):
-            part = grow_region(part) & region
-        if (now := int(part.sum())) == size:
-            return part
+    size = 0
+    while (now := int(part.sum())) > size:
         size = now
+        part = _fill_rows(part, region)
+        part = _fill_rows(part.T, region.T).T
+    return part
+
+
+def _fill_rows(
+    part: Bool[np.ndarray, "height width"], region: Bool[np.ndarray, "height width"]
+) -> Bool[np.ndarray, "height width"]:
+    """All of each horizontal run of a region that has a pixel of the part in it."""
+    starts = region.copy()
+    starts[:, 1:] &= ~region[:, :-1]
+    runs = starts.cumsum().reshape(region.shape)  # the number of the last run that began, counted from 1
+    touched = np.zeros(int(runs[-1, -1]) + 1, np.bool_)
+    touched[runs[part]] = True
+    found: Bool[np.ndarray, "height width"] = touched[runs] & region
+    return found
