@@ -156,7 +156,7 @@ def _read(question: str) -> Tensor:
         raise InputError(
             f"the question has {len(words)} words; the bundled model reads at most {QUESTION_LENGTH}: shorten it"
         )
-    return torch.tensor([QUESTION_VOCABULARY.encode(words)], dtype=torch.long)
+    return torch.tensor([QUESTION_VOCABULARY.encode(words)], dtype=torch.long, device="cpu")
 
 
 def _find_question_words(model: nn.Module, ids: Tensor, question: str) -> Reading:

@@ -142,7 +142,9 @@ def region(index: int, mask: Any = None) -> Score:
             raise TargetError(
                 f"class {index} of a region was asked for, but the output is {tuple(logits.shape)}; expected (1, classes, rows, columns)"
             )
-        weights = logits.detach()[0].argmax(0) == index if mask is None else torch.as_tensor(np.asarray(mask))
+        weights = (
+            logits.detach()[0].argmax(0) == index if mask is None else torch.as_tensor(np.asarray(mask), device="cpu")
+        )
         if weights.shape != logits.shape[2:]:
             raise TargetError(
                 f"a mask of {tuple(weights.shape)} was given, but the output is {tuple(logits.shape[2:])}; resize the mask"

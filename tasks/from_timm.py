@@ -13,9 +13,10 @@ import torch
 from torch import nn
 
 from vlcam.contracts import InputError
-from vlcam.engine.find_layer import propose
+from vlcam.engine.find_layer import Proposal, propose
 from vlcam.engine.modules import find_module
 from vlcam.engine.outputs import find_logits
+from vlcam.files import describe_error
 from vlcam.image.preprocess import Mode, Preprocess
 from vlcam.tasks.classification import Classification, Preprocessing
 from vlcam.tasks.hub_places import follow_input
@@ -47,7 +48,8 @@ def open_timm(
         raise InputError(f"timm has no model {name!r}; the nearest it has: {list_nearest(name, timm.list_models())}")
     if state is None:
         try:
-            model = timm.create_model(name, pretrained=True)
+            with torch.device("cpu"):  # whatever the default device is
+                model = timm.create_model(name, pretrained=True)
         except Exception as error:  # timm, the hub's client and torch each have their own
             raise InputError(
                 f"the weights of timm/{name} are not on this machine and can't be downloaded ({type(error).__name__}: "
@@ -58,7 +60,8 @@ def open_timm(
     else:
         build = partial(timm.create_model, name, pretrained=False)
         count = count_classes(state, build)
-        model = fill_weights(build() if count is None else build(num_classes=count), state, f"timm/{name}")
+        with torch.device("cpu"):
+            model = fill_weights(build() if count is None else build(num_classes=count), state, f"timm/{name}")
     return wrap_timm(model.eval(), name, labels=labels, preprocess=preprocess)
 
 
@@ -67,13 +70,14 @@ def wrap_timm(
 ) -> Classification:
     """A timm classifier in memory as a task. The layer to explain is found by a trial run on noise."""
     data = _import_timm("timm.data").resolve_data_config({}, model=model)
-    preprocess = preprocess or make_preprocess(data, _count_channels(model))
-    width, height = preprocess.input_size if isinstance(preprocess, Preprocess) else data["input_size"][:0:-1]
-    noise = torch.randn(1, _count_channels(model), height, width, generator=torch.Generator().manual_seed(0))
-    like = next(model.parameters())
-    best = propose(
-        model, lambda photo: find_logits(model(photo)).max(), noise.to(like.device, like.dtype), (width, height)
-    )[0]
+    channels = _count_channels(model)
+    if isinstance(preprocess, Preprocess):
+        sizes = [preprocess.input_size]
+    else:
+        sizes = _list_sizes(model, data)
+    size, best = _try_sizes(model, name, channels, sizes)
+    if preprocess is None:
+        preprocess = make_preprocess({**data, "input_size": (channels, size[1], size[0])}, channels)
     return Classification(
         model,
         labels=tuple(labels or _find_labels(model)),
@@ -81,6 +85,47 @@ def wrap_timm(
         layer=best.layer,
         layout=follow_input(best.layout, preprocess),
         name=f"timm/{name}",
+    )
+
+
+def _list_sizes(model: Any, data: dict[str, Any]) -> list[tuple[int, int]]:
+    """The (width, height) that a model may take, the likeliest first: what it was made for, then what its weights were trained at."""
+    trained = data["input_size"][2], data["input_size"][1]
+    sizes = []
+    for one in (model, getattr(model, "patch_embed", None), getattr(model, "stem", None)):
+        made = getattr(one, "img_size", None)
+        if isinstance(made, int):
+            sizes.append((made, made))
+        elif isinstance(made, (tuple, list)) and len(made) == 2:
+            sizes.append((int(made[1]), int(made[0])))
+    sizes.append(trained)
+    table = getattr(model, "pos_embed", None)
+    if isinstance(table, torch.Tensor) and table.ndim in (3, 4):  # of a model that keeps its size nowhere else
+        rows, columns = table.shape[1:3] if table.ndim == 4 else (math.isqrt(table.shape[1]),) * 2
+        sizes += [(columns * cell, rows * cell) for cell in (16, 8, 32, 14, 4)]
+    return list(dict.fromkeys(sizes))
+
+
+def _try_sizes(
+    model: nn.Module, name: str, channels: int, sizes: Sequence[tuple[int, int]]
+) -> tuple[tuple[int, int], Proposal]:
+    """The first size at which the model runs, and the layer to explain. Raises InputError if it runs at none."""
+    like = next(model.parameters())
+    reasons = []
+    for width, height in sizes:
+        generator = torch.Generator().manual_seed(0)
+        noise = torch.randn(1, channels, height, width, generator=generator, device="cpu")
+        try:
+            best = propose(
+                model, lambda photo: find_logits(model(photo)).max(), noise.to(like.device, like.dtype), (width, height)
+            )[0]
+        except (RuntimeError, AssertionError, ValueError) as error:
+            reasons.append(f"{width} x {height}: {describe_error(error)}")
+        else:
+            return (width, height), best
+    raise InputError(
+        f"timm/{name} runs at none of the sizes that its settings tell ({'; '.join(reasons[:3])}); give "
+        "preprocess=vlcam.Preprocess(size), with the size that it was made for"
     )
 
 

@@ -47,10 +47,14 @@ def open_torchvision(
     if state is not None:
         build = partial(get_model, name, weights=None, **_get_quick_options(name))
         count = count_classes(state, build) or len(known.meta["categories"])
-        model = fill_weights(build(num_classes=count), state, f"torchvision/{name}")
+        with torch.device("cpu"):  # whatever the default device is
+            model = fill_weights(build(num_classes=count), state, f"torchvision/{name}")
     else:
         try:
-            with redirect_stdout(sys.stderr):  # torch says there that it downloads; results belong on stdout
+            with (
+                torch.device("cpu"),
+                redirect_stdout(sys.stderr),
+            ):  # torch says there that it downloads; results belong on stdout
                 model = get_model(name, weights=known)
         except (URLError, OSError) as error:
             raise InputError(_describe_missing_weights(name, known, error)) from error

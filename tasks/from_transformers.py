@@ -184,7 +184,7 @@ def _guess_layer(model: Any, inputs: HubInputs, speech: HubSpeech, kind: str, to
 def _make_noise() -> Any:
     from PIL import Image
 
-    noise = torch.randint(256, (64, 64, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    noise = torch.randint(256, (64, 64, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8, device="cpu")
     return Image.fromarray(noise.numpy())
 
 

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
+import torch
+
 from vlcam.contracts import InputError, show_record
 
 ZERO_SHOT = ("CLIPModel", "SiglipModel", "Siglip2Model", "ChineseCLIPModel", "AlignModel")
@@ -90,7 +92,8 @@ def open_model(auto: Any, name: str, revision: str | None) -> Any:
 def fetch(auto: Any, name: str, revision: str | None, **options: Any) -> Any:
     """``auto.from_pretrained``, with one error for all that may go wrong."""
     try:
-        return auto.from_pretrained(name, revision=revision or "main", trust_remote_code=False, **options)
+        with torch.device("cpu"):  # whatever the default device is
+            return auto.from_pretrained(name, revision=revision or "main", trust_remote_code=False, **options)
     except Exception as error:  # the hub's client, transformers and safetensors each have their own
         from transformers.utils import hub
 

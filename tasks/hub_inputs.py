@@ -209,7 +209,7 @@ class HubInputs:
         """A prompt that the model's own words go on from, after the token that begins them; Donut's prompts bring their own."""
         ids = [int(one) for one in self.tokenizer(text, add_special_tokens=False)["input_ids"]]
         if kind == "git":
-            row = torch.tensor([[int(self.tokenizer.cls_token_id), *ids]])
+            row = torch.tensor([[int(self.tokenizer.cls_token_id), *ids]], device="cpu")
             return {"input_ids": row, "attention_mask": torch.ones_like(row)}
         config: Any = self.model.config
         begin = (
@@ -217,7 +217,7 @@ class HubInputs:
             if kind == "vision-encoder-decoder" and "donut" in config.encoder.model_type
             else find_decoder_start(self.model)
         )
-        return {"decoder_input_ids": torch.tensor([ids if ids[:1] == begin else [*begin, *ids]])}
+        return {"decoder_input_ids": torch.tensor([ids if ids[:1] == begin else [*begin, *ids]], device="cpu")}
 
     def _add_photo_token(self, text: str) -> str:
         """The text with the token that stands for the photo, unless it has it already."""

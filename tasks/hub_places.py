@@ -74,11 +74,11 @@ def _measure_levels(process: Callable[[Image.Image], Any], value: int) -> Float[
 
 
 def _to_tiles(pixels: Any) -> Float[Tensor, "tiles 3 height width"]:
-    found: Tensor = torch.as_tensor(pixels).double()
+    found: Tensor = torch.as_tensor(pixels, device="cpu").double()
     found = found.flatten(0, -4)
     if found.ndim != 4 or found.shape[1] != 3:
         raise InputError(
-            f"the image processor makes {tuple(torch.as_tensor(pixels).shape)} of a photo; expected (tiles, 3, height, width)"
+            f"the image processor makes {tuple(torch.as_tensor(pixels, device='cpu').shape)} of a photo; expected (tiles, 3, height, width)"
         )
     return found
 
@@ -108,7 +108,7 @@ def _fit(line: Float[Tensor, " pixels"], side: int) -> tuple[float, float] | Non
     None if there is hardly anything to measure: padding, or a strip thinner than a token.
     """
     good = _find_steady_pixels(line)
-    at = (torch.arange(len(line), dtype=torch.float64) + 0.5)[good]
+    at = (torch.arange(len(line), dtype=torch.float64, device="cpu") + 0.5)[good]
     seen = line[good] * (side - 1) + 0.5
     if len(at) < min(_FEWEST, len(line) // 3):
         return None
@@ -178,7 +178,9 @@ def lay_out_tiles(tiles: Sequence[Geometry | None], output: Float[Tensor, "tiles
     whole = compute_canvas(tiles)
     cell = finest.input_size[0] / columns, finest.input_size[1] / rows
     shape = max(round(whole.input_size[1] / cell[1]), 1), max(round(whole.input_size[0] / cell[0]), 1)
-    down, across = torch.meshgrid(*(torch.arange(count, dtype=torch.float64) + 0.5 for count in shape), indexing="ij")
+    down, across = torch.meshgrid(
+        *(torch.arange(count, dtype=torch.float64, device="cpu") + 0.5 for count in shape), indexing="ij"
+    )
     x = (across * cell[0] - whole.offset[0]) / whole.scale[0]
     y = (down * cell[1] - whole.offset[1]) / whole.scale[1]
     layers: list[Tensor] = []
@@ -250,15 +252,15 @@ def order_merged_tokens(
     >>> order_merged_tokens(2, 4, 2).tolist()
     [[[0, 1, 4, 5], [2, 3, 6, 7]]]
     """
-    down, across = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
+    down, across = torch.meshgrid(torch.arange(rows, device="cpu"), torch.arange(columns, device="cpu"), indexing="ij")
     block, inner = (down // merge, across // merge), (down % merge, across % merge)
     keys = [*inner] if window is None else [block[0] % window, block[1] % window, *inner]
     keys = [block[0], block[1], *keys] if window is None else [block[0] // window, block[1] // window, *keys]
-    order = torch.zeros(rows, columns, dtype=torch.long)
+    order = torch.zeros(rows, columns, dtype=torch.long, device="cpu")
     for key in keys:
         order = order * (int(key.max()) + 1) + key
-    place = torch.empty(rows * columns, dtype=torch.long)
-    place[order.flatten().argsort()] = torch.arange(rows * columns)
+    place = torch.empty(rows * columns, dtype=torch.long, device="cpu")
+    place[order.flatten().argsort()] = torch.arange(rows * columns, device="cpu")
     return place.view(1, rows, columns)
 
 
@@ -283,7 +285,7 @@ def place_tokens(
         patches = inputs["flattened_patches"][0]
         at = patches[:, :2].round().long()
         rows, columns = int(at[:, 0].max()), int(at[:, 1].max())
-        cells = torch.full((1, rows, columns), -1)
+        cells = torch.full((1, rows, columns), -1, device="cpu")
         real = (at > 0).all(1).nonzero()[:, 0]
         cells[0, at[real, 0] - 1, at[real, 1] - 1] = real
         side = isqrt((patches.shape[1] - 2) // 3)
@@ -299,9 +301,9 @@ def find_shuffled_order(model: Any, inputs: dict[str, Any]) -> Int[Tensor, "1 ro
     )
     rows, columns = (int(one) for one in shape)
     first = inputs["input_ids"].shape[1] + 1  # the question and the photo's class token
-    cells = torch.full((1, rows, columns), -1)
+    cells = torch.full((1, rows, columns), -1, device="cpu")
     at = index[0].cpu()
-    cells[0, at[:, 0], at[:, 1]] = torch.arange(len(at)) + first
+    cells[0, at[:, 0], at[:, 1]] = torch.arange(len(at), device="cpu") + first
     return cells
 
 

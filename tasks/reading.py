@@ -36,7 +36,7 @@ def capture_question_vectors(reading: Reading | None) -> Iterator[list[Tensor]]:
     if reading is None:
         yield leaf
         return
-    ids = torch.tensor(reading.ids)
+    ids = torch.tensor(reading.ids, device="cpu")
     count = len(ids)
 
     def hook(module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:

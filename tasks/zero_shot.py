@@ -304,11 +304,11 @@ def _read_scale(model: Any) -> tuple[Any, Any]:
 
 def _lay_out_patches(inputs: Any) -> TokenLayout:
     rows, columns = inputs["spatial_shapes"][0].tolist()
-    return TokenLayout(torch.arange(rows * columns).view(1, rows, columns))
+    return TokenLayout(torch.arange(rows * columns, device="cpu").view(1, rows, columns))
 
 
 def _make_noise() -> Image:
     from PIL import Image as Pictures
 
-    noise = torch.randint(256, (64, 64, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    noise = torch.randint(256, (64, 64, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8, device="cpu")
     return Pictures.fromarray(noise.numpy())

@@ -62,13 +62,16 @@ def score_cases(
             found = [logits[:, _LABELS.index(case.view.label)] for case in cases]
         elif isinstance(model, SceneVQA):
             photo = model.encode(image)
-            asked = [model.read(torch.tensor([QUESTION_VOCABULARY.encode(case.question or "")])) for case in cases]
+            asked = [
+                model.read(torch.tensor([QUESTION_VOCABULARY.encode(case.question or "")], device="cpu"))
+                for case in cases
+            ]
             answers = [model.answer(photo, one.expand(sets, -1)) for one in asked]
             found = [one[:, ANSWERS.index(case.view.label)] for one, case in zip(answers, cases, strict=True)]
         else:
             speaker = cast(SceneCaptioner, model)
             ids = CAPTION_VOCABULARY.encode(cases[0].view.explanation.text)
-            before = torch.tensor([[Vocabulary.START, *ids[:-1]]]).expand(sets, -1)
+            before = torch.tensor([[Vocabulary.START, *ids[:-1]]], device="cpu").expand(sets, -1)
             spoken = speaker.decode(speaker.encode(image), before).log_softmax(-1)
             places = [_find_place(case) for case in cases]
             found = [spoken[:, place, ids[place]] for place in places]
@@ -97,7 +100,7 @@ def ablate_concepts(
         if not chosen or not activity[chosen].sum() > 0:
             continue
         sets = [[], chosen, *draw_controls(chosen, names, activity, rng)]
-        masks = torch.ones(len(sets), len(names.units))
+        masks = torch.ones(len(sets), len(names.units), device="cpu")
         for row, units in enumerate(sets):
             masks[row, units] = 0.0
         said = score_cases(model, scene, cases, masks)

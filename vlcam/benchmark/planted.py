@@ -90,7 +90,7 @@ def plant_units(
         *(("detector", (c,), _make_detector(masks, (c,), rng, noise)) for c in known),
         *(("either", both, _make_detector(masks, both, rng, noise)) for both in _draw_unrelated(known, each, rng)),
         *(("noise", (), torch.relu(_make_noise(n, rng, smooth=number % 2 == 0))) for number in range(each)),
-        *(("dead", (), torch.full((n, GRID, GRID), float(number % 2))) for number in range(each)),
+        *(("dead", (), torch.full((n, GRID, GRID), float(number % 2), device="cpu")) for number in range(each)),
         *(("inverted", (c,), _make_inverted(masks, c, rng, noise)) for c in rng.choice(objects, each).tolist()),
         *(("placed", (), _make_placed(n, number, rng, noise)) for number in range(each)),
     ):
@@ -214,7 +214,7 @@ def _make_inverted(
 
 def _make_placed(scenes: int, number: int, rng: Generator, noise: float) -> Float[Tensor, "scenes rows columns"]:
     """One of four lines, a third or two thirds across or down: on both sides of it equally many cells fire."""
-    line = torch.zeros(GRID, GRID)
+    line = torch.zeros(GRID, GRID, device="cpu")
     at = GRID // 3 * (1 + number % 2)
     line[:, at - 1 : at + 1] = 1
     if number % _LINES >= 2:

@@ -386,5 +386,7 @@ def _add_witness(output: Any) -> Any:
     with torch.inference_mode(False), torch.enable_grad():
         for tensor in list(find_tensors(output)):
             if tensor.is_floating_point() and not tensor.requires_grad and not tensor.is_inference():
-                output = replace_tensor(output, tensor, _Witness.apply(tensor, torch.zeros((), requires_grad=True)))
+                output = replace_tensor(
+                    output, tensor, _Witness.apply(tensor, torch.zeros((), requires_grad=True, device="cpu"))
+                )
     return output

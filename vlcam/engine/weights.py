@@ -62,7 +62,7 @@ def _add_noise(model: nn.Module, noise: float, seed: int) -> nn.Module:
     with torch.no_grad():
         for weight in copy.parameters():
             if weight.ndim > 1:
-                draw = torch.randn(weight.shape, generator=generator).to(weight)
+                draw = torch.randn(weight.shape, generator=generator, device="cpu").to(weight)
                 weight.add_(draw * weight.std() * noise)
     return copy
 

@@ -130,7 +130,7 @@ def make_attack_gradient(task: Task, prepared: Prepared, request: Request) -> Gr
         known = [target.probability for target in spoken.targets if target.probability is not None]
         if len(known) < len(spoken.targets):
             raise InputError(f"{task.name} gives no probabilities, so it is never certain; set its activation")
-        p = torch.tensor(known, dtype=torch.float64)
+        p = torch.tensor(known, dtype=torch.float64, device="cpu")
         signs = torch.cat([(p[:1] <= SURE).double(), -(p[1:] >= GONE).double()]).to(spoken.scores)
         (slope,) = torch.autograd.grad((signs * spoken.scores).sum(), leaf)
         return p, slope
@@ -362,7 +362,9 @@ def _get_levels(preprocess: Any) -> tuple[Tensor, Tensor, Tensor]:
         raise InputError(
             f"the task's preprocessing is a {type(preprocess).__name__}, whose range of pixels isn't known; give one with vlcam.Preprocess"
         )
-    mean, std = (torch.tensor(one, dtype=torch.float64)[:, None, None] for one in (preprocess.mean, preprocess.std))
+    mean, std = (
+        torch.tensor(one, dtype=torch.float64, device="cpu")[:, None, None] for one in (preprocess.mean, preprocess.std)
+    )
     return 1 / (255 * std), -mean / std, (1 - mean) / std
 
 

@@ -159,8 +159,10 @@ def audit(model: SceneClassifier, test: BalancedSet, names: NeuronNames) -> Audi
     mass = measure_shares(found.maps, test.regions)
     owners = [[bool(words & _split_words(unit.name)) for unit in names.units] for words in _WORDS]
     given = found.contributions
-    parts = given @ torch.tensor(owners, dtype=given.dtype).T / given.abs().sum(1, keepdim=True)
-    cited = torch.tensor([_check_cited(names, found, i) for i in range(len(test.people))], dtype=torch.float64)
+    parts = given @ torch.tensor(owners, dtype=given.dtype, device="cpu").T / given.abs().sum(1, keepdim=True)
+    cited = torch.tensor(
+        [_check_cited(names, found, i) for i in range(len(test.people))], dtype=torch.float64, device="cpu"
+    )
     columns = (
         found.said == test.labels,
         *mass.T,

@@ -166,7 +166,7 @@ def _measure(
     maps: dict[str, Maps] = {name: mapped.get_maps(name) for name in names}
     maps |= make_controls(mapped, newborn, rng)
     truth = dict(zip(case.labels, make_ceilings(mapped, case.masks), strict=True))
-    maps[CEILING] = torch.stack([truth.get(label, torch.zeros(mapped.grid)) for label in labels])
+    maps[CEILING] = torch.stack([truth.get(label, torch.zeros(mapped.grid, device="cpu")) for label in labels])
     for name, one in maps.items():
         found = occlusion_correlation(one.float(), drops.to(one.device)).tolist()
         tally.add(name, TOP, case.number, found[0])
@@ -214,7 +214,7 @@ def make_probability(
     labels = tuple(getattr(task, "labels", ()))
     if probability is None:
         return lambda images: subject.scores(images)[:, :1]
-    alone = float(torch.tensor(subject.targets[0].score, dtype=torch.float64).sigmoid())
+    alone = float(torch.tensor(subject.targets[0].score, dtype=torch.float64, device="cpu").sigmoid())
     if len(labels) < 2 or abs(alone - probability) < 1e-4:
         return lambda images: subject.scores(images)[:, :1].sigmoid()
     request = Request(labels=tuple(range(len(labels))))

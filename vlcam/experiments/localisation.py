@@ -123,7 +123,7 @@ def run(setting: Setting) -> Result:
             scored[name].add(look, look.get_heat(name, look.frame))
         for name, heats in blind.make_heats(look, look.frame).items():
             controls[name].add(look, heats)
-        controls["whole picture"].add(look, torch.ones(len(look.mapped.targets), *reversed(look.frame)))
+        controls["whole picture"].add(look, torch.ones(len(look.mapped.targets), *reversed(look.frame), device="cpu"))
         if setting.out is not None and len(examples) < _EXAMPLES:
             examples.append(_draw_example(look, [one for one in PAPERS if one in methods]))
         setting.report_progress(look.number + 1, n)

@@ -77,7 +77,7 @@ def count_seeds(
     value, winner = parts.max(0)
     kept = truth != ignore
     level = (value[kept] * levels + 1e-9).floor().long().clamp_max(levels)  # claimed by the thresholds 1 to level
-    claims, true = torch.tensor(labels)[winner][kept], truth[kept]
+    claims, true = torch.tensor(labels, device="cpu")[winner][kept], truth[kept]
 
     def at_least(chosen: Tensor) -> Tensor:
         """How many of the pixels reach each threshold."""
@@ -86,13 +86,15 @@ def count_seeds(
     found: PixelCounts = {}
     for label in labels:
         own = claims == label
-        count = torch.full((levels,), int((true == label).sum()))
+        count = torch.full((levels,), int((true == label).sum()), device="cpu")
         found[label] = torch.stack([at_least(own & (true == label)), at_least(own), count])
-    whole = torch.full((levels,), len(true))
+    whole = torch.full((levels,), len(true), device="cpu")
     empty = true == BACKGROUND
     unclaimed = int(empty.sum()) - at_least(empty)
     everything = torch.ones_like(empty)
-    found[BACKGROUND] = torch.stack([unclaimed, whole - at_least(everything), torch.full((levels,), int(empty.sum()))])
+    found[BACKGROUND] = torch.stack(
+        [unclaimed, whole - at_least(everything), torch.full((levels,), int(empty.sum()), device="cpu")]
+    )
     return found
 
 
@@ -155,7 +157,10 @@ def run(setting: Setting) -> Result:
         for look in walk(task, samples, match_classes(task, world), methods, top=1):
             truth = find_true_labels(look)
             heats = {name: look.get_heat(name) for name in methods}
-            heats |= {"whole picture": torch.ones(len(look.mapped.targets), *truth.shape), **blind.make_heats(look)}
+            heats |= {
+                "whole picture": torch.ones(len(look.mapped.targets), *truth.shape, device="cpu"),
+                **blind.make_heats(look),
+            }
             if other is not None:
                 again = next(walk(other, [look.sample], match_classes(other, world), ["cam"], top=1))
                 tallies["cam"].add(again, again.get_heat("cam"), truth)
@@ -175,7 +180,7 @@ def find_true_labels(look: ClassifiedPhoto) -> Int[Tensor, "height width"]:
     Classes that the model doesn't know are background, unlabelled pixels :data:`IGNORED`.
     """
     width, height = look.sample.size
-    found = torch.full((height, width), BACKGROUND)
+    found = torch.full((height, width), BACKGROUND, device="cpu")
     for index in look.present:
         region = look.get_region(index)
         if region is not None:

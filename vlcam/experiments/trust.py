@@ -140,7 +140,7 @@ def _make_weaker(setting: Setting, strong: Task) -> tuple[Task, str]:
     samples = list(open_scenes("val").iterate_samples(setting.count(160, 400)))
     inputs = torch.cat([strong.prepare(open_photo(one.image)[0], Request()).inputs for one in samples])
     of = match_classes(strong, open_scenes("val"))
-    there = torch.zeros(len(samples), len(strong.labels), dtype=torch.bool)
+    there = torch.zeros(len(samples), len(strong.labels), dtype=torch.bool, device="cpu")
     for row, sample in enumerate(samples):
         there[row, [of[one] for one in sample.present if one in of]] = True
     model, facts = weaken_model(strong.model, partial(_measure_average_precision, inputs, there), seed=setting.seed)

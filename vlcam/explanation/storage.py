@@ -109,7 +109,7 @@ def _to_bytes(explanation: AbstractExplanation) -> bytes:
     meta |= {name: encode_record(getattr(explanation, name), nonfinite="text") for name in _TEXTS}
     meta["photo"] = {name: encode_record(getattr(photo, name), nonfinite="text") for name in _PHOTO}
     tensors = {name: getattr(explanation, name).detach().cpu().contiguous().clone() for name in _TENSORS}
-    tensors["pixels"] = torch.tensor(photo.pixels)
+    tensors["pixels"] = torch.tensor(photo.pixels, device="cpu")
     text = json.dumps(meta, allow_nan=False)
     return safetensors.torch.save(tensors, {"vlcam": text, "sha256": _compute_digest(text, tensors)})
 

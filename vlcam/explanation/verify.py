@@ -136,7 +136,7 @@ def rebuild_subject(
         ) from error
     subject = PhotoSubject(task, prepared, request, explanation.targets, evidence)
     scores = subject.order_scores(spoken).detach()
-    said = torch.tensor([target.score for target in explanation.targets], dtype=scores.dtype)
+    said = torch.tensor([target.score for target in explanation.targets], dtype=scores.dtype, device="cpu")
     if not torch.allclose(scores.cpu(), said, rtol=1e-2, atol=1e-2):
         worst = int((scores.cpu() - said).abs().argmax())
         raise InputError(

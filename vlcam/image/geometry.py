@@ -158,7 +158,7 @@ def _find_samples(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """For each pixel along an axis: the cells before and after its centre, how far it lies between them, and if it was seen."""
     side = geometry.input_size[axis]
-    centres = (torch.arange(pixels, dtype=torch.float64) + 0.5) * (geometry.photo_size[axis] / pixels)
+    centres = (torch.arange(pixels, dtype=torch.float64, device="cpu") + 0.5) * (geometry.photo_size[axis] / pixels)
     places = (centres * geometry.scale[axis] + geometry.offset[axis]) / side
     seen = (places >= -_EDGE) & (places <= 1 + _EDGE)
     at = (places * cells - 0.5).clamp(0, cells - 1)

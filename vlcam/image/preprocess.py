@@ -179,7 +179,9 @@ class Preprocess:
         found = torch.from_numpy(values).permute(2, 0, 1).contiguous().to(torch.float32)
         if values.dtype == np.uint8:
             found = found.div(255)
-        mean, std = (torch.tensor(one, dtype=torch.float32)[:, None, None] for one in (self.mean, self.std))
+        mean, std = (
+            torch.tensor(one, dtype=torch.float32, device="cpu")[:, None, None] for one in (self.mean, self.std)
+        )
         return found.sub(mean).div(std)[None], geometry
 
     def _split_channels(self, image: "Image") -> "list[tuple[Image, Any]]":

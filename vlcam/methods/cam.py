@@ -132,7 +132,7 @@ def _find_head(subject: Subject, activations: Tensor) -> tuple[Head, Tensor]:
 def _make_mix(targets: Any, classes: int, sign: float) -> Tensor | None:
     """Which classes each target's score is made of, ``(T, classes)``; a single logit stands for two classes, one of them negated."""
     single = classes == 1
-    mix = torch.zeros(len(targets), classes)
+    mix = torch.zeros(len(targets), classes, device="cpu")
     for row, target in enumerate(targets):
         for index, part in _split_target(target):
             if index >= (2 if single else classes):

@@ -151,7 +151,7 @@ def build_cam_network(
 
 
 def _make_blank(model: nn.Module) -> Tensor:
-    like = next((one for one in model.parameters() if one.is_floating_point()), torch.zeros(()))
+    like = next((one for one in model.parameters() if one.is_floating_point()), torch.zeros((), device="cpu"))
     first = next((one for one in model.modules() if isinstance(one, nn.Conv2d)), None)
     return torch.zeros(1, 3 if first is None else first.in_channels, _SIDE, _SIDE, dtype=like.dtype, device=like.device)
 

@@ -91,9 +91,9 @@ def draw_grids(
             f"cells={cells} was given for an input of {height} x {width}; expected at most a cell per pixel"
         )
     generator = torch.Generator().manual_seed(seed)
-    grids = (torch.rand(masks, cells, cells, generator=generator) < keep).float()
-    sizes = torch.tensor([-(-height // cells), -(-width // cells)])
-    shifts = (torch.rand(masks, 2, generator=generator, dtype=torch.float64) * sizes).long()
+    grids = (torch.rand(masks, cells, cells, generator=generator, device="cpu") < keep).float()
+    sizes = torch.tensor([-(-height // cells), -(-width // cells)], device="cpu")
+    shifts = (torch.rand(masks, 2, generator=generator, dtype=torch.float64, device="cpu") * sizes).long()
     return grids, shifts
 
 

@@ -189,8 +189,8 @@ def occlusion_robustness(
     survived = []
     for patch in patches:
         cover = make_cover(image, fill, patch)
-        drawn = torch.rand(samples, 2, generator=generator, dtype=torch.float64)
-        room = torch.tensor([height - patch + 1, width - patch + 1])
+        drawn = torch.rand(samples, 2, generator=generator, dtype=torch.float64, device="cpu")
+        room = torch.tensor([height - patch + 1, width - patch + 1], device="cpu")
         places = [(top, left) for top, left in (drawn * room).long().tolist()]
         same = 0
         for first in range(0, samples, rows):
@@ -227,12 +227,12 @@ def _choose_sizes(height: int, width: int, patch: int | None, stride: int | None
 
 def _weigh_cells(side: int, places: Sequence[int], patch: int, stride: int) -> Float[Tensor, "places cells"]:
     """How much each place counts in each cell: its share of every pixel, averaged over the part of the cell that pixels fill."""
-    pixels = torch.arange(side, dtype=torch.float64)
-    first = torch.tensor(places, dtype=torch.float64)[:, None]
+    pixels = torch.arange(side, dtype=torch.float64, device="cpu")
+    first = torch.tensor(places, dtype=torch.float64, device="cpu")[:, None]
     covers = ((pixels >= first) & (pixels < first + patch)).double()
     cells = math.ceil(side / stride)
     size = side / cells
-    edges = torch.arange(cells, dtype=torch.float64) * size
+    edges = torch.arange(cells, dtype=torch.float64, device="cpu") * size
     pixel = pixels[:, None]
     within = (torch.minimum(pixel + 1, edges + size) - torch.maximum(pixel, edges)).clamp_min(0) / size
     return (covers / covers.sum(0)) @ within

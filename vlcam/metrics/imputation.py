@@ -48,7 +48,9 @@ def impute(
     hole = removed[:, None].to(wide.device)
     filled = _solve(wide, hole)
     if noise:
-        field = torch.randn(image.shape[1:], generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        field = torch.randn(
+            image.shape[1:], generator=torch.Generator().manual_seed(seed), dtype=torch.float64, device="cpu"
+        )
         filled = filled + noise * field.to(filled)
     return torch.where(hole, filled.to(image.dtype), image)
 

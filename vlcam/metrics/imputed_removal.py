@@ -42,7 +42,7 @@ def road(
 
     Raises InputError for fractions that don't rise between 0 and 1, a map that isn't on the image's pixels, or scores that don't fit it.
     """
-    steps = torch.tensor(tuple(fractions), dtype=torch.float64)
+    steps = torch.tensor(tuple(fractions), dtype=torch.float64, device="cpu")
     if not len(steps) or not bool((steps.diff() > 0).all()) or not 0 < steps[0] <= steps[-1] < 1:
         raise InputError(
             f"fractions={tuple(fractions)} was given; expected rising fractions of the pixels, between 0 and 1"

@@ -68,7 +68,7 @@ def stability(
     before = explain(image).detach().double()
     changes = []
     for _ in range(samples):
-        noise = torch.rand(image.shape, generator=generator, dtype=torch.float64) * 2 - 1
+        noise = torch.rand(image.shape, generator=generator, dtype=torch.float64, device="cpu") * 2 - 1
         after = explain(image + radius * noise.to(image)).detach().double()
         if after.shape != before.shape:
             raise InputError(

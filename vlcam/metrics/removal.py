@@ -110,7 +110,7 @@ def pixel_flipping(
     if step < 1:
         raise InputError(f"step={step} was given; expected how many pixels are flipped at a time, 1 or more")
     pixels = image.shape[-2] * image.shape[-1]
-    counts = (torch.arange(ceil(pixels / step) + 1) * step).clamp_max(pixels)
+    counts = (torch.arange(ceil(pixels / step) + 1, device="cpu") * step).clamp_max(pixels)
     return _trace_curve(score, image, expand_baseline(baseline, image), heat, counts, link, ties, seed, batch)
 
 
@@ -130,13 +130,13 @@ def blurred(
             f"window={window} and sigma={sigma} were given; expected an odd number of pixels and a width above 0"
         )
     reach = int(4 * sigma + 0.5)
-    far = torch.arange(-reach, reach + 1, dtype=torch.float64)
+    far = torch.arange(-reach, reach + 1, dtype=torch.float64, device="cpu")
     weights = torch.exp(-0.5 * (far / sigma) ** 2)
     place = (far.long() + window // 2) % (
         2 * window
     )  # mirrors at the window's edges: the pattern repeats after two windows
     place = torch.where(place < window, place, 2 * window - 1 - place)
-    line = torch.zeros(window, dtype=torch.float64).index_add_(0, place, weights / weights.sum())
+    line = torch.zeros(window, dtype=torch.float64, device="cpu").index_add_(0, place, weights / weights.sum())
     kernel = line.to(image).expand(image.shape[1], 1, 1, window)
     half = window // 2
     across = F.conv2d(image, kernel, padding=(0, half), groups=image.shape[1])
@@ -149,7 +149,7 @@ def _count_changed_pixels(image: Float[Tensor, "1 _ _ _"], steps: int) -> Int[Te
         raise InputError(f"steps={steps} was given; expected 1 or more")
     pixels = image.shape[-2] * image.shape[-1]
     steps = min(steps, pixels)
-    return (torch.arange(steps + 1, dtype=torch.float64) * pixels / steps).round().long()
+    return (torch.arange(steps + 1, dtype=torch.float64, device="cpu") * pixels / steps).round().long()
 
 
 def _trace_curve(

@@ -78,7 +78,7 @@ def order(
     """
     pixels = heat.shape[1]
     if ties == "random":
-        first = torch.randperm(pixels, generator=torch.Generator().manual_seed(seed)).to(heat.device)
+        first = torch.randperm(pixels, generator=torch.Generator().manual_seed(seed), device="cpu").to(heat.device)
     else:
         first = torch.arange(pixels, device=heat.device)
     key = (heat if lowest_first else -heat)[:, first].masked_fill(heat.isnan()[:, first], torch.inf)
@@ -117,7 +117,7 @@ def score_each(
     if batch < 1:
         raise InputError(f"batch={batch} was given; expected how many images may be scored at once, 1 or more")
     maps = 1 if heat.ndim == 2 else len(heat)
-    pairs = torch.arange(maps * variants)
+    pairs = torch.arange(maps * variants, device="cpu")
     rows = []
     with torch.no_grad():
         for part in pairs.split(batch):
@@ -152,9 +152,9 @@ def expand_baseline(
 ) -> Float[Tensor, "1 channels height width"]:
     """What is put in place of pixels: a number, a colour ``(channels, 1, 1)`` or an image. Raises InputError if it doesn't fit."""
     try:
-        return torch.as_tensor(baseline).to(image).expand_as(image)
+        return torch.as_tensor(baseline, device="cpu").to(image).expand_as(image)
     except RuntimeError as error:
-        shape = tuple(torch.as_tensor(baseline).shape)
+        shape = tuple(torch.as_tensor(baseline, device="cpu").shape)
         raise InputError(
             f"a baseline of shape {shape} was given for an image of shape {tuple(image.shape)}; expected a number, a colour "
             "(channels, 1, 1) or an image"

@@ -106,8 +106,8 @@ def seed_labels(
     """
     if len(maps) != len(labels):
         raise InputError(f"{len(labels)} labels for {len(maps)} maps were given; expected the label of every map")
-    found = torch.full(maps.shape[1:], background, dtype=torch.long)
-    best = torch.zeros(maps.shape[1:], dtype=torch.float64)
+    found = torch.full(maps.shape[1:], background, dtype=torch.long, device="cpu")
+    best = torch.zeros(maps.shape[1:], dtype=torch.float64, device="cpu")
     for heat, label in zip(maps.detach().double().cpu(), labels, strict=True):
         claimed = seed_mask(heat, threshold=threshold)
         claim = torch.where(claimed, heat / heat[claimed].max(), 0.0) if bool(claimed.any()) else best

@@ -34,8 +34,8 @@ def slic(
     side = (height * width / pieces) ** 0.5
     rows, columns = max(1, round(height / side)), max(1, round(width / side))
     points = _make_points(image, side / compactness)
-    down = (torch.arange(height) * rows // height)[:, None].expand(height, width).flatten()
-    right = (torch.arange(width) * columns // width).expand(height, width).flatten()
+    down = (torch.arange(height, device="cpu") * rows // height)[:, None].expand(height, width).flatten()
+    right = (torch.arange(width, device="cpu") * columns // width).expand(height, width).flatten()
     candidates = torch.stack(
         [
             (down + i).clamp(0, rows - 1) * columns + (right + j).clamp(0, columns - 1)
@@ -73,7 +73,9 @@ def _make_points(image: Float[Tensor, "1 channels height width"], unit: float) -
     """Every pixel's colour in standard deviations and its place in units of ``unit`` pixels, float64 on the CPU."""
     colours = image[0].detach().double().cpu().flatten(1).T
     colours = (colours - colours.mean(0)) / colours.var(0, correction=0).mean().sqrt().clamp_min(1e-12)
-    y, x = torch.meshgrid(*(torch.arange(size, dtype=torch.float64) for size in image.shape[-2:]), indexing="ij")
+    y, x = torch.meshgrid(
+        *(torch.arange(size, dtype=torch.float64, device="cpu") for size in image.shape[-2:]), indexing="ij"
+    )
     return torch.cat([colours, y.reshape(-1, 1) / unit, x.reshape(-1, 1) / unit], 1)
 
 

@@ -381,4 +381,4 @@ def mean_average_precision(
 
 
 def _to_tensor(values: Tensor | np.ndarray) -> Tensor:
-    return values.detach().cpu() if isinstance(values, Tensor) else torch.tensor(values)
+    return values.detach().cpu() if isinstance(values, Tensor) else torch.tensor(values, device="cpu")

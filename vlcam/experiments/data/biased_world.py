@@ -198,7 +198,7 @@ def fine_tune(
         optimiser = torch.optim.AdamW(dense.parameters(), lr=RATE, weight_decay=DECAY)
         best, kept = float("inf"), dense.state_dict()
         for _ in range(epochs):
-            for rows in torch.randperm(len(x)).split(BATCH):
+            for rows in torch.randperm(len(x), device="cpu").split(BATCH):
                 optimiser.zero_grad()
                 # Training is the one place where parameters want their .grad filled.
                 torch.autograd.backward(F.cross_entropy(dense(x[rows]), y[rows]))
@@ -213,7 +213,7 @@ def fine_tune(
 
 def get_labels(people: Sequence[Person]) -> Int[Tensor, " people"]:
     """The classes."""
-    return torch.tensor([one.label for one in people])
+    return torch.tensor([one.label for one in people], device="cpu")
 
 
 def train_pair(

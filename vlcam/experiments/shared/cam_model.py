@@ -61,7 +61,7 @@ def train_cam_head(task: Classification, n: int) -> Classification:
             network = build_cam_network(task.model, task.labels, layer=task.layer, sample=image).eval()
         with torch.no_grad():
             features.append(network.pool(network.features(image)).flatten(1))
-        truths.append(functional.one_hot(torch.tensor(sample.present), len(task.labels)).sum(0))
+        truths.append(functional.one_hot(torch.tensor(sample.present, device="cpu"), len(task.labels)).sum(0))
     assert network is not None
     _fit(network, torch.cat(features), torch.stack(truths).float())
     return replace(task, model=network, layer="features", name=f"{task.name} with CAM's head", names=None)
@@ -81,11 +81,11 @@ def _fit(
     By Nesterov's accelerated gradient steps, as long as the greatest curvature allows: the same weights on every machine but for rounding.
     """
     mean, spread = features.mean(0), features.std(0).clamp_min(1e-6)
-    scaled = torch.cat([(features - mean) / spread, torch.ones(len(features), 1)], 1)
-    decay = torch.full((scaled.shape[1], 1), 2 * DECAY)
+    scaled = torch.cat([(features - mean) / spread, torch.ones(len(features), 1, device="cpu")], 1)
+    decay = torch.full((scaled.shape[1], 1), 2 * DECAY, device="cpu")
     decay[-1] = 0  # not of the bias
     steepest = float(torch.linalg.matrix_norm(scaled, 2)) ** 2 / (4 * len(scaled)) + 2 * DECAY
-    weights = previous = torch.zeros(scaled.shape[1], truths.shape[1])
+    weights = previous = torch.zeros(scaled.shape[1], truths.shape[1], device="cpu")
     for step in range(_STEPS):
         ahead = weights + step / (step + 3) * (weights - previous)
         slope = scaled.T @ ((scaled @ ahead).sigmoid() - truths) / len(scaled) + decay * ahead

@@ -163,7 +163,7 @@ def find_region(objects: Sequence[PhotoObject], size: tuple[int, int]) -> Bool[T
     """The pixels of some objects: their masks, or boxes where nobody drew masks; None for no objects. ``size`` is (width, height)."""
     if not objects:
         return None
-    found = torch.zeros(size[1], size[0], dtype=torch.bool)
+    found = torch.zeros(size[1], size[0], dtype=torch.bool, device="cpu")
     for obj in objects:
         mask = obj.mask
         if mask is not None:
@@ -180,7 +180,7 @@ def smooth(maps: Maps, part: float = SMOOTHING) -> Maps:
     reach = int(3 * sigma + 0.5)
     if reach < 1:
         return maps
-    weights = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, dtype=maps.dtype) / sigma) ** 2)
+    weights = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, dtype=maps.dtype, device="cpu") / sigma) ** 2)
     line = (weights / weights.sum()).to(maps.device)
     wide = functional.pad(maps[:, None], (reach, reach, reach, reach), "replicate")
     down = functional.conv2d(wide, line[None, None, :, None])

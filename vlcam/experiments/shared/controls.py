@@ -47,7 +47,7 @@ class Controls:
         mapped = look.mapped
         count, grid, geometry = len(mapped.targets), mapped.grid, mapped.geometry
         blind = make_every_map(self.blind, look.sample.image, mapped.subject.request, ["gradcam"])
-        truth = torch.zeros(count, *grid)
+        truth = torch.zeros(count, *grid, device="cpu")
         for index in look.present:
             region = look.get_region(index)
             if region is not None:

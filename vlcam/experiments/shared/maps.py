@@ -96,7 +96,7 @@ def make_random_map(grid: tuple[int, int], rng: np.random.Generator) -> Float[Te
 
 def make_centre_map(grid: tuple[int, int]) -> Float[Tensor, "1 rows columns"]:
     """A control: a Gaussian in the middle, its deviation a quarter of each side (the centre bias of photographs)."""
-    y, x = (torch.linspace(-2, 2, side) if side > 1 else torch.zeros(1) for side in grid)
+    y, x = (torch.linspace(-2, 2, side, device="cpu") if side > 1 else torch.zeros(1, device="cpu") for side in grid)
     found: Tensor = torch.exp(-(y[:, None] ** 2 + x[None] ** 2) / 2)[None]
     return found
 
@@ -104,7 +104,7 @@ def make_centre_map(grid: tuple[int, int]) -> Float[Tensor, "1 rows columns"]:
 def make_edge_map(image: Float[Tensor, "1 channels height width"]) -> Float[Tensor, "1 height width"]:
     """A control: the strength of the picture's edges (Sobel), which needs no model (Adebayo et al. 2018, arXiv 1810.03292)."""
     grey = image.mean(1, keepdim=True)
-    across = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]]).to(grey)
+    across = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]], device="cpu").to(grey)
     kernels = torch.stack([across, across.T])[:, None]
     edges = torch.nn.functional.conv2d(torch.nn.functional.pad(grey, (1, 1, 1, 1), "replicate"), kernels)
     found: Tensor = edges.pow(2).sum(1).sqrt()
@@ -118,7 +118,7 @@ def make_ceiling_map(
     height, width = mask.shape
     sums = np.zeros((height + 1, width + 1))
     sums[1:, 1:] = mask.cumsum(0).cumsum(1)
-    out = torch.zeros(1, *grid)
+    out = torch.zeros(1, *grid, device="cpu")
     for row in range(grid[0]):
         for column in range(grid[1]):
             left, top, right, bottom = find_cell_box(geometry, row, column, grid)

@@ -186,12 +186,12 @@ def _iterate_controls(
     scene: Scene, mapped: MethodMaps, spoken: JudgedCaption, untrained: Task, request: Request, rng: np.random.Generator
 ) -> Iterator[tuple[str, Heat]]:
     many, geometry, grid = len(spoken.words), mapped.geometry, mapped.grid
-    yield UNIFORM, mapped.draw(torch.ones(many, *grid))
+    yield UNIFORM, mapped.draw(torch.ones(many, *grid, device="cpu"))
     yield CENTRE, mapped.draw(make_centre_map(grid).expand(many, -1, -1))
     yield RANDOM, mapped.draw(torch.cat([make_random_map(grid, rng) for _ in range(many)]))
     yield EDGES, mapped.draw(make_edge_map(mapped.subject.image).expand(many, -1, -1))
     yield UNTRAINED, make_every_map(untrained, scene.image(), request, ["gradcam"]).get_heat("gradcam")[:many]
-    empty = torch.zeros(1, *grid)
+    empty = torch.zeros(1, *grid, device="cpu")
     best = [empty if mask is None else make_ceiling_map(mask.numpy(), geometry, grid) for mask in spoken.masks]
     yield CEILING, mapped.draw(torch.cat(best))
 

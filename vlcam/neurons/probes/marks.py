@@ -135,7 +135,7 @@ class Marks:
     ) -> Int64[np.ndarray, "draws units columns"]:
         """``count`` for several orders at once: each picture's masks are unpacked once."""
         exact = torch.float32 if len(fired.unit) < _EXACT else torch.float64
-        out = torch.zeros(len(orders) * fired.units, self.width, dtype=exact)
+        out = torch.zeros(len(orders) * fired.units, self.width, dtype=exact, device="cpu")
         inverse = np.argsort(orders, axis=1)
         for image, one in enumerate(self.pictures):
             table, columns = self.make_table(image).to(exact), torch.from_numpy(one.columns)
@@ -146,7 +146,7 @@ class Marks:
             rows = draws * fired.units + units
             found = embedding_bag(places, table, starts, mode="sum") if len(columns) else table.new_zeros(len(rows), 0)
             if len(whole):
-                many = torch.diff(starts, append=torch.tensor([len(places)])).to(exact)
+                many = torch.diff(starts, append=torch.tensor([len(places)], device="cpu")).to(exact)
                 found = torch.cat([found, many[:, None].expand(-1, len(whole))], 1)
             # Each pair of draw and unit comes once, so nothing is added twice at the same place.
             every = torch.cat([columns, whole])
@@ -163,7 +163,7 @@ class Marks:
         columns = np.concatenate([one.columns, one.whole])
         if not len(units):
             return units.numpy(), columns, np.zeros((0, len(columns)), np.int64)
-        found = torch.zeros(len(units), 0)
+        found = torch.zeros(len(units), 0, device="cpu")
         if len(one.columns):
             found = embedding_bag(places, self.make_table(image), starts, mode="sum")
         many = fired.count_positions(image)[:, None].expand(-1, len(one.whole))
@@ -197,8 +197,10 @@ class Marks:
         """How much of each cell of a coarser ``grid`` every column covers, 0 to 1; the columns and their shares."""
         one = self.pictures[image]
         fine = torch.from_numpy(self.unpack_masks(image).astype(np.float32)).view(-1, *self.grid)
-        shares = adaptive_avg_pool2d(fine, grid).flatten(1) if len(fine) else torch.zeros(0, grid[0] * grid[1])
-        whole = torch.ones(len(one.whole), grid[0] * grid[1])
+        shares = (
+            adaptive_avg_pool2d(fine, grid).flatten(1) if len(fine) else torch.zeros(0, grid[0] * grid[1], device="cpu")
+        )
+        whole = torch.ones(len(one.whole), grid[0] * grid[1], device="cpu")
         return np.concatenate([one.columns, one.whole]), torch.cat([shares, whole])
 
 

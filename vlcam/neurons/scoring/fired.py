@@ -75,7 +75,7 @@ class Firings:
     def count_positions(self, image: int) -> Int64[Tensor, " here"]:
         """At how many positions each unit fires in one picture, for the units that do."""
         _, starts, places = self.get_picture(image)
-        return torch.diff(starts, append=torch.tensor([len(places)]))
+        return torch.diff(starts, append=torch.tensor([len(places)], device="cpu"))
 
 
 def split_chunks(maps: Stored, factor: int = 1) -> Iterator[tuple[int, Float[Tensor, "some channels rows columns"]]]:
@@ -96,7 +96,7 @@ def find_thresholds(maps: Stored, quantile: float) -> Float[Tensor, " channels"]
         raise InputError(
             f"the probe has {positions} positions a unit, of which a quantile of {quantile} is less than one; give more images"
         )
-    highest = torch.full((maps.shape[1], 0), -torch.inf)
+    highest = torch.full((maps.shape[1], 0), -torch.inf, device="cpu")
     for _, some in split_chunks(maps, 2):
         every = torch.cat([highest, some.permute(1, 0, 2, 3).flatten(1)], 1)
         highest = every.topk(min(above + 1, every.shape[1]), dim=1, sorted=False).values

@@ -57,7 +57,7 @@ def normalise_over_units(likely: Float[Tensor, "units words"]) -> Float[Tensor, 
 def expected_log_likelihood(cosines: Float[Tensor, "images words"], top: int) -> Float[Tensor, " words"]:
     """The mean of ``log p(t | B)`` over all ways to choose ``top`` pictures in any order."""
     chosen = torch.softmax(SHARPNESS * cosines.double(), dim=1)
-    found: Tensor = torch.zeros(chosen.shape[1], dtype=torch.float64)
+    found: Tensor = torch.zeros(chosen.shape[1], dtype=torch.float64, device="cpu")
     for one in _compute_certainty(top):
         found = found + torch.log(1 + one * (chosen - 1) + _TINY).mean(0)
     return found
@@ -65,7 +65,7 @@ def expected_log_likelihood(cosines: Float[Tensor, "images words"], top: int) ->
 
 def _compute_certainty(top: int) -> Float[Tensor, " top"]:
     """``p_r``."""
-    return HIGHEST - torch.arange(top, dtype=torch.float64) / TOP * (HIGHEST - LOWEST)
+    return HIGHEST - torch.arange(top, dtype=torch.float64, device="cpu") / TOP * (HIGHEST - LOWEST)
 
 
 def adaptive_similarity(

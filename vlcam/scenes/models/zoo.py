@@ -76,7 +76,8 @@ def load(which: ModelName, folder: Path | None = None) -> SceneClassifier | Scen
 
     Raises InputError if the file is missing or its sha256 is not the recorded one.
     """
-    model = create_model(which)
+    with torch.device("cpu"):  # whatever the default device is
+        model = create_model(which)
     place = get_weights_folder() if folder is None else folder
     path = place / f"{which}.safetensors"
     try:
