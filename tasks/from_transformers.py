@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from vlcam.contracts import InputError, LayerError, Task
 from vlcam.engine.find_layer import propose
 from vlcam.engine.outputs import find_logits, to_model
+from vlcam.engine.restore import preserve_model
 from vlcam.tasks.answering import Answering
 from vlcam.tasks.captioning import Captioning
 from vlcam.tasks.class_outputs import Activation
@@ -18,7 +19,7 @@ from vlcam.tasks.from_vilt import wrap_vilt
 from vlcam.tasks.hub_families import CLASSIFIERS, FAMILIES, find_tower, find_tower_layer
 from vlcam.tasks.hub_files import ZERO_SHOT, fetch, find_model_class, open_model, open_processor
 from vlcam.tasks.hub_inputs import HubInputs, HubTokenizer
-from vlcam.tasks.hub_photos import make_hub_preprocess
+from vlcam.tasks.hub_photos import HubPreprocess, make_hub_preprocess
 from vlcam.tasks.hub_places import follow_input
 from vlcam.tasks.hub_questions import find_reading
 from vlcam.tasks.hub_speech import HubSpeech
@@ -83,7 +84,7 @@ def wrap(
 ) -> Task:
     """A model of transformers in memory, with its processor, as a task; the options are those of :func:`open_transformers`."""
     made = type(model).__name__
-    if made.endswith("ForImageClassification"):
+    if "ForImageClassification" in made:  # also ...WithTeacher, and Perceiver's three
         _check_task(task, "classification", name)
         return wrap_classifier(
             model,
@@ -193,6 +194,8 @@ def wrap_classifier(
 ) -> Classification:
     """An image classifier of transformers in memory as a task. The layer to explain is found by a trial run on noise."""
     config: Any = model.config
+    if type(model).__name__ == "Siglip2ForImageClassification" and isinstance(preprocess, HubPreprocess):
+        return _wrap_patches(model, name, labels, preprocess.processor)
     inputs, geometry = preprocess(_make_noise())
     inputs = to_model(inputs, model)
     known = config.model_type in CLASSIFIERS
@@ -209,7 +212,7 @@ def wrap_classifier(
     activations: dict[str | None, Activation] = {"multi_label_classification": "sigmoid", "regression": "quantities"}
     return Classification(
         model,
-        labels=tuple(labels or (config.id2label[number] for number in sorted(config.id2label))),
+        labels=tuple(labels or _list_labels(model, inputs)),
         preprocess=preprocess,
         layer=best.layer,
         layout=follow_input(best.layout, preprocess),
@@ -217,6 +220,33 @@ def wrap_classifier(
         name=name,
         notes=notes,
     )
+
+
+def _wrap_patches(model: Any, name: str, labels: Sequence[str] | None, processor: Any) -> Classification:
+    """SigLIP 2, which takes a photo at its own proportions as a row of patches."""
+    from vlcam.tasks.zero_shot import PatchPreprocess, lay_out_patches
+
+    preprocess = PatchPreprocess(processor)
+    inputs = to_model(preprocess(_make_noise())[0], model)
+    return Classification(
+        model,
+        labels=tuple(labels or _list_labels(model, inputs)),
+        preprocess=preprocess,
+        layer="vision_model.post_layernorm",
+        layout=lay_out_patches,
+        logits=lambda model, inputs: find_logits(model(**inputs)),
+        name=name,
+    )
+
+
+def _list_labels(model: Any, inputs: Any) -> Sequence[str]:
+    """The names of the classes that the configuration has, or else their numbers."""
+    named = model.config.id2label
+    if named:
+        return tuple(named[number] for number in sorted(named))
+    with preserve_model(model), torch.no_grad():
+        count = find_logits(model(**inputs) if isinstance(inputs, dict) else model(inputs)).shape[-1]
+    return tuple(f"class {number}" for number in range(count))
 
 
 def _get_image_processor(processor: Any) -> Any:

@@ -43,8 +43,8 @@ def find_model_class(config: Any, name: str) -> Any:
     import transformers
 
     (made,) = (config.architectures or [""])[:1]
-    talks = made.endswith(
-        ("ForImageClassification", "ForQuestionAnswering", "ForConditionalGeneration", "ForVisionText2Text")
+    talks = "ForImageClassification" in made or made.endswith(
+        ("ForQuestionAnswering", "ForConditionalGeneration", "ForVisionText2Text")
     )
     if (
         made

@@ -54,13 +54,19 @@ class HubPreprocess:
     def _make_pixels(self, image: Image) -> Any:
         shown = as_rgb(image) if self.channels == 3 else as_rgb(image).convert("L")
         try:
-            pixels = self.processor(images=shown, return_tensors="pt")["pixel_values"]
+            made = self.processor(images=shown, return_tensors="pt")
         except (ValueError, RuntimeError) as error:
             reason = (str(error).splitlines() or ["no reason given"])[0]
             raise InputError(
                 f"{type(self.processor).__name__} can't make an input of {self.channels} channel(s) of a photo: {reason}; "
                 "give preprocess=, such as vlcam.Preprocess(size, channels=1)"
             ) from error
+        if "pixel_values" not in made:
+            raise InputError(
+                f"{type(self.processor).__name__} makes {', '.join(map(str, made)) or 'nothing'} of a photo; expected pixel_values, "
+                "(1, channels, height, width): give preprocess=, a function that returns the input and its vlcam.Geometry"
+            )
+        pixels = made["pixel_values"]
         if pixels.ndim == 4 and pixels.shape[1] != self.channels:
             raise InputError(
                 f"{type(self.processor).__name__} makes {pixels.shape[1]} channels of a photo, but the model takes {self.channels}; give "

@@ -187,10 +187,10 @@ def wrap_zero_shot(
         )
     sigmoid = type(model).__name__.startswith("Siglip")
     naflex = type(model).__name__ == "Siglip2Model"
-    preprocess: Preprocessing = _PatchPreprocess(photos) if naflex else _FixedSizePreprocess(photos)
+    preprocess: Preprocessing = PatchPreprocess(photos) if naflex else _FixedSizePreprocess(photos)
     read = _TextReader(tokenizer, fill=sigmoid)
     layer: str | None = "vision_model.post_layernorm"
-    layout: Any = _lay_out_patches
+    layout: Any = lay_out_patches
     if not naflex:
         inputs, geometry = preprocess(_make_noise())
         inputs = detach_tensors(to_model(inputs, model))
@@ -242,7 +242,7 @@ class _FixedSizePreprocess:
 
 @final
 @dataclass(frozen=True)
-class _PatchPreprocess:
+class PatchPreprocess:
     """A photo as SigLIP 2 takes it at its own proportions: a row of patches, padded, whose grid is in ``spatial_shapes``."""
 
     processor: Any
@@ -250,12 +250,14 @@ class _PatchPreprocess:
     __repr__ = show_record
 
     def __call__(self, image: Image) -> tuple[dict[str, Tensor], Geometry]:
+        """The patches, and where they lie on the photo."""
         made = dict(self.processor(images=as_rgb(image), return_tensors="pt"))
         rows, columns = made["spatial_shapes"][0].tolist()
         side = self.processor.patch_size
         return made, make_resize_geometry(image.size, (columns * side, rows * side))
 
     def describe(self) -> dict[str, Any]:
+        """What the processor's settings tell."""
         return describe_processor(self.processor)
 
 
@@ -302,7 +304,8 @@ def _read_scale(model: Any) -> tuple[Any, Any]:
     return model.logit_scale.detach().exp(), 0.0 if bias is None else bias.detach()
 
 
-def _lay_out_patches(inputs: Any) -> TokenLayout:
+def lay_out_patches(inputs: Any) -> TokenLayout:
+    """How SigLIP 2's patches lie on a photo: row by row, as ``spatial_shapes`` says."""
     rows, columns = inputs["spatial_shapes"][0].tolist()
     return TokenLayout(torch.arange(rows * columns, device="cpu").view(1, rows, columns))
 

@@ -264,3 +264,58 @@ def test_a_classifier_of_grey_pictures(mode: str) -> None:
     four = hf.ViTForImageClassification(hf.ViTConfig(num_channels=4, image_size=28, patch_size=7, **sizes))
     with pytest.raises(vlcam.InputError, match="takes photos of 4 channels"):
         vlcam.load(four, processor=grey)
+
+
+_TINY: dict[str, Any] = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
+
+
+def _labels(count: int) -> dict[str, Any]:
+    return {"num_labels": count}
+
+
+def test_a_distilled_classifier_with_its_teachers_head() -> None:
+    import transformers as hf
+
+    model = hf.DeiTForImageClassificationWithTeacher(hf.DeiTConfig(image_size=32, patch_size=8, **_TINY, **_labels(3)))
+    task = vlcam.load(model, processor=hf.ViTImageProcessor(size={"height": 32, "width": 32}))
+    found = vlcam.explain(task, photo(40, 30))
+    assert (found.layer, tuple(found.maps.shape)) == ("deit.layers.1.layernorm_before", (3, 4, 4))
+
+
+def test_a_distilled_classifier_from_a_folder(tmp_path: Path) -> None:
+    import transformers as hf
+
+    model = hf.DeiTForImageClassificationWithTeacher(hf.DeiTConfig(image_size=32, patch_size=8, **_TINY, **_labels(3)))
+    model.save_pretrained(tmp_path)
+    hf.ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(tmp_path)
+    task = vlcam.load(tmp_path)
+    assert type(task.model).__name__ == "DeiTForImageClassificationWithTeacher"
+    assert vlcam.explain(task, photo(40, 30)).maps.shape[1:] == (4, 4)
+
+
+def test_siglip2_classifies_photos_at_their_own_proportions() -> None:
+    import transformers as hf
+
+    config = hf.Siglip2Config(vision_config={**_TINY, "patch_size": 8, "num_patches": 16}, **_labels(3))
+    processor = hf.Siglip2ImageProcessor(patch_size=8, max_num_patches=16)
+    task = vlcam.load(hf.Siglip2ForImageClassification(config), processor=processor)
+    shapes = [tuple(vlcam.explain(task, photo(*size)).maps.shape[1:]) for size in ((80, 40), (40, 80))]
+    assert shapes[0] == shapes[1][::-1] and shapes[0][1] > shapes[0][0]
+
+
+def test_a_model_that_reads_colours_as_words_is_refused() -> None:
+    import transformers as hf
+
+    model = hf.ImageGPTForImageClassification(hf.ImageGPTConfig(n_embd=16, n_layer=2, n_head=2, **_labels(3)))
+    processor = hf.ImageGPTImageProcessor(clusters=[[0.0, 0.0, 0.0], [1.0, 1.0, 1.0]], size={"height": 32, "width": 32})
+    with pytest.raises(vlcam.InputError, match=r"makes input_ids of a photo; expected pixel_values"):
+        vlcam.load(model, processor=processor)
+
+
+def test_classes_without_names_are_numbered() -> None:
+    import transformers as hf
+
+    model = hf.ViTForImageClassification(hf.ViTConfig(image_size=32, patch_size=8, **_TINY, **_labels(4)))
+    model.config.id2label = None
+    task: Any = vlcam.load(model, processor=hf.ViTImageProcessor(size={"height": 32, "width": 32}))
+    assert list(task.labels) == ["class 0", "class 1", "class 2", "class 3"]

@@ -64,24 +64,23 @@ def list_layers(model: nn.Module, *inputs: Any, **options: Any) -> list[Layer]:
 def trace_layers(model: nn.Module, run: Callable[[], Any]) -> list[Layer]:
     """As :func:`list_layers`, of whatever ``run()`` does with the model."""
     layers: list[Layer] = []
-
-    def hook_for(name: str) -> Any:
-        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
-            found = find_first_tensor(output)
-            if found is not None:
-                shape = tuple(found.shape)
-                layers.append(
-                    Layer(name, type(module).__name__, shape, (shape[2], shape[3]) if is_map(found) else None)
-                )
-
-        return hook
-
     with preserve_model(model) as stack:
         for name, module in named_modules(model).items():
             if name:
-                stack.add_hook(module.register_forward_hook, hook_for(name))
+                stack.add_hook(module.register_forward_hook, _make_tracing_hook(layers, name))
         run()
     return layers
+
+
+def _make_tracing_hook(layers: list[Layer], name: str) -> Callable[[nn.Module, Any, Any], None]:
+    return lambda module, inputs, output: _note_layer(layers, name, module, output)
+
+
+def _note_layer(layers: list[Layer], name: str, module: nn.Module, output: Any) -> None:
+    found = find_first_tensor(output)
+    if found is not None:
+        shape = tuple(found.shape)
+        layers.append(Layer(name, type(module).__name__, shape, (shape[2], shape[3]) if is_map(found) else None))
 
 
 @final

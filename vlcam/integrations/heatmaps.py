@@ -167,6 +167,8 @@ class Heatmaps:
         self.task = _make_task(task, labels, preprocess, activation)
         self.photos = _open_photos(photos)
         self.writers = tuple(writers) if isinstance(writers, Sequence) else (writers,)
+        if isinstance(targets := options.get("targets"), list):
+            options["targets"] = tuple(targets)  # the same for every photo, as they are followed through training
         self.every, self.strict, self.options = every, strict, options
         self._opacity, self._scale, self._colours, self._side = opacity, scale, colours, side
         self._reported = False
