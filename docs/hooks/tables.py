@@ -118,11 +118,7 @@ def _describe_command(command: Any, context: Any, path: str) -> Iterator[str]:
     if not commands:
         yield f"```text\n{command.get_usage(context).removeprefix('Usage: ')}\n```"
     records = [one.get_help_record(context) for one in command.get_params(context)]
-    shown = [
-        [f"`{_TYPE.sub(_name_type, name)}`", text]
-        for name, text in filter(None, records)
-        if not name.startswith("--help")
-    ]
+    shown = [[f"`{_TYPE.sub(_name_type, name)}`", text] for name, text in filter(None, records) if "--help" not in name]
     if shown:
         yield make_table(["option", "meaning"], [[name, _escape(text)] for name, text in shown])
     for name, child in commands.items():

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
 from vlcam.contracts import InputError, Task, VlcamError, shorten
-from vlcam.explanation.explain import BATCH, PreparedPhoto, explain_one, explain_together, prepare_photo
+from vlcam.explanation.explain import BATCH, PreparedPhoto, explain_one, explain_together, get_defaults, prepare_photo
 from vlcam.explanation.explanation import Explanation
 from vlcam.explanation.options import CheckedOptions, Options, check_options
 from vlcam.image.photo import list_photos
@@ -82,7 +82,8 @@ def explain_batches(
     """
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
         raise InputError(f"batch_size={batch_size!r} was given; expected a whole number from 1")
-    order = check_options(**options)
+    given = {name: value for name, value in options.items() if value is not None}
+    order = check_options(**{**get_defaults(task), **given})
     items, total = _iterate_items(images)
     return _explain_items(task, items, total, batch_size, progress, order)
 

@@ -24,7 +24,7 @@ class Options(TypedDict, total=False):
     question: str | None
     contrast: Sequence[tuple[str, str]] | tuple[str, str]
     top_k: int
-    method: str | Method | PerturbationMethod
+    method: str | Method | PerturbationMethod | None
     layer: str | nn.Module | None
     names: Names | None
     ranking: Ranking
