@@ -246,3 +246,32 @@ _KEYS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "method": _read_string,
     "preprocess": lambda value: value,
 }
+
+KEY_MEANINGS: Final[Mapping[str, str]] = {
+    "model": "torchvision/NAME, timm/NAME, a folder or hub id of transformers, the path of a state dict, or a bundled model",
+    "arch": "what a state dict is the state of: torchvision/NAME or timm/NAME",
+    "weights": "which of torchvision's weights, such as IMAGENET1K_V1",
+    "revision": "a branch, tag or commit of a hub model",
+    "labels": "the class names in order: a list, or the path of a file with one a line, a JSON list, or {number: name}",
+    "task": "classification, captioning or vqa, for a model that can do several things",
+    "beams": "how widely a model that writes searches",
+    "length": "how many tokens a model that writes says at most",
+    "device": "where it runs, such as cuda",
+    "dtype": "float32, float16 or bfloat16",
+    "layer": "the layer that is explained where no other is asked for, by its dotted name",
+    "method": "the method where no other is asked for",
+    "preprocess": "a table of changes to the model's own preprocessing",
+}
+"""What each key says, for the documentation."""
+
+CHANGE_MEANINGS: Final[Mapping[str, str]] = {
+    "size": "the model's input in pixels: a side, or [width, height]",
+    "mode": "resize (all of the photo), crop (its middle) or letterbox (all, with margins)",
+    "resize_shorter": "the side that the photo's shorter one gets before its middle is cut out",
+    "mean": "for values of 0 to 1: one number, or one for each channel",
+    "std": "as mean",
+    "interpolation": "nearest, box, bilinear, hamming, bicubic or lanczos; the resample of vlcam.Preprocess",
+    "fill": "red, green and blue of margins, from 0 to 255",
+    "channels": "1 for grey, 3 for RGB, 4 for RGBA",
+}
+"""What each key of the table preprocess says."""

@@ -217,7 +217,8 @@ def test_a_file_that_holds_no_labels_is_refused(name: str, text: str, error: str
 def test_the_values_are_those_of_the_rest() -> None:
     assert module.STATE_ENDINGS == SUFFIXES
     assert (get_args(Mode), get_args(Resample)) == (module.MODES, module.INTERPOLATIONS)
-    assert set(module._KEYS) == set(Recipe.__dataclass_fields__)
+    assert set(module._KEYS) == set(Recipe.__dataclass_fields__) == set(module.KEY_MEANINGS)
+    assert set(module.CHANGES) == set(module.CHANGE_MEANINGS)
 
 
 def test_a_processor_is_replaced_as_a_whole(tmp_path: Path) -> None:
