@@ -5,8 +5,8 @@ mean over their tokens, the end of the answer included, so that a long answer is
 told from ``a dog house``; what is attributed is the sum without the end.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from math import exp
 from typing import Any, ClassVar, final
 
@@ -63,6 +63,7 @@ class Answering:
     reading: Callable[[Any, str], Reading | None] | None = None
     notes: tuple[str, ...] = ()
     segment: Segmenter | None = None
+    defaults: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     __repr__ = show_record
 

@@ -3,8 +3,8 @@
 By linearity the whole caption's target is the sum of the words' (arXiv 1610.02391, section 8.1).
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from math import exp
 from typing import Any, ClassVar, Protocol, final, runtime_checkable
 
@@ -77,6 +77,7 @@ class Captioning:
     notes: tuple[str, ...] = ()
     logits_of_batch: Callable[[Any, Any, Sequence[int]], Tensor] | None = None
     segment: Segmenter | None = None
+    defaults: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     __repr__ = show_record
 

@@ -3,8 +3,8 @@
 Targets are logits before softmax or sigmoid (Grad-CAM, arXiv 1610.02391, section 3).
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, final
 
 import torch
@@ -68,6 +68,7 @@ class Classification:
     names: Names | None = None
     layout: Layout | Callable[[Any], Any] | None = None
     notes: tuple[str, ...] = ()
+    defaults: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     __repr__ = show_record
 

@@ -3,16 +3,20 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import nn
 
 from vlcam.contracts import InputError, Task
 from vlcam.files import describe_error
+from vlcam.image.preprocess import Preprocess
 from vlcam.tasks import bundled
+from vlcam.tasks.adapt import change_preprocess, set_defaults
 from vlcam.tasks.classification import Preprocessing
+from vlcam.tasks.recipe import ENDING, Recipe, read_recipe
 from vlcam.tasks.states import SUFFIXES, read_state
 
 BUNDLED: dict[str, Callable[[], Task]] = {
@@ -52,7 +56,8 @@ def load(
         name: ``torchvision/resnet50``, ``timm/convnext_tiny``, the folder or hub id of a classifier, captioner, question answerer
             or chat model of transformers, the path of a state dict (then with ``arch``), a bundled model (``scenes/classifier``,
             ``scenes/captioner``, ``scenes/vqa``), or a model object: of transformers with its ``processor``, of timm, or any
-            classifier with ``labels`` and ``preprocess``.
+            classifier with ``labels`` and ``preprocess``. Or a recipe, a file ``model.toml`` that says all this
+            (:class:`vlcam.tasks.recipe.Recipe`); what is given beside it goes before what it says.
         arch: what a state dict is the state of: ``torchvision/NAME`` or ``timm/NAME``.
         weights: which of torchvision's weights, such as ``IMAGENET1K_V1``; by default its best.
         revision: which branch, tag or commit of a hub model.
@@ -79,6 +84,13 @@ def load(
         "revision": revision,
     }
     speech = {"task": task, "beams": beams, "length": length}
+    if not isinstance(name, nn.Module) and str(name).endswith(ENDING):
+        over = {**{key: given[key] for key in ("weights", "revision")}, "arch": arch, "task": task}
+        over |= {"beams": beams if beams != 1 else None, "length": length if length != 40 else None}
+        over |= {"labels": None if labels is None else tuple(labels), "device": None if device is None else str(device)}
+        over["dtype"] = None if dtype is None else str(dtype).removeprefix("torch.")
+        recipe = replace(read_recipe(name), **{key: value for key, value in over.items() if value is not None})
+        return open_recipe(recipe, preprocess=preprocess, processor=processor)
     text = type(name).__name__ if isinstance(name, nn.Module) else str(name)
     if isinstance(name, nn.Module):
         _refuse(text, {"arch": arch, "weights": weights, "revision": revision}, "is a model already")
@@ -112,6 +124,33 @@ def load(
     if device is not None or dtype is not None:
         opened.model.to(device=check_device(device), dtype=dtype)
     return opened
+
+
+def open_recipe(recipe: Recipe, *, preprocess: Preprocessing | None = None, processor: Any = None) -> Task:
+    """The task of a recipe. Raises InputError as :func:`load` does, and for a recipe that names no model."""
+    if recipe.model is None:
+        raise InputError(f"the recipe names no model; give it the key model: {_KINDS}")
+    opened = partial(
+        load,
+        recipe.model,
+        arch=recipe.arch,
+        weights=recipe.weights,
+        revision=recipe.revision,
+        labels=recipe.labels,
+        processor=processor,
+        task=cast(Any, recipe.task),
+        beams=recipe.beams or 1,
+        length=recipe.length or 40,
+        device=recipe.device,
+        dtype=None if recipe.dtype is None else getattr(torch, recipe.dtype),
+    )
+    task = opened(preprocess=preprocess)
+    if recipe.preprocess and preprocess is None:
+        made = change_preprocess(task, recipe.preprocess)
+        known = isinstance(getattr(task, "preprocess", None), Preprocess) and getattr(task, "layout", None) is None
+        # A layout was found on an input of the old size, so that has to be done again.
+        task = replace(task, preprocess=made) if known else opened(preprocess=made)  # type: ignore[type-var]
+    return set_defaults(task, layer=recipe.layer, method=recipe.method)
 
 
 def _refuse(name: str, options: Mapping[str, Any], why: str) -> None:

@@ -3,8 +3,8 @@
 Targets are answer logits, as in the paper's VQA experiments (arXiv 1610.02391, section 8.2).
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, final
 
 import torch
@@ -65,6 +65,7 @@ class VQA:
     layout: Layout | Callable[[Any, Any], Layout] | None = None
     reading: Callable[[Any, str], Reading | None] | None = None
     notes: tuple[str, ...] = ()
+    defaults: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     __repr__ = show_record
 

@@ -5,7 +5,7 @@ and its relatives choose one of several texts, so a probability is the softmax o
 (arXiv 2303.15343, section 3.2) judges every text by itself, with a sigmoid.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, final
 
@@ -69,6 +69,7 @@ class ZeroShotClassification:
     activation: Literal["softmax", "sigmoid"] = "softmax"
     names: Names | None = None
     layout: Layout | Callable[[Any], Layout] | None = None
+    defaults: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
     _shelf: EmbeddingCache = field(init=False, default_factory=EmbeddingCache, repr=False, compare=False)
 
     __repr__ = show_record

@@ -51,8 +51,6 @@ def test_the_code_of_a_page_runs(page: Path, world: Path) -> None:
     if page.stem == "training":
         pytest.importorskip("tensorboard", reason="the extra 'tensorboard' isn't installed")
         pytest.importorskip("lightning", reason="the extra 'lightning' isn't installed")
-    if "weights.safetensors" in page.read_text("utf-8"):
-        documents.save_weights(world / "weights.safetensors")
     space = documents.run_code(page, world)
     check(page, space, world)
 

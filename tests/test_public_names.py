@@ -19,7 +19,7 @@ from tests.test_package import done
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = sorted({"vlcam", *(one.name for one in pkgutil.walk_packages(vlcam.__path__, "vlcam.") if one.ispkg)})
-LAZY = ("vlcam", "vlcam.scenes", "vlcam.tasks")
+LAZY = ("vlcam", "vlcam.image", "vlcam.scenes", "vlcam.tasks")
 """Packages whose names are loaded when they are first used."""
 NAMES = [(package, name) for package in PACKAGES for name in import_module(package).__all__]
 FROM_CONTRACTS = {name for package, name in NAMES if getattr(import_module("vlcam.contracts"), name, None) is not None}

@@ -213,7 +213,8 @@ class Task(Protocol):
 
     ``kind`` is ``classification``, ``captioning`` or ``vqa``; ``name`` identifies the model in results. ``layer`` is the layer to
     explain: a dotted name, a module, or None to let vlcam find the last spatial layer. ``names`` are the names of that layer's
-    channels, if it has any.
+    channels, if it has any. A task may also have ``defaults``: the ``layer`` and the ``method`` that :func:`vlcam.explain` takes where it
+    is given none, such as those of a recipe.
     """
 
     @property

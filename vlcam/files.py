@@ -9,6 +9,7 @@ import stat
 import tempfile
 import types
 import typing
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
@@ -29,6 +30,7 @@ MAX_PIXELS: Final = 50_000_000
 _LONGEST_SHOWN: Final = 300
 _LONGEST_REASON: Final = 200
 _LONGEST_SLUG: Final = 60
+_MOST_SLUG_BYTES: Final = 180
 _NONFINITE: Final = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
@@ -185,6 +187,8 @@ def check_folder(out: Path) -> None:
             raise InputError(
                 f"can't write into {shown}: no permission to write to {show_path(below)}; give another folder"
             )
+        if below is not None:  # some systems say so only when something is made
+            Path(tempfile.mkdtemp(prefix=".vlcam-", dir=below)).rmdir()
         if (out / "report.html").is_dir():
             raise InputError(
                 f"can't write into {shown}: {show_path(out / 'report.html')} is a folder; give another folder"
@@ -274,13 +278,24 @@ def _remove_empty_folders(*folders: Path) -> Iterator[None]:
 
 
 def make_slug(name: str) -> str:
-    """A short file name that is safe on every system: letters, digits, ``-`` and ``_``, and dots inside.
+    """A short file name that is safe on every system: letters, digits and signs of any script, ``-`` and ``_``, and dots inside.
 
-    >>> make_slug("scene:7"), make_slug("../../etc/passwd"), make_slug("<b>.png"), make_slug("...")
-    ('scene-7', 'etc-passwd', 'b-.png', 'image')
+    >>> make_slug("scene:7"), make_slug("../../etc/passwd"), make_slug("<b>.png"), make_slug("..."), make_slug("猫 & café")
+    ('scene-7', 'etc-passwd', 'b-.png', 'image', '猫-café')
     """
-    safe = re.sub(r"[^A-Za-z0-9._-]+|\.{2,}", "-", name)
-    return safe[:_LONGEST_SLUG].strip("-._ ") or "image"
+    known = "".join(one if _is_safe(one) else " " for one in unicodedata.normalize("NFC", name))
+    safe = re.sub(r" +|\.{2,}", "-", known)[:_LONGEST_SLUG]
+    while len(safe.encode()) > _MOST_SLUG_BYTES:
+        safe = safe[:-1]
+    return safe.strip("-._") or "image"
+
+
+def _is_safe(character: str) -> bool:
+    """Whether every file system takes a character, and no terminal obeys it."""
+    if character.isascii():
+        return character.isalnum() or character in "._-"
+    signs = unicodedata.category(character) in ("So", "Sk") and character != "\ufffd"  # emoji and their skin tones
+    return signs or character == "\u200d" or unicodedata.category(character)[0] in "LMN"
 
 
 def replace_surrogates(text: str) -> str:

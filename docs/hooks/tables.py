@@ -26,6 +26,7 @@ from vlcam.experiments.results.result import Result, load, make_markdown_table, 
 from vlcam.neurons.names.record import FLAGS
 from vlcam.neurons.probes.open_probe import FORMS
 from vlcam.scenes.models.zoo import get_weights_folder
+from vlcam.tasks import recipe
 
 DATA: Final = Path(__file__).resolve().parents[1] / "results" / "data"
 """Numbers that commands measured and wrote, beside those in the package."""
@@ -118,11 +119,7 @@ def _describe_command(command: Any, context: Any, path: str) -> Iterator[str]:
     if not commands:
         yield f"```text\n{command.get_usage(context).removeprefix('Usage: ')}\n```"
     records = [one.get_help_record(context) for one in command.get_params(context)]
-    shown = [
-        [f"`{_TYPE.sub(_name_type, name)}`", text]
-        for name, text in filter(None, records)
-        if not name.startswith("--help")
-    ]
+    shown = [[f"`{_TYPE.sub(_name_type, name)}`", text] for name, text in filter(None, records) if "--help" not in name]
     if shown:
         yield make_table(["option", "meaning"], [[name, _escape(text)] for name, text in shown])
     for name, child in commands.items():
@@ -207,6 +204,11 @@ def make_experiments() -> str:
     return "\n".join(to_markdown(one) for one in read_experiments())
 
 
+def make_recipe(meanings: Mapping[str, str]) -> str:
+    """The keys of a recipe, or of a part of it."""
+    return make_table(["key", "meaning"], [[f"`{key}`", _escape(meaning)] for key, meaning in meanings.items()])
+
+
 def make_schema(part: str) -> str:
     """The fields of one part of the JSON document, from its schema: ``explanation``, ``target`` or another of its definitions."""
     schema = json.loads(files("vlcam.explanation").joinpath("schema.json").read_text("utf-8"))
@@ -247,6 +249,8 @@ MAKERS: Final[Mapping[str, Callable[[], str]]] = {
     "json target": lambda: make_schema("target"),
     "json evidence": lambda: make_schema("evidence"),
     "json named evidence": lambda: make_schema("named_evidence"),
+    "recipe keys": lambda: make_recipe(recipe.KEY_MEANINGS),
+    "recipe preprocess": lambda: make_recipe(recipe.CHANGE_MEANINGS),
     "planted": lambda: card.make_planted_table(read_weights_json(card.TEXTS_FILE)),
     "gains": make_gains,
     "full run": lambda: make_full_run("overview"),

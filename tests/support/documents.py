@@ -69,6 +69,7 @@ def run_code(document: Path, folder: Path) -> dict[str, Any]:
 
     The working folder must be ``folder``, and have what :func:`make_world` makes.
     """
+    write_files(document, folder)
     space: dict[str, Any] = {"__name__": "document"}
     for block in find_code(document):
         text = "\n" * (block.line - 1) + prepare(block.text, folder)
@@ -78,10 +79,20 @@ def run_code(document: Path, folder: Path) -> dict[str, Any]:
 
 def run_commands(document: Path, folder: Path) -> Iterator[tuple[str, int]]:
     """Run the commands of a document in their order; each with its exit code."""
+    write_files(document, folder)
     for line in find_commands(document):
         if "study score" in line:
             _answer(folder)
         yield line, main(shlex.split(prepare(line, folder))[1:])
+
+
+def write_files(document: Path, folder: Path) -> None:
+    """Write the TOML files that a document shows, each named in its first line, and the state dict that it talks about."""
+    for block in find_blocks(document):
+        if block.language == "toml":
+            (folder / block.text.partition("\n")[0].removeprefix("# ")).write_text(block.text, encoding="utf-8")
+    if "weights.safetensors" in document.read_text("utf-8"):
+        save_weights(folder / "weights.safetensors")
 
 
 def prepare(text: str, folder: Path) -> str:
@@ -116,6 +127,7 @@ def _make_files(folder: Path) -> None:
         for place in (folder / "photos", folder / "photos-by-class" / scene.background):
             place.mkdir(parents=True, exist_ok=True)
             Image.fromarray(scene.image()).save(place / f"{seed}.png")
+    (folder / "labels.txt").write_text("cat\ndog\nhorse\n", encoding="utf-8")
     (folder / "words.txt").write_text("red\nblue\nstar\n", encoding="utf-8")
     names = "\n".join(f"{unit},{'star' if unit == 1 else ''},0.2" for unit in range(192))
     (folder / "tally.csv").write_text(f"unit,name,score\n{names}\n", encoding="utf-8")

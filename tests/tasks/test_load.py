@@ -339,7 +339,7 @@ def test_classify_with_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert main([*given, "--arch", "torchvision/squeezenet1_1", "--class", "tiger cat", "--json"]) == 0
     (result,) = json.loads(capsys.readouterr().out)["results"]
     assert result["model"] == "torchvision/squeezenet1_1"
-    assert main(given) == 2 and "say what of with arch=" in capsys.readouterr().err
+    assert main(given) == 2 and "say what of with --arch" in capsys.readouterr().err
     assert main(["classify", "scene:7", "--arch", "torchvision/resnet18"]) == 2
     assert main(["classify", "scene:7", "--model", "scenes/vqa"]) == 2
     assert "is a model for vqa, not for classification" in capsys.readouterr().err

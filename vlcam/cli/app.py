@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
 from io import TextIOWrapper
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
@@ -28,7 +28,7 @@ class _DefaultListGroup(TyperGroup):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         asked = next((one for one in args if not one.startswith("-")), None)
         mistyped = asked is not None and get_close_matches(asked, self.commands, 1, 0.7)
-        if args[:1] != ["--help"] and not mistyped:
+        if args[:1] not in (["--help"], ["-h"]) and not mistyped:
             args = ["list", *args]
         return super().parse_args(ctx, args)
 
@@ -41,6 +41,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 scenes_app = typer.Typer(
     help="The bundled world: generated pictures with exact ground truth, and its models.", no_args_is_help=True
@@ -90,7 +91,7 @@ def _report(error: Exception) -> int:
             see = f" (see {context.command_path} --help)" if context is not None else ""
             _complain(error.format_message().rstrip(".") + see)
         return int(getattr(error, "exit_code", 2))
-    from vlcam.contracts import VlcamError
+    from vlcam.errors import VlcamError
 
     if isinstance(error, VlcamError):
         _complain(str(error.args[0]) if error.args else type(error).__name__)
@@ -129,38 +130,50 @@ def _root(
 @add_command(app, "demo", DemoOptions)
 def demo(wanted: DemoOptions) -> None:
     """Explain captions, answers and classes of a few generated pictures, and write a page to look at."""
+    from vlcam.cli.check_places import check_out
+
+    check_out(wanted.out)
     from vlcam.cli.run_demo import run_demo
 
     run_demo(wanted)
 
 
+def _explain(kind: Literal["classification", "captioning", "vqa"], wanted: ExplainOptions) -> int:
+    """Explain images, if there is one that can be opened; what needs no model is checked before torch is imported."""
+    from vlcam.cli.check_explain import check_explain, print_failures
+
+    checked = check_explain(kind, wanted)
+    if len(checked.failed) == len(wanted.images):
+        return print_failures(wanted, checked)
+    from vlcam.cli.run_explain import run_explain
+
+    return run_explain(kind, wanted, checked)
+
+
 @add_command(app, "classify", ExplainOptions)
 def classify(wanted: ExplainOptions) -> int:
     """Explain the classes that a classifier sees: the bundled one, or one of torchvision, timm or transformers."""
-    from vlcam.cli.run_explain import run_classify
-
-    return run_classify(wanted)
+    return _explain("classification", wanted)
 
 
 @add_command(app, "caption", ExplainOptions)
 def caption(wanted: ExplainOptions) -> int:
     """Explain each word of a captioner's caption, or of one you give: the bundled captioner, or one of transformers."""
-    from vlcam.cli.run_explain import run_caption
-
-    return run_caption(wanted)
+    return _explain("captioning", wanted)
 
 
 @add_command(app, "vqa", ExplainOptions)
 def vqa(wanted: ExplainOptions) -> int:
     """Explain the answers to a question: of the bundled model, or of one of transformers."""
-    from vlcam.cli.run_explain import run_vqa
-
-    return run_vqa(wanted)
+    return _explain("vqa", wanted)
 
 
 @add_command(app, "reproduce", ReproduceOptions)
 def reproduce(wanted: ReproduceOptions) -> int:
     """Run experiments of the Grad-CAM paper: ours beside the paper's number, with intervals and controls."""
+    from vlcam.cli.check_places import check_reproduce
+
+    check_reproduce(wanted)
     from vlcam.cli.run_reproduce import run_reproduce
 
     return run_reproduce(wanted)
@@ -169,6 +182,10 @@ def reproduce(wanted: ReproduceOptions) -> int:
 @add_command(app, "models", ModelsOptions)
 def models(wanted: ModelsOptions) -> None:
     """List the model families that vlcam knows; with a name, the layers of that model and which one is explained."""
+    from vlcam.cli.check_explain import make_recipe
+
+    if wanted.name is not None or wanted.recipe is not None:
+        make_recipe(None, wanted)  # before torch is imported
     from vlcam.cli.run_models import run_models
 
     run_models(wanted)
@@ -217,6 +234,9 @@ def neurons_list(wanted: ListOptions) -> None:
 @add_command(neurons_app, "name", NeuronOptions)
 def neurons_name(wanted: NeuronOptions) -> None:
     """Name the channels of a model's layer by what is in the pictures where they fire."""
+    from vlcam.cli.check_places import check_out
+
+    check_out(wanted.out)
     from vlcam.cli.run_neurons import run_name
 
     run_name(wanted)
@@ -225,6 +245,9 @@ def neurons_name(wanted: NeuronOptions) -> None:
 @add_command(neurons_app, "report", NeuronOptions)
 def neurons_report(wanted: NeuronOptions) -> None:
     """Name the channels (or take names from a file) and write one page about all of them, with pictures."""
+    from vlcam.cli.check_places import check_out
+
+    check_out(wanted.out)
     from vlcam.cli.run_neurons import run_report
 
     run_report(wanted)
@@ -241,6 +264,9 @@ def neurons_evaluate(wanted: EvaluateTextsOptions) -> None:
 @add_command(study_app, "make", StudyOptions)
 def study_make(wanted: StudyOptions) -> None:
     """Write the pages that raters open, and the key that you keep. Without --model and --data, of the bundled world."""
+    from vlcam.cli.check_places import check_out
+
+    check_out(wanted.out)
     from vlcam.cli.run_study import run_make
 
     run_make(wanted)

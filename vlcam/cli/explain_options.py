@@ -8,17 +8,22 @@ import typer
 
 from vlcam.cli.options import (
     ARCH,
+    LABELS,
     METHOD,
+    METHOD_HELP,
     REQUIRED,
     ArchOption,
     DeviceOption,
     In,
     JsonOption,
+    LabelsOption,
     LayerOption,
     ModelOption,
     NamesOption,
+    RecipeOption,
     RevisionOption,
 )
+from vlcam.tasks.recipe import INTERPOLATIONS
 
 
 @final
@@ -42,12 +47,12 @@ class ExplainOptions:
         In("caption", typer.Option("--caption", help="The caption to explain instead of the model's own.")),
     ] = None
     beams: Annotated[
-        int,
+        int | None,
         In(
             "caption",
-            typer.Option("--beams", min=1, max=64, help="Search for the model's own caption with that many beams."),
+            typer.Option("--beams", min=1, max=64, help="Search for the model's own caption with that many beams (1)."),
         ),
-    ] = 1
+    ] = None
     question: Annotated[
         str | None,
         In(
@@ -82,25 +87,68 @@ class ExplainOptions:
     ] = None
     layer: LayerOption = None
     method: Annotated[
-        str,
+        str | None,
         In("classify vqa", METHOD),
         In(
             "caption",
             typer.Option(
                 "--method",
-                help="How maps are made; by default occlusion for the bundled captioner (experiment 16), else gradcam.",
+                help=f"{METHOD_HELP} The bundled captioner's words are explained by occlusion (experiment 16).",
                 show_default=False,
             ),
-            default="",
         ),
-    ] = "gradcam"
+    ] = None
     ranking: Annotated[
         str, typer.Option("--ranking", help="Neurons by contribution in this image, or as in the paper by alpha.")
     ] = "contribution"
     names: NamesOption = None
     model: ModelOption = None
+    recipe: RecipeOption = None
     arch: Annotated[str | None, In("classify", ARCH)] = None
     revision: RevisionOption = None
+    labels: Annotated[Path | None, In("classify", LABELS)] = None
+    size: Annotated[
+        str | None,
+        In("classify", typer.Option("--size", help="The model's input in pixels: a side, or WIDTHxHEIGHT.")),
+    ] = None
+    mode: Annotated[
+        str | None,
+        In(
+            "classify",
+            typer.Option(
+                "--mode", help="All of the photo (resize), its middle (crop), or all with margins (letterbox)."
+            ),
+        ),
+    ] = None
+    resize_shorter: Annotated[
+        int | None,
+        In(
+            "classify",
+            typer.Option("--resize-shorter", min=1, help="Side that the photo's shorter one gets before a crop."),
+        ),
+    ] = None
+    mean: Annotated[
+        str | None,
+        In(
+            "classify",
+            typer.Option("--mean", help="Mean of values of 0 to 1: 0.5, or one each as in 0.485,0.456,0.406."),
+        ),
+    ] = None
+    std: Annotated[
+        str | None,
+        In("classify", typer.Option("--std", help="Standard deviation of values of 0 to 1, as --mean.")),
+    ] = None
+    interpolation: Annotated[
+        str | None,
+        In("classify", typer.Option("--interpolation", help=f"How photos are resized: {', '.join(INTERPOLATIONS)}.")),
+    ] = None
+    white: Annotated[
+        float | None,
+        typer.Option(
+            "--white",
+            help="The value that is white, in the photos' own numbers, such as 4095 for 12 bits in a file of 16.",
+        ),
+    ] = None
     prompt: Annotated[
         str | None,
         In(
@@ -109,12 +157,12 @@ class ExplainOptions:
         ),
     ] = None
     length: Annotated[
-        int,
+        int | None,
         In(
             "caption vqa",
-            typer.Option("--length", min=1, max=1000, help="How many tokens a model of yours says at most."),
+            typer.Option("--length", min=1, max=1000, help="How many tokens a model of yours says at most (40)."),
         ),
-    ] = 40
+    ] = None
     device: DeviceOption = None
     dtype: Annotated[
         str | None, typer.Option("--dtype", help="float32, float16 or bfloat16; by default as the weights are.")
@@ -149,6 +197,13 @@ class ModelsOptions:
     name: Annotated[
         str | None, typer.Argument(help="A model, as for --model: list its layers.", show_default=False)
     ] = None
+    recipe: RecipeOption = None
     arch: ArchOption = None
+    labels: LabelsOption = None
     revision: RevisionOption = None
     as_json: JsonOption = False
+
+    @property
+    def model(self) -> str | None:
+        """The model, as the other commands call it."""
+        return self.name

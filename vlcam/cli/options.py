@@ -13,6 +13,8 @@ from typing import Annotated, Any, Final, TypeVar, final, get_args, get_type_hin
 import typer
 from typer.models import ParameterInfo
 
+from vlcam.cli.method_names import METHODS
+
 Given = TypeVar("Given")
 """The record of a command's options."""
 
@@ -77,7 +79,8 @@ def list_parameters(options: type, command: str) -> list[Parameter]:
 # --- options of several groups ----------------------------------------------------------------------------------------------
 
 ARCH: Final = typer.Option("--arch", help="What the state dict is the state of, such as torchvision/resnet50.")
-METHOD: Final = typer.Option("--method", help="gradcam, counterfactual, hirescam, layercam, gradcam++ or xgradcam.")
+METHOD_HELP: Final = f"How maps are made: {', '.join(METHODS)}; by default that of the recipe, or gradcam."
+METHOD: Final = typer.Option("--method", help=METHOD_HELP, show_default=False)
 
 ArchOption = Annotated[str | None, ARCH]
 CardOption = Annotated[
@@ -92,13 +95,22 @@ ModelOption = Annotated[
     str | None,
     typer.Option(
         "--model",
-        help="torchvision/NAME, timm/NAME, a folder or hub id of transformers, or a state dict (with --arch); see: vlcam models.",
+        help="torchvision/NAME, timm/NAME, a folder or hub id of transformers, a state dict (with --arch), or a recipe (NAME.toml); see: "
+        "vlcam models.",
     ),
 ]
 NAMES: Final = typer.Option(
     "--names", help="A file of names (or a folder with names.json): vlcam's, NetDissect's or CLIP-Dissect's."
 )
 NamesOption = Annotated[Path | None, NAMES]
+LABELS: Final = typer.Option(
+    "--labels", help="File with the model's class names in order: one a line, or a JSON list or {number: name}."
+)
+LabelsOption = Annotated[Path | None, LABELS]
+RecipeOption = Annotated[
+    Path | None,
+    typer.Option("--recipe", help="TOML file that says which model and how; other options go before what it says."),
+]
 RevisionOption = Annotated[str | None, typer.Option("--revision", help="A branch, tag or commit of a hub model.")]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same result.")]
 WeightsOption = Annotated[

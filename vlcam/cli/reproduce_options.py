@@ -15,9 +15,10 @@ class ReproduceOptions:
     """The options of ``vlcam reproduce``."""
 
     experiments: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(metavar="LIST", help="all, numbers (1 3-6), or keys (localisation, words).", show_default=False),
-    ]
+    ] = None
+    list_all: Annotated[bool, typer.Option("--list", help="List the experiments and end.")] = False
     data: Annotated[
         Path | None,
         typer.Option(

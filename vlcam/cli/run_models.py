@@ -9,15 +9,17 @@ from PIL import Image
 
 from vlcam._version import __version__
 from vlcam.cli import console
+from vlcam.cli.check_explain import make_recipe, name_options
 from vlcam.cli.document import SCHEMA
 from vlcam.cli.explain_options import ModelsOptions
 from vlcam.contracts import LayerError, Request, Task
 from vlcam.engine.find_layer import infer_layout
 from vlcam.engine.layers import trace_layers
 from vlcam.engine.recording import record
+from vlcam.explanation.explain import get_defaults
 from vlcam.files import dump_json
 from vlcam.tasks.hub_families import CLASSIFIERS, FAMILIES, ZERO_SHOT_TOWERS, find_tower
-from vlcam.tasks.load import load
+from vlcam.tasks.load import open_recipe
 from vlcam.tasks.zero_shot import ZeroShotClassification
 
 _QUESTION = "what colour is the star"
@@ -74,7 +76,7 @@ def list_families() -> list[FamilyRow]:
 def run_models(wanted: ModelsOptions) -> None:
     """Print the families, or the layers of one model."""
     head = {"schema": SCHEMA, "vlcam": __version__}
-    if wanted.name is None:
+    if wanted.name is None and wanted.recipe is None:
         found = list_families()
         if wanted.as_json:
             console.print_data(dump_json({**head, "families": [asdict(row) for row in found]}))
@@ -82,8 +84,10 @@ def run_models(wanted: ModelsOptions) -> None:
         body = [[row.name, row.does, row.tower, row.tap, row.tested] for row in found]
         console.print_table(["model", "says", "vision tower", "layer explained", "tested"], body, texts=5)
         return
+    recipe = make_recipe(None, wanted)
     console.hush_transformers()
-    task = load(wanted.name, arch=wanted.arch, revision=wanted.revision)
+    with name_options():
+        task = open_recipe(recipe)
     layers, default, kind = list_layers(task)
     if wanted.as_json:
         console.print_data(
@@ -108,12 +112,13 @@ def list_layers(task: Task) -> tuple[list[dict[str, Any]], str, str]:
 
     The model runs on a picture of noise, so that shapes are those that a photo of that size gives.
     """
+    chosen = get_defaults(task)["layer"] or task.layer
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (240, 320, 3), dtype=np.uint8))
     labels = ("a photo",) if isinstance(task, ZeroShotClassification) and not task.labels else ()
     request = Request(labels=labels, question=_QUESTION if task.kind == "vqa" else None)
     prepared = task.prepare(noise, request)
     size = prepared.geometry.input_size
-    with record(task.model, task.layer) as recording:
+    with record(task.model, chosen) as recording:
         spoken = task.run(prepared, request)
     recording.resolve(spoken.scores)
     default = recording.layer_name

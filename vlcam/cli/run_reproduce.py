@@ -36,6 +36,13 @@ def run_reproduce(wanted: ReproduceOptions) -> int:
     """
     for module in wanted.modules or ():
         import_extension(module)
+    if wanted.list_all:
+        list_known(as_json=wanted.as_json)
+        return 0
+    if not wanted.experiments:
+        raise InputError(
+            "no experiment was named; give all, numbers such as 1 3-6, or keys (see vlcam reproduce --list)"
+        )
     setting = make_setting(wanted)
     experiments = choose_experiments(wanted.experiments)
     if setting.data is not None and not setting.data.exists():
@@ -70,6 +77,17 @@ def run_reproduce(wanted: ReproduceOptions) -> int:
         ]
         console.print_data(dump_json({"results": [to_json(one) for one in results], "not run": failed}))
     return 1 if len(results) < len(done) else 0
+
+
+def list_known(*, as_json: bool) -> None:
+    """Print the experiments there are: number, key, title, and whether they run on data of one's own."""
+    found = [get_experiment(key) for key in list_experiments()]
+    if as_json:
+        rows = [{"number": one.number, "key": one.key, "title": one.title, "real": one.real} for one in found]
+        console.print_data(dump_json({"experiments": rows}))
+        return
+    body = [[str(one.number), one.key, one.title, "yes" if one.real else "generated only"] for one in found]
+    console.print_table(["no.", "key", "experiment", "data of your own"], body, texts=4)
 
 
 def import_extension(module: str) -> None:

@@ -16,12 +16,15 @@ from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
 from vlcam.contracts import InputError, TargetError, Task, VlcamError, shorten
-from vlcam.explanation.explain import BATCH, PreparedPhoto, explain_one, explain_together, prepare_photo
+from vlcam.explanation.explain import BATCH, PreparedPhoto, explain_one, explain_together, get_defaults, prepare_photo
 from vlcam.explanation.explanation import Explanation
 from vlcam.explanation.options import CheckedOptions, Options, check_options
 from vlcam.explanation.targets import Label, read_labels
 from vlcam.image.photo import list_photos
 from vlcam.render.progress import open_bar
+
+_DEFAULTED = ("method", "layer")
+"""Options that a task may have defaults for."""
 
 
 @final
@@ -96,9 +99,13 @@ def explain_batches(
         raise InputError(f"batch_size={batch_size!r} was given; expected a whole number from 1")
     if explain_labels and options.get("targets") not in (None, ()):
         raise InputError("targets= and explain_labels= were both given; give one of them")
-    check_options(**options, several=True)  # before the images are looked at
+    given: Any = {
+        **get_defaults(task),
+        **{name: value for name, value in options.items() if name not in _DEFAULTED or value is not None},
+    }
+    check_options(**given, several=True)  # before the images are looked at
     items, total = _iterate_items(images)
-    order = check_options(**options, several=True, photos=total)
+    order = check_options(**given, several=True, photos=total)
     return _explain_items(task, items, total, batch_size, progress, explain_labels, order)
 
 

@@ -98,7 +98,7 @@ def explain(
     question: str | None = None,
     contrast: Any = (),
     top_k: int = 3,
-    method: str | Method | PerturbationMethod = "gradcam",
+    method: str | Method | PerturbationMethod | None = None,
     layer: str | nn.Module | None = None,
     names: Names | None = None,
     ranking: Ranking = "contribution",
@@ -122,7 +122,7 @@ def explain(
         contrast: pairs "this rather than that" of classes (by label or number), answers, or a word of the caption and another word.
         top_k: how many classes or answers the model names by itself.
         method: a name from :func:`vlcam.list_methods`, or a method: maps from one run, or a perturbation method,
-            which runs the model again (``occlusion`` hundreds of times).
+            which runs the model again (``occlusion`` hundreds of times). By default that of the task's recipe, or ``gradcam``.
         layer: the layer to explain; by default the task's, or else the last spatial layer that leads to the targets.
         names: names of the layer's channels; by default the task's.
         ranking: how channels are ranked for the text: ``contribution`` (in this image) or ``paper`` (by alpha).
@@ -144,14 +144,15 @@ def explain(
             Of a list, the first error is raised; it begins with the image's place, such as ``image[3]``.
     """
     several = isinstance(image, (list, tuple))
+    usual = get_defaults(task)
     order = check_options(
         targets=targets,
         caption=caption,
         question=question,
         contrast=contrast,
         top_k=top_k,
-        method=method,
-        layer=layer,
+        method=usual["method"] if method is None else method,
+        layer=usual["layer"] if layer is None else layer,
         names=names,
         ranking=ranking,
         prompt=prompt,
@@ -172,6 +173,11 @@ def explain(
         for start in range(0, len(image), BATCH)
         for one in _explain_list(task, image[start : start + BATCH], start, order)
     )
+
+
+def get_defaults(task: Task) -> dict[str, Any]:
+    """The method and the layer that a task is explained by where none is asked for; the layer may be None."""
+    return {"method": "gradcam", "layer": None, **getattr(task, "defaults", {})}
 
 
 def prepare_photo(task: Task, image: Any, order: CheckedOptions, name: str | None = None) -> PreparedPhoto:

@@ -5,12 +5,12 @@
 
 from typing import Any, Final
 
-from vlcam._version import __version__
+from vlcam._version import JSON_SCHEMA, __version__
 from vlcam.explanation.record import AbstractExplanation, TargetView
 from vlcam.explanation.wording import describe_place
 from vlcam.files import encode_record
 
-SCHEMA: Final = 2
+SCHEMA: Final = JSON_SCHEMA
 """Version of the JSON document; it changes when a field is renamed, removed or means something else."""
 
 

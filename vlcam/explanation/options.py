@@ -34,7 +34,7 @@ class Options(TypedDict, total=False):
     question: str | None
     contrast: Any
     top_k: int
-    method: str | Method | PerturbationMethod
+    method: str | Method | PerturbationMethod | None
     layer: str | nn.Module | None
     names: Names | None
     ranking: Ranking

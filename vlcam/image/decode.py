@@ -226,11 +226,16 @@ def check_photo_file(source: str | Path, max_pixels: int = MAX_PIXELS) -> None:
         pass
 
 
+def refuse_url(source: str | Path) -> None:
+    """Raise InputError for an address in place of a path."""
+    if isinstance(source, str) and re.match(r"[A-Za-z][A-Za-z0-9+.-]+://|data:", source):
+        raise InputError(f"the URL {source[:80]!r} was given; vlcam doesn't download: save the photo and give its path")
+
+
 @contextmanager
 def _open_checked(source: str | Path, max_pixels: int) -> Iterator[ImageFile.ImageFile]:
     """A file as Pillow opens it, nothing decoded yet; whatever is wrong with it, also inside the block, is an InputError."""
-    if isinstance(source, str) and re.match(r"[A-Za-z][A-Za-z0-9+.-]+://|data:", source):
-        raise InputError(f"the URL {source[:80]!r} was given; vlcam doesn't download: save the photo and give its path")
+    refuse_url(source)
     shown = show_path(source)
     if check_file(source, "a photo") == 0:
         raise InputError(f"the file {shown} is empty; expected a photo: copy or download it again")

@@ -109,6 +109,7 @@ def effects(
     asked = replace(request or Request(), top_k=top_k)
     sums: dict[str, list[Any]] = {}
     found_layer, measure = "", "score"
+    layer = getattr(task, "defaults", {}).get("layer") if layer is None else layer
     places = np.unique(np.linspace(0, len(probe) - 1, min(photos, len(probe))).round().astype(int)).tolist()
     for place in places:
         spoken, found = _run(task, _get_photo(probe, place), asked, task.layer if layer is None else layer)

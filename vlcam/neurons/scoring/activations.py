@@ -228,6 +228,7 @@ class _LayerReader:
         cls, task: Task | ModuleTask, first: Prepared, request: Request, layer: str | nn.Module | None
     ) -> tuple["_LayerReader", Float[Tensor, "one channels rows columns"]]:
         """From one full run: the layer and how its output is laid out, and the picture's maps."""
+        layer = getattr(task, "defaults", {}).get("layer") if layer is None else layer
         wanted = task.layer if layer is None else layer
         with record(task.model, wanted) as recording:
             spoken = task.run(first, request)
