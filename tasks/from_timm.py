@@ -18,6 +18,7 @@ from vlcam.engine.modules import find_module
 from vlcam.engine.outputs import find_logits
 from vlcam.files import describe_error
 from vlcam.image.preprocess import Mode, Preprocess
+from vlcam.tasks.checkpoints import drop_prefix
 from vlcam.tasks.classification import Classification, Preprocessing
 from vlcam.tasks.hub_places import follow_input
 from vlcam.tasks.labels import list_nearest
@@ -59,6 +60,7 @@ def open_timm(
             ) from error
     else:
         build = partial(timm.create_model, name, pretrained=False)
+        state = drop_prefix(state, build)
         count = count_classes(state, build)
         with torch.device("cpu"):
             model = fill_weights(build() if count is None else build(num_classes=count), state, f"timm/{name}")

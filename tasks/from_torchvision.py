@@ -14,6 +14,7 @@ from torch import nn
 from vlcam.contracts import InputError, Layout
 from vlcam.engine.layers import Grid
 from vlcam.image.preprocess import Preprocess
+from vlcam.tasks.checkpoints import drop_prefix
 from vlcam.tasks.classification import Classification, Preprocessing
 from vlcam.tasks.labels import list_nearest
 from vlcam.tasks.states import count_classes, fill_weights
@@ -46,6 +47,7 @@ def open_torchvision(
     count = None
     if state is not None:
         build = partial(get_model, name, weights=None, **_get_quick_options(name))
+        state = drop_prefix(state, build)
         count = count_classes(state, build) or len(known.meta["categories"])
         with torch.device("cpu"):  # whatever the default device is
             model = fill_weights(build(num_classes=count), state, f"torchvision/{name}")

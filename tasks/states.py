@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from vlcam.contracts import InputError
+from vlcam.tasks.checkpoints import read_tensors
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
@@ -18,7 +19,8 @@ def read_state(path: Path) -> dict[str, Tensor]:
     """The tensors of a ``.safetensors`` file, or of a checkpoint of ``torch.save`` that holds nothing but plain data.
 
     Checkpoints are read with ``weights_only=True``, so that no code in them runs. Wrappers (``{"state_dict": ...}``) and the
-    prefixes of parallel and compiled models are taken off.
+    prefixes of parallel and compiled models are taken off; what else a trainer saved beside the state dict (Lightning's
+    hyperparameters) is passed over without being unpickled (see :mod:`vlcam.tasks.checkpoints`).
 
     Raises:
         InputError: the file is missing, damaged, holds code, or holds no state dict.
@@ -47,7 +49,15 @@ def _read(path: Path) -> Any:
         from safetensors.torch import load_file
 
         return load_file(path)
-    return torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        if type(error).__name__ != "UnpicklingError":
+            raise
+        found = read_tensors(path)  # a trainer's checkpoint, whose settings are objects
+        if not any(isinstance(found, Mapping) and isinstance(found.get(one), Mapping) for one in _WRAPPERS):
+            raise
+        return found
 
 
 def _strip_prefixes(name: str) -> str:
