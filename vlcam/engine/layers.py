@@ -80,7 +80,7 @@ def _note_layer(layers: list[Layer], name: str, module: nn.Module, output: Any) 
     found = find_first_tensor(output)
     if found is not None:
         shape = tuple(found.shape)
-        layers.append(Layer(name, type(module).__name__, shape, (shape[2], shape[3]) if is_map(found) else None))
+        layers.append(Layer(name, type(module).__name__, shape, (shape[-2], shape[-1]) if is_map(found) else None))
 
 
 @final
@@ -134,6 +134,36 @@ class Grid:
     def place(self, maps: Maps) -> Maps:
         """The maps as they are: their cells lie row by row on the model's input."""
         return maps
+
+
+@final
+@dataclass(frozen=True)
+class VolumeGrid:
+    """Maps of a volume, ``(batch, channels, depth, rows, columns)``, as a 3-D CNN has them: read with the slices one below the other.
+
+    >>> import torch
+    >>> grid = VolumeGrid(depth=2)
+    >>> maps = grid.to_maps(torch.zeros(5, 16, 2, 3, 4))
+    >>> maps.shape, grid.place(maps[:, 0]).shape
+    (torch.Size([5, 16, 6, 4]), torch.Size([5, 2, 3, 4]))
+    """
+
+    depth: int
+
+    __repr__ = show_record
+
+    def to_maps(self, tensor: Shaped[Tensor, "batch ..."]) -> Shaped[Tensor, "batch channels depth_rows columns"]:
+        """The layer's output, or its gradient, as maps. Raises LayerError if it isn't of such a volume."""
+        if tensor.ndim != 5 or tensor.shape[2] != self.depth:
+            raise LayerError(
+                f"the layer's output is {tuple(tensor.shape)}; expected (batch, channels, {self.depth}, rows, columns)"
+            )
+        return tensor.flatten(2, 3)
+
+    def place(self, maps: Float[Tensor, "targets depth_rows columns"]) -> Float[Tensor, "targets depth rows columns"]:
+        """The maps with their depth."""
+        placed: Tensor = maps.unflatten(-2, (self.depth, -1))
+        return placed
 
 
 @final

@@ -160,8 +160,8 @@ def has_positions(tensor: Tensor) -> bool:
 
 
 def is_map(tensor: Tensor) -> bool:
-    """Whether the tensor looks like feature maps: ``(batch, channels, rows > 1, columns > 1)``."""
-    return tensor.ndim == 4 and tensor.shape[2] > 1 and tensor.shape[3] > 1
+    """Whether the tensor looks like feature maps: ``(batch, channels, rows > 1, columns > 1)``, or with a depth before the rows."""
+    return tensor.ndim in (4, 5) and tensor.shape[-2] > 1 and tensor.shape[-1] > 1
 
 
 def replace_tensor(value: Any, old: Tensor, new: Tensor) -> Any:

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vlcam.contracts import LayerError, show_record
-from vlcam.engine.layers import Grid
+from vlcam.engine.layers import Grid, VolumeGrid
 from vlcam.engine.modules import find_first_tensor, find_module, find_tensors, named_modules, replace_tensor
 from vlcam.engine.restore import preserve_model
 from vlcam.engine.run_once import pause_recording
@@ -28,13 +28,14 @@ AT_ONCE = 8
 _MARGIN = 1.05
 _QUARTERS = ((0, 0), (0, 1), (1, 0), (1, 1))
 
+Place: TypeAlias = Grid | VolumeGrid
 Key: TypeAlias = tuple[str, int]
 """A layer's dotted name and which of its runs is meant."""
 
 _CONVOLUTIONS = nn.modules.conv._ConvNd
 _NORMS = nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm, nn.GroupNorm
 # What was found for a model: (layer, call, shapes of output and image) -> its layout, or why it has none.
-_known: WeakKeyDictionary[nn.Module, dict[tuple[Any, ...], Grid | str]] = WeakKeyDictionary()
+_known: WeakKeyDictionary[nn.Module, dict[tuple[Any, ...], Place | str]] = WeakKeyDictionary()
 
 
 @final
@@ -70,7 +71,7 @@ class Trial:
         return image.shape[-1], image.shape[-2]
 
 
-def list_layouts(shape: Sequence[int], input_size: tuple[int, int]) -> list[Grid]:
+def list_layouts(shape: Sequence[int], input_size: tuple[int, int]) -> list[Place]:
     """The ways in which an output of that shape may lie on an input of ``(width, height)``, those with its proportions first."""
     width, height = input_size
     if len(shape) == 4:
@@ -78,9 +79,11 @@ def list_layouts(shape: Sequence[int], input_size: tuple[int, int]) -> list[Grid
         ways = [("BCHW", first), ("BHWC", last)]
         ways.sort(key=lambda way: not fits(way[1][0], way[1][1], width, height))
         return [Grid(layout) for layout, sides in ways if min(sides) > 1 or (layout == "BCHW" and max(sides) > 1)]  # type: ignore[arg-type]
+    if len(shape) == 5:
+        return [VolumeGrid(shape[2])] if min(shape[-2:]) > 1 else []
     if len(shape) != 3:
         return []
-    found = []
+    found: list[Place] = []
     for prefix in range(min(MOST_PREFIX + 1, max(shape[1] - 3, 0))):
         count = shape[1] - prefix
         rows = round((count * height / width) ** 0.5)
@@ -96,7 +99,7 @@ def fits(rows: int, columns: int, width: int, height: int) -> bool:
     return abs(rows - columns * height / width) < 1 or abs(columns - rows * width / height) < 1
 
 
-def find_layouts(trial: Trial, outputs: Mapping[Key, Tensor], *, first: bool = False) -> dict[Key, Grid | str]:
+def find_layouts(trial: Trial, outputs: Mapping[Key, Tensor], *, first: bool = False) -> dict[Key, Place | str]:
     """How the outputs of several layers lie on the image, or in words why they don't.
 
     Args:
@@ -110,7 +113,7 @@ def find_layouts(trial: Trial, outputs: Mapping[Key, Tensor], *, first: bool = F
     size = trial.get_size()
     image = trial.find_image()
     known = _known.setdefault(trial.model, {})
-    found: dict[Key, Grid | str] = {}
+    found: dict[Key, Place | str] = {}
     left = list(outputs.items())
     while left:
         part, left = left[:AT_ONCE], left[AT_ONCE:]
@@ -124,33 +127,34 @@ def find_layouts(trial: Trial, outputs: Mapping[Key, Tensor], *, first: bool = F
                 doubtful[key] = output
             else:
                 found[key] = answer
-            if first and isinstance(answer, Grid) and not doubtful:
+            if first and not isinstance(answer, (str, type(None))) and not doubtful:
                 return found
         if doubtful and image is not None and size is not None:
             proven = _prove(trial, image, size, doubtful)
             found |= proven
             known |= {keys[key]: answer for key, answer in proven.items()}
-        if first and any(isinstance(found.get(key), Grid) for key, _ in part):
+        if first and any(not isinstance(found.get(key, ""), str) for key, _ in part):
             break
     return found
 
 
-def _believe(model: nn.Module, name: str, output: Tensor, size: tuple[int, int] | None) -> Grid | str | None:
+def _believe(model: nn.Module, name: str, output: Tensor, size: tuple[int, int] | None) -> Place | str | None:
     """The layout that needs no proof: of a convolution, or of a block of them whose output can't have its channels last."""
-    if output.ndim not in (3, 4):
+    if output.ndim not in (3, 4, 5):
         return f"its output is {tuple(output.shape)}, which has no rows and columns"
-    if output.ndim == 4 and output.shape[2] * output.shape[3] == 1:
+    if output.ndim > 3 and output.shape[-2] * output.shape[-1] == 1:
         return f"its output is {tuple(output.shape)}, pooled over all places"
     if output.ndim == 3:
         return None
     module = named_modules(model).get(name) if name in named_modules(model) else _find(model, name)
     if module is None:
         return None
+    plain: Place = Grid() if output.ndim == 4 else VolumeGrid(output.shape[2])
     if isinstance(module, (_CONVOLUTIONS, *_NORMS)):
-        return Grid()
+        return plain
     whole = any(isinstance(one, _CONVOLUTIONS) for one in module.modules())
-    last = size is not None and fits(output.shape[1], output.shape[2], size[0], size[1])
-    return Grid() if whole and not last else None
+    last = size is not None and output.ndim == 4 and fits(output.shape[1], output.shape[2], size[0], size[1])
+    return plain if whole and not last else None
 
 
 def _find(model: nn.Module, name: str) -> nn.Module | None:
@@ -160,7 +164,7 @@ def _find(model: nn.Module, name: str) -> nn.Module | None:
         return None
 
 
-def _guess(output: Tensor, size: tuple[int, int] | None) -> Grid | str:
+def _guess(output: Tensor, size: tuple[int, int] | None) -> Place | str:
     """The layout by shape alone, for a model whose inputs hold no image."""
     if size is None:
         return (
@@ -176,10 +180,10 @@ def _guess(output: Tensor, size: tuple[int, int] | None) -> Grid | str:
     )
 
 
-def _prove(trial: Trial, image: Tensor, size: tuple[int, int], outputs: Mapping[Key, Tensor]) -> dict[Key, Grid | str]:
+def _prove(trial: Trial, image: Tensor, size: tuple[int, int], outputs: Mapping[Key, Tensor]) -> dict[Key, Place | str]:
     """The layouts that four runs prove, each with another quarter of the image changed."""
     changes = [_run_changed(trial, image, quarter, outputs) for quarter in _QUARTERS]
-    answers: dict[Key, Grid | str] = {}
+    answers: dict[Key, Place | str] = {}
     for key, output in outputs.items():
         shape = tuple(output.shape)
         responses = [change.get(key) for change in changes]
@@ -249,10 +253,12 @@ def _change_quarter(image: Tensor, quarter: tuple[int, int]) -> Tensor:
     return changed
 
 
-def _has_places(layout: Grid, deltas: Sequence[Tensor]) -> bool:
+def _has_places(layout: Place, deltas: Sequence[Tensor]) -> bool:
     """Whether each quarter of the map responds most to its own quarter of the image."""
     try:
         energies = [layout.to_maps(one).sum((0, 1)) for one in deltas]
+        if isinstance(layout, VolumeGrid):
+            energies = [one.unflatten(0, (layout.depth, -1)).sum(0) for one in energies]
     except LayerError:
         return False
     shares = [_share_quarters(one) for one in energies]

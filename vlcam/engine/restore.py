@@ -39,7 +39,8 @@ class Undo:
     @no_type_check  # type checkers of run time are gone already as the interpreter ends
     def __del__(self) -> None:
         """Undo what a context that was cut off as it began had no occasion to."""
-        self.run()
+        if self._steps:
+            self.run()
 
     @property
     def has_turn(self) -> bool:

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from vlcam.contracts import LayerError
 from vlcam.engine.layers import Grid
-from vlcam.engine.places import Trial, find_layouts
+from vlcam.engine.places import Place, Trial, find_layouts
 from vlcam.engine.recording import Recording
 
 
@@ -16,7 +16,7 @@ def settle_layer(
     *,
     batch: int | None = None,
     rows: int | None = None,
-) -> tuple[Tensor, Grid]:
+) -> tuple[Tensor, Place]:
     """The leaf that ``scores`` depend on and its layout: of the layer that was named, or else of the last one that has places.
 
     Args:
@@ -32,7 +32,7 @@ def settle_layer(
     """
     if recording.is_named:
         leaf = recording.resolve(scores)
-        if leaf.ndim not in (3, 4):
+        if leaf.ndim not in (3, 4, 5):
             return leaf, Grid()  # whose error says what it expects
         answer = find_layouts(trial, {recording.key: leaf[:rows]})[recording.key]
         if isinstance(answer, str):
@@ -54,7 +54,7 @@ def settle_layer(
                 "the photo (grid= of vlcam.attribute, layout= of a task)"
             ) from error
         answer = find_layouts(trial, {recording.key: leaf[:rows]})[recording.key]
-        if isinstance(answer, Grid):
+        if not isinstance(answer, str):
             return leaf, answer
         tried[recording.key] = answer
         recording.forget()

@@ -35,11 +35,11 @@ def find_cuts(scores: Tensor, taps: list[RecordedTap]) -> list[RecordedTap]:
 
     A model that takes features from several depths has such taps only near its input, if any; then all taps are returned.
     """
-    finest = 2 * taps[-1].kept.shape[2], 2 * taps[-1].kept.shape[3]
+    finest = 2 * taps[-1].kept.shape[-2], 2 * taps[-1].kept.shape[-1]
     for last in range(len(taps) - 1, -1, -1):
         around = trace_dependence(scores, [tap.kept for tap in taps[:last]], without=taps[last].kept)
         if not any(around) and not any(tap.kept.is_leaf for tap in taps[last + 1 :]):  # a later leaf: a second photo
-            rows, columns = taps[last].kept.shape[2:]
+            rows, columns = taps[last].kept.shape[-2:]
             return taps[: last + 1] if rows <= finest[0] and columns <= finest[1] else taps
     return taps
 
@@ -56,7 +56,7 @@ def skip_class_maps(scores: Tensor, taps: list[RecordedTap]) -> RecordedTap:
         with torch.inference_mode(False), torch.enable_grad():
             first = scores[..., :1] if scores.ndim else scores
         gradient = gradients(first, tap.kept)[0]
-        active = int((gradient != 0).any(3).any(2).sum(1).max()) if len(gradient) else 0
+        active = int((gradient != 0).flatten(2).any(2).sum(1).max()) if len(gradient) else 0
         if not ((active == 1 < channels) or (active == 2 <= channels / 4)):
             return tap
         classes = channels

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vlcam.contracts import InputError, LayerError, Layout, Method, TargetError, show_record
-from vlcam.engine.layers import Grid, find, list_layers
+from vlcam.engine.layers import Grid, VolumeGrid, find, list_layers
 from vlcam.engine.modules import name_cause
 from vlcam.engine.outputs import find_logits
 from vlcam.engine.places import Trial
@@ -164,14 +164,15 @@ def _make_evidence(layer: str, activations: Tensor, slopes: Tensor, found: Tenso
 class Attribution:
     """What a batch of B inputs' T targets rest on, at a layer of C channels and an h x w grid; on the model's device.
 
-    ``maps`` ``(B, T, h, w)`` are raw, in units of the score: after the method's ReLU unless signed ones were asked for;
+    ``maps`` ``(B, T, h, w)`` are raw, in units of the score: after the method's ReLU unless signed ones were asked for (of volumes
+    ``(B, T, d, h, w)``, see :func:`vlcam.render.draw_slices`);
     ``alpha`` ``(B, T, C)``; ``contributions`` ``(B, T, C)``; ``scores`` ``(B, T)``; ``targets`` are what was explained: for every
     input its T class indices, tuples of indices, or names of functions.
     """
 
     layer: str
     method: str
-    maps: Float[Tensor, "batch targets rows columns"]
+    maps: Float[Tensor, "batch targets *grid"]
     alpha: Float[Tensor, "batch targets channels"]
     contributions: Float[Tensor, "batch targets channels"]
     scores: Float[Tensor, "batch targets"]
@@ -187,7 +188,7 @@ def attribute(
     targets: Any = None,
     layer: str | nn.Module | None = None,
     method: str | Method = "gradcam",
-    grid: Grid | None = None,
+    grid: Grid | VolumeGrid | None = None,
     signed: bool = False,
     call: Call = None,
     target_layers: Any = None,
@@ -265,6 +266,8 @@ def _attribute(
                 "(inputs, channels, rows, columns)"
             )
         maps = torch.stack([method.function(activations, slope) for slope in slopes], 1)
+        if isinstance(grid, VolumeGrid):
+            maps = maps.unflatten(2, (grid.depth, -1))
         return Attribution(
             layer=recording.layer_name,
             method=method.name,

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 from torch import nn
 
-from vlcam.contracts import InputError, Maps, Method, PerturbationMethod, Prepared, Request, Spoken, Task
+from vlcam.contracts import InputError, LayerError, Maps, Method, PerturbationMethod, Prepared, Request, Spoken, Task
+from vlcam.engine.layers import VolumeGrid
 from vlcam.engine.places import Trial
 from vlcam.engine.recording import record
 from vlcam.engine.settle_layer import settle_layer
@@ -22,6 +23,11 @@ def run_and_record(
     layout, leaf = spoken.layout, None
     if layout is None or layer != task.layer:  # the task's layout is that of its own layer
         leaf, layout = settle_layer(recording, spoken.scores, make_trial(task, prepared, request), batch=1)
+        if isinstance(layout, VolumeGrid):
+            raise LayerError(
+                f"layer {recording.layer_name!r} returned maps of a volume, {tuple(leaf.shape)}, and a photo has no depth; explain volumes "
+                "with vlcam.attribute"
+            )
     return spoken, collect_evidence(spoken.scores, recording, layout, leaf)
 
 

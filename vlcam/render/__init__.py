@@ -2,5 +2,6 @@
 
 from vlcam.render.blending import overlay
 from vlcam.render.colour import colourise
+from vlcam.render.slices import draw_slices
 
-__all__ = ["colourise", "overlay"]
+__all__ = ["colourise", "draw_slices", "overlay"]
