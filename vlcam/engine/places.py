@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from vlcam.contracts import LayerError, show_record
 from vlcam.engine.layers import Grid, VolumeGrid
-from vlcam.engine.modules import find_first_tensor, find_module, find_tensors, named_modules, replace_tensor
+from vlcam.engine.modules import find_first_tensor, find_module, find_tensors, replace_tensor, unwrap_model
 from vlcam.engine.restore import preserve_model
 from vlcam.engine.run_once import pause_recording
 
@@ -126,7 +126,7 @@ def find_layouts(trial: Trial, outputs: Mapping[Key, Tensor], *, first: bool = F
             if answer is None:
                 doubtful[key] = output
             else:
-                found[key] = answer
+                found[key] = known[keys[key]] = answer
             if first and not isinstance(answer, (str, type(None))) and not doubtful:
                 return found
         if doubtful and image is not None and size is not None:
@@ -146,7 +146,7 @@ def _believe(model: nn.Module, name: str, output: Tensor, size: tuple[int, int] 
         return f"its output is {tuple(output.shape)}, pooled over all places"
     if output.ndim == 3:
         return None
-    module = named_modules(model).get(name) if name in named_modules(model) else _find(model, name)
+    module = _find(model, name)
     if module is None:
         return None
     plain: Place = Grid() if output.ndim == 4 else VolumeGrid(output.shape[2])
@@ -158,10 +158,12 @@ def _believe(model: nn.Module, name: str, output: Tensor, size: tuple[int, int] 
 
 
 def _find(model: nn.Module, name: str) -> nn.Module | None:
+    """The module of that name; the model itself goes by the name of its class."""
     try:
         return find_module(model, name)[1]
     except LayerError:
-        return None
+        whole = unwrap_model(model)
+        return whole if name == type(whole).__name__ else None
 
 
 def _guess(output: Tensor, size: tuple[int, int] | None) -> Place | str:
@@ -225,7 +227,7 @@ def _run_changed(
 
     with preserve_model(trial.model) as stack, pause_recording():
         for name in wanted:
-            module = trial.model if name == type(trial.model).__name__ else _find(trial.model, name)
+            module = _find(trial.model, name)
             if module is not None:
                 stack.add_hook(module.register_forward_hook, hook_for(name))
         trial.run(replace_tensor(trial.inputs, image, changed))
