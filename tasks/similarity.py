@@ -4,10 +4,14 @@ The score of a reference is the cosine of the angle between two embeddings, the 
 and itself it has its maximum, 1, so its gradient is 0 and its map is empty.
 """
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, final
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from PIL.Image import Image
@@ -117,7 +121,10 @@ class Similarity:
         known = list(self.references)
         for label in (*request.labels, *(one for pair in request.contrasts for one in pair)):
             find_position(label, known, "reference")
-        others = self._shelf.get_embeddings(self.model, known, self._embed_references)
+        marks = {f"{name} {_fingerprint_photo(self.references[name])}": name for name in known}
+        others = self._shelf.get_embeddings(
+            self.model, list(marks), lambda missing: self._embed_references([marks[one] for one in missing])
+        )
         inputs, geometry = self.preprocess(photo)
         return Prepared({"photo": to_model(inputs, self.model), "others": others}, geometry)
 
@@ -152,3 +159,18 @@ class Similarity:
         pictures = [open_photo(self.references[name], name=name)[0] for name in names]
         made = [detach_tensors(to_model(self.preprocess(picture)[0], self.model)) for picture in pictures]
         return torch.cat([self._embed_inputs(inputs) for inputs in made])
+
+
+def _fingerprint_photo(photo: Any) -> str:
+    """What tells a reference from another one of the same name: of a file its time and size, of pixels their hash."""
+    if isinstance(photo, (str, Path)):
+        with suppress(OSError):  # the error comes where it is opened
+            about = Path(photo).stat()
+            return f"{photo} {about.st_mtime_ns} {about.st_size}"
+        return str(photo)
+    if isinstance(photo, Image):
+        return f"{photo.mode} {photo.size} {hashlib.sha256(photo.tobytes()).hexdigest()}"
+    plain = photo.detach().cpu().numpy() if isinstance(photo, Tensor) else photo
+    if isinstance(plain, np.ndarray):
+        return f"{plain.dtype} {plain.shape} {hashlib.sha256(np.ascontiguousarray(plain).tobytes()).hexdigest()}"
+    return str(id(photo))

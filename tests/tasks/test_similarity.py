@@ -1,5 +1,6 @@
 """Targets beyond classes: likeness to reference photos, and any number that a function makes of a model's output."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -219,3 +220,27 @@ def test_what_functions_and_regions_refuse() -> None:
         region(0, np.zeros((8, 8)))(output)
     with pytest.raises(vlcam.TargetError, match="class 1 is empty: the model gives no pixel to it"):
         region(1)(output)
+
+
+@pytest.mark.parametrize("kind", ["array", "array in place", "file", "picture", "tensor"])
+def test_a_reference_that_is_another_photo_now_is_embedded_anew(kind: str, tmp_path: Path) -> None:
+    first, second = (np.random.default_rng(seed).integers(0, 255, (24, 24, 3), np.uint8) for seed in (1, 2))
+    file = tmp_path / "mine.png"
+    Image.fromarray(first).save(file)
+    makers: dict[str, Callable[[np.ndarray], Any]] = {
+        "picture": Image.fromarray,
+        "tensor": lambda array: torch.from_numpy(array).permute(2, 0, 1),
+    }
+    make = makers.get(kind, lambda array: array)
+    references: dict[str, Any] = {"mine": file if kind == "file" else make(first.copy())}
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 8)).eval()
+    task = Similarity(net, references, vlcam.Preprocess(16))
+    assert vlcam.explain(task, first)["mine"].target.score == pytest.approx(1, abs=1e-5)
+    if kind == "file":
+        Image.fromarray(second).save(file)
+    elif kind == "array in place":
+        references["mine"][:] = second
+    else:
+        references["mine"] = make(second)
+    assert vlcam.explain(task, second)["mine"].target.score == pytest.approx(1, abs=1e-5)
