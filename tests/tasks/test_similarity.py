@@ -231,7 +231,7 @@ def test_a_reference_that_is_another_photo_now_is_embedded_anew(kind: str, tmp_p
         "picture": Image.fromarray,
         "tensor": lambda array: torch.from_numpy(array).permute(2, 0, 1),
     }
-    make = makers.get(kind, lambda array: array)
+    make: Callable[[np.ndarray], Any] = makers.get(kind, np.asarray)
     references: dict[str, Any] = {"mine": file if kind == "file" else make(first.copy())}
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 8)).eval()
