@@ -54,8 +54,8 @@ def check_explain(kind: TaskKind, wanted: ExplainOptions) -> CheckedExplain:
     if wanted.names is not None and not wanted.names.exists():
         check_file(wanted.names, "names of neurons (--names)")
     recipe = make_recipe(kind, wanted)
-    if method := wanted.method or recipe.method:
-        recipe = replace(recipe, method=find_name(method, METHODS, "method"))
+    if recipe.method is not None:
+        recipe = replace(recipe, method=find_name(recipe.method, METHODS, "method"))
     failed = {}
     for number, source in enumerate(wanted.images):
         try:

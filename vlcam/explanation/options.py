@@ -56,7 +56,7 @@ def check_options(
     question: Any = None,
     contrast: Any = (),
     top_k: int = 3,
-    method: str | Method | PerturbationMethod = "gradcam",
+    method: str | Method | PerturbationMethod | None = None,
     layer: str | nn.Module | None = None,
     names: Names | None = None,
     ranking: Any = "contribution",
@@ -74,7 +74,11 @@ def check_options(
         raise InputError(f"measure={measure!r} was given; expected log-probability or logit")
     if gain not in (None, "blank", "blur"):
         raise InputError(f"gain={gain!r} was given; expected blank, blur or None")
-    chosen = method if isinstance(method, (Method, PerturbationMethod)) else get_method(method)
+    chosen = (
+        method
+        if isinstance(method, (Method, PerturbationMethod))
+        else get_method("gradcam" if method is None else method)
+    )
     request = Request(
         labels=_read_labels(targets),
         caption=caption,
