@@ -47,7 +47,8 @@ def check_explain(kind: TaskKind, wanted: ExplainOptions) -> CheckedExplain:
     check_choice("--measure", wanted.measure, ("log-probability", "logit"))
     check_choice("--gain", wanted.gain, ("blank", "blur"))
     check_choice("--dtype", wanted.dtype, ("float32", "float16", "bfloat16"))
-    check_white(wanted.white)
+    with name_options():
+        check_white(wanted.white)
     pairs = read_pairs(wanted.contrast or ())
     if wanted.out is not None:
         check_folder(wanted.out)
