@@ -59,7 +59,7 @@ EARLY = [
     (["classify", "photo.png", "--std", "0", "--model", "torchvision/resnet18"], 2, "a number above 0"),
     (["classify", "photo.png", "--interpolation", "cubic"], 2, "interpolation is 'cubic'; expected one of nearest"),
     (["classify", "photo.png", "--size", "64"], 2, "--size goes with --model"),
-    (["classify", "photo.png", "--white", "0"], 2, "white=0.0 was given; expected the value that is white"),
+    (["classify", "photo.png", "--white", "0"], 2, "--white 0.0 was given; expected the value that is white"),
     (
         ["classify", "photo.png", "--arch", "torchvision/resnet18"],
         2,

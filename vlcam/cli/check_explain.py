@@ -47,15 +47,16 @@ def check_explain(kind: TaskKind, wanted: ExplainOptions) -> CheckedExplain:
     check_choice("--measure", wanted.measure, ("log-probability", "logit"))
     check_choice("--gain", wanted.gain, ("blank", "blur"))
     check_choice("--dtype", wanted.dtype, ("float32", "float16", "bfloat16"))
-    check_white(wanted.white)
+    with name_options():
+        check_white(wanted.white)
     pairs = read_pairs(wanted.contrast or ())
     if wanted.out is not None:
         check_folder(wanted.out)
     if wanted.names is not None and not wanted.names.exists():
         check_file(wanted.names, "names of neurons (--names)")
     recipe = make_recipe(kind, wanted)
-    if method := wanted.method or recipe.method:
-        recipe = replace(recipe, method=find_name(method, METHODS, "method"))
+    if recipe.method is not None:
+        recipe = replace(recipe, method=find_name(recipe.method, METHODS, "method"))
     failed = {}
     for number, source in enumerate(wanted.images):
         try:

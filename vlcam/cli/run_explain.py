@@ -52,7 +52,8 @@ def run_explain(kind: TaskKind, wanted: ExplainOptions, checked: CheckedExplain)
     recipe = _complete_recipe(kind, checked.recipe, names)
     method = get_method(recipe.method or "gradcam")
     task = _open_task(recipe)
-    _check(task, wanted, checked.pairs, recipe.layer)
+    with name_options():
+        _check(task, wanted, checked.pairs, recipe.layer)
     slow = wanted.verify or isinstance(method, PerturbationMethod)
     with console.show_bar("explaining") if as_json and not slow else nullcontext() as advance:
         for number, source in enumerate(wanted.images):

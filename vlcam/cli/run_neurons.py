@@ -6,6 +6,7 @@ from typing import Literal, cast
 
 from vlcam._version import __version__
 from vlcam.cli import console, printing
+from vlcam.cli.check_explain import name_options
 from vlcam.cli.document import SCHEMA
 from vlcam.cli.neuron_options import EvaluateTextsOptions, ListOptions, NeuronOptions
 from vlcam.contracts import InputError, Request, Task
@@ -167,7 +168,8 @@ def _open_task_and_probe(wanted: NeuronOptions) -> tuple[Task, Probe | WordProbe
     if wanted.task not in (None, "classification", "captioning", "vqa"):
         raise InputError(f"--task {wanted.task!r} was given; expected classification, captioning or vqa")
     kind = cast(Literal["classification", "captioning", "vqa"] | None, wanted.task)
-    task = load(name, arch=wanted.arch, revision=wanted.revision, device=wanted.device, task=kind)
+    with name_options():
+        task = load(name, arch=wanted.arch, revision=wanted.revision, device=wanted.device, task=kind)
     return task, probe
 
 

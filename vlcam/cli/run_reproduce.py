@@ -7,6 +7,7 @@ from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 
 from vlcam.cli import console
+from vlcam.cli.check_explain import name_options
 from vlcam.cli.reproduce_options import ReproduceOptions
 from vlcam.contracts import InputError, VlcamError
 from vlcam.experiments.registry import get_experiment, list_experiments
@@ -54,7 +55,8 @@ def run_reproduce(wanted: ReproduceOptions) -> int:
     for experiment in experiments:
         with console.show_bar(f"{experiment.number}. {experiment.title}") as progress:
             try:
-                ran = ExperimentOutcome(experiment, run_one(experiment, setting.replace_progress(progress)))
+                with name_options():
+                    ran = ExperimentOutcome(experiment, run_one(experiment, setting.replace_progress(progress)))
             except VlcamError as error:
                 if len(experiments) == 1:
                     raise

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from vlcam.cli import console
+from vlcam.cli.check_explain import name_options
 from vlcam.cli.study_options import ScoreOptions, StudyOptions
 from vlcam.contracts import InputError, Request, Task
 from vlcam.engine.weights import weaken_model
@@ -109,7 +110,8 @@ def _open(wanted: StudyOptions, name: str | None) -> Task:
     if name is None:
         return load("scenes/classifier", device=wanted.device)
     arch = wanted.arch if name.endswith((".pt", ".pth", ".bin", ".safetensors")) else None
-    return load(name, arch=arch, revision=wanted.revision if arch is None else None, device=wanted.device)
+    with name_options():
+        return load(name, arch=arch, revision=wanted.revision if arch is None else None, device=wanted.device)
 
 
 def _open_pictures(wanted: StudyOptions) -> Any:

@@ -82,7 +82,7 @@ def check_options(
     question: Any = None,
     contrast: Any = (),
     top_k: Any = 3,
-    method: Any = "gradcam",
+    method: Any = None,
     layer: Any = None,
     names: Names | None = None,
     ranking: Any = "contribution",
@@ -113,6 +113,7 @@ def check_options(
     for option, text in {"caption": caption, "prompt": prompt}.items():
         if text is not None and not isinstance(text, str):
             raise InputError(f"{option}={text!r} was given; expected a string")
+    method = "gradcam" if method is None else method
     if not isinstance(method, (str, Method, PerturbationMethod)):
         raise InputError(f"method={method!r} was given; expected a name from vlcam.list_methods(), or a method")
     chosen = get_method(method) if isinstance(method, str) else method

@@ -59,7 +59,7 @@ def describe_input(settings: PreprocessSettings | None) -> str:
     """What was done to the photo before the model saw it, in one line; empty where that isn't known.
 
     >>> describe_input(PreprocessSettings((225, 225), "crop", 256, (0.5,) * 3, (0.5,) * 3, "bilinear"))
-    '225 × 225, the middle of the photo resized to 256 (bilinear), mean 0.5 0.5 0.5, std 0.5 0.5 0.5'
+    '225 × 225, the middle of the photo resized to 256 (bilinear), mean 0.5, std 0.5'
     """
     if settings is None:
         return ""
@@ -72,7 +72,7 @@ def describe_input(settings: PreprocessSettings | None) -> str:
     parts = [f"{settings.size[0]} × {settings.size[1]}", part]
     for name, values in (("mean", settings.mean), ("std", settings.std)):
         if values is not None:
-            parts.append(f"{name} {' '.join(f'{one:.3g}' for one in values)}")
+            parts.append(f"{name} {' '.join(f'{one:.3g}' for one in (values if len(set(values)) > 1 else values[:1]))}")
     return ", ".join(parts)
 
 

@@ -6,7 +6,7 @@ The names are loaded when they are first used (PEP 562): what decodes files need
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-__all__ = ["Bands", "Photo", "Preprocess", "open_photo", "to_photo"]
+__all__ = ["Bands", "Photo", "Preprocess", "PreprocessSettings", "open_photo", "to_photo"]
 
 if TYPE_CHECKING:
     from vlcam.image.geometry import to_photo as to_photo
@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from vlcam.image.photo import Photo as Photo
     from vlcam.image.photo import open_photo as open_photo
     from vlcam.image.preprocess import Preprocess as Preprocess
+    from vlcam.image.preprocess import PreprocessSettings as PreprocessSettings
 else:
-    _HOMES = {"Preprocess": "preprocess", "to_photo": "geometry"}
+    _HOMES = {"Preprocess": "preprocess", "PreprocessSettings": "preprocess", "to_photo": "geometry"}
 
     def __getattr__(name: str) -> object:
         if name not in __all__:

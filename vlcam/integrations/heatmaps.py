@@ -163,8 +163,7 @@ class Heatmaps:
     ) -> None:
         if every < 1 or side < 1:
             raise InputError(f"every={every} and side={side} were given; expected whole numbers from 1")
-        given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
-        check_options(**given)
+        check_options(**options)
         self.task = _make_task(task, labels, preprocess, activation)
         self.photos = _open_photos(photos)
         self.writers = tuple(writers) if isinstance(writers, Sequence) else (writers,)
