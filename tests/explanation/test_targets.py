@@ -15,6 +15,7 @@ from vlcam.contracts import InputError, TargetError
 from vlcam.engine.modules import find_module
 from vlcam.explanation.batches import explain_batches
 from vlcam.explanation.options import check_options
+from vlcam.explanation.record import _find_position
 from vlcam.explanation.targets import read_contrasts, read_labels, read_labels_of_each
 from vlcam.tasks import Classification
 
@@ -229,3 +230,11 @@ def test_labels_are_kept_where_the_model_speaks_for_itself() -> None:
 def test_labels_and_targets_exclude_each_other() -> None:
     with pytest.raises(InputError, match="targets= and explain_labels="):
         explain_batches(make_task(), make_photos(1), targets="cat", explain_labels=True)
+
+
+@pytest.mark.parametrize("key", [True, np.bool_(True), np.array([True, False]), 1.0, None, ("cat", 0, 1), (0, 1), [0]])
+def test_a_target_of_a_result_is_asked_for_by_position_or_label(key: Any) -> None:
+    found = vlcam.explain(make_task(), make_photos(1)[0], targets=["cat", "dog"])
+    with pytest.raises(TargetError, match="expected a position, a label"):
+        unwrap(_find_position)(found, key)
+    assert found[np.int64(1)].label == found[torch.tensor(1)].label == found[("dog", 0)].label == "dog"

@@ -152,6 +152,27 @@ def test_quantities_are_told_in_their_order_and_not_compared() -> None:
     assert (single.label, single.target.probability) == ("age", None)
 
 
+@pytest.mark.parametrize(
+    "ending", [lambda z: z**2, torch.abs, lambda z: -torch.sigmoid(z), lambda z: torch.log(torch.sigmoid(z))]
+)
+def test_what_was_made_of_a_number_is_no_logit(ending: Ending) -> None:
+    (found,) = vlcam.explain(make_task(1, ending, ("age",), bias=2.0), PHOTO)
+    assert (found.label, found.target.probability) == ("age", None)
+    with pytest.raises(InputError, match="one number that isn't a logit"):
+        vlcam.explain(make_task(1, ending, ("young", "old"), bias=2.0), PHOTO)
+
+
+def test_percentages_are_scores_without_probabilities() -> None:
+    found = vlcam.explain(make_task(3, lambda z: z.softmax(1) * 100), PHOTO)
+    assert [one.target.probability for one in found] == [None] * 3
+    assert "numbers made of probabilities" in found.notes[0]
+
+
+def test_a_tanh_moved_to_0_and_1_is_a_probability() -> None:
+    found = vlcam.explain(make_task(1, lambda z: (torch.tanh(z) + 1) / 2, ("no", "yes"), bias=-2.0), PHOTO)
+    assert found.text == "no" and found[0].target.probability == pytest.approx(0.98, abs=0.02)
+
+
 def test_a_tanh_has_sides_but_no_probabilities() -> None:
     found = vlcam.explain(make_task(1, nn.Tanh(), ("no", "yes"), bias=-3.0), PHOTO)
     assert found.text == "no"

@@ -41,8 +41,11 @@ _WATCHED: dict[Any, str] = {
 }
 _WATCHED |= {torch.special.expit: "sigmoid"}
 # What autograd calls the operations that make probabilities, and those that only pick or mix what is there already.
-_MAKERS = ("SoftmaxBackward", "SigmoidBackward", "HardsigmoidBackward")
+_MAKERS = ("SoftmaxBackward", "SigmoidBackward", "HardsigmoidBackward", "TanhBackward")
+_NEVER_NEGATIVE = ("ReluBackward", "SoftplusBackward", "ExpBackward", "AbsBackward", "SquareBackward", "PowBackward")
+_SHAPERS = ("View", "UnsafeView", "ReshapeAlias", "Squeeze", "Unsqueeze", "Alias", "Clone", "ToCopy")
 _MIXERS = (
+    "Log", "Log1P", "Exp", "Clamp", "Pow", "Sqrt", "Maximum", "Minimum",
     "Select", "Slice", "Index", "Gather", "Rsub", "Sub", "Add", "Mul", "Div", "Mean", "Sum", "Stack", "Cat", "View", "UnsafeView",
     "ReshapeAlias", "Squeeze", "Unsqueeze", "Clone", "Alias", "ToCopy", "Permute", "Transpose", "T", "Expand", "Neg", "Unbind", "Split",
 )  # fmt: skip
@@ -147,8 +150,16 @@ def _read_values(model: nn.Module, output: Tensor) -> ClassOutput:
         return ClassOutput(output, "exclusive", plain.exp(), "logarithms of numbers that sum to one")
     if output.grad_fn is not None and _is_mixed(output.grad_fn, _DEPTH):
         _mixed.add(model)
-    if inside and model in _mixed:
-        return ClassOutput(to_log_odds(output), "independent", plain, "probabilities of its own")
+    if model in _mixed:
+        if inside:
+            return ClassOutput(to_log_odds(output), "independent", plain, "probabilities of its own")
+        return ClassOutput(output, "scores", None, "numbers made of probabilities")
+    if (
+        output.shape[1] == 1
+        and _name_last_step(output.grad_fn).startswith(_NEVER_NEGATIVE)
+        and bool((plain >= 0).all())
+    ):
+        return ClassOutput(output, "scores", None, "a function that is never negative")
     return ClassOutput(output, "logits")
 
 
@@ -178,10 +189,17 @@ def to_log_odds(probabilities: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
     return wide.clamp_min(spare.tiny).log() - (1 - wide).clamp_min(spare.eps / 2).log()
 
 
+def _name_last_step(node: Any) -> str:
+    """The last autograd node that isn't just another shape of the one before."""
+    while node is not None and type(node).__name__.startswith(_SHAPERS) and len(node.next_functions) == 1:
+        node = node.next_functions[0][0]
+    return "" if node is None else type(node).__name__
+
+
 def _is_mixed(node: Any, depth: int) -> bool:
-    """Whether all that leads to an autograd node was made by a softmax or a sigmoid, and only picked or mixed since."""
+    """Whether all that leads to an autograd node was made by a softmax, a sigmoid or a tanh, and only picked or mixed since."""
     name = type(node).__name__
-    if any(maker in name for maker in _MAKERS) and "Log" not in name:
+    if name.startswith(_MAKERS):
         return True
     if depth == 0 or not any(name.startswith(f"{mixer}Backward") for mixer in _MIXERS):
         return False

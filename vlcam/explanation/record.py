@@ -7,6 +7,7 @@ from math import expm1
 from operator import index
 from typing import Literal, SupportsIndex, final
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -296,11 +297,19 @@ def _name_place(explanation: AbstractExplanation) -> str:
 
 def _find_position(explanation: AbstractExplanation, key: SupportsIndex | str | tuple[str, int]) -> int:
     labels = [target.label for target in explanation.targets]
+    expected = "expected a position, a label, or (label, n) for the n-th target of that label"
+    if isinstance(key, (bool, np.bool_)):  # a mask of truth values is no list of positions
+        raise TargetError(f"target {key} was asked for; {expected}")
     if isinstance(key, SupportsIndex):
-        place = index(key)
+        try:
+            place = index(key)
+        except TypeError as error:  # an array of several
+            raise TargetError(f"target {key!r:.80} was asked for; {expected}") from error
         if not -len(labels) <= place < len(labels):
             raise TargetError(f"target {place} was asked for; there are {len(labels)}: {', '.join(labels)}")
         return place % len(labels)
+    if not isinstance(key, str) and not (isinstance(key, tuple) and len(key) == 2 and isinstance(key[0], str)):
+        raise TargetError(f"target {key!r:.80} was asked for; {expected}")
     label, occurrence = (key, None) if isinstance(key, str) else key
     found = [index for index, have in enumerate(labels) if have == label]
     if not found:
