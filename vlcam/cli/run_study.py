@@ -22,6 +22,7 @@ from vlcam.study.score import Scores, make_document, read_answers, read_key, sco
 from vlcam.tasks import bundled
 from vlcam.tasks.bundled import PAIR_LABELS
 from vlcam.tasks.load import load
+from vlcam.tasks.recipe import STATE_ENDINGS
 
 KEY: Final = "key.json"
 _TRIAL_SCENES: Final = 96
@@ -109,7 +110,7 @@ def choose_kinds(wanted: StudyOptions) -> tuple[str, ...]:
 def _open(wanted: StudyOptions, name: str | None) -> Task:
     if name is None:
         return load("scenes/classifier", device=wanted.device)
-    arch = wanted.arch if name.endswith((".pt", ".pth", ".bin", ".safetensors")) else None
+    arch = wanted.arch if name.endswith(STATE_ENDINGS) else None
     with name_options():
         return load(name, arch=arch, revision=wanted.revision if arch is None else None, device=wanted.device)
 

@@ -29,17 +29,17 @@ BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
     "objects": (0.004, 0.32),
     "objects in other hues": (0.0, 0.5),
     "hue off": (0.0, 10.0),
-    "object saturation": (0.49, 0.9),
+    "object saturation": (0.49, 0.92),
     "object brightness": (0.51, 0.89),
     "ground value": (0.42, 0.91),
     "ground saturation": (0.0, 0.39),
-    "tone spread": (0.065, 0.245),
-    "tone up": (0.06, 0.32),
-    "tone down": (0.19, 0.93),
-    "tone steps": (0.0, 0.05),
+    "tone spread": (0.06, 0.26),
+    "tone up": (0.05, 0.5),
+    "tone down": (0.19, 0.97),
+    "tone steps": (0.0, 0.052),
 }
-"""Between what each statistic lies for nearly all training scenes, drawn at 48 to 800 pixels, some saved as JPEG. Two are somewhat narrower
-than that, as two of 150 photographs asked for: the border and the brightness of objects."""
+"""Between what each statistic lies for nearly all scenes, drawn at 48 to 800 pixels, some saved as JPEG. The border and the brightness of
+objects are somewhat narrower than that, as two of 150 photographs asked for."""
 
 
 def looks_like_scene(picture: UInt8[np.ndarray, "height width 3"]) -> bool:
