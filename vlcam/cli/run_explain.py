@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import quote
 
 import torch
@@ -14,12 +14,13 @@ from PIL import Image
 from vlcam.cli import console, printing
 from vlcam.cli.document import to_json
 from vlcam.cli.explain_options import ExplainOptions
+from vlcam.cli.results_folder import ResultsFolder
 from vlcam.contracts import Gain, InputError, LayerError, PerturbationMethod, Request, Task, VlcamError
 from vlcam.explanation.explain import check_layer, explain
 from vlcam.explanation.explanation import Explanation
+from vlcam.explanation.json_document import describe_explanation
 from vlcam.explanation.options import RANKINGS, Ranking
-from vlcam.explanation.page import make_page
-from vlcam.files import check_folder, dump_json, make_slug, replace_surrogates, stage_files, write_text
+from vlcam.files import check_folder, dump_json, replace_surrogates
 from vlcam.methods import get_method
 from vlcam.neurons import NeuronNames, read_names
 from vlcam.neurons.names.json_files import find_names_file
@@ -69,32 +70,40 @@ def _run_task(kind: TaskKind, wanted: ExplainOptions) -> int:
         wanted = replace(wanted, layer=names.layer)
     task = _open_task(kind, wanted)
     _check(task, wanted)
-    done: list[tuple[str, Explanation]] = []
+    done: list[tuple[str, dict[str, Any]]] = []
     failed: list[tuple[str, str]] = []
+    unforeseen: Exception | None = None
     slow = wanted.verify or isinstance(get_method(wanted.method), PerturbationMethod)
-    with console.show_bar("explaining") if as_json and not slow else nullcontext() as advance:
-        for number, source in enumerate(wanted.images, 1):
-            try:
-                explanation = _explain_one(task, source, wanted, names)
-            except LayerError:  # no image could mend that
-                raise
-            except VlcamError as error:
-                failed.append((source, str(error)))
-            else:
-                done.append((source, explanation))
-                if not as_json:
-                    printing.show(explanation)
-            if advance is not None:
-                advance(number, len(wanted.images))
-    files = None
-    if out is not None and done:
-        report = None if wanted.names is None else find_report(wanted.names, out)
-        files = write_results(out, [explanation for _, explanation in done], neurons=report)
-    if as_json:
+    report = None if out is None or wanted.names is None else find_report(wanted.names, out)
+    with ResultsFolder(out, neurons=report) as results:
+        with console.show_bar("explaining") if as_json and not slow else nullcontext() as advance:
+            for number, source in enumerate(wanted.images, 1):
+                try:
+                    explanation = _explain_one(task, source, wanted, names)
+                except Exception as error:
+                    if not done and isinstance(error, LayerError):  # no image could mend that
+                        raise
+                    if not isinstance(error, VlcamError):
+                        unforeseen = error
+                        break
+                    failed.append((source, str(error)))
+                else:
+                    results.add(explanation)
+                    done.append((source, describe_explanation(explanation)))
+                    if not as_json:
+                        printing.show(explanation)
+                if advance is not None:
+                    advance(number, len(wanted.images))
+        files = results.finish()
+    if as_json and not (unforeseen and not done):
         console.print_data(dump_json(to_json(done, failed, files)))
     for source, why in failed:
         console.complain(why if repr(source)[1:-1] in why else f"{source}: {why}")
-    return 1 if failed else 0
+    if results.fault is not None:
+        console.complain(f"{results.fault}; nothing was written")
+    if unforeseen is not None:  # what came before it is told
+        raise unforeseen
+    return 1 if failed or results.fault is not None else 0
 
 
 def open_image(source: str) -> tuple[str | Image.Image, str]:
@@ -127,29 +136,6 @@ def find_report(names: Path, out: Path) -> str | None:
         return quote(Path(os.path.relpath(report.resolve(), out.resolve())).as_posix())
     except ValueError:  # on another drive
         return None
-
-
-def write_results(
-    out: Path, explanations: Sequence[Explanation], *, title: str = "vlcam", neurons: str | None = None
-) -> list[dict[str, str]]:
-    """Write ``report.html``, and for each image a picture and the saved explanation: all of it or nothing.
-
-    ``neurons`` is the neuron report that the page's units link to. Returns the paths of each explanation's files.
-    """
-    files = []
-    with stage_files(out) as folder:
-        for number, explanation in enumerate(explanations):
-            name = f"{number:03d}-{make_slug(_strip_suffix(explanation.photo.name))}"
-            explanation.figure().save(folder / f"{name}.png")
-            explanation.save(folder / f"{name}.safetensors")
-            files.append({"figure": str(out / f"{name}.png"), "explanation": str(out / f"{name}.safetensors")})
-        write_text(folder / "report.html", make_page(explanations, title=title, neurons=neurons))
-    console.say(f"Wrote {out / 'report.html'}")
-    return files
-
-
-def _strip_suffix(name: str) -> str:
-    return Path(name).stem if Path(name).suffix.lower() in Image.registered_extensions() else name
 
 
 def _open_task(kind: TaskKind, wanted: ExplainOptions) -> Task:

@@ -6,10 +6,7 @@ What people are shown is always 8-bit RGB. A model may want something else: tran
 
 import hashlib
 import re
-import threading
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -17,23 +14,20 @@ from typing import Any, final
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from vlcam.contracts import InputError, shorten, show_record
-from vlcam.files import MAX_PIXELS, check_file, describe_error, show_path
+from vlcam.files import MAX_PIXELS, show_path
+from vlcam.image.decode import FORMATS, check_pixels, convert_errors, open_picture
 
 KEPT_SIDE = 1024
 """The longer side of the pixels that a Photo keeps to be shown."""
-
-_FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
-"""What is opened. Not all that Pillow can: EPS runs Ghostscript, and nobody keeps photos as WMF."""
 
 _BANDS = "vlcam_bands"
 """The attribute of a picture that holds more than its RGB; Pillow copies it to no other picture."""
 
 _EXPECTED = "expected a path, a PIL image, an array (height, width, channels) or a tensor (channels, height, width)"
-_truncated = threading.Lock()
 
 
 @final
@@ -113,8 +107,8 @@ def open_photo(source: Any, *, name: str | None = None, max_pixels: int = MAX_PI
         image, found = _from_file(source, max_pixels), Path(source).name
     elif isinstance(source, Image.Image):
         found = Path(str(getattr(source, "filename", ""))).name or "photo"
-        _check_pixels("a PIL image", source.size, max_pixels)
-        with _convert_errors(f"the PIL image {found!r}"):
+        check_pixels("a PIL image", source.size, max_pixels)
+        with convert_errors(f"the PIL image {found!r}"):
             image = _turn_upright(source)
     elif isinstance(source, Tensor):
         image, found = _from_tensor(source, max_pixels), "photo"
@@ -124,7 +118,8 @@ def open_photo(source: Any, *, name: str | None = None, max_pixels: int = MAX_PI
         image, found = _from_bands(source, max_pixels), "photo"
     else:
         raise InputError(f"a {type(source).__name__} was given; {_EXPECTED}")
-    return image, _make_record(image, name or found)
+    with convert_errors(f"the photo {show_path(name or found)}"):
+        return image, _make_record(image, name or found)
 
 
 def get_bands(image: Image.Image) -> np.ndarray | None:
@@ -146,7 +141,7 @@ def list_photos(folder: str | Path) -> list[Path]:
         raise InputError(
             f"{show_path(folder)} is not a folder; expected a folder of photos, or an iterable of their paths"
         )
-    endings = {ending for ending, kind in Image.registered_extensions().items() if kind in _FORMATS}
+    endings = {ending for ending, kind in Image.registered_extensions().items() if kind in FORMATS}
     files = (one for one in path.iterdir() if one.suffix.lower() in endings and not one.name.startswith("."))
     found = sorted(one for one in files if one.is_file())
     if not found:
@@ -204,48 +199,8 @@ def _flatten(image: Image.Image) -> Image.Image:
 def _from_file(source: str | Path, max_pixels: int) -> Image.Image:
     if isinstance(source, str) and re.match(r"[A-Za-z][A-Za-z0-9+.-]+://|data:", source):
         raise InputError(f"the URL {source[:80]!r} was given; vlcam doesn't download: save the photo and give its path")
-    shown = show_path(source)
-    if check_file(source, "a photo") == 0:
-        raise InputError(f"the file {shown} is empty; expected a photo: copy or download it again")
-    with Path(source).open("rb") as file, _convert_errors(shown):
-        Image.init()
-        image = Image.open(file, formats=[one for one in _FORMATS if one in Image.OPEN])
-        _check_pixels(shown, image.size, max_pixels)
+    with open_picture(source, max_pixels=max_pixels) as image:
         return _turn_upright(image)
-
-
-@contextmanager
-def _convert_errors(shown: str) -> Iterator[None]:
-    """Turn whatever a decoder may raise into one InputError, keep its warnings quiet and truncated files refused."""
-    try:
-        with warnings.catch_warnings(), _refuse_truncated():
-            warnings.simplefilter("ignore", UserWarning)
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            yield
-    except InputError:
-        raise
-    except UnidentifiedImageError as error:
-        raise InputError(f"{shown} is not a photo that can be read; expected one of {', '.join(_FORMATS)}") from error
-    except Image.DecompressionBombError as error:
-        raise InputError(
-            f"{shown} has more pixels than Pillow opens; make it smaller: {describe_error(error)}"
-        ) from error
-    except Exception as error:  # broken files make decoders raise nearly anything
-        raise InputError(f"{shown} is broken or cut off: {describe_error(error)}; copy or download it again") from error
-
-
-@contextmanager
-def _refuse_truncated() -> Iterator[None]:
-    """Pillow's switch that fills the missing part of a photo with grey is off here, even if it was turned on elsewhere."""
-    if not ImageFile.LOAD_TRUNCATED_IMAGES:
-        yield
-        return
-    with _truncated:
-        before, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
-        try:
-            yield
-        finally:
-            ImageFile.LOAD_TRUNCATED_IMAGES = before
 
 
 def _turn_upright(image: Image.Image) -> Image.Image:
@@ -261,7 +216,7 @@ def _turn_upright(image: Image.Image) -> Image.Image:
 def _from_bands(source: Bands, max_pixels: int) -> Image.Image:
     numbers = source.numbers()
     height, width, count = numbers.shape
-    _check_pixels("a photo of bands", (width, height), max_pixels)
+    check_pixels("a photo of bands", (width, height), max_pixels)
     shown = source.shown if source.shown is not None else (0, 1, 2) if count >= 3 else 0
     chosen = (shown,) * 3 if isinstance(shown, int) else shown
     if len(chosen) != 3 or not all(0 <= one < count for one in chosen):
@@ -301,7 +256,7 @@ def _from_tensor(tensor: Tensor, max_pixels: int) -> Image.Image:
         )
     if not (tensor.dtype in (torch.uint8, torch.uint16) or tensor.is_floating_point()):
         raise InputError(f"a tensor of dtype {tensor.dtype} was given; expected uint8, uint16, or floats from 0 to 1")
-    _check_pixels("a tensor", (tensor.shape[2], tensor.shape[1]), max_pixels)
+    check_pixels("a tensor", (tensor.shape[2], tensor.shape[1]), max_pixels)
     plain = tensor.detach().cpu()
     plain = plain.to(torch.float64) if plain.is_floating_point() else plain
     return _from_array(plain.permute(1, 2, 0).numpy(), max_pixels, "a tensor", given)
@@ -314,7 +269,7 @@ def _from_array(array: np.ndarray, max_pixels: int, what: str, given: str) -> Im
         raise InputError(
             f"{what} of {given} was given; expected (height, width, channels) with 1, 3 or 4 channels{hint}"
         )
-    _check_pixels(what, (array.shape[1], array.shape[0]), max_pixels)
+    check_pixels(what, (array.shape[1], array.shape[0]), max_pixels)
     if np.issubdtype(array.dtype, np.floating):
         low, high = float(array.min()), float(array.max())
         if not (low >= 0 and high <= 1):
@@ -332,17 +287,6 @@ def _from_array(array: np.ndarray, max_pixels: int, what: str, given: str) -> Im
 
 def _make_bands_hint(shape: Sequence[int]) -> str:
     return "; wrap other bands in vlcam.image.photo.Bands" if len(shape) == 3 else ""
-
-
-def _check_pixels(shown: str, size: tuple[int, int], max_pixels: int) -> None:
-    width, height = size
-    if width < 1 or height < 1:
-        raise InputError(f"{shown} has {width} x {height} pixels; expected at least one")
-    if width * height > max_pixels:
-        raise InputError(
-            f"{shown} has {width} x {height} = {width * height:,} pixels; expected at most {max_pixels:,}: "
-            "make it smaller, or (in Python) raise max_pixels"
-        )
 
 
 def _make_record(image: Image.Image, name: str) -> Photo:
