@@ -22,6 +22,7 @@ from vlcam.files.limits import parse_whole as parse_whole
 from vlcam.files.limits import show_value as show_value
 from vlcam.files.reading import check_file as check_file
 from vlcam.files.reading import describe_error as describe_error
+from vlcam.files.reading import is_there as is_there
 from vlcam.files.reading import list_subfolders as list_subfolders
 from vlcam.files.reading import parse_json as parse_json
 from vlcam.files.reading import read_bytes as read_bytes

@@ -52,6 +52,14 @@ def refuse_broken(where: str, expected: str, *, fault: str = "can't be read: {}"
         raise InputError(f"{where} {fault.format(describe_error(error))}; expected {expected}") from error
 
 
+def is_there(path: str | Path) -> bool:
+    """Whether there is such a file (not a folder), also for names that the system doesn't take, which files may hold."""
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def check_file(path: str | Path, what: str) -> int:
     """The size of a regular file that may be read. Raises InputError that says what is wrong, and what was expected there."""
     shown = show_path(path)

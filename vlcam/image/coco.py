@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final, final
 
 from vlcam.contracts import InputError
-from vlcam.files import check_number, check_size, check_whole, read_json, refuse_broken, show_path
+from vlcam.files import check_number, check_size, check_whole, is_there, read_json, refuse_broken, show_path
 from vlcam.image.geometry import Box
 
 INSTANCES: Final = (
@@ -98,7 +98,7 @@ def find_photo_folder(path: Path, names: Sequence[str]) -> Path:
 def list_missing(folder: Path, names: Sequence[str]) -> list[str]:
     """Those of the files that aren't in a folder; a name may have a folder of its own in front."""
     there = {file.name for file in folder.iterdir()}
-    return [name for name in names if name not in there and not ("/" in name and (folder / name).is_file())]
+    return [name for name in names if name not in there and not ("/" in name and is_there(folder / name))]
 
 
 def list_photo_folders(annotations: Path) -> list[Path]:

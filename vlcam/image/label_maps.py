@@ -8,7 +8,7 @@ from jaxtyping import Integer
 from PIL import Image
 
 from vlcam.contracts import InputError
-from vlcam.files import show_path
+from vlcam.files import is_there, show_path
 from vlcam.image.decode import open_picture
 
 MAX_LABELS: Final = 2**16
@@ -35,7 +35,7 @@ def read_label_map(path: str | Path) -> Integer[np.ndarray, "height width"]:
 
 def read_label_picture(path: str | Path) -> Image.Image:
     """A picture of labels as it is stored: no colours are converted. Raises InputError if it can't be read."""
-    if not Path(path).exists():
+    if not is_there(path):
         raise InputError(f"there is no label map {show_path(path)}; expected one for every photo")
     with open_picture(path, "a picture") as image:
         image.load()

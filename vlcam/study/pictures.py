@@ -14,7 +14,7 @@ from typing import Any, Final, final
 import numpy as np
 
 from vlcam.contracts import InputError, show_record
-from vlcam.files import read_text, refuse_broken, show_path
+from vlcam.files import is_there, read_text, refuse_broken, show_path
 from vlcam.image.pascal_voc import read_categories, read_split
 from vlcam.neurons.probes.datasets import CocoInstances
 from vlcam.scenes.record import Split
@@ -100,7 +100,7 @@ def _read_list(folder: Path) -> list[Picture]:
         if number == 1 and name.lower() == "file":
             continue
         photo = folder / name
-        if not name or not _is_file(photo):
+        if not name or not is_there(photo):
             raise InputError(
                 f"{str(path)!r}, line {number}: there is no photo {name!r} beside the list; correct the name"
             )
@@ -111,13 +111,6 @@ def _read_list(folder: Path) -> list[Picture]:
     if not found:
         raise InputError(f"{str(path)!r} names no photo; expected lines such as dogs.jpg,boxer,tiger cat")
     return found
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # a name that the system doesn't take
-        return False
 
 
 def _read_voc(root: Path, split: str, seed: int) -> Iterator[Picture]:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from vlcam.contracts import InputError
 from vlcam.experiments.data.samples import Has, World
+from vlcam.files import is_there
 from vlcam.image.decode import open_picture
 from vlcam.image.photo import as_rgb
 
@@ -53,7 +54,7 @@ def open_annotated(photo: Path, size: tuple[int, int] | None = None) -> tuple[Pa
     Raises:
         InputError: there is no such photo, it can't be read, or it doesn't have the annotated size.
     """
-    if not photo.is_file():
+    if not is_there(photo):
         raise InputError(f"the photo {str(photo)!r} is missing; put it there, or take it off the data set's list")
     with open_picture(photo) as image:
         stored, turn = image.size, _read_orientation(image)

@@ -92,6 +92,8 @@ class WordNet:
         if not cells or int(cells[0]) != offset:
             raise InputError(f"data.noun of WordNet has no sense at byte {offset}, though its index says so; {_HINT}")
         words, pointers = 4, 4 + 2 * int(cells[3], 16) + 1
+        if pointers + 4 * int(cells[pointers - 1]) > len(cells):
+            raise InputError(f"data.noun of WordNet has a line at byte {offset} that breaks off; {_HINT}")
         links = [cells[at : at + 4] for at in range(pointers, pointers + 4 * int(cells[pointers - 1]), 4)]
         return tuple(cells[words : pointers - 1 : 2]), tuple(int(link[1]) for link in links if link[0] in ("@", "@i"))
 
