@@ -11,7 +11,17 @@ from pathlib import Path
 from typing import Any, Final, final
 
 from vlcam.errors import InputError, find_name
-from vlcam.files import check_file, describe_error, parse_json, read_text, show_path
+from vlcam.files import (
+    MAX_CLASSES,
+    MAX_DIGITS,
+    MAX_NUMBER,
+    check_file,
+    is_there,
+    parse_json,
+    read_text,
+    refuse_broken,
+    show_path,
+)
 
 ENDING: Final = ".toml"
 STATE_ENDINGS: Final = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
@@ -61,10 +71,9 @@ def read_recipe(path: str | Path) -> Recipe:
     what = "a recipe (TOML)"
     check_file(path, what)
     where, folder = show_path(path), Path(path).parent
-    try:
-        found = tomllib.loads(read_text(path, what))
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise InputError(f"{where} is not TOML ({describe_error(error)}); expected {what}") from error
+    text = read_text(path, what)
+    with refuse_broken(where, what, fault="is not TOML ({})"):
+        found = tomllib.loads(text)
     values = _read_table(found, _KEYS, where)
     if values.get("model") is not None:
         values["model"] = _place_model(values["model"], folder)
@@ -89,7 +98,10 @@ def read_labels(path: str | Path) -> tuple[str, ...]:
     if Path(path).suffix.lower() != ".json" and text.lstrip()[:1] not in ("[", "{"):
         names = [line.strip() for line in text.rstrip().split("\n")]
     else:
-        names = _list_names(parse_json(text, where, what), where)
+        with refuse_broken(where, what):
+            names = _list_names(parse_json(text, where, what), where)
+    if len(names) > MAX_CLASSES:
+        raise InputError(f"{where} has {len(names):,} class names; expected at most {MAX_CLASSES:,}")
     for number, name in enumerate(names):
         if not name:
             raise InputError(f"{where} has no name for class {number}; expected {what}")
@@ -113,7 +125,7 @@ def _sort_by_number(found: Mapping[str, Any], where: str) -> list[Any]:
     """The values of {number: name}, or the keys of {name: number}, by their numbers, of which none may lack."""
     turned = all(type(one) is int for one in found.values())
     pairs = [(value, key) for key, value in found.items()] if turned else list(found.items())
-    numbered = {int(key): value for key, value in pairs if str(key).isascii() and str(key).isdecimal()}
+    numbered = {int(key): value for key, value in pairs if _is_number(str(key))}
     if len(numbered) != len(pairs) or sorted(numbered) != list(range(len(pairs))):
         shown = ", ".join(str(key) for key, _ in pairs[:3])
         raise InputError(
@@ -122,10 +134,14 @@ def _sort_by_number(found: Mapping[str, Any], where: str) -> list[Any]:
     return [numbered[number] for number in range(len(pairs))]
 
 
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= MAX_DIGITS
+
+
 def _place_model(model: str, folder: Path) -> str:
     """A model's name, or the path that it is, as seen from the folder of the recipe."""
     place = folder / model
-    is_path = model.endswith(STATE_ENDINGS) or model.startswith(("./", "../")) or place.exists()
+    is_path = model.endswith(STATE_ENDINGS) or model.startswith(("./", "../")) or is_there(place, folders=True)
     return str(place) if is_path else model
 
 
@@ -198,9 +214,7 @@ def _read_size(value: Any) -> int | tuple[int, int]:
 def _read_numbers(low: float) -> Callable[[Any], tuple[float, ...]]:
     def read(value: Any) -> tuple[float, ...]:
         several: Sequence[Any] = value if isinstance(value, list | tuple) else [value]
-        plain = all(
-            isinstance(one, int | float) and not isinstance(one, bool) and math.isfinite(one) for one in several
-        )
+        plain = all(type(one) in (int, float) and abs(one) <= MAX_NUMBER for one in several)
         if not several or not plain or not all(one > low for one in several):
             above = "" if low == -math.inf else f" above {low:g}"
             raise ValueError(f"a number{above} for values of 0 to 1, or one for each channel")

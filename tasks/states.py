@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from vlcam.contracts import InputError
+from vlcam.files import MAX_CLASSES, describe_error, refuse_broken
 from vlcam.tasks.checkpoints import read_tensors
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
@@ -35,12 +36,23 @@ def read_state(path: Path) -> dict[str, Tensor]:
                 f"{path} holds more than tensors, and loading it could run code; save it again with "
                 "torch.save(model.state_dict(), path), or as safetensors"
             ) from error
-        raise InputError(f"{path} can't be read as a state dict: {str(error).splitlines()[0]}") from error
+        raise InputError(f"{path} can't be read as a state dict: {describe_error(error)}") from error
     for wrapper in _WRAPPERS:
         if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapper), Mapping):
             loaded = loaded[wrapper]
     if not isinstance(loaded, Mapping) or not loaded or not all(isinstance(one, Tensor) for one in loaded.values()):
         raise InputError(f"{path} holds no state dict; expected a mapping of parameter names to tensors")
+    for name, tensor in loaded.items():
+        if tensor.is_meta or tensor.layout is not torch.strided or tensor.is_quantized:
+            raise InputError(
+                f"{path} holds {str(name)[:80]!r} as a {'meta' if tensor.is_meta else 'sparse or quantised'} tensor; expected dense ones "
+                "with values: save tensor.to_dense() or tensor.dequantize()"
+            )
+        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+            raise InputError(
+                f"{path} holds {str(name)[:80]!r} of shape {tuple(tensor.shape)} with fewer numbers than that; expected each number by "
+                "itself: save tensor.contiguous()"
+            )
     return {_strip_prefixes(str(name)): tensor for name, tensor in loaded.items()}
 
 
@@ -69,11 +81,15 @@ def _strip_prefixes(name: str) -> str:
 def count_classes(state: Mapping[str, Tensor], build: Callable[[], nn.Module]) -> int | None:
     """How many classes the classifier of a state dict has: as many as the last parameter of a model of its kind.
 
-    ``build`` makes such a model; it is made without memory. None if the state dict has no such parameter.
+    ``build`` makes such a model; it is made without memory. None if the state dict has no such
+    parameter. Raises InputError for more than :data:`vlcam.files.limits.MAX_CLASSES`.
     """
     with torch.device("meta"):
         last = list(build().state_dict())[-1]
-    return len(state[last]) if last in state and state[last].ndim else None
+    found = len(state[last]) if last in state and state[last].ndim else None
+    if found is not None and found > MAX_CLASSES:
+        raise InputError(f"the state dict has {found:,} classes in {last!r}; expected at most {MAX_CLASSES:,}")
+    return found
 
 
 def fill_weights(model: nn.Module, state: Mapping[str, Tensor], name: str) -> nn.Module:
@@ -85,7 +101,8 @@ def fill_weights(model: nn.Module, state: Mapping[str, Tensor], name: str) -> nn
     ]
     missing, unexpected = [], []
     if not wrong:
-        missing, unexpected = model.load_state_dict(dict(state), strict=False)
+        with refuse_broken("the state dict", f"numbers that fit the parameters of {name}"):
+            missing, unexpected = model.load_state_dict(dict(state), strict=False)
         missing = [key for key in missing if not key.endswith("num_batches_tracked") and "aux" not in key.lower()]
         unexpected = [key for key in unexpected if "aux" not in key.lower()]
     if wrong or missing or unexpected:

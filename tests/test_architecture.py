@@ -139,6 +139,13 @@ def test_no_module_is_too_long() -> None:
     assert long == {}, f"more than {LONGEST} lines: make two modules with one idea each"
 
 
+def test_few_modules_lie_beside_the_packages() -> None:
+    found = sorted(path.name for path in (ROOT / "vlcam").glob("*.py"))
+    assert found == ["__init__.py", "__main__.py", "_version.py", "contracts.py", "errors.py"], (
+        "a module that several packages need belongs into a package of its own"
+    )
+
+
 def files_of_the_project() -> list[Path]:
     """Text files that belong to the project, wherever it was unpacked (there need be no git)."""
     folders = [ROOT / name for name in ("vlcam", "tasks", "tests", "examples", ".ci", ".github", "docs")]

@@ -2,7 +2,11 @@
 
 import math
 import os
+import signal
 import stat
+import subprocess
+import sys
+import textwrap
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -12,7 +16,6 @@ from typing import Any, Literal, final
 import numpy as np
 import pytest
 
-from vlcam import files
 from vlcam.contracts import InputError
 from vlcam.files import (
     RecordError,
@@ -21,18 +24,22 @@ from vlcam.files import (
     describe_error,
     dump_json,
     encode_record,
+    escape_cell,
     make_slug,
     name_unwritable,
     parse_json,
     read_bytes,
     read_json,
     read_text,
+    reading,
     replace_file,
     stage_files,
     stage_folder,
+    unescape_cell,
     write_bytes,
     write_json,
     write_text,
+    writing,
 )
 
 # --- reading ----------------------------------------------------------------------------------------------------------
@@ -96,7 +103,7 @@ def test_too_large_a_file_is_refused_before_it_is_read(tmp_path: Path, monkeypat
     assert read_bytes(file, "a number", most=5) == b"12345"
     with pytest.raises(InputError, match="has 5 bytes; expected at most 4 for a number"):
         read_bytes(file, "a number", most=4)
-    monkeypatch.setattr(files, "MAX_TEXT_BYTES", 4)
+    monkeypatch.setattr(reading, "MAX_TEXT_BYTES", 4)
     with pytest.raises(InputError, match="has 5 bytes; expected at most 4 for a number"):
         read_json(file, "a number")
 
@@ -132,6 +139,87 @@ def test_staged_files_arrive_together_or_not_at_all(tmp_path: Path) -> None:
         (scratch / "a").write_text("new")
         assert not (tmp_path / "x" / "y" / "a").exists()
     assert [one.name for one in (tmp_path / "x" / "y").iterdir()] == ["a"]
+
+
+KILLED = """
+    import os, signal, sys
+    from pathlib import Path
+    from vlcam.files import stage_files, writing
+    out, moves = Path(sys.argv[1]), int(sys.argv[2])
+    inner = Path.replace
+    def replace(self, target):
+        global moves
+        if moves == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        moves -= 1
+        return inner(self, target)
+    Path.replace = replace
+    with stage_files(out) as scratch:
+        for name in "abc":
+            (scratch / name).write_text("new")
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="this system has no kill -9")
+@pytest.mark.parametrize("moves", range(4))
+def test_a_killed_process_leaves_whole_files_and_the_next_one_finishes(tmp_path: Path, moves: int) -> None:
+    for name in "ab":
+        (tmp_path / name).write_text("old")
+    ran = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(KILLED), str(tmp_path), str(moves)], timeout=60, check=False
+    )
+    assert ran.returncode == -signal.SIGKILL
+    left = {one.name: one.read_text() for one in tmp_path.iterdir() if one.is_file()}
+    assert set(left.values()) <= {"old", "new"} and {"a", "b"} <= left.keys()
+    with stage_files(tmp_path) as scratch:
+        (scratch / "d").write_text("later")
+    now = {one.name: one.read_text() for one in tmp_path.iterdir()}
+    expected = {"a": "old", "b": "old"} if moves == 0 else {"a": "new", "b": "new", "c": "new"}
+    assert now == {**expected, "d": "later"}
+
+
+@pytest.mark.parametrize("step", range(4))
+def test_a_move_that_fails_brings_the_old_files_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    (tmp_path / "a").write_text("old")
+    inner, count = Path.replace, [0]
+
+    def replace(self: Path, target: Path) -> Path:
+        count[0] += 1
+        if count[0] == step + 1:
+            raise OSError(28, "No space left on device")
+        return inner(self, target)
+
+    def fill() -> None:
+        with stage_files(tmp_path) as scratch:
+            for name in "abc":
+                (scratch / name).write_text("new")
+            monkeypatch.setattr(Path, "replace", replace)
+
+    with pytest.raises(InputError, match=r"can't be written: No space left on device"):
+        fill()
+    assert {one.name: one.read_text() for one in tmp_path.iterdir()} == {"a": "old"}
+
+
+def test_parts_of_ended_processes_are_swept_and_those_of_others_are_not(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True
+    )
+    mine, other = writing._make_part_name(), f".vlcam-00000000-1-{'0' * 16}"
+    theirs = mine.replace(f"-{os.getpid()}-", f"-{int(ended.stdout)}-")
+    for name in (mine, theirs, other, f"{other}.old", ".vlcamera"):
+        (tmp_path / name).write_text("part")
+    os.utime(tmp_path / f"{other}.old", (0, 0))
+    write_text(tmp_path / "file", "text")
+    expected = {mine, other, ".vlcamera", "file"} | ({theirs} if os.name != "posix" else set())
+    assert {one.name for one in tmp_path.iterdir()} == expected
+
+
+@pytest.mark.parametrize("cell", ["=1+1", "+1", "-1", "@a", "\ta", "\ra", "'=a", "''-a"])
+def test_cells_that_look_like_formulas_come_back(cell: str) -> None:
+    assert escape_cell(cell) == f"'{cell}" and unescape_cell(f"'{cell}") == cell
+    assert escape_cell(f"a{cell}") == f"a{cell}" and unescape_cell("'twas") == "'twas"
 
 
 def test_a_failing_write_keeps_the_old_text(tmp_path: Path) -> None:

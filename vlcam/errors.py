@@ -7,6 +7,11 @@ from difflib import get_close_matches
 class VlcamError(Exception):
     """Base of the errors that vlcam raises about its input; the text says what was given, what was expected and what to do."""
 
+    def __init__(self, text: str = "", *more: object) -> None:
+        if len(text) > 1500:  # it quotes a file that holds something very long
+            text = f"{text[:1000]} ... {text[-400:]}"
+        super().__init__(*((text, *more) if text or more else ()))
+
 
 class InputError(VlcamError, ValueError):
     """A photo, text, option or file that can't be used."""

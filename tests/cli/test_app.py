@@ -16,7 +16,9 @@ from PIL import Image
 from tests.support.examples_of_explanations import paint
 from vlcam.cli import console, main, run_demo, run_explain, run_scenes
 from vlcam.cli.run_explain import choose_word_method
+from vlcam.explanation.explain import explain
 from vlcam.explanation.explanation import Explanation
+from vlcam.explanation.page import GrowingPage
 from vlcam.files import dump_json
 from vlcam.scenes.sample import make
 from vlcam.tasks import bundled
@@ -415,6 +417,41 @@ def test_a_file_name_that_is_no_utf8(capsys: pytest.CaptureFixture[str], picture
 # --- nothing half-written ---------------------------------------------------------------------------------------------
 
 
+def test_what_was_found_is_told_where_it_can_not_be_written(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fail(*_: object, **__: object) -> str:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(GrowingPage, "add", fail)
+    assert main(["classify", SCENE, "nowhere.png", "scene:8", "--json", "--out", str(tmp_path / "out")]) == 1
+    said = capsys.readouterr()
+    document = json.loads(said.out)
+    assert [one["source"] for one in document["results"]] == [SCENE, "scene:8"] and "files" not in document["results"][
+        0
+    ]
+    assert [one["source"] for one in document["errors"]] == ["nowhere.png"]
+    assert "nowhere.png" in said.err and "No space left on device; give another place; nothing was written" in said.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_nobody_foresaw_comes_after_the_results(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    inner = explain
+
+    def fail(task: Any, image: Any, **options: Any) -> Any:
+        if options["name"] == "scene:8":
+            raise RuntimeError("a bug")
+        return inner(task, image, **options)
+
+    monkeypatch.setattr(run_explain, "explain", fail)
+    with pytest.raises(RuntimeError, match="a bug"):
+        main(["classify", SCENE, "scene:8", "--json", "--out", str(tmp_path / "out")])
+    assert [one["source"] for one in json.loads(capsys.readouterr().out)["results"]] == [SCENE]
+    assert (tmp_path / "out" / "report.html").is_file()
+
+
 @pytest.mark.parametrize(
     ("error", "code"), [(OSError(28, "No space left on device"), 1), (RuntimeError("a bug"), None)]
 )
@@ -428,7 +465,7 @@ def test_a_failure_while_writing_leaves_the_folder_as_it_was(
     def fail(*_: object, **__: object) -> str:
         raise error
 
-    monkeypatch.setattr(run_explain, "make_page", fail)
+    monkeypatch.setattr(GrowingPage, "write", fail)
     out = tmp_path / "deep" / "out"
     arguments = ["classify", SCENE, "--out", str(out)]
     for existing in (False, True):

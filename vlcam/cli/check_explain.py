@@ -15,7 +15,7 @@ from vlcam.cli import console
 from vlcam.cli.explain_options import ExplainOptions, ModelsOptions
 from vlcam.cli.method_names import METHODS
 from vlcam.errors import InputError, VlcamError, find_name
-from vlcam.files import check_file, check_folder, dump_json, replace_surrogates
+from vlcam.files import check_file, check_folder, dump_json, is_there, replace_surrogates
 from vlcam.image.decode import check_photo_file, check_white
 from vlcam.scenes.record import SPLITS, Split
 from vlcam.tasks.recipe import ENDING, STATE_ENDINGS, Recipe, read_changes, read_labels, read_recipe
@@ -52,7 +52,7 @@ def check_explain(kind: TaskKind, wanted: ExplainOptions) -> CheckedExplain:
     pairs = read_pairs(wanted.contrast or ())
     if wanted.out is not None:
         check_folder(wanted.out)
-    if wanted.names is not None and not wanted.names.exists():
+    if wanted.names is not None and not is_there(wanted.names, folders=True):
         check_file(wanted.names, "names of neurons (--names)")
     recipe = make_recipe(kind, wanted)
     if recipe.method is not None:

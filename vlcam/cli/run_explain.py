@@ -1,11 +1,10 @@
 """What classify, caption and vqa of :mod:`vlcam.cli` do. Imported when a command runs, never before."""
 
 import os
-from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import is_dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import quote
 
 from PIL import Image
@@ -14,11 +13,12 @@ from vlcam.cli import console, printing
 from vlcam.cli.check_explain import BUNDLED, CheckedExplain, TaskKind, name_options, read_scene, report_failures
 from vlcam.cli.document import to_json
 from vlcam.cli.explain_options import ExplainOptions
+from vlcam.cli.results_folder import ResultsFolder
 from vlcam.contracts import Gain, InputError, LayerError, PerturbationMethod, Request, Task, VlcamError
 from vlcam.explanation.explain import check_layer, explain, get_defaults
 from vlcam.explanation.explanation import Explanation
-from vlcam.explanation.page import make_page
-from vlcam.files import dump_json, make_slug, replace_surrogates, stage_files, write_text
+from vlcam.explanation.json_document import describe_explanation
+from vlcam.files import dump_json, replace_surrogates
 from vlcam.image.photo import open_photo
 from vlcam.image.preprocess import Preprocess
 from vlcam.methods import get_method
@@ -46,8 +46,9 @@ def run_explain(kind: TaskKind, wanted: ExplainOptions, checked: CheckedExplain)
     If no image can be opened at all, no model is.
     """
     out, as_json = wanted.out, wanted.as_json
-    done: list[tuple[str, Explanation]] = []
+    done: list[tuple[str, dict[str, Any]]] = []
     failed: list[tuple[str, str]] = []
+    unforeseen: Exception | None = None
     names = None if wanted.names is None else read_names(find_names_file(wanted.names))
     recipe = _complete_recipe(kind, checked.recipe, names)
     method = get_method(recipe.method or "gradcam")
@@ -55,29 +56,38 @@ def run_explain(kind: TaskKind, wanted: ExplainOptions, checked: CheckedExplain)
     with name_options():
         _check(task, wanted, checked.pairs, recipe.layer)
     slow = wanted.verify or isinstance(method, PerturbationMethod)
-    with console.show_bar("explaining") if as_json and not slow else nullcontext() as advance:
-        for number, source in enumerate(wanted.images):
-            try:
-                if number in checked.failed:
-                    raise InputError(checked.failed[number])
-                explanation = _explain_one(task, source, wanted, checked.pairs, names)
-            except LayerError:  # no image could mend that
-                raise
-            except VlcamError as error:
-                failed.append((source, str(error)))
-            else:
-                done.append((source, explanation))
-                if not as_json:
-                    printing.show(explanation)
-            if advance is not None:
-                advance(number + 1, len(wanted.images))
-    files = None
-    if out is not None and done:
-        report = None if wanted.names is None else find_report(wanted.names, out)
-        files = write_results(out, [explanation for _, explanation in done], neurons=report)
-    if as_json:
+    report = None if out is None or wanted.names is None else find_report(wanted.names, out)
+    with ResultsFolder(out, neurons=report) as results:
+        with console.show_bar("explaining") if as_json and not slow else nullcontext() as advance:
+            for number, source in enumerate(wanted.images):
+                try:
+                    if number in checked.failed:
+                        raise InputError(checked.failed[number])
+                    explanation = _explain_one(task, source, wanted, checked.pairs, names)
+                except Exception as error:
+                    if not done and isinstance(error, LayerError):  # no image could mend that
+                        raise
+                    if not isinstance(error, VlcamError):
+                        unforeseen = error
+                        break
+                    failed.append((source, str(error)))
+                else:
+                    results.add(explanation)
+                    done.append((source, describe_explanation(explanation)))
+                    if not as_json:
+                        printing.show(explanation)
+                if advance is not None:
+                    advance(number + 1, len(wanted.images))
+        files = results.finish()
+    if as_json and not (unforeseen and not done):
         console.print_data(dump_json(to_json(done, failed, files)))
-    return report_failures(failed)
+    code = report_failures(failed)
+    if results.fault is not None:
+        console.complain(f"{results.fault}; nothing was written")
+        code = 1
+    if unforeseen is not None:  # what came before it is told
+        raise unforeseen
+    return code
 
 
 def _complete_recipe(kind: TaskKind, recipe: Recipe, names: NeuronNames | None) -> Recipe:
@@ -106,29 +116,6 @@ def find_report(names: Path, out: Path) -> str | None:
         return quote(Path(os.path.relpath(report.resolve(), out.resolve())).as_posix())
     except ValueError:  # on another drive
         return None
-
-
-def write_results(
-    out: Path, explanations: Sequence[Explanation], *, title: str = "vlcam", neurons: str | None = None
-) -> list[dict[str, str]]:
-    """Write ``report.html``, and for each image a picture and the saved explanation: all of it or nothing.
-
-    ``neurons`` is the neuron report that the page's units link to. Returns the paths of each explanation's files.
-    """
-    files = []
-    with stage_files(out) as folder:
-        for number, explanation in enumerate(explanations):
-            name = f"{number:03d}-{make_slug(_strip_suffix(explanation.photo.name))}"
-            explanation.figure().save(folder / f"{name}.png")
-            explanation.save(folder / f"{name}.safetensors")
-            files.append({"figure": str(out / f"{name}.png"), "explanation": str(out / f"{name}.safetensors")})
-        write_text(folder / "report.html", make_page(explanations, title=title, neurons=neurons))
-    console.say(f"Wrote {out / 'report.html'}")
-    return files
-
-
-def _strip_suffix(name: str) -> str:
-    return Path(name).stem if Path(name).suffix.lower() in Image.registered_extensions() else name
 
 
 def _open_task(recipe: Recipe) -> Task:

@@ -5,9 +5,12 @@ only; and a content security policy allows exactly this script and this style (b
 """
 
 import html
+import io
 import re
+import shutil
 from collections.abc import Sequence
 from string import Template
+from typing import final
 
 from vlcam._version import __version__
 from vlcam.contracts import InputError
@@ -42,30 +45,63 @@ def make_page(explanations: Sequence[AbstractExplanation], *, title: str = _TITL
     Raises:
         InputError: there are no explanations, or ``neurons`` is neither a relative path nor an http(s) address.
     """
-    address = None if neurons is None else _check_link(neurons)
     explanations = list(explanations)
-    if not explanations:
-        raise InputError("no explanations were given; a page needs at least one")
-    colours = sorted({choose_colours(relu=explanation.relu) for explanation in explanations})
-    documents = [make_document(explanation) for explanation in explanations]
-    content: dict[str, object] = {
-        "colours": {name: encode_colours(name) for name in colours},
-        "explanations": documents,
-    }
-    if address is not None:
-        content["neurons"] = address
-    if title == _TITLE and len(explanations) == 1:
-        title = f"{explanations[0].photo.name}: {documents[0]['task']}"
-    style, script = read_template("vlcam.explanation", "page.css"), read_template("vlcam.explanation", "page.js")
-    return Template(read_template("vlcam.explanation", "page.html")).substitute(
-        policy=make_policy(script, style),
-        title=html.escape(title.encode("utf-8", "replace").decode("utf-8")),
-        version=html.escape(__version__),
-        meaning="</li>\n    <li>".join(html.escape(line) for line in explain_colours(explanations)),
-        style=style,
-        script=script,
-        data=embed(content),
-    )
+    page, text = GrowingPage(io.StringIO(), title=title, neurons=neurons), io.StringIO()
+    for explanation in explanations:
+        page.add(explanation)
+    page.write(text)
+    return text.getvalue()
+
+
+@final
+class GrowingPage:
+    """A page that grows photo by photo, and keeps no pixels and maps of those that it has.
+
+    Args:
+        store: an empty text file that may be written and read, for what the page is to hold.
+        title: as :func:`make_page` takes it.
+        neurons: as :func:`make_page` takes it.
+
+    Raises:
+        InputError: ``neurons`` is neither a relative path nor an http(s) address.
+    """
+
+    def __init__(self, store: io.TextIOBase, *, title: str = _TITLE, neurons: str | None = None) -> None:
+        self._address = None if neurons is None else _check_link(neurons)
+        self._store, self._title, self._alone = store, title, ""
+        self._count = 0
+        self._kinds: dict[tuple[str, bool, bool], AbstractExplanation] = {}
+
+    def add(self, explanation: AbstractExplanation) -> None:
+        """Put one more explanation on the page."""
+        document = make_document(explanation)
+        self._store.write(("," if self._count else "") + embed(document))
+        self._kinds.setdefault((explanation.method, explanation.relu, bool(explanation.question_words)), explanation)
+        self._alone = "" if self._count else f"{explanation.photo.name}: {document['task']}"
+        self._count += 1
+
+    def write(self, out: io.TextIOBase) -> None:
+        """Write the page. Raises InputError if there is nothing on it."""
+        if not self._count:
+            raise InputError("no explanations were given; a page needs at least one")
+        kinds = list(self._kinds.values())
+        colours = sorted({choose_colours(relu=one.relu) for one in kinds})
+        title = self._alone if self._alone and self._title == _TITLE else self._title
+        style, script = read_template("vlcam.explanation", "page.css"), read_template("vlcam.explanation", "page.js")
+        known = {
+            "policy": make_policy(script, style),
+            "title": html.escape(title.encode("utf-8", "replace").decode("utf-8")),
+            "version": html.escape(__version__),
+            "meaning": "</li>\n    <li>".join(html.escape(line) for line in explain_colours(kinds)),
+            "style": style,
+            "script": script,
+        }
+        halves = read_template("vlcam.explanation", "page.html").split("$data")
+        before, after = (Template(half).substitute(known) for half in halves)
+        out.write(f'{before}{{"colours":{embed({name: encode_colours(name) for name in colours})},"explanations":[')
+        self._store.seek(0)
+        shutil.copyfileobj(self._store, out)
+        out.write("]" + ("" if self._address is None else f',"neurons":{embed(self._address)}') + f"}}{after}")
 
 
 def make_notebook_cell(explanation: AbstractExplanation) -> str:

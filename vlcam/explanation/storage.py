@@ -7,7 +7,6 @@ signature.
 
 import hashlib
 import json
-import math
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,16 +18,21 @@ from vlcam._version import __version__
 from vlcam.contracts import Geometry, InputError, Target
 from vlcam.explanation.record import AbstractExplanation, NeuronText
 from vlcam.files import (
+    MAX_COORDINATE,
     MAX_SAVED_BYTES,
+    MAX_SAVED_PIXELS,
     RecordError,
     check_file,
     check_names,
+    check_size,
     decode_record,
     describe_error,
     encode_record,
     get_field_types,
     name_unwritable,
+    parse_json,
     read_bytes,
+    refuse_broken,
     show_path,
     write_bytes,
 )
@@ -45,6 +49,9 @@ _RENAMED: dict[int, dict[str, str]] = {4: {"proofs": "significance"}, 5: {}}
 
 _PHOTO = {name: hint for name, hint in get_field_types(Photo).items() if name != "pixels"}
 _TENSORS = ("maps", "alpha", "contributions", "activity")
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+_SCALES = (1e-6, 1e6)
+"""Of the model's input to the photo, in pixels; further away, the way from one to the other is lost in rounding."""
 _TEXTS = (
     "task", "model", "layer", "method", "relu", "text", "question", "geometry", "targets", "neurons", "question_words", "notes",
     "significance", "preprocessing",
@@ -86,7 +93,8 @@ def load(path: str | Path, *, make: type[Made]) -> Made:
     check_file(path, what)
     data = read_bytes(path, what)
     try:
-        return _parse(data, make)
+        with refuse_broken(show_path(path), what):
+            return _parse(data, make)
     except RecordError as error:
         raise InputError(f"{show_path(path)} is not a whole explanation: {error}") from error
 
@@ -160,9 +168,9 @@ def _unpack(data: bytes) -> tuple[str, str, dict[str, Tensor]]:
 
 def _parse_json(text: str) -> dict[str, Any]:
     try:
-        meta = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise RecordError(f"its metadata is not JSON ({describe_error(error)})") from error
+        meta = parse_json(text, "its metadata", "the records of an explanation", strict=True)
+    except InputError as error:
+        raise RecordError(str(error)) from error
     if not isinstance(meta, dict):
         raise RecordError("its metadata is not a JSON object")
     return meta
@@ -193,7 +201,7 @@ def _check_tensors(tensors: dict[str, Tensor], targets: int) -> None:
     """Raise RecordError for tensors that fit neither their records nor each other."""
     for name, axes in zip(_TENSORS, (3, 2, 2, 1), strict=True):
         tensor = tensors[name]
-        if tensor.ndim != axes or not tensor.is_floating_point():
+        if tensor.ndim != axes or tensor.dtype not in _FLOATS:
             raise RecordError(f"{name} is {tensor.dtype} {tuple(tensor.shape)}; expected floats with {axes} axes")
     (maps, rows, columns), alpha, contributions, activity = (tuple(tensors[name].shape) for name in _TENSORS)
     if not targets == maps == alpha[0] == contributions[0]:
@@ -251,9 +259,13 @@ def _check_photo(photo: Photo, geometry: Geometry) -> None:
         raise RecordError(
             f"the photo is {photo.width} x {photo.height} and the geometry is of one of {geometry.photo_size}"
         )
-    if min(geometry.input_size) < 1:
-        raise RecordError(f"the model's input is {geometry.input_size}; expected a positive width and height")
-    if not all(math.isfinite(one) for one in (*geometry.scale, *geometry.offset)) or 0 in geometry.scale:
+    try:
+        check_size(photo.width, photo.height, MAX_SAVED_PIXELS)
+        check_size(*geometry.input_size)
+    except ValueError as error:
+        raise RecordError(f"the photo or the model's input has a {error}") from error
+    near = all(abs(one) <= MAX_COORDINATE for one in geometry.offset)
+    if not near or not all(_SCALES[0] <= abs(one) <= _SCALES[1] for one in geometry.scale):
         raise RecordError(
-            f"the geometry has scale {geometry.scale} and offset {geometry.offset}; expected finite, not 0"
+            f"the geometry has scale {geometry.scale} and offset {geometry.offset}; expected finite, not 0, and within reason"
         )

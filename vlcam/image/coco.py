@@ -5,19 +5,20 @@ instances of a validation set fit into memory. Outlines are drawn by :func:`vlca
 """
 
 from array import array
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, final
 
 from vlcam.contracts import InputError
-from vlcam.files import read_json, show_path
+from vlcam.files import check_number, check_size, check_whole, is_there, read_json, refuse_broken, show_path
 from vlcam.image.geometry import Box
 
 INSTANCES: Final = (
     "COCO's instances: a JSON object with images, annotations (image_id, category_id, segmentation) and categories"
 )
+_FAULT: Final = "has no, or a wrong, {}"
 CAPTIONS: Final = "COCO's captions: a JSON object with annotations (image_id, caption)"
 
 
@@ -66,10 +67,10 @@ def read_instances(path: Path, *, boxes: bool = False, captions: Path | None = N
     """
     read = read_json(path, INSTANCES, hook=_pack_polygons)
     images, annotations, categories = _split(read, path)
-    with _name_what_is_wrong(path, INSTANCES):
-        ordered = sorted(categories, key=lambda one: int(one["id"]))
+    with refuse_broken(show_path(path), INSTANCES, fault=_FAULT):
+        ordered = sorted(categories, key=lambda one: check_whole(one["id"], "id"))
         places = {one["id"]: place for place, one in enumerate(ordered)}
-        listed = {one["id"]: (str(one["file_name"]), (int(one["width"]), int(one["height"]))) for one in images}
+        listed = {one["id"]: (str(one["file_name"]), check_size(one["width"], one["height"])) for one in images}
         instances: dict[Any, list[CocoInstance]] = {key: [] for key in listed}
         for one in annotations:
             key = one["image_id"]
@@ -97,7 +98,7 @@ def find_photo_folder(path: Path, names: Sequence[str]) -> Path:
 def list_missing(folder: Path, names: Sequence[str]) -> list[str]:
     """Those of the files that aren't in a folder; a name may have a folder of its own in front."""
     there = {file.name for file in folder.iterdir()}
-    return [name for name in names if name not in there and not ("/" in name and (folder / name).is_file())]
+    return [name for name in names if name not in there and not ("/" in name and is_there(folder / name))]
 
 
 def list_photo_folders(annotations: Path) -> list[Path]:
@@ -125,7 +126,7 @@ def _split(read: Any, path: Path) -> tuple[list[Any], list[Any], list[Any]]:
 
 def _read_captions(path: Path) -> dict[Any, list[str]]:
     read = read_json(path, CAPTIONS)
-    with _name_what_is_wrong(path, CAPTIONS):
+    with refuse_broken(show_path(path), CAPTIONS, fault=_FAULT):
         listed = read["annotations"]
     return _collect_captions(path, listed)
 
@@ -133,7 +134,7 @@ def _read_captions(path: Path) -> dict[Any, list[str]]:
 def _collect_captions(path: Path, listed: Any) -> dict[Any, list[str]]:
     """The captions of each image."""
     found: dict[Any, list[str]] = {}
-    with _name_what_is_wrong(path, CAPTIONS):
+    with refuse_broken(show_path(path), CAPTIONS, fault=_FAULT):
         for one in listed:
             found.setdefault(one["image_id"], []).append(" ".join(str(one["caption"]).split()))
     return found
@@ -149,17 +150,8 @@ def _pack_polygons(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _cut_box(numbers: Any, size: tuple[int, int]) -> Box:
-    box = [float(number) for number in numbers]
+    box = [check_number(number, "bbox") for number in numbers]
     if len(box) != 4:
         raise ValueError(f"bbox {box}")
     left, top, width, height = box
     return (max(left, 0.0), max(top, 0.0), min(left + width, float(size[0])), min(top + height, float(size[1])))
-
-
-@contextmanager
-def _name_what_is_wrong(path: Path, expected: str) -> Iterator[None]:
-    """Errors of reading what isn't there, or is something else, as InputError."""
-    try:
-        yield
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{show_path(path)} has no, or a wrong, {error}; expected {expected}") from error

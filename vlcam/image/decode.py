@@ -6,23 +6,18 @@ other picture: the channels that RGB lacks, and sentences about how the photo wa
 
 import math
 import re
-import threading
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, final
 
 import numpy as np
 from jaxtyping import Shaped, UInt8
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from vlcam.errors import InputError
-from vlcam.files import MAX_PIXELS, check_file, describe_error, show_path
-
-_FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
-"""What is opened. Not all that Pillow can: EPS runs Ghostscript, and nobody keeps photos as WMF."""
+from vlcam.files import MAX_PIXELS, show_path
+from vlcam.image.open_picture import FORMATS, check_pixels, open_picture
 
 _ATTRIBUTE: Final = "vlcam_opened"
 _DEEP: Final = 65535.0
@@ -30,7 +25,6 @@ _DARK: Final = 0.25
 """A photo of 16 bits whose brightest value is below this part of white holds 14 bits or fewer, and is hardly to be seen."""
 _FAINT: Final = 1 / 16
 """The same for floats: 12 bits that were divided as if they were 16, or bytes that were divided by 255 twice."""
-_truncated = threading.Lock()
 
 
 @final
@@ -80,7 +74,7 @@ def list_photos(folder: str | Path) -> list[Path]:
         raise InputError(
             f"{show_path(folder)} is not a folder; expected a folder of photos, or an iterable of their paths"
         )
-    endings = {ending for ending, kind in Image.registered_extensions().items() if kind in _FORMATS}
+    endings = {ending for ending, kind in Image.registered_extensions().items() if kind in FORMATS}
     files = (one for one in path.iterdir() if one.suffix.lower() in endings and not one.name.startswith("."))
     found = sorted(one for one in files if one.is_file())
     if not found:
@@ -211,7 +205,8 @@ def _describe_halved(flat: Image.Image, white: int | float | None) -> tuple[str,
 
 def open_file(source: str | Path, max_pixels: int = MAX_PIXELS, white: int | float | None = None) -> Image.Image:
     """A file as upright RGB. Raises InputError for anything that isn't a whole photo of at most that many pixels."""
-    with _open_checked(source, max_pixels) as image:
+    refuse_url(source)
+    with open_picture(source, max_pixels=max_pixels) as image:
         halved = image.mode in ("RGB", "RGBA", "LA") and any(";16" in str(part[-1]) for part in image.tile)
         flat = turn_upright(image, None if halved else white)
         if not halved:
@@ -222,7 +217,8 @@ def open_file(source: str | Path, max_pixels: int = MAX_PIXELS, white: int | flo
 
 def check_photo_file(source: str | Path, max_pixels: int = MAX_PIXELS) -> None:
     """Raise InputError for a file that is missing, no picture or too large, as far as that can be told without decoding it."""
-    with _open_checked(source, max_pixels):
+    refuse_url(source)
+    with open_picture(source, max_pixels=max_pixels):
         pass
 
 
@@ -230,54 +226,6 @@ def refuse_url(source: str | Path) -> None:
     """Raise InputError for an address in place of a path."""
     if isinstance(source, str) and re.match(r"[A-Za-z][A-Za-z0-9+.-]+://|data:", source):
         raise InputError(f"the URL {source[:80]!r} was given; vlcam doesn't download: save the photo and give its path")
-
-
-@contextmanager
-def _open_checked(source: str | Path, max_pixels: int) -> Iterator[ImageFile.ImageFile]:
-    """A file as Pillow opens it, nothing decoded yet; whatever is wrong with it, also inside the block, is an InputError."""
-    refuse_url(source)
-    shown = show_path(source)
-    if check_file(source, "a photo") == 0:
-        raise InputError(f"the file {shown} is empty; expected a photo: copy or download it again")
-    with Path(source).open("rb") as file, convert_errors(shown):
-        Image.init()
-        image = Image.open(file, formats=[one for one in _FORMATS if one in Image.OPEN])
-        check_pixels(shown, image.size, max_pixels)
-        yield image
-
-
-@contextmanager
-def convert_errors(shown: str) -> Iterator[None]:
-    """Turn whatever a decoder may raise into one InputError, keep its warnings quiet and truncated files refused."""
-    try:
-        with warnings.catch_warnings(), _refuse_truncated():
-            warnings.simplefilter("ignore", UserWarning)
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            yield
-    except InputError:
-        raise
-    except UnidentifiedImageError as error:
-        raise InputError(f"{shown} is not a photo that can be read; expected one of {', '.join(_FORMATS)}") from error
-    except Image.DecompressionBombError as error:
-        raise InputError(
-            f"{shown} has more pixels than Pillow opens; make it smaller: {describe_error(error)}"
-        ) from error
-    except Exception as error:  # broken files make decoders raise nearly anything
-        raise InputError(f"{shown} is broken or cut off: {describe_error(error)}; copy or download it again") from error
-
-
-@contextmanager
-def _refuse_truncated() -> Iterator[None]:
-    """Pillow's switch that fills the missing part of a photo with grey is off here, even if it was turned on elsewhere."""
-    if not ImageFile.LOAD_TRUNCATED_IMAGES:
-        yield
-        return
-    with _truncated:
-        before, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
-        try:
-            yield
-        finally:
-            ImageFile.LOAD_TRUNCATED_IMAGES = before
 
 
 def turn_upright(image: Image.Image, white: int | float | None = None) -> Image.Image:
@@ -348,15 +296,3 @@ def read_array(
 def make_bands_hint(shape: Sequence[int]) -> str:
     """What to do with channels that are no colours."""
     return "; wrap other bands in vlcam.image.photo.Bands" if len(shape) == 3 else ""
-
-
-def check_pixels(shown: str, size: tuple[int, int], max_pixels: int) -> None:
-    """Raise InputError for a picture without pixels, or with more than ``max_pixels``."""
-    width, height = size
-    if width < 1 or height < 1:
-        raise InputError(f"{shown} has {width} x {height} pixels; expected at least one")
-    if width * height > max_pixels:
-        raise InputError(
-            f"{shown} has {width} x {height} = {width * height:,} pixels; expected at most {max_pixels:,}: "
-            "make it smaller, or (in Python) raise max_pixels of vlcam.image.open_photo and give the picture that it opens"
-        )

@@ -5,10 +5,11 @@ from typing import Final
 
 import numpy as np
 from jaxtyping import Integer
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from vlcam.contracts import InputError
-from vlcam.files import show_path
+from vlcam.files import is_there, show_path
+from vlcam.image.open_picture import open_picture
 
 MAX_LABELS: Final = 2**16
 """Numbers in a label map are below this."""
@@ -34,15 +35,8 @@ def read_label_map(path: str | Path) -> Integer[np.ndarray, "height width"]:
 
 def read_label_picture(path: str | Path) -> Image.Image:
     """A picture of labels as it is stored: no colours are converted. Raises InputError if it can't be read."""
-    try:
-        with Image.open(path) as image:
-            image.load()
-            return image.copy()
-    except FileNotFoundError as error:
-        raise InputError(f"there is no label map {show_path(path)}; expected one for every photo") from error
-    except UnidentifiedImageError as error:
-        raise InputError(
-            f"the label map {show_path(path)} is not a picture that can be read; expected a PNG"
-        ) from error
-    except Exception as error:  # broken files make decoders raise nearly anything
-        raise InputError(f"the label map {show_path(path)} is broken or cut off ({error}); copy it again") from error
+    if not is_there(path):
+        raise InputError(f"there is no label map {show_path(path)}; expected one for every photo")
+    with open_picture(path, "a picture") as image:
+        image.load()
+        return image.copy()

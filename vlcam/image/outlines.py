@@ -13,6 +13,10 @@ import numpy as np
 from jaxtyping import Bool, Int64
 
 from vlcam.contracts import InputError
+from vlcam.files import MAX_COORDINATE, MAX_PIXELS, MAX_SIDE, check_whole, refuse_broken, show_value
+
+_MOST_LETTERS = 7
+"""Of one number in compressed run lengths: 35 bits."""
 
 
 def fill_outline(outline: Any, height: int, width: int) -> Bool[np.ndarray, "height width"]:
@@ -24,20 +28,23 @@ def fill_outline(outline: Any, height: int, width: int) -> Bool[np.ndarray, "hei
     [[0, 1, 0], [1, 0, 0]]
     """
     if isinstance(outline, Mapping):
-        try:
-            size = tuple(int(one) for one in outline["size"])
+        with refuse_broken("run lengths", "size and counts", fault="without a good {} were given"):
+            size = tuple(check_whole(one, "size", MAX_SIDE) for one in outline["size"])
             counts = outline["counts"]
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"run lengths without a good {error} were given; expected size and counts") from error
         if size != (height, width):
             raise InputError(f"run lengths of size {size} were given; expected the picture's, {(height, width)}")
+        if isinstance(counts, str) and len(counts) > _MOST_LETTERS * (height * width + 1):
+            raise InputError(
+                f"run lengths of {len(counts):,} letters were given for {height} x {width} pixels; copy the file again"
+            )
         return _fill_run_lengths(expand_run_lengths(counts) if isinstance(counts, str) else counts, height, width)
     found = np.zeros((height, width), np.bool_)
     for polygon in outline if isinstance(outline, list) else [None]:
-        points = np.array(polygon, np.float64) if _is_polygon(polygon) else None
-        if points is None or not np.isfinite(points).all():
+        with refuse_broken("an outline", "polygons [x, y, x, y, ...] or run lengths"):
+            points = np.array(polygon, np.float64) if _is_polygon(polygon) else None
+        if points is None or not (np.abs(points) <= MAX_COORDINATE).all():
             raise InputError(
-                f"the outline {str(polygon)[:60]} was given; expected polygons [x, y, x, y, ...] or run lengths"
+                f"the outline {show_value(polygon)} was given; expected polygons [x, y, x, y, ...] or run lengths"
             )
         found |= _fill_polygon(points.reshape(-1, 2), height, width)
     return found
@@ -57,6 +64,8 @@ def expand_run_lengths(text: str) -> list[int]:
             raise InputError(f"compressed run lengths with {letter!r} were given; expected letters from '0' to 'o'")
         number |= (digit & 31) << shift
         shift += 5
+        if shift > 5 * _MOST_LETTERS:
+            raise InputError("compressed run lengths with a number without end were given; copy the file again")
         if not digit & 32:
             if digit & 16:
                 number -= 1 << shift
@@ -68,7 +77,7 @@ def expand_run_lengths(text: str) -> list[int]:
 
 
 def _fill_run_lengths(counts: Any, height: int, width: int) -> Bool[np.ndarray, "height width"]:
-    good = isinstance(counts, Sequence) and all(isinstance(one, int) and one >= 0 for one in counts)
+    good = isinstance(counts, Sequence) and all(type(one) is int and one >= 0 for one in counts)
     if not good or sum(counts) != height * width:
         raise InputError(f"run lengths that don't add up to {height} x {width} pixels were given")
     inside = np.arange(len(counts)) % 2 == 1
@@ -80,7 +89,7 @@ def _is_polygon(polygon: Any) -> bool:
         isinstance(polygon, (list, array))
         and len(polygon) >= 4
         and len(polygon) % 2 == 0
-        and (isinstance(polygon, array) or all(isinstance(one, int | float) for one in polygon))
+        and (isinstance(polygon, array) or all(type(one) in (int, float) for one in polygon))
     )
 
 
@@ -92,6 +101,8 @@ def _fill_polygon(corners: np.ndarray, height: int, width: int) -> Bool[np.ndarr
     count = _find_first_centre(np.maximum(corners[:, 1], after[:, 1]), height) - first  # rows that each edge crosses
     if not count.any():
         return found
+    if (crossed := int(count.sum())) > MAX_PIXELS:
+        raise InputError(f"an outline whose edges cross {crossed:,} rows was given; expected at most {MAX_PIXELS:,}")
     edges = np.repeat(np.arange(len(corners)), count)
     rows = np.arange(len(edges)) + np.repeat(first - np.cumsum(count) + count, count)
     start, way = corners[edges], (after - corners)[edges]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final, final
 
 from vlcam.contracts import InputError
-from vlcam.files import list_subfolders, read_text, show_path
+from vlcam.files import check_size, list_subfolders, parse_whole, read_text, refuse_broken, show_path
 from vlcam.image.geometry import Box
 
 VOC_CLASSES: Final = (
@@ -102,8 +102,11 @@ def read_annotation(path: Path, *, first: int = 1) -> tuple[tuple[int, int], tup
         InputError: the file can't be read, isn't such XML, or has a box that is empty or outside the photo.
     """
     root = _parse(path)
-    try:
-        width, height = (int(_find_text(root, f"size/{side}")) for side in ("width", "height"))
+    expected = "size, and objects with name and bndbox, as Pascal VOC has them"
+    with refuse_broken(show_path(path), expected, fault="has no, or a wrong, {}"):
+        width, height = check_size(
+            *(parse_whole(_find_text(root, f"size/{side}"), side) for side in ("width", "height"))
+        )
         found = []
         for one in root.iter("object"):
             left, top, right, bottom = (
@@ -113,10 +116,6 @@ def read_annotation(path: Path, *, first: int = 1) -> tuple[tuple[int, int], tup
             if not (box[0] < box[2] and box[1] < box[3]):
                 raise ValueError(f"box {(left, top, right, bottom)} in a photo of {width} x {height} pixels")
             found.append(AnnotatedObject(_find_text(one, "name"), box, one.findtext("difficult", "0").strip() == "1"))
-    except ValueError as error:
-        raise InputError(
-            f"{show_path(path)} has no, or a wrong, {error}; expected size, and objects with name and bndbox, as Pascal VOC has them"
-        ) from error
     return (width, height), tuple(found)
 
 
@@ -130,10 +129,8 @@ def _parse(path: Path) -> ET.Element:
     text = read_text(path, _ANNOTATION)
     if "<!" in text.replace("<!--", ""):  # nothing of VOC declares entities, which can grow without end
         raise InputError(f"{show_path(path)} declares a document type; expected {_ANNOTATION}, which has none")
-    try:
+    with refuse_broken(show_path(path), f"{_ANNOTATION}: copy it again", fault="is not XML ({})"):
         return ET.fromstring(text)
-    except ET.ParseError as error:
-        raise InputError(f"{show_path(path)} is not XML ({error}); expected {_ANNOTATION}: copy it again") from error
 
 
 def _find_text(element: ET.Element, name: str) -> str:

@@ -16,12 +16,10 @@ from PIL import Image
 from torch import Tensor
 
 from vlcam.contracts import InputError, shorten, show_record
-from vlcam.files import MAX_PIXELS
+from vlcam.files import MAX_PIXELS, show_path
 from vlcam.image.decode import (
     Opened,
-    check_pixels,
     check_white,
-    convert_errors,
     get_opened,
     make_bands_hint,
     mark_opened,
@@ -33,6 +31,7 @@ from vlcam.image.decode import as_rgb as as_rgb
 from vlcam.image.decode import as_rgba as as_rgba
 from vlcam.image.decode import get_bands as get_bands
 from vlcam.image.decode import list_photos as list_photos
+from vlcam.image.open_picture import check_pixels, convert_errors
 
 KEPT_SIDE = 1024
 """The longer side of the pixels that a Photo keeps to be shown."""
@@ -120,14 +119,20 @@ def open_photo(
     """
     check_white(white)
     image, found = _open_picture(source, max_pixels, white)
+    with convert_errors(f"the photo {show_path(name or found)}"):
+        return _identify(image, source, name or found, white)
+
+
+def _identify(image: Image.Image, source: Any, name: str, white: int | float | None) -> tuple[Image.Image, Photo]:
+    """The picture with what goes with it, and its record."""
     before = get_opened(source) if isinstance(source, Image.Image) and white is None else Opened()
     if before.sha256 and (before.bands is None or before.bands.shape[:2] == (image.height, image.width)):
         mark_opened(image, before)
-        photo = _make_record(image, name or found)
+        photo = _make_record(image, name)
         if photo.sha256 == before.sha256:  # opened before and not changed since, so it keeps what goes with it
             return image, photo
         mark_opened(image, Opened())
-    photo = _make_record(image, name or found)
+    photo = _make_record(image, name)
     return mark_opened(image, replace(get_opened(image), name=photo.name, sha256=photo.sha256)), photo
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final, final
 import numpy as np
 
 from vlcam.contracts import InputError, show_record
-from vlcam.files import read_text, show_path
+from vlcam.files import is_there, read_text, refuse_broken, show_path
 from vlcam.image.pascal_voc import read_categories, read_split
 from vlcam.neurons.probes.datasets import CocoInstances
 from vlcam.scenes.record import Split
@@ -93,16 +93,14 @@ def _read_list(folder: Path) -> list[Picture]:
     """The photos of ``categories.csv``; a first line that begins with "file" is its head."""
     path = folder / LIST_FILE
     lines = csv.reader(StringIO(read_text(path, "a CSV file in UTF-8", keep_line_ends=True), newline=""))
-    try:
+    with refuse_broken(show_path(path), "a CSV file in UTF-8"):
         rows = [(number, [cell.strip() for cell in row]) for number, row in enumerate(lines, 1) if row]
-    except csv.Error as error:
-        raise InputError(f"{show_path(path)} can't be read: {error}; expected a CSV file in UTF-8") from error
     found = []
     for number, (name, *categories) in rows:
         if number == 1 and name.lower() == "file":
             continue
         photo = folder / name
-        if not name or not photo.is_file():
+        if not name or not is_there(photo):
             raise InputError(
                 f"{str(path)!r}, line {number}: there is no photo {name!r} beside the list; correct the name"
             )

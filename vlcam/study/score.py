@@ -20,7 +20,7 @@ from jaxtyping import Float
 
 from vlcam._version import __version__
 from vlcam.contracts import InputError, show_record
-from vlcam.files import encode_record, read_json, read_text
+from vlcam.files import RecordError, decode_record, encode_record, read_json, read_text, unescape_cell
 from vlcam.metrics.statistics import LEVEL, bootstrap_crossed, compute_interval
 from vlcam.study.plan import SCHEMA, compute_study_id
 
@@ -56,6 +56,21 @@ class Rating:
     where: str
 
     __repr__ = show_record
+
+
+@final
+@dataclass(frozen=True)
+class _KeyItem:
+    """An item as a key has it (see :meth:`vlcam.study.plan.Item.to_key_entry`)."""
+
+    id: str
+    picture: str
+    method: str
+    about: str
+    choices: tuple[str, str]
+    booklet: int
+    empty: bool
+    images: tuple[str, ...]
 
 
 @final
@@ -123,13 +138,19 @@ class Scores:
 
 def read_key(path: str | Path) -> dict[str, Any]:
     """The key that ``vlcam study make`` wrote. Raises InputError for another file, or one that was changed."""
-    found: Any = read_json(path, "the key.json of the study")
+    found: Any = read_json(path, "the key.json of the study", strict=True)
     parts = found.get("parts") if isinstance(found, dict) else None
     if not isinstance(parts, dict) or not parts or not all(isinstance(one, dict) for one in parts.values()):
         raise InputError(f"{str(path)!r} is not the key of a study; give the key.json that vlcam study make wrote")
     if found.get("schema") != SCHEMA:
         raise InputError(f"{str(path)!r} has schema {found.get('schema')!r}; this vlcam reads schema {SCHEMA}")
     for kind, part in parts.items():
+        try:
+            decode_record(tuple[_KeyItem, ...], part.get("items"), f"{kind}.items")
+        except RecordError as error:
+            raise InputError(
+                f"{str(path)!r} is not the key of a study: {error}; give the key.json that vlcam study make wrote"
+            ) from error
         content = {name: value for name, value in part.items() if name != "study"}
         if part.get("study") != compute_study_id(content) or part.get("kind") != kind:
             raise InputError(
@@ -185,8 +206,8 @@ def _read_rows(path: Path) -> list[tuple[str, dict[str, str]]]:
                 continue
             if len(row) != len(head):
                 raise InputError(f"{where}: {len(row)} cells under {len(head)} columns; was the file edited?")
-            found.append((where, {name: cell.strip() for name, cell in zip(head, row, strict=True)}))
-    except csv.Error as error:
+            found.append((where, {name: unescape_cell(cell.strip()) for name, cell in zip(head, row, strict=True)}))
+    except csv.Error as error:  # the line is known
         raise InputError(f"{path.name}, line {reader.line_num}: {error}; {_HEAD}") from error
     return found
 

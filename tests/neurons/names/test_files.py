@@ -109,7 +109,7 @@ def edited(**changes: Any) -> str:
         (edited(unit={"iou": "high"}), r"units\[0\].iou is 'high'; expected a number"),
         (edited(unit={"iou": float("nan")}), r"NaN is not a JSON number"),
         (edited(unit={"threshold": 1e999}), r"Infinity is not a JSON number"),
-        (some_names().to_json().replace("0.31", "1e999"), r"unit 0 has a number that is not finite"),
+        (some_names().to_json().replace("0.31", "1e999"), r"units\[0\].score is inf; expected a number"),
         (edited(unit={"alternatives": [["red"]]}), r"is not what NeuronNames.to_json\(\) wrote"),
     ],
 )

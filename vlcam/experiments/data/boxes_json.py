@@ -12,7 +12,7 @@ from typing import Any, Final
 from vlcam.contracts import InputError
 from vlcam.experiments.data.layouts import DataLayout, MissingLayout, list_files, open_annotated, read_start
 from vlcam.experiments.data.samples import Has, LabelledPhoto, NumberedWorld, PhotoObject
-from vlcam.files import read_json
+from vlcam.files import MAX_CLASSES, check_number, check_whole, read_json, refuse_broken, show_value
 
 _EXPECTED: Final = 'a list of {"file": "a.jpg", "label": 282, "boxes": [[left, top, right, bottom]]}'
 _IMAGENET: Final = 1000
@@ -27,7 +27,7 @@ def _open(root: Path, split: str | None, _needs: frozenset[Has]) -> NumberedWorl
     if not folder.is_dir():
         return MissingLayout(f"{str(path)!r} lists boxes, but its folder of photos {str(folder)!r} isn't there", True)
     records = read_json(path, _EXPECTED)
-    for record in records:
+    for record in records if isinstance(records, list) else [records]:
         _check(record, path)
     there = set(list_files(folder))
     gone = [record["file"] for record in records if record["file"] not in there]
@@ -77,19 +77,20 @@ def _is_boxes_json(file: Path) -> bool:
 
 def _check(record: Any, path: Path) -> None:
     good = isinstance(record, dict) and isinstance(record.get("file"), str) and isinstance(record.get("boxes"), list)
-    number = record.get("label") if good else None
-    if not good or not isinstance(number, int) or isinstance(number, bool) or number < 0 or not record["boxes"]:
-        raise InputError(f"{str(path)!r} has the record {str(record)[:80]}; expected {_EXPECTED}")
+    if not good or type(record.get("label")) is not int or record["label"] < 0 or not record["boxes"]:
+        raise InputError(f"{str(path)!r} has the record {show_value(record)}; expected {_EXPECTED}")
+    with refuse_broken(repr(str(path)), _EXPECTED, fault="has the {}"):
+        check_whole(record["label"], "label", MAX_CLASSES - 1)
 
 
 def _read_box(box: Any, size: tuple[int, int], file: str, path: Path) -> tuple[float, float, float, float]:
     try:
-        left, top, right, bottom = (float(one) for one in box)
+        left, top, right, bottom = (check_number(one, "side") for one in box)
     except (TypeError, ValueError):
         left = top = right = bottom = float("nan")
     if not (0 <= left < right <= size[0] and 0 <= top < bottom <= size[1]):
         raise InputError(
-            f"{str(path)!r} has the box {str(box)[:60]} for {file}, which is empty or outside its {size[0]} x {size[1]} pixels"
+            f"{str(path)!r} has the box {show_value(box)} for {file}, which is empty or outside its {size[0]} x {size[1]} pixels"
         )
     return (left, top, right, bottom)
 

@@ -21,7 +21,7 @@ from vlcam.experiments.data.layouts import (
     open_annotated,
 )
 from vlcam.experiments.data.samples import Has, LabelledPhoto, NumberedWorld, PhotoObject
-from vlcam.files import list_subfolders, read_json, read_text
+from vlcam.files import MAX_CLASSES, list_subfolders, read_json, read_text
 from vlcam.image.pascal_voc import read_annotation
 
 _PREFIX: Final = "ILSVRC2012_val_"
@@ -121,7 +121,7 @@ def read_synsets(path: Path) -> dict[str, str]:
     found: dict[str, str] = {}
     for row in rows or [["", ""]]:
         code, name = (str(row[0]), str(row[1]).strip()) if len(row) == 2 else ("", "")
-        if not (code[:1] == "n" and code[1:].isdigit() and name) or code in found:
+        if not (code[:1] == "n" and code[1:].isdigit() and name) or code in found or len(found) >= MAX_CLASSES:
             raise InputError(
                 f"{str(path)!r} has the line {' '.join(map(str, row)).strip()[:60]!r}; expected {expected}, each synset once"
             )

@@ -1,17 +1,18 @@
 """What readers of data sets share: how a layout is found in a folder, and photos in the frame they were annotated in."""
 
 import os
-import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, final
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from vlcam.contracts import InputError
 from vlcam.experiments.data.samples import Has, World
+from vlcam.files import is_there
+from vlcam.image.open_picture import open_picture
 from vlcam.image.photo import as_rgb
 
 _ORIENTATION: Final = 0x0112
@@ -53,30 +54,20 @@ def open_annotated(photo: Path, size: tuple[int, int] | None = None) -> tuple[Pa
     Raises:
         InputError: there is no such photo, it can't be read, or it doesn't have the annotated size.
     """
-    try:
-        with warnings.catch_warnings(), Image.open(photo) as image:
-            warnings.simplefilter("ignore")
-            stored, turn = image.size, _read_orientation(image)
-            turned = (stored[1], stored[0]) if turn in _SIDEWAYS else stored
-            if size is not None and size not in (stored, turned):
-                raise InputError(
-                    f"the photo {str(photo)!r} has {stored[0]} x {stored[1]} pixels, but was annotated at {size[0]} x {size[1]}; "
-                    "put the original photo there"
-                )
-            if turn == 1 or (size is not None and size != stored):
-                return photo, turned
-            image.load()
-            return Image.fromarray(np.asarray(as_rgb(image))), stored
-    except FileNotFoundError as error:
-        raise InputError(
-            f"the photo {str(photo)!r} is missing; put it there, or take it off the data set's list"
-        ) from error
-    except InputError:
-        raise
-    except UnidentifiedImageError as error:
-        raise InputError(f"{str(photo)!r} is not a photo that can be read; copy it again") from error
-    except Exception as error:  # broken files make decoders raise nearly anything
-        raise InputError(f"the photo {str(photo)!r} is broken or cut off ({error}); copy it again") from error
+    if not is_there(photo):
+        raise InputError(f"the photo {str(photo)!r} is missing; put it there, or take it off the data set's list")
+    with open_picture(photo) as image:
+        stored, turn = image.size, _read_orientation(image)
+        turned = (stored[1], stored[0]) if turn in _SIDEWAYS else stored
+        if size is not None and size not in (stored, turned):
+            raise InputError(
+                f"the photo {str(photo)!r} has {stored[0]} x {stored[1]} pixels, but was annotated at {size[0]} x {size[1]}; "
+                "put the original photo there"
+            )
+        if turn == 1 or (size is not None and size != stored):
+            return photo, turned
+        image.load()
+        return Image.fromarray(np.asarray(as_rgb(image))), stored
 
 
 def list_files(folder: Path, ending: str = "") -> list[str]:

@@ -17,13 +17,14 @@ from jaxtyping import Float
 from vlcam.contracts import InputError
 from vlcam.experiments.data.layouts import DataLayout, MissingLayout, list_files, open_annotated
 from vlcam.experiments.data.samples import Has, LabelledPhoto, NumberedWorld, PhotoQuestion
-from vlcam.files import read_json
+from vlcam.files import check_whole, read_json, refuse_broken
 from vlcam.image.label_maps import read_label_picture
 
 _FOLDERS: Final = (".", "annotations", "Annotations", "questions", "Questions")
 _QUESTIONS: Final = re.compile(r"(v2_)?OpenEnded_mscoco_(\w+?)_questions\.json")
 _MAPS: Final = re.compile(r"(\d+)_(\d+)\.png", re.IGNORECASE)
 _EXPECTED_QUESTIONS: Final = "VQA's questions: a JSON object with questions (question_id, image_id, question)"
+_FAULT: Final = "has no, or a wrong, {}"
 _EXPECTED_ANSWERS: Final = (
     "VQA's annotations: a JSON object with annotations (question_id, multiple_choice_answer, answers)"
 )
@@ -141,15 +142,11 @@ def _find_files(root: Path, split: str | None) -> list[tuple[Path, Path, str]] |
 
 def _read_questions(path: Path, wanted: set[int] | None) -> dict[int, list[tuple[int, str]]]:
     found: dict[int, list[tuple[int, str]]] = {}
-    try:
+    with refuse_broken(repr(str(path)), _EXPECTED_QUESTIONS, fault=_FAULT):
         for one in read_json(path, _EXPECTED_QUESTIONS)["questions"]:
-            number = int(one["question_id"])
+            number = check_whole(one["question_id"], "question_id")
             if wanted is None or number in wanted:
-                found.setdefault(int(one["image_id"]), []).append((number, str(one["question"])))
-    except (KeyError, TypeError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{str(path)!r} has no, or a wrong, {error}; expected {_EXPECTED_QUESTIONS}") from error
+                found.setdefault(check_whole(one["image_id"], "image_id"), []).append((number, str(one["question"])))
     return found
 
 
@@ -160,15 +157,11 @@ def _read_answers(path: Path, wanted: set[int]) -> dict[int, tuple[str, tuple[st
         return record["answer"] if "answer" in record and "answer_id" in record else record
 
     found = {}
-    try:
+    with refuse_broken(repr(str(path)), _EXPECTED_ANSWERS, fault=_FAULT):
         for one in read_json(path, _EXPECTED_ANSWERS, hook=only_text)["annotations"]:
-            if (number := int(one["question_id"])) in wanted:
+            if (number := check_whole(one["question_id"], "question_id")) in wanted:
                 answers = tuple(str(answer) for answer in one.get("answers", ()))
                 found[number] = (str(one["multiple_choice_answer"]), answers, str(one.get("answer_type", "")))
-    except (KeyError, TypeError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{str(path)!r} has no, or a wrong, {error}; expected {_EXPECTED_ANSWERS}") from error
     return found
 
 

@@ -14,6 +14,7 @@ from math import isfinite, nan
 from typing import Final, Literal, cast, final
 
 from vlcam.contracts import InputError
+from vlcam.files import escape_cell, refuse_broken, unescape_cell
 from vlcam.neurons.names.record import STATES, AbstractNeuronNames, Alternative, NeuronName, State
 
 Kind = Literal["csv", "tally", "clip-dissect"]
@@ -53,7 +54,7 @@ class TableRow:
 
     def read_text(self, column: str) -> str:
         """What a cell holds; nothing if there is no such column."""
-        return self.cells.get(column, "").strip()
+        return unescape_cell(self.cells.get(column, "").strip())
 
     def read_number(self, column: str, otherwise: float | None = None) -> float:
         """The number of a cell; ``otherwise`` if it is empty or there is no such column."""
@@ -81,7 +82,10 @@ class TableRow:
 
 
 def to_csv(names: AbstractNeuronNames) -> str:
-    """As CSV text with a header line; several further names or flags are joined by ``; ``, an unknown number is an empty cell."""
+    """As CSV text with a header line; several names or flags are joined by ``; ``, an unknown number is an empty cell.
+
+    A text that a spreadsheet would take for a formula begins with an apostrophe, which :func:`read_table` takes off again.
+    """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(_COLUMNS)
@@ -89,16 +93,15 @@ def to_csv(names: AbstractNeuronNames) -> str:
         formula = ("", "") if unit.formula is None else unit.formula
         cells = asdict(unit) | {"formula": formula[0], "formula_iou": formula[1]}
         cells |= {column: _BETWEEN.join(getattr(unit, column)) for column in ("also", "flags")}
-        writer.writerow("" if cells[column] is None else cells[column] for column in _COLUMNS)
+        row = ("" if cells[column] is None else cells[column] for column in _COLUMNS)
+        writer.writerow(escape_cell(cell) if isinstance(cell, str) else cell for cell in row)
     return out.getvalue()
 
 
 def read_table(text: str, where: str, kind: Kind | None = None) -> tuple[Kind, list[TableRow]]:
     """Which of the tables it is, by its header, and its rows."""
-    try:
+    with refuse_broken(where, "comma-separated values with a header", fault="is not a table ({})"):
         lines = list(_split_lines(text))
-    except csv.Error as error:
-        raise InputError(f"{where} is not a table ({error}); expected comma-separated values with a header") from error
     _, header = lines[0] if lines else (0, [])
     columns = [one.strip() for one in header]
     have = f"{where} has the columns {', '.join(columns[:12]) or '(none)'}{', ...' if len(columns) > 12 else ''}"

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Int32
 
 from vlcam.contracts import InputError
-from vlcam.files import read_text
+from vlcam.files import parse_whole, read_text, refuse_broken
 from vlcam.image.label_maps import MAX_LABELS, read_label_picture
 from vlcam.neurons.probes.probe import NOTHING, Concept, LabelMap, Sample, show_probe
 
@@ -87,7 +87,9 @@ class Broden:
         for category, parts in cells:
             for part in parts:
                 if part.isdecimal():
-                    concept = int(self._tables[category][self._check_numbers(np.array([[int(part)]]), image)[0, 0]])
+                    with refuse_broken(repr(str(self._home / "index.csv")), "numbers of labels", fault="has the {}"):
+                        number = parse_whole(part, "number")
+                    concept = int(self._tables[category][self._check_numbers(np.array([[number]]), image)[0, 0]])
                     whole += [concept] if concept >= 0 else []
                 else:
                     maps.append(LabelMap(category, self._tables[category][self._read_label_numbers(part)]))
@@ -116,8 +118,10 @@ def is_broden(root: Path) -> bool:
 def _read_table(path: Path, needed: tuple[str, ...]) -> tuple[list[dict[str, str]], list[str]]:
     """The rows and the columns of a CSV file."""
     expected = f"a table of Broden with the columns {', '.join(needed)}"
-    reader = csv.DictReader(io.StringIO(read_text(path, expected)))
-    rows, columns = list(reader), list(reader.fieldnames or ())
+    text = read_text(path, expected)
+    with refuse_broken(repr(str(path)), expected):
+        reader = csv.DictReader(io.StringIO(text))
+        rows, columns = list(reader), list(reader.fieldnames or ())
     if not set(needed) <= set(columns) or any(None in row or None in row.values() for row in rows):
         raise InputError(f"{str(path)!r} is not {expected}, all of them in every row")
     return rows, columns
@@ -130,9 +134,8 @@ def _split_row(row: Mapping[str, str], categories: list[str]) -> _Row:
 
 
 def _parse_number(text: str, path: Path) -> int:
-    if not text.isdecimal() or int(text) >= MAX_LABELS:
-        raise InputError(f"{str(path)!r} has the number {text!r}; expected 0 to {MAX_LABELS - 1}")
-    return int(text)
+    with refuse_broken(repr(str(path)), "numbers of labels", fault="has the {}"):
+        return parse_whole(text, "number", MAX_LABELS - 1)
 
 
 def _parse_categories(text: str) -> list[str]:

@@ -16,7 +16,7 @@ from PIL.Image import Image
 from torch import Tensor, nn
 
 from vlcam.contracts import InputError, show_record
-from vlcam.files import read_text
+from vlcam.files import MAX_CLASSES, read_text
 from vlcam.image.photo import list_photos, open_photo
 from vlcam.neurons.probes.probe import show_probe
 
@@ -104,6 +104,10 @@ class EncodedWords:
         if not self._photos:
             raise InputError("no photos were given; expected a folder, or paths and pictures")
         lines = read_text(words, "one word a line").splitlines() if isinstance(words, str | Path) else words
+        if isinstance(words, str | Path) and len(lines) > MAX_CLASSES:
+            raise InputError(
+                f"{str(words)!r} has {len(lines):,} lines; expected one word a line, at most {MAX_CLASSES:,}"
+            )
         self.words: tuple[str, ...] = tuple(dict.fromkeys(line.strip() for line in lines if line.strip()))
         if not self.words:
             what = f"{str(words)!r} holds no words" if isinstance(words, str | Path) else "no words were given"

@@ -8,6 +8,7 @@ are found by the bytes of its *prepared* input, so other pictures, another size 
 import hashlib
 import inspect
 import json
+import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass
@@ -21,7 +22,17 @@ from torch import Tensor, nn
 
 from vlcam.contracts import InputError
 from vlcam.engine.fingerprint import describe_switches
-from vlcam.files import describe_error, read_json, show_path, write_json
+from vlcam.files import (
+    describe_error,
+    name_unwritable,
+    read_json,
+    refuse_broken,
+    replace_file,
+    show_path,
+    show_value,
+    sweep_parts,
+    write_json,
+)
 
 FORMAT: Final = 1
 
@@ -51,15 +62,12 @@ class Cache:
             raise InputError(
                 f"the cache folder {show_path(root)} can't be made ({describe_error(error)}); give another"
             ) from error
+        sweep_parts(folder)
         try:
-            index = read_json(folder / "index.json", "the index of a cache")
-            maps = np.load(folder / index["file"], mmap_mode="r")
-            digests = index["digests"]
-            if maps.shape != (len(digests), *shape) or maps.dtype != np.float32:
-                raise ValueError("the index and the maps don't fit")
-        except (OSError, ValueError, KeyError, TypeError):
+            with refuse_broken(show_path(folder), "maps and their index"):
+                return cls(folder, *_read(folder, shape))
+        except InputError:
             return cls(folder, {}, None)
-        return cls(folder, {one: place for place, one in enumerate(digests)}, maps)
 
     def get(self, digest: str) -> NDArray[np.float32] | None:
         """The maps of the input with this digest."""
@@ -69,11 +77,29 @@ class Cache:
     def put(self, digests: Sequence[str], maps: NDArray[np.float32]) -> None:
         """Keep these maps in place of what was there: a new file, then an index that names it, so that readers see old or new."""
         file = f"maps-{secrets.token_hex(8)}.npy"
-        np.save(self.folder / file, maps)
-        write_json(self.folder / "index.json", {"file": file, "digests": list(digests)}, indent=None)
+        try:
+            with name_unwritable(self.folder):
+                with replace_file(self.folder / file) as part:
+                    np.save(part, maps)
+                write_json(self.folder / "index.json", {"file": file, "digests": list(digests)}, indent=None)
+        except BaseException:  # the index still names the old maps
+            (self.folder / file).unlink(missing_ok=True)
+            raise
         for old in self.folder.glob("maps-*.npy"):
             if old.name != file:
                 old.unlink(missing_ok=True)
+
+
+def _read(folder: Path, shape: tuple[int, ...]) -> tuple[dict[str, int], NDArray[np.float32]]:
+    """Where the maps of each digest are, and the maps. Raises InputError or whatever numpy does for what is no such cache."""
+    index = read_json(folder / "index.json", "the index of a cache")
+    name, digests = index["file"], index["digests"]
+    if re.fullmatch(r"maps-[0-9a-z]+\.npy", name) is None or not all(isinstance(one, str) for one in digests):
+        raise InputError(f"the index names {show_value(name)}; expected maps, and digests")
+    maps: NDArray[np.float32] = np.lib.format.open_memmap(folder / name, mode="r")  # numpy's own format, and no other
+    if maps.shape != (len(digests), *shape) or maps.dtype != np.float32:
+        raise InputError("the index and the maps don't fit; expected maps of every digest")
+    return {one: place for place, one in enumerate(digests)}, maps
 
 
 def hash_weights(model: nn.Module) -> str:

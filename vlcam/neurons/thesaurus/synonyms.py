@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, final
 
 from vlcam.contracts import InputError, show_record
-from vlcam.files import read_text, show_path
+from vlcam.files import MAX_DEPTH, read_text, refuse_broken, show_path
 from vlcam.neurons.probes.probe import Concept
 from vlcam.neurons.thesaurus.nouns import list_singulars, normalise_name, pluralise
 from vlcam.neurons.thesaurus.wordnet import Nouns, has_wordnet, open_wordnet
@@ -260,15 +260,11 @@ def _read_packaged() -> _Table:
 
 def _parse(text: str, where: str) -> _Table:
     """Concepts and pairs kept apart; InputError if it is not such a table."""
-    try:
+    expected = 'JSON as in {"concepts": {"car": {"synonyms": ["auto"], "parent": "vehicle"}, "vehicle": {}}, "apart": [["hot dog", "dog"]]}'
+    with refuse_broken(where, expected, fault="is not a table of synonyms ({})"):
         found = json.loads(text)
         entries = {normalise_name(name): _parse_entry(row) for name, row in found["concepts"].items()}
         apart = frozenset(frozenset((normalise_name(a), normalise_name(b))) for a, b in found.get("apart", []))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(
-            f'{where} is not a table of synonyms ({error}); expected JSON as in {{"concepts": {{"car": {{"synonyms": ["auto"], '
-            '"parent": "vehicle"}, "vehicle": {}}, "apart": [["hot dog", "dog"]]}'
-        ) from error
     return entries, apart
 
 
@@ -299,6 +295,8 @@ def _check(entries: Mapping[str, Entry]) -> None:
         above, steps = entries[concept].parent, 0
         while above is not None:
             steps += 1
-            if steps > len(entries):
-                raise InputError(f"the broader concepts of {concept!r} go round in a circle; drop one of the parents")
+            if steps > min(len(entries), MAX_DEPTH):
+                raise InputError(
+                    f"the broader concepts of {concept!r} go round in a circle, or up more than {MAX_DEPTH} steps; drop one of the parents"
+                )
             above = entries[above].parent

@@ -10,9 +10,11 @@ pointers, each pointer as symbol, offset, part of speech and a number; then a gl
 """
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any, Final, Protocol, final, runtime_checkable
 
 from vlcam.contracts import InputError
+from vlcam.files import MAX_DEPTH, refuse_broken
 
 _PLACES: Final = ("corpora/wordnet", "corpora/wordnet.zip/wordnet/")
 _HINT: Final = (
@@ -58,23 +60,30 @@ class WordNet:
     def first(self, word: str, /) -> str | None:
         """The most usual sense of a noun."""
         senses = self._senses.get(_make_key(word))
-        return self._name_sense(senses[0]) if senses else None
+        with _name_broken(word):
+            return self._name_sense(senses[0]) if senses else None
 
     def words(self, sense: str, /) -> tuple[str, ...]:
         """The words for a sense."""
-        return tuple(word.lower().replace("_", " ") for word in self._read_line(self._find_offset(sense))[0])
+        with _name_broken(sense):
+            return tuple(word.lower().replace("_", " ") for word in self._read_line(self._find_offset(sense))[0])
 
     def paths_up(self, sense: str, /) -> Iterator[tuple[str, ...]]:
         """The ways to the root, the shortest first, in a fixed order."""
-        paths = self._list_paths(self._find_offset(sense))
-        yield from sorted((tuple(map(self._name_sense, path)) for path in paths), key=lambda path: (len(path), path))
+        with _name_broken(sense):
+            paths = [tuple(map(self._name_sense, path)) for path in self._list_paths(self._find_offset(sense))]
+        yield from sorted(paths, key=lambda path: (len(path), path))
 
-    def _list_paths(self, offset: int) -> Iterator[tuple[int, ...]]:
+    def _list_paths(self, offset: int, depth: int = 0) -> Iterator[tuple[int, ...]]:
+        if depth > MAX_DEPTH:
+            raise InputError(
+                f"the broader senses in data.noun of WordNet go round in a circle at byte {offset}; {_HINT}"
+            )
         broader = self._read_line(offset)[1]
         if not broader:
             yield ()
         for one in broader:
-            yield from ((one, *path) for path in self._list_paths(one))
+            yield from ((one, *path) for path in self._list_paths(one, depth + 1))
 
     def _read_line(self, offset: int) -> tuple[tuple[str, ...], tuple[int, ...]]:
         """The words of a sense, and the offsets of the broader ones."""
@@ -83,6 +92,8 @@ class WordNet:
         if not cells or int(cells[0]) != offset:
             raise InputError(f"data.noun of WordNet has no sense at byte {offset}, though its index says so; {_HINT}")
         words, pointers = 4, 4 + 2 * int(cells[3], 16) + 1
+        if pointers + 4 * int(cells[pointers - 1]) > len(cells):
+            raise InputError(f"data.noun of WordNet has a line at byte {offset} that breaks off; {_HINT}")
         links = [cells[at : at + 4] for at in range(pointers, pointers + 4 * int(cells[pointers - 1]), 4)]
         return tuple(cells[words : pointers - 1 : 2]), tuple(int(link[1]) for link in links if link[0] in ("@", "@i"))
 
@@ -93,6 +104,10 @@ class WordNet:
     def _find_offset(self, sense: str) -> int:
         word, _, number = sense.rsplit(".", 2)
         return self._senses[word][int(number) - 1]
+
+
+def _name_broken(what: str) -> AbstractContextManager[None]:
+    return refuse_broken(f"the line of {what[:80]!r} in data.noun of WordNet", f"senses as WordNet 3 has them; {_HINT}")
 
 
 def has_wordnet() -> bool:
@@ -109,10 +124,10 @@ def open_wordnet() -> WordNet:
     root = _find_root()
     if root is None:
         raise InputError(f"WordNet was asked for but nltk finds none on this computer; {_HINT}")
-    try:
+    with refuse_broken(
+        f"the WordNet in {root}", f"index.noun and data.noun as WordNet 3 has them; {_HINT}", fault="can't be read ({})"
+    ):
         return WordNet(_read(root, "index.noun").decode("utf-8"), _read(root, "data.noun"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"the WordNet in {root} can't be read ({error}); {_HINT}") from error
 
 
 def _make_key(word: str) -> str:

@@ -13,7 +13,7 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
-from vlcam.files import read_json, write_json
+from vlcam.files import read_json, refuse_broken, show_path, write_json
 from vlcam.scenes.captions import CAPTION_WORDS
 from vlcam.scenes.models.vocabulary import Vocabulary
 from vlcam.scenes.questions import ANSWERS, QUESTION_KINDS, QUESTION_WORDS
@@ -159,4 +159,5 @@ def draw(
                 if progress is not None:
                     progress(done, n)
         write_json(stamp, wanted)
-    return Arrays(**{name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _SHAPES})
+    with refuse_broken(show_path(folder), "scenes that were drawn there; remove the folder to draw them anew"):
+        return Arrays(**{name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _SHAPES})

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from vlcam.files import replace_file
+from vlcam.files import refuse_broken, replace_file, show_path
 from vlcam.scenes.models.data import IGNORED, Arrays
 from vlcam.scenes.models.family import SceneModels, compute_presence_loss, sample_texts
 from vlcam.scenes.models.plan import TrainingPlan
@@ -32,7 +32,8 @@ def save_state(state: dict[str, Any], path: Path) -> None:
 
 def load_state(path: Path, device: torch.device) -> dict[str, Any]:
     """Read a checkpoint that :func:`save_state` wrote; layers that earlier versions named otherwise get their present names."""
-    state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    with refuse_broken(show_path(path), "the checkpoint of a training run; remove it to start anew"):
+        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
     for key in state.keys() & {"family", "average"}:
         state[key] = {name.replace("things.", "objects."): value for name, value in state[key].items()}
     return state

@@ -32,7 +32,7 @@ from torch import nn
 
 from vlcam.contracts import InputError
 from vlcam.engine.draws import PrivateDraws
-from vlcam.files import encode_record, read_json, read_text, write_json
+from vlcam.files import encode_record, parse_json, read_json, read_text, show_path, write_json
 from vlcam.scenes.models.data import draw
 from vlcam.scenes.models.family import SceneModels, recalibrate
 from vlcam.scenes.models.family import make_batch as make_batch
@@ -58,9 +58,9 @@ def _iterate_steps(plan: TrainingPlan, start: int) -> Iterator[tuple[int, NDArra
 
 def _read_log(out: Path) -> list[dict[str, Any]]:
     """The lines of the run's log."""
-    file = out / "train.jsonl"
+    file, what = out / "train.jsonl", "the log of a training run"
     return (
-        [json.loads(line) for line in read_text(file, "the log of a training run").splitlines()]
+        [parse_json(line, show_path(file), what) for line in read_text(file, what).splitlines()]
         if file.exists()
         else []
     )

@@ -66,8 +66,8 @@ def read_checksums(folder: Path) -> dict[str, str]:
     """The sha256 of each weights file, as ``sha256.json`` has them. Raises InputError for a file that is missing or something else."""
     path, what = folder / "sha256.json", "the sha256 of each weights file"
     found: Any = read_json(path, what)
-    if not isinstance(found, dict):
-        raise InputError(f"{show_path(path)} is not a JSON object; expected {what}")
+    if not isinstance(found, dict) or not all(isinstance(one, str) for one in found.values()):
+        raise InputError(f"{show_path(path)} is not a JSON object of texts; expected {what}")
     return found
 
 

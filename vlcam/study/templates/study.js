@@ -199,7 +199,7 @@
 
   /* The answers as a file. */
   function cell(value) {
-    const text = String(value);
+    const plain = String(value), text = typeof value === "string" && /^'*[=+\-@\t\r\n]/.test(plain) ? `'${plain}` : plain;  /* no formula */
     return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
   }
   function table(id) {
