@@ -10,6 +10,7 @@ from torch import nn
 from vlcam.contracts import InputError, LayerError, Task
 from vlcam.engine.find_layer import propose
 from vlcam.engine.outputs import find_logits, to_model
+from vlcam.files import refuse_broken
 from vlcam.tasks.answering import Answering
 from vlcam.tasks.captioning import Captioning
 from vlcam.tasks.classification import Classification, Preprocessing
@@ -20,6 +21,8 @@ from vlcam.tasks.hub_inputs import HubInputs, HubTokenizer
 from vlcam.tasks.hub_photos import HubPreprocess
 from vlcam.tasks.hub_questions import find_reading
 from vlcam.tasks.hub_speech import HubSpeech
+
+_WRITTEN = "what save_pretrained of the model and of its processor write"
 
 Kind = Literal["classification", "captioning", "vqa"]
 
@@ -54,7 +57,8 @@ def open_transformers(
     from transformers import AutoConfig
 
     config = fetch(AutoConfig, name, revision)
-    auto = find_model_class(config, name)
+    with refuse_broken(f"the configuration of {name}", _WRITTEN):
+        auto = find_model_class(config, name)
     model = open_model(auto, name, revision)
     return wrap(
         model,
@@ -186,13 +190,15 @@ def wrap_classifier(
 ) -> Classification:
     """An image classifier of transformers in memory as a task. The layer to explain is found by a trial run on noise."""
     config: Any = model.config
-    inputs, geometry = preprocess(_make_noise())
-    inputs = to_model(inputs, model)
-    best = propose(model.eval(), lambda: find_logits(model(inputs)).max(), geometry.input_size)[0]
+    with refuse_broken(f"the configuration of {name}", _WRITTEN, fault="doesn't fit its model: {}"):
+        inputs, geometry = preprocess(_make_noise())
+        inputs = to_model(inputs, model)
+        best = propose(model.eval(), lambda: find_logits(model(inputs)).max(), geometry.input_size)[0]
+        own = tuple(str(config.id2label[number]) for number in sorted(config.id2label))
     multi = config.problem_type == "multi_label_classification"
     return Classification(
         model,
-        labels=tuple(labels or (config.id2label[number] for number in sorted(config.id2label))),
+        labels=tuple(labels or own),
         preprocess=preprocess,
         layer=best.layer,
         layout=best.layout,

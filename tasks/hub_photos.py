@@ -6,6 +6,7 @@ from typing import Any, final
 from PIL.Image import Image
 
 from vlcam.contracts import Geometry, InputError, show_record
+from vlcam.files import refuse_broken
 from vlcam.image.geometry import compute_resized_size, make_resize_geometry
 from vlcam.image.photo import as_rgb
 from vlcam.tasks.hub_places import measure_tiles
@@ -47,7 +48,12 @@ class HubPreprocess:
             return pixels, self.known[image.size]
 
     def _make_pixels(self, image: Image) -> Any:
-        return self.processor(images=as_rgb(image), return_tensors="pt")["pixel_values"]
+        with refuse_broken(
+            f"a photo of {image.width} x {image.height} pixels",
+            "settings of the image processor that fit the model",
+            fault=f"can't be prepared by {type(self.processor).__name__}: {{}}",
+        ):
+            return self.processor(images=as_rgb(image), return_tensors="pt")["pixel_values"]
 
 
 def compute_geometry(processor: Any, photo_size: tuple[int, int], input_size: tuple[int, int]) -> Geometry:

@@ -161,6 +161,23 @@ def test_no_two_classes_have_one_name() -> None:
     assert {name: paths for name, paths in found.items() if len(paths) > 1} == {}
 
 
+def test_one_module_opens_pictures() -> None:
+    """Whatever else opened them might start programs, or decode what is too large."""
+    marks = re.compile(r"\bImage\.open\(|\bImages\.open\(")
+    assert [short(path) for path in MODULES if marks.search(path.read_text(encoding="utf-8"))] == [
+        "vlcam/image/decode.py"
+    ]
+
+
+def test_nothing_seeds_or_sets_back_the_generators_of_the_process() -> None:
+    """Other threads draw from them; the engine sets them back only where there are none."""
+    marks = re.compile(
+        r"torch\.manual_seed\(|fork_rng\(|set_rng_state\(|np\.random\.seed\(|backends\.\w+\.(enabled|flags|set_)"
+    )
+    found = [short(path) for path in MODULES if marks.search(path.read_text(encoding="utf-8"))]
+    assert found == ["vlcam/engine/restore.py"]
+
+
 def test_one_module_draws_bootstraps() -> None:
     """Draws with how often each is drawn, and the ends of a 95 % interval, are marks of a bootstrap."""
     marks = re.compile(r"\bmultinomial\(|\b0\.025\b|\b0\.975\b")
