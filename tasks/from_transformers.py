@@ -11,6 +11,7 @@ from vlcam.contracts import InputError, LayerError, Task
 from vlcam.engine.find_layer import propose
 from vlcam.engine.outputs import find_logits, to_model
 from vlcam.engine.restore import preserve_model
+from vlcam.files import refuse_broken
 from vlcam.tasks.answering import Answering
 from vlcam.tasks.captioning import Captioning
 from vlcam.tasks.class_outputs import Activation
@@ -23,6 +24,8 @@ from vlcam.tasks.hub_photos import HubPreprocess, make_hub_preprocess
 from vlcam.tasks.hub_places import follow_input
 from vlcam.tasks.hub_questions import find_reading
 from vlcam.tasks.hub_speech import HubSpeech
+
+_WRITTEN = "what save_pretrained of the model and of its processor write"
 
 Kind = Literal["classification", "captioning", "vqa"]
 
@@ -57,7 +60,8 @@ def open_transformers(
     from transformers import AutoConfig
 
     config = fetch(AutoConfig, name, revision)
-    auto = find_model_class(config, name)
+    with refuse_broken(f"the configuration of {name}", _WRITTEN):
+        auto = find_model_class(config, name)
     model = open_model(auto, name, revision).eval()
     return wrap(
         model,
@@ -196,12 +200,14 @@ def wrap_classifier(
     config: Any = model.config
     if type(model).__name__ == "Siglip2ForImageClassification" and isinstance(preprocess, HubPreprocess):
         return _wrap_patches(model, name, labels, preprocess.processor)
-    inputs, geometry = preprocess(_make_noise())
-    inputs = to_model(inputs, model)
     known = config.model_type in CLASSIFIERS
-    best = propose(
-        model, lambda inputs: find_logits(model(inputs)).max(), inputs, geometry.input_size, prove=not known
-    )[0]
+    with refuse_broken(f"the configuration of {name}", _WRITTEN, fault="doesn't fit its model: {}"):
+        inputs, geometry = preprocess(_make_noise())
+        inputs = to_model(inputs, model)
+        best = propose(
+            model, lambda inputs: find_logits(model(inputs)).max(), inputs, geometry.input_size, prove=not known
+        )[0]
+        own = tuple(labels or _list_labels(model, inputs))
     notes: tuple[str, ...] = () if known else (describe_guess(best.layer, config.model_type, best.share),)
     kind = config.problem_type
     if kind is None and config.num_labels == 1:
@@ -212,7 +218,7 @@ def wrap_classifier(
     activations: dict[str | None, Activation] = {"multi_label_classification": "sigmoid", "regression": "quantities"}
     return Classification(
         model,
-        labels=tuple(labels or _list_labels(model, inputs)),
+        labels=own,
         preprocess=preprocess,
         layer=best.layer,
         layout=follow_input(best.layout, preprocess),
@@ -243,7 +249,7 @@ def _list_labels(model: Any, inputs: Any) -> Sequence[str]:
     """The names of the classes that the configuration has, or else their numbers."""
     named = model.config.id2label
     if named:
-        return tuple(named[number] for number in sorted(named))
+        return tuple(str(named[number]) for number in sorted(named))
     with preserve_model(model), torch.no_grad():
         count = find_logits(model(**inputs) if isinstance(inputs, dict) else model(inputs)).shape[-1]
     return tuple(f"class {number}" for number in range(count))

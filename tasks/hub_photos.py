@@ -6,6 +6,7 @@ from typing import Any, final
 from PIL.Image import Image, Resampling
 
 from vlcam.contracts import Geometry, InputError, show_record
+from vlcam.files import refuse_broken
 from vlcam.image.geometry import compute_resized_size, make_resize_geometry
 from vlcam.image.photo import as_rgb
 from vlcam.tasks.hub_places import measure_tiles
@@ -53,14 +54,12 @@ class HubPreprocess:
 
     def _make_pixels(self, image: Image) -> Any:
         shown = as_rgb(image) if self.channels == 3 else as_rgb(image).convert("L")
-        try:
+        with refuse_broken(
+            f"a photo of {image.width} x {image.height} pixels",
+            "settings of the image processor that fit the model, or preprocess=, such as vlcam.Preprocess(size, channels=1)",
+            fault=f"can't be made an input of {self.channels} channel(s) by {type(self.processor).__name__}: {{}}",
+        ):
             made = self.processor(images=shown, return_tensors="pt")
-        except (ValueError, RuntimeError) as error:
-            reason = (str(error).splitlines() or ["no reason given"])[0]
-            raise InputError(
-                f"{type(self.processor).__name__} can't make an input of {self.channels} channel(s) of a photo: {reason}; "
-                "give preprocess=, such as vlcam.Preprocess(size, channels=1)"
-            ) from error
         if "pixel_values" not in made:
             raise InputError(
                 f"{type(self.processor).__name__} makes {', '.join(map(str, made)) or 'nothing'} of a photo; expected pixel_values, "
