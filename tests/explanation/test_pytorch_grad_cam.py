@@ -342,6 +342,79 @@ def test_errors_reach_the_caller_and_leave_no_hook() -> None:
     assert snapshot(model) == before
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"compute_input_gradient": True},
+            "compute_input_gradient=True isn't supported by vlcam's GradCAM; expected False",
+        ),
+        ({"uses_gradients": False}, "uses_gradients=False isn't supported by vlcam's GradCAM; expected True"),
+        ({"detach": False}, "detach=False isn't supported by vlcam's GradCAM; expected True"),
+        (
+            {"device": "meta"},
+            r"device='meta' isn't supported .* expected the model's device, cpu: move the model, model.to\('meta'\)",
+        ),
+        ({"use_cuda": True}, "use_cuda=True isn't supported .* expected the model's device, cpu"),
+        (
+            {"ablation_layer": 3},
+            "ablation_layer=3 isn't supported by vlcam's GradCAM; expected model, target_layers, reshape",
+        ),
+        ({"tta_transforms": [abs]}, r"tta_transforms=\[.*\] was given; expected a ttach.Compose"),
+        ({"tta_transforms": 3}, "tta_transforms=3 was given; expected a ttach.Compose"),
+        ({"method": "score-cam"}, "'score-cam' takes one run for each channel of the layer.*use vlcam.explain"),
+        ({"method": "GradCAMPlusPlus"}, "no method 'GradCAMPlusPlus'"),
+    ],
+)
+def test_arguments_that_are_not_supported_are_named(options: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        GradCAM(cnn(), ["block"], **options)
+    assert "\n" not in str(caught.value)
+
+
+def test_arguments_that_change_nothing_are_taken() -> None:
+    model = cnn()
+    options = {"compute_input_gradient": False, "uses_gradients": True, "detach": True, "use_cuda": False}
+    for device in (None, "cpu", torch.device("cpu")):
+        cam = GradCAM(model, ["block"], device=device, **options)
+        assert np.array_equal(cam(photos()), GradCAM(model, ["block"])(photos()))
+
+
+def test_a_batch_of_one_channel() -> None:
+    model = cnn()
+    model.stem[0] = nn.Conv2d(1, 12, 3, 2, 1)
+    found = GradCAM(model, [model.block])(photos(16)[:, :1])
+    assert found.shape == (16, 12, 16) and found.max() > 0.99
+
+
+def test_the_output_is_kept_without_its_graph() -> None:
+    model: Any = Lambda(lambda self, pixels: {"logits": self.net(pixels), "more": (3, pixels)}, net=cnn()).eval()
+    cam = GradCAM(model, [model.net.block])
+    assert cam.outputs is None
+    cam(photos())
+    assert set(cam.outputs) == {"logits", "more"} and cam.outputs["more"][0] == 3
+    torch.testing.assert_close(cam.outputs["logits"], model(photos())["logits"].detach())
+    assert not cam.outputs["logits"].requires_grad
+
+
+def test_a_layer_of_doubtful_places_is_refused_with_a_way_out() -> None:
+    mixed = Lambda(lambda self, pixels: pixels.mean((2, 3), keepdim=True) * self.weight)
+    mixed.weight = nn.Parameter(torch.arange(24.0).reshape(1, 1, 4, 6))
+    model = Lambda(lambda self, pixels: self.mixed(pixels).mean((2, 3)), mixed=mixed).eval()
+    with pytest.raises(LayerError, match=r"don't respond to their own places.*reshape_transform=lambda output: output"):
+        GradCAM(model, [mixed])(photos())
+    assert GradCAM(model, [mixed], lambda output: output)(photos()).shape == (3, 12, 16)
+
+
+def test_frames_side_by_side_are_resized_to_a_frame() -> None:
+    torch.manual_seed(0)
+    net, clips = _Clips().eval(), torch.rand(2, 5, 3, 17, 17)
+    maps = GradCAM(net, [net.look], lambda frames: frames.unflatten(0, (-1, 5)).permute(0, 2, 3, 1, 4).flatten(3))(
+        clips
+    )
+    assert maps.shape == (2, 17, 17)
+
+
 def test_per_image_names_its_parts() -> None:
     scores: Any = apply_per_image([ClassifierOutputTarget(0), ClassifierOutputTarget(2), lambda row: row[0]])
     assert scores.__name__ == "ClassifierOutputTarget | <lambda>"

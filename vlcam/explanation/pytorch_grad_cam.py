@@ -25,6 +25,7 @@ from vlcam.engine.outputs import find_logits, to_model
 from vlcam.engine.places import Trial
 from vlcam.engine.recording import Recording, gradients, record
 from vlcam.engine.settle_layer import settle_layer
+from vlcam.explanation.smoothing import check_transforms, list_terms, project_terms
 from vlcam.methods import get_one_run_method as find_method
 
 Reshape = Callable[[Tensor], Tensor]
@@ -205,12 +206,22 @@ def read_maps(totals: Tensor, recording: Recording, layout: Layout) -> tuple[Ten
 class GradCAM:
     """A drop-in for ``pytorch_grad_cam.GradCAM``: ``GradCAM(model, [layer])(images, targets)`` is a numpy array as theirs.
 
-    Every map is scaled as there: negative values cut off, minimum to 0, maximum to 1, resized to the input (bilinear); of several
-    layers the scaled maps are averaged, and the mean scaled again. So a map that is next to nothing looks as strong as any:
-    :func:`vlcam.attribute` gives raw maps. What differs is that the model is left as it was (mode, ``.grad``, hooks), may be
-    frozen, that targets must fit the batch, and that no exception is swallowed. Every layer costs a forward pass.
+    Every map is scaled as there: negative values cut off, minimum to 0, maximum to 1, resized to the input (bilinear, a volume's
+    trilinear); of several layers the scaled maps are averaged, and the mean scaled again. So a map that is next to nothing looks as strong
+    as any: :func:`vlcam.attribute` gives raw maps. What differs is that the model is left as it was (mode, ``.grad``, hooks), may
+    be frozen, that targets must fit the batch, and that no exception is swallowed. Every layer costs a forward pass.
 
-    ``method`` is a name from ``vlcam.list_methods("one-run")``.
+    Args:
+        model: any module.
+        target_layers: a list of its modules, or of their names.
+        reshape_transform: makes ``(batch, channels, rows, columns)`` of a layer's output, and of its gradient.
+        method: a name from ``vlcam.list_methods("one-run")``, in place of that package's other classes.
+        tta_transforms: for ``aug_smooth``, a ``ttach.Compose``; by default six, the image and its mirror image times 0.9, 1 and 1.1.
+        others: that package's ``compute_input_gradient=False``, ``uses_gradients=True``, ``detach=True``, ``device=`` (the model's) and
+            ``use_cuda=``, which change nothing here.
+
+    Raises:
+        InputError: there is no such method; the layers are no list; an argument that isn't supported, or not with that value.
     """
 
     def __init__(
@@ -220,56 +231,102 @@ class GradCAM:
         reshape_transform: Reshape | None = None,
         *,
         method: str = "gradcam",
+        tta_transforms: Any = None,
+        **others: Any,
     ) -> None:
         self.model, self.target_layers = model, _check_layers(target_layers)
         self.layout = None if reshape_transform is None else ReshapedLayout(reshape_transform)
         self.method = find_method(method)
+        self.tta_transforms = check_transforms(tta_transforms)
+        self.outputs: Any = None
+        """What the model returned in the last run, without autograd; None before the first."""
+        _check_others(model, others)
 
-    def __call__(self, input_tensor: Tensor, targets: Iterable[Callable[[Any], Any]] | None = None) -> np.ndarray:
-        """Maps ``(batch, height, width)`` from 0 to 1, float32.
+    def __call__(
+        self,
+        input_tensor: Tensor,
+        targets: Iterable[Callable[[Any], Any]] | None = None,
+        aug_smooth: bool = False,
+        eigen_smooth: bool = False,
+    ) -> np.ndarray:
+        """Maps ``(batch, height, width)`` (of volumes ``(batch, depth, height, width)``) from 0 to 1, float32.
 
         Args:
-            input_tensor: ``(batch, channels, height, width)``; it is moved to the model's device.
-            targets: one function for every image, called with that image's output; by default the image's top class.
+            input_tensor: ``(batch, channels, height, width)``, or volumes ``(batch, channels, depth, height, width)``; it is moved to the
+                model's device.
+            targets: one function for every image, called with that image's output; by default the image's top class (with
+                ``aug_smooth`` that of each changed image).
+            aug_smooth: the mean over changed images (``tta_transforms``), which isn't scaled again.
+            eigen_smooth: the first principal component of what is summed over channels, with the sign of the sum.
 
         Raises:
-            InputError: an input of another shape.
+            InputError: an input of another shape, or a method that has no smooth maps.
             TargetError: not one target for every image, or one that doesn't return one number.
             LayerError: a layer that doesn't lead to the targets, or whose output isn't maps.
         """
-        if input_tensor.ndim != 4:
+        if input_tensor.ndim not in (4, 5):
             raise InputError(
-                f"an input of {tuple(input_tensor.shape)} was given; expected (batch, channels, height, width)"
+                f"an input of {tuple(input_tensor.shape)} was given; expected (batch, channels, height, width), or "
+                "(batch, channels, depth, height, width)"
             )
         images = to_model(input_tensor, self.model)
         score = _score_top_class if targets is None else apply_per_image(targets)
         with name_cause(self.model):
-            layers = [self._make_scaled_maps(images, layer, score) for layer in self.target_layers]
-        found: np.ndarray = _scale_maps(torch.stack(layers).mean(0)).cpu().numpy()
-        return found
+            if not aug_smooth:
+                maps = self._explain(images, score, eigen_smooth)
+            else:
+                found = []
+                for one in self.tta_transforms:
+                    changed = self._explain(one.augment_image(images), score, eigen_smooth)
+                    found.append(one.deaugment_mask(changed[:, None])[:, 0])
+                maps = torch.stack(found).mean(0)
+        made: np.ndarray = maps.cpu().numpy()
+        return made
 
-    def _make_scaled_maps(self, images: Tensor, layer: str | nn.Module, score: Callable[[Any], Tensor]) -> Tensor:
+    def _explain(self, images: Tensor, score: Callable[[Any], Tensor], eigen_smooth: bool) -> Tensor:
+        layers = [self._make_scaled_maps(images, layer, score, eigen_smooth) for layer in self.target_layers]
+        return _scale_maps(torch.stack(layers).mean(0))
+
+    def _make_scaled_maps(
+        self, images: Tensor, layer: str | nn.Module, score: Callable[[Any], Tensor], eigen_smooth: bool
+    ) -> Tensor:
         reshaped = isinstance(self.layout, ReshapedLayout)
         with record(self.model, layer, whole=reshaped) as recording:
-            scores = score(self.model(images))
+            output = self.model(images)
+            scores = score(output)
             total = scores.sum()
+        self.outputs = output
+        for one in list(find_tensors(output)):
+            self.outputs = replace_tensor(self.outputs, one, one.detach())
         leaf = recording.resolve(scores)
-        if not reshaped and leaf.ndim != 4:
+        if not reshaped and leaf.ndim != images.ndim:
+            sides = (
+                "(batch, channels, rows, columns)" if images.ndim == 4 else "(batch, channels, depth, rows, columns)"
+            )
             raise LayerError(
-                f"layer {recording.layer_name!r} returned {tuple(leaf.shape)}; expected (batch, channels, rows, columns): for tokens give "
-                "reshape_transform="
+                f"layer {recording.layer_name!r} returned {tuple(leaf.shape)}; expected {sides}: for tokens give reshape_transform="
             )
         layout: Layout | None = self.layout
         if layout is None:
-            _, layout = settle_layer(recording, scores, Trial(self.model, images, self.model))
+            try:
+                _, layout = settle_layer(recording, scores, Trial(self.model, images, self.model))
+            except LayerError as error:
+                raise LayerError(
+                    f"{error}; here that is reshape_transform=, of an output with channels first reshape_transform=lambda output: output"
+                ) from error
         with torch.inference_mode(False), torch.no_grad():
             activations, slopes = read_maps(total, recording, layout)
             if len(activations) != len(images):
                 raise LayerError(
                     f"layer {recording.layer_name!r} ran on a batch of {len(activations)}, not of {len(images)}"
                 )
-            maps = layout.place(self.method.function(activations, slopes[0])).float()
-            return F.interpolate(_scale_maps(maps.relu())[:, None], images.shape[2:], mode="bilinear")[:, 0]
+            if eigen_smooth:
+                maps = project_terms(list_terms(self.method, activations, slopes[0]))
+            else:
+                maps = self.method.function(activations, slopes[0])
+            maps = _scale_maps(layout.place(maps).float().relu())
+            size = list(images.shape[1 - maps.ndim :])
+            return F.interpolate(maps[:, None], size, mode="bilinear" if maps.ndim == 3 else "trilinear")[:, 0]
 
     def __enter__(self) -> "GradCAM":
         """Itself: there is nothing to release."""
@@ -281,6 +338,27 @@ class GradCAM:
         """Let every exception through."""
 
 
+def _check_others(model: nn.Module, others: dict[str, Any]) -> None:
+    """Raise InputError unless these arguments of that package's classes change nothing here."""
+    device = next((one.device for one in model.parameters()), torch.device("cpu"))
+    for name, given in others.items():
+        if name in ("compute_input_gradient", "uses_gradients", "detach"):
+            expected = str(name != "compute_input_gradient")
+            fits = str(bool(given)) == expected
+        elif name == "device":
+            expected = f"the model's device, {device}: move the model, model.to({str(given)!r})"
+            wanted = device if given is None else torch.device(given)
+            fits = wanted.type == device.type and wanted.index in (None, device.index)
+        elif name == "use_cuda":
+            expected = f"the model's device, {device}: move the model, model.cuda()"
+            fits = not given or device.type == "cuda"
+        else:
+            expected = "model, target_layers, reshape_transform, method or tta_transforms"
+            fits = False
+        if not fits:
+            raise InputError(f"{name}={given!r} isn't supported by vlcam's GradCAM; expected {expected}")
+
+
 def _score_top_class(output: Any) -> Tensor:
     """For every image the logit of its top class; of equal ones the first."""
     logits = find_logits(output)
@@ -289,7 +367,8 @@ def _score_top_class(output: Any) -> Tensor:
     return logits.gather(1, logits.detach().argmax(1, keepdim=True))[:, 0]
 
 
-def _scale_maps(maps: Maps) -> Maps:
+def _scale_maps(maps: Float[Tensor, "batch *sides"]) -> Float[Tensor, "batch *sides"]:
     """Every map from 0 to 1; one without differences becomes 0."""
-    low = maps - maps.amin((1, 2), keepdim=True)
-    return low / (1e-7 + low.amax((1, 2), keepdim=True))
+    sides = tuple(range(1, maps.ndim))
+    low = maps - maps.amin(sides, keepdim=True)
+    return low / (1e-7 + low.amax(sides, keepdim=True))

@@ -4,6 +4,7 @@
 """
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from vlcam.contracts import Activations, Gradients, InputError, Maps, Method, PerturbationMethod, Subject
@@ -60,14 +61,20 @@ def eigencam(activations: Activations, gradients: Gradients) -> Maps:
     give a map that isn't either.
     """
     activations = widen(activations)
-    matrix = activations.flatten(2).mT
+    maps = find_first_component(activations.flatten(2).mT).reshape(-1, *activations.shape[2:])
+    return maps.expand(len(gradients), -1, -1).clone()
+
+
+def find_first_component(matrix: Float[Tensor, "batch places channels"]) -> Float[Tensor, "batch places"]:
+    """Every matrix times its first right singular vector, with the sign with which it goes along with the sums of the matrix's rows.
+
+    A matrix that isn't finite gives numbers that aren't either.
+    """
     usable = matrix.isfinite().all((1, 2))
     _, _, vectors = torch.linalg.svd(torch.where(usable[:, None, None], matrix, 0), full_matrices=False)
-    maps: Tensor = torch.einsum("bpk,bk->bp", matrix, vectors[:, 0])
-    against = (maps * matrix.sum(2)).sum(1, keepdim=True) < 0
-    maps = torch.where(against, -maps, maps)
-    maps = torch.where(usable[:, None], maps, torch.nan).reshape(-1, *activations.shape[2:])
-    return maps.expand(len(gradients), -1, -1).clone()
+    found: Tensor = torch.einsum("bpk,bk->bp", matrix, vectors[:, 0])
+    against = (found * matrix.sum(2)).sum(1, keepdim=True) < 0
+    return torch.where(usable[:, None], torch.where(against, -found, found), torch.nan)
 
 
 EIGENCAM = Method(
