@@ -8,7 +8,7 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from vlcam.contracts import show_record
+from vlcam.contracts import Request, check_question, show_record
 from vlcam.engine.modules import find_first_tensor, replace_tensor
 from vlcam.engine.restore import undo_afterwards
 
@@ -27,6 +27,12 @@ class Reading:
     words: tuple[tuple[tuple[int, int], tuple[int, ...]], ...]
 
     __repr__ = show_record
+
+
+def read_question(name: str, request: Request) -> str:
+    """The question that a task is asked. Raises InputError if there is none."""
+    check_question(name, request.question)
+    return request.question or ""
 
 
 @contextmanager

@@ -34,7 +34,7 @@ from vlcam.tasks.class_outputs import (
     run_with_activation,
 )
 from vlcam.tasks.labels import choose, contrast, find_position
-from vlcam.tasks.reading import Reading, capture_question_vectors
+from vlcam.tasks.reading import Reading, capture_question_vectors, read_question
 
 
 @final
@@ -74,19 +74,16 @@ class VQA:
 
     def prepare(self, photo: Image, request: Request) -> Prepared:
         """Check the question and the answers asked for, and make the inputs."""
-        if request.question is None or not request.question.strip():
-            raise InputError(
-                "no question was given; visual question answering needs one, such as 'what colour is the star'"
-            )
+        question = read_question(self.name, request)
         if request.prompt is not None:
             raise InputError(f"prompt={request.prompt!r} was given, but {self.name} takes no prompt; leave it out")
         if request.caption is not None:
             raise InputError("a question-answering model takes no caption; ask for answers instead")
         for answer in (*request.labels, *(one for pair in request.contrasts for one in pair)):
             find_position(answer, self.answers, "answer")
-        question = to_model(self.read(request.question), self.model)
+        read = to_model(self.read(question), self.model)
         inputs, geometry = self.preprocess(photo)
-        return Prepared((to_model(inputs, self.model), question), geometry)
+        return Prepared((to_model(inputs, self.model), read), geometry)
 
     def score_batch(self, prepared: Prepared, request: Request) -> Float[Tensor, "batch targets"]:
         """The logits of the answers asked for, and of contrasts, for every row of the image (see ``ScoringTask``)."""

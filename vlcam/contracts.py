@@ -133,6 +133,17 @@ class Request:
     __repr__ = show_record
 
 
+def check_question(name: str, question: Any) -> None:
+    """Raise InputError, which says how to give it, unless there is a question for the question answerer of that name."""
+    if question is not None and not isinstance(question, str):
+        raise InputError(f"question={show_value(question)} was given; expected a string")
+    if question is None or not question.strip():
+        raise InputError(
+            f"no question was given, and {name} answers questions; give question=, such as question='what colour is the star' "
+            "(--question on the command line)"
+        )
+
+
 @final
 @dataclass(frozen=True)
 class Prepared:
