@@ -187,6 +187,21 @@ class QuestionEmbeddings:
 
 @final
 @dataclass(frozen=True)
+class LeftOutWords:
+    """A question whose words are weighed by leaving each of them out.
+
+    ``spans`` are the character ranges of its words. ``weigh()`` runs the model once with the whole question and once without each word,
+    and returns how much the scores fall; it raises InputError if the model can't read what is left of the question.
+    """
+
+    spans: tuple[tuple[int, int], ...]
+    weigh: Callable[[], Float[Tensor, "targets words"]]
+
+    __repr__ = show_record
+
+
+@final
+@dataclass(frozen=True)
 class Spoken:
     """What the model said in its one differentiable run.
 
@@ -200,7 +215,7 @@ class Spoken:
     targets: Sequence[Target]
     text: str
     layout: Layout | Callable[[Tensor], Layout] | None = None
-    asked: QuestionEmbeddings | None = None
+    asked: QuestionEmbeddings | LeftOutWords | None = None
     notes: tuple[str, ...] = ()
 
     __repr__ = show_record
