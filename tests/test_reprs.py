@@ -56,6 +56,7 @@ from vlcam.tasks.captioning import Captioning
 from vlcam.tasks.classification import Classification
 from vlcam.tasks.custom import Custom
 from vlcam.tasks.hub_speech import HubSpeech
+from vlcam.tasks.matching import TextMatching
 from vlcam.tasks.reading import Reading
 from vlcam.tasks.similarity import Similarity
 from vlcam.tasks.vqa import VQA
@@ -117,7 +118,17 @@ nothing.__name__ = BAD
 MODEL = nn.Sequential(*(nn.Linear(2, 2) for _ in range(200)))
 TASKS = {
     one.__name__: one
-    for one in (Answering, Captioning, Classification, Custom, HubSpeech, Similarity, VQA, ZeroShotClassification)
+    for one in (
+        Answering,
+        Captioning,
+        Classification,
+        Custom,
+        HubSpeech,
+        Similarity,
+        TextMatching,
+        VQA,
+        ZeroShotClassification,
+    )
 }
 
 
