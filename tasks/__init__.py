@@ -22,6 +22,7 @@ __all__ = [
     "Reading",
     "ScoringTask",
     "Similarity",
+    "TextMatching",
     "Tokenizer",
     "ZeroShotClassification",
     "bundled",
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from vlcam.tasks.classification import Classification as Classification
     from vlcam.tasks.custom import Custom as Custom
     from vlcam.tasks.custom import region as region
+    from vlcam.tasks.matching import TextMatching as TextMatching
     from vlcam.tasks.reading import Reading as Reading
     from vlcam.tasks.similarity import Similarity as Similarity
     from vlcam.tasks.vqa import VQA as VQA
@@ -56,6 +58,7 @@ else:
         "Reading": "tasks.reading",
         "ScoringTask": "contracts",
         "Similarity": "tasks.similarity",
+        "TextMatching": "tasks.matching",
         "Tokenizer": "tasks.captioning",
         "VQA": "tasks.vqa",
         "ZeroShotClassification": "tasks.zero_shot",

@@ -31,7 +31,7 @@ from vlcam.engine.output_kind import to_word_logits
 from vlcam.engine.outputs import log_probability, pick_logits, to_model
 from vlcam.engine.recording import pause_recording
 from vlcam.tasks.labels import get_text_contrasts, make_contrast_target
-from vlcam.tasks.reading import Reading, capture_question_vectors
+from vlcam.tasks.reading import Reading, capture_question_vectors, read_question
 from vlcam.tasks.words import Segmenter, group
 
 
@@ -69,17 +69,14 @@ class Answering:
 
     def prepare(self, photo: Image, request: Request) -> Prepared:
         """Check the question and the answers, and make the inputs."""
-        if request.question is None or not request.question.strip():
-            raise InputError(
-                "no question was given; visual question answering needs one, such as 'what is the dog doing?'"
-            )
+        question = read_question(self.name, request)
         if request.caption is not None:
             raise InputError("a question-answering model takes no caption; ask for answers instead")
         for answer in (*request.labels, *(one for pair in request.contrasts for one in pair)):
             if not isinstance(answer, str):
                 raise TargetError(f"the answer {answer!r} was given; this model writes its answers: give them as texts")
             self._encode_answer(answer)
-        inputs, geometry = self.ask(photo, request.question, request.prompt)
+        inputs, geometry = self.ask(photo, question, request.prompt)
         return Prepared(to_model(inputs, self.model), geometry)
 
     def run(self, prepared: Prepared, request: Request) -> Spoken:

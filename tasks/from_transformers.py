@@ -18,7 +18,7 @@ from vlcam.tasks.class_outputs import Activation
 from vlcam.tasks.classification import Classification, Preprocessing
 from vlcam.tasks.from_vilt import wrap_vilt
 from vlcam.tasks.hub_families import CLASSIFIERS, FAMILIES, find_tower, find_tower_layer
-from vlcam.tasks.hub_files import ZERO_SHOT, fetch, find_model_class, open_model, open_processor
+from vlcam.tasks.hub_files import MATCHING, ZERO_SHOT, fetch, find_model_class, open_model, open_processor
 from vlcam.tasks.hub_inputs import HubInputs, HubTokenizer
 from vlcam.tasks.hub_photos import HubPreprocess, make_hub_preprocess
 from vlcam.tasks.hub_places import follow_input
@@ -100,7 +100,14 @@ def wrap(
         from vlcam.tasks.zero_shot import wrap_zero_shot
 
         _check_task(task, "classification", name)
+        _check_preprocess(preprocess, name)
         return wrap_zero_shot(model, processor, name, labels=labels)
+    if made in MATCHING:
+        from vlcam.tasks.matching import wrap_matching
+
+        _check_task(task, "classification", name)
+        _check_preprocess(preprocess, name)
+        return wrap_matching(model, processor, name, labels=labels)
     if labels is not None or preprocess is not None:
         raise InputError(f"{name} writes texts, so it takes no labels and no preprocess")
     if made == "ViltForQuestionAnswering":
@@ -119,6 +126,11 @@ def wrap(
 def _check_task(task: Kind | None, able: Kind, name: str) -> None:
     if task not in (None, able):
         raise InputError(f"{name} is a model for {able}, not for {task}")
+
+
+def _check_preprocess(preprocess: Preprocessing | None, name: str) -> None:
+    if preprocess is not None:
+        raise InputError(f"{name} takes its photos by its own processor, so it takes no preprocess; leave it out")
 
 
 def wrap_writer(

@@ -1,10 +1,11 @@
 """ViLT: a photo's patches and a question's words in one stream, and answers from a list."""
 
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, final
 
 import torch
 
-from vlcam.contracts import InputError
+from vlcam.contracts import InputError, show_record
 from vlcam.engine.draws import PrivateDraws
 from vlcam.engine.layers import TokenLayout
 from vlcam.engine.modules import find_module
@@ -20,28 +21,8 @@ from vlcam.tasks.vqa import VQA
 
 def wrap_vilt(model: Any, processor: Any, name: str) -> VQA:
     """ViLT, which answers from a list: its patches come in random order, which is made the same in every run."""
-    layer = find_tower_layer(model, FAMILIES["vilt"], "vilt.encoder")
-    if layer is None:
-        raise InputError(
-            f"{name} has no layer vilt.encoder.layer.N.layernorm_before; give a transformers version that has it"
-        )
+    layer = find_vilt_layer(model, name)
     labels = tuple(model.config.id2label[number] for number in sorted(model.config.id2label))
-    known: dict[tuple[int, int], Any] = {}
-
-    def preprocess(photo: Any) -> Any:
-        rgb = as_rgb(photo)
-        with convert_processor_errors(processor.image_processor, rgb):
-            inputs = dict(processor.image_processor(images=rgb, return_tensors="pt"))
-        if rgb.size not in known:
-            known[rgb.size] = measure_tiles(
-                lambda other: processor.image_processor(images=other, return_tensors="pt")["pixel_values"], rgb.size
-            )
-        (tile,) = known[rgb.size]
-        return inputs, tile
-
-    def layout(inputs: Any, question: Any) -> TokenLayout:
-        with pause_recording(), PrivateDraws(0):
-            return TokenLayout(find_shuffled_order(model, {**inputs, **question}))
 
     def logits(model: Any, inputs: Any, question: Any) -> torch.Tensor:
         with PrivateDraws(0):
@@ -55,12 +36,51 @@ def wrap_vilt(model: Any, processor: Any, name: str) -> VQA:
     return VQA(
         model,
         answers=labels,
-        preprocess=preprocess,
+        preprocess=ViltPreprocess(processor.image_processor),
         read=lambda question: dict(processor.tokenizer(question, return_tensors="pt")),
         logits=logits,
         layer=layer,
-        layout=layout,
+        layout=lambda inputs, question: lay_out_vilt(model, inputs, question),
         reading=reading,
         activation="sigmoid",  # trained with binary cross-entropy over its answers
         name=name,
     )
+
+
+def find_vilt_layer(model: Any, name: str) -> str:
+    """The layer of ViLT to explain. Raises InputError if this version of it has none."""
+    layer = find_tower_layer(model, FAMILIES["vilt"], "vilt.encoder")
+    if layer is None:
+        raise InputError(
+            f"{name} has no layer vilt.encoder.layer.N.layernorm_before; give a transformers version that has it"
+        )
+    return layer
+
+
+def lay_out_vilt(model: Any, inputs: Any, text: Any) -> TokenLayout:
+    """Where the patches of a photo are that ViLT reads after a text, in the order of a run with the same random numbers."""
+    with pause_recording(), PrivateDraws(0):
+        return TokenLayout(find_shuffled_order(model, {**inputs, **text}))
+
+
+@final
+@dataclass(frozen=True)
+class ViltPreprocess:
+    """A photo as ViLT takes it, at its own proportions, with a mask; its place is measured once for each size of photo."""
+
+    processor: Any
+    known: dict[tuple[int, int], Any] = field(default_factory=dict, compare=False, repr=False)
+
+    __repr__ = show_record
+
+    def __call__(self, photo: Any) -> tuple[dict[str, Any], Any]:
+        """``pixel_values`` and ``pixel_mask``, and where they lie on the photo."""
+        rgb = as_rgb(photo)
+        with convert_processor_errors(self.processor, rgb):
+            inputs = dict(self.processor(images=rgb, return_tensors="pt"))
+        if rgb.size not in self.known:
+            self.known[rgb.size] = measure_tiles(
+                lambda other: self.processor(images=other, return_tensors="pt")["pixel_values"], rgb.size
+            )
+        (tile,) = self.known[rgb.size]
+        return inputs, tile

@@ -99,6 +99,15 @@ ZERO_SHOT_TOWERS: dict[str, str] = {
 """The models that compare photos with texts that the tests run."""
 
 
+MATCHING_TOWERS: dict[str, str] = {
+    "blip": "ViT",
+    "blip-2": "ViT, then Q-Former",
+    "vilt": "ViT, one stream",
+    "bridgetower": "CLIP ViT, bridges to the text",
+}
+"""The models with a head that says whether photo and text match that the tests run."""
+
+
 def find_tower(model: nn.Module) -> str | None:
     """The dotted name of the vision tower, or None if the model has nothing of a known name."""
     names = [name for name in named_modules(model) if name]

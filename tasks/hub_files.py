@@ -10,6 +10,13 @@ from vlcam.contracts import InputError, show_record
 
 ZERO_SHOT = ("CLIPModel", "SiglipModel", "Siglip2Model", "ChineseCLIPModel", "AlignModel")
 """Models that compare a photo with texts."""
+MATCHING = (
+    "BlipForImageTextRetrieval",
+    "Blip2ForImageTextRetrieval",
+    "ViltForImageAndTextRetrieval",
+    "BridgeTowerForImageAndTextRetrieval",
+)
+"""Models that read a photo and a text together and say whether they match."""
 
 
 @final
@@ -48,7 +55,7 @@ def find_model_class(config: Any, name: str) -> Any:
     )
     if (
         made
-        and (talks or made in ("GitForCausalLM", "VisionEncoderDecoderModel", *ZERO_SHOT))
+        and (talks or made in ("GitForCausalLM", "VisionEncoderDecoderModel", *ZERO_SHOT, *MATCHING))
         and hasattr(transformers, made)
     ):
         if made.endswith("ForQuestionAnswering") and made not in (
@@ -67,7 +74,7 @@ def find_model_class(config: Any, name: str) -> Any:
             return found
     raise InputError(
         f"{name} is a {config.model_type} model ({made or 'unknown'}); vlcam opens image classifiers, captioners, question answerers "
-        "and CLIP-like models by name. Write a task for it: see Captioning and VQA in vlcam.tasks"
+        "CLIP-like models and image-text matchers by name. Write a task for it: see Captioning and VQA in vlcam.tasks"
     )
 
 

@@ -61,7 +61,8 @@ def load(
         arch: what a state dict is the state of: ``torchvision/NAME`` or ``timm/NAME``.
         weights: which of torchvision's weights, such as ``IMAGENET1K_V1``; by default its best.
         revision: which branch, tag or commit of a hub model.
-        labels: the class names in order; by default those of the weights. For CLIP-like models the texts to choose from.
+        labels: the class names in order; by default those of the weights. For models that compare
+            photos with texts the texts to choose from.
         preprocess: by default that of the weights.
         processor: the processor of a model object of transformers.
         task: what a chat model shall do, ``captioning`` or ``vqa``; by default what the model was made for.

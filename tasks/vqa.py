@@ -5,7 +5,8 @@ Targets are answer logits, as in the paper's VQA experiments (arXiv 1610.02391, 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, final
+from functools import partial
+from typing import Any, ClassVar, Literal, final
 
 import torch
 from jaxtyping import Float
@@ -16,6 +17,7 @@ from vlcam.contracts import (
     Geometry,
     InputError,
     Layout,
+    LeftOutWords,
     Measure,
     Names,
     Prepared,
@@ -26,6 +28,8 @@ from vlcam.contracts import (
 )
 from vlcam.engine.output_kind import ClassOutput
 from vlcam.engine.outputs import to_model
+from vlcam.engine.recording import pause_recording
+from vlcam.engine.restore import preserve_model
 from vlcam.tasks.class_outputs import (
     Activation,
     check_activation,
@@ -34,7 +38,14 @@ from vlcam.tasks.class_outputs import (
     run_with_activation,
 )
 from vlcam.tasks.labels import choose, contrast, find_position
-from vlcam.tasks.reading import Reading, capture_question_vectors
+from vlcam.tasks.reading import (
+    Reading,
+    capture_question_vectors,
+    check_words,
+    find_question_spans,
+    read_question,
+    read_without,
+)
 
 
 @final
@@ -49,6 +60,10 @@ class VQA:
     :class:`vlcam.tasks.classification.Classification`. ``layout`` (or a function of inputs and
     question) says how the layer's output lies on the input, if it isn't that of a CNN; ``reading(question input, question)`` says
     where the question's words are, so that they can be weighed; ``notes`` go with every result.
+
+    ``words="leave-one-out"`` weighs the words of a question without gradients, for models that read it as a bag of words, say: how much
+    the score falls when the model is asked without the word, each time a word occurs by itself. That takes a forward pass for each
+    word and one more. A function in its place gives the character ranges of a question's words. It goes before ``reading``.
     """
 
     kind: ClassVar[str] = "vqa"
@@ -65,28 +80,27 @@ class VQA:
     layout: Layout | Callable[[Any, Any], Layout] | None = None
     reading: Callable[[Any, str], Reading | None] | None = None
     notes: tuple[str, ...] = ()
+    words: Literal["leave-one-out"] | Callable[[str], Sequence[tuple[int, int]]] | None = None
     defaults: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     __repr__ = show_record
 
     def __post_init__(self) -> None:
         check_activation(self.activation)
+        check_words(self.words)
 
     def prepare(self, photo: Image, request: Request) -> Prepared:
         """Check the question and the answers asked for, and make the inputs."""
-        if request.question is None or not request.question.strip():
-            raise InputError(
-                "no question was given; visual question answering needs one, such as 'what colour is the star'"
-            )
+        question = read_question(self.name, request)
         if request.prompt is not None:
             raise InputError(f"prompt={request.prompt!r} was given, but {self.name} takes no prompt; leave it out")
         if request.caption is not None:
             raise InputError("a question-answering model takes no caption; ask for answers instead")
         for answer in (*request.labels, *(one for pair in request.contrasts for one in pair)):
             find_position(answer, self.answers, "answer")
-        question = to_model(self.read(request.question), self.model)
+        read = to_model(self.read(question), self.model)
         inputs, geometry = self.preprocess(photo)
-        return Prepared((to_model(inputs, self.model), question), geometry)
+        return Prepared((to_model(inputs, self.model), read), geometry)
 
     def score_batch(self, prepared: Prepared, request: Request) -> Float[Tensor, "batch targets"]:
         """The logits of the answers asked for, and of contrasts, for every row of the image (see ``ScoringTask``)."""
@@ -101,7 +115,7 @@ class VQA:
         """One forward; the logits of the answers asked for, or of the ``top_k`` best."""
         inputs, question = prepared.inputs
         asked = request.question or ""
-        reading = self.reading(question, asked) if self.reading is not None else None
+        reading = self.reading(question, asked) if self.reading is not None and self.words is None else None
         layout = self.layout
         if layout is not None and not isinstance(layout, Layout):
             layout = layout(inputs, question)
@@ -114,15 +128,36 @@ class VQA:
         chosen = choose(logits, probabilities, self.answers, request.labels, request.top_k, "answer", measure)
         contrasts = contrast(logits, self.answers, request.contrasts, "answer", measure)
         scores = [logits[index] for index, _ in chosen] + [score for score, _ in contrasts]
+        indices = [index for index, _ in chosen]
+        weighed: QuestionEmbeddings | LeftOutWords | None = None
+        if self.words is not None:
+            spans = find_question_spans(asked, None if isinstance(self.words, str) else self.words)
+            weighed = LeftOutWords(spans, partial(self._leave_words_out, prepared, request, indices, spans))
+        elif reading is not None and leaf:
+            weighed = QuestionEmbeddings(leaf[0], reading.words)
         best = self.answers[int(logits.detach().argmax())]
         return Spoken(
             torch.stack(scores),
             (*(target for _, target in chosen), *(target for _, target in contrasts)),
             best,
             layout,
-            QuestionEmbeddings(leaf[0], reading.words) if reading is not None and leaf else None,
+            weighed,
             (*self.notes, *describe_output(output, self.activation)),
         )
+
+    def _leave_words_out(
+        self, prepared: Prepared, request: Request, indices: Sequence[int], spans: Sequence[tuple[int, int]]
+    ) -> Float[Tensor, "targets words"]:
+        """How much the scores of the chosen answers and of the contrasts fall without each word. Raises InputError."""
+        inputs, whole = prepared.inputs
+        rows = []
+        with preserve_model(self.model), pause_recording():
+            asked = [to_model(one, self.model) for one in read_without(self.read, request.question or "", spans)]
+            for question in (whole, *asked):
+                logits = self._run_model((inputs, question), 1).scores[0]
+                pairs = contrast(logits, self.answers, request.contrasts, "answer")
+                rows.append(torch.stack([*logits[list(indices)], *(score for score, _ in pairs)]).float())
+        return torch.stack([rows[0] - row for row in rows[1:]], 1)
 
     def _run_model(self, inputs: Any, rows: int | None) -> ClassOutput:
         """One forward for an image (or several) and a question; what its outputs ``(rows, answers)`` are."""

@@ -38,6 +38,7 @@ from vlcam.tasks.hub_families import ZERO_SHOT_TOWERS
 from vlcam.tasks.hub_photos import HubPreprocess, describe_processor
 from vlcam.tasks.labels import make_contrast_target
 from vlcam.tasks.similarity import EmbeddingCache, cosines
+from vlcam.tasks.texts import check_text_request, check_texts, find_text, list_texts
 
 _AT_ONCE = 64
 """How many texts are embedded in one run."""
@@ -77,31 +78,19 @@ class ZeroShotClassification:
     def __post_init__(self) -> None:
         if self.activation not in ("softmax", "sigmoid"):
             raise InputError(f"activation={self.activation!r} was given; expected softmax or sigmoid")
-        if isinstance(self.labels, str):
-            raise InputError(f"labels={self.labels!r} was given; expected a list of texts")
-        if self.template.count("{}") != 1:
-            raise InputError(
-                f"template={self.template!r} was given; expected a text with one {{}} in the place of the label"
-            )
+        check_texts(self.labels, self.template)
 
     def prepare(self, photo: Image, request: Request) -> Prepared:
         """Check the texts asked for, embed those that aren't yet, and make the input."""
-        if request.caption is not None or request.question is not None:
-            raise InputError(
-                "a zero-shot classifier takes neither a caption nor a question; ask for texts with targets= instead"
-            )
-        if request.prompt is not None:
-            raise InputError(
-                f"prompt={request.prompt!r} was given, but {self.name} takes no prompt; give it as template="
-            )
-        texts = self._list_texts(request)
+        check_text_request(self.name, request)
+        texts = list_texts(self.name, self.labels, request)
         read = self._shelf.get_embeddings(self.model, texts, self._read)
         inputs, geometry = self.preprocess(photo)
         return Prepared({"photo": to_model(inputs, self.model), "texts": read}, geometry)
 
     def run(self, prepared: Prepared, request: Request) -> Spoken:
         """One look at the photo; the logits of the texts asked for, or of the ``top_k`` labels that fit best."""
-        texts, inputs = self._list_texts(request), prepared.inputs
+        texts, inputs = list_texts(self.name, self.labels, request), prepared.inputs
         factor, bias = (1.0, 0.0) if self.scale is None else self.scale(self.model)
         scores = cosines(self.see(self.model, inputs["photo"]), inputs["texts"]) * factor + bias
         found = scores.detach()
@@ -110,14 +99,15 @@ class ZeroShotClassification:
         else:
             probabilities = found.softmax(0).tolist() if len(texts) > 1 else [None]
         if request.labels:
-            chosen = [texts.index(self._find_text(one)) for one in request.labels]
+            chosen = [texts.index(find_text(one, self.labels)) for one in request.labels]
         elif request.top_k < 1:
             raise TargetError(f"top_k must be at least 1, got {request.top_k}")
         else:
             known = len(dict.fromkeys(self.labels)) or len(texts)
             chosen = found[:known].topk(min(request.top_k, known)).indices.tolist()
         pairs = [
-            (texts.index(self._find_text(this)), texts.index(self._find_text(that))) for this, that in request.contrasts
+            (texts.index(find_text(this, self.labels)), texts.index(find_text(that, self.labels)))
+            for this, that in request.contrasts
         ]
         values = [*(scores[one] for one in chosen), *(scores[this] - scores[that] for this, that in pairs)]
         targets = [
@@ -133,28 +123,6 @@ class ZeroShotClassification:
             else self.layout
         )
         return Spoken(torch.stack(values), targets, texts[int(found.argmax())], layout)
-
-    def _list_texts(self, request: Request) -> list[str]:
-        """All texts that the photo is compared with, each once: the labels, then what else was asked for."""
-        asked = (*request.labels, *(one for pair in request.contrasts for one in pair))
-        texts = list(dict.fromkeys((*self.labels, *map(self._find_text, asked))))
-        if not texts:
-            raise InputError(
-                f"{self.name} has no classes of its own; give the texts to compare the photo with: targets=['a photo of a dog', ...] "
-                "(--class), or labels= when opening it"
-            )
-        return texts
-
-    def _find_text(self, wanted: str | int) -> str:
-        if isinstance(wanted, int):
-            if not 0 <= wanted < len(self.labels):
-                raise TargetError(
-                    f"text {wanted} was asked for; {len(self.labels)} labels were given, counted from 0: give the text"
-                )
-            return self.labels[wanted]
-        if not wanted.strip():
-            raise TargetError("an empty text was asked for; give the text to compare the photo with")
-        return wanted
 
     def _read(self, texts: list[str]) -> Tensor:
         whole = [self.template.replace("{}", text) for text in texts]
@@ -188,12 +156,12 @@ def wrap_zero_shot(
         )
     sigmoid = type(model).__name__.startswith("Siglip")
     naflex = type(model).__name__ == "Siglip2Model"
-    preprocess: Preprocessing = PatchPreprocess(photos) if naflex else _FixedSizePreprocess(photos)
+    preprocess: Preprocessing = PatchPreprocess(photos) if naflex else FixedSizePreprocess(photos)
     read = _TextReader(tokenizer, fill=sigmoid)
     layer: str | None = "vision_model.post_layernorm"
     layout: Any = lay_out_patches
     if not naflex:
-        inputs, geometry = preprocess(_make_noise())
+        inputs, geometry = preprocess(make_noise())
         inputs = detach_tensors(to_model(inputs, model))
         with preserve_model(model):
             texts = detach_tensors(read(model, ["a photo"]).detach())
@@ -226,7 +194,7 @@ def wrap_zero_shot(
 
 @final
 @dataclass(frozen=True)
-class _FixedSizePreprocess:
+class FixedSizePreprocess:
     """A photo as ``pixel_values`` of one size."""
 
     processor: Any
@@ -234,10 +202,12 @@ class _FixedSizePreprocess:
     __repr__ = show_record
 
     def __call__(self, image: Image) -> tuple[dict[str, Tensor], Geometry]:
+        """The pixels, and where they lie on the photo."""
         pixels, geometry = HubPreprocess(self.processor)(image)
         return {"pixel_values": pixels}, geometry
 
     def describe(self) -> dict[str, Any]:
+        """What the processor's settings tell."""
         return describe_processor(self.processor)
 
 
@@ -311,7 +281,8 @@ def lay_out_patches(inputs: Any) -> TokenLayout:
     return TokenLayout(torch.arange(rows * columns, device="cpu").view(1, rows, columns))
 
 
-def _make_noise() -> Image:
+def make_noise() -> Image:
+    """A picture of noise, for trial runs."""
     from PIL import Image as Pictures
 
     noise = torch.randint(256, (64, 64, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8, device="cpu")

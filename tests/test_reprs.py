@@ -21,6 +21,7 @@ from tests.support import examples_of_explanations as examples
 from vlcam.contracts import (
     Geometry,
     InputError,
+    LeftOutWords,
     Method,
     PerturbationMethod,
     Prepared,
@@ -39,6 +40,7 @@ from vlcam.experiments.results.result import Result, ResultRow
 from vlcam.experiments.running import ExperimentOutcome
 from vlcam.experiments.setting import Setting
 from vlcam.explanation import Explanation, Explanations, NamedEvidence, NeuronText, Outcome, SignificanceTest
+from vlcam.explanation.explain import WeighedWords
 from vlcam.explanation.record import Evidence
 from vlcam.image.photo import Bands, Photo
 from vlcam.image.preprocess import Preprocess
@@ -54,6 +56,7 @@ from vlcam.tasks.captioning import Captioning
 from vlcam.tasks.classification import Classification
 from vlcam.tasks.custom import Custom
 from vlcam.tasks.hub_speech import HubSpeech
+from vlcam.tasks.matching import TextMatching
 from vlcam.tasks.reading import Reading
 from vlcam.tasks.similarity import Similarity
 from vlcam.tasks.vqa import VQA
@@ -115,7 +118,17 @@ nothing.__name__ = BAD
 MODEL = nn.Sequential(*(nn.Linear(2, 2) for _ in range(200)))
 TASKS = {
     one.__name__: one
-    for one in (Answering, Captioning, Classification, Custom, HubSpeech, Similarity, VQA, ZeroShotClassification)
+    for one in (
+        Answering,
+        Captioning,
+        Classification,
+        Custom,
+        HubSpeech,
+        Similarity,
+        TextMatching,
+        VQA,
+        ZeroShotClassification,
+    )
 }
 
 
@@ -182,6 +195,8 @@ HOSTILE: dict[str, Callable[[], Any]] = {
     "prepared": lambda: Prepared(dict.fromkeys(MANY, BIG), PLACE),
     "spoken": lambda: Spoken(BIG[0, 0], explanation().targets, BAD, notes=MANY),
     "question": lambda: QuestionEmbeddings(BIG[:1], (((0, 4), (1, 2)),) * 100),
+    "left out words": lambda: LeftOutWords(((0, 4),) * 100, lambda: BIG[0]),
+    "weighed words": lambda: WeighedWords(explanation().targets, ((0, 4),) * 100, MANY),
     "method": lambda: Method(BAD, nothing, BAD, BAD, BAD, cost=BAD),
     "perturbation method": lambda: PerturbationMethod(BAD, nothing, BAD, BAD, BAD, cost=BAD),
     "tokens": lambda: TokenLayout(torch.zeros(1, 32, 32, dtype=torch.long)),

@@ -133,6 +133,17 @@ class Request:
     __repr__ = show_record
 
 
+def check_question(name: str, question: Any) -> None:
+    """Raise InputError, which says how to give it, unless there is a question for the question answerer of that name."""
+    if question is not None and not isinstance(question, str):
+        raise InputError(f"question={show_value(question)} was given; expected a string")
+    if question is None or not question.strip():
+        raise InputError(
+            f"no question was given, and {name} answers questions; give question=, such as question='what colour is the star' "
+            "(--question on the command line)"
+        )
+
+
 @final
 @dataclass(frozen=True)
 class Prepared:
@@ -176,6 +187,21 @@ class QuestionEmbeddings:
 
 @final
 @dataclass(frozen=True)
+class LeftOutWords:
+    """A question whose words are weighed by leaving each of them out.
+
+    ``spans`` are the character ranges of its words. ``weigh()`` runs the model once with the whole question and once without each word,
+    and returns how much the scores fall; it raises InputError if the model can't read what is left of the question.
+    """
+
+    spans: tuple[tuple[int, int], ...]
+    weigh: Callable[[], Float[Tensor, "targets words"]]
+
+    __repr__ = show_record
+
+
+@final
+@dataclass(frozen=True)
 class Spoken:
     """What the model said in its one differentiable run.
 
@@ -189,7 +215,7 @@ class Spoken:
     targets: Sequence[Target]
     text: str
     layout: Layout | Callable[[Tensor], Layout] | None = None
-    asked: QuestionEmbeddings | None = None
+    asked: QuestionEmbeddings | LeftOutWords | None = None
     notes: tuple[str, ...] = ()
 
     __repr__ = show_record

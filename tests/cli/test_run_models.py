@@ -8,12 +8,12 @@ import pytest
 import transformers
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
-from tests.support import hub_zero_shot
+from tests.support import hub_matching, hub_zero_shot
 from tests.support.hub_saved import BUILDERS, saved
 from tests.tasks.test_hub_classifiers import FAMILIES as CLASSIFIER_ROWS
 from vlcam.cli import main
 from vlcam.cli.run_models import list_families
-from vlcam.tasks.hub_families import CLASSIFIERS, FAMILIES, ZERO_SHOT_TOWERS
+from vlcam.tasks.hub_families import CLASSIFIERS, FAMILIES, MATCHING_TOWERS, ZERO_SHOT_TOWERS
 
 
 def test_every_family_of_the_table_is_tested() -> None:
@@ -23,6 +23,7 @@ def test_every_family_of_the_table_is_tested() -> None:
         made.add(build()[0].config.model_type)
     assert set(FAMILIES) == made
     assert set(ZERO_SHOT_TOWERS) == {build()[0].config.model_type for build in hub_zero_shot.BUILDERS.values()}
+    assert set(MATCHING_TOWERS) == {build()[0].config.model_type for build in hub_matching.BUILDERS.values()}
     assert set(CLASSIFIERS) == {getattr(transformers, f"{row[0]}Config").model_type for row in CLASSIFIER_ROWS} | {
         "timm_wrapper"
     }

@@ -279,6 +279,16 @@ def test_what_makes_no_sense_is_refused_before_training(arguments: Any, options:
         Heatmaps(*arguments, **options)
 
 
+def test_a_question_answerer_is_asked_something_before_training() -> None:
+    photos = [vlcam.scenes.make(3, "val").image()]
+    with pytest.raises(
+        vlcam.InputError, match="no question was given, and scenes-vqa answers questions; give question="
+    ):
+        Heatmaps(bundled.vqa(), photos)
+    pictures = Heatmaps(bundled.vqa(), photos, question="is there a red star", top_k=1).log(0)
+    assert len(pictures) == 1
+
+
 def test_a_distributed_model_is_explained_without_its_wrapper(monkeypatch: pytest.MonkeyPatch) -> None:
     class Wrapper(nn.Module):
         def __init__(self, module: nn.Module) -> None:

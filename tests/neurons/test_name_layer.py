@@ -11,15 +11,18 @@ from PIL import Image
 from torch import Tensor, nn
 
 import vlcam
+from tests.support.hub_saved import saved
 from tests.support.tiny import Cnn
-from vlcam.contracts import InputError, LayerError, Request
+from vlcam.contracts import InputError, LayerError, Request, check_question
 from vlcam.image.preprocess import Preprocess
-from vlcam.neurons import NeuronNames, name
+from vlcam.neurons import NeuronNames, effects, name
+from vlcam.neurons.name_layer import name_and_keep
 from vlcam.neurons.probes.encoders import EncodedWords, Encoder
 from vlcam.neurons.probes.folders import ClassFolders
 from vlcam.neurons.probes.probe import Sample
 from vlcam.neurons.probes.scenes import SceneProbe
 from vlcam.neurons.scoring.activations import Activations, ModuleTask, watch
+from vlcam.neurons.scoring.settings import Settings
 from vlcam.tasks import bundled
 from vlcam.tasks.classification import Classification
 
@@ -100,6 +103,53 @@ def test_captioner_and_question_answerer_are_watched() -> None:
     assert caption.maps == pytest.approx(answer.maps, abs=1e-4)  # the three models share a trunk
     explanation = vlcam.explain(bundled.captioner(), pictures[1])
     assert torch.from_numpy(caption.maps[1].max((1, 2))) == pytest.approx(explanation.activity, rel=1e-4)
+
+
+@pytest.mark.parametrize("scenes", [True, False])
+def test_a_question_answerer_must_be_asked_something(scenes: bool, tmp_path: Path) -> None:
+    saved("vilt", tmp_path)
+    task: Any = bundled.vqa() if scenes else vlcam.load(tmp_path)
+    said = f"no question was given, and {task.name} answers questions; give question=.*--question on the command line"
+    probe = SceneProbe("val", 4)
+    for options in ({}, {"question": " "}, {"request": Request(top_k=1)}):
+        with pytest.raises(InputError, match=said):
+            name(task, None, probe, permutations=19, bootstrap=0, cache=tmp_path / "maps", **options)
+    for call in (
+        lambda: vlcam.explain(task, photos()[0]),
+        lambda: effects(task, probe),
+        lambda: watch(task, photos(2)),
+    ):
+        with pytest.raises(InputError, match=said):
+            call()
+    assert not (tmp_path / "maps").exists()
+    with pytest.raises(InputError, match=r"question=3 was given; expected a string"):
+        check_question(task.name, 3)
+
+
+def test_the_question_is_what_the_model_is_asked(tmp_path: Path) -> None:
+    """In ViLT's one stream of photo and words, another question makes other maps."""
+    saved("vilt", tmp_path)
+    task: Any = vlcam.load(tmp_path)
+    seen = [
+        name_and_keep(
+            task, None, SceneProbe("val", 4), settings=Settings("iou", 0.1, None, 19, bootstrap=0), **given
+        ).activations.maps
+        for given in (
+            {"question": "what color is the dog"},
+            {"request": Request(question="what color is the dog")},
+            {"question": "is the cat near the sofa"},
+        )
+    ]
+    assert np.array_equal(seen[0], seen[1]) and not np.allclose(seen[0], seen[2], atol=1e-3)
+
+
+def test_a_question_that_is_not_heard_is_refused() -> None:
+    with pytest.raises(InputError, match=r"a question or a prompt was given, but Net is a bare module"):
+        name(Net(), "block", SceneProbe("val", 4), preprocess=Preprocess(SIZE), question="what is it?")
+    with pytest.raises(InputError, match=r"question='b' and request= with question='a' were given; give one of them"):
+        name(bundled.vqa(), None, SceneProbe("val", 4), request=Request(question="a"), question="b")
+    with pytest.raises(InputError, match="takes no question"):
+        name(bundled.captioner(), None, SceneProbe("val", 4), question="what is it?")
 
 
 def test_large_maps_go_to_a_file(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,7 @@ _FENCE = re.compile(r"^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE |
 _COMMENT = re.compile(r"(^|  )# .*$", re.MULTILINE)
 _STANDINS = {
     "Salesforce/blip-image-captioning-base": "blip",
+    "Salesforce/blip-itm-base-coco": "blip that matches",
     "Qwen/Qwen2.5-VL-3B-Instruct": "qwen2_5_vl",
     "openai/clip-vit-base-patch32": "clip",
 }

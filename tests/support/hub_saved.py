@@ -6,11 +6,15 @@ from typing import Any
 
 import torch
 
-from tests.support import hub_captioners, hub_chat, hub_models, hub_zero_shot
+from tests.support import hub_captioners, hub_chat, hub_matching, hub_models, hub_zero_shot
 from tests.support.stored import made_once
 
 BUILDERS = {**hub_models.BUILDERS, **hub_captioners.BUILDERS, **hub_chat.BUILDERS}
-_ALL = {**BUILDERS, **hub_zero_shot.BUILDERS}
+_ALL = {
+    **BUILDERS,
+    **hub_zero_shot.BUILDERS,
+    **{f"{name} that matches": build for name, build in hub_matching.BUILDERS.items()},
+}
 
 
 def built(family: str) -> tuple[Any, Any]:

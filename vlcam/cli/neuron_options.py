@@ -79,9 +79,12 @@ class NeuronOptions:
     revision: RevisionOption = None
     device: DeviceOption = None
     layer: LayerOption = None
-    question: Annotated[str | None, typer.Option("--question", help="What a question answerer is asked meanwhile.")] = (
-        None
-    )
+    question: Annotated[
+        str | None, typer.Option("--question", help="What a question answerer is asked meanwhile; it needs a question.")
+    ] = None
+    prompt: Annotated[
+        str | None, typer.Option("--prompt", help="What a model that writes is told meanwhile, such as 'a photo of'.")
+    ] = None
     labels: Annotated[Path | None, typer.Option("--labels", help="Folder of label maps (PNG) for a photo folder.")] = (
         None
     )

@@ -18,8 +18,9 @@ from vlcam.engine.layers import trace_layers
 from vlcam.engine.recording import record
 from vlcam.explanation.explain import get_defaults
 from vlcam.files import dump_json
-from vlcam.tasks.hub_families import CLASSIFIERS, FAMILIES, ZERO_SHOT_TOWERS, find_tower
+from vlcam.tasks.hub_families import CLASSIFIERS, FAMILIES, MATCHING_TOWERS, ZERO_SHOT_TOWERS, find_tower
 from vlcam.tasks.load import open_recipe
+from vlcam.tasks.matching import TextMatching
 from vlcam.tasks.zero_shot import ZeroShotClassification
 
 _QUESTION = "what colour is the star"
@@ -58,6 +59,16 @@ def list_families() -> list[FamilyRow]:
     rows += [
         FamilyRow(f"transformers: {kind}", "similarity to texts", tower, "found by a trial run", "order, one look")
         for kind, tower in ZERO_SHOT_TOWERS.items()
+    ]
+    rows += [
+        FamilyRow(
+            f"transformers: {kind}, matching head",
+            "matches of texts",
+            tower,
+            "vilt.encoder.layer.-1.layernorm_before" if kind == "vilt" else "last block of the vision tower",
+            "order, one look",
+        )
+        for kind, tower in MATCHING_TOWERS.items()
     ]
     for family in FAMILIES.values():
         does = " and ".join(
@@ -114,7 +125,8 @@ def list_layers(task: Task) -> tuple[list[dict[str, Any]], str, str]:
     """
     chosen = get_defaults(task)["layer"] or task.layer
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (240, 320, 3), dtype=np.uint8))
-    labels = ("a photo",) if isinstance(task, ZeroShotClassification) and not task.labels else ()
+    any_text = isinstance(task, (ZeroShotClassification, TextMatching)) and not task.labels
+    labels = ("a photo",) if any_text else ()
     request = Request(labels=labels, question=_QUESTION if task.kind == "vqa" else None)
     prepared = task.prepare(noise, request)
     size = prepared.geometry.input_size
@@ -124,7 +136,8 @@ def list_layers(task: Task) -> tuple[list[dict[str, Any]], str, str]:
     default = recording.layer_name
     seen = trace_layers(task.model, lambda: task.run(prepared, request))
     shape = next((layer.shape for layer in seen if layer.name == default), ())
-    tower = find_tower(task.model) if task.kind != "classification" and len(shape) < 4 else None
+    reads = task.kind != "classification" or isinstance(task, TextMatching)
+    tower = find_tower(task.model) if reads and len(shape) < 4 else None
     rows: dict[str, dict[str, Any]] = {}
     for layer in seen:
         if tower is not None and not layer.name.startswith(tower):  # tokens of text may look like a grid, too

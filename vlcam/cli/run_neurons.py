@@ -20,6 +20,7 @@ from vlcam.files import (
     write_json,
     write_text,
 )
+from vlcam.neurons.asking import make_request
 from vlcam.neurons.name_layer import NamingResult, choose_scorer, name_and_keep
 from vlcam.neurons.names.json_files import find_names_file
 from vlcam.neurons.names.names import NeuronNames, read_names
@@ -35,8 +36,6 @@ from vlcam.scenes.models.zoo import MODEL_NAMES
 from vlcam.tasks import bundled
 from vlcam.tasks.load import load
 
-_QUESTION = "what is in the picture?"
-_SCENES_QUESTION = "what colour is the star"
 _STEPS = {
     "looking": "running the model",
     "labels": "reading the labels",
@@ -186,13 +185,10 @@ def _make_settings(wanted: NeuronOptions, probe: Probe | WordProbe) -> Settings:
 
 
 def _make_request(task: Task, wanted: NeuronOptions) -> Request:
-    """What the model is asked while it looks: a question if it must have one."""
-    if task.kind != "vqa":
-        if wanted.question is not None:
-            raise InputError(f"--question {wanted.question!r} was given, but {task.name} answers no questions")
-        return Request()
-    usual = _SCENES_QUESTION if task.name.startswith("scenes-") else _QUESTION
-    return Request(question=usual if wanted.question is None else wanted.question)
+    """What the model is asked while it looks: a question answerer must be asked something."""
+    if task.kind != "vqa" and wanted.question is not None:
+        raise InputError(f"--question {wanted.question!r} was given, but {task.name} answers no questions")
+    return make_request(task, question=wanted.question, prompt=wanted.prompt)
 
 
 def _name_units(

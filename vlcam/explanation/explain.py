@@ -17,6 +17,7 @@ from vlcam.contracts import (
     Gain,
     InputError,
     LayerError,
+    LeftOutWords,
     Method,
     Names,
     PerturbationMethod,
@@ -40,6 +41,7 @@ from vlcam.explanation.record import NeuronText
 from vlcam.explanation.rerun import PhotoSubject, fix_targets
 from vlcam.explanation.run import make_maps, make_trial, run_and_record
 from vlcam.explanation.visual_gain import add_gain
+from vlcam.explanation.wording import LEFT_OUT
 from vlcam.files import describe_error
 from vlcam.image.decode import get_opened
 from vlcam.image.photo import Bands, Photo, open_photo
@@ -290,6 +292,7 @@ def _prefix_errors(number: int) -> Iterator[None]:
 def _make_explanation(
     task: Task, ready: PreparedPhoto, order: CheckedOptions, spoken: Spoken, found: LayerMaps
 ) -> Explanation:
+    words = weigh_words(spoken)
     explanation = Explanation(
         task=task.kind,
         model=task.name,
@@ -300,13 +303,13 @@ def _make_explanation(
         question=order.request.question,
         photo=ready.photo,
         geometry=ready.prepared.geometry,
-        targets=weigh_words(spoken),
+        targets=words.targets,
         maps=found.maps,
         alpha=found.alpha,
         contributions=found.contributions,
         activity=found.activity,
-        question_words=tuple(span for span, _ in spoken.asked.words) if spoken.asked is not None else (),
-        notes=(*ready.notes, *spoken.notes),
+        question_words=words.spans,
+        notes=(*ready.notes, *spoken.notes, *words.notes),
         preprocessing=ready.settings,
     )
     if order.gain is not None and ready.picture is not None:
@@ -330,15 +333,36 @@ def _run(
     return spoken, replace(evidence.make_maps(find_method("gradcam")), maps=make_maps(order.method, subject))
 
 
-def weigh_words(spoken: Spoken) -> tuple[Target, ...]:
-    """The targets, with the importance of each word of the question: gradient times embedding, summed over its tokens."""
-    if spoken.asked is None or not spoken.asked.words:
-        return tuple(spoken.targets)
-    leaf = spoken.asked.leaf
-    slopes = gradients(spoken.scores, leaf)
-    tokens = (slopes * leaf.detach()).float().sum(-1)[:, 0]
-    words = torch.stack([tokens[:, list(places)].sum(1) for _, places in spoken.asked.words], 1)
-    return tuple(replace(one, reading=tuple(row)) for one, row in zip(spoken.targets, words.tolist(), strict=True))
+@final
+@dataclass(frozen=True)
+class WeighedWords:
+    """Targets with the importance of each word of the question, the words' character ranges, and notes about them."""
+
+    targets: tuple[Target, ...]
+    spans: tuple[tuple[int, int], ...] = ()
+    notes: tuple[str, ...] = ()
+
+    __repr__ = show_record
+
+
+def weigh_words(spoken: Spoken) -> WeighedWords:
+    """The importance of the question's words: gradient times embedding, summed over a word's tokens, or by leaving each out."""
+    targets, asked = tuple(spoken.targets), spoken.asked
+    if isinstance(asked, LeftOutWords):
+        try:
+            words = asked.weigh()
+        except InputError as error:
+            return WeighedWords(targets, notes=(f"The words of the question were not weighed: {error}.",))
+        spans, notes = asked.spans, [LEFT_OUT]
+    elif asked is not None and asked.words:
+        slopes = gradients(spoken.scores, asked.leaf)
+        tokens = (slopes * asked.leaf.detach()).float().sum(-1)[:, 0]
+        words = torch.stack([tokens[:, list(places)].sum(1) for _, places in asked.words], 1)
+        spans, notes = tuple(span for span, _ in asked.words), []
+    else:
+        return WeighedWords(targets)
+    weighed = tuple(replace(one, reading=tuple(row)) for one, row in zip(targets, words.tolist(), strict=True))
+    return WeighedWords(weighed, spans, tuple(notes))
 
 
 def check_layer(task: Task, layer: str, prepared: Prepared, request: Request) -> None:

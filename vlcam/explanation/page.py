@@ -16,7 +16,7 @@ from vlcam._version import __version__
 from vlcam.contracts import InputError
 from vlcam.explanation.document import encode_colours, make_document
 from vlcam.explanation.record import AbstractExplanation
-from vlcam.explanation.wording import shows_against
+from vlcam.explanation.wording import LEFT_OUT, shows_against
 from vlcam.render.colour import choose_colours
 from vlcam.render.html import embed, make_policy, read_template
 
@@ -31,8 +31,9 @@ _MEANING_BOTH = "For {methods} it is the reverse: colour marks evidence against 
 
 _QUESTION = (
     "Words of a question are tinted by how much they contribute to the answer shown: warm with a solid line for it, cool with a dashed "
-    "line against it. The numbers below them are gradient times embedding, in units of the answer's score."
+    "line against it. The numbers below them are {measure}, in units of the answer's score."
 )
+_GRADIENT, _FALL = "gradient times embedding", "how much the score falls without the word"
 
 
 def make_page(explanations: Sequence[AbstractExplanation], *, title: str = _TITLE, neurons: str | None = None) -> str:
@@ -120,7 +121,9 @@ def explain_colours(explanations: Sequence[AbstractExplanation]) -> list[str]:
     lines = [_MEANING.format(side="against" if only else "for")]
     if against and not only:
         lines.append(_MEANING_BOTH.format(methods=" or ".join(against)))
-    return [*lines, _QUESTION] if any(one.question_words for one in explanations) else lines
+    asked = [one for one in explanations if one.question_words]
+    measures = {_FALL if LEFT_OUT in one.notes else _GRADIENT: None for one in asked}
+    return [*lines, _QUESTION.format(measure=" or, as the notes say, ".join(measures))] if asked else lines
 
 
 def _check_link(address: str) -> str:

@@ -31,6 +31,11 @@ NOTICE_LONG: dict[Flag, str] = {
 }
 _NOTICE_AGAINST = "only evidence for"
 _NOTICE_AGAINST_LONG = "Only evidence for: nothing in the photo speaks against this, so the photo is shown as it is."
+LEFT_OUT = (
+    "The importance of a word of the question is how much the score falls when the model is asked without it (leave-one-out), not gradient "
+    "times embedding."
+)
+"""The note on a result whose question's words were weighed by leaving each out."""
 NEARLY_CERTAIN = "nearly certain"
 _NEARLY_CERTAIN_LONG = (
     "Nearly certain: its log-probability hardly changes. "

@@ -24,7 +24,7 @@ from jaxtyping import UInt8
 from PIL import Image
 from torch import distributed, nn
 
-from vlcam.contracts import InputError, Target, Task, show_record
+from vlcam.contracts import InputError, Target, Task, check_question, show_record
 from vlcam.engine.draws import PrivateDraws
 from vlcam.explanation.explain import explain
 from vlcam.explanation.explanation import Explanation
@@ -165,6 +165,8 @@ class Heatmaps:
             raise InputError(f"every={every} and side={side} were given; expected whole numbers from 1")
         check_options(**options)
         self.task = _make_task(task, labels, preprocess, activation)
+        if self.task.kind == "vqa":
+            check_question(self.task.name, options.get("question"))
         self.photos = _open_photos(photos)
         self.writers = tuple(writers) if isinstance(writers, Sequence) else (writers,)
         if isinstance(targets := options.get("targets"), list):

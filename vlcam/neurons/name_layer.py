@@ -14,6 +14,7 @@ from torch import nn
 
 from vlcam._version import __version__
 from vlcam.contracts import Geometry, InputError, Request, Task, show_record
+from vlcam.neurons.asking import make_request
 from vlcam.neurons.limits import METHODS, SMALL, list_limits
 from vlcam.neurons.names.names import NeuronNames
 from vlcam.neurons.probes.marks import Marks
@@ -55,6 +56,8 @@ def name(
     *,
     preprocess: Callable[[Any], tuple[Any, Geometry]] | None = None,
     request: Request | None = None,
+    question: str | None = None,
+    prompt: str | None = None,
     scorer: str | None = None,
     quantile: float = 0.01,
     min_score: float | None = None,
@@ -78,7 +81,9 @@ def name(
             :mod:`vlcam.neurons.probes.broden`, :class:`vlcam.neurons.probes.scenes.SceneProbe`), or pictures and words
             (:class:`vlcam.neurons.probes.encoders.EncodedWords`).
         preprocess: for a bare module: photo to ``(inputs, geometry)``, such as :class:`vlcam.Preprocess`.
-        request: what the task is asked while it looks, such as a question for VQA.
+        request: what the task is asked while it looks, if that is more than a question and a prompt.
+        question: what a question answerer is asked while it looks; it must be asked something.
+        prompt: what a model that writes is told while it looks; by default what suits the model.
         scorer: ``iou`` (Network Dissection, the default), ``auprc`` or ``correlation`` for labels; ``soft-wpmi`` (CLIP-Dissect, the
             default for words) or ``www`` (several names per unit) for words.
         quantile: the share of positions at which a unit counts as firing.
@@ -98,7 +103,7 @@ def name(
         The names with p-values, stability, margins and flags; ``names.probe`` says how they were made, and what limits them (``notes``).
 
     Raises:
-        InputError: the probe, a picture or an option can't be used.
+        InputError: the probe, a picture or an option can't be used, or a question answerer is asked nothing.
         LayerError: there is no such layer, or it has no rows and columns.
     """
     return name_and_keep(
@@ -107,6 +112,8 @@ def name(
         probe,
         preprocess=preprocess,
         request=request,
+        question=question,
+        prompt=prompt,
         settings=_make_settings(probe, scorer, quantile, min_score, permutations, bootstrap, length, seed),
         mask_size=mask_size,
         thesaurus=thesaurus,
@@ -125,6 +132,8 @@ def name_and_keep(
     settings: Settings,
     preprocess: Callable[[Any], tuple[Any, Geometry]] | None = None,
     request: Request | None = None,
+    question: str | None = None,
+    prompt: str | None = None,
     mask_size: int | None = None,
     thesaurus: Thesaurus | None = None,
     hypernyms: bool = False,
@@ -141,13 +150,14 @@ def name_and_keep(
         )
     words = Thesaurus() if thesaurus is None else thesaurus
     task = _to_task(model, preprocess)
+    asked = make_request(task, request, question=question, prompt=prompt)
     told = None if progress is None else (lambda done, total: progress("looking", done, total))
     seen = watch(
         task,
         _make_picture_getter(probe),
         images=len(probe),
         layer=layer,
-        request=request,
+        request=asked,
         batch_size=batch_size,
         cache=cache,
         progress=told,

@@ -333,7 +333,11 @@ class TestEffects:
             bundled.vqa(load("vqa")), scenes(2), request=Request(question="what colour is the star"), top_k=1
         )
         assert found.counts.sum() == 2
-        with pytest.raises(InputError):
+        again = effects(bundled.vqa(load("vqa")), scenes(2), question="what colour is the star", top_k=1)
+        assert again.labels == found.labels and np.array_equal(again.alpha, found.alpha)
+        with pytest.raises(
+            InputError, match=r"no question was given, and scenes-vqa answers questions; give question="
+        ):
             effects(bundled.vqa(load("vqa")), scenes(1))
 
     def test_another_layer(self) -> None:

@@ -21,6 +21,7 @@ from vlcam.explanation.attribution import LayerMaps
 from vlcam.explanation.run import run_and_record
 from vlcam.image.photo import open_photo
 from vlcam.methods import get_one_run_method
+from vlcam.neurons.asking import make_request
 from vlcam.neurons.probes.probe import Probe, WordProbe
 
 PHOTOS: Final = 24
@@ -88,6 +89,8 @@ def effects(
     photos: int = PHOTOS,
     top_k: int = 5,
     request: Request | None = None,
+    question: str | None = None,
+    prompt: str | None = None,
     layer: str | None = None,
 ) -> Effects:
     """Run a task on some pictures and average what each unit contributes to its targets.
@@ -97,7 +100,9 @@ def effects(
         probe: pictures; evenly spread ones are taken.
         photos: how many.
         top_k: how many classes or answers of each picture are targets.
-        request: what is asked of the task, such as the question; ``top_k`` replaces its own.
+        request: what is asked of the task, if that is more than a question and a prompt; ``top_k`` replaces its own.
+        question: what a question answerer is asked; it must be asked something.
+        prompt: what a model that writes is told; by default what suits the model.
         layer: the layer to look at; by default the task's.
 
     Raises:
@@ -106,7 +111,7 @@ def effects(
     """
     if photos < 1 or len(probe) < 1:
         raise InputError(f"{min(photos, len(probe))} photos were given; expected at least 1, such as {PHOTOS}")
-    asked = replace(request or Request(), top_k=top_k)
+    asked = replace(make_request(task, request, question=question, prompt=prompt), top_k=top_k)
     sums: dict[str, list[Any]] = {}
     found_layer, measure = "", "score"
     layer = getattr(task, "defaults", {}).get("layer") if layer is None else layer
