@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from vlcam.contracts import InputError, Task
-from vlcam.files import describe_error
+from vlcam.files import describe_error, is_there
 from vlcam.image.preprocess import Preprocess
 from vlcam.tasks import bundled
 from vlcam.tasks.adapt import change_preprocess, set_defaults
@@ -100,9 +100,9 @@ def load(
         _refuse(text, {**given, "arch": arch}, "is complete as it is")
         opened = bundled.captioner(beams=beams) if text == "scenes/captioner" else BUNDLED[text]()
     elif (
-        Path(text).is_file()
+        is_there(text)
         or text.endswith(SUFFIXES)
-        or (isinstance(name, Path) and name.suffix and not name.is_dir())
+        or (isinstance(name, Path) and name.suffix and not is_there(name, folders=True))
     ):
         _refuse(text, {"processor": processor, "revision": revision}, "is a state dict")
         if arch is None:
@@ -193,7 +193,7 @@ def _open_hub_model(
 ) -> Task:
     if weights is not None:
         raise InputError(f"{name!r} is neither torchvision/NAME nor timm/NAME, the architectures that weights= are for")
-    if not (Path(name).is_dir() or _HUB_ID.fullmatch(name)):
+    if not (is_there(name, folders=True) or _HUB_ID.fullmatch(name)):
         raise InputError(f"there is no model {name!r}; expected {_KINDS}")
     from vlcam.tasks.from_transformers import open_transformers
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from vlcam.contracts import InputError
-from vlcam.files import MAX_CLASSES, describe_error, refuse_broken
+from vlcam.files import MAX_CLASSES, describe_error, is_there, refuse_broken
 from vlcam.tasks.checkpoints import read_tensors
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
@@ -26,7 +26,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
     Raises:
         InputError: the file is missing, damaged, holds code, or holds no state dict.
     """
-    if not path.is_file():
+    if not is_there(path):
         raise InputError(f"there is no file {path}; expected a state dict ({', '.join(SUFFIXES)})")
     try:
         loaded = _read(path)

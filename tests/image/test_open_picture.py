@@ -1,5 +1,6 @@
 """Pictures are opened in one way: known formats only, nothing started, nothing left switched."""
 
+import os
 import threading
 import warnings
 from pathlib import Path
@@ -70,3 +71,27 @@ def test_switches_are_put_back_whatever_order_threads_leave_in(tmp_path: Path, m
         assert not ImageFile.LOAD_TRUNCATED_IMAGES
         image.load()
     assert ImageFile.LOAD_TRUNCATED_IMAGES and list(warnings.filters) == before
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_child_that_is_forked_while_another_thread_decodes_hears_warnings() -> None:
+    inside, leave = threading.Event(), threading.Event()
+
+    def keep() -> None:
+        with opening._keep_quiet():
+            inside.set()
+            leave.wait(30)
+
+    before = list(warnings.filters)
+    thread = threading.Thread(target=keep)
+    thread.start()
+    inside.wait(30)
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if list(warnings.filters) == before and not opening._quiet else 1)
+    _, status = os.waitpid(child, 0)
+    leave.set()
+    thread.join()
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert list(warnings.filters) == before

@@ -7,7 +7,7 @@ import os
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +25,8 @@ _lock = threading.RLock()
 """Held while one of Pillow's and Python's switches, which are the process's, is thrown or put back."""
 
 _quiet: list["warnings.catch_warnings[None]"] = []
+_inside: list[int] = []
+"""The threads that keep decoders quiet, each as often as it does."""
 
 
 @contextmanager
@@ -95,6 +97,7 @@ def _keep_quiet() -> Iterator[None]:
 
 def _enter_quiet() -> None:
     with _lock:
+        _inside.append(threading.get_ident())
         _quiet.append(warnings.catch_warnings())
         if len(_quiet) == 1:
             _quiet[0].__enter__()
@@ -108,6 +111,8 @@ def _leave_quiet() -> None:
             _quiet[0].__exit__(None, None, None)
         if len(_quiet) > 0:
             _quiet.pop()
+        with suppress(ValueError):
+            _inside.remove(threading.get_ident())
 
 
 @contextmanager
@@ -125,8 +130,13 @@ def _refuse_truncated() -> Iterator[None]:
 
 
 def _start_anew_after_fork() -> None:
+    """In a forked child only the thread that forked is there: what the others kept quiet is heard again."""
     global _lock
     _lock = threading.RLock()
+    _inside[:] = [one for one in _inside if one == threading.get_ident()]
+    if _quiet and not _inside:
+        _quiet[0].__exit__(None, None, None)
+    del _quiet[len(_inside) :]
 
 
 if hasattr(os, "register_at_fork"):
