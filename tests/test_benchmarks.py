@@ -1,5 +1,6 @@
 """The benchmarks run; how fast is for a quiet machine to say."""
 
+import json
 import re
 import runpy
 import sys
@@ -69,6 +70,21 @@ def test_the_comparison_of_faithfulness_runs_or_says_what_it_lacks(root: Path) -
         warnings.simplefilter("ignore")  # the peers' own
         code = bench["main"](["--photos", "1", "--threads", str(torch.get_num_threads())])
     assert code in (0, 2)  # 2: no peer is installed
+
+
+@pytest.mark.extended
+def test_the_comparison_of_the_drop_in_runs_or_says_what_it_lacks(
+    root: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    bench = runpy.run_path(str(root / "tests" / "benchmarks" / "drop_in.py"))
+    code = bench["main"](["--short", "--images", "2", "--json", str(tmp_path / "table.json")])
+    printed = capsys.readouterr()
+    if code:
+        assert code == 2 and "pytorch-grad-cam can't be imported" in printed.err
+    else:
+        rows = json.loads((tmp_path / "table.json").read_text(encoding="utf-8"))["rows"]
+        assert [row[0] for row in rows[:4]] == ["`GradCAM`", "`HiResCAM`", "`LayerCAM`", "`XGradCAM`"]
+        assert all(row[2] == row[3] == "4" for row in rows[:4])
 
 
 def test_the_experiments_on_real_photos_say_what_they_lack(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

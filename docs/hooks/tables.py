@@ -260,4 +260,5 @@ MAKERS: Final[Mapping[str, Callable[[], str]]] = {
     "speed": lambda: make_benchmark("speed.json"),
     "recipe": lambda: make_benchmark("recipe.json"),
     "throughput": lambda: make_benchmark("throughput.json"),
+    "drop-in": lambda: make_benchmark("drop-in.json"),
 }

@@ -374,10 +374,11 @@ def test_arguments_that_are_not_supported_are_named(options: Any, message: str) 
 
 def test_arguments_that_change_nothing_are_taken() -> None:
     model = cnn()
-    options = {"compute_input_gradient": False, "uses_gradients": True, "detach": True, "use_cuda": False}
+    options: dict[str, Any] = {"compute_input_gradient": False, "uses_gradients": True, "detach": True, "use_cuda": False}
     for device in (None, "cpu", torch.device("cpu")):
         cam = GradCAM(model, ["block"], device=device, **options)
         assert np.array_equal(cam(photos()), GradCAM(model, ["block"])(photos()))
+        assert cam.device == torch.device("cpu")
 
 
 def test_a_batch_of_one_channel() -> None:
@@ -389,8 +390,8 @@ def test_a_batch_of_one_channel() -> None:
 
 def test_the_output_is_kept_without_its_graph() -> None:
     model: Any = Lambda(lambda self, pixels: {"logits": self.net(pixels), "more": (3, pixels)}, net=cnn()).eval()
+    assert GradCAM(model, [model.net.block]).outputs is None
     cam = GradCAM(model, [model.net.block])
-    assert cam.outputs is None
     cam(photos())
     assert set(cam.outputs) == {"logits", "more"} and cam.outputs["more"][0] == 3
     torch.testing.assert_close(cam.outputs["logits"], model(photos())["logits"].detach())

@@ -93,8 +93,7 @@ def test_a_cnn_has_their_maps(method: str, classes: Any, names: list[str], aug_s
 
 @pytest.mark.parametrize("method", SAME)
 def test_transforms_of_ttach_are_theirs(method: str) -> None:
-    import ttach
-
+    ttach = pytest.importorskip("ttach")
     model = cnn()
     transforms = ttach.Compose([ttach.VerticalFlip(), ttach.Rotate90([0, 180]), ttach.Add([0, 0.1])])
     with getattr(theirs, SAME[method])(model, [model.block]) as cam:
@@ -188,13 +187,22 @@ def test_volumes_have_their_maps_if_nothing_is_enlarged(method: str) -> None:
 def test_the_output_can_be_read_off() -> None:
     model = cnn()
     cam = GradCAM(model, [model.block, model.stem])
-    assert cam.outputs is None
     with theirs.GradCAM(model, [model.block, model.stem]) as peer:
         for aug_smooth in (False, True):
             peer(photos(), pick(), aug_smooth=aug_smooth)
             cam(photos(), pick(), aug_smooth=aug_smooth)
             torch.testing.assert_close(cam.outputs, peer.outputs.detach())
             assert not cam.outputs.requires_grad
+
+
+@pytest.mark.parametrize("method", SAME)
+def test_refinecam_works_on_top(method: str) -> None:
+    model = cnn()
+    layers = [model.block, model.stem]
+    expected = theirs.RefineCAM(model, layers, base_method=getattr(theirs, SAME[method]))(photos(), pick())
+    found = theirs.RefineCAM(model, layers, base_method=GradCAM, method=method)(photos(), pick())
+    assert expected.max() > 0.5
+    np.testing.assert_allclose(found, expected, **CLOSE)
 
 
 def test_a_map_of_nothing_positive_is_zero_in_both() -> None:

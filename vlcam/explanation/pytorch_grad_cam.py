@@ -240,7 +240,7 @@ class GradCAM:
         self.tta_transforms = check_transforms(tta_transforms)
         self.outputs: Any = None
         """What the model returned in the last run, without autograd; None before the first."""
-        _check_others(model, others)
+        _check_others(self.device, others)
 
     def __call__(
         self,
@@ -328,6 +328,11 @@ class GradCAM:
             size = list(images.shape[1 - maps.ndim :])
             return F.interpolate(maps[:, None], size, mode="bilinear" if maps.ndim == 3 else "trilinear")[:, 0]
 
+    @property
+    def device(self) -> torch.device:
+        """The device of the model, to which inputs are moved."""
+        return next((one.device for one in self.model.parameters()), torch.device("cpu"))
+
     def __enter__(self) -> "GradCAM":
         """Itself: there is nothing to release."""
         return self
@@ -338,9 +343,8 @@ class GradCAM:
         """Let every exception through."""
 
 
-def _check_others(model: nn.Module, others: dict[str, Any]) -> None:
+def _check_others(device: torch.device, others: dict[str, Any]) -> None:
     """Raise InputError unless these arguments of that package's classes change nothing here."""
-    device = next((one.device for one in model.parameters()), torch.device("cpu"))
     for name, given in others.items():
         if name in ("compute_input_gradient", "uses_gradients", "detach"):
             expected = str(name != "compute_input_gradient")
