@@ -31,6 +31,7 @@ from vlcam.engine.find_layer import propose
 from vlcam.engine.layers import TokenLayout
 from vlcam.engine.modules import find_module
 from vlcam.engine.outputs import to_model
+from vlcam.engine.precision import widen
 from vlcam.engine.recording import pause_recording, run_once
 from vlcam.engine.restore import detach_tensors
 from vlcam.tasks.classification import Preprocessing
@@ -213,13 +214,9 @@ def score_match(model: Any, photo: Any, text: Any) -> Tensor:
     options = {"use_image_text_matching_head": True} if model.config.model_type == "blip-2" else {}
     with PrivateDraws(0):  # ViLT draws the order of its patches
         output = model(**photo, **text, **options)
-    found = next(
-        getattr(output, field)
-        for field in ("itm_score", "logits", "logits_per_image")
-        if getattr(output, field, None) is not None
-    )[0]
-    score: Tensor = found[1] - found[0] if len(found) == 2 else found[0]
-    return score
+    outputs = (getattr(output, field, None) for field in ("itm_score", "logits", "logits_per_image"))
+    found = widen(next(one for one in outputs if one is not None)[0])
+    return found[1] - found[0] if len(found) == 2 else found[0]
 
 
 def _find_layer(

@@ -26,6 +26,7 @@ from vlcam.explanation.attribution import make_batch_maps
 from vlcam.explanation.explain import explain
 from vlcam.explanation.options import Options, check_options
 from vlcam.methods import get_one_run_method, list_methods
+from vlcam.tasks import bundled
 from vlcam.tasks.classification import Classification
 
 LABELS = ["tiger", "cat", "dog", "crane", "bus"]
@@ -362,6 +363,18 @@ def test_what_makes_no_sense_is_refused_before_the_first_image() -> None:
         vlcam.InputError, match="prompt='a photo' was given, but classifier takes no prompt; leave it out"
     ):
         vlcam.explain(cnn(), pictures(1)[0], prompt="a photo")
+
+
+def test_a_question_answerer_is_asked_something_before_the_first_image() -> None:
+    task = bundled.vqa()
+    with pytest.raises(
+        vlcam.InputError, match=r"^no question was given, and scenes-vqa answers questions; give question="
+    ):
+        vlcam.explain_batches(task, iter(()))
+    (found,) = vlcam.explain_batches(
+        task, [vlcam.scenes.make(3, "val").image()], question="is there a red star", top_k=1
+    )
+    assert found.explanation is not None and found.explanation.question == "is there a red star"
 
 
 def test_an_iterable_is_read_batch_by_batch_and_its_own_error_comes_last() -> None:

@@ -226,6 +226,14 @@ def test_vilt_says_the_same_whatever_order_its_patches_come_in(tmp_path: Path) -
     assert maps[0].any()
 
 
+def test_half_precision_is_close(tmp_path: Path) -> None:
+    saved("blip", tmp_path)
+    full = vlcam.explain(vlcam.load(tmp_path), photo(), targets=TEXTS)
+    half = vlcam.explain(vlcam.load(tmp_path, dtype=torch.bfloat16), photo(), targets=TEXTS)
+    assert half.maps.isfinite().all()
+    assert torch.cosine_similarity(full.maps.flatten(), half.maps.flatten(), 0) > 0.95
+
+
 def test_other_layers_and_methods(tmp_path: Path) -> None:
     saved("blip", tmp_path)
     task = vlcam.load(tmp_path)

@@ -290,6 +290,8 @@ def test_what_cannot_be_asked(tmp_path: Path) -> None:
         replace(task, template="a photo")
     with pytest.raises(vlcam.InputError, match="labels='dog' was given; expected a list of texts"):
         replace(task, labels="dog")
+    with pytest.raises(vlcam.InputError, match="takes its photos by its own processor, so it takes no preprocess"):
+        vlcam.load(tmp_path, preprocess=vlcam.Preprocess(64))
     with pytest.raises(vlcam.InputError, match="without an image processor or a tokenizer"):
         wrap_zero_shot(task.model, transformers.CLIPImageProcessor(), "mine")
 

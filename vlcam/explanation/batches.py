@@ -15,7 +15,7 @@ from PIL.Image import Image
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
-from vlcam.contracts import InputError, TargetError, Task, VlcamError, shorten
+from vlcam.contracts import InputError, TargetError, Task, VlcamError, check_question, shorten
 from vlcam.explanation.explain import BATCH, PreparedPhoto, explain_one, explain_together, get_defaults, prepare_photo
 from vlcam.explanation.explanation import Explanation
 from vlcam.explanation.options import CheckedOptions, Options, check_options
@@ -92,7 +92,8 @@ def explain_batches(
         An outcome for every image, in order.
 
     Raises:
-        InputError: at once, for options that make no sense, a folder without image files, or images that can't be iterated over.
+        InputError: at once, for options that make no sense, a question answerer that is asked nothing, a folder without image files, or
+            images that can't be iterated over.
         TargetError: at once, for targets that can't be used, or not one entry for every image.
     """
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
@@ -104,6 +105,8 @@ def explain_batches(
         **{name: value for name, value in options.items() if name not in _DEFAULTED or value is not None},
     }
     check_options(**given, several=True)  # before the images are looked at
+    if task.kind == "vqa":
+        check_question(task.name, given.get("question"))
     items, total = _iterate_items(images)
     order = check_options(**given, several=True, photos=total)
     return _explain_items(task, items, total, batch_size, progress, explain_labels, order)
