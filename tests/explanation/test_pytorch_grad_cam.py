@@ -374,7 +374,12 @@ def test_arguments_that_are_not_supported_are_named(options: Any, message: str) 
 
 def test_arguments_that_change_nothing_are_taken() -> None:
     model = cnn()
-    options: dict[str, Any] = {"compute_input_gradient": False, "uses_gradients": True, "detach": True, "use_cuda": False}
+    options: dict[str, Any] = {
+        "compute_input_gradient": False,
+        "uses_gradients": True,
+        "detach": True,
+        "use_cuda": False,
+    }
     for device in (None, "cpu", torch.device("cpu")):
         cam = GradCAM(model, ["block"], device=device, **options)
         assert np.array_equal(cam(photos()), GradCAM(model, ["block"])(photos()))
