@@ -219,12 +219,19 @@ def test_a_map_of_nothing_positive_is_zero_in_both() -> None:
 
 
 def find_component(terms: Tensor, centred: bool) -> np.ndarray:
-    """The first principal component ``(B, h, w)``, with the sign that the linear algebra library gives it."""
+    """The first principal component ``(B, h, w)``, of whichever sign."""
     found = []
     for one in terms.flatten(2).mT.numpy():
         matrix = one - one.mean(0) if centred else one
         found.append(matrix @ np.linalg.svd(matrix, full_matrices=True)[2][0])
     return np.stack(found).reshape(len(terms), *terms.shape[2:])
+
+
+def check_but_for_sign(expected: np.ndarray, component: np.ndarray, pixels: Tensor) -> None:
+    """Each map is made of the component or of its negative: rounding may turn the library's sign."""
+    for one, *ways in zip(expected, finish(component, pixels), finish(-component, pixels), strict=True):
+        off = min(float(np.abs(one - way).max()) for way in ways)
+        assert off <= CLOSE["atol"]
 
 
 def make_terms(method: str, activations: Tensor, gradients: Tensor) -> Tensor:
@@ -246,12 +253,10 @@ def test_a_component_has_a_sign_here_and_any_there(method: str) -> None:
     terms = make_terms(method, *run(model, "block", pixels, targets))
     component = find_component(terms, centred=True)
     expected = run_theirs(COMPONENTS[method], model, [model.block], pixels, targets, eigen_smooth=True)
-    np.testing.assert_allclose(expected, finish(component, pixels), **CLOSE)
+    check_but_for_sign(expected, component, pixels)
     along = np.sign((component * (terms.sum(1) - terms.sum(1).mean((1, 2), keepdim=True)).numpy()).sum((1, 2)))
     found = GradCAM(model, [model.block], method=method)(pixels, targets, eigen_smooth=True)
     np.testing.assert_allclose(found, finish(along[:, None, None] * component, pixels), **CLOSE)
-    assert (along == 1).any() or method == "eigen-cam"
-    np.testing.assert_allclose(found[along == 1], expected[along == 1], **CLOSE)
 
 
 def test_eigen_grad_cam_is_the_component_of_hirescam() -> None:
@@ -269,7 +274,7 @@ def test_eigencam_is_centred_there_and_as_in_the_paper_here() -> None:
     plain *= np.sign(plain.sum((1, 2), keepdims=True))
     expected = run_theirs("EigenCAM", model, [model.block], pixels, pick())
     found = GradCAM(model, [model.block], method="eigen-cam")(pixels, pick())
-    np.testing.assert_allclose(expected, finish(find_component(activations, centred=True), pixels), **CLOSE)
+    check_but_for_sign(expected, find_component(activations, centred=True), pixels)
     np.testing.assert_allclose(found, finish(plain, pixels), **CLOSE)
     assert np.abs(found - expected).max() > 0.05
 
