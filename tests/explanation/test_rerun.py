@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import vlcam
 from vlcam.contracts import InputError, LayerError, Method, PerturbationMethod, ScoringTask, Subject, Task
 from vlcam.engine.backward import gradients
-from vlcam.engine.layers import Grid
+from vlcam.engine.layers import Grid, TokenLayout
 from vlcam.engine.recording import record
 from vlcam.explanation.attribution import collect_evidence
 from vlcam.explanation.rerun import PhotoSubject, fix_targets
@@ -210,6 +210,43 @@ def test_tokens_of_a_layer_with_channels_last() -> None:
         maps = model.norm(model.embed(subject.image).permute(0, 2, 3, 1))
         maps[..., 2] = 0
         assert torch.allclose(found[1], model.out(maps.relu().mean((1, 2)))[0], atol=1e-6)
+
+
+class _Tokens(nn.Module):
+    """Cells of a photo as tokens, in another order than that of the photo."""
+
+    def __init__(self, order: Tensor) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 6, 8, 8)
+        self.shuffle, self.head = nn.ReLU(), nn.Linear(6 * 24, 4)
+        self.order = order
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        tokens = self.shuffle(self.stem(pixels).flatten(2).mT[:, self.order])
+        found: Tensor = self.head(tokens[:, self.order.argsort()].flatten(1))
+        return found
+
+
+@pytest.mark.parametrize(
+    "method", ["gradcam", "score-cam", "ablation-cam", "guided-gradcam", "c-mwp", "mwp", "occlusion", "layercam"]
+)
+def test_tokens_in_any_order_give_the_same_map(method: str) -> None:
+    """A method that runs the model again has its cells in their places, too."""
+    plain = torch.arange(24)
+    shuffled = torch.randperm(24, generator=torch.Generator().manual_seed(1))
+    maps = []
+    for order, layout in (
+        (plain, Grid("BNC", rows=4, columns=6)),
+        (shuffled, TokenLayout(shuffled.argsort().view(1, 4, 6))),
+    ):
+        torch.manual_seed(0)
+        task = Classification(
+            _Tokens(order).eval(), "abcd", vlcam.Preprocess((48, 32), mode="resize"), layer="shuffle", layout=layout
+        )
+        photo = torch.rand(3, 32, 48, generator=torch.Generator().manual_seed(2))
+        maps.append(vlcam.explain(task, photo, targets=["a", "b"], method=method).maps)
+    assert maps[0].shape == maps[1].shape and bool(maps[0].any())
+    torch.testing.assert_close(maps[1], maps[0], rtol=1e-4, atol=1e-5 * float(maps[0].abs().max()))
 
 
 def test_answers_that_a_model_writes_are_settled_by_their_tokens() -> None:

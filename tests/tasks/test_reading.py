@@ -99,7 +99,7 @@ def test_a_words_importance_is_how_much_the_score_falls_without_it(task: VQA, tm
 
 
 def test_own_words_are_told_from_embeddings() -> None:
-    """The bundled model, whose words have embeddings, weighed either way: the larger the one, the larger the other."""
+    """The bundled model, whose words have embeddings, weighed either way; the page says which is which."""
     scene, question = vlcam.scenes.make(10, "val").image(), "what colour is the star"
     usual: Any = vlcam.load("scenes/vqa")
     by_gradient = vlcam.explain(usual, scene, question=question, top_k=1)

@@ -105,13 +105,13 @@ class PhotoSubject:
 
     @property
     def activations(self) -> Float[Tensor, "1 channels rows columns"]:
-        """The layer's activations, detached."""
-        return self.evidence.activations
+        """The layer's activations, detached, each cell in its place on the model's input."""
+        return self._place(self.evidence.activations)
 
     @property
     def gradients(self) -> Gradients:
-        """The gradients of the T scores at the layer, detached."""
-        return self.evidence.slopes
+        """The gradients of the T scores at the layer, detached, placed as the activations are."""
+        return self._place(self.evidence.slopes)
 
     @property
     def image(self) -> Float[Tensor, "1 channels height width"]:
@@ -180,7 +180,14 @@ class PhotoSubject:
 
     def to_maps(self, tensor: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch layer_channels rows columns"]:
         """The layer's output, or its gradient, with channels first."""
-        return self.evidence.grid.to_maps(tensor)
+        return self._place(self.evidence.grid.to_maps(tensor))
+
+    def _place(
+        self, maps: Float[Tensor, "batch layer_channels ..."]
+    ) -> Float[Tensor, "batch layer_channels rows columns"]:
+        """Maps of every channel with the cells where they lie: tokens may come in any order."""
+        placed: Tensor = self.evidence.grid.place(maps.flatten(0, 1)).unflatten(0, maps.shape[:2])
+        return placed
 
     @contextmanager
     def _stop_autograd(self) -> Iterator[None]:

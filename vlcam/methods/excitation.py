@@ -74,9 +74,7 @@ def compute_winning_probabilities(subject: Subject) -> Float[Tensor, "2 targets 
             walks = (per_unit * top.positive).flatten(1).sum(1)
         starts = root.positive.detach() * gradients(walks, root.positive)
     with torch.no_grad():
-        maps = (
-            subject.to_maps(starts[:, 0]) if len(leaf) == 1 else torch.cat([subject.to_maps(start) for start in starts])
-        )
+        maps = torch.cat([subject.to_maps(start) for start in starts])
         return maps.sum(1).reshape(2, len(scores), *maps.shape[2:])
 
 
