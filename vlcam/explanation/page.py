@@ -10,7 +10,7 @@ import re
 import shutil
 from collections.abc import Sequence
 from string import Template
-from typing import final
+from typing import Any, final
 
 from vlcam._version import __version__
 from vlcam.contracts import InputError
@@ -71,13 +71,14 @@ class GrowingPage:
         self._address = None if neurons is None else _check_link(neurons)
         self._store, self._title, self._alone = store, title, ""
         self._count = 0
-        self._kinds: dict[tuple[str, bool, bool], AbstractExplanation] = {}
+        self._kinds: dict[tuple[Any, ...], AbstractExplanation] = {}
 
     def add(self, explanation: AbstractExplanation) -> None:
         """Put one more explanation on the page."""
         document = make_document(explanation)
         self._store.write(("," if self._count else "") + embed(document))
-        self._kinds.setdefault((explanation.method, explanation.relu, bool(explanation.question_words)), explanation)
+        kind = explanation.method, explanation.relu, bool(explanation.question_words), LEFT_OUT in explanation.notes
+        self._kinds.setdefault(kind, explanation)
         self._alone = "" if self._count else f"{explanation.photo.name}: {document['task']}"
         self._count += 1
 
