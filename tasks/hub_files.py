@@ -73,7 +73,7 @@ def find_model_class(config: Any, name: str) -> Any:
         if found is not None and type(config) in found._model_mapping:
             return found
     raise InputError(
-        f"{name} is a {config.model_type} model ({made or 'unknown'}); vlcam opens image classifiers, captioners, question answerers "
+        f"{name} is a {config.model_type} model ({made or 'unknown'}); vlcam opens image classifiers, captioners, question answerers, "
         "CLIP-like models and image-text matchers by name. Write a task for it: see Captioning and VQA in vlcam.tasks"
     )
 

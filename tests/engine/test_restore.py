@@ -37,6 +37,15 @@ class Small(nn.Module):
         return self.last(self.look(cells, cells, cells)[0].mean(1))  # type: ignore[no-any-return]
 
 
+def _is_checking(frame: Any) -> bool:
+    """Whether the tests' type checker is at work on functions made at run time, which nobody else has, and whose lock it would keep."""
+    while frame is not None and "/vlcam/" not in frame.f_code.co_filename:
+        if any(one in frame.f_code.co_filename for one in ("beartype", "jaxtyping", "<string>")):
+            return True
+        frame = frame.f_back
+    return False
+
+
 class Interrupt:
     """A profiler that counts what is called and returned from, or raises KeyboardInterrupt once, at a place of that number."""
 
@@ -44,6 +53,8 @@ class Interrupt:
         self.at, self.count = at, 0
 
     def __call__(self, frame: Any, event: str, argument: Any) -> None:
+        if frame.f_code is Interrupt.run.__code__ or _is_checking(frame):
+            return
         self.count += 1
         if self.count == self.at:
             sys.setprofile(None)
@@ -105,7 +116,7 @@ def explaining(model: nn.Module) -> Callable[[], Any]:
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # it may come within a finaliser
-@pytest.mark.parametrize("many", [300, pytest.param(5000, marks=pytest.mark.extended)])
+@pytest.mark.parametrize("many", [300, pytest.param(1500, marks=pytest.mark.extended)])
 def test_an_interrupt_at_any_place_leaves_nothing(many: int) -> None:
     model = Small().train()
     model.norm.eval()
@@ -143,10 +154,10 @@ def test_explanations_may_be_interrupted_anywhere() -> None:
     before, counter = state_of(model), Interrupt()
     counter.run(lambda: vlcam.explain(task, photo))
     left = 0
-    for at in choose_places(counter.count, 2000):
+    for at in choose_places(counter.count, 500):
         Interrupt(at).run(lambda: vlcam.explain(task, photo))
         left += state_of(model) != before
-    assert left <= 2
+    assert left == 0
 
 
 def test_a_step_that_fails_keeps_no_other_from_being_taken() -> None:

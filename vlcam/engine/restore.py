@@ -39,8 +39,12 @@ class Undo:
     @no_type_check  # type checkers of run time are gone already as the interpreter ends
     def __del__(self) -> None:
         """Undo what a context that was cut off as it began had no occasion to."""
-        if self._steps:
-            self.run()
+        try:
+            if self._steps:
+                self.run()
+        except KeyboardInterrupt:
+            self.run()  # from where it was cut short: Python passes over what is raised here
+            raise
 
     @property
     def has_turn(self) -> bool:
