@@ -13,7 +13,7 @@ from vlcam.engine.layers import Grid, find, list_layers
 from vlcam.engine.outputs import find_logits
 from vlcam.engine.precision import widen
 from vlcam.engine.recording import Call, Recording, gradients, record
-from vlcam.engine.restore import undo_after_errors
+from vlcam.engine.restore import allow_autograd, undo_after_errors
 from vlcam.explanation.pytorch_grad_cam import translate_arguments
 from vlcam.methods import alpha, contributions
 from vlcam.methods import get_one_run_method as find_method
@@ -97,7 +97,7 @@ def collect_evidence(
         grid = Grid()
     elif not isinstance(grid, Layout):
         grid = grid(leaf)
-    with torch.inference_mode(False), torch.no_grad():
+    with allow_autograd(False):
         activations = grid.to_maps(leaf.detach())
         if len(activations) != 1:
             raise LayerError(
@@ -127,7 +127,7 @@ def make_batch_maps(
     leaf = recording.resolve(totals)
     if len(leaf) != len(scores):
         raise LayerError(f"layer {recording.layer_name!r} ran on a batch of {len(leaf)}, not of {len(scores)}")
-    with torch.inference_mode(False), torch.no_grad():
+    with allow_autograd(False):
         activations = grid.to_maps(leaf.detach())
         found = gradients(totals, leaf)
         return [
@@ -245,7 +245,7 @@ def _attribute(
             f"layer {recording.layer_name!r} ran on a batch of {len(leaf)}, but there are scores for {len(scores)} inputs; "
             "name a layer that sees every input once"
         )
-    with torch.inference_mode(False), torch.no_grad():
+    with allow_autograd(False):
         activations = grid.to_maps(leaf.detach())
         slopes = [grid.to_maps(gradient) for gradient in gradients(totals, leaf)]
         maps = torch.stack([method.function(activations, slope) for slope in slopes], 1)

@@ -32,7 +32,7 @@ from vlcam.engine.find_layer import infer_layout
 from vlcam.engine.layers import Grid, find, trace_layers
 from vlcam.engine.modules import has_independent_rows
 from vlcam.engine.recording import gradients, record
-from vlcam.engine.restore import detach_tensors, undo_after_errors
+from vlcam.engine.restore import allow_autograd, detach_tensors, undo_after_errors
 from vlcam.explanation.attribution import LayerMaps, make_batch_maps
 from vlcam.explanation.explanation import Explanation, Explanations
 from vlcam.explanation.options import CheckedOptions, Options, Ranking, check_options
@@ -165,7 +165,7 @@ def explain(
 def prepare_photo(task: Task, image: Any, order: CheckedOptions, name: str | None = None) -> PreparedPhoto:
     """Open an image and prepare it. Raises InputError or TargetError."""
     picture, photo = open_photo(image, name=name)
-    with torch.inference_mode(False):  # autograd can't use what is made in it
+    with allow_autograd():  # autograd can't use what is made in it
         prepared = task.prepare(picture, order.request)
     return PreparedPhoto(
         picture if order.gain else None, photo, replace(prepared, inputs=detach_tensors(prepared.inputs))

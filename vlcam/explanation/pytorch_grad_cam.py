@@ -22,6 +22,7 @@ from vlcam.contracts import InputError, LayerError, Layout, Maps, TargetError
 from vlcam.engine.layers import Grid
 from vlcam.engine.outputs import find_logits, to_model
 from vlcam.engine.recording import gradients, record
+from vlcam.engine.restore import allow_autograd
 from vlcam.methods import get_one_run_method as find_method
 
 Reshape = Callable[[Tensor], Tensor]
@@ -231,7 +232,7 @@ class GradCAM:
                 f"layer {recording.layer_name!r} returned {tuple(leaf.shape)}; expected (batch, channels, rows, columns): for tokens give "
                 "reshape_transform="
             )
-        with torch.inference_mode(False), torch.no_grad():
+        with allow_autograd(False):
             activations = self.layout.to_maps(leaf.detach())
             slopes = self.layout.to_maps(gradients(total, leaf)[0])
             maps = self.layout.place(self.method.function(activations, slopes)).float()
