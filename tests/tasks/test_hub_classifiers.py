@@ -163,7 +163,8 @@ def test_what_cannot_be_opened(tmp_path: Path) -> None:
     transformers.BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1).save_pretrained(tmp_path)
     with pytest.raises(
         vlcam.InputError,
-        match=r"is a bert model .*opens image classifiers, captioners, question answerers, CLIP-like models and image-text matchers by name",
+        match=r"is a bert model .*opens image classifiers, captioners, question answerers, CLIP-like models and image-text "
+        r"matchers by name",
     ):
         vlcam.load(tmp_path)
     saved(tmp_path, "ResNet", {"embedding_size": 8, **STAGES})

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from vlcam.contracts import LayerError, TargetError
 from vlcam.engine.chunks import count_targets
+from vlcam.engine.restore import allow_autograd
 
 
 def gradients(
@@ -33,7 +34,7 @@ def gradients(
     count = scores.shape[-1] if scores.ndim else 1
     if chunk is None:
         chunk = count_targets(leaf.numel() * leaf.element_size())
-    with torch.inference_mode(False):
+    with allow_autograd():
         seeds = torch.eye(count, dtype=scores.dtype, device=scores.device)
         seeds = (
             seeds[0, 0]
@@ -89,7 +90,7 @@ def check_differentiable(scores: Tensor) -> None:
 
 def trace_dependence(scores: Tensor, tensors: Sequence[Tensor], *, without: Tensor | None = None) -> list[bool]:
     """For every tensor, whether ``scores`` depend on it (not by way of ``without``): a walk through the graph, no backward pass."""
-    with torch.inference_mode(False):
+    with allow_autograd():
         seen = set() if without is None else {torch.autograd.graph.get_gradient_edge(without).node}
         left = [] if scores.grad_fn is None else [scores.grad_fn]
         while left:

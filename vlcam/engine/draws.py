@@ -9,7 +9,8 @@ from typing import Any, Final, final
 
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
+
+from vlcam.engine.modes import AbstractSwitchedMode
 
 _TAKE_GENERATOR: Final = frozenset({
     *("rand", "randn", "randint", "randperm", "normal", "bernoulli", "multinomial", "poisson"),
@@ -22,7 +23,7 @@ _LIKE: Final = {"rand_like": torch.rand, "randn_like": torch.randn}
 
 
 @final
-class PrivateDraws(TorchFunctionMode):
+class PrivateDraws(AbstractSwitchedMode):
     """A context manager: in it, this thread draws from generators that nobody else has; those of the process stay as they are.
 
     What draws inside a scripted or fused kernel (the dropout within ``scaled_dot_product_attention``, or between the layers of an
@@ -43,8 +44,8 @@ class PrivateDraws(TorchFunctionMode):
         self._seed = seed
         self._generators: dict[torch.device, torch.Generator | None] = {}
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
+    def handle(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        """Draw from a generator of this mode, if ``func`` draws."""
         name = getattr(func, "__name__", "")
         if name in _TAKE_GENERATOR:
             if kwargs.get("generator") is None and (own := self._find_generator(args, kwargs)) is not None:

@@ -32,6 +32,7 @@ from torch.nn import functional as F  # noqa: N812
 from torch.overrides import TorchFunctionMode
 
 from vlcam.engine.precision import widen
+from vlcam.engine.restore import allow_autograd
 
 _LINEAR = {f"conv{transposed}{n}d" for transposed in ("", "_transpose") for n in (1, 2, 3)} | {"linear"}
 
@@ -145,7 +146,7 @@ class Excitation(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         before = {id(found.tensor): found for found in inputs}
         device = inputs[0].tensor.device.type
-        with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device, enabled=False):
+        with allow_autograd(), torch.autocast(device, enabled=False):
             followed = self._apply(name, func, args, kwargs, result, before)
         weighed = name in _LINEAR or name == "batch_norm" or any(isinstance(one, nn.Parameter) for one in given)
         if weighed or (not followed and name not in _READS):

@@ -15,10 +15,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
-from torch.overrides import TorchFunctionMode
 
 from vlcam.contracts import show_record
+from vlcam.engine.modes import AbstractSwitchedMode
 from vlcam.engine.precision import widen
+from vlcam.engine.restore import note_in_context
 
 OutputKind: TypeAlias = Literal["logits", "exclusive", "independent", "scores"]
 """``exclusive`` probabilities sum to one over the classes, ``independent`` ones don't; ``scores`` are neither logits nor probabilities."""
@@ -71,21 +72,22 @@ class ClassOutput:
     __repr__ = show_record
 
 
-class _Watch(TorchFunctionMode):
+class _Watch(AbstractSwitchedMode):
     """Keep what the last few softmaxes, sigmoids and the like were given, and what they made of it."""
 
     def __init__(self) -> None:
         super().__init__()
         self.made: deque[tuple[str, Tensor, Tensor]] = deque(maxlen=_KEPT)
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def handle(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        """Run the function, and keep what it was given if it is one of those."""
         name = _WATCHED.get(func)
         if name is None:
-            return func(*args, **(kwargs or {}))
-        given = args[0] if args else (kwargs or {}).get("input")
+            return func(*args, **kwargs)
+        given = args[0] if args else kwargs.get("input")
         if isinstance(given, Tensor) and func.__name__.endswith("_"):
             given = given.clone()  # it is about to be overwritten
-        result = func(*args, **(kwargs or {}))
+        result = func(*args, **kwargs)
         if isinstance(given, Tensor) and isinstance(result, Tensor):
             self.made.append((name, given, result))
         return result
@@ -102,7 +104,9 @@ def run_classifier(model: nn.Module, run: Callable[[], Tensor], rows: int | None
     Returns:
         The outputs, read as what they were found to be.
     """
-    with _Watch() as watch:
+    watch = _Watch()
+    note_in_context(watch.switch_off)
+    with watch:
         output = run()
     rows = len(output) if rows is None else rows
     output = output.reshape(rows, -1)

@@ -11,7 +11,8 @@ from typing import Any, Final, final
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
-from torch.overrides import TorchFunctionMode
+
+from vlcam.engine.modes import AbstractSwitchedMode
 
 _RECURRENT: Final = ("lstm", "gru", "rnn_tanh", "rnn_relu")
 _NEED_PLAIN: Final = (nn.RNNBase, nn.MultiheadAttention, nn.TransformerEncoder, nn.TransformerEncoderLayer)
@@ -23,19 +24,20 @@ def needs_plain_kernels(module: nn.Module) -> bool:
 
 
 @final
-class PlainKernels(TorchFunctionMode):
+class PlainKernels(AbstractSwitchedMode):
     """A context manager: in it, LSTMs, GRUs and RNNs run step by step in this thread, and attention without its fast path.
 
     Attention asks whether such a mode is on, and then takes the ordinary path.
     """
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def handle(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        """Run a recurrent layer step by step, and anything else as it is."""
         if not kwargs and len(args) == 9 and getattr(func, "__name__", "") in _RECURRENT:
             packed = isinstance(args[1], Tensor) if func.__name__ == "lstm" else isinstance(args[2], Tensor)
             dropout, training = args[6 if packed else 5], args[7 if packed else 6]
             if not (dropout and training):
                 return (_run_packed if packed else _run_padded)(func.__name__, *args)
-        return func(*args, **(kwargs or {}))
+        return func(*args, **kwargs)
 
 
 def _run_padded(

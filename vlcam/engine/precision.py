@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vlcam.engine.draws import PrivateDraws
+from vlcam.engine.restore import allow_autograd
 
 _LOG = logging.getLogger(__name__)
 _KINDS: dict[str, Callable[..., nn.RNNBase]] = {"LSTM": nn.LSTM, "GRU": nn.GRU, "RNN_TANH": nn.RNN, "RNN_RELU": nn.RNN}
@@ -72,7 +73,7 @@ def can_autocast(mode: str, device: str, dtype: torch.dtype) -> bool:
 
 def _try_layer(mode: str, device: str, dtype: torch.dtype) -> None:
     """One step forward and backward on a tiny layer; raises what PyTorch raises. Random numbers stay as they were."""
-    with torch.inference_mode(False), torch.enable_grad(), PrivateDraws(0):
+    with allow_autograd(), PrivateDraws(0):
         layer = _KINDS[mode](_UNITS, _UNITS, batch_first=True).to(device)
         with torch.autocast(device, dtype, cache_enabled=False):
             out = layer(torch.zeros(2, 2, _UNITS, device=device))[0]

@@ -23,7 +23,7 @@ from vlcam.engine.modules import (
     replace_tensor,
     unwrap_model,
 )
-from vlcam.engine.restore import Undo, detach_tensors, preserve_model
+from vlcam.engine.restore import Undo, allow_autograd, detach_tensors, preserve_model
 from vlcam.engine.run_once import pause_recording as pause_recording
 from vlcam.engine.run_once import paused
 from vlcam.engine.run_once import run_once as run_once
@@ -339,7 +339,7 @@ def _keep(recording: Recording, names: list[str], call: int, output: Any) -> Any
     if recording._whole and not isinstance(output, Tensor):
         return _keep_whole(recording, names, call, output, found)
     # Later calls may depend on earlier ones, so only the first output is cut off from what was before it.
-    with torch.inference_mode(False), torch.enable_grad():
+    with allow_autograd():
         kept = found.detach().clone().requires_grad_() if first or not found.requires_grad else found
         returned = kept.clone()  # the model may overwrite this one
     torch.set_grad_enabled(True)  # for a layer inside the model's own `with torch.no_grad():`
@@ -350,7 +350,7 @@ def _keep(recording: Recording, names: list[str], call: int, output: Any) -> Any
 def _keep_whole(recording: Recording, names: list[str], call: int, output: Any, main: Tensor) -> Any:
     """Keep every floating-point tensor of an output as a leaf; the model goes on with copies of them."""
     whole = output
-    with torch.inference_mode(False), torch.enable_grad():
+    with allow_autograd():
         for tensor in list({id(one): one for one in find_tensors(output) if one.is_floating_point()}.values()):
             leaf = tensor.detach().clone().requires_grad_()
             copy = leaf.clone()
@@ -383,7 +383,7 @@ def _record_outputs(recording: Recording, output: Any) -> Any:
 
 def _add_witness(output: Any) -> Any:
     """Outputs that don't depend on the layer get a history, to be told from scores that lost theirs."""
-    with torch.inference_mode(False), torch.enable_grad():
+    with allow_autograd():
         for tensor in list(find_tensors(output)):
             if tensor.is_floating_point() and not tensor.requires_grad and not tensor.is_inference():
                 output = replace_tensor(

@@ -20,10 +20,10 @@ from typing import Any, Literal, final
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torch.overrides import TorchFunctionMode
 
 from vlcam.contracts import InputError, LayerError
-from vlcam.engine.restore import Undo, run_uncompiled
+from vlcam.engine.modes import AbstractSwitchedMode
+from vlcam.engine.restore import Undo, note_in_context, run_uncompiled
 
 Rule = Literal["guided", "deconv", "plain"]
 
@@ -74,7 +74,7 @@ class _RuledRelu(torch.autograd.Function):
 
 
 @final
-class ReluRule(TorchFunctionMode):
+class ReluRule(AbstractSwitchedMode):
     """What :func:`apply_relu_rule` returns. What it counts is of the last ``with`` block, and of tensors that carry a gradient.
 
     ``relus``: how many times a ReLU ran; ``others``: how many times each other activation did, by name; ``widest``: the bytes of
@@ -93,21 +93,22 @@ class ReluRule(TorchFunctionMode):
         self.relus, self.widest = 0, 0
         self.others, self.gates = {}, {}
         run_uncompiled(self._undo)  # compiled code would hide its ReLUs
-        super().__enter__()  # type: ignore[no-untyped-call]
+        note_in_context(self.switch_off)
+        super().__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            super().__exit__(kind, error, trace)  # type: ignore[no-untyped-call]
+            super().__exit__(kind, error, trace)
         finally:
             self._undo.run()
         if error is None and self.rule != "plain":
             self._check()
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
+    def handle(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        """Give a ReLU its other gradient, and count what else there is."""
         values = args[0] if args else kwargs.get("input")
         if not isinstance(values, Tensor) or not values.requires_grad or not torch.is_grad_enabled():
             return self._note_size(func(*args, **kwargs))

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from vlcam.engine.checkpointing import checkpoint_plainly, is_checkpointing_plainly
 from vlcam.engine.draws import PrivateDraws
+from vlcam.engine.modes import AbstractSwitchedMode, drop_stale_modes
 from vlcam.engine.plain_kernels import PlainKernels, needs_plain_kernels
 
 Arguments = ParamSpec("Arguments")
@@ -40,7 +41,7 @@ class Undo:
     def __del__(self) -> None:
         """Undo what a context that was cut off as it began had no occasion to."""
         try:
-            if self._steps:
+            if getattr(self, "_steps", None):
                 self.run()
         except KeyboardInterrupt:
             self.run()  # from where it was cut short: Python passes over what is raised here
@@ -87,11 +88,24 @@ def undo_afterwards() -> Iterator[Undo]:
         try:
             _open.setdefault(threading.get_ident(), []).append(ref(undo))
             yield undo
+        except BaseException:
+            _close_inner(undo)
+            raise
         finally:
             _close(undo)
     except BaseException:
-        _close(undo)  # an interrupt may have come while the steps were taken
+        _close_inner(undo)  # an interrupt may have come while the steps were taken
+        _close(undo)
         raise
+
+
+@contextmanager
+def allow_autograd(on: bool = True) -> Iterator[None]:
+    """Inside, autograd is on, also within ``torch.no_grad()`` and ``torch.inference_mode()``; or off, but can use what is made."""
+    with undo_afterwards() as undo:
+        _leave_inference(undo)
+        torch.set_grad_enabled(on)
+        yield
 
 
 def undo_after_errors(function: Callable[Arguments, Found]) -> Callable[Arguments, Found]:
@@ -136,10 +150,14 @@ def preserve_model(model: nn.Module) -> Iterator[Undo]:
             _take_turn(undo)
             _prepare(model, undo)
             yield undo
+        except BaseException:
+            _close_inner(undo)
+            raise
         finally:
             _close(undo)
     except BaseException:
-        _close(undo)  # an interrupt may have come while the steps were taken
+        _close_inner(undo)  # an interrupt may have come while the steps were taken
+        _close(undo)
         raise
 
 
@@ -173,6 +191,13 @@ def _close(undo: Undo) -> None:
         _open.pop(threading.get_ident(), None)
 
 
+def _close_inner(undo: Undo) -> None:
+    """Close what was opened inside a context that an error ends: an interrupt may have kept it from closing by itself."""
+    mine = _list_open()
+    for one in reversed(mine[mine.index(undo) + 1 :] if undo in mine else []):
+        _close(one)
+
+
 def _take_turn(undo: Undo) -> None:
     """Wait until no other thread explains. The outermost context of a thread takes the turn, so that it is given back once."""
     if not any(one.has_turn for one in _list_open()):
@@ -203,11 +228,7 @@ if hasattr(os, "register_at_fork"):
 
 def _prepare(model: nn.Module, undo: Undo) -> None:
     """The changes that :func:`preserve_model` describes, each noted before it is made."""
-    undo.note_thread(torch.set_grad_enabled, torch.is_grad_enabled())
-    if torch.is_inference_mode_enabled():
-        outside = torch.inference_mode(False)
-        undo.note_thread(_leave, outside)
-        outside.__enter__()
+    _leave_inference(undo)
     torch.set_grad_enabled(True)
     undo.note_thread(checkpoint_plainly, is_checkpointing_plainly())
     checkpoint_plainly(True)
@@ -229,6 +250,12 @@ def _prepare(model: nn.Module, undo: Undo) -> None:
             parameter.requires_grad_(False)
 
 
+def note_in_context(step: Callable[..., Any], *arguments: Any) -> None:
+    """Note a step of this thread in the innermost context that is still to be undone, if there is one."""
+    for undo in _list_open()[-1:]:
+        undo.note_thread(step, *arguments)
+
+
 def run_uncompiled(undo: Undo) -> None:
     """Let compiled code run uncompiled, in the whole process, until ``undo``."""
     if "torch._dynamo" not in sys.modules:  # there is no compiled code without it, and importing it is slow
@@ -239,22 +266,36 @@ def run_uncompiled(undo: Undo) -> None:
     torch.compiler.set_stance("force_eager")
 
 
+def _leave_inference(undo: Undo) -> None:
+    undo.note_thread(torch.set_grad_enabled, torch.is_grad_enabled())
+    if torch.is_inference_mode_enabled():
+        outside = torch.inference_mode(False)
+        undo.note_thread(_leave, outside)
+        outside.__enter__()
+
+
 def _leave(outside: torch.inference_mode) -> None:
     if hasattr(outside, "_inference_mode_context"):  # it was entered
         outside.__exit__(None, None, None)
 
 
 def _enter_modes(model: nn.Module, modules: list[nn.Module], undo: Undo) -> None:
+    drop_stale_modes()
     undo.note_thread(_leave_modes, torch._C._len_torch_function_stack())
     devices = {parameter.device for parameter in model.parameters() if parameter.is_cuda}
     if _has_other_threads():
-        PrivateDraws().__enter__()  # type: ignore[no-untyped-call]
+        _enter_mode(PrivateDraws(), undo)
     else:
         undo.note_thread(
             _set_random_state, torch.get_rng_state(), [(one, torch.cuda.get_rng_state(one)) for one in devices]
         )
     if any(map(needs_plain_kernels, modules)):
-        PlainKernels().__enter__()  # type: ignore[no-untyped-call]
+        _enter_mode(PlainKernels(), undo)
+
+
+def _enter_mode(mode: AbstractSwitchedMode, undo: Undo) -> None:
+    undo.note_thread(mode.switch_off)
+    mode.__enter__()
 
 
 def _has_other_threads() -> bool:

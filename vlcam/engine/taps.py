@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import ref
 
-import torch
 from torch import Tensor
 
 from vlcam.engine.backward import gradients, trace_dependence
+from vlcam.engine.restore import allow_autograd
 
 
 @dataclass(eq=False)
@@ -53,7 +53,7 @@ def skip_class_maps(scores: Tensor, taps: list[RecordedTap]) -> RecordedTap:
         channels = tap.kept.shape[1]
         if channels == classes:
             continue
-        with torch.inference_mode(False), torch.enable_grad():
+        with allow_autograd():
             first = scores[..., :1] if scores.ndim else scores
         gradient = gradients(first, tap.kept)[0]
         active = int((gradient != 0).flatten(2).any(2).sum(1).max()) if len(gradient) else 0

@@ -15,7 +15,7 @@ from vlcam.engine.outputs import find_logits
 from vlcam.engine.places import Trial
 from vlcam.engine.precision import widen
 from vlcam.engine.recording import Call, Recording, gradients, record
-from vlcam.engine.restore import undo_after_errors
+from vlcam.engine.restore import allow_autograd, undo_after_errors
 from vlcam.engine.settle_layer import settle_layer
 from vlcam.explanation.pytorch_grad_cam import ReshapedLayout, read_maps, translate_arguments
 from vlcam.explanation.targets import read_plain
@@ -104,7 +104,7 @@ def collect_evidence(
         grid = Grid()
     elif not isinstance(grid, Layout):
         grid = grid(leaf)
-    with torch.inference_mode(False), torch.no_grad():
+    with allow_autograd(False):
         activations = grid.to_maps(leaf.detach())
         if len(activations) != 1:
             raise LayerError(
@@ -138,7 +138,7 @@ def make_batch_maps(
     leaf = recording.resolve(totals) if leaf is None else leaf
     if len(leaf) != len(scores):
         raise LayerError(f"layer {recording.layer_name!r} ran on a batch of {len(leaf)}, not of {len(scores)}")
-    with torch.inference_mode(False), torch.no_grad():
+    with allow_autograd(False):
         activations = grid.to_maps(leaf.detach())
         found = gradients(totals, leaf)
         return [
@@ -257,7 +257,7 @@ def _attribute(
         _, grid = settle_layer(recording, totals, trial, batch=len(scores))
     else:
         recording.resolve(totals)
-    with torch.inference_mode(False), torch.no_grad():
+    with allow_autograd(False):
         activations, slopes = read_maps(totals, recording, grid)
         if len(activations) != len(scores):
             raise LayerError(

@@ -32,7 +32,7 @@ from vlcam.contracts import (
 from vlcam.engine.layers import Grid, find, trace_layers
 from vlcam.engine.modules import has_independent_rows, name_cause
 from vlcam.engine.recording import gradients, record
-from vlcam.engine.restore import detach_tensors, undo_after_errors
+from vlcam.engine.restore import allow_autograd, detach_tensors, undo_after_errors
 from vlcam.engine.settle_layer import settle_layer
 from vlcam.explanation.attribution import LayerMaps, make_batch_maps
 from vlcam.explanation.explanation import Explanation, Explanations
@@ -185,7 +185,7 @@ def get_defaults(task: Task) -> dict[str, Any]:
 def prepare_photo(task: Task, image: Any, order: CheckedOptions, name: str | None = None) -> PreparedPhoto:
     """Open an image and prepare it. Raises InputError or TargetError."""
     picture, photo = open_photo(image, name=name)
-    with torch.inference_mode(False):  # autograd can't use what is made in it
+    with allow_autograd():  # autograd can't use what is made in it
         prepared = task.prepare(picture, order.request)
     preprocess = getattr(task, "preprocess", None) or getattr(task, "ask", None)
     return PreparedPhoto(

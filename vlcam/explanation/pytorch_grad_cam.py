@@ -24,6 +24,7 @@ from vlcam.engine.modules import find_tensors, name_cause, replace_tensor
 from vlcam.engine.outputs import find_logits, to_model
 from vlcam.engine.places import Trial
 from vlcam.engine.recording import Recording, gradients, record
+from vlcam.engine.restore import allow_autograd
 from vlcam.engine.settle_layer import settle_layer
 from vlcam.explanation.smoothing import check_transforms, list_terms, project_terms
 from vlcam.methods import get_one_run_method as find_method
@@ -314,7 +315,7 @@ class GradCAM:
                 raise LayerError(
                     f"{error}; here that is reshape_transform=, of an output with channels first reshape_transform=lambda output: output"
                 ) from error
-        with torch.inference_mode(False), torch.no_grad():
+        with allow_autograd(False):
             activations, slopes = read_maps(total, recording, layout)
             if len(activations) != len(images):
                 raise LayerError(

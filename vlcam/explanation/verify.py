@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from vlcam.contracts import InputError, LayerError, Prepared, Request, Target, TargetError, Task
 from vlcam.engine.layers import find
-from vlcam.engine.restore import detach_tensors, undo_after_errors
+from vlcam.engine.restore import allow_autograd, detach_tensors, undo_after_errors
 from vlcam.engine.weights import randomise_weights
 from vlcam.explanation.record import AbstractExplanation, SignificanceTest, TargetView, flag_map
 from vlcam.explanation.rerun import PhotoSubject, fix_targets
@@ -125,7 +125,7 @@ def rebuild_subject(
     """
     picture = _open_picture(explanation.photo, image)
     request = fix_targets(_rebuild_request(explanation, prompt), explanation.targets)
-    with torch.inference_mode(False):
+    with allow_autograd():
         prepared = task.prepare(picture, request)
     prepared = Prepared(detach_tensors(prepared.inputs), prepared.geometry)
     try:

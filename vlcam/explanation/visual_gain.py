@@ -13,14 +13,13 @@ from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
-import torch
 from PIL import Image as Pictures
 from PIL import ImageFilter
 from PIL.Image import Image
 
 from vlcam.contracts import Gain, InputError, Prepared, Request, Target, Task
 from vlcam.engine.recording import pause_recording
-from vlcam.engine.restore import detach_tensors, preserve_model
+from vlcam.engine.restore import allow_autograd, detach_tensors, preserve_model
 from vlcam.explanation.record import AbstractExplanation
 from vlcam.explanation.rerun import match_targets
 from vlcam.image.photo import get_bands
@@ -79,7 +78,7 @@ def find_token_ids(explanation: AbstractExplanation, request: Request) -> tuple[
 
 def score_targets(task: Task, photo: Image, request: Request) -> tuple[Target, ...]:
     """What the task says about a photo, with scores but without autograd and unseen by recordings; the model is left as it was."""
-    with torch.inference_mode(False), preserve_model(task.model), pause_recording():
+    with allow_autograd(), preserve_model(task.model), pause_recording():
         prepared = task.prepare(photo, request)
         spoken = task.run(Prepared(detach_tensors(prepared.inputs), prepared.geometry), request)
     return tuple(spoken.targets)

@@ -22,6 +22,7 @@ from vlcam.contracts import InputError, LayerError, Maps, PerturbationMethod, Su
 from vlcam.engine import backward
 from vlcam.engine.modules import named_modules, unwrap_model
 from vlcam.engine.precision import widen
+from vlcam.engine.restore import allow_autograd
 
 _TOLERANCE = 1e-3
 """How far the found head may be off, relative to the sum of the sizes of a score's parts: well above the rounding of TF32."""
@@ -150,7 +151,7 @@ def _split_target(target: Target) -> list[tuple[int, float]]:
 def _gives_scores(
     head: Head, mix: Tensor, activations: Tensor, scores: Tensor, gradients: Tensor, tolerance: float
 ) -> bool:
-    with torch.inference_mode(False), torch.enable_grad():
+    with allow_autograd():
         leaf = activations.detach().clone().requires_grad_()
         found = mix @ head.compute_scores(leaf)
         size = mix.abs() @ ((head.weights.abs() @ leaf.detach().abs().mean((2, 3))[0]) + head.bias.abs())

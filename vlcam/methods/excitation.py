@@ -29,6 +29,7 @@ from torch import Tensor
 from vlcam.contracts import LayerError, Maps, PerturbationMethod, Subject
 from vlcam.engine.backward import gradients
 from vlcam.engine.excitation_rule import Excitation
+from vlcam.engine.restore import allow_autograd
 
 
 def cmwp(subject: Subject) -> Maps:
@@ -70,7 +71,7 @@ def compute_winning_probabilities(subject: Subject) -> Float[Tensor, "2 targets 
     starts = _normalise(torch.cat([value * slopes, value * -slopes]))
     if top.tensor is not leaf:
         per_unit = torch.where(value > 0, starts / torch.where(value > 0, value, 1), 0)
-        with torch.inference_mode(False), torch.enable_grad():
+        with allow_autograd():
             walks = (per_unit * top.positive).flatten(1).sum(1)
         starts = root.positive.detach() * gradients(walks, root.positive)
     with torch.no_grad():

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from vlcam.contracts import Geometry, Maps, Method, PerturbationMethod, Prepared, Request, Target, Task, show_record
-from vlcam.engine.restore import detach_tensors
+from vlcam.engine.restore import allow_autograd, detach_tensors
 from vlcam.explanation.rerun import PhotoSubject, fix_targets
 from vlcam.explanation.run import make_maps, run_and_record
 from vlcam.image.geometry import find_cell_box, to_photo
@@ -74,7 +74,7 @@ def make_every_map(
 ) -> MethodMaps:
     """Run the task once on a photo, and make the maps of every method. Raises what :func:`vlcam.explain` raises."""
     picture, _ = open_photo(image)
-    with torch.inference_mode(False):
+    with allow_autograd():
         prepared = task.prepare(picture, request)
     prepared = Prepared(detach_tensors(prepared.inputs), prepared.geometry)
     spoken, evidence = run_and_record(task, prepared, request, task.layer if layer is None else layer)

@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any, Final, final
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int64
 from PIL.Image import Image
 
 from vlcam.contracts import InputError, Request, Spoken, Task, show_record
-from vlcam.engine.restore import detach_tensors
+from vlcam.engine.restore import allow_autograd, detach_tensors
 from vlcam.explanation.attribution import LayerMaps
 from vlcam.explanation.run import run_and_record
 from vlcam.image.photo import open_photo
@@ -151,7 +150,7 @@ def _get_photo(probe: Probe | WordProbe | Sequence[str | Path | Image], place: i
 def _run(task: Task, photo: str | Path | Image, request: Request, layer: Any) -> tuple[Spoken, LayerMaps]:
     """One run of the task, and its Grad-CAM numbers at a layer."""
     picture, _ = open_photo(photo)
-    with torch.inference_mode(False):  # autograd can't use what is made in it
+    with allow_autograd():  # autograd can't use what is made in it
         prepared = task.prepare(picture, request)
     prepared = replace(prepared, inputs=detach_tensors(prepared.inputs))
     spoken, evidence = run_and_record(task, prepared, request, layer)

@@ -31,7 +31,7 @@ from vlcam.engine.layers import Grid, find
 from vlcam.engine.modules import find_first_tensor, named_modules
 from vlcam.engine.outputs import to_model
 from vlcam.engine.recording import record
-from vlcam.engine.restore import detach_tensors, preserve_model
+from vlcam.engine.restore import allow_autograd, detach_tensors, preserve_model
 from vlcam.image.photo import open_photo
 from vlcam.neurons.scoring.cache import Cache, hash_inputs, hash_weights
 from vlcam.neurons.scoring.fired import split_chunks
@@ -139,7 +139,7 @@ def watch(
     def prepared(number: int) -> tuple[str, Prepared]:
         name, source = picture(number)
         image, photo = open_photo(source)
-        with torch.inference_mode(False):
+        with allow_autograd():
             ready = task.prepare(image, asked)
         return name or photo.name, Prepared(detach_tensors(ready.inputs), ready.geometry)
 
