@@ -66,7 +66,8 @@ def test_a_report_about_names_that_are_there(named: Path, tmp_path: Path, capsys
     code, _, err = run(capsys, "neurons", "report", "--names", named, *options)
     assert code == 0 and "Wrote" in err
     assert NeuronNames.from_json(tmp_path / "again" / "names.json") == NeuronNames.from_json(given)
-    code, _, err = run(capsys, "neurons", "report", "--names", named, "--model", "vqa", *options)
+    asked = ["--question", "what colour is the star"]
+    code, _, err = run(capsys, "neurons", "report", "--names", named, "--model", "vqa", *asked, *options)
     assert code == 2 and "other weights" in err
 
 
