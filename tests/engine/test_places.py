@@ -242,6 +242,28 @@ def test_a_proof_is_made_once_and_a_convolution_needs_none() -> None:
         assert tokens.runs == expected
 
 
+def test_a_layer_that_has_places_now_is_no_longer_refused() -> None:
+    net = make(Patches(), Mixed(), Mean(1), nn.Linear(8, 3))
+    with pytest.raises(LayerError, match="own places"):
+        vlcam.attribute(net, PHOTO, targets=0, layer="1")
+    mixed: Any = net[1]
+    with torch.no_grad():
+        mixed.share.fill_(0.0)
+    assert vlcam.attribute(net, PHOTO, targets=0, layer="1").maps.shape == (1, 1, 4, 4)
+
+
+class Mixed(nn.Module):
+    """Tokens that all hold the mean of all, by a weight that training may change."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.share = nn.Parameter(torch.ones(()))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        mixed: Tensor = self.share * tokens.mean(1, keepdim=True) + (1 - self.share) * tokens
+        return mixed
+
+
 def test_the_model_and_random_numbers_are_left_as_they_were() -> None:
     net = make(Patches(maps=True), Block(), Mean((1, 2)), nn.Linear(8, 3)).train()
     state, random = {name: one.clone() for name, one in net.state_dict().items()}, torch.get_rng_state()

@@ -34,8 +34,8 @@ Key: TypeAlias = tuple[str, int]
 
 _CONVOLUTIONS = nn.modules.conv._ConvNd
 _NORMS = nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm, nn.GroupNorm
-# What was found for a model: (layer, call, shapes of output and image) -> its layout, or why it has none.
-_known: WeakKeyDictionary[nn.Module, dict[tuple[Any, ...], Place | str]] = WeakKeyDictionary()
+# What was found for a model: (layer, call, shapes of output and image) -> its layout, or why it has none and with which weights.
+_known: WeakKeyDictionary[nn.Module, dict[tuple[Any, ...], tuple[Place | str, int]]] = WeakKeyDictionary()
 
 
 @final
@@ -120,22 +120,36 @@ def find_layouts(trial: Trial, outputs: Mapping[Key, Tensor], *, first: bool = F
         keys = {key: (*key, tuple(output.shape[1:]), size) for key, output in part}
         doubtful: dict[Key, Tensor] = {}
         for key, output in part:
-            answer = known.get(keys[key]) or _believe(trial.model, key[0], output, size)
+            answer = _recall(trial.model, known.get(keys[key])) or _believe(trial.model, key[0], output, size)
             if answer is None and image is None:
                 answer = _guess(output, size)
             if answer is None:
                 doubtful[key] = output
             else:
-                found[key] = known[keys[key]] = answer
+                found[key] = answer
+                known[keys[key]] = answer, _count_changes(trial.model) if isinstance(answer, str) else 0
             if first and not isinstance(answer, (str, type(None))) and not doubtful:
                 return found
         if doubtful and image is not None and size is not None:
             proven = _prove(trial, image, size, doubtful)
             found |= proven
-            known |= {keys[key]: answer for key, answer in proven.items()}
+            changes = _count_changes(trial.model)
+            known |= {keys[key]: (answer, changes) for key, answer in proven.items()}
         if first and any(not isinstance(found.get(key, ""), str) for key, _ in part):
             break
     return found
+
+
+def _recall(model: nn.Module, answer: tuple[Place | str, int] | None) -> Place | str | None:
+    """What was found before. That a layer has no places holds for the weights that it was found with: training may give it some."""
+    if answer is None or (isinstance(answer[0], str) and answer[1] != _count_changes(model)):
+        return None
+    return answer[0]
+
+
+def _count_changes(model: nn.Module) -> int:
+    """A number that is another one after the weights were changed in place."""
+    return sum(one._version for one in model.parameters() if not one.is_inference())
 
 
 def _believe(model: nn.Module, name: str, output: Tensor, size: tuple[int, int] | None) -> Place | str | None:
