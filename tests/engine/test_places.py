@@ -234,8 +234,9 @@ def test_a_proof_is_made_once_and_a_convolution_needs_none() -> None:
             return scores
 
     plain = Counted(make(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 900, 3))).eval()
-    vlcam.attribute(plain, PHOTO, targets=0, layer="inner.0")
-    assert plain.runs == 1
+    for count, layer in enumerate(("inner.0", "inner.1"), 1):  # the ReLU behind it needs none either
+        vlcam.attribute(plain, PHOTO, targets=0, layer=layer)
+        assert plain.runs == count
     tokens = Counted(make(Patches(), Block(), Mean(1), nn.Linear(8, 3))).eval()
     for expected in (5, 6):
         vlcam.attribute(tokens, PHOTO, targets=0, layer="inner.1")

@@ -164,11 +164,20 @@ def _believe(model: nn.Module, name: str, output: Tensor, size: tuple[int, int] 
     if module is None:
         return None
     plain: Place = Grid() if output.ndim == 4 else VolumeGrid(output.shape[2])
-    if isinstance(module, (_CONVOLUTIONS, *_NORMS)):
+    if isinstance(module, (_CONVOLUTIONS, *_NORMS)) or _follows_convolution(model, name, module):
         return plain
     whole = any(isinstance(one, _CONVOLUTIONS) for one in module.modules())
     last = size is not None and output.ndim == 4 and fits(output.shape[1], output.shape[2], size[0], size[1])
     return plain if whole and not last else None
+
+
+def _follows_convolution(model: nn.Module, name: str, module: nn.Module) -> bool:
+    """Whether a module is an activation right behind a convolution or its norm, in a row of modules (VGG's ReLUs)."""
+    above, _, place = name.rpartition(".")
+    row = _find(model, above) if above else unwrap_model(model)
+    if type(module).__module__ != nn.ReLU.__module__ or not isinstance(row, nn.Sequential) or not place.isdecimal():
+        return False
+    return int(place) > 0 and isinstance(row[int(place) - 1], (_CONVOLUTIONS, *_NORMS))
 
 
 def _find(model: nn.Module, name: str) -> nn.Module | None:
