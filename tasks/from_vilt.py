@@ -13,6 +13,7 @@ from vlcam.engine.recording import pause_recording
 from vlcam.image.photo import as_rgb
 from vlcam.tasks.hub_families import FAMILIES, find_tower_layer
 from vlcam.tasks.hub_inputs import convert_processor_errors
+from vlcam.tasks.hub_photos import describe_processor
 from vlcam.tasks.hub_places import find_shuffled_order, measure_tiles
 from vlcam.tasks.hub_questions import find_question_words
 from vlcam.tasks.reading import Reading
@@ -84,3 +85,7 @@ class ViltPreprocess:
             )
         (tile,) = self.known[rgb.size]
         return inputs, tile
+
+    def describe(self) -> dict[str, Any]:
+        """What the processor's settings tell, for :class:`vlcam.image.preprocess.PreprocessSettings`."""
+        return describe_processor(self.processor)

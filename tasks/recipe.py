@@ -66,7 +66,7 @@ def read_recipe(path: str | Path) -> Recipe:
     """The recipe in a TOML file. Paths in it are relative to its folder.
 
     Raises:
-        InputError: there is no such file, it is no TOML, a key is unknown, or a value is not what its key takes.
+        InputError: the file doesn't exist or isn't TOML, a key is unknown, or a value isn't what its key takes.
     """
     what = "a recipe (TOML)"
     check_file(path, what)
@@ -90,7 +90,7 @@ def read_labels(path: str | Path) -> tuple[str, ...]:
     In a JSON list or object a name may also be a pair such as ``["n01440764", "tench"]``, of which it is the second.
 
     Raises:
-        InputError: there is no such file, or it holds something else.
+        InputError: the file doesn't exist, or holds something else.
     """
     what = "class names: one a line, or a JSON list or {number: name}"
     check_file(path, what)

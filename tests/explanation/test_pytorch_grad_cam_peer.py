@@ -314,7 +314,7 @@ def test_xgradcam_has_a_constant_there_that_counts_where_activations_are_small()
     total, top = activations.sum((2, 3), keepdim=True), (gradients * activations).sum((2, 3), keepdim=True)
     expected = run_theirs("XGradCAM", model, [model.features], pixels, pick())
     found = GradCAM(model, [model.features], method="xgradcam")(pixels, pick())
-    # Raw maps so small that the 1e-7 of the scaling itself would show: the formulas are compared in that scaling, too.
+    # These raw maps are so small that the 1e-7 in the scaling would show, so the formulas are compared after scaling.
     np.testing.assert_allclose(expected, finish((top / (total + 1e-7) * activations).sum(1), pixels), **CLOSE)
     np.testing.assert_allclose(found, finish((top / total * activations).sum(1), pixels), **CLOSE)
     assert np.abs(found - expected).max() > 1e-2

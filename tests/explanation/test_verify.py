@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 import vlcam
-from vlcam.cli.document import to_json
 from vlcam.cli.printing import show
 from vlcam.contracts import InputError, PerturbationMethod, Subject
 from vlcam.engine.weights import randomise_weights
@@ -174,7 +173,7 @@ def test_a_caption_is_proved_word_by_word(tmp_path: Path) -> None:
     shown = make_page([found])
     assert colour.significance.verdict in shown
     assert f"Rank correlation: {colour.significance.occlusion:.2f} with an occlusion map, " in shown
-    targets = to_json([("scene", found)])["results"][0]["targets"]
+    targets = found.to_dict()["targets"]
     assert targets[0]["significance"]["p"] == found.significance[0].p
 
 

@@ -1,24 +1,25 @@
 """What classify, caption and vqa of :mod:`vlcam.cli` do. Imported when a command runs, never before."""
 
 import os
+import sys
 from contextlib import nullcontext
 from dataclasses import is_dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from tempfile import TemporaryFile
+from typing import Literal
 from urllib.parse import quote
 
 from PIL import Image
 
 from vlcam.cli import console, printing
 from vlcam.cli.check_explain import BUNDLED, CheckedExplain, TaskKind, name_options, read_scene, report_failures
-from vlcam.cli.document import to_json
+from vlcam.cli.document import GrowingDocument
 from vlcam.cli.explain_options import ExplainOptions
 from vlcam.cli.results_folder import ResultsFolder
 from vlcam.contracts import Gain, InputError, LayerError, PerturbationMethod, Request, Task, VlcamError
 from vlcam.explanation.explain import check_layer, explain, get_defaults
 from vlcam.explanation.explanation import Explanation
-from vlcam.explanation.json_document import describe_explanation
-from vlcam.files import dump_json, replace_surrogates
+from vlcam.files import replace_surrogates
 from vlcam.image.photo import open_photo
 from vlcam.image.preprocess import Preprocess
 from vlcam.methods import get_method
@@ -46,7 +47,7 @@ def run_explain(kind: TaskKind, wanted: ExplainOptions, checked: CheckedExplain)
     If no image can be opened at all, no model is.
     """
     out, as_json = wanted.out, wanted.as_json
-    done: list[tuple[str, dict[str, Any]]] = []
+    done = 0
     failed: list[tuple[str, str]] = []
     unforeseen: Exception | None = None
     names = None if wanted.names is None else read_names(find_names_file(wanted.names))
@@ -57,7 +58,8 @@ def run_explain(kind: TaskKind, wanted: ExplainOptions, checked: CheckedExplain)
         _check(task, wanted, checked.pairs, recipe.layer)
     slow = wanted.verify or isinstance(method, PerturbationMethod)
     report = None if out is None or wanted.names is None else find_report(wanted.names, out)
-    with ResultsFolder(out, neurons=report) as results:
+    with ResultsFolder(out, neurons=report) as results, TemporaryFile("w+", encoding="utf-8") as store:
+        document = GrowingDocument(store)
         with console.show_bar("explaining") if as_json and not slow else nullcontext() as advance:
             for number, source in enumerate(wanted.images):
                 try:
@@ -73,14 +75,16 @@ def run_explain(kind: TaskKind, wanted: ExplainOptions, checked: CheckedExplain)
                     failed.append((source, str(error)))
                 else:
                     results.add(explanation)
-                    done.append((source, describe_explanation(explanation)))
-                    if not as_json:
+                    done += 1
+                    if as_json:
+                        document.add(source, explanation)
+                    else:
                         printing.show(explanation)
                 if advance is not None:
                     advance(number + 1, len(wanted.images))
         files = results.finish()
-    if as_json and not (unforeseen and not done):
-        console.print_data(dump_json(to_json(done, failed, files)))
+        if as_json and not (unforeseen and not done):
+            document.write(sys.stdout, failed, files)
     code = report_failures(failed)
     if results.fault is not None:
         console.complain(f"{results.fault}; nothing was written")

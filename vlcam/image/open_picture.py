@@ -36,7 +36,7 @@ def open_picture(
     """A picture that is open and not decoded yet; inside, whatever a decoder raises becomes one InputError.
 
     Raises:
-        InputError: there is no such file, it is empty, none of :data:`FORMATS`, larger than ``max_pixels``, broken or cut off; the text
+        InputError: the file doesn't exist, is empty, is none of :data:`FORMATS`, larger than ``max_pixels``, broken or cut off; the text
             says what was expected, as ``what`` calls it.
     """
     shown = show_path(path)

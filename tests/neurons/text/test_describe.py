@@ -1,5 +1,6 @@
 """Neuron texts as users ask for them: styles, targets, contrasts, calibrated claims, JSON; and that contributions add up."""
 
+import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -11,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 import vlcam
-from vlcam.cli.document import to_json
+from vlcam.cli.document import GrowingDocument
 from vlcam.contracts import InputError, Target, TargetError
 from vlcam.explanation.explanation import Explanation
 from vlcam.explanation.record import NeuronText
 from vlcam.explanation.storage import save
-from vlcam.files import dump_json, encode_record
+from vlcam.files import encode_record
 from vlcam.neurons import NeuronName, NeuronNames
 from vlcam.neurons.text.describe import describe, list_claims
 from vlcam.neurons.text.styles import STYLES
@@ -313,7 +314,10 @@ def test_json_of_a_text_and_of_the_command() -> None:
     assert json.loads(json.dumps(values, allow_nan=False)) == values
     assert set(values) == {"sentence", "top", "bottom", "coverage", "ranking", "named", "reliable"}
     assert values["named"][0] == {**asdict(text.named[0]), "units": list(text.named[0].units)}
-    document = json.loads(dump_json(to_json([("scene:3", found)])))
+    growing, out = GrowingDocument(io.StringIO()), io.StringIO()
+    growing.add("scene:3", found)
+    growing.write(out, ())
+    document = json.loads(out.getvalue())
     assert document["results"][0]["targets"][0]["neurons"] == values
 
 
