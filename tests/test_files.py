@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import tracemalloc
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -374,3 +375,24 @@ def test_every_field_has_to_be_there() -> None:
     del tree["done"], tree["facts"]
     with pytest.raises(RecordError, match=r"^tree lacks done, facts$"):
         decode_record(Tree, tree, "tree")
+
+
+def test_a_small_file_takes_little_memory_whatever_its_limit(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"x" * 200_000)
+    tracemalloc.start()
+    try:
+        assert len(read_text(tmp_path / "a.txt", "a text")) == 200_000
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 4 * 2**20  # the limit is 2 GiB
+
+
+@pytest.mark.parametrize("size", [0, 1, 2**16, 2**16 + 1, 300_000])
+def test_a_file_is_read_to_its_end_and_no_further_than_its_limit(tmp_path: Path, size: int) -> None:
+    data = bytes(number % 251 for number in range(size))
+    (tmp_path / "a").write_bytes(data)
+    assert read_bytes(tmp_path / "a", "a file", most=max(size, 1)) == data
+    if size > 1:
+        with pytest.raises(InputError, match=f"has {size:,} bytes; expected at most {size - 1:,}"):
+            read_bytes(tmp_path / "a", "a file", most=size - 1)

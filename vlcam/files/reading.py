@@ -27,6 +27,9 @@ def show_path(path: str | Path) -> str:
     return repr(str(path)[:_LONGEST_SHOWN])
 
 
+_STEP = 2**16
+
+
 @contextmanager
 def refuse_broken(where: str, expected: str, *, fault: str = "can't be read: {}") -> Iterator[None]:
     """The guard around every parser: whatever a broken file makes it raise becomes one InputError. Errors of vlcam's own pass.
@@ -80,15 +83,22 @@ def check_file(path: str | Path, what: str) -> int:
 
 def read_bytes(path: str | Path, what: str, *, most: int = MAX_SAVED_BYTES) -> bytes:
     """The bytes of a file. Raises InputError that says what was expected there, also for more than ``most`` bytes."""
+    parts: list[bytes] = []
+    have = 0
     try:
         with Path(path).open("rb") as file:
             size = os.fstat(file.fileno()).st_size
-            data = b"" if size > most else file.read(most + 1)  # a pipe doesn't tell its size
+            # As much as the file has, and not room for all that it might have; a pipe doesn't tell its size.
+            while (
+                size <= most and have <= most and (part := file.read(min(max(size - have, 0) + _STEP, most + 1 - have)))
+            ):
+                parts.append(part)
+                have += len(part)
     except (OSError, ValueError, MemoryError) as error:
         raise InputError(f"{show_path(path)} can't be read: {describe_error(error)}; expected {what}") from error
-    if (have := max(size, len(data))) > most:
-        raise InputError(f"{show_path(path)} has {have:,} bytes; expected at most {most:,} for {what}")
-    return data
+    if (found := max(size, have)) > most:
+        raise InputError(f"{show_path(path)} has {found:,} bytes; expected at most {most:,} for {what}")
+    return b"".join(parts)
 
 
 def read_text(path: str | Path, what: str, *, keep_line_ends: bool = False) -> str:
