@@ -28,6 +28,7 @@ from vlcam.engine.run_once import pause_recording as pause_recording
 from vlcam.engine.run_once import paused
 from vlcam.engine.run_once import run_once as run_once
 from vlcam.engine.taps import RecordedTap, find_cuts, select_leading, skip_class_maps
+from vlcam.engine.tower import Tower
 
 Call: TypeAlias = int | Literal["first", "last"] | None
 
@@ -214,7 +215,12 @@ class Recording:
 
 @contextmanager
 def record(
-    model: nn.Module, layer: str | nn.Module | None = None, *, call: Call = None, whole: bool = False
+    model: nn.Module,
+    layer: str | nn.Module | None = None,
+    *,
+    call: Call = None,
+    whole: bool = False,
+    tower: Tower | None = None,
 ) -> Iterator[Recording]:
     """Record one layer while the model runs, as the one leaf of the autograd graph.
 
@@ -231,6 +237,7 @@ def record(
         call: which run of the layer is meant, if it runs more than once: an index from 0 (or from the end, negative),
             ``"first"`` or ``"last"``. By default the one that leads to the scores.
         whole: of a named layer that returns several tensors keep all (``Recording.output``), not only the first with positions.
+        tower: is given what runs before a named layer, so that only what follows needs to run again.
 
     Raises:
         LayerError: there is no such layer.
@@ -254,6 +261,8 @@ def record(
         if target is not None:
             # First of all hooks: others (transformers' own) may keep the output for the model to go on with.
             stack.add_hook(target.register_forward_hook, lambda *run: _record_layer(recording, run[-1]), prepend=True)
+            if tower is not None:
+                tower.watch(model, recording.layer_name, stack)
         else:
             _watch_all(recording, model, stack)
         stack.add_hook(unwrap_model(model).register_forward_hook, lambda *run: _record_outputs(recording, run[-1]))

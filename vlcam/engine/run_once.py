@@ -56,13 +56,14 @@ def run_once(module: nn.Module, kept: list[tuple[Tensor, Any]]) -> Iterator[None
 
     with undo_afterwards() as undo:
         undo.note_thread(paused.set, paused.get())  # it may fail in the middle
-        undo.callback(_set_forward, module, module.__dict__.get("forward"))
+        undo.callback(set_forward, module, module.__dict__.get("forward"))
         undo.add_hook(module.register_forward_hook, after, with_kwargs=True)
         module.forward = forward
         yield
 
 
-def _set_forward(module: nn.Module, own: Any) -> None:
+def set_forward(module: nn.Module, own: Any) -> None:
+    """Give a module a ``forward`` of its own, or with None that of its class."""
     if own is None:
         module.__dict__.pop("forward", None)
     else:

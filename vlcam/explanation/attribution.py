@@ -1,14 +1,14 @@
 """From a model's run to maps: one photo with many targets (:func:`make_layer_maps`), any module and batch (:func:`attribute`)."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vlcam.contracts import InputError, LayerError, Layout, Method, TargetError, show_record
+from vlcam.contracts import FoundMaps, InputError, LayerError, Layout, Method, TargetError, show_record
 from vlcam.engine.layers import Grid, VolumeGrid, find, list_layers
 from vlcam.engine.modules import name_cause
 from vlcam.engine.outputs import find_logits
@@ -17,10 +17,13 @@ from vlcam.engine.precision import widen
 from vlcam.engine.recording import Call, Recording, gradients, record
 from vlcam.engine.restore import allow_autograd, undo_after_errors
 from vlcam.engine.settle_layer import settle_layer
+from vlcam.engine.tower import Tower
+from vlcam.explanation.diagnostic import Diagnostic
 from vlcam.explanation.pytorch_grad_cam import ReshapedLayout, read_maps, translate_arguments
 from vlcam.explanation.targets import read_plain
 from vlcam.methods import alpha, contributions
 from vlcam.methods import get_one_run_method as find_method
+from vlcam.methods.diagnose import measure_kept
 
 Score: TypeAlias = Callable[[Any], Tensor]
 
@@ -30,8 +33,9 @@ Score: TypeAlias = Callable[[Any], Tensor]
 class LayerMaps:
     """What one photo's T targets rest on, at a layer of C channels and an h x w grid; float32 (float64 for a float64 model).
 
-    ``maps`` ``(T, h, w)`` are signed; ``alpha`` ``(T, C)`` mean gradients; ``contributions`` ``(T, C)`` are ``alpha * sum(A)``;
-    ``activity`` ``(C,)`` is each channel's maximum over the grid.
+    ``maps`` ``(T, h, w)`` are signed; ``alpha`` ``(T, C)`` mean gradients; ``contributions`` ``(T, C)`` are ``alpha * sum(A)``, or those of a
+    method that has its own; ``activity`` ``(C,)`` is each channel's maximum over the grid. ``steps``, ``method``, ``relu`` and ``choice`` are
+    what :class:`vlcam.contracts.FoundMaps` says.
     """
 
     layer: str
@@ -39,6 +43,11 @@ class LayerMaps:
     alpha: Float[Tensor, "targets channels"]
     contributions: Float[Tensor, "targets channels"]
     activity: Float[Tensor, " channels"]
+    diagnostic: Diagnostic | None = None
+    steps: tuple[str, ...] = ()
+    method: str | None = None
+    relu: bool | None = None
+    choice: str | None = None
 
     __repr__ = show_record
 
@@ -49,13 +58,17 @@ class LayerEvidence:
     """What one run left at a layer of C channels and an h x w grid, detached: all that a method needs.
 
     ``activations`` ``(1, C, h, w)``; ``slopes`` ``(T, C, h, w)``, the gradients of the T scores; ``grid`` says how the layer's output
-    lies on the model's input.
+    lies on the model's input. ``leaf`` is that output as the layer gave it, and ``tower`` what ran before it, for methods that run
+    again what follows.
     """
 
     layer: str
     activations: Float[Tensor, "1 channels rows columns"]
     slopes: Float[Tensor, "targets channels rows columns"]
     grid: Layout
+    leaf: Float[Tensor, "..."] | None = None
+    tower: Tower | None = None
+    outside: float = 0.0
 
     __repr__ = show_record
 
@@ -67,6 +80,28 @@ class LayerEvidence:
             alpha=alpha(self.slopes),
             contributions=contributions(self.activations, self.slopes),
             activity=widen(self.activations).amax((2, 3))[0],
+            diagnostic=self.diagnose(),
+        )
+
+    def diagnose(self) -> Diagnostic:
+        """Whether Grad-CAM's average over the cells keeps what the gradients say."""
+        return Diagnostic(float(measure_kept(self.slopes).nanmedian()), outside=self.outside)
+
+    def combine(self, found: FoundMaps) -> LayerMaps:
+        """The maps of a perturbation method, with what it found of the channels, or else what Grad-CAM says of them."""
+        return LayerMaps(
+            layer=self.layer,
+            maps=found.maps,
+            alpha=alpha(self.slopes) if found.alpha is None else found.alpha,
+            contributions=contributions(self.activations, self.slopes)
+            if found.contributions is None
+            else found.contributions,
+            activity=widen(self.activations).amax((2, 3))[0],
+            diagnostic=replace(self.diagnose(), saturation=found.saturation),
+            steps=found.steps,
+            method=found.method,
+            relu=found.relu,
+            choice=found.choice,
         )
 
 
@@ -90,10 +125,12 @@ def collect_evidence(
     recording: Recording,
     grid: Layout | Callable[[Tensor], Layout] | None = None,
     leaf: Tensor | None = None,
+    tower: Tower | None = None,
 ) -> LayerEvidence:
     """Activations and gradients of one photo's targets, from the recording of one run with a batch of one.
 
-    ``leaf`` is the recording's, if it is settled already (:func:`vlcam.engine.settle_layer.settle_layer`).
+    ``leaf`` is the recording's, if it is settled already (:func:`vlcam.engine.settle_layer.settle_layer`); ``tower`` is what the recording
+    kept of the run before the layer.
 
     Raises:
         LayerError: the scores don't depend on the layer, or its output isn't laid out as ``grid`` (by default a CNN's maps).
@@ -116,7 +153,10 @@ def collect_evidence(
             if isinstance(grid, Grid) and len(leaf) == 1
             else torch.cat([grid.to_maps(one) for one in found])
         )
-        return _make_evidence(recording.layer_name, activations, slopes, found, grid)
+        evidence = _make_evidence(recording.layer_name, activations, slopes, found, grid)
+        # A later run of a layer follows from its first one, so what ran before the first isn't enough.
+        usable = tower is not None and recording.key[1] == 0 and tower.is_intact()
+        return replace(evidence, leaf=leaf.detach(), tower=tower if usable else None)
 
 
 def make_batch_maps(
@@ -156,7 +196,9 @@ def _make_evidence(layer: str, activations: Tensor, slopes: Tensor, found: Tenso
             f"at layer {layer!r} the whole gradient lies on tokens that aren't part of the photo, such as a class "
             "token, so its map would be empty; explain an earlier layer"
         )
-    return LayerEvidence(layer, activations, slopes, grid)
+    whole = float(found.double().square().sum())
+    outside = 1 - float(slopes.double().square().sum()) / whole if whole > 0 and slopes.numel() < found.numel() else 0.0
+    return LayerEvidence(layer, activations, slopes, grid, outside=max(0.0, outside))
 
 
 @final

@@ -39,14 +39,14 @@ from vlcam.explanation.explanation import Explanation, Explanations
 from vlcam.explanation.options import CheckedOptions, Options, Ranking, check_options
 from vlcam.explanation.record import NeuronText
 from vlcam.explanation.rerun import PhotoSubject, fix_targets
-from vlcam.explanation.run import make_maps, make_trial, run_and_record
+from vlcam.explanation.run import find_maps, make_trial, run_and_record
 from vlcam.explanation.visual_gain import add_gain
 from vlcam.explanation.wording import LEFT_OUT
 from vlcam.files import describe_error
 from vlcam.image.decode import get_opened
 from vlcam.image.photo import Bands, Photo, open_photo
 from vlcam.image.preprocess import PreprocessSettings, describe_preprocessing, make_remarks
-from vlcam.methods import get_one_run_method as find_method
+from vlcam.methods.auto import describe_loss, TRUSTED
 
 _log = logging.getLogger(__name__)
 
@@ -297,8 +297,8 @@ def _make_explanation(
         task=task.kind,
         model=task.name,
         layer=found.layer,
-        method=order.method.name,
-        relu=order.method.relu,
+        method=found.method or order.method.name,
+        relu=order.method.relu if found.relu is None else found.relu,
         text=spoken.text,
         question=order.request.question,
         photo=ready.photo,
@@ -309,8 +309,11 @@ def _make_explanation(
         contributions=found.contributions,
         activity=found.activity,
         question_words=words.spans,
-        notes=(*ready.notes, *spoken.notes, *words.notes),
+        notes=(*ready.notes, *spoken.notes, *_list_doubts(found, order.method.name), *words.notes),
         preprocessing=ready.settings,
+        steps=found.steps,
+        diagnostic=found.diagnostic,
+        choice=found.choice,
     )
     if order.gain is not None and ready.picture is not None:
         explanation = add_gain(explanation, task, ready.picture, order.request, order.gain)
@@ -322,6 +325,16 @@ def _make_explanation(
     )
 
 
+_AVERAGED = ("gradcam", "counterfactual")
+"""Methods that average the gradient over the picture."""
+
+
+def _list_doubts(found: LayerMaps, method: str) -> list[str]:
+    """That the average of Grad-CAM destroys the place here, if it is Grad-CAM's map and that is so."""
+    kept = None if found.diagnostic is None else found.diagnostic.kept
+    return [describe_loss(kept)] if method in _AVERAGED and kept is not None and kept < TRUSTED else []
+
+
 def _run(
     task: Task, prepared: Prepared, order: CheckedOptions, layer: str | nn.Module | None
 ) -> tuple[Spoken, LayerMaps]:
@@ -330,7 +343,7 @@ def _run(
         return spoken, evidence.make_maps(order.method)
     targets = tuple(spoken.targets)
     subject = PhotoSubject(task, prepared, fix_targets(order.request, targets), targets, evidence, order.progress)
-    return spoken, replace(evidence.make_maps(find_method("gradcam")), maps=make_maps(order.method, subject))
+    return spoken, evidence.combine(find_maps(order.method, subject))
 
 
 @final

@@ -13,7 +13,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vlcam.contracts import Geometry, Target, TargetError, shorten, show_record
+from vlcam.explanation.diagnostic import Diagnostic
 from vlcam.explanation.numbers import format_percent
+from vlcam.image.display import apply_steps
 from vlcam.image.geometry import to_photo
 from vlcam.image.photo import Photo
 from vlcam.image.preprocess import PreprocessSettings
@@ -135,7 +137,9 @@ class AbstractExplanation:
     ``question_words`` are the character ranges of the question's words that the targets' ``reading`` is about; ``notes`` are
     sentences that belong to the result, such as that the layer was guessed; those that say why the result may mean nothing come
     first. ``significance``, one test for each target, is there after :meth:`vlcam.Explanation.verify`. ``preprocessing`` is what was
-    done to the photo before the model saw it (None in files of earlier versions).
+    done to the photo before the model saw it (None in files of earlier versions). ``steps`` are the display steps
+    (:mod:`vlcam.image.display`) that maps are drawn with, ``diagnostic`` says whether Grad-CAM can be trusted at this layer, and
+    ``choice`` why ``method`` was taken, if vlcam chose it (``method="auto"``).
     """
 
     task: str
@@ -157,6 +161,9 @@ class AbstractExplanation:
     notes: tuple[str, ...] = ()
     significance: tuple[SignificanceTest, ...] | None = None
     preprocessing: PreprocessSettings | None = None
+    steps: tuple[str, ...] = ()
+    diagnostic: Diagnostic | None = None
+    choice: str | None = None
 
     def __repr__(self) -> str:
         text = shorten(self.text, 60)
@@ -216,10 +223,15 @@ class TargetView:
         return self.explanation.maps[self.index]
 
     @property
-    def map(self) -> Float[Tensor, "rows columns"]:
-        """The raw map as the method defines it (for Grad-CAM after the final ReLU), at grid resolution, never normalised."""
+    def raw_map(self) -> Float[Tensor, "rows columns"]:
+        """The map as the method defines it (for Grad-CAM after the final ReLU), at grid resolution, never normalised."""
         signed = self.signed_map
         return signed.clamp_min(0) if self.explanation.relu else signed
+
+    @property
+    def map(self) -> Float[Tensor, "rows columns"]:
+        """The map that is drawn: :attr:`raw_map` after the explanation's display steps, if it has any; the peak stays the same."""
+        return apply_steps(self.raw_map[None], self.explanation.steps)[0]
 
     @property
     def flag(self) -> Flag:

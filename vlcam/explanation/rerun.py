@@ -35,6 +35,7 @@ from vlcam.engine.modules import find_first_tensor, find_module, find_tensors, h
 from vlcam.engine.recording import pause_recording, record
 from vlcam.engine.restore import preserve_model, undo_afterwards
 from vlcam.explanation.attribution import LayerEvidence
+from vlcam.explanation.head import Head, open_head
 from vlcam.files import describe_error
 
 _log = logging.getLogger(__name__)
@@ -177,6 +178,36 @@ class PhotoSubject:
                 scores = self.order_scores(self.task.run(self._replace_image(image.clone()), self.request))
         check_differentiable(scores)
         return scores, image
+
+    @property
+    def cells(self) -> Float[Tensor, "1 channels ..."]:
+        """The layer's activations as the head takes them: tokens in their own order."""
+        return self.evidence.activations
+
+    @property
+    def cell_gradients(self) -> Float[Tensor, "targets channels ..."]:
+        """The gradients of the T scores at ``cells``."""
+        return self.evidence.slopes
+
+    def open_head(self) -> AbstractContextManager[Head]:
+        """What follows the layer, ready to be run without the layers before (see :func:`vlcam.explanation.head.open_head`)."""
+        return open_head(
+            self.evidence,
+            self.task,
+            lambda: self.order_scores(self.task.run(self.prepared, self.request)),
+            self._score_rows_of_head,
+            torch.tensor([one.score for one in self.targets], device="cpu"),
+            self.report,
+        )
+
+    def _score_rows_of_head(self) -> Tensor:
+        assert isinstance(self.task, ScoringTask)
+        return self.task.score_batch(self.prepared, self.request)
+
+    def place(self, maps: Float[Tensor, "targets ..."]) -> Float[Tensor, "targets rows columns"]:
+        """Maps of the head's cells, with every cell where it lies on the model's input."""
+        placed: Tensor = self.evidence.grid.place(maps)
+        return placed
 
     def to_maps(self, tensor: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch layer_channels rows columns"]:
         """The layer's output, or its gradient, with channels first."""

@@ -12,18 +12,23 @@ vlcam.errors.InputError: no method 'grad-cam'; did you mean gradcam or xgradcam?
 import warnings
 
 from vlcam.contracts import Activations, Gradients, Maps, Subject
+from vlcam.methods import auto as _auto
 from vlcam.methods import cam as _cam
+from vlcam.methods import cells as _cells
 from vlcam.methods import channels as _channels
 from vlcam.methods import excitation as _excitation
 from vlcam.methods import gradient as _gradient
 from vlcam.methods import masks as _masks
 from vlcam.methods import occlusion as _occlusion
+from vlcam.methods import path_gradients as _path_gradients
 from vlcam.methods import pixels as _pixels
+from vlcam.methods import second_order as _second_order
 from vlcam.methods.cam_head import build_cam_network
 from vlcam.methods.channels import make_ablationcam
 from vlcam.methods.gradient import alpha, contributions
 from vlcam.methods.masks import make_rise, make_scorecam
 from vlcam.methods.occlusion import make_occlusion, occlusion_robustness
+from vlcam.methods.path_gradients import make_halfway_gradient, make_layer_integrated_gradients, make_masked_gradients
 from vlcam.methods.registry import get_method, get_one_run_method, list_methods, register
 
 __all__ = [
@@ -38,6 +43,9 @@ __all__ = [
     "get_one_run_method",
     "list_methods",
     "make_ablationcam",
+    "make_halfway_gradient",
+    "make_layer_integrated_gradients",
+    "make_masked_gradients",
     "make_occlusion",
     "make_rise",
     "make_scorecam",
@@ -45,7 +53,7 @@ __all__ = [
     "register",
 ]
 
-for _family in (_gradient, _cam, _excitation, _pixels, _occlusion, _masks, _channels):
+for _family in (_gradient, _cam, _excitation, _pixels, _occlusion, _masks, _channels, _path_gradients, _cells, _second_order, _auto):
     for _one in _family.BUILT_IN:
         register(_one)
 
