@@ -355,6 +355,28 @@ class Subject(Protocol):
         """The scores with the layer's channels multiplied by each of B masks, without autograd; only what comes after runs B times."""
         ...
 
+    def rerun(
+        self, leaf: Literal["image", "layer"], within: AbstractContextManager[Any] | None = None
+    ) -> tuple[Float[Tensor, " targets"], Tensor]:
+        """Run once more, differentiably and inside ``within``: the T scores, and the leaf that they depend on.
+
+        The leaf is the image ``(1, c, H, W)``, or the layer's output as the layer gives it (``to_maps`` reads it).
+        """
+        ...
+
+    def to_maps(self, tensor: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch layer_channels rows columns"]:
+        """The layer's output, or its gradient, with channels first."""
+        ...
+
+    def report(self, done: int, total: int) -> None:
+        """Report progress: ``done`` runs of ``total``."""
+        ...
+
+
+@runtime_checkable
+class HeadSubject(Subject, Protocol):
+    """A subject of which what follows the layer can be run by itself."""
+
     @property
     def cells(self) -> Float[Tensor, "1 channels ..."]:
         """The layer's activations as :class:`Head` takes them: tokens in their own order."""
@@ -371,23 +393,6 @@ class Subject(Protocol):
 
     def place(self, maps: Float[Tensor, "targets ..."]) -> Maps:
         """Maps of the head's cells, with every cell where it lies on the model's input."""
-        ...
-
-    def rerun(
-        self, leaf: Literal["image", "layer"], within: AbstractContextManager[Any] | None = None
-    ) -> tuple[Float[Tensor, " targets"], Tensor]:
-        """Run once more, differentiably and inside ``within``: the T scores, and the leaf that they depend on.
-
-        The leaf is the image ``(1, c, H, W)``, or the layer's output as the layer gives it (``to_maps`` reads it).
-        """
-        ...
-
-    def to_maps(self, tensor: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch layer_channels rows columns"]:
-        """The layer's output, or its gradient, with channels first."""
-        ...
-
-    def report(self, done: int, total: int) -> None:
-        """Report progress: ``done`` runs of ``total``."""
         ...
 
 
@@ -421,16 +426,18 @@ class PerturbationMethod:
     """A perturbation method: it takes more than the activations and gradients of one run, and runs the model again.
 
     ``function(subject)`` returns *signed* raw maps ``(targets, rows, columns)`` that cover the model's input evenly, on any grid (of
-    pixels, say), or :class:`FoundMaps`; ``relu`` as in :class:`Method`. ``cost`` says in words how many runs that takes.
+    pixels, say), or :class:`FoundMaps`; ``relu`` as in :class:`Method`. ``cost`` says in words how many runs that takes; ``quick`` that
+    only what follows the layer runs a few times more, so that nobody waits for it.
     """
 
     name: str
-    function: Callable[[Subject], Maps | FoundMaps]
+    function: Callable[[Subject], Maps | FoundMaps] | Callable[[HeadSubject], Maps | FoundMaps]
     title: str
     paper: str
     equation: str
     relu: bool = True
     cost: str = "one more run"
+    quick: bool = False
 
     __repr__ = show_record
 

@@ -271,7 +271,7 @@ def test_the_file_is_plain_safetensors(tmp_path: Path) -> None:
     with safetensors.safe_open(path, "pt") as file:
         assert set(file.keys()) == {"maps", "alpha", "contributions", "activity", "pixels"}
         meta = json.loads(file.metadata()["vlcam"], parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
-    assert meta["schema"] == 6 and meta["targets"][0]["score"] == "nan" and meta["targets"][1]["score"] == "-inf"
+    assert meta["schema"] == 7 and meta["targets"][0]["score"] == "nan" and meta["targets"][1]["score"] == "-inf"
 
 
 def test_saving_where_it_can_not_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -385,9 +385,9 @@ def tampered(path: Path, change: Change) -> None:
 
 
 FORGERIES: dict[str, tuple[Change, str]] = {
-    "schema 7": (
-        lambda meta, _: meta.update(schema=7),
-        "schema version 7, and this vlcam .* reads versions 4, 5 and 6",
+    "schema 8": (
+        lambda meta, _: meta.update(schema=8),
+        "schema version 8, and this vlcam .* reads versions 4, 5, 6 and 7",
     ),
     "preprocessing": (
         lambda meta, _: meta.update(preprocessing={"size": [3]}),

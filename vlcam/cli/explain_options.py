@@ -93,7 +93,7 @@ class ExplainOptions:
             "caption",
             typer.Option(
                 "--method",
-                help=f"{METHOD_HELP} The bundled captioner's words are explained by occlusion (experiment 16).",
+                help=METHOD_HELP,
                 show_default=False,
             ),
         ),

@@ -3,6 +3,7 @@
 from typing import Final
 
 METHODS: Final = (
+    "auto",
     "gradcam",
     "counterfactual",
     "hirescam",
@@ -22,4 +23,13 @@ METHODS: Final = (
     "score-cam",
     "ablation-cam",
     "eigen-cam",
+    "masked-gradients",
+    "masked-gradients-positive",
+    "halfway-gradient",
+    "halfway-gradient-positive",
+    "layer-integrated-gradients",
+    "cell-occlusion",
+    "cell-insertion",
+    "recipro-cam",
+    "shapley-cam",
 )

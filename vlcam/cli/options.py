@@ -79,7 +79,7 @@ def list_parameters(options: type, command: str) -> list[Parameter]:
 # --- options of several groups ----------------------------------------------------------------------------------------------
 
 ARCH: Final = typer.Option("--arch", help="What the state dict is the state of, such as torchvision/resnet50.")
-METHOD_HELP: Final = f"How maps are made: {', '.join(METHODS)}; by default that of the recipe, or gradcam."
+METHOD_HELP: Final = f"How maps are made: {', '.join(METHODS)}; by default that of the recipe, or auto."
 METHOD: Final = typer.Option("--method", help=METHOD_HELP, show_default=False)
 
 ArchOption = Annotated[str | None, ARCH]

@@ -16,7 +16,7 @@ from vlcam.cli.check_explain import BUNDLED, CheckedExplain, TaskKind, name_opti
 from vlcam.cli.document import GrowingDocument
 from vlcam.cli.explain_options import ExplainOptions
 from vlcam.cli.results_folder import ResultsFolder
-from vlcam.contracts import Gain, InputError, LayerError, PerturbationMethod, Request, Task, VlcamError
+from vlcam.contracts import Gain, InputError, LayerError, Method, PerturbationMethod, Request, Task, VlcamError
 from vlcam.explanation.explain import check_layer, explain, get_defaults
 from vlcam.explanation.explanation import Explanation
 from vlcam.files import replace_surrogates
@@ -33,14 +33,6 @@ PICTURE = 384
 """Side of a generated picture that is shown to a person, in pixels; the models see it at 96."""
 
 
-def choose_word_method(model: str | None, layer: str | None) -> str:
-    """The method for words if none was asked for: what grounds the words of the bundled captioner best (``vlcam reproduce words``).
-
-    That was measured on that captioner alone, and is not about a layer; so for other models, or if a layer is named, it is Grad-CAM.
-    """
-    return "occlusion" if model in (None, BUNDLED["captioning"]) and layer is None else "gradcam"
-
-
 def run_explain(kind: TaskKind, wanted: ExplainOptions, checked: CheckedExplain) -> int:
     """Explain each image and return the exit code: 1 if some could not be explained; the others are finished.
 
@@ -52,11 +44,11 @@ def run_explain(kind: TaskKind, wanted: ExplainOptions, checked: CheckedExplain)
     unforeseen: Exception | None = None
     names = None if wanted.names is None else read_names(find_names_file(wanted.names))
     recipe = _complete_recipe(kind, checked.recipe, names)
-    method = get_method(recipe.method or "gradcam")
+    method = get_method(recipe.method or "auto")
     task = _open_task(recipe)
     with name_options():
         _check(task, wanted, checked.pairs, recipe.layer)
-    slow = wanted.verify or isinstance(method, PerturbationMethod)
+    slow = wanted.verify or _takes_long(method)
     report = None if out is None or wanted.names is None else find_report(wanted.names, out)
     with ResultsFolder(out, neurons=report) as results, TemporaryFile("w+", encoding="utf-8") as store:
         document = GrowingDocument(store)
@@ -94,10 +86,13 @@ def run_explain(kind: TaskKind, wanted: ExplainOptions, checked: CheckedExplain)
     return code
 
 
+def _takes_long(method: Method | PerturbationMethod) -> bool:
+    """Whether somebody would like to see how far it has come."""
+    return isinstance(method, PerturbationMethod) and not method.quick
+
+
 def _complete_recipe(kind: TaskKind, recipe: Recipe, names: NeuronNames | None) -> Recipe:
-    """The recipe with the bundled model where it names none, the layer of the names, and the method for words."""
-    if recipe.method is None and kind == "captioning":
-        recipe = replace(recipe, method=choose_word_method(recipe.model, recipe.layer))
+    """The recipe with the bundled model where it names none, and the layer of the names."""
     if names is not None and recipe.layer is None:
         recipe = replace(recipe, layer=names.layer)
     return recipe if recipe.model is not None else replace(recipe, model=BUNDLED[kind])
@@ -175,8 +170,8 @@ def _explain_one(
         task = _drop_remark(task)
     elif wanted.white is not None:
         image, _ = open_photo(image, name=name, white=wanted.white)
-    again = isinstance(get_method(get_defaults(task)["method"]), PerturbationMethod)
-    with console.show_bar("explaining") if again else nullcontext() as progress:
+    slow = _takes_long(get_method(get_defaults(task)["method"]))
+    with console.show_bar("explaining") if slow else nullcontext() as progress:
         explanation = explain(
             task,
             image,

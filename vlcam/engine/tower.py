@@ -37,7 +37,6 @@ class Tower:
         self.leaf: Tensor | None = None
         self._kept: dict[str, list[tuple[Any, list[int]]]] = {}
 
-
     def watch(self, model: nn.Module, layer: str, undo: Undo) -> None:
         """Hook the modules before the layer, until ``undo``; the run that comes next is kept."""
         self.layer = layer
@@ -49,7 +48,7 @@ class Tower:
 
     def _keep(self, name: str, module: nn.Module, inputs: Any, output: Any) -> None:
         if not self.is_complete and not paused.get():
-            self._kept[name].append((output, [one._version for one in find_tensors(output) if not one.is_inference()]))
+            self._kept[name].append((output, _read_versions(output)))
 
     def _close(self, module: nn.Module, inputs: Any, output: Any) -> None:
         if not self.is_complete and not paused.get():
@@ -60,10 +59,20 @@ class Tower:
     def is_intact(self) -> bool:
         """Whether the layer ran, and nothing that was kept has been overwritten in place since."""
         return self.is_complete and all(
-            [one._version for one in find_tensors(output) if not one.is_inference()] == versions
-            for runs in self._kept.values()
-            for output, versions in runs
+            _read_versions(output) == versions for runs in self._kept.values() for output, versions in runs
         )
+
+    def select(self, row: int, rows: int) -> "Tower":
+        """What one photo of a batch left: tensors of so many rows are cut down to its own."""
+        one = Tower()
+        one.layer, one.is_complete = self.layer, self.is_complete
+        one.output = _cut(self.output, row, rows)
+        one.leaf = find_first_tensor(one.output)
+        one._kept = {
+            name: [(made := _cut(output, row, rows), _read_versions(made)) for output, _ in runs]
+            for name, runs in self._kept.items()
+        }
+        return one
 
     def list_outputs(self) -> dict[str, list[Any]]:
         """What each module returned, run by run."""
@@ -84,6 +93,19 @@ def list_siblings(model: nn.Module, layer: str) -> dict[str, nn.Module]:
         if not inside and not holds and not isinstance(module, (nn.ModuleList, nn.ModuleDict)):
             found[name] = module
     return found
+
+
+def _read_versions(output: Any) -> list[int]:
+    """How often each tensor has been changed in place."""
+    return [one._version for one in find_tensors(output) if not one.is_inference()]
+
+
+def _cut(output: Any, row: int, rows: int) -> Any:
+    """An output with only one row of the tensors that have so many."""
+    for tensor in list({id(one): one for one in find_tensors(output)}.values()):
+        if tensor.ndim and len(tensor) == rows:
+            output = replace_tensor(output, tensor, tensor[row : row + 1])
+    return output
 
 
 @contextmanager

@@ -33,9 +33,9 @@ Score: TypeAlias = Callable[[Any], Tensor]
 class LayerMaps:
     """What one photo's T targets rest on, at a layer of C channels and an h x w grid; float32 (float64 for a float64 model).
 
-    ``maps`` ``(T, h, w)`` are signed; ``alpha`` ``(T, C)`` mean gradients; ``contributions`` ``(T, C)`` are ``alpha * sum(A)``, or those of a
-    method that has its own; ``activity`` ``(C,)`` is each channel's maximum over the grid. ``steps``, ``method``, ``relu`` and ``choice`` are
-    what :class:`vlcam.contracts.FoundMaps` says.
+    ``maps`` ``(T, h, w)`` are signed; ``alpha`` ``(T, C)`` mean gradients; ``contributions`` ``(T, C)`` are ``alpha * sum(A)``, or those of
+    a method that has its own; ``activity`` ``(C,)`` is each channel's maximum over the grid. ``steps``, ``method``, ``relu`` and ``choice``
+    are what :class:`vlcam.contracts.FoundMaps` says.
     """
 
     layer: str
@@ -166,25 +166,45 @@ def make_batch_maps(
     grid: Grid,
     leaf: Tensor | None = None,
 ) -> list[LayerMaps]:
-    """The maps of B photos with T targets each, from the recording of one run with a batch of B.
+    """The maps of B photos with T targets each, from the recording of one run with a batch of B. Raises as the evidence does."""
+    return [one.make_maps(method) for one in collect_batch_evidence(scores, recording, grid, leaf)]
+
+
+def collect_batch_evidence(
+    scores: Float[Tensor, "batch targets"],
+    recording: Recording,
+    grid: Grid,
+    leaf: Tensor | None = None,
+    tower: Tower | None = None,
+) -> list[LayerEvidence]:
+    """Activations and gradients of B photos with T targets each, from the recording of one run with a batch of B.
 
     The photos are independent of each other, so the k-th scores of all photos are summed: T gradients serve B * T maps.
 
     Raises:
-        LayerError: as :func:`make_layer_maps`; also if the layer didn't see every photo once.
+        LayerError: as :func:`collect_evidence`; also if the layer didn't see every photo once.
         TargetError: the scores have no autograd history.
     """
     totals = scores.sum(0)
     leaf = recording.resolve(totals) if leaf is None else leaf
     if len(leaf) != len(scores):
         raise LayerError(f"layer {recording.layer_name!r} ran on a batch of {len(leaf)}, not of {len(scores)}")
+    usable = tower is not None and recording.key[1] == 0 and tower.is_intact()
     with allow_autograd(False):
         activations = grid.to_maps(leaf.detach())
         found = gradients(totals, leaf)
         return [
-            _make_evidence(
-                recording.layer_name, activations[row : row + 1], grid.to_maps(found[:, row]), found[:, row], grid
-            ).make_maps(method)
+            replace(
+                _make_evidence(
+                    recording.layer_name,
+                    activations[row : row + 1],
+                    grid.to_maps(found[:, row]),
+                    found[:, row],
+                    grid,
+                ),
+                leaf=leaf.detach()[row : row + 1],
+                tower=tower.select(row, len(leaf)) if tower is not None and usable else None,
+            )
             for row in range(len(leaf))
         ]
 

@@ -69,6 +69,9 @@ def make_document(explanation: AbstractExplanation) -> dict[str, Any]:
             "model": explanation.model,
             "layer": explanation.layer,
             "method": explanation.method,
+            "why": "" if explanation.choice is None else explanation.choice[:1].upper() + explanation.choice[1:],
+            "steps": ", ".join(explanation.steps),
+            "kept": "" if explanation.diagnostic is None else format_percent(explanation.diagnostic.kept),
             "input": describe_input(explanation.preprocessing),
         },
     }

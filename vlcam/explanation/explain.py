@@ -34,7 +34,8 @@ from vlcam.engine.modules import has_independent_rows, name_cause
 from vlcam.engine.recording import gradients, record
 from vlcam.engine.restore import allow_autograd, detach_tensors, undo_after_errors
 from vlcam.engine.settle_layer import settle_layer
-from vlcam.explanation.attribution import LayerMaps, make_batch_maps
+from vlcam.engine.tower import Tower
+from vlcam.explanation.attribution import LayerEvidence, LayerMaps, collect_batch_evidence
 from vlcam.explanation.explanation import Explanation, Explanations
 from vlcam.explanation.options import CheckedOptions, Options, Ranking, check_options
 from vlcam.explanation.record import NeuronText
@@ -46,7 +47,7 @@ from vlcam.files import describe_error
 from vlcam.image.decode import get_opened
 from vlcam.image.photo import Bands, Photo, open_photo
 from vlcam.image.preprocess import PreprocessSettings, describe_preprocessing, make_remarks
-from vlcam.methods.auto import describe_loss, TRUSTED
+from vlcam.methods.auto import TRUSTED, describe_loss
 
 _log = logging.getLogger(__name__)
 
@@ -124,7 +125,8 @@ def explain(
         contrast: pairs "this rather than that" of classes (by label or number), answers, or a word of the caption and another word.
         top_k: how many classes or answers the model names by itself.
         method: a name from :func:`vlcam.list_methods`, or a method: maps from one run, or a perturbation method,
-            which runs the model again (``occlusion`` hundreds of times). By default that of the task's recipe, or ``gradcam``.
+            which runs the model again (``occlusion`` hundreds of times). By default that of the task's recipe, or ``auto``: Grad-CAM
+            where its average over the picture loses nothing, else masked gradients (:mod:`vlcam.methods.auto`).
         layer: the layer to explain; by default the task's, or else the last spatial layer that leads to the targets.
         names: names of the layer's channels; by default the task's.
         ranking: how channels are ranked for the text: ``contribution`` (in this image) or ``paper`` (by alpha).
@@ -179,7 +181,7 @@ def explain(
 
 def get_defaults(task: Task) -> dict[str, Any]:
     """The method and the layer that a task is explained by where none is asked for; the layer may be None."""
-    return {"method": "gradcam", "layer": None, **getattr(task, "defaults", {})}
+    return {"method": "auto", "layer": None, **getattr(task, "defaults", {})}
 
 
 def prepare_photo(task: Task, image: Any, order: CheckedOptions, name: str | None = None) -> PreparedPhoto:
@@ -233,11 +235,12 @@ def explain_together(
     order = orders[0]
     if not isinstance(task, BatchTask) or not has_independent_rows(task.model):
         return None
-    if not isinstance(order.method, Method):  # a perturbation method runs the model again, photo by photo
+    if not isinstance(order.method, Method) and not order.method.quick:  # it runs the model again, photo by photo
         return None
     wanted = task.layer if order.layer is None else order.layer
+    tower = None if wanted is None or isinstance(order.method, Method) else Tower()
     try:
-        with record(task.model, wanted) as recording:
+        with record(task.model, wanted, tower=tower) as recording:
             spoken = task.run_batch([one.prepared for one in ready], order.request)
         scores = torch.stack([one.scores for one in spoken])
         layout: Any = spoken[0].layout
@@ -249,10 +252,10 @@ def explain_together(
             leaf, layout = settle_layer(recording, scores.sum(0), trial, batch=len(ready), rows=1)
         if not isinstance(layout, Grid):
             return None
-        maps = make_batch_maps(scores, recording, order.method, layout, leaf)
+        found = collect_batch_evidence(scores, recording, layout, leaf, tower)
         return [
-            _make_explanation(task, one, order, said, found)
-            for one, said, found in zip(ready, spoken, maps, strict=True)
+            _make_explanation(task, one, order, said, _find_maps(task, one.prepared, order, said, evidence))
+            for one, said, evidence in zip(ready, spoken, found, strict=True)
         ]
     except Exception as error:  # whatever it is, it shows again, beside the photo that it belongs to
         _log.debug("%d photos go through %s one by one: %s", len(ready), task.name, describe_error(error))
@@ -339,11 +342,18 @@ def _run(
     task: Task, prepared: Prepared, order: CheckedOptions, layer: str | nn.Module | None
 ) -> tuple[Spoken, LayerMaps]:
     spoken, evidence = run_and_record(task, prepared, order.request, layer)
+    return spoken, _find_maps(task, prepared, order, spoken, evidence)
+
+
+def _find_maps(
+    task: Task, prepared: Prepared, order: CheckedOptions, spoken: Spoken, evidence: LayerEvidence
+) -> LayerMaps:
+    """The maps of the method that was asked for."""
     if isinstance(order.method, Method):
-        return spoken, evidence.make_maps(order.method)
+        return evidence.make_maps(order.method)
     targets = tuple(spoken.targets)
     subject = PhotoSubject(task, prepared, fix_targets(order.request, targets), targets, evidence, order.progress)
-    return spoken, evidence.combine(find_maps(order.method, subject))
+    return evidence.combine(find_maps(order.method, subject))
 
 
 @final

@@ -109,7 +109,9 @@ class Head:
                 if len(self._ways) == 1:
                     raise
                 reason = describe_error(error)
-            _log.debug("%s: what follows %r can't run as %r: %s", self._task.name, self._evidence.layer, self.way, reason)
+            _log.debug(
+                "%s: what follows %r can't run as %r: %s", self._task.name, self._evidence.layer, self.way, reason
+            )
             self._ways = self._ways[1:]
             if not self._ways:
                 raise LayerError(

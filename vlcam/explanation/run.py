@@ -4,7 +4,18 @@ from dataclasses import replace
 
 from torch import Tensor, nn
 
-from vlcam.contracts import FoundMaps, InputError, LayerError, Maps, Method, PerturbationMethod, Prepared, Request, Spoken, Task
+from vlcam.contracts import (
+    FoundMaps,
+    InputError,
+    LayerError,
+    Maps,
+    Method,
+    PerturbationMethod,
+    Prepared,
+    Request,
+    Spoken,
+    Task,
+)
 from vlcam.engine.layers import VolumeGrid
 from vlcam.engine.places import Trial
 from vlcam.engine.recording import record

@@ -41,11 +41,14 @@ from vlcam.image.photo import Photo
 Made = TypeVar("Made", bound=AbstractExplanation)
 """The class of explanation that a reader is told to make."""
 
-SCHEMA = 6
+SCHEMA = 7
 """Goes up when a record of an explanation changes."""
 
-_RENAMED: dict[int, dict[str, str]] = {4: {"proofs": "significance"}, 5: {}}
+_RENAMED: dict[int, dict[str, str]] = {4: {"proofs": "significance"}, 5: {}, 6: {}}
 """What fields were called in files of earlier schemas that are still read."""
+
+_ADDED: dict[str, Any] = {"preprocessing": None, "steps": [], "diagnostic": None, "choice": None}
+"""What files of earlier schemas don't tell, if they don't."""
 
 _PHOTO = {name: hint for name, hint in get_field_types(Photo).items() if name != "pixels"}
 _TENSORS = ("maps", "alpha", "contributions", "activity")
@@ -54,7 +57,7 @@ _SCALES = (1e-6, 1e6)
 """Of the model's input to the photo, in pixels; further away, the way from one to the other is lost in rounding."""
 _TEXTS = (
     "task", "model", "layer", "method", "relu", "text", "question", "geometry", "targets", "neurons", "question_words", "notes",
-    "significance", "preprocessing",
+    "significance", "preprocessing", "steps", "diagnostic", "choice",
 )  # fmt: skip
 
 
@@ -146,7 +149,7 @@ def _parse(data: bytes, make: type[Made]) -> Made:
     if not isinstance(meta.pop("vlcam", None), str):
         raise RecordError("it doesn't say which vlcam wrote it")
     renamed = _RENAMED.get(schema, {})
-    added = {} if schema == SCHEMA else {"preprocessing": None}  # what files of earlier schemas don't tell
+    added = {} if schema == SCHEMA else _ADDED
     return _build_explanation(
         {**added, **{renamed.get(name, name): value for name, value in meta.items()}}, tensors, make
     )

@@ -4,7 +4,8 @@ A raw map says what each cell of a layer adds to a score. An object's evidence o
 from its least to its largest value shows much that hardly matters. The steps mend that for the eye, and for measures that look at all of a
 map, but they assume objects of a few cells: they are never part of a method, they are named on the result, and the raw map stays.
 
-- ``box3``: the mean over 3 x 3 cells, along the sides of the grid that have at least 7 cells (on fewer, three cells aren't near each other);
+- ``box3``: the mean over 3 x 3 cells, along the sides of the grid that have at least 7 cells (on fewer, three cells aren't near
+  each other);
 - ``square``, ``cube``: the second or third power. The peak keeps its value, so that maps of one caption can still be compared.
 """
 

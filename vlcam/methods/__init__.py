@@ -53,7 +53,19 @@ __all__ = [
     "register",
 ]
 
-for _family in (_gradient, _cam, _excitation, _pixels, _occlusion, _masks, _channels, _path_gradients, _cells, _second_order, _auto):
+for _family in (
+    _gradient,
+    _cam,
+    _excitation,
+    _pixels,
+    _occlusion,
+    _masks,
+    _channels,
+    _path_gradients,
+    _cells,
+    _second_order,
+    _auto,
+):
     for _one in _family.BUILT_IN:
         register(_one)
 

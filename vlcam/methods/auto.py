@@ -1,17 +1,18 @@
 """``auto``: the method for this model, decided from the one run that is explained.
 
-What decides is ``kept`` (:mod:`vlcam.methods.diagnose`), the share of the gradient that Grad-CAM's average over the picture keeps. Where
-that is nearly all of it, the head pools and little but that: Grad-CAM says what there is to say, and nothing else is run. Elsewhere masked
-gradients, averaged over the way from an empty map to the layer's own, point better on the models that were measured. Where what
-follows the layer can't be run by itself, LayerCAM is taken, the best of one run there.
+Where nothing but global average pooling and a linear layer follow (the form for which CAM is defined, which is tested), or where
+Grad-CAM's average over the picture keeps nearly all of the gradient (``kept``, see :mod:`vlcam.methods.diagnose`), Grad-CAM says what there
+is to say, and nothing else is run. Elsewhere masked gradients, averaged over the way from an empty map to the layer's own, point better
+on the models that were measured. Where what follows the layer can't be run by itself, LayerCAM is taken, the best of one run there.
 """
 
 import logging
 from dataclasses import replace
 from typing import Final
 
-from vlcam.contracts import FoundMaps, LayerError, PerturbationMethod, Subject
-from vlcam.image.display import FEWEST
+from vlcam.contracts import FoundMaps, HeadSubject, LayerError, Maps, PerturbationMethod
+from vlcam.image.display import FEWEST, apply_steps
+from vlcam.methods.cam import has_pooled_head
 from vlcam.methods.diagnose import measure_kept
 from vlcam.methods.registry import get_method, get_one_run_method
 
@@ -26,8 +27,8 @@ TRUSTED: Final = 0.3
 PLAIN: Final = "gradcam"
 CAREFUL: Final = "masked-gradients-positive"
 ONE_RUN: Final = "layercam"
-STEPS: Final = ("box3", "cube")
-"""The display steps of masked gradients, where both sides of the grid are long enough for them."""
+COMPACT: Final = 0.2
+"""Up to this share of cells above half of the peak, a map is taken to be of something small, which a power draws more clearly."""
 
 
 def choose_method(kept: float) -> str:
@@ -35,10 +36,11 @@ def choose_method(kept: float) -> str:
     return PLAIN if not kept < KEPT else CAREFUL
 
 
-def explain_automatically(subject: Subject) -> FoundMaps:
+def explain_automatically(subject: HeadSubject) -> FoundMaps:
     """The maps of the method that suits the model; ``method`` names it, ``choice`` says why."""
     kept = float(measure_kept(subject.gradients).nanmedian())
-    name = choose_method(kept)
+    pooled = kept < KEPT and has_pooled_head(subject)
+    name = PLAIN if pooled else choose_method(kept)
     if name == CAREFUL:
         try:
             return _take_careful(subject, kept)
@@ -47,11 +49,22 @@ def explain_automatically(subject: Subject) -> FoundMaps:
             name = ONE_RUN
     method = get_one_run_method(name)
     maps = subject.place(method.function(subject.cells, subject.cell_gradients))
-    return FoundMaps(maps, method=name, relu=method.relu, choice=describe_choice(name, kept))
+    return FoundMaps(maps, method=name, relu=method.relu, choice=describe_choice(name, kept, pooled=pooled))
 
 
-def describe_choice(name: str, kept: float) -> str:
+def choose_steps(maps: Maps) -> tuple[str, ...]:
+    """The display steps for positive maps: none on short sides, and no power where they mark large parts of the picture."""
+    if min(maps.shape[1:]) < FEWEST:
+        return ()
+    drawn = apply_steps(maps, ["box3"])
+    above = (drawn >= drawn.amax((1, 2), keepdim=True) / 2).float().mean((1, 2))
+    return ("box3", "cube") if float(above.median()) <= COMPACT else ("box3",)
+
+
+def describe_choice(name: str, kept: float, *, pooled: bool = False) -> str:
     """Why ``auto`` took a method, in one sentence."""
+    if pooled:
+        return "Grad-CAM, as only global average pooling and a linear layer follow the explained layer"
     if name == PLAIN:
         return f"Grad-CAM, as its average over the picture keeps {_percent(kept)} of the gradient here, so that little or nothing is lost"
     lost = f"as Grad-CAM's average over the picture keeps only {_percent(kept)} of the gradient here"
@@ -68,12 +81,12 @@ def describe_loss(kept: float) -> str:
     )
 
 
-def _take_careful(subject: Subject, kept: float) -> FoundMaps:
+def _take_careful(subject: HeadSubject, kept: float) -> FoundMaps:
     method = get_method(CAREFUL)
     assert isinstance(method, PerturbationMethod)
     found = method.function(subject)
     assert isinstance(found, FoundMaps)
-    steps = STEPS if min(found.maps.shape[1:]) >= FEWEST else ()
+    steps = choose_steps(found.maps)
     return replace(found, method=CAREFUL, relu=True, steps=steps, choice=describe_choice(CAREFUL, kept))
 
 
@@ -87,7 +100,8 @@ BUILT_IN = (
         explain_automatically,
         "The method for this model",
         "vlcam",
-        f"{PLAIN} where its average keeps {KEPT:.0%} of the gradient, else {CAREFUL}",
+        f"{PLAIN} where the head only pools or its average keeps {KEPT:.0%} of the gradient, else {CAREFUL}",
         cost="one run, and up to 8 more of what follows the layer",
+        quick=True,
     ),
 )

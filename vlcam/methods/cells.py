@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from vlcam.contracts import Head, Maps, PerturbationMethod, Subject
+from vlcam.contracts import Head, HeadSubject, Maps, PerturbationMethod
 from vlcam.methods.path_gradients import Baseline, make_baseline
 
 
-def occlude_cells(subject: Subject, baseline: Baseline = "quiet") -> Maps:
+def occlude_cells(subject: HeadSubject, baseline: Baseline = "quiet") -> Maps:
     """``E(i, j) = y(A) - y(A with cell (i, j) at b)``, signed, ``(T, h, w)``: occlusion (Zeiler & Fergus 2014) at the layer."""
     with subject.open_head() as head:
         quiet, cells = make_baseline(head.activations, baseline), _list_cells(head)
@@ -20,7 +20,7 @@ def occlude_cells(subject: Subject, baseline: Baseline = "quiet") -> Maps:
         return subject.place(_to_grid(drops, head))
 
 
-def insert_cells(subject: Subject, baseline: Baseline = "quiet") -> Maps:
+def insert_cells(subject: HeadSubject, baseline: Baseline = "quiet") -> Maps:
     """``E(i, j) = y(b with cell (i, j) of A) - y(b)``, signed, ``(T, h, w)``: what each cell says alone."""
     with subject.open_head() as head:
         quiet, cells = make_baseline(head.activations, baseline).expand_as(head.activations), _list_cells(head)
@@ -28,11 +28,11 @@ def insert_cells(subject: Subject, baseline: Baseline = "quiet") -> Maps:
         return subject.place(_to_grid(rises, head))
 
 
-def reciprocam(subject: Subject) -> Maps:
+def reciprocam(subject: HeadSubject) -> Maps:
     """The score when only the cell and, weaker, its eight neighbours are left: Recipro-CAM (Byun & Lee 2022, arXiv 2209.14074).
 
-    ``S(i, j) = y(A M_ij) - y(0)`` with ``M_ij`` the 3 x 3 Gaussian (1 2 1; 2 4 2; 1 2 1) / 16 around the cell, and 0 elsewhere. The paper takes
-    the softmax's probability for y and draws each map from its least to its largest value; here y is the target's own score, and
+    ``S(i, j) = y(A M_ij) - y(0)`` with ``M_ij`` the 3 x 3 Gaussian (1 2 1; 2 4 2; 1 2 1) / 16 around the cell, and 0 elsewhere. The paper
+    takes the softmax's probability for y and draws each map from its least to its largest value; here y is the target's own score, and
     places of which the model makes nothing are 0. Tokens that don't lie in a grid of rows and columns are left alone one by one.
     """
     with subject.open_head() as head:

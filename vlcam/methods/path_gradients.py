@@ -21,11 +21,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from vlcam.contracts import FoundMaps, InputError, PerturbationMethod, Subject
+from vlcam.contracts import FoundMaps, HeadSubject, InputError, PerturbationMethod
 from vlcam.engine.precision import widen
 from vlcam.methods.diagnose import measure_saturation
 
-Baseline: TypeAlias = Literal["quiet", "zero", "mean"]
+Baseline: TypeAlias = Literal["rest", "quiet", "zero", "mean"]
+BASELINES: tuple[Baseline, ...] = ("rest", "quiet", "zero", "mean")
 Path: TypeAlias = Literal["masks", "straight"]
 
 MASKS = 8
@@ -36,7 +37,7 @@ STEPS = 16
 
 
 def make_masked_gradients(
-    masks: int = MASKS, *, baseline: Baseline = "quiet", positive: bool = False, seed: int = 0
+    masks: int = MASKS, *, baseline: Baseline = "rest", positive: bool = False, seed: int = 0
 ) -> PerturbationMethod:
     """Masked gradients: one run of the trunk, and as many of what follows the layer as there are masks.
 
@@ -54,13 +55,13 @@ def make_masked_gradients(
     return _make_method("masked-gradients", "Masked gradients", "masks", masks, baseline, positive, seed)
 
 
-def make_halfway_gradient(*, baseline: Baseline = "quiet", positive: bool = False) -> PerturbationMethod:
+def make_halfway_gradient(*, baseline: Baseline = "rest", positive: bool = False) -> PerturbationMethod:
     """The gradient half-way between the baseline and the activations: one more run of what follows the layer."""
     return _make_method("halfway-gradient", "Half-way gradient", "straight", 1, baseline, positive, 0)
 
 
 def make_layer_integrated_gradients(
-    steps: int = STEPS, *, baseline: Baseline = "zero", positive: bool = False
+    steps: int = STEPS, *, baseline: Baseline = "rest", positive: bool = False
 ) -> PerturbationMethod:
     """Integrated gradients from the baseline to the layer's activations, by the midpoint rule with ``steps`` points."""
     if isinstance(steps, bool) or steps < 1:
@@ -71,7 +72,7 @@ def make_layer_integrated_gradients(
 
 
 def explain_by_path(
-    subject: Subject, *, path: Path, points: int, baseline: Baseline, positive: bool = False, seed: int = 0
+    subject: HeadSubject, *, path: Path, points: int, baseline: Baseline, positive: bool = False, seed: int = 0
 ) -> FoundMaps:
     """The maps of this module's methods, ``(T, h, w)``, with each channel's part in the sum of the signed map, ``(T, C)``.
 
@@ -99,13 +100,15 @@ def explain_by_path(
 
 def make_baseline(
     activations: Float[Tensor, "1 channels rows columns"], baseline: Baseline
-) -> Float[Tensor, "1 channels rows columns"]:
+) -> Float[Tensor, "1 channels 1 1"]:
     """What the layer would hold where it sees nothing, the same in every cell.
 
     ``quiet``: each channel's median over the cells, then three times the mean of that half of the cells that lie closest to it;
-    ``zero``: zeros, which a layer after a ReLU gives where it sees nothing; ``mean``: each channel's mean over the cells.
-    Raises InputError for another name.
+    ``zero``: zeros, which a layer after a ReLU gives where it sees nothing; ``mean``: each channel's mean over the cells; ``rest``: zero
+    where no activation is negative, else quiet. Raises InputError for another name.
     """
+    if baseline == "rest":
+        baseline = "quiet" if bool((activations < 0).any()) else "zero"
     if baseline == "zero":
         return torch.zeros_like(activations[:, :, :1, :1])
     cells = widen(activations).flatten(2)[0].mT  # (cells, channels)
@@ -117,7 +120,7 @@ def make_baseline(
             near = (cells - centre).square().sum(1).argsort(stable=True)[: (len(cells) + 1) // 2]
             centre = cells[near].mean(0)
     else:
-        raise InputError(f"baseline={baseline!r} was given; expected quiet, zero or mean")
+        raise InputError(f"baseline={baseline!r} was given; expected {', '.join(BASELINES)}")
     return centre.to(activations)[None, :, None, None]
 
 
@@ -142,8 +145,8 @@ def draw_masks(count: int, size: tuple[int, int], seed: int) -> Bool[Tensor, "co
 def _make_method(
     name: str, title: str, path: Path, points: int, baseline: Baseline, positive: bool, seed: int
 ) -> PerturbationMethod:
-    if baseline not in ("quiet", "zero", "mean"):
-        raise InputError(f"baseline={baseline!r} was given; expected quiet, zero or mean")
+    if baseline not in BASELINES:
+        raise InputError(f"baseline={baseline!r} was given; expected {', '.join(BASELINES)}")
     runs = f"{points} more run{'s' * (points != 1)} of what follows the layer"
     parts = "sum_k relu((A_k - b_k) G_k)" if positive else "relu(sum_k (A_k - b_k) G_k)"
     where = "b + m_s (A - b), m_s random masks of cells" if path == "masks" else "b + a_s (A - b), a_s in (0, 1)"
@@ -154,13 +157,14 @@ def _make_method(
         "vlcam" if path == "masks" else "Sundararajan et al. 2017, arXiv 1703.01365",
         f"{parts}, G_k = mean_s dy/dA_k at {where}",
         cost=f"one run, and {runs}",
+        quick=True,
     )
 
 
 BUILT_IN = (
     make_masked_gradients(),
-    make_masked_gradients(baseline="zero", positive=True),
+    make_masked_gradients(positive=True),
     make_halfway_gradient(),
-    make_halfway_gradient(baseline="zero", positive=True),
+    make_halfway_gradient(positive=True),
     make_layer_integrated_gradients(),
 )

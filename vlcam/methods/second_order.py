@@ -1,19 +1,19 @@
 """ShapleyCAM: channels weighed by the first and the second derivatives of the score.
 
 Cai 2025 (arXiv 2501.06261) expands the score around the activations to second order, which gives every channel's Shapley value in
-closed form: ``alpha_k = mean_ij (G - H A / 2)[k, i, j]``, with G the gradient and H the Hessian of the score at the layer's output A. The map
-is ``relu(sum_k alpha_k A_k)``. Where what follows the layer is piecewise linear, H is zero and the map is Grad-CAM's.
+closed form: ``alpha_k = mean_ij (G - H A / 2)[k, i, j]``, with G the gradient and H the Hessian of the score at the layer's output A.
+The map is ``relu(sum_k alpha_k A_k)``. Where what follows the layer is piecewise linear, H is zero and the map is Grad-CAM's.
 """
 
 import torch
 from torch import Tensor
 
-from vlcam.contracts import FoundMaps, PerturbationMethod, Subject
+from vlcam.contracts import FoundMaps, HeadSubject, PerturbationMethod
 from vlcam.engine.precision import widen
 from vlcam.engine.restore import allow_autograd
 
 
-def shapleycam(subject: Subject) -> FoundMaps:
+def shapleycam(subject: HeadSubject) -> FoundMaps:
     """``sum_k alpha_k A_k``, ``alpha_k = mean_ij (G - H A / 2)[k, i, j]``, ``(T, h, w)``, signed; see the module."""
     with subject.open_head() as head, allow_autograd():
         scores, leaf = head.differentiate(head.activations)

@@ -422,7 +422,8 @@
     source() {
       const { facts, grid, photo } = this.item;
       const lines = {
-        Model: facts.model, Layer: facts.layer, Method: facts.method, Grid: grid.join(" × ") + " cells",
+        Model: facts.model, Layer: facts.layer, Method: facts.method, ...(facts.why && { "Why this method": facts.why }),
+        ...(facts.steps && { "Drawn with": facts.steps }), ...(facts.kept && { "Gradient kept by Grad-CAM's average": facts.kept }), Grid: grid.join(" × ") + " cells",
         ...(facts.input && { Input: facts.input }), Photo: photo.size.join(" × ") + " pixels", "SHA-256": photo.sha256.slice(0, 16) + (photo.sha256.length > 16 ? "…" : ""),
       };
       const list = Object.entries(lines).map(([name, text]) => make("div", {}, make("dt", {}, name), make("dd", { title: name === "SHA-256" ? photo.sha256 : null }, text)));
