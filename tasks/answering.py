@@ -11,6 +11,7 @@ from math import exp
 from typing import Any, ClassVar, final
 
 import torch
+from jaxtyping import Float
 from PIL.Image import Image
 from torch import Tensor, nn
 
@@ -44,7 +45,7 @@ class Answering:
     - ``encode``, ``generate``, ``logits``: as for :class:`vlcam.tasks.captioning.Captioning`.
     - ``tokens``: text to token ids and back, without start and end tokens; ``end`` is the id that ends an answer.
     - ``reading(inputs, question)``: where the question's words are among the inputs, so that they can be weighed, or None.
-    - ``segment``: as for :class:`vlcam.tasks.captioning.Captioning`.
+    - ``segment``, ``logits_of_batch``: as for :class:`vlcam.tasks.captioning.Captioning`.
     """
 
     kind: ClassVar[str] = "vqa"
@@ -63,6 +64,7 @@ class Answering:
     reading: Callable[[Any, str], Reading | None] | None = None
     notes: tuple[str, ...] = ()
     segment: Segmenter | None = None
+    logits_of_batch: Callable[[Any, Any, Sequence[int]], Tensor] | None = None
     defaults: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     __repr__ = show_record
@@ -118,6 +120,31 @@ class Answering:
             order = ", ".join(f"{target.label} {one.mean:.2f}" for target, one in zip(targets, said, strict=False))
             notes += (f"Answers are ranked by the mean log-probability of their tokens, the end included: {order}.",)
         return Spoken(torch.stack(scores), tuple(targets), targets[0].label, layout, asked, notes)
+
+    def score_batch(self, prepared: Prepared, request: Request) -> Float[Tensor, "batch targets"]:
+        """The scores of the answers, of the words of a single one, and of contrasts, for every row (see ``ScoringTask``)."""
+        wanted = [self._encode_answer(str(label)) for label in request.labels] or [request.ids or ()]
+        if self.logits_of_batch is None or not all(wanted):
+            raise InputError(f"{self.name} can't score several images at once: it has no logits_of_batch, or no answer")
+        encoded = self.encode(self.model, prepared.inputs)
+        said = [self._score_rows(encoded, ids, request) for ids in wanted]
+        found = [one.sum(1) for one in said]
+        if len(said) == 1:
+            _, words = group(wanted[0], self.tokens.decode, self.segment)
+            shown = [word for word in words if word.tokens and not word.is_punctuation]
+            found += [said[0][:, list(word.tokens)].sum(1) for word in shown] if len(shown) > 1 else []
+        for this, that in get_text_contrasts(request):
+            one, other = (self._score_rows(encoded, self._encode_answer(text), request) for text in (this, that))
+            found.append(one.sum(1) - other.sum(1))
+        return torch.stack(found, 1)
+
+    def _score_rows(self, encoded: Any, ids: tuple[int, ...], request: Request) -> Float[Tensor, "batch tokens"]:
+        """The scores of an answer's tokens, for every row."""
+        assert self.logits_of_batch is not None
+        ended = ids if self.end is None else (*ids, self.end)
+        rows = to_word_logits(self.logits_of_batch(self.model, encoded, ended))[:, : len(ids)]
+        of = log_probability if request.measure == "log-probability" else pick_logits
+        return of(rows.flatten(0, 1), tuple(ids) * len(rows)).unflatten(0, (len(rows), len(ids)))
 
     def _generate_answer(self, encoded: Any) -> tuple[int, ...]:
         with pause_recording():

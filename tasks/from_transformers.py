@@ -153,7 +153,8 @@ def wrap_writer(
         layer, share = _guess_layer(model, inputs, speech, kind, tower)
         notes = (describe_guess(layer, model.config.model_type, share),)
     shared: dict[str, Any] = {
-        "model": model, "tokens": tokens, "generate": speech.generate, "logits": speech.compute_logits, "layer": layer, "name": name,
+        "model": model, "tokens": tokens, "generate": speech.generate, "logits": speech.compute_logits,
+        "logits_of_batch": speech.compute_batch_logits, "layer": layer, "name": name,
         "layout": inputs.get_layout, "notes": notes, "encode": lambda model, made: speech.look(model, made["inputs"]),
     }  # fmt: skip
     if kind == "captioning":

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from vlcam.contracts import show_record
 from vlcam.engine.modules import find_module
 from vlcam.engine.recording import run_once
+from vlcam.engine.tower import get_rows
 
 _LONGEST = 40
 
@@ -65,9 +66,25 @@ class HubSpeech:
         self, model: Any, looked: EncodedPhoto, ids: Sequence[int]
     ) -> Float[Tensor, "tokens vocabulary"]:
         """Teacher forcing: row ``t`` scores token ``t`` given the photo, the prompt and ``ids[:t]``."""
+        return self._score(model, looked, ids, 1)[0]
+
+    def compute_batch_logits(
+        self, model: Any, looked: EncodedPhoto, ids: Sequence[int]
+    ) -> Float[Tensor, "batch tokens vocabulary"]:
+        """The same for several photos, or for several outputs of a layer inside :func:`vlcam.engine.tower.replay`, and the same tokens.
+
+        Whatever belongs to the text is there once and is repeated. Models that can't take that raise whatever they like.
+        """
+        pixels = looked.inputs.get("pixel_values")
+        photos = len(pixels) if isinstance(pixels, Tensor) and pixels.ndim == 4 else 1
+        return self._score(model, looked, ids, max(get_rows(), photos))
+
+    def _score(
+        self, model: Any, looked: EncodedPhoto, ids: Sequence[int], rows: int
+    ) -> Float[Tensor, "batch tokens vocabulary"]:
         with self._run_tower_once(model, looked):
             if type(model).__name__ == "BlipForQuestionAnswering":
-                return _score_blip_answer(model, looked.inputs, ids)
+                return _score_blip_answer(model, _repeat(looked.inputs, rows), ids, rows)
             inputs = dict(looked.inputs)
             if has_decoder(model):
                 inputs["decoder_input_ids"] = _make_row(model, [*_find_prompt_ids(model, inputs), *ids[:-1]])
@@ -75,10 +92,11 @@ class HubSpeech:
                 inputs = _extend_inputs(model, inputs, ids[:-1])
             if "logits_to_keep" in inspect.signature(model.forward).parameters:
                 inputs["logits_to_keep"] = len(ids)
+            inputs = _repeat(inputs, rows)
             logits: Tensor = (
                 model(**inputs, use_cache=False).logits if _has_use_cache(model) else model(**inputs).logits
             )
-        return logits[0, -len(ids) :]
+        return logits[:, -len(ids) :]
 
     def find_end_ids(self, model: Any) -> set[int]:
         """The ids that end what the model says."""
@@ -98,6 +116,16 @@ def has_decoder(model: Any) -> bool:
 
 def _has_use_cache(model: Any) -> bool:
     return "use_cache" in inspect.signature(model.forward).parameters
+
+
+def _repeat(inputs: dict[str, Any], rows: int) -> dict[str, Any]:
+    """Inputs of one row, each so many times; what is there in another number stays as it is."""
+    if rows == 1:
+        return inputs
+    return {
+        key: one.expand(rows, *one.shape[1:]) if isinstance(one, Tensor) and one.ndim and len(one) == 1 else one
+        for key, one in inputs.items()
+    }
 
 
 def _make_row(model: nn.Module, ids: Sequence[int]) -> Tensor:
@@ -153,7 +181,7 @@ def _make_blip_prompt(model: Any, inputs: dict[str, Any]) -> list[int]:
     return begin if "input_ids" not in inputs else [*begin, *(int(token) for token in inputs["input_ids"][0, 1:-1])]
 
 
-def _score_blip_answer(model: Any, inputs: dict[str, Any], ids: Sequence[int]) -> Tensor:
+def _score_blip_answer(model: Any, inputs: dict[str, Any], ids: Sequence[int], rows: int) -> Tensor:
     """BLIP's question answerer has no forward that gives the logits of an answer: its parts, as ``generate`` calls them."""
     seen = model.vision_model(pixel_values=inputs["pixel_values"])[0]
     read = model.text_encoder(
@@ -162,14 +190,14 @@ def _score_blip_answer(model: Any, inputs: dict[str, Any], ids: Sequence[int]) -
         encoder_hidden_states=seen,
         encoder_attention_mask=torch.ones(seen.shape[:-1], dtype=torch.long, device=seen.device),
     )[0]
-    answer = _make_row(model, [model.decoder_start_token_id, *ids[:-1]])
+    answer = _make_row(model, [model.decoder_start_token_id, *ids[:-1]]).expand(rows, -1)
     output = model.text_decoder(
         input_ids=answer,
         encoder_hidden_states=read,
         encoder_attention_mask=torch.ones(read.shape[:-1], dtype=torch.long, device=read.device),
     )
     logits: Tensor = output.logits
-    return logits[0]
+    return logits
 
 
 def _extend_inputs(model: Any, inputs: dict[str, Any], ids: Sequence[int]) -> dict[str, Any]:

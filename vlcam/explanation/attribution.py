@@ -58,8 +58,9 @@ class LayerEvidence:
     """What one run left at a layer of C channels and an h x w grid, detached: all that a method needs.
 
     ``activations`` ``(1, C, h, w)``; ``slopes`` ``(T, C, h, w)``, the gradients of the T scores; ``grid`` says how the layer's output
-    lies on the model's input. ``leaf`` is that output as the layer gave it, and ``tower`` what ran before it, for methods that run
-    again what follows.
+    lies on the model's input. ``leaf`` is that output as the layer gave it, ``tower`` what ran before it and ``scores``
+    ``(T,)`` what came of it, for methods that run again what follows; ``outside`` is the share of the gradient's energy that lies nowhere
+    on the photo.
     """
 
     layer: str
@@ -69,6 +70,7 @@ class LayerEvidence:
     leaf: Float[Tensor, "..."] | None = None
     tower: Tower | None = None
     outside: float = 0.0
+    scores: Float[Tensor, " targets"] | None = None
 
     __repr__ = show_record
 
@@ -156,7 +158,9 @@ def collect_evidence(
         evidence = _make_evidence(recording.layer_name, activations, slopes, found, grid)
         # A later run of a layer follows from its first one, so what ran before the first isn't enough.
         usable = tower is not None and recording.key[1] == 0 and tower.is_intact()
-        return replace(evidence, leaf=leaf.detach(), tower=tower if usable else None)
+        return replace(
+            evidence, leaf=leaf.detach(), tower=tower if usable else None, scores=scores.detach().reshape(-1)
+        )
 
 
 def make_batch_maps(
@@ -204,6 +208,7 @@ def collect_batch_evidence(
                 ),
                 leaf=leaf.detach()[row : row + 1],
                 tower=tower.select(row, len(leaf)) if tower is not None and usable else None,
+                scores=scores[row].detach(),
             )
             for row in range(len(leaf))
         ]

@@ -44,13 +44,12 @@ class Head:
         task: Task,
         run: Callable[[], Tensor],
         run_batch: Callable[[], Tensor],
-        said: Float[Tensor, " targets"],
         progress: Callable[[int, int], Any],
     ) -> None:
-        assert evidence.leaf is not None
+        assert evidence.leaf is not None and evidence.scores is not None
         self.activations = evidence.activations
         self.report = progress
-        self._evidence, self._task, self._said = evidence, task, said
+        self._evidence, self._task, self._said = evidence, task, widen(evidence.scores).cpu()
         self._run, self._run_batch = run, run_batch
         self._leaf = evidence.leaf
         ways = [one for one in _WAYS if one == "whole" or evidence.tower is not None]
@@ -155,7 +154,6 @@ def open_head(
     task: Task,
     run: Callable[[], Tensor],
     run_batch: Callable[[], Tensor],
-    said: Float[Tensor, " targets"],
     progress: Callable[[int, int], Any],
 ) -> Iterator[Head]:
     """What follows the explained layer, ready to be run; the model is as before afterwards.
@@ -163,16 +161,15 @@ def open_head(
     Args:
         evidence: what the run that is explained left at the layer.
         task: whose model it is.
-        run: runs the task and gives the scores ``(T,)`` in the order of ``said``.
+        run: runs the task and gives the scores ``(T,)`` in the order of the evidence.
         run_batch: the same for several rows, ``(B, T)``.
-        said: the scores that were explained; those that aren't finite are not compared.
         progress: called with (done, all) of a pass.
 
     Raises:
         LayerError: the layer's places can't be told from its output.
     """
     with preserve_model(task.model):
-        yield Head(evidence, task, run, run_batch, widen(said).cpu(), progress)
+        yield Head(evidence, task, run, run_batch, progress)
 
 
 def _is_plain(grid: Any) -> bool:

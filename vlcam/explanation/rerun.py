@@ -196,7 +196,6 @@ class PhotoSubject:
             self.task,
             lambda: self.order_scores(self.task.run(self.prepared, self.request)),
             self._score_rows_of_head,
-            torch.tensor([one.score for one in self.targets], device="cpu"),
             self.report,
         )
 

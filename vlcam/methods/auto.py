@@ -99,7 +99,7 @@ BUILT_IN = (
         "auto",
         explain_automatically,
         "The method for this model",
-        "vlcam",
+        "vlcam 2026",
         f"{PLAIN} where the head only pools or its average keeps {KEPT:.0%} of the gradient, else {CAREFUL}",
         cost="one run, and up to 8 more of what follows the layer",
         quick=True,

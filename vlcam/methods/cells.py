@@ -69,7 +69,7 @@ BUILT_IN = (
         "cell-insertion",
         insert_cells,
         "Insertion of the layer's cells",
-        "vlcam",
+        "vlcam 2026",
         "y(b with cell (i, j) of A) - y(b), b what most cells are like",
         cost=_COST,
     ),

@@ -154,7 +154,7 @@ def _make_method(
         name + "-positive" * positive,
         partial(explain_by_path, path=path, points=points, baseline=baseline, positive=positive, seed=seed),
         title + (", positive parts" if positive else ""),
-        "vlcam" if path == "masks" else "Sundararajan et al. 2017, arXiv 1703.01365",
+        "vlcam 2026" if path == "masks" else "Sundararajan et al. 2017, arXiv 1703.01365",
         f"{parts}, G_k = mean_s dy/dA_k at {where}",
         cost=f"one run, and {runs}",
         quick=True,
