@@ -217,7 +217,7 @@ def follow_input(
 ) -> Layout | Callable[[Any], LayoutMaker]:
     """A layout found in a trial run, as a function of the input if a preprocessing keeps a photo's proportions.
 
-    Tokens in rows are counted anew for every size of input then; anything else lies the same way for all of them.
+    Tokens in rows are then counted again for every size of input; anything else lies the same way for all of them.
     """
     if isinstance(preprocess, Preprocess) or not isinstance(layout, Grid) or layout.layout != "BNC":
         return layout

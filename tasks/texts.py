@@ -36,7 +36,7 @@ def list_texts(name: str, labels: Sequence[str], request: Request) -> list[str]:
 
 
 def find_text(wanted: str | int, labels: Sequence[str]) -> str:
-    """The text that was asked for, by itself or as the number of a label. Raises TargetError if there is none."""
+    """The text that was asked for, given as a text or as the number of a label. Raises TargetError if there is none."""
     if isinstance(wanted, int):
         if not 0 <= wanted < len(labels):
             raise TargetError(

@@ -2,7 +2,7 @@
 
 The score of a text is the model's own logit of photo and text, ``factor * cos(photo, text) + bias``; any text can be explained. CLIP
 and its relatives choose one of several texts, so a probability is the softmax over all texts that the photo was compared with; SigLIP
-(arXiv 2303.15343, section 3.2) judges every text by itself, with a sigmoid.
+(arXiv 2303.15343, section 3.2) judges every text on its own, with a sigmoid.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -12,7 +12,7 @@ either        the same of the larger of two unrelated pairs       either name; b
 noise         ``e``; half of them not smooth                      no name
 dead          0, or the same value everywhere                     no name
 inverted      ``g (1 - c) + 0.25 e``: where the concept isn't     no name
-placed        ``g + 0.25 e`` on a line of the picture             no name: it knows where, not what
+placed        ``g + 0.25 e`` on a line of the picture             no name: it shows where, not what
 ============  ==================================================  ===========================================================
 
 A line runs between two regions (and on to the others beside them), so that no region's name would be right.

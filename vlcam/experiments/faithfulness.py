@@ -209,7 +209,7 @@ def make_probability(
 ) -> Callable[[Float[Tensor, "batch channels height width"]], Float[Tensor, "batch 1"]]:
     """The probability of a subject's first class, as a function of images; its score where the task gives no probabilities.
 
-    It is the score's sigmoid, where the model judges every class by itself; else the softmax over all of the task's classes.
+    It is the score's sigmoid, if the model judges every class on its own; else the softmax over all of the task's classes.
     """
     probability = subject.targets[0].probability
     labels = tuple(getattr(task, "labels", ()))

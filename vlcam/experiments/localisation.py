@@ -44,7 +44,7 @@ COLUMNS: Final = ("loc top-1", "loc top-5", "cls top-1", "cls top-5", "MaxBoxAcc
 LEVELS: Final = 200
 """Thresholds of MaxBoxAccV2."""
 SWEEP_SIDE: Final = 112
-"""Thresholds are swept at no more than this many pixels a side: maps are smooth, and the work grows with the pixels."""
+"""Thresholds are swept at no more than this many pixels per side: maps are smooth, and the work grows with the pixels."""
 _EXAMPLES: Final = 4
 _RESAMPLES: Final = 1000
 
@@ -86,7 +86,7 @@ class LocalisationScores:
 
 
 def sweep_thresholds(heat: Float[Tensor, "height width"], boxes: Sequence[Box]) -> Float[Tensor, " levels"]:
-    """The best IoU of a box at each threshold, on means of n x n pixels of maps of more than :data:`SWEEP_SIDE` pixels a side."""
+    """The best IoU of a box at each threshold, on means of n x n pixels of maps of more than :data:`SWEEP_SIDE` pixels per side."""
     step = -(-max(heat.shape) // SWEEP_SIDE)
     small = [(left / step, top / step, right / step, bottom / step) for left, top, right, bottom in boxes]
     return best_box_ious(functional.avg_pool2d(heat[None], step)[0], small, levels=LEVELS)

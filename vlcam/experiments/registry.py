@@ -23,7 +23,7 @@ class RunsExperiment(Protocol):
     the seed of random numbers. ``setting.report_progress(done, total)`` is to be called after each photo. It need not write files or draw
     charts: :func:`vlcam.experiments.run_one` does that.
 
-    Raises :class:`vlcam.InputError` for data without what is needed; the caller then goes on with the next experiment.
+    Raises :class:`vlcam.InputError` for data without what is needed; the caller then continues with the next experiment.
     """
 
     def __call__(self, setting: Setting, /) -> Result: ...  # noqa: D102

@@ -67,7 +67,7 @@ STRONGER: Final = "stronger"
 WEAKER: Final = "weaker"
 
 _LOOKED_AT: Final = 10
-"""How many times as many pictures are looked at as are wanted."""
+"""How many pictures are looked at for each one that is wanted."""
 
 
 def run(setting: Setting) -> Result:

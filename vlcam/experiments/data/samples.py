@@ -137,9 +137,9 @@ class LabelledPhoto:
 class World(Protocol):
     """A data set.
 
-    ``name`` is short and goes with every number, ``title`` says it in words. ``labels`` are the names of its classes; ``indexed`` says that
-    they are ILSVRC's thousand in the order of their synset ids, the order of most models. ``size`` is the number of samples, None if it
-    has no end.
+    ``name`` is short and goes with every number, ``title`` describes it in words. ``labels`` are the names of its classes; ``indexed`` says
+    that they are ILSVRC's thousand in the order of their synset ids, the order of most models. ``size`` is the number of samples, None if
+    it has no end.
     """
 
     @property

@@ -33,7 +33,7 @@ def find_visual_words(words: Sequence[str], labels: Sequence[str]) -> dict[int, 
     while place < len(words):
         for many in range(min(_LONGEST, len(words) - place), 0, -1):
             here = words[place : place + many]
-            whole = all(any(one.isalnum() for one in word) for word in here)  # no name goes on after a comma
+            whole = all(any(one.isalnum() for one in word) for word in here)  # no name continues after a comma
             category = _find_category(" ".join(here).lower(), tuple(labels)) if whole else None
             if category is not None:
                 found[place + many - 1] = category

@@ -117,7 +117,7 @@ class WordTargets:
         return self.captioner.prepare(photo, request)
 
     def run(self, prepared: Prepared, request: Request) -> Spoken:
-        """One forward of the image. Raises InputError if no token ids are given, or a word has no kind."""
+        """One forward pass of the image. Raises InputError if no token ids are given, or a word has no kind."""
         ids, rivals = self._find_rivals(request)
         encoded = self.captioner.encode(self.captioner.model, prepared.inputs)
         scores = score_words(self.captioner.logits(self.captioner.model, encoded, ids), ids, rivals).flatten()
