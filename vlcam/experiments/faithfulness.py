@@ -121,8 +121,7 @@ def run(setting: Setting) -> Result:
         "Does a map rank the places of a picture as covering them does?",
         f"Spearman's rank correlation of each map with the occlusion map of the same class on {len(cases)} pictures; a square, a sixth "
         "of the input's shorter side wide, covers it with the mean colour and moves by half its side. Deletion and insertion: the area "
-        "under "
-        f"the curve of the most probable class's probability in {STEPS} steps, mean colour and blur as in RISE, on "
+        f"under the curve of the most probable class's probability in {STEPS} steps, mean colour and blur as in RISE, on "
         f"{min(curved, len(cases))} of the pictures. Constant maps have no ranks and are left out."
         + "".join(f" {column.capitalize()}: {one.paper}." for column, one in further.items()),
         world.title,

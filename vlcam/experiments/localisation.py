@@ -190,8 +190,8 @@ def _write_notes(
     best = min(top, key=lambda name: top[name])
     ceiling = 100 * float(np.mean([one[0] for one in controls["ceiling"].errors]))
     found = [
-        f"{best} has the lowest top-1 localisation error ({top[best]:.1f} %); Grad-CAM has {top['gradcam']:.1f} %, the true mask at the "
-        f"layer's resolution {ceiling:.1f} %."
+        f"The lowest top-1 localisation error is that of {best} ({top[best]:.1f} %); Grad-CAM has {top['gradcam']:.1f} %, the true mask at "
+        f"the layer's resolution {ceiling:.1f} %."
     ]
     if other is not None:
         cost = [100 * float(np.mean([one[2] for one in scored[name].errors])) for name in ("cam", "gradcam")]

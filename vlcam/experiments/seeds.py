@@ -265,8 +265,8 @@ def _write_notes(
     best = max(names, key=lambda name: rows[name][0].value)
     at = ", ".join(f"{name} {(levels[name] + 1) / LEVELS:.2f}" for name in names)
     found = [
-        f"{best} has the highest mIoU ({rows[best][0].value:.1f} %); Grad-CAM has {rows['gradcam'][0].value:.1f} %, the true masks at the "
-        f"layer's resolution {rows['ceiling'][0].value:.1f} %. Thresholds, as fractions of the maximum: {at}."
+        f"The highest mIoU is that of {best} ({rows[best][0].value:.1f} %); Grad-CAM has {rows['gradcam'][0].value:.1f} %, the true masks "
+        f"at the layer's resolution {rows['ceiling'][0].value:.1f} %. Thresholds, as fractions of the maximum: {at}."
     ]
     if "cam" in names:
         ours = rows["gradcam"][0].value - rows["cam"][0].value
