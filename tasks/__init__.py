@@ -1,7 +1,7 @@
 """Task adapters: each turns what one model says about a photo into differentiable targets.
 
 The names are loaded when they are first used (PEP 562). :mod:`vlcam.tasks.bundled` has the tasks of the bundled models, and
-:func:`vlcam.load` makes one of a model of torchvision, timm or transformers.
+:func:`vlcam.load` makes one from a model of torchvision, timm or transformers.
 """
 
 from importlib import import_module

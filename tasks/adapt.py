@@ -1,4 +1,4 @@
-"""A task as a recipe wants it: another preprocessing, and the layer and method that are explained by default."""
+"""A task adjusted to a recipe: another preprocessing, and the layer and the method that are used by default."""
 
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
@@ -14,10 +14,10 @@ def change_preprocess(task: Task, changes: Mapping[str, Any]) -> Preprocess:
     """The task's preprocessing with changes of a recipe.
 
     A new ``size`` shows the same part of the photo: the side that the photo is resized to before its middle is taken grows with it, unless
-    ``resize_shorter`` is given as well. One ``mean`` or ``std`` counts for every channel.
+    ``resize_shorter`` is given as well. A single ``mean`` or ``std`` applies to every channel.
 
     Raises:
-        InputError: the model takes no other preprocessing, or its own is that of a processor, of which size, mean and std must be given.
+        InputError: the model's preprocessing can't be changed, or it is that of a processor and size, mean and std are not all given.
     """
     if not isinstance(task, Classification) or task.name.startswith("scenes-"):
         raise InputError(
@@ -50,7 +50,7 @@ def change_preprocess(task: Task, changes: Mapping[str, Any]) -> Preprocess:
 
 
 def set_defaults(task: Task, *, layer: str | None = None, method: str | None = None) -> Task:
-    """The task with a layer and a method that :func:`vlcam.explain` takes where it is given none."""
+    """The task with a layer and a method that :func:`vlcam.explain` uses unless it is given others."""
     given = {name: value for name, value in (("layer", layer), ("method", method)) if value is not None}
     if method is not None:
         get_method(method)

@@ -39,7 +39,7 @@ from vlcam.tasks.words import Segmenter, group
 @final
 @dataclass(frozen=True)
 class Answering:
-    """A model that writes answers, and how to talk to it.
+    """A model that writes answers, and how to use it.
 
     - ``ask(photo, question, prompt)``: the inputs, and where they lie on the photo; ``prompt`` is None, or a form for the question.
     - ``encode``, ``generate``, ``logits``: as for :class:`vlcam.tasks.captioning.Captioning`.
@@ -118,7 +118,9 @@ class Answering:
         notes = self.notes
         if len(said) > 1:
             order = ", ".join(f"{target.label} {one.mean:.2f}" for target, one in zip(targets, said, strict=False))
-            notes += (f"Answers are ranked by the mean log-probability of their tokens, the end included: {order}.",)
+            notes += (
+                f"Answers are ranked by the mean log-probability of their tokens, including the end token: {order}.",
+            )
         return Spoken(torch.stack(scores), tuple(targets), targets[0].label, layout, asked, notes)
 
     def score_batch(self, prepared: Prepared, request: Request) -> Float[Tensor, "batch targets"]:
@@ -163,7 +165,7 @@ class Answering:
         rows = self.logits(self.model, encoded, ended)
         if rows.ndim != 2 or len(rows) != len(ended):
             raise InputError(
-                f"logits(...) must return ({len(ended)}, vocabulary) for {len(ended)} tokens, it returned {tuple(rows.shape)}"
+                f"logits(...) must return ({len(ended)}, vocabulary) for {len(ended)} tokens, but it returned {tuple(rows.shape)}"
             )
         rows = to_word_logits(rows)
         sure = log_probability(rows, ended)

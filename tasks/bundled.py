@@ -40,11 +40,11 @@ UNLIKE = (
     "The bundled model knows only generated still lifes (coloured shapes on a plain ground), and this photo doesn't look like one: "
     "what the model says about it, and its maps, mean nothing. Name a model for photographs: --model, or vlcam.load."
 )
-"""The remark on a photo that is not of the bundled world."""
+"""The remark on a photo that is not from the bundled world."""
 
 
 def remark_on_photo(photo: Image) -> tuple[str, ...]:
-    """That the bundled models know nothing of such photos, unless it looks like one of their world."""
+    """The remark that the bundled models don't know such photos; nothing for a photo that looks like one from their world."""
     return () if looks_like_scene(np.asarray(as_rgb(photo))) else (UNLIKE,)
 
 
@@ -62,7 +62,7 @@ def read_packaged_names(which: ModelName) -> NeuronNames | None:
     found = NeuronNames.from_json(path)
     if found.weights_sha256 != read_checksums(get_weights_folder()).get(which):
         raise InputError(
-            f"{path} names the channels of other weights than those beside it; make it anew: vlcam scenes name"
+            f"{path} names the channels of other weights than those beside it; make it again with: vlcam scenes name"
         )
     return found
 
@@ -81,7 +81,7 @@ def classifier(model: nn.Module | None = None) -> Classification:
 
 
 class _CaptionTokenizer:
-    """The caption vocabulary as the captioning task wants it."""
+    """The caption vocabulary as a tokenizer for the captioning task."""
 
     def encode(self, text: str) -> Sequence[int]:
         ids = CAPTION_VOCABULARY.encode(_split_words(text))
@@ -160,7 +160,7 @@ def _read(question: str) -> Tensor:
 
 
 def _find_question_words(model: nn.Module, ids: Tensor, question: str) -> Reading:
-    """Every word of the question is one token; punctuation around words is none."""
+    """Every word of the question is one token; punctuation around words is left out."""
     assert isinstance(model, SceneVQA)
     spans = []
     end = 0

@@ -44,20 +44,20 @@ class Tokenizer(Protocol):
 @final
 @dataclass(frozen=True)
 class Captioning:
-    """A captioner and how to talk to it.
+    """A captioner and how to use it.
 
     - ``encode(model, inputs)``: what the photo becomes before words come in (anything); it runs once.
     - ``generate(model, encoded) -> ids``: the model's own caption, greedy or beam, without start and end tokens.
     - ``logits(model, encoded, ids) -> (len(ids), vocabulary)``: teacher forcing; row ``t`` scores the word at position ``t`` given the
       photo and ``ids[:t]``.
 
-    With all three, the photo passes through the CNN once: the caption is decoded from, scored on and explained by the same
-    features. ``layout`` says how the layer's output lies on the input, if it isn't that of a CNN: one for all photos, or a function
-    of the input. ``prompted(inputs, prompt)`` puts what a person wants said first into the inputs; without it a prompt is refused.
-    ``continued`` are the tokens of a caption that goes on from such a prompt on the same line, if they are others.
-    ``logits_of_batch(model, encoded, ids) -> (B, len(ids), vocabulary)`` is ``logits`` for B encoded photos and the same words, for methods
-    that look at many changed photos; without it they are looked at one by one. ``segment`` cuts texts of scripts without blanks into words
-    (``jieba.lcut``, say); without it every token that writes such characters is a word.
+    With all three, the photo passes through the CNN once: the caption is decoded from, scored on and explained by the same features.
+    ``layout`` says how the layer's output lies on the input, if it isn't that of a CNN: one for all photos, or a function of the input.
+    ``prompted(inputs, prompt)`` puts a user's prompt into the inputs; without it a prompt is refused. ``continued`` is the tokenizer of a
+    caption that continues such a prompt on the same line, if it needs another one. ``logits_of_batch(model, encoded, ids) -> (B, len(ids),
+    vocabulary)`` is ``logits`` for B encoded photos and the same words, for methods that run many changed photos; without it they are run
+    one by one. ``segment`` splits text in scripts without spaces into words (``jieba.lcut``, say); without it every token that writes such
+    characters is a word.
     """
 
     kind: ClassVar[str] = "captioning"
@@ -98,7 +98,7 @@ class Captioning:
         return Prepared(to_model(inputs, self.model), geometry)
 
     def run(self, prepared: Prepared, request: Request) -> Spoken:
-        """One forward of the image; scores of all words, of the whole caption, and of contrasts.
+        """One forward pass of the image; scores of all words, of the whole caption, and of contrasts.
 
         The score of a word is the sum over its tokens of their log-probabilities or, if asked for, of their raw logits; its
         probability is that of the log-probabilities in both cases.
@@ -173,7 +173,7 @@ class Captioning:
         if request.ids is not None:
             if not request.ids:
                 raise InputError(
-                    "the token ids to score are empty; give at least one, or none for the model's own words"
+                    "the token ids to score are empty; give at least one, or leave them out for the model's own words"
                 )
             return request.ids
         if request.caption is not None:
@@ -196,7 +196,7 @@ class Captioning:
         logits = self.logits(self.model, encoded, ids)
         if logits.ndim != 2 or len(logits) != len(ids):
             raise InputError(
-                f"logits(...) must return ({len(ids)}, vocabulary) for {len(ids)} tokens, it returned {tuple(logits.shape)}"
+                f"logits(...) must return ({len(ids)}, vocabulary) for {len(ids)} tokens, but it returned {tuple(logits.shape)}"
             )
         return to_word_logits(logits)
 
@@ -237,7 +237,7 @@ class Captioning:
     def _encode_replacement(
         self, ids: tuple[int, ...], text: str, word: Word, that: str, prompt: str | None
     ) -> tuple[int, ...]:
-        """The tokens of ``that`` in the word's place: tokenizers write a word otherwise within a text than on its own."""
+        """The tokens of ``that`` in the word's place: tokenizers write a word differently within a text than on its own."""
         start, end = word.span
         changed = self._encode_caption(text[:start] + that + text[end:], prompt)
         first, after = word.tokens[0], ids[word.tokens[-1] + 1 :]

@@ -1,7 +1,7 @@
-"""Checkpoints of ``torch.save`` that hold more than tensors, such as Lightning's hyperparameters: the tensors alone are read.
+"""Checkpoints of ``torch.save`` that hold more than tensors, such as Lightning's hyperparameters: only the tensors are read.
 
-A pickle names classes and functions and has them called. Here only what tensors are made of is known; every other name stands for
-:class:`Ignored`, which takes whatever it is given and does nothing, so that no code of the file runs and nothing is imported for it.
+A pickle names classes and functions and has them called. Here only the names that tensors are made of are known; every other name stands
+for :class:`Ignored`, which accepts anything and does nothing, so that no code from the file runs and nothing is imported for it.
 """
 
 import collections
@@ -28,7 +28,7 @@ _KNOWN |= {
 
 
 class Ignored:
-    """Stands for an object of a class that isn't known; takes whatever a pickle does to it."""
+    """Stands for an object of an unknown class; accepts whatever a pickle does to it."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> "Ignored":
         """An object, whatever is given."""
@@ -59,7 +59,7 @@ class Ignored:
 
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        """What tensors are made of, or what ignores everything."""
+        """The object of that name, if tensors are made of it; else :class:`Ignored`."""
         return _KNOWN.get((module, name), Ignored)
 
 
@@ -75,7 +75,7 @@ class _InertPickle:
 
 
 def read_tensors(path: Path) -> Any:
-    """What a checkpoint holds, with :class:`Ignored` in the place of everything but plain data and tensors; on the CPU."""
+    """What a checkpoint holds, with :class:`Ignored` in place of everything but plain data and tensors; on the CPU."""
     return torch.load(path, map_location="cpu", weights_only=False, pickle_module=_InertPickle)
 
 
@@ -83,11 +83,11 @@ def drop_prefix(state: Mapping[str, Tensor], build: Callable[[], torch.nn.Module
     """The part of a state dict that is the model's own, under whatever name it was held (``model.``, ``net.backbone.``).
 
     Args:
-        state: as it was saved, of a module that holds the model among other things.
-        build: makes the model; it is made without memory.
+        state: the state dict as it was saved, of a module that may hold more than the model.
+        build: makes the model; called so that it takes no memory.
 
     Returns:
-        The entries under the prefix that all of the model's names have in ``state``, without it; all entries if there is none.
+        The entries under the prefix that all of the model's names have in ``state``, with the prefix removed; all entries if there is none.
     """
     with torch.device("meta"):
         names = [name for name in build().state_dict() if not name.endswith("num_batches_tracked")]

@@ -1,4 +1,4 @@
-"""What a model's outputs over classes or answers say: their scores, their probabilities, and a note where they weren't what was said."""
+"""What a model's outputs over classes or answers mean: scores, probabilities, and a note if they aren't what they were said to be."""
 
 from collections.abc import Callable
 from typing import Literal, TypeAlias
@@ -16,7 +16,7 @@ ACTIVATIONS: tuple[Activation, ...] = ("softmax", "sigmoid", "logits", "probabil
 
 
 def check_activation(activation: str) -> None:
-    """Raise InputError for an activation that there isn't."""
+    """Raise InputError for an unknown activation."""
     if activation not in ACTIVATIONS:
         raise InputError(f"activation={activation!r} was given; expected {', '.join(ACTIVATIONS)}")
 
@@ -24,9 +24,9 @@ def check_activation(activation: str) -> None:
 def run_with_activation(
     model: nn.Module, run: Callable[[], Tensor], rows: int | None, activation: Activation, name: str
 ) -> ClassOutput:
-    """One forward; what its outputs ``(rows, outputs)`` are.
+    """Run once and interpret the outputs ``(rows, outputs)``.
 
-    Raises InputError for outputs that can't be the probabilities that ``activation`` says.
+    Raises InputError for outputs that can't be probabilities although ``activation`` says that they are.
     """
     found = run_classifier(model, run, rows)
     if activation != "probabilities":
@@ -60,7 +60,7 @@ def compute_probabilities(output: ClassOutput, activation: Activation) -> Float[
 
 
 def split_in_two(output: ClassOutput, positive: int) -> ClassOutput:
-    """One output as two: that of the class and of its opposite; ``positive`` says which of the two comes first (0) or last (1)."""
+    """One output as two: that of the class and of its opposite; ``positive`` says whether the class comes first (0) or last (1)."""
     scores = torch.cat([output.scores, -output.scores], 1)
     likely = (
         output.scores.detach().float().sigmoid()
@@ -74,7 +74,7 @@ def split_in_two(output: ClassOutput, positive: int) -> ClassOutput:
 
 
 def describe_output(output: ClassOutput, activation: Activation) -> tuple[str, ...]:
-    """A note, where the outputs were found to be something else than was said."""
+    """A note if the outputs turned out to be something other than what was said."""
     if not output.made_by:
         return ()
     if output.kind == "scores":
@@ -86,6 +86,6 @@ def describe_output(output: ClassOutput, activation: Activation) -> tuple[str, .
     if activation == "probabilities":
         return ()
     return (
-        f"The model's outputs were made by {output.made_by}, so they are probabilities, not logits; they are given as the model gives "
-        "them, and the scores are the logits behind them.",
+        f"The model's outputs were made by {output.made_by}, so they are probabilities, not logits; they are reported as they are, and the "
+        "scores are the logits behind them.",
     )

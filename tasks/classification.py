@@ -43,17 +43,17 @@ Preprocessing = Callable[[Image], tuple[Any, Geometry]]
 @final
 @dataclass(frozen=True)
 class Classification:
-    """A classifier and how to talk to it.
+    """A classifier and how to use it.
 
-    ``preprocess`` turns a photo into the model's input and the geometry (:class:`vlcam.Preprocess` does). ``activation`` says what
-    the outputs are: logits, which a ``softmax`` (one class) or a ``sigmoid`` (multi-label, or a single logit) turns into probabilities,
-    or ``logits`` for whichever of the two suits their number; ``probabilities`` already; ``none``, scores that only rank the classes; or
-    ``quantities``, such as an age, which aren't compared at all. Outputs of a softmax or sigmoid of the model's own are found to be
-    probabilities whatever was said, and a note says so; the scores that are explained are the logits before it. A model
-    with a single logit takes one label (that class, then "not" it), or two: the negative class, then the positive one.
-    ``logits(model, inputs)`` may be given where ``model(inputs)`` does not simply return ``(1, classes)`` logits. ``layout`` says
-    how the layer's output lies on the input, for layers whose output isn't that of a CNN, or is a function of the input that does;
-    ``notes`` go with every result.
+    ``preprocess`` turns a photo into the model's input and the geometry (:class:`vlcam.Preprocess` does). ``activation`` says what the
+    outputs are: logits, which a ``softmax`` (one class) or a ``sigmoid`` (multi-label, or a single logit) turns into probabilities, or
+    ``logits`` for whichever of the two suits their number; ``probabilities`` already; ``none``, scores that only rank the classes; or
+    ``quantities``, such as an age, which aren't compared at all. If the model has a softmax or sigmoid of its own, its outputs are
+    recognised as probabilities whatever ``activation`` says, and a note says so; the scores that are explained are the logits before it. A
+    model with a single logit takes one label (that class, then "not" it), or two: the negative class, then the positive one.
+    ``logits(model, inputs)`` may be given where ``model(inputs)`` does not simply return ``(1, classes)`` logits. ``layout`` says how the
+    layer's output lies on the input, if it isn't that of a CNN, or is a function of the input that says so; ``notes`` are added to every
+    result.
     """
 
     kind: ClassVar[str] = "classification"
@@ -87,11 +87,11 @@ class Classification:
         return Prepared(to_model(inputs, self.model), geometry)
 
     def run(self, prepared: Prepared, request: Request) -> Spoken:
-        """One forward; the logits of the classes asked for, or of the ``top_k`` most probable."""
+        """One forward pass; the logits of the classes asked for, or of the ``top_k`` most probable."""
         return self._make_spoken(self._run_model(prepared.inputs, 1), request, prepared.inputs)
 
     def run_batch(self, prepared: Sequence[Prepared], request: Request) -> list[Spoken]:
-        """One forward for B photos whose inputs are equally large; each its own ``top_k``, or the classes asked for.
+        """One forward pass for B photos with inputs of the same size; for each its own ``top_k``, or the classes asked for.
 
         Raises:
             InputError: the inputs differ in size, or the model doesn't return ``(B, classes)`` logits for them.
@@ -111,7 +111,7 @@ class Classification:
         return torch.stack(wanted, 1)
 
     def _run_model(self, inputs: Any, rows: int | None) -> ClassOutput:
-        """One forward; what its outputs ``(rows, outputs)`` are. Raises InputError for another number of rows."""
+        """Run once and interpret the outputs ``(rows, outputs)``. Raises InputError for a wrong number of rows."""
 
         def run() -> Tensor:
             output = find_logits(self.model(inputs)) if self.logits is None else self.logits(self.model, inputs)
@@ -183,14 +183,18 @@ def _join_inputs(inputs: Sequence[Any]) -> Any:
     """The inputs of B photos as one: their tensors ``(1, ...)`` as ``(B, ...)``, also inside tuples, lists and dicts."""
     first = inputs[0]
     if any(type(one) is not type(first) for one in inputs):
-        raise InputError(f"inputs of {len({type(one) for one in inputs})} types don't fit together")
+        raise InputError(
+            f"the photos' inputs have {len({type(one) for one in inputs})} types and can't be joined; expected one type"
+        )
     if isinstance(first, Tensor):
         shapes = {tuple(one.shape) for one in inputs}
         if len(shapes) > 1 or first.shape[:1] != (1,):
-            raise InputError(f"inputs of {shapes} don't fit together; expected one shape (1, ...)")
+            raise InputError(
+                f"the photos' inputs have the shapes {shapes} and can't be joined; expected one shape (1, ...)"
+            )
         return torch.cat(list(inputs))
     if type(first) is dict and all(one.keys() == first.keys() for one in inputs):
         return {key: _join_inputs([one[key] for one in inputs]) for key in first}
     if type(first) in (tuple, list) and len({len(one) for one in inputs}) == 1:
         return type(first)(_join_inputs(parts) for parts in zip(*inputs, strict=True))
-    raise InputError(f"inputs of type {type(first).__name__} don't fit together; expected tensors (1, ...)")
+    raise InputError(f"inputs of type {type(first).__name__} can't be joined; expected tensors (1, ...)")

@@ -77,7 +77,7 @@ class Custom:
         return Prepared(to_model(inputs, self.model), geometry)
 
     def run(self, prepared: Prepared, request: Request) -> Spoken:
-        """One forward; the numbers asked for, or all."""
+        """One forward pass; the numbers asked for, or all."""
         known = list(self.targets)
         wanted = [known[find_position(one, known, "target")] for one in request.labels] or known
         pairs = [
@@ -90,7 +90,7 @@ class Custom:
         cut = [name for name, score in scores.items() if not score.requires_grad]
         if 0 < len(cut) < len(scores):  # beside the others its map would just be empty
             raise TargetError(
-                f"target {cut[0]!r} doesn't depend on the photo differentiably; leave .detach(), argmax and the like out of its function"
+                f"target {cut[0]!r} isn't a differentiable function of the photo; leave .detach(), argmax and the like out of its function"
             )
         values = [*(scores[one] for one in wanted), *(scores[this] - scores[that] for this, that in pairs)]
         targets = [Target(one, "class", float(scores[one].detach()), measure=self.measure) for one in wanted]
@@ -127,10 +127,10 @@ def region(index: int, mask: Any = None) -> Score:
     """A target for dense outputs: the sum of the logits of class ``index`` over a region.
 
     Args:
-        index: which channel of the output ``(1, classes, rows, columns)``; of outputs with several parts that of
-            :func:`vlcam.engine.outputs.find_logits` is taken (``out`` of torchvision's, ``logits`` of transformers').
-        mask: an array or tensor ``(rows, columns)`` of the output's size, as weights or true and false; by default the pixels
-            that the model itself gives to the class.
+        index: which channel of the output ``(1, classes, rows, columns)``; of outputs with several parts, the one that
+            :func:`vlcam.engine.outputs.find_logits` picks is taken (torchvision's ``out``, transformers' ``logits``).
+        mask: an array or tensor ``(rows, columns)`` of the output's size, weights or booleans; by default the pixels that the model itself
+            assigns to the class.
 
     Raises:
         TargetError: (by the function) the output has another size or no such class, or the region is empty.
@@ -152,7 +152,11 @@ def region(index: int, mask: Any = None) -> Score:
         if not weights.any():
             raise TargetError(
                 f"the region of class {index} is empty: "
-                + ("the model gives no pixel to it" if mask is None else "the mask has no pixel")
+                + (
+                    "the model assigns no pixel to it; give a mask"
+                    if mask is None
+                    else "the mask selects no pixel; give one that does"
+                )
             )
         return (logits[0, index] * weights.to(logits)).sum()
 

@@ -41,8 +41,8 @@ def open_timm(
         preprocess: by default that of the weights.
 
     Raises:
-        InputError: timm isn't installed, no such model, weights that aren't on this machine and can't be downloaded, or a state
-            dict of another model.
+        InputError: timm isn't installed or has no such model, the weights aren't on this machine and can't be downloaded, or the state dict
+            is that of another model.
     """
     timm = _import_timm()
     if not timm.is_model(name.split(".")[0]):
@@ -54,7 +54,7 @@ def open_timm(
         except Exception as error:  # timm, the hub's client and torch each have their own
             raise InputError(
                 f"the weights of timm/{name} are not on this machine and can't be downloaded ({type(error).__name__}: "
-                f"{str(error).splitlines()[0] if str(error) else 'no reason given'}); fetch them on a machine with network "
+                f"{str(error).splitlines()[0] if str(error) else 'no reason given'}); fetch them on a machine with network access "
                 f'(python -c "import timm; timm.create_model({name!r}, pretrained=True)") and copy its cache '
                 "(~/.cache/huggingface, or HF_HOME), or give a state dict and arch="
             ) from error
@@ -91,7 +91,7 @@ def wrap_timm(
 
 
 def _list_sizes(model: Any, data: dict[str, Any]) -> list[tuple[int, int]]:
-    """The (width, height) that a model may take, the likeliest first: what it was made for, then what its weights were trained at."""
+    """Sizes (width, height) that a model may take, the likeliest first: what it was made for, then what its weights were trained at."""
     trained = data["input_size"][2], data["input_size"][1]
     sizes = []
     for one in (model, getattr(model, "patch_embed", None), getattr(model, "stem", None)):
@@ -102,7 +102,7 @@ def _list_sizes(model: Any, data: dict[str, Any]) -> list[tuple[int, int]]:
             sizes.append((int(made[1]), int(made[0])))
     sizes.append(trained)
     table = getattr(model, "pos_embed", None)
-    if isinstance(table, torch.Tensor) and table.ndim in (3, 4):  # of a model that keeps its size nowhere else
+    if isinstance(table, torch.Tensor) and table.ndim in (3, 4):  # some models keep their size nowhere else
         rows, columns = table.shape[1:3] if table.ndim == 4 else (math.isqrt(table.shape[1]),) * 2
         sizes += [(columns * cell, rows * cell) for cell in (16, 8, 32, 14, 4)]
     return list(dict.fromkeys(sizes))
@@ -126,7 +126,7 @@ def _try_sizes(
         else:
             return (width, height), best
     raise InputError(
-        f"timm/{name} runs at none of the sizes that its settings tell ({'; '.join(reasons[:3])}); give "
+        f"timm/{name} runs at none of the sizes in its settings ({'; '.join(reasons[:3])}); give "
         "preprocess=vlcam.Preprocess(size), with the size that it was made for"
     )
 
@@ -142,8 +142,8 @@ def _count_channels(model: Any) -> int:
 def make_preprocess(data: dict[str, Any], channels: int = 3) -> Preprocess:
     """What timm's own transform for evaluation does, with the geometry that leads back to the photo.
 
-    A model with other than three channels (timm sums the weights of the colours, ``in_chans=1``) is normalised by the mean of RGB's
-    numbers.
+    A model without exactly three channels (timm sums the weights of the colours, ``in_chans=1``) is normalised by the mean of the RGB
+    values.
     """
     _, height, width = data["input_size"]
     mode: Mode = "resize" if data["crop_mode"] == "squash" else "letterbox" if data["crop_mode"] == "border" else "crop"

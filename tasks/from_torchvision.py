@@ -38,8 +38,8 @@ def open_torchvision(
         preprocess: by default that of the weights.
 
     Raises:
-        InputError: no such classifier or weights, weights that aren't on this machine and can't be downloaded, or a state dict
-            of another model.
+        InputError: there is no such classifier or weights, the weights aren't on this machine and can't be downloaded, or the state dict is
+            that of another model.
     """
     from torchvision.models import get_model
 
@@ -56,7 +56,7 @@ def open_torchvision(
             with (
                 torch.device("cpu"),
                 redirect_stdout(sys.stderr),
-            ):  # torch says there that it downloads; results belong on stdout
+            ):  # torch announces downloads on stdout, which is for results
                 model = get_model(name, weights=known)
         except (URLError, OSError) as error:
             raise InputError(_describe_missing_weights(name, known, error)) from error
@@ -64,7 +64,7 @@ def open_torchvision(
     if labels is None:
         if count not in (None, len(categories)):
             raise InputError(
-                f"the state dict has {count} classes, and torchvision names only the {len(categories)} that its own weights know; "
+                f"the state dict has {count} classes, but torchvision has names only for the {len(categories)} of its own weights; "
                 "give labels=, one name for each class in order"
             )
         labels = categories
@@ -89,7 +89,7 @@ def wrap_torchvision(
 def find_layer_and_layout(model: nn.Module) -> tuple[str | None, Layout | None]:
     """The layer to explain and its layout; (None, None) leaves it to vlcam to find the last spatial layer, as in every CNN.
 
-    A vision transformer's classes are read off its class token, so at the output of its last block no other token has a
+    A vision transformer's classes are read from its class token, so at the output of its last block no other token has a
     gradient; the input of that block's attention is the last place where all of them count.
     """
     from torchvision.models import VisionTransformer
@@ -102,7 +102,7 @@ def find_layer_and_layout(model: nn.Module) -> tuple[str | None, Layout | None]:
 
 
 def make_preprocess(weights: Any) -> Preprocess:
-    """The very numbers of ``weights.transforms()``, with the geometry that leads back to the photo."""
+    """Exactly what ``weights.transforms()`` does, with the geometry that leads back to the photo."""
     preset = weights.transforms()
     return Preprocess(
         size=preset.crop_size[0],
@@ -131,14 +131,14 @@ def _find_weights(name: str, wanted: str | None) -> Any:
 
 
 def list_classifiers() -> list[str]:
-    """The names of torchvision's classifiers of single pictures."""
+    """The names of torchvision's classifiers of single images."""
     from torchvision import models
 
     return [str(name) for name in models.list_models(module=models)]
 
 
 def _get_quick_options(name: str) -> dict[str, bool]:
-    """Options that leave out an initialisation of minutes, where weights follow anyway."""
+    """Options that skip an initialisation that takes minutes, as the weights are replaced anyway."""
     return {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
 
 

@@ -25,7 +25,7 @@ from vlcam.tasks.hub_places import follow_input
 from vlcam.tasks.hub_questions import find_reading
 from vlcam.tasks.hub_speech import HubSpeech
 
-_WRITTEN = "what save_pretrained of the model and of its processor write"
+_WRITTEN = "the files that save_pretrained writes for the model and its processor"
 
 Kind = Literal["classification", "captioning", "vqa"]
 
@@ -42,20 +42,20 @@ def open_transformers(
 ) -> Task:
     """A model of transformers from a folder of ``save_pretrained``, the cache, or the hub.
 
-    Safetensors are preferred, other checkpoints are read as plain data only (``weights_only=True``), and no code of the repository
-    runs (``trust_remote_code`` stays off).
+    Safetensors are preferred, other checkpoints are read as plain data only (``weights_only=True``), and no code from the repository runs
+    (``trust_remote_code`` stays off).
 
     Args:
         name: a folder or a hub id such as ``microsoft/resnet-50``.
         revision: a branch, tag or commit of the hub's repository.
         labels: the class names; by default the configuration's ``id2label``.
         preprocess: by default the model's own image processor.
-        task: what it shall do, for a model that can do several things; by default what it was made for.
-        beams: how widely a model that writes searches.
-        length: how many tokens it writes at most.
+        task: what the model is to do, if it can do more than one task; by default what it was made for.
+        beams: how many beams a model that writes text searches with.
+        length: the most tokens that it writes.
 
     Raises:
-        InputError: the model or its processor can't be found or read, or vlcam doesn't know how to talk to it.
+        InputError: the model or its processor can't be found or read, or vlcam doesn't know how to use it.
     """
     from transformers import AutoConfig
 
@@ -109,16 +109,16 @@ def wrap(
         _check_preprocess(preprocess, name)
         return wrap_matching(model, processor, name, labels=labels)
     if labels is not None or preprocess is not None:
-        raise InputError(f"{name} writes texts, so it takes no labels and no preprocess")
+        raise InputError(f"{name} writes text, so it takes no labels and no preprocess; leave them out")
     if made == "ViltForQuestionAnswering":
         _check_task(task, "vqa", name)
         return wrap_vilt(model, processor, name)
     if not hasattr(model, "generate"):
         raise InputError(
-            f"{name} is a {made}, which neither classifies nor writes; write a task for it: see Captioning and VQA in vlcam.tasks"
+            f"{name} is a {made}, which neither classifies nor writes text; write a task for it: see Captioning and VQA in vlcam.tasks"
         )
     if task == "classification":
-        raise InputError(f"{name} is a {made}, which writes texts and has no classes; ask for a caption or an answer")
+        raise InputError(f"{name} is a {made}, which writes text and has no classes; ask for a caption or an answer")
     chosen: Literal["captioning", "vqa"] = task or ("vqa" if made.endswith("ForQuestionAnswering") else "captioning")
     return wrap_writer(model, processor, name, chosen, beams=beams, length=length)
 
@@ -130,7 +130,7 @@ def _check_task(task: Kind | None, able: Kind, name: str) -> None:
 
 def _check_preprocess(preprocess: Preprocessing | None, name: str) -> None:
     if preprocess is not None:
-        raise InputError(f"{name} takes its photos by its own processor, so it takes no preprocess; leave it out")
+        raise InputError(f"{name} prepares photos with its own processor, so it takes no preprocess; leave it out")
 
 
 def wrap_writer(
@@ -171,7 +171,7 @@ def wrap_writer(
 
 
 def describe_guess(layer: str, kind: str, share: float) -> str:
-    """What a result says of a layer that vlcam chose by itself for a model that it doesn't know."""
+    """The note on a layer that vlcam chose by itself for a model that it doesn't know."""
     return (
         f"The layer {layer} was guessed by tracing, as vlcam has no entry for {kind} models; {share:.0%} of its gradient lay on the "
         "photo's patches in a trial run."
@@ -179,7 +179,7 @@ def describe_guess(layer: str, kind: str, share: float) -> str:
 
 
 def _guess_layer(model: Any, inputs: HubInputs, speech: HubSpeech, kind: str, tower: str | None) -> tuple[str, float]:
-    """The layer to explain of a family that isn't known, from a trial run, and how much of its gradient lies on patches."""
+    """The layer to explain for an unknown family, from a trial run, and how much of its gradient lies on patches."""
     noise = _make_noise()
     made, geometry = (
         inputs.prepare_caption(noise) if kind == "captioning" else inputs.prepare_question(noise, "What is this?")
@@ -194,7 +194,7 @@ def _guess_layer(model: Any, inputs: HubInputs, speech: HubSpeech, kind: str, to
         best = propose(model, run, to_model(made["inputs"], model), geometry.input_size, within=tower or "")[0]
     except (LayerError, InputError) as error:
         raise InputError(
-            f"vlcam doesn't know {model.config.model_type} models, and no layer to explain was found by a trial run: {error}"
+            f"vlcam doesn't know {model.config.model_type} models, and a trial run found no layer to explain: {error}"
         ) from error
     return best.layer, best.share
 
@@ -226,7 +226,7 @@ def wrap_classifier(
     if kind is None and config.num_labels == 1:
         kind = "regression"  # as transformers trains such a model
         notes += (
-            "The model has one output and no problem_type, so it is taken for a regression, as transformers does.",
+            "The model has one output and no problem_type, so it is treated as a regression, as transformers does.",
         )
     activations: dict[str | None, Activation] = {"multi_label_classification": "sigmoid", "regression": "quantities"}
     return Classification(

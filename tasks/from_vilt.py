@@ -21,7 +21,7 @@ from vlcam.tasks.vqa import VQA
 
 
 def wrap_vilt(model: Any, processor: Any, name: str) -> VQA:
-    """ViLT, which answers from a list: its patches come in random order, which is made the same in every run."""
+    """ViLT, which answers from a list: its patches come in a random order that is kept the same in every run."""
     layer = find_vilt_layer(model, name)
     labels = tuple(model.config.id2label[number] for number in sorted(model.config.id2label))
 
@@ -53,7 +53,7 @@ def find_vilt_layer(model: Any, name: str) -> str:
     layer = find_tower_layer(model, FAMILIES["vilt"], "vilt.encoder")
     if layer is None:
         raise InputError(
-            f"{name} has no layer vilt.encoder.layer.N.layernorm_before; give a transformers version that has it"
+            f"{name} has no layer vilt.encoder.layer.N.layernorm_before; install a transformers version that has it"
         )
     return layer
 
@@ -67,7 +67,7 @@ def lay_out_vilt(model: Any, inputs: Any, text: Any) -> TokenLayout:
 @final
 @dataclass(frozen=True)
 class ViltPreprocess:
-    """A photo as ViLT takes it, at its own proportions, with a mask; its place is measured once for each size of photo."""
+    """A photo as ViLT takes it, at its own proportions, with a mask; its position is measured once for each size of photo."""
 
     processor: Any
     known: dict[tuple[int, int], Any] = field(default_factory=dict, compare=False, repr=False)
@@ -87,5 +87,5 @@ class ViltPreprocess:
         return inputs, tile
 
     def describe(self) -> dict[str, Any]:
-        """What the processor's settings tell, for :class:`vlcam.image.preprocess.PreprocessSettings`."""
+        """What the processor's settings say, for :class:`vlcam.image.preprocess.PreprocessSettings`."""
         return describe_processor(self.processor)

@@ -1,4 +1,4 @@
-"""What is known about the generative families of transformers: where to tap them, how they want to be asked."""
+"""What is known about the generative families of transformers: which layer to tap, and how to prompt them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ DESCRIBE = "Describe this image in one sentence."
 @final
 @dataclass(frozen=True)
 class HubFamily:
-    """One family of models that speak about photos.
+    """One family of models that write about photos.
 
-    ``taps`` are paths below the vision tower, the first that exists is explained (``-1`` is the last of a list);
+    ``taps`` are paths below the vision tower; the first that exists is explained (``-1`` is the last of a list).
     ``order`` says how the tower's tokens lie on the photo (see :mod:`vlcam.tasks.hub_places`). ``caption`` and ``question`` are
     what the model is told where it has no chat template (``{}`` is the question); None where it can't do that.
     ``tested`` says what the tests run: a model of random weights, saved and opened again.
@@ -86,7 +86,7 @@ CLASSIFIERS: dict[str, str] = {
     "timm_wrapper": "any of timm",
     "dinov2_with_registers": "ViT, class token and patches",
 }
-"""The image classifiers that the tests run; any other is explained as well, with a layer that is said to be guessed."""
+"""The image classifiers that the tests run; any other is explained as well, with a note that its layer was guessed."""
 
 
 ZERO_SHOT_TOWERS: dict[str, str] = {
@@ -96,7 +96,7 @@ ZERO_SHOT_TOWERS: dict[str, str] = {
     "chinese_clip": "ViT, class token",
     "align": "convolutional",
 }
-"""The models that compare photos with texts that the tests run."""
+"""Of the models that compare photos with texts, those that the tests run."""
 
 
 MATCHING_TOWERS: dict[str, str] = {
@@ -105,11 +105,11 @@ MATCHING_TOWERS: dict[str, str] = {
     "vilt": "ViT, one stream",
     "bridgetower": "CLIP ViT, bridges to the text",
 }
-"""The models with a head that says whether photo and text match that the tests run."""
+"""Of the models with a head that says whether photo and text match, those that the tests run."""
 
 
 def find_tower(model: nn.Module) -> str | None:
-    """The dotted name of the vision tower, or None if the model has nothing of a known name."""
+    """The dotted name of the vision tower, or None if no module has a known name."""
     names = [name for name in named_modules(model) if name]
     for wanted in TOWERS:
         found = [name for name in names if name.rsplit(".", 1)[-1] == wanted]

@@ -1,4 +1,4 @@
-"""The files of a model of transformers: configuration, weights and processor, from a folder, the cache or the hub."""
+"""The files of a transformers model: configuration, weights and processor, from a folder, the cache or the hub."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +46,7 @@ def open_processor(model: Any, name: str, revision: str | None) -> Any:
 
 
 def find_model_class(config: Any, name: str) -> Any:
-    """The class that loads a model of this configuration: the one it was saved from, if vlcam can talk to that."""
+    """The class that loads a model of this configuration: the one it was saved from, if vlcam can use that."""
     import transformers
 
     (made,) = (config.architectures or [""])[:1]
@@ -62,7 +62,9 @@ def find_model_class(config: Any, name: str) -> Any:
             "BlipForQuestionAnswering",
             "ViltForQuestionAnswering",
         ):
-            raise InputError(f"{name} is a {made}, which doesn't look at photos")
+            raise InputError(
+                f"{name} is a {made}, which takes no photos; give a vision-language model or an image classifier"
+            )
         return getattr(transformers, made)
     for auto in (
         "AutoModelForImageClassification",
@@ -79,7 +81,7 @@ def find_model_class(config: Any, name: str) -> Any:
 
 
 def open_model(auto: Any, name: str, revision: str | None) -> Any:
-    """The model with its weights: safetensors, or where there are none a checkpoint of torch's that is read as plain data."""
+    """The model with its weights: safetensors or, where there are none, a torch checkpoint that is read as plain data."""
     try:
         return fetch(auto, name, revision, use_safetensors=True)
     except InputError as error:
@@ -97,7 +99,7 @@ def open_model(auto: Any, name: str, revision: str | None) -> Any:
 
 
 def fetch(auto: Any, name: str, revision: str | None, **options: Any) -> Any:
-    """``auto.from_pretrained``, with one error for all that may go wrong."""
+    """``auto.from_pretrained``, with one kind of error for all that may go wrong."""
     try:
         with torch.device("cpu"):  # whatever the default device is
             return auto.from_pretrained(name, revision=revision or "main", trust_remote_code=False, **options)
@@ -109,11 +111,11 @@ def fetch(auto: Any, name: str, revision: str | None, **options: Any) -> Any:
         reason = lines[0].rstrip(".")
         if Path(name).is_dir():
             raise InputError(
-                f"{auto.__name__} found nothing it can open for the folder {name}: {reason}; expected what save_pretrained of the model "
-                "and of its processor write: config.json, model.safetensors, the files of tokenizer and image processor"
+                f"{auto.__name__} found nothing it can open in the folder {name}: {reason}; expected the files that save_pretrained writes "
+                "for the model and its processor: config.json, model.safetensors, the files of tokenizer and image processor"
             ) from error
         raise InputError(
             f"{auto.__name__} found nothing it can open for {name} (in {cache}, then on the hub): {reason}; fetch it once on a machine "
-            f"with network (hf download {name}) and copy the cache, or set HF_HOME to a folder that has it; with HF_HUB_OFFLINE=1 the "
-            "hub isn't asked"
+            f"with network access (hf download {name}) and copy the cache, or set HF_HOME to a folder that has it; with HF_HUB_OFFLINE=1 "
+            "the hub is not contacted"
         ) from error

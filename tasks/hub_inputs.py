@@ -28,7 +28,7 @@ _SPACED = ("blip", "blip-2", "instructblip", "git", "kosmos-2", "florence2", "pi
 """Families whose processors put the photo's tokens into the text by themselves, or that need none."""
 
 _READS = ("blip-2", "instructblip", "kosmos-2", "florence2")
-"""Families that read a text in any case: places for the photo, at least."""
+"""Families that always need a text, if only with placeholders for the photo."""
 
 
 @final
@@ -36,7 +36,7 @@ _READS = ("blip-2", "instructblip", "kosmos-2", "florence2")
 class HubTokenizer:
     """A tokenizer of transformers, for what a model says: ids without special tokens.
 
-    ``inside`` says that the words go on from a prompt, so that the first one starts with a blank where the tokenizer writes blanks.
+    ``inside`` says that the words continue a prompt, so that the first one starts with a blank if the tokenizer writes blanks.
     """
 
     tokenizer: Any
@@ -51,12 +51,12 @@ class HubTokenizer:
         ids = spaced if len(spaced) <= len(plain) else plain
         if not ids or set(ids) & set(self.tokenizer.all_special_ids):  # the unknown token is one of them
             raise InputError(
-                f"{text!r} has parts that the model's tokenizer doesn't know or keeps for itself; say it in other words"
+                f"{text!r} has parts that the model's tokenizer doesn't know or reserves for itself; use other words"
             )
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of ids, as far as they write any."""
+        """The text of ids, without special tokens."""
         text: str = self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return text.lstrip()
 
@@ -71,10 +71,10 @@ def convert_processor_errors(processor: Any, photo: Image) -> Iterator[None]:
         yield
     except VlcamError:
         raise
-    except Exception as error:  # each processor has its own ways
+    except Exception as error:  # each processor has its own kinds
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(
-            f"{type(processor).__name__} can't make the model's input of this photo of {photo.width} x {photo.height} pixels and the "
+            f"{type(processor).__name__} can't make the model's input from this photo of {photo.width} x {photo.height} pixels and its "
             f"text: {reason}"
         ) from error
 
@@ -102,11 +102,11 @@ class HubInputs:
     def prepare_question(
         self, photo: Image, question: str, prompt: str | None = None
     ) -> tuple[dict[str, Any], Geometry]:
-        """The inputs for a question; ``prompt`` is a form with ``{}`` in the question's place."""
+        """The inputs for a question; ``prompt`` is a template with ``{}`` in place of the question."""
         own = "{}" if self.chats or self.family is None else self.family.question
         if own is None and prompt is None:
             raise InputError(
-                f"{type(self.model).__name__} answers no questions by itself; give prompt=, a form with {{}} for the question"
+                f"{type(self.model).__name__} has no prompt for questions; give prompt=, a template with {{}} in place of the question"
             )
         form = prompt if prompt is not None else own or "{}"
         if "{}" not in form:
@@ -114,7 +114,7 @@ class HubInputs:
         return self._make_inputs(photo, form.replace("{}", question))
 
     def describe(self) -> dict[str, Any]:
-        """What the processor's settings tell, for :class:`vlcam.image.preprocess.PreprocessSettings`."""
+        """What the processor's settings say, for :class:`vlcam.image.preprocess.PreprocessSettings`."""
         return describe_processor(self.processor)
 
     @property
@@ -124,14 +124,14 @@ class HubInputs:
 
     @property
     def goes_on(self) -> bool:
-        """Whether a caption goes on from a person's prompt on the same line; else it begins anew after it."""
+        """Whether a caption continues a user's prompt on the same line; else it starts afresh after it."""
         kind = self.family.model_type if self.family is not None else ""
         if self.chats or kind == "paligemma":
             return False
         return kind in ("vision-encoder-decoder", "pix2struct") or not has_decoder(self.model)
 
     def is_continuation(self, kind: str) -> bool:
-        """Whether a caption or an answer goes on from a prompt on the same line."""
+        """Whether a caption or an answer continues a prompt on the same line."""
         if self.chats:
             asked = self._render_chat(
                 {"role": "user", "content": [{"type": "text", "text": "a"}]}, add_generation_prompt=True
@@ -189,7 +189,7 @@ class HubInputs:
             return dict(made)
         if kind == "pix2struct" and getattr(self.processor.image_processor, "is_vqa", False):
             raise InputError(
-                "this Pix2Struct model draws the question into the picture, which vlcam can't put back onto the photo"
+                "this Pix2Struct model draws the question into the picture, so its maps can't be put back onto the photo; use another model"
             )
         if kind in ("vision-encoder-decoder", "pix2struct", "git"):
             found = dict(self.processor(images=photo, return_tensors="pt"))
@@ -197,7 +197,7 @@ class HubInputs:
                 found.update(self._encode_prompt(kind, text))
             return found
         if kind == "paligemma":
-            text = f"{self.processor.image_token}{text}"  # without it the processor guesses, and warns of that
+            text = f"{self.processor.image_token}{text}"  # without it the processor guesses, and warns about it
         elif kind not in _SPACED:
             text = self._add_photo_token(text)
         none = "" if kind in _READS else None
@@ -206,7 +206,7 @@ class HubInputs:
         return found
 
     def _encode_prompt(self, kind: str, text: str) -> dict[str, Any]:
-        """A prompt that the model's own words go on from, after the token that begins them; Donut's prompts bring their own."""
+        """A prompt that the model's own words continue, after the token that begins them; Donut's prompts bring their own."""
         ids = [int(one) for one in self.tokenizer(text, add_special_tokens=False)["input_ids"]]
         if kind == "git":
             row = torch.tensor([[int(self.tokenizer.cls_token_id), *ids]], device="cpu")
@@ -239,7 +239,8 @@ class HubInputs:
         pixels = inputs.get("pixel_values")
         if pixels is None or pixels.ndim < 4:
             raise InputError(
-                f"{type(self.processor).__name__} makes {', '.join(inputs)} of a photo, which can't be placed on it; expected pixel_values"
+                f"{type(self.processor).__name__} turns a photo into {', '.join(inputs)}, which can't be placed on it; expected "
+                "pixel_values"
             )
         if photo.size not in self.known:
             self.known[photo.size] = measure_tiles(lambda other: self._process(other, text)["pixel_values"], photo.size)
@@ -248,5 +249,7 @@ class HubInputs:
             return compute_canvas(tiles), make_tiles_layout(tiles)
         (tile,) = tiles
         if tile is None:
-            raise InputError("the image processor shows the model nothing of this photo")
+            raise InputError(
+                "the image processor shows the model nothing of this photo; give a photo of other proportions"
+            )
         return tile, partial(lay_out_by_shape, tile.input_size)

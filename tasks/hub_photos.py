@@ -1,4 +1,4 @@
-"""Image processors of transformers: what they make of a photo, and where that lies on it."""
+"""Image processors of transformers: what they turn a photo into, and where that lies on it."""
 
 from dataclasses import dataclass, field
 from typing import Any, final
@@ -17,7 +17,7 @@ from vlcam.tasks.hub_places import measure_tiles
 class HubPreprocess:
     """A photo through an image processor of transformers, with the geometry that leads back.
 
-    Where the processor's settings don't tell, the place is measured, once for each size of photo. ``channels`` is 3 for RGB, 1 for grey.
+    Where the processor's settings don't say, the position is measured, once for each size of photo. ``channels`` is 3 for RGB, 1 for grey.
     """
 
     processor: Any
@@ -30,12 +30,12 @@ class HubPreprocess:
         """``pixel_values`` ``(1, 3, height, width)`` and where they lie on the photo.
 
         Raises:
-            InputError: the processor makes something else of a photo (tiles, patches), or turns or bends it.
+            InputError: the processor turns a photo into something else (tiles, patches), or rotates, mirrors or warps it.
         """
         pixels = self._make_pixels(image)
         if pixels.ndim != 4 or len(pixels) != 1:
             raise InputError(
-                f"{type(self.processor).__name__} makes {tuple(pixels.shape)} of a photo; expected (1, 3, height, width): "
+                f"{type(self.processor).__name__} turns a photo into {tuple(pixels.shape)}; expected (1, 3, height, width): "
                 "give preprocess=, a function that returns the input and its vlcam.Geometry"
             )
         try:
@@ -49,7 +49,7 @@ class HubPreprocess:
             return pixels, self.known[image.size]
 
     def describe(self) -> dict[str, Any]:
-        """What the processor's settings tell, for :class:`vlcam.image.preprocess.PreprocessSettings`."""
+        """What the processor's settings say, for :class:`vlcam.image.preprocess.PreprocessSettings`."""
         return describe_processor(self.processor)
 
     def _make_pixels(self, image: Image) -> Any:
@@ -57,18 +57,18 @@ class HubPreprocess:
         with refuse_broken(
             f"a photo of {image.width} x {image.height} pixels",
             "settings of the image processor that fit the model, or preprocess=, such as vlcam.Preprocess(size, channels=1)",
-            fault=f"can't be made an input of {self.channels} channel(s) by {type(self.processor).__name__}: {{}}",
+            fault=f"can't be turned into an input of {self.channels} channel(s) by {type(self.processor).__name__}: {{}}",
         ):
             made = self.processor(images=shown, return_tensors="pt")
         if "pixel_values" not in made:
             raise InputError(
-                f"{type(self.processor).__name__} makes {', '.join(map(str, made)) or 'nothing'} of a photo; expected pixel_values, "
+                f"{type(self.processor).__name__} turns a photo into {', '.join(map(str, made)) or 'nothing'}; expected pixel_values, "
                 "(1, channels, height, width): give preprocess=, a function that returns the input and its vlcam.Geometry"
             )
         pixels = made["pixel_values"]
         if pixels.ndim == 4 and pixels.shape[1] != self.channels:
             raise InputError(
-                f"{type(self.processor).__name__} makes {pixels.shape[1]} channels of a photo, but the model takes {self.channels}; give "
+                f"{type(self.processor).__name__} turns a photo into {pixels.shape[1]} channels, but the model takes {self.channels}; give "
                 f"preprocess=vlcam.Preprocess(..., channels={self.channels})"
             )
         return pixels
@@ -84,14 +84,14 @@ def make_hub_preprocess(model: Any, processor: Any) -> HubPreprocess:
     )
     if channels not in (1, 3):
         raise InputError(
-            f"the model takes photos of {channels} channels, which a processor doesn't make; give "
+            f"the model takes photos of {channels} channels, which its processor can't make; give "
             f"preprocess=vlcam.Preprocess(..., channels={channels})"
         )
     return HubPreprocess(processor, channels)
 
 
 def describe_processor(processor: Any) -> dict[str, Any]:
-    """How an image processor resizes and normalises, as far as its settings tell."""
+    """How an image processor resizes and normalises, as far as its settings say."""
     photos = getattr(processor, "image_processor", None) or processor
     size = _read_sizes(getattr(photos, "size", None)) if getattr(photos, "do_resize", True) else {}
     shorter = size.get("shortest_edge") if len(size) == 1 else None  # with another, it may be a number of pixels
@@ -105,7 +105,7 @@ def describe_processor(processor: Any) -> dict[str, Any]:
 
 
 def _name_filter(processor: Any) -> str | None:
-    """How photos are resized: PIL's name of it, in lower case."""
+    """PIL's name of the filter that resizes photos, in lower case."""
     wanted = getattr(processor, "resample", None)
     try:
         return None if wanted is None else Resampling(int(wanted)).name.lower()
@@ -124,7 +124,7 @@ def compute_geometry(processor: Any, photo_size: tuple[int, int], input_size: tu
     size, crop = _read_sizes(getattr(processor, "size", None)), _read_sizes(getattr(processor, "crop_size", None))
     shortest = size.get("shortest_edge")
     if any(getattr(processor, name, False) for name in ("do_pad", "do_thumbnail", "do_align_long_axis")):
-        raise InputError(f"{type(processor).__name__} turns or pads photos in a way that its settings don't tell")
+        raise InputError(f"{type(processor).__name__} rotates or pads photos in a way that its settings don't describe")
     if not getattr(processor, "do_resize", True):
         shortest, size = min(photo_size), {}
     percent = getattr(processor, "crop_pct", None)

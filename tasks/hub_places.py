@@ -25,22 +25,22 @@ _BLUE = 153
 _SMALL = 64
 _FEWEST = 12
 _OFF = 1.5
-"""A measured place may be off by so many pixels of the input, or of the photo where that is the coarser one."""
+"""A measured position may be off by this many pixels of the input, or of the photo if that is coarser."""
 
 
 def measure_tiles(process: Callable[[Image.Image], Any], photo_size: tuple[int, int]) -> list[Geometry | None]:
     """Where an image processor puts a photo, measured: for every tile it makes, its geometry, or None if it is all padding.
 
-    Whatever a processor does (resize, crop, pad, cut into tiles), it does it to a picture of two ramps, too: its red says how
-    far right a pixel was, its green how far down, and its blue, which is the same everywhere, what is not padding. Small black and white
-    pictures say which numbers it makes of colours.
+    Whatever a processor does (resize, crop, pad, cut into tiles), it also does to a picture of two ramps: its red says how far right a
+    pixel was, its green how far down, and its blue, which is the same everywhere, what is not padding. Small black and white pictures show
+    which numbers it turns colours into.
 
     Args:
-        process: makes ``(tiles, 3, height, width)`` or ``(1, tiles, 3, height, width)`` pixels of a photo.
+        process: turns a photo into pixels ``(tiles, 3, height, width)`` or ``(1, tiles, 3, height, width)``.
         photo_size: ``(width, height)`` of the photo.
 
     Raises:
-        InputError: the photo is turned, bent, or so small that nothing can be measured.
+        InputError: the photo is rotated, mirrored, warped, or so small that nothing can be measured.
     """
     width, height = photo_size
     ramps = np.empty((height, width, 3), np.uint8)
@@ -58,13 +58,13 @@ def measure_tiles(process: Callable[[Image.Image], Any], photo_size: tuple[int, 
         tiles.append(None if x is None or y is None else Geometry(photo_size, size, (x[0], y[0]), (x[1], y[1])))
     if not any(tiles):
         raise InputError(
-            "the photo is too small, or turned by the image processor, so it can't be measured where it lies"
+            "the photo is too small, or rotated by the image processor, so its position can't be measured; give another photo"
         )
     return tiles
 
 
 def _measure_levels(process: Callable[[Image.Image], Any], value: int) -> Float[Tensor, "3 1 1"]:
-    """The numbers that a processor makes of a grey value, for each channel; those of padding are the same for every value."""
+    """What a processor turns a grey value into, for each channel; the numbers of padding are the same for every value."""
     plain, other = (
         _to_tiles(process(Image.new("RGB", (_SMALL, _SMALL), (one, one, one)))) for one in (value, 255 - value)
     )
@@ -78,7 +78,8 @@ def _to_tiles(pixels: Any) -> Float[Tensor, "tiles 3 height width"]:
     found = found.flatten(0, -4)
     if found.ndim != 4 or found.shape[1] != 3:
         raise InputError(
-            f"the image processor makes {tuple(torch.as_tensor(pixels, device='cpu').shape)} of a photo; expected (tiles, 3, height, width)"
+            f"the image processor turns a photo into {tuple(torch.as_tensor(pixels, device='cpu').shape)}; expected (tiles, 3, height, "
+            "width)"
         )
     return found
 
@@ -94,7 +95,7 @@ def _measure_lines(light: Float[Tensor, "3 rows columns"], shown: Tensor) -> tup
 
 
 def _find_steady_pixels(line: Float[Tensor, " pixels"]) -> Tensor:
-    """Where a line can be believed: the outermost pixels mix with the edge, and at the photo's edges the ramp stands still."""
+    """Where a line can be trusted: the outermost pixels mix with the edge, and at the photo's edges the ramp is flat."""
     good = (line > 2 / _LEVELS) & (line < 1 - 2 / _LEVELS)
     edge = len(line) // 16
     good[:edge] = False
@@ -118,7 +119,7 @@ def _fit(line: Float[Tensor, " pixels"], side: int) -> tuple[float, float] | Non
     )  # photo pixels per input pixel
     rest = seen - mean_seen - slope * (at - mean_at)
     if slope <= 0 or float(rest.abs().max()) > _OFF * max(slope, 1.0, side / _LEVELS):
-        raise InputError("the image processor turns or bends the photo, so a map can't be put back onto it")
+        raise InputError("the image processor rotates, mirrors or warps the photo, so a map can't be put back onto it")
     return 1 / slope, float(mean_at - mean_seen / slope)
 
 
@@ -150,7 +151,7 @@ def _fit_row(tiles: Sequence[Geometry], axis: int) -> tuple[float, float, float]
 
 
 def _choose_main_tiles(tiles: Sequence[Geometry | None]) -> list[Geometry]:
-    """The tiles of one scale that are most (a thumbnail stands alone), or else finest."""
+    """The tiles of the most frequent scale (a thumbnail stands alone) or, in a tie, of the finest."""
     real = [tile for tile in tiles if tile is not None]
     levels = [[other for other in real if _is_same_scale(other, tile)] for tile in real]
     return max(levels, key=lambda level: (len(level), level[0].scale[0] * level[0].scale[1]))
@@ -161,7 +162,7 @@ def _is_same_scale(tile: Geometry, finest: Geometry) -> bool:
 
 
 def lay_out_tiles(tiles: Sequence[Geometry | None], output: Float[Tensor, "tiles tokens channels"]) -> Layout:
-    """The layout of a tower that ran on tiles of the photo: fine tiles side by side, a thumbnail of all of it over them."""
+    """The layout of a tower that ran on tiles of the photo: fine tiles side by side, and over them a thumbnail of the whole photo."""
     real = [tile for tile in tiles if tile is not None]
     if output.ndim != 3 or len(output) not in (len(tiles), len(real)):
         raise LayerError(
@@ -201,7 +202,7 @@ def lay_out_tiles(tiles: Sequence[Geometry | None], output: Float[Tensor, "tiles
 
 
 def lay_out_by_shape(input_size: tuple[int, int], output: Tensor) -> Layout:
-    """The layout that the shape of a layer's output tells: maps, or tokens in rows after a few others."""
+    """The layout that follows from the shape of a layer's output: maps, or tokens in rows after a few others."""
     found = infer_layout(output, input_size)
     if found is None:
         raise LayerError(
@@ -216,7 +217,7 @@ def follow_input(
 ) -> Layout | Callable[[Any], LayoutMaker]:
     """A layout found in a trial run, as a function of the input if a preprocessing keeps a photo's proportions.
 
-    Tokens in rows are counted anew for every size of input then; anything else lies the same way for all of them.
+    Tokens in rows are then counted again for every size of input; anything else lies the same way for all of them.
     """
     if isinstance(preprocess, Preprocess) or not isinstance(layout, Grid) or layout.layout != "BNC":
         return layout
@@ -228,7 +229,7 @@ def _lay_out_for_input(prefix: int, inputs: Any) -> LayoutMaker:
     pixels = find_first_tensor(inputs)
     if pixels is None or pixels.ndim < 3:
         raise LayerError(
-            "the model's input is no picture, so its tokens can't be placed; name a layer with rows and columns"
+            "the model's input is not an image, so its tokens can't be placed; name a layer with rows and columns"
         )
     return partial(_lay_out_rows, prefix, (pixels.shape[-1], pixels.shape[-2]))
 
@@ -267,7 +268,7 @@ def order_merged_tokens(
 def place_tokens(
     order: Order, model: Any, inputs: dict[str, Any], photo_size: tuple[int, int]
 ) -> tuple[Geometry, Layout | LayoutMaker]:
-    """Where the input lies on the photo and how the tower's tokens lie on the input, for the orders that the inputs tell.
+    """Where the input lies on the photo and how the tower's tokens lie on the input, for the orders that the inputs determine.
 
     Raises InputError for inputs without what the order needs.
     """
@@ -290,7 +291,7 @@ def place_tokens(
         cells[0, at[real, 0] - 1, at[real, 1] - 1] = real
         side = isqrt((patches.shape[1] - 2) // 3)
         return make_resize_geometry(photo_size, (columns * side, rows * side)), TokenLayout(cells)
-    raise InputError(f"the order {order!r} of a tower's tokens isn't one that the inputs tell")
+    raise InputError(f"the order {order!r} of a tower's tokens isn't one that the inputs determine")
 
 
 def find_shuffled_order(model: Any, inputs: dict[str, Any]) -> Int[Tensor, "1 rows columns"]:

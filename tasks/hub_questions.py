@@ -1,4 +1,4 @@
-"""The words of a question among the tokens that a model of transformers reads."""
+"""The words of a question among the tokens that a transformers model reads."""
 
 from collections.abc import Sequence
 from itertools import accumulate
@@ -33,7 +33,7 @@ def find_question_words(
 ) -> tuple[tuple[tuple[int, int], tuple[int, ...]], ...]:
     """For every word of the question, its characters in it, and the positions of its tokens in the prompt.
 
-    The prompt may hold much more: the photo's tokens, a template. Case and blanks may differ, as uncased tokenizers have it.
+    The prompt may hold much more: the photo's tokens, a template. Case and blanks may differ, as with uncased tokenizers.
     """
     special = set(tokenizer.all_special_ids)
     runs = max((prompt.count(token) for token in set(prompt)), default=0)

@@ -1,4 +1,4 @@
-"""How transformers' generative models are made to speak, and to score what was said: one pass through the vision tower for both."""
+"""How transformers' generative models write text and score given text, with one pass through the vision tower for both."""
 
 import inspect
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ _LONGEST = 40
 @final
 @dataclass(frozen=True, eq=False)
 class EncodedPhoto:
-    """One photo on its way through a model: the processor's inputs, and what the vision tower made of them, once it ran."""
+    """One photo on its way through a model: the processor's inputs, and the vision tower's output, once it has run."""
 
     inputs: dict[str, Any]
     kept: list[tuple[Tensor, Any]] = field(default_factory=list)
@@ -34,7 +34,7 @@ class EncodedPhoto:
 class HubSpeech:
     """One generative model of transformers: ``look`` at the inputs, ``generate`` token ids, give the ``logits`` of given ones.
 
-    ``tower`` is the dotted name of its vision tower, ``length`` and ``beams`` are how far and how widely it searches.
+    ``tower`` is the dotted name of its vision tower, ``length`` the most tokens it writes, and ``beams`` how many beams it searches with.
     """
 
     tower: str | None
@@ -44,11 +44,11 @@ class HubSpeech:
     __repr__ = show_record
 
     def look(self, model: nn.Module, inputs: dict[str, Any]) -> EncodedPhoto:
-        """Nothing runs yet: the tower runs when it is first asked, and once."""
+        """Nothing runs yet: the tower runs once, when its output is first needed."""
         return EncodedPhoto(inputs)
 
     def generate(self, model: Any, looked: EncodedPhoto) -> list[int]:
-        """The ids that the model says by its own ``generate``, greedily or with beams, without prompt, start and end tokens."""
+        """The ids that the model's own ``generate`` writes, greedily or with beams, without prompt, start and end tokens."""
         inputs, before = looked.inputs, _find_prompt_ids(model, looked.inputs)
         if model.config.model_type == "blip" and "input_ids" in inputs:
             # Its `generate` overwrites the first of them in place.
@@ -99,7 +99,7 @@ class HubSpeech:
         return logits[:, -len(ids) :]
 
     def find_end_ids(self, model: Any) -> set[int]:
-        """The ids that end what the model says."""
+        """The ids that end the model's text."""
         if model.config.model_type == "blip":
             return {int(model.config.text_config.sep_token_id)}
         return _to_ids(_find_setting(model, "eos_token_id")) or _to_ids(_find_setting(model, "pad_token_id"))
@@ -133,13 +133,13 @@ def _make_row(model: nn.Module, ids: Sequence[int]) -> Tensor:
 
 
 def _find_generation_config(model: Any) -> Any:
-    """How this model generates: by the settings of an inner one that it lets generate, or its own."""
+    """How this model generates: by the settings of an inner model that generates for it, or its own."""
     inner = getattr(model, "language_model", None) or getattr(model, "text_model", None)
     return getattr(inner, "generation_config", None) or getattr(model, "generation_config", None)
 
 
 def _find_setting(model: Any, name: str) -> Any:
-    """A setting of how to generate, from wherever this model keeps it."""
+    """A generation setting, from wherever this model keeps it."""
     text = getattr(model.config, "text_config", None) or getattr(model.config, "decoder", None)
     for holder in (_find_generation_config(model), model.config, text):
         found = getattr(holder, name, None)

@@ -32,7 +32,7 @@ def find_position(wanted: str | int, labels: Sequence[str], what: str) -> int:
         raise TargetError(f"the model has no {what} {wanted!r}; the nearest it has: {list_nearest(wanted, labels)}")
     if len(found) > 1:
         raise TargetError(
-            f"{len(found)} {_PLURALS.get(what, what + 's')} are called {wanted!r}; give its number instead, one of {found}"
+            f"{len(found)} {_PLURALS.get(what, what + 's')} are called {wanted!r}; give a number instead, one of {found}"
         )
     return found[0]
 
@@ -52,7 +52,7 @@ def choose(
     """
     if len(labels) != len(logits):
         raise TargetError(
-            f"the model gives {len(logits)} scores but {len(labels)} labels were given; give one label for each score, in order"
+            f"the model returns {len(logits)} scores, but {len(labels)} labels were given; give one label for each score, in order"
         )
     if wanted:
         indices = [find_position(one, labels, what) for one in wanted]

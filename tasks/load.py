@@ -57,19 +57,19 @@ def load(
             or chat model of transformers, the path of a state dict (then with ``arch``), a bundled model (``scenes/classifier``,
             ``scenes/captioner``, ``scenes/vqa``), or a model object: of transformers with its ``processor``, of timm, or any
             classifier with ``labels`` and ``preprocess``. Or a recipe, a file ``model.toml`` that says all this
-            (:class:`vlcam.tasks.recipe.Recipe`); what is given beside it goes before what it says.
-        arch: what a state dict is the state of: ``torchvision/NAME`` or ``timm/NAME``.
+            (:class:`vlcam.tasks.recipe.Recipe`); arguments given along with it override it.
+        arch: the architecture of a state dict: ``torchvision/NAME`` or ``timm/NAME``.
         weights: which of torchvision's weights, such as ``IMAGENET1K_V1``; by default its best.
         revision: which branch, tag or commit of a hub model.
-        labels: the class names in order; by default those of the weights. For models that compare
-            photos with texts the texts to choose from.
+        labels: the class names in order; by default those of the weights. For models that compare photos with texts, the texts to choose
+            from.
         preprocess: by default that of the weights.
         processor: the processor of a model object of transformers.
-        task: what a chat model shall do, ``captioning`` or ``vqa``; by default what the model was made for.
-        beams: how widely a model that writes searches for its own words.
-        length: how many tokens a model that writes says at most.
+        task: what a chat model is to do, ``captioning`` or ``vqa``; by default what the model was made for.
+        beams: how many beams a model that writes text searches with for its own words.
+        length: the most tokens that a model that writes text may write.
         device: where to put the model, such as ``cuda``; by default the CPU.
-        dtype: the model's precision, such as ``torch.bfloat16``; by default as its weights are.
+        dtype: the model's precision, such as ``torch.bfloat16``; by default that of its weights.
 
     Returns:
         A task with labels, preprocessing and layer set from the model's own metadata.
@@ -106,13 +106,15 @@ def load(
     ):
         _refuse(text, {"processor": processor, "revision": revision}, "is a state dict")
         if arch is None:
-            raise InputError(f"{text} is a state dict: say what of with arch=, such as arch='torchvision/resnet50'")
+            raise InputError(
+                f"{text} is a state dict; give its architecture with arch=, such as arch='torchvision/resnet50'"
+            )
         opened = _open_by_name(arch, weights, read_state(Path(name)), labels, preprocess)
     else:
         if arch is not None:
-            raise InputError(f"arch={arch!r} goes with the path of a state dict, but {text!r} is not such a path")
+            raise InputError(f"arch={arch!r} requires the path of a state dict, but {text!r} is not one")
         if processor is not None:
-            raise InputError(f"processor= goes with a model object; {text!r} brings its own")
+            raise InputError(f"processor= is for model objects, and {text!r} brings its own; leave it out")
         if text.partition("/")[0] in ("torchvision", "timm"):
             _refuse(text, {"revision": revision}, "has no revisions")
             if task not in (None, "classification"):
@@ -180,7 +182,9 @@ def _open_by_name(
         if weights is not None:
             raise InputError(f"timm's weights are part of the name: timm/{model}.{weights}")
         return open_timm(model, state=state, labels=labels, preprocess=preprocess)
-    raise InputError(f"{name!r} is neither torchvision/NAME nor timm/NAME, the architectures that state dicts are for")
+    raise InputError(
+        f"{name!r} is neither torchvision/NAME nor timm/NAME, the architectures that a state dict can have"
+    )
 
 
 def _open_hub_model(
@@ -192,7 +196,7 @@ def _open_hub_model(
     speech: Mapping[str, Any],
 ) -> Task:
     if weights is not None:
-        raise InputError(f"{name!r} is neither torchvision/NAME nor timm/NAME, the architectures that weights= are for")
+        raise InputError(f"{name!r} is neither torchvision/NAME nor timm/NAME, the models that weights= is for")
     if not (is_there(name, folders=True) or _HUB_ID.fullmatch(name)):
         raise InputError(f"there is no model {name!r}; expected {_KINDS}")
     from vlcam.tasks.from_transformers import open_transformers
@@ -208,7 +212,7 @@ def _wrap_model(
     processor: Any,
     speech: Mapping[str, Any],
 ) -> Task:
-    """A model object, by the library that its class is from."""
+    """A model object as a task, by the library that its class comes from."""
     homes = {one.__module__.partition(".")[0] for one in type(model).__mro__}
     if "transformers" in homes:
         if processor is None and preprocess is None:
@@ -220,7 +224,7 @@ def _wrap_model(
         return wrap(model, processor, name, labels=labels, preprocess=preprocess, **speech)
     if processor is not None:
         raise InputError(
-            f"processor= goes with models of transformers, and {name} is none; give preprocess= and labels="
+            f"processor= is for models of transformers, and {name} is not one of them; give preprocess= and labels="
         )
     if "timm" in homes:
         from vlcam.tasks.from_timm import wrap_timm
@@ -228,7 +232,7 @@ def _wrap_model(
         return wrap_timm(model, name, labels=labels, preprocess=preprocess)
     if labels is None or preprocess is None:
         raise InputError(
-            f"a {name} was given, of which vlcam knows neither classes nor preprocessing; give labels= and preprocess= "
+            f"a {name} was given, whose classes and preprocessing vlcam doesn't know; give labels= and preprocess= "
             "(vlcam.Preprocess makes one), or write a task for it: see Captioning and VQA in vlcam.tasks"
         )
     from vlcam.tasks.from_torchvision import wrap_torchvision

@@ -1,8 +1,8 @@
 """Image-text matching as a task: does a text fit a photo, for models that read both together (BLIP, arXiv 2201.12086, section 3.2).
 
-Any text can be explained. Its score is the model's own logit of a match: of two outputs that of a match less that of none, so that its
-sigmoid is the probability that the model gives the match. ViLT (arXiv 2102.03334, section 4.1) has one output, which was trained to
-rank texts: its probability is the softmax over all texts that the photo was compared with.
+Any text can be explained. Its score is the model's own logit of a match (with two outputs, "match" minus "no match"), so that its sigmoid
+is the probability that the model gives to a match. ViLT (arXiv 2102.03334, section 4.1) has one output, which was trained to rank texts:
+its probability is the softmax over all texts that the photo was compared with.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -47,15 +47,15 @@ LayoutOfPhoto = Callable[[Any, Any], Any]
 @final
 @dataclass(frozen=True)
 class TextMatching:
-    """A model that reads a photo and a text together and says whether they match, and how to talk to it.
+    """A model that reads a photo and a text together and says whether they match, and how to use it.
 
-    ``preprocess`` turns a photo into the model's input and the geometry; ``read(text)`` makes the input of a text;
-    ``match(model, inputs, text)`` gives the logit of a match, one number. ``labels`` and ``template`` are those of
-    :class:`vlcam.tasks.zero_shot.ZeroShotClassification`. ``once`` are the dotted names of the modules that see only the photo: they
-    run once for all texts. Without any, photo and text go through the model in one stream, every layer sees another thing for every
-    text, and one text is explained at a time. ``layout`` says how the layer's output lies on the input, or is a function of
-    the photo's and the text's inputs that does. ``activation``: the ``sigmoid`` of the logit is the probability of a match, or the
-    ``softmax`` over all texts is that of a text.
+    ``preprocess`` turns a photo into the model's input and the geometry; ``read(text)`` makes the input of a text; ``match(model, inputs,
+    text)`` gives the logit of a match, one number. ``labels`` and ``template`` are those of
+    :class:`vlcam.tasks.zero_shot.ZeroShotClassification`. ``once`` are the dotted names of the modules that see only the photo: they run
+    once for all texts. Without any, photo and text go through the model in one stream, every layer's output depends on the text, and one
+    text is explained at a time. ``layout`` says how the layer's output lies on the input, or is a function of the photo's and the text's
+    inputs that says so. ``activation``: the ``sigmoid`` of the logit is the probability of a match, or the ``softmax`` over all texts is
+    that of a text.
     """
 
     kind: ClassVar[str] = "classification"
@@ -86,8 +86,8 @@ class TextMatching:
         asked = dict.fromkeys(find_text(one, self.labels) for one in request.labels)
         if not self.once and (len(asked) > 1 or request.contrasts):
             raise InputError(
-                f"{self.name} reads photo and text in one stream, so its layers see another thing for every text; explain one text at a "
-                "time, with no contrast"
+                f"{self.name} reads photo and text in one stream, so the output of its layers depends on the text; explain one text at a "
+                "time, without a contrast"
             )
         if request.top_k < 1:
             raise TargetError(f"top_k must be at least 1, got {request.top_k}")
@@ -96,7 +96,7 @@ class TextMatching:
         return Prepared({"photo": to_model(inputs, self.model), "texts": read}, geometry)
 
     def run(self, prepared: Prepared, request: Request) -> Spoken:
-        """One look at the photo, and one run of the rest for each text: the texts asked for, or the ``top_k`` best labels."""
+        """One pass over the photo, and one run of the rest for each text: the texts asked for, or the ``top_k`` best labels."""
         texts = list_texts(self.name, self.labels, request)
         photo, read = prepared.inputs["photo"], prepared.inputs["texts"]
         chosen = [texts.index(find_text(one, self.labels)) for one in request.labels]
@@ -137,7 +137,7 @@ class TextMatching:
 
     @contextmanager
     def _look_once(self) -> Iterator[None]:
-        """Inside, what sees only the photo runs once."""
+        """Within this context, the modules that see only the photo run once."""
         with ExitStack() as stack:
             for name in self.once:
                 stack.enter_context(run_once(find_module(self.model, name)[1], []))
@@ -160,15 +160,15 @@ def wrap_matching(
 ) -> TextMatching:
     """A matching head of transformers in memory as a task: BLIP, BLIP-2, ViLT, BridgeTower.
 
-    Explained is the last block of the vision tower (of BLIP and BLIP-2 found by a trial run on noise, its places proven), of ViLT the
-    input of the last block's attention, whose patches come in random order, made the same in every run.
+    The last block of the vision tower is explained (for BLIP and BLIP-2 it is found by a trial run on noise that checks its positions). For
+    ViLT it is the input of the last block's attention, whose patches come in a random order that is kept the same in every run.
 
     Args:
         model: the model with its head.
         processor: its processor, with an ``image_processor`` and a ``tokenizer``.
         name: what to call it.
-        labels: the texts to choose from; by default none, then they are asked for with every photo.
-        template: what becomes of every text, such as ``a photo of a {}``; by default texts are read as they are.
+        labels: the texts to choose from; by default none, and texts are given with every photo instead.
+        template: what every text is put into, such as ``a photo of a {}``; by default texts are read as they are.
 
     Raises:
         InputError: the processor lacks a part, or no layer to explain is found.
@@ -210,7 +210,7 @@ def wrap_matching(
 
 
 def score_match(model: Any, photo: Any, text: Any) -> Tensor:
-    """The logit of a match by one of transformers' heads: its one output, or that of a match less that of none."""
+    """The logit of a match by one of transformers' heads: its only output, or "match" minus "no match"."""
     options = {"use_image_text_matching_head": True} if model.config.model_type == "blip-2" else {}
     with PrivateDraws(0):  # ViLT draws the order of its patches
         output = model(**photo, **text, **options)
@@ -222,7 +222,7 @@ def score_match(model: Any, photo: Any, text: Any) -> Tensor:
 def _find_layer(
     model: Any, preprocess: Preprocessing, read: Callable[[str], Any], name: str
 ) -> tuple[str, Layout | LayoutOfPhoto]:
-    """The last layer of the vision tower that has places, from trial runs on noise, and how it lies on a photo."""
+    """The last layer of the vision tower with positions on the photo, from trial runs on noise, and how it lies on the photo."""
     inputs, geometry = preprocess(make_noise())
     inputs, text = detach_tensors(to_model(inputs, model)), detach_tensors(to_model(read("a photo"), model))
     try:
@@ -230,7 +230,7 @@ def _find_layer(
             model, lambda photo: score_match(model, photo, text), inputs, geometry.input_size, within="vision_model"
         )[0]
     except LayerError as error:
-        raise InputError(f"no layer of {name} to explain was found by a trial run: {error}") from error
+        raise InputError(f"a trial run found no layer of {name} to explain: {error}") from error
     layout = follow_input(best.layout, preprocess)
     return best.layer, layout if isinstance(layout, Layout) else lambda photo, text: layout(photo)
 

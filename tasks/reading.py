@@ -69,7 +69,7 @@ def read_without(read: Callable[[str], Any], question: str, spans: Sequence[tupl
     Raises InputError if the question has no word, or the model can't read it without one of them.
     """
     if not spans:
-        raise InputError(f"{shorten(repr(question), 80)} has no word")
+        raise InputError(f"{shorten(repr(question), 80)} has no word; ask a question with words")
     found = []
     for start, end in spans:
         left = " ".join(f"{question[:start]}{question[end:]}".split())
@@ -79,14 +79,14 @@ def read_without(read: Callable[[str], Any], question: str, spans: Sequence[tupl
         except InputError as error:
             raise InputError(f"{about}: {error}") from error
         if any(one.numel() == 0 for one in find_tensors(made)):
-            raise InputError(f"{about}: read(...) makes an empty tensor of it")
+            raise InputError(f"{about}: read(...) turns it into an empty tensor")
         found.append(made)
     return found
 
 
 @contextmanager
 def capture_question_vectors(reading: Reading | None) -> Iterator[list[Tensor]]:
-    """Inside, the question's vectors are one tensor for all passes of the model: the only item of the list, once it ran."""
+    """Within this context, the question's vectors are one tensor for all passes of the model: the list's only item, once it has run."""
     leaf: list[Tensor] = []
     if reading is None:
         yield leaf
@@ -115,7 +115,7 @@ def capture_question_vectors(reading: Reading | None) -> Iterator[list[Tensor]]:
 
 
 def find_first_ids(values: tuple[Any, ...]) -> Tensor | None:
-    """The first tensor of ``(batch, tokens)`` whole numbers."""
+    """The first tensor ``(batch, tokens)`` of whole numbers."""
     return next(
         (one for one in values if isinstance(one, Tensor) and one.ndim == 2 and not one.is_floating_point()), None
     )

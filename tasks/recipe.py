@@ -1,6 +1,6 @@
 """A recipe: one TOML file that says which model is opened and how, for ``vlcam.load("model.toml")`` and ``--recipe model.toml``.
 
-Nothing heavy is imported here, so that a mistake in a recipe or a file of labels is told before any model is opened.
+Nothing heavy is imported here, so that a mistake in a recipe or a file of labels is reported before any model is opened.
 """
 
 import math
@@ -39,8 +39,8 @@ class Recipe:
     """What a recipe says; None where it says nothing. The fields are its keys.
 
     ``model``, ``arch``, ``weights``, ``revision``, ``labels``, ``task``, ``beams``, ``length``, ``device`` and ``dtype`` are those of
-    :func:`vlcam.load`; ``layer`` and ``method`` those of :func:`vlcam.explain`, where it is given none. ``preprocess`` changes the
-    model's own preprocessing, by the names of :data:`CHANGES`.
+    :func:`vlcam.load`; ``layer`` and ``method`` those of :func:`vlcam.explain`, where it is given none. ``preprocess`` changes the model's
+    own preprocessing, with the keys of :data:`CHANGES`.
     """
 
     model: str | None = None
@@ -85,14 +85,14 @@ def read_recipe(path: str | Path) -> Recipe:
 
 
 def read_labels(path: str | Path) -> tuple[str, ...]:
-    """The class names in a file, in order: one a line; or JSON, a list of them or an object with their numbers.
+    """The class names in a file, in order: one per line; or JSON, a list of them or an object with their numbers.
 
-    In a JSON list or object a name may also be a pair such as ``["n01440764", "tench"]``, of which it is the second.
+    In a JSON list or object, a name may also be the second item of a pair such as ``["n01440764", "tench"]``.
 
     Raises:
         InputError: the file doesn't exist, or holds something else.
     """
-    what = "class names: one a line, or a JSON list or {number: name}"
+    what = "class names: one per line, or a JSON list or {number: name}"
     check_file(path, what)
     text, where = read_text(path, what), show_path(path)
     if Path(path).suffix.lower() != ".json" and text.lstrip()[:1] not in ("[", "{"):
@@ -122,7 +122,7 @@ def _list_names(found: Any, where: str) -> list[str]:
 
 
 def _sort_by_number(found: Mapping[str, Any], where: str) -> list[Any]:
-    """The values of {number: name}, or the keys of {name: number}, by their numbers, of which none may lack."""
+    """The values of {number: name}, or the keys of {name: number}, by their numbers, none of which may be missing."""
     turned = all(type(one) is int for one in found.values())
     pairs = [(value, key) for key, value in found.items()] if turned else list(found.items())
     numbered = {int(key): value for key, value in pairs if _is_number(str(key))}
@@ -146,7 +146,7 @@ def _place_model(model: str, folder: Path) -> str:
 
 
 def read_changes(values: Any, where: str) -> dict[str, Any]:
-    """Changes of a preprocessing, checked: those of :data:`CHANGES` that are given."""
+    """Changes to a preprocessing, checked: those of :data:`CHANGES` that are given."""
     found = _read_table(values, CHANGES, where)
     if found.get("resize_shorter") is not None and found.get("mode", "crop") != "crop":
         raise InputError(f"{where}: resize_shorter goes with mode crop, not with {found['mode']}")
@@ -243,7 +243,7 @@ CHANGES: Final[Mapping[str, Callable[[Any], Any]]] = {
     "fill": _read_fill,
     "channels": _read_whole(1, 1000),
 }
-"""What a recipe may change of a preprocessing: the fields of :class:`vlcam.Preprocess`, of which ``interpolation`` is its ``resample``."""
+"""What a recipe may change in a preprocessing: the fields of :class:`vlcam.Preprocess`, whose ``resample`` is called ``interpolation``."""
 
 _KEYS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "model": _read_string,
@@ -263,17 +263,17 @@ _KEYS: Final[Mapping[str, Callable[[Any], Any]]] = {
 
 KEY_MEANINGS: Final[Mapping[str, str]] = {
     "model": "torchvision/NAME, timm/NAME, a folder or hub id of transformers, the path of a state dict, or a bundled model",
-    "arch": "what a state dict is the state of: torchvision/NAME or timm/NAME",
+    "arch": "the architecture of a state dict: torchvision/NAME or timm/NAME",
     "weights": "which of torchvision's weights, such as IMAGENET1K_V1",
     "revision": "a branch, tag or commit of a hub model",
-    "labels": "the class names in order: a list, or the path of a file with one a line, a JSON list, or {number: name}",
-    "task": "classification, captioning or vqa, for a model that can do several things",
-    "beams": "how widely a model that writes searches",
-    "length": "how many tokens a model that writes says at most",
-    "device": "where it runs, such as cuda",
+    "labels": "the class names in order: a list, or the path of a file with one per line, a JSON list, or {number: name}",
+    "task": "classification, captioning or vqa, for a model that can do more than one",
+    "beams": "how many beams a model that writes text searches with",
+    "length": "the most tokens that a model that writes text may write",
+    "device": "where the model runs, such as cuda",
     "dtype": "float32, float16 or bfloat16",
-    "layer": "the layer that is explained where no other is asked for, by its dotted name",
-    "method": "the method where no other is asked for",
+    "layer": "the dotted name of the layer that is explained unless another is asked for",
+    "method": "the method that is used unless another is asked for",
     "preprocess": "a table of changes to the model's own preprocessing",
 }
 """What each key says, for the documentation."""
@@ -281,11 +281,11 @@ KEY_MEANINGS: Final[Mapping[str, str]] = {
 CHANGE_MEANINGS: Final[Mapping[str, str]] = {
     "size": "the model's input in pixels: a side, or [width, height]",
     "mode": "resize (all of the photo), crop (its middle) or letterbox (all, with margins)",
-    "resize_shorter": "the side that the photo's shorter one gets before its middle is cut out",
+    "resize_shorter": "the length of the photo's shorter side before its middle is cut out",
     "mean": "for values of 0 to 1: one number, or one for each channel",
     "std": "as mean",
     "interpolation": "nearest, box, bilinear, hamming, bicubic or lanczos; the resample of vlcam.Preprocess",
     "fill": "red, green and blue of margins, from 0 to 255",
     "channels": "1 for grey, 3 for RGB, 4 for RGBA",
 }
-"""What each key of the table preprocess says."""
+"""What each key of the table ``preprocess`` says, for the documentation."""

@@ -34,7 +34,7 @@ _MOST_KEPT = 4096
 @final
 @dataclass(eq=False)
 class EmbeddingCache:
-    """Embeddings ``(1, width)`` by key, for as long as the model that made them stays as it is.
+    """Embeddings ``(1, width)`` by key, for as long as the model that made them stays unchanged.
 
     See :func:`vlcam.engine.fingerprint.fingerprint_model` for what counts as a change.
     """
@@ -59,7 +59,7 @@ class EmbeddingCache:
         return torch.cat([self._kept[key] for key in keys])
 
 
-def cosines(one: Float[Tensor, "1 width"], others: Float[Tensor, "n width"]) -> Float[Tensor, " n"]:
+def compute_cosines(one: Float[Tensor, "1 width"], others: Float[Tensor, "n width"]) -> Float[Tensor, " n"]:
     """The cosines of the angles between one embedding and others; half precision is widened to float32."""
     cosine: Tensor = (F.normalize(widen(others), dim=-1) @ F.normalize(widen(one), dim=-1).t())[:, 0]
     return cosine
@@ -89,7 +89,7 @@ class Similarity:
 
     ``references`` are photos by name: whatever :func:`vlcam.explain` takes. ``preprocess`` turns a photo into the model's input and
     the geometry. ``embed(model, inputs)`` gives the embedding ``(1, width)``; by default ``model(inputs)`` does. The references are
-    embedded once, for as long as the model stays as it is. ``targets=`` and ``contrast=`` pick names: "more like A than like B".
+    embedded once, for as long as the model stays unchanged. ``targets=`` and ``contrast=`` pick names: "more like A than like B".
     """
 
     kind: ClassVar[str] = "classification"
@@ -113,7 +113,7 @@ class Similarity:
             )
 
     def prepare(self, photo: Image, request: Request) -> Prepared:
-        """Check the names asked for, embed the references that aren't yet, and make the input."""
+        """Check the names asked for, embed the references that have not been embedded yet, and make the input."""
         if request.caption is not None or request.question is not None:
             raise InputError("similarity takes neither a caption nor a question; ask for references by name instead")
         if request.prompt is not None:
@@ -129,9 +129,9 @@ class Similarity:
         return Prepared({"photo": to_model(inputs, self.model), "others": others}, geometry)
 
     def run(self, prepared: Prepared, request: Request) -> Spoken:
-        """One forward; the cosines with the references asked for, or with the ``top_k`` most similar."""
+        """One forward pass; the cosines with the references asked for, or with the ``top_k`` most similar."""
         known = list(self.references)
-        scores = cosines(self._embed_inputs(prepared.inputs["photo"]), prepared.inputs["others"])
+        scores = compute_cosines(self._embed_inputs(prepared.inputs["photo"]), prepared.inputs["others"])
         if request.labels:
             chosen = [find_position(one, known, "reference") for one in request.labels]
         elif request.top_k < 1:
@@ -162,9 +162,9 @@ class Similarity:
 
 
 def _fingerprint_photo(photo: Any) -> str:
-    """What tells a reference from another one of the same name: of a file its time and size, of pixels their hash."""
+    """What distinguishes a reference from another one of the same name: a file's time and size, or a hash of the pixels."""
     if isinstance(photo, (str, Path)):
-        with suppress(OSError):  # the error comes where it is opened
+        with suppress(OSError):  # opening it will raise the error
             about = Path(photo).stat()
             return f"{photo} {about.st_mtime_ns} {about.st_size}"
         return str(photo)

@@ -19,9 +19,9 @@ _PREFIXES = ("module.", "_orig_mod.")
 def read_state(path: Path) -> dict[str, Tensor]:
     """The tensors of a ``.safetensors`` file, or of a checkpoint of ``torch.save`` that holds nothing but plain data.
 
-    Checkpoints are read with ``weights_only=True``, so that no code in them runs. Wrappers (``{"state_dict": ...}``) and the
-    prefixes of parallel and compiled models are taken off; what else a trainer saved beside the state dict (Lightning's
-    hyperparameters) is passed over without being unpickled (see :mod:`vlcam.tasks.checkpoints`).
+    Checkpoints are read with ``weights_only=True``, so that no code in them runs. Wrappers (``{"state_dict": ...}``) and the prefixes of
+    parallel and compiled models are removed; whatever else a trainer saved beside the state dict (Lightning's hyperparameters) is skipped
+    without being unpickled (see :mod:`vlcam.tasks.checkpoints`).
 
     Raises:
         InputError: the file is missing, damaged, holds code, or holds no state dict.
@@ -30,7 +30,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
         raise InputError(f"there is no file {path}; expected a state dict ({', '.join(SUFFIXES)})")
     try:
         loaded = _read(path)
-    except Exception as error:  # torch and safetensors have many kinds of errors for damaged files
+    except Exception as error:  # torch and safetensors raise many kinds of errors for damaged files
         if type(error).__name__ == "UnpicklingError":
             raise InputError(
                 f"{path} holds more than tensors, and loading it could run code; save it again with "
@@ -50,8 +50,8 @@ def read_state(path: Path) -> dict[str, Tensor]:
             )
         if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
             raise InputError(
-                f"{path} holds {str(name)[:80]!r} of shape {tuple(tensor.shape)} with fewer numbers than that; expected each number by "
-                "itself: save tensor.contiguous()"
+                f"{path} holds {str(name)[:80]!r} of shape {tuple(tensor.shape)} but stores fewer numbers; expected every number to be "
+                "stored: save tensor.contiguous()"
             )
     return {_strip_prefixes(str(name)): tensor for name, tensor in loaded.items()}
 
@@ -79,10 +79,10 @@ def _strip_prefixes(name: str) -> str:
 
 
 def count_classes(state: Mapping[str, Tensor], build: Callable[[], nn.Module]) -> int | None:
-    """How many classes the classifier of a state dict has: as many as the last parameter of a model of its kind.
+    """How many classes the classifier of a state dict has, which is the length of the last parameter of a model of its kind.
 
-    ``build`` makes such a model; it is made without memory. None if the state dict has no such
-    parameter. Raises InputError for more than :data:`vlcam.files.limits.MAX_CLASSES`.
+    ``build`` makes such a model; it is called so that the model takes no memory. None if the state dict has no such parameter. Raises
+    InputError for more than :data:`vlcam.files.limits.MAX_CLASSES`.
     """
     with torch.device("meta"):
         last = list(build().state_dict())[-1]
@@ -106,8 +106,13 @@ def fill_weights(model: nn.Module, state: Mapping[str, Tensor], name: str) -> nn
         missing = [key for key in missing if not key.endswith("num_batches_tracked") and "aux" not in key.lower()]
         unexpected = [key for key in unexpected if "aux" not in key.lower()]
     if wrong or missing or unexpected:
-        why = wrong[0] if wrong else f"it lacks {_list_some(missing)} and has {_list_some(unexpected)} too many"
-        raise InputError(f"the state dict is not that of {name}: {why}; give the arch= that it was trained as")
+        odd = [
+            f"{what} {_list_some(names)}"
+            for what, names in (("lacks", missing), ("has the unknown", unexpected))
+            if names
+        ]
+        why = wrong[0] if wrong else f"it {' and '.join(odd)}"
+        raise InputError(f"the state dict is not that of {name}: {why}; give the arch= that it was trained with")
     return model
 
 

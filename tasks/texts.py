@@ -10,7 +10,7 @@ def check_texts(labels: Sequence[str], template: str) -> None:
     if isinstance(labels, str):
         raise InputError(f"labels={labels!r} was given; expected a list of texts")
     if template.count("{}") != 1:
-        raise InputError(f"template={template!r} was given; expected a text with one {{}} in the place of the label")
+        raise InputError(f"template={template!r} was given; expected a text with one {{}} in place of the label")
 
 
 def check_text_request(name: str, request: Request) -> None:
@@ -24,7 +24,7 @@ def check_text_request(name: str, request: Request) -> None:
 
 
 def list_texts(name: str, labels: Sequence[str], request: Request) -> list[str]:
-    """All texts that the photo is compared with, each once: the labels, then what else was asked for. InputError if there are none."""
+    """All texts that the photo is compared with, each once: the labels, then the others asked for. Raises InputError if there are none."""
     asked = (*request.labels, *(one for pair in request.contrasts for one in pair))
     texts = list(dict.fromkeys((*labels, *(find_text(one, labels) for one in asked))))
     if not texts:
@@ -36,7 +36,7 @@ def list_texts(name: str, labels: Sequence[str], request: Request) -> list[str]:
 
 
 def find_text(wanted: str | int, labels: Sequence[str]) -> str:
-    """The text that was asked for, by itself or as the number of a label. Raises TargetError if there is none."""
+    """The text that was asked for, given as a text or as the number of a label. Raises TargetError if there is none."""
     if isinstance(wanted, int):
         if not 0 <= wanted < len(labels):
             raise TargetError(

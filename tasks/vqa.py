@@ -51,19 +51,19 @@ from vlcam.tasks.reading import (
 @final
 @dataclass(frozen=True)
 class VQA:
-    """A model that answers questions from a list of answers, and how to talk to it.
+    """A model that answers questions from a list of answers, and how to use it.
 
     ``read(question)`` makes the question's input (token ids, say) and raises InputError for words that the model doesn't know.
     ``logits(model, inputs, question)`` returns ``(1, answers)`` or ``(answers,)``; if it returns ``(B, answers)`` for B images and the one
-    question, methods that look at many changed images are quicker. ``activation`` is how the model was trained:
-    ``softmax`` over the answers, or a ``sigmoid`` each (then probabilities don't sum to one); see
-    :class:`vlcam.tasks.classification.Classification`. ``layout`` (or a function of inputs and
-    question) says how the layer's output lies on the input, if it isn't that of a CNN; ``reading(question input, question)`` says
-    where the question's words are, so that they can be weighed; ``notes`` go with every result.
+    question, methods that run many changed images are faster. ``activation`` is how the model was trained: ``softmax`` over the answers, or
+    a ``sigmoid`` each (then probabilities don't sum to one); see :class:`vlcam.tasks.classification.Classification`. ``layout`` (which may
+    be a function of inputs and question) says how the layer's output lies on the input, if it isn't that of a CNN; ``reading(question
+    input, question)`` says where the question's words are, so that they can be weighed; ``notes`` are added to every result.
 
-    ``words="leave-one-out"`` weighs the words of a question without gradients, for models that read it as a bag of words, say: how much
-    the score falls when the model is asked without the word, each time a word occurs by itself. That takes a forward pass for each
-    word and one more. A function in its place gives the character ranges of a question's words. It goes before ``reading``.
+    ``words="leave-one-out"`` weighs the words of a question without gradients, for models that read it as a bag of words, say: how much the
+    score falls when the question is asked without the word, with each occurrence left out on its own. That takes one forward pass for each
+    word and one more. A function instead of ``"leave-one-out"`` gives the character ranges of a question's words. ``words`` takes
+    precedence over ``reading``.
     """
 
     kind: ClassVar[str] = "vqa"
@@ -112,7 +112,7 @@ class VQA:
         return torch.stack(wanted, 1)
 
     def run(self, prepared: Prepared, request: Request) -> Spoken:
-        """One forward; the logits of the answers asked for, or of the ``top_k`` best."""
+        """One forward pass; the logits of the answers asked for, or of the ``top_k`` best."""
         inputs, question = prepared.inputs
         asked = request.question or ""
         reading = self.reading(question, asked) if self.reading is not None and self.words is None else None
@@ -160,7 +160,7 @@ class VQA:
         return torch.stack([rows[0] - row for row in rows[1:]], 1)
 
     def _run_model(self, inputs: Any, rows: int | None) -> ClassOutput:
-        """One forward for an image (or several) and a question; what its outputs ``(rows, answers)`` are."""
+        """Run once for an image (or several) and a question, and interpret the outputs ``(rows, answers)``."""
         return run_with_activation(
             self.model, lambda: self.logits(self.model, *inputs), rows, self.activation, self.name
         )

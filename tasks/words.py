@@ -23,7 +23,7 @@ _CONNECTORS = ".'’-"
 _WORD = re.compile(
     r"[wd](?:[wdm]|j(?=[wd]))*(?:(?:c|(?<=d),(?=d))[wd](?:[wdm]|j(?=[wd]))*)*"  # isn't, rock-n-roll, 3.5, 10,000
     r"|s[m]*(?:k+s[m]*)*k*"  # one character of a script without blanks, with its marks and the letters stacked under it
-    r"|ff|o[mt]*(?:jo[mt]*)*"  # a flag; a picture with its colour of skin, or several joined to one
+    r"|ff|o[mt]*(?:jo[mt]*)*"  # a flag; an emoji with its skin tone, or several joined into one
     r"|[^ ]"
 )
 """A word, as a pattern over the letters that :func:`_classify_character` gives characters."""
@@ -114,7 +114,7 @@ def group(
 def _merge_spans(
     text: str, spans: Sequence[tuple[int, int]], ends: Sequence[int], segment: Segmenter | None
 ) -> tuple[tuple[int, int], ...]:
-    """The spans with those of scripts without blanks put together to words: a segmenter's, or what one token wrote.
+    """The spans, with those of scripts without blanks merged into words: a segmenter's, or what one token wrote.
 
     ``ends`` holds, for every token, how many visible characters are written with it.
     """
@@ -140,7 +140,7 @@ def _merge_spans(
 
 
 def _find_runs(spans: Sequence[tuple[int, int]], without: Sequence[bool]) -> list[tuple[int, int]]:
-    """The stretches of characters without blanks that follow each other, as character ranges."""
+    """The uninterrupted stretches of characters of scripts without blanks, as character ranges."""
     runs: list[tuple[int, int]] = []
     for (start, end), own in zip(spans, without, strict=True):
         if own and runs and runs[-1][1] == start:
@@ -155,8 +155,7 @@ def _segment_run(text: str, first: int, segment: Segmenter) -> set[int]:
     parts = [str(one) for one in segment(text)]
     if "".join(parts) != text:
         raise InputError(
-            f"the segmenter made {shorten(repr(parts), 60)} of {shorten(repr(text), 40)}; expected parts that follow each other "
-            "without a gap"
+            f"the segmenter cut {shorten(repr(text), 40)} into {shorten(repr(parts), 60)}; expected parts without gaps between them"
         )
     return {first + place for place in accumulate((len(one) for one in parts), initial=0)}
 
@@ -195,5 +194,5 @@ def _classify_character(character: str) -> str:
     if "\U0001f1e6" <= character <= "\U0001f1ff":
         return "f"  # half of a flag
     if "\U0001f3fb" <= character <= "\U0001f3ff":
-        return "t"  # a colour of skin
+        return "t"  # a skin tone
     return "o"

@@ -2,7 +2,7 @@
 
 The score of a text is the model's own logit of photo and text, ``factor * cos(photo, text) + bias``; any text can be explained. CLIP
 and its relatives choose one of several texts, so a probability is the softmax over all texts that the photo was compared with; SigLIP
-(arXiv 2303.15343, section 3.2) judges every text by itself, with a sigmoid.
+(arXiv 2303.15343, section 3.2) judges every text on its own, with a sigmoid.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -37,7 +37,7 @@ from vlcam.tasks.classification import Preprocessing
 from vlcam.tasks.hub_families import ZERO_SHOT_TOWERS
 from vlcam.tasks.hub_photos import HubPreprocess, describe_processor
 from vlcam.tasks.labels import make_contrast_target
-from vlcam.tasks.similarity import EmbeddingCache, cosines
+from vlcam.tasks.similarity import EmbeddingCache, compute_cosines
 from vlcam.tasks.texts import check_text_request, check_texts, find_text, list_texts
 
 _AT_ONCE = 64
@@ -47,13 +47,13 @@ _AT_ONCE = 64
 @final
 @dataclass(frozen=True)
 class ZeroShotClassification:
-    """A model that embeds photos and texts, and how to talk to it.
+    """A model that embeds photos and texts, and how to use it.
 
-    ``preprocess`` turns a photo into the model's input and the geometry; ``see(model, inputs)`` embeds it, ``(1, width)``;
-    ``read(model, texts)`` embeds texts, ``(texts, width)``, once for as long as the weights stay the same. ``scale(model)`` gives
-    the factor and the bias of the logits; without it a score is the cosine. ``labels`` are the texts to choose from where none are
-    asked for, and what a probability compares with besides; they may be left out. ``template`` is what becomes of every text before
-    it is read: ``a photo of a {}``. ``layout`` says how the layer's output lies on the input, or is a function of the input that does.
+    ``preprocess`` turns a photo into the model's input and the geometry; ``see(model, inputs)`` embeds it, ``(1, width)``; ``read(model,
+    texts)`` embeds texts, ``(texts, width)``, once for as long as the weights stay the same. ``scale(model)`` gives the factor and the bias
+    of the logits; without it a score is the cosine. ``labels`` are the texts to choose from if none are asked for, and further texts for a
+    probability to compare with; they may be left out. ``template`` is what every text is put into before it is read: ``a photo of a {}``.
+    ``layout`` says how the layer's output lies on the input, or is a function of the input that says so.
     """
 
     kind: ClassVar[str] = "classification"
@@ -81,7 +81,7 @@ class ZeroShotClassification:
         check_texts(self.labels, self.template)
 
     def prepare(self, photo: Image, request: Request) -> Prepared:
-        """Check the texts asked for, embed those that aren't yet, and make the input."""
+        """Check the texts asked for, embed those that have not been embedded yet, and make the input."""
         check_text_request(self.name, request)
         texts = list_texts(self.name, self.labels, request)
         read = self._shelf.get_embeddings(self.model, texts, self._read)
@@ -89,10 +89,10 @@ class ZeroShotClassification:
         return Prepared({"photo": to_model(inputs, self.model), "texts": read}, geometry)
 
     def run(self, prepared: Prepared, request: Request) -> Spoken:
-        """One look at the photo; the logits of the texts asked for, or of the ``top_k`` labels that fit best."""
+        """One pass over the photo; the logits of the texts asked for, or of the ``top_k`` labels that fit best."""
         texts, inputs = list_texts(self.name, self.labels, request), prepared.inputs
         factor, bias = (1.0, 0.0) if self.scale is None else self.scale(self.model)
-        scores = cosines(self.see(self.model, inputs["photo"]), inputs["texts"]) * factor + bias
+        scores = compute_cosines(self.see(self.model, inputs["photo"]), inputs["texts"]) * factor + bias
         found = scores.detach()
         if self.activation == "sigmoid":
             probabilities: list[float | None] = found.sigmoid().tolist()
@@ -136,15 +136,15 @@ def wrap_zero_shot(
 ) -> ZeroShotClassification:
     """CLIP, SigLIP, SigLIP 2, ChineseCLIP or ALIGN of transformers in memory as a task.
 
-    The layer to explain is found by a trial run on noise. CLIP's image embedding is read off the class token, so the last block's
+    The layer to explain is found by a trial run on noise. CLIP's image embedding is read from the class token, so the last block's
     output has no gradient on the patches and the input of that block's attention is explained.
 
     Args:
         model: the model with both of its towers.
         processor: its processor, with an ``image_processor`` and a ``tokenizer``.
         name: what to call it.
-        labels: the texts to choose from; by default none, then they are asked for with every photo.
-        template: what becomes of every text, such as ``a photo of a {}``; by default texts are read as they are.
+        labels: the texts to choose from; by default none, and texts are given with every photo instead.
+        template: what every text is put into, such as ``a photo of a {}``; by default texts are read as they are.
 
     Raises:
         InputError: the processor lacks a part, or no layer to explain is found.
@@ -168,14 +168,14 @@ def wrap_zero_shot(
         try:
             best = propose(
                 model,
-                lambda inputs: cosines(_embed_photo(model, inputs), texts),
+                lambda inputs: compute_cosines(_embed_photo(model, inputs), texts),
                 inputs,
                 geometry.input_size,
                 within="vision_model",
                 prove=model.config.model_type not in ZERO_SHOT_TOWERS,
             )[0]
         except LayerError as error:
-            raise InputError(f"no layer of {name} to explain was found by a trial run: {error}") from error
+            raise InputError(f"a trial run found no layer of {name} to explain: {error}") from error
         layer, layout = best.layer, best.layout
     return ZeroShotClassification(
         model,
@@ -207,7 +207,7 @@ class FixedSizePreprocess:
         return {"pixel_values": pixels}, geometry
 
     def describe(self) -> dict[str, Any]:
-        """What the processor's settings tell."""
+        """What the processor's settings say."""
         return describe_processor(self.processor)
 
 
@@ -228,14 +228,14 @@ class PatchPreprocess:
         return made, make_resize_geometry(image.size, (columns * side, rows * side))
 
     def describe(self) -> dict[str, Any]:
-        """What the processor's settings tell."""
+        """What the processor's settings say."""
         return describe_processor(self.processor)
 
 
 @final
 @dataclass(frozen=True)
 class _TextReader:
-    """Texts through a tokenizer and the text tower; ``fill``: padded to the longest text there is, as SigLIP was trained."""
+    """Texts through a tokenizer and the text tower; ``fill`` pads to the longest text that the model reads, as SigLIP was trained."""
 
     tokenizer: Any
     fill: bool

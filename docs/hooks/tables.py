@@ -164,8 +164,8 @@ def make_gains() -> str:
     gains = read_data("gain.json")["gain"]
     parts = [f"On {gains['scenes']} test scenes:"]
     for title, rows in (
-        ("words that show something, against function words", gains["seen"]),
-        ("true words, against false ones in their place", gains["true"]),
+        ("visible words against function words", gains["seen"]),
+        ("true words against false ones in their place", gains["true"]),
     ):
         body = [[kind, *map(_format_area, (row[name] for name in GAIN_COLUMNS))] for kind, row in rows.items()]
         heads = [name if name == "log-probability" else f"gain ({name})" for name in GAIN_COLUMNS]

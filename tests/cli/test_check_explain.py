@@ -43,9 +43,9 @@ EARLY = [
     (["classify", "photo.png", "--recipe", "gone.toml"], 2, "there is no file 'gone.toml'"),
     (["caption", "photo.png", "--recipe", "bad.toml"], 2, "no key 'modle'; did you mean model"),
     (["classify", "photo.png", "--model", "bad.toml"], 2, "no key 'modle'"),
-    (["classify", "photo.png", "--recipe", "bad.toml", "--model", "x"], 2, "doesn't go with --model x"),
+    (["classify", "photo.png", "--recipe", "bad.toml", "--model", "x"], 2, "can't be combined with --model x"),
     (["classify", "photo.png", "--labels", "gone.txt"], 2, "there is no file 'gone.txt'"),
-    (["classify", "photo.png", "--labels", "file"], 2, "--labels goes with --model"),
+    (["classify", "photo.png", "--labels", "file"], 2, "--labels requires --model"),
     (
         ["classify", "photo.png", "--size", "big", "--model", "torchvision/resnet18"],
         2,
@@ -58,17 +58,17 @@ EARLY = [
     ),
     (["classify", "photo.png", "--std", "0", "--model", "torchvision/resnet18"], 2, "a number above 0"),
     (["classify", "photo.png", "--interpolation", "cubic"], 2, "interpolation is 'cubic'; expected one of nearest"),
-    (["classify", "photo.png", "--size", "64"], 2, "--size goes with --model"),
+    (["classify", "photo.png", "--size", "64"], 2, "--size requires --model"),
     (["classify", "photo.png", "--white", "0"], 2, "--white 0.0 was given; expected the value that is white"),
     (
         ["classify", "photo.png", "--arch", "torchvision/resnet18"],
         2,
-        "--arch torchvision/resnet18 goes with --model and",
+        "--arch torchvision/resnet18 requires --model and",
     ),
     (
         ["classify", "photo.png", "--model", "state.pth"],
         2,
-        "say what of with --arch, such as --arch torchvision/resnet50",
+        "give its architecture with --arch, such as --arch torchvision/resnet50",
     ),
     (
         ["classify", "photo.png", "--model", "gone.pth", "--arch", "torchvision/resnet18"],
@@ -83,9 +83,9 @@ EARLY = [
     (
         ["classify", "photo.png", "--model", "timm/x", "--arch", "timm/x"],
         2,
-        "--arch timm/x goes with the path of a state",
+        "--arch timm/x requires the path of a state",
     ),
-    (["models", "state.pth"], 2, "say what of with --arch"),
+    (["models", "state.pth"], 2, "give its architecture with --arch"),
     (["caption", "photo.png", "--gain", "black"], 2, "--gain 'black' was given; expected blank or blur"),
     (["classify", "photo.png", "--names", "gone"], 2, "there is no file 'gone'"),
     (["demo", "--out", "file"], 2, "'file' is a file"),
@@ -151,10 +151,12 @@ def test_help_has_a_short_form(command: list[str], capsys: pytest.CaptureFixture
 
 def test_errors_speak_of_options() -> None:
     with pytest.raises(InputError) as caught, name_options():
-        raise InputError("say what of with arch=, such as arch='torchvision/resnet50', or give labels= and targets=")
+        raise InputError(
+            "give its architecture with arch=, such as arch='torchvision/resnet50', or give labels= and targets="
+        )
     assert (
         str(caught.value)
-        == "say what of with --arch, such as --arch 'torchvision/resnet50', or give --labels and targets="
+        == "give its architecture with --arch, such as --arch 'torchvision/resnet50', or give --labels and targets="
     )
 
 

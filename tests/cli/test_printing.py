@@ -51,5 +51,5 @@ def test_gains_become_tables(capsys: pytest.CaptureFixture[str]) -> None:
     measured = {"splits": {}, "gain": {"scenes": 9, "seen": {"all": row}, "true": {"colour words": row}}}
     printing.show_measured(measured)
     text = " ".join(capsys.readouterr().out.split())
-    assert "AUROC, words that show, against function words (9 scenes) n gain, blank log-probability" in text
+    assert "AUROC, visible words against function words (9 scenes) n gain, blank log-probability" in text
     assert "colour words 5:7 0.980 (0.970-0.990) 0.500 (0.970-0.990)" in text

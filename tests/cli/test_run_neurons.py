@@ -194,5 +194,5 @@ def test_a_unit_says_how_far_its_name_can_be_trusted(named: Path, capsys: pytest
     unit = next(one for one in names.units if one.flags and one.also)
     code, out, _ = run(capsys, "neurons", "--names", named, "--unit", unit.unit)
     assert code == 0 and f"also stands for {', '.join(unit.also)}" in out and f"Warning: {unit.flags[0]}" in out
-    assert "bootstrap samples" in out and "A text may say that this is there" in out
+    assert "bootstrap samples" in out and "A text may claim that this is there" in out
     assert "Note: The probe has only 40 pictures" in out and "observed" not in out

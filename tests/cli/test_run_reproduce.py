@@ -66,7 +66,7 @@ def test_experiments_are_named_by_number_range_key_or_all(wanted: list[str], num
         (["0"], "they are numbered 1 to 16"),
         (["5-3"], "they are numbered 1 to 16"),
         (["word"], "did you mean words"),
-        (["zzz"], "there is no experiment 'zzz'. They are 1 localisation"),
+        (["zzz"], "there is no experiment 'zzz'. The experiments are 1 localisation"),
         ([","], "no experiment was named"),
     ],
 )
@@ -132,7 +132,7 @@ def test_what_the_data_do_not_suit_is_said_and_the_others_go_on(
     [
         (["1", "--data", "nowhere"], "there is nothing at 'nowhere'"),
         (["1", "--method", "gradcan"], "did you mean gradcam"),
-        (["1", "--arch", "torchvision/vgg16"], "goes with --model"),
+        (["1", "--arch", "torchvision/vgg16"], "requires --model"),
         (["1", "--out", "file"], "is a file"),
     ],
 )

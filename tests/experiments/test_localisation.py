@@ -417,7 +417,7 @@ def test_ablations_are_their_formulas() -> None:
 def test_comparisons_are_paired() -> None:
     values = {"a": [1.0, 0.0, 1.0, 1.0], "b": [0.0, 0.0, 1.0, 0.0], "c": [1.0, 1.0, 1.0, 1.0]}
     said = write_comparison(values, "a", ["a", "b", "c", "d"], "hits", seed=0)
-    assert "50.0 points" in said and "more than b" in said and "25.0 points" in said and "less than c" in said
+    assert "50.0 points" in said and "above b" in said and "25.0 points" in said and "below c" in said
     assert write_comparison(values, "a", ["d"], "hits", seed=0) == ""
     found = summarise([1.0, 0.0], seed=0)
     assert make_percent_row("localisation", "gradcam", found, column="loc top-1").paper == 56.51
@@ -516,7 +516,7 @@ def test_on_tiny_data_sets(key: str, data: str, few: None, tmp_path: Path) -> No
         assert at(result, "gradcam", "pointing").value == 100 and "15 pixels" in result.protocol
         assert at(result, "gradcam", "pointing").n == (1 if data == "voc" else 2)  # a sheep is difficult in the one
     if key == "failures":
-        assert any("Of 2 pictures 0 have a mistake" in one for one in result.notes)
+        assert any("Of 2 pictures, 0 have a mistake" in one for one in result.notes)
         assert at(result, "right class: its object", "points at it").value == 100
     if key == "ablations":  # no ReLU above the layer: two variants are not defined
         assert "guided ReLU" not in names and any(one.startswith("guided ReLU is left out") for one in result.notes)

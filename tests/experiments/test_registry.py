@@ -55,7 +55,7 @@ def test_an_experiment_of_your_own_gets_the_next_number() -> None:
 
 @pytest.mark.parametrize("key", ["", "17", "1-3", "Mine", "a b", "../x", "é", "-"])
 def test_a_key_is_one_plain_word(key: str) -> None:
-    with pytest.raises(InputError, match="expected a word of small letters"):
+    with pytest.raises(InputError, match="expected a word of lower-case letters"):
         register(replace(MINE, key=key))
 
 

@@ -591,7 +591,7 @@ class TestCommands:
             ({"data": Path("x")}, "--data was given without --model"),
             ({"model": "torchvision/resnet50"}, "given without --data"),
             ({"model": "torchvision/resnet50", "data": Path("x")}, "give the weaker one with --against"),
-            ({"arch": "torchvision/resnet50"}, "go with --model"),
+            ({"arch": "torchvision/resnet50"}, "require --model"),
         ],
     )
     def test_options_that_do_not_fit(self, wanted: dict[str, Any], why: str, tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ def test_answers_are_ranked_by_the_mean_with_the_end_and_scored_by_the_sum_witho
     best = explanation[0].label
     assert explanation.text == best
     assert explanation.notes[0].startswith(
-        "Answers are ranked by the mean log-probability of their tokens, the end included: "
+        "Answers are ranked by the mean log-probability of their tokens, including the end token: "
     )
     assert f"{best} {means[best]:.2f}" in explanation.notes[0]
 

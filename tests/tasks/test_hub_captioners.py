@@ -109,7 +109,7 @@ def test_a_writer_can_be_asked(family: str, tmp_path: Path) -> None:
 
 def test_a_model_without_a_form_for_questions_wants_one(tmp_path: Path) -> None:
     saved("florence2", tmp_path)
-    with pytest.raises(InputError, match=r"give prompt=, a form with \{\} for the question"):
+    with pytest.raises(InputError, match=r"give prompt=, a template with \{\} in place of the question"):
         vlcam.explain(vlcam.load(tmp_path, task="vqa"), photo(), question=QUESTION)
 
 

@@ -179,7 +179,7 @@ def test_generation_stops_at_the_end_and_before_a_token_that_stands_for_a_photo(
 
 def test_special_tokens_are_no_words(tmp_path: Path) -> None:
     tokens = HubTokenizer(opened("idefics3", tmp_path).tokens.tokenizer)
-    with pytest.raises(InputError, match="keeps for itself"):
+    with pytest.raises(InputError, match="reserves for itself"):
         tokens.encode("a <image> of a dog")
 
 

@@ -151,14 +151,14 @@ def test_where_processors_put_the_photo(family: str, options: dict[str, Any], si
 
 def test_settings_that_do_not_tell() -> None:
     processor = transformers.DonutImageProcessor()
-    with pytest.raises(vlcam.InputError, match="turns or pads photos in a way that its settings don't tell"):
+    with pytest.raises(vlcam.InputError, match="rotates or pads photos in a way that its settings don't describe"):
         compute_geometry(processor, (300, 200), (64, 64))
 
 
 def test_what_cannot_be_opened(tmp_path: Path) -> None:
     with pytest.raises(vlcam.InputError, match=r"nobody/nothing \(in .*then on the hub.*HF_HUB_OFFLINE=1"):
         vlcam.load("nobody/nothing")
-    with pytest.raises(vlcam.InputError, match=r"found nothing it can open for the folder"):
+    with pytest.raises(vlcam.InputError, match=r"found nothing it can open in the folder"):
         vlcam.load(tmp_path)
     transformers.BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1).save_pretrained(tmp_path)
     with pytest.raises(
@@ -171,7 +171,7 @@ def test_what_cannot_be_opened(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"cut")
     with pytest.raises(
         vlcam.InputError,
-        match=r"ResNetForImageClassification found nothing it can open .*; expected what save_pretrained",
+        match=r"ResNetForImageClassification found nothing it can open .*; expected the files that save_pretrained",
     ):
         vlcam.load(tmp_path)
 
@@ -309,7 +309,7 @@ def test_a_model_that_reads_colours_as_words_is_refused() -> None:
 
     model = hf.ImageGPTForImageClassification(hf.ImageGPTConfig(n_embd=16, n_layer=2, n_head=2, **_labels(3)))
     processor = hf.ImageGPTImageProcessor(clusters=[[0.0, 0.0, 0.0], [1.0, 1.0, 1.0]], size={"height": 32, "width": 32})
-    with pytest.raises(vlcam.InputError, match=r"makes input_ids of a photo; expected pixel_values"):
+    with pytest.raises(vlcam.InputError, match=r"turns a photo into input_ids; expected pixel_values"):
         vlcam.load(model, processor=processor)
 
 

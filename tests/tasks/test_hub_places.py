@@ -49,9 +49,9 @@ def test_padding_is_measured() -> None:
 @pytest.mark.parametrize(
     ("turn", "wrong"),
     [
-        (lambda photo: photo.transpose(Image.Transpose.ROTATE_90), "turned|turns"),
-        (lambda photo: photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT), "turned|turns"),
-        (lambda photo: photo.resize((8, 8)).resize((90, 60), Image.Resampling.NEAREST), "turned|turns|too small"),
+        (lambda photo: photo.transpose(Image.Transpose.ROTATE_90), "rotated|rotates"),
+        (lambda photo: photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT), "rotated|rotates"),
+        (lambda photo: photo.resize((8, 8)).resize((90, 60), Image.Resampling.NEAREST), "rotated|rotates|too small"),
     ],
 )
 def test_what_is_turned_or_bent_is_refused(turn: Any, wrong: str) -> None:

@@ -93,7 +93,7 @@ def test_a_state_dict_needs_the_right_architecture(tmp_path: Path) -> None:
     )
     task = classification(vlcam.load(str(tmp_path / "r.pth"), arch="torchvision/resnet18"))
     assert len(task.labels) == 1000 and task.labels[282] == "tiger cat"
-    with pytest.raises(vlcam.InputError, match="say what of with arch="):
+    with pytest.raises(vlcam.InputError, match="give its architecture with arch="):
         vlcam.load(tmp_path / "r.pth")
     with pytest.raises(
         vlcam.InputError, match=r"not that of torchvision/resnet50: layer1.0.conv1.weight is \(64, 64, 3, 3\)"
@@ -101,7 +101,7 @@ def test_a_state_dict_needs_the_right_architecture(tmp_path: Path) -> None:
         vlcam.load(tmp_path / "r.pth", arch="torchvision/resnet50")
     with pytest.raises(vlcam.InputError, match=r"not that of torchvision/squeezenet1_1: it lacks features.0.weight"):
         vlcam.load(tmp_path / "r.pth", arch="torchvision/squeezenet1_1")
-    with pytest.raises(vlcam.InputError, match="goes with the path of a state dict"):
+    with pytest.raises(vlcam.InputError, match="requires the path of a state dict"):
         vlcam.load("torchvision/resnet18", arch="torchvision/resnet18")
 
 
@@ -339,7 +339,7 @@ def test_classify_with_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert main([*given, "--arch", "torchvision/squeezenet1_1", "--class", "tiger cat", "--json"]) == 0
     (result,) = json.loads(capsys.readouterr().out)["results"]
     assert result["model"] == "torchvision/squeezenet1_1"
-    assert main(given) == 2 and "say what of with --arch" in capsys.readouterr().err
+    assert main(given) == 2 and "give its architecture with --arch" in capsys.readouterr().err
     assert main(["classify", "scene:7", "--arch", "torchvision/resnet18"]) == 2
     assert main(["classify", "scene:7", "--model", "scenes/vqa"]) == 2
     assert "is a model for vqa, not for classification" in capsys.readouterr().err

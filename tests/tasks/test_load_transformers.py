@@ -50,7 +50,7 @@ def test_a_chat_model_captions_or_answers() -> None:
     assert isinstance(task, Answering)
     explanation = vlcam.explain(task, photo(), question="what color is the dog?", targets=["red", "blue"])
     assert {view.label for view in explanation} == {"red", "blue"} and len(explanation.question_words) == 5
-    with pytest.raises(vlcam.InputError, match="writes texts and has no classes"):
+    with pytest.raises(vlcam.InputError, match="writes text and has no classes"):
         vlcam.load(model, processor=processor, task="classification")
 
 
@@ -102,7 +102,7 @@ def test_half_precision() -> None:
     [
         ({}, "BlipForConditionalGeneration was given without its processor"),
         ({"processor": 3}, "the processor of BlipForConditionalGeneration is a int without a tokenizer"),
-        ({"processor": "own", "labels": ["a"]}, "writes texts, so it takes no labels"),
+        ({"processor": "own", "labels": ["a"]}, "writes text, so it takes no labels"),
         ({"processor": "own", "arch": "torchvision/resnet18"}, "is a model already, so it takes no arch="),
         ({"processor": "own", "revision": "main"}, "is a model already, so it takes no revision="),
     ],
@@ -117,8 +117,8 @@ def test_what_does_not_go_with_a_model_object(options: dict[str, Any], text: str
 def test_what_does_not_go_with_a_name(tmp_path: Path) -> None:
     saved("blip", tmp_path)
     for options, text in [
-        ({"processor": 1}, "processor= goes with a model object"),
-        ({"task": "classification"}, "writes texts and has no classes"),
+        ({"processor": 1}, "processor= is for model objects"),
+        ({"task": "classification"}, "writes text and has no classes"),
         ({"weights": "V1"}, "neither torchvision/NAME nor timm/NAME"),
     ]:
         with pytest.raises(vlcam.InputError, match=text):
@@ -128,7 +128,7 @@ def test_what_does_not_go_with_a_name(tmp_path: Path) -> None:
     with pytest.raises(vlcam.InputError, match="scenes/captioner is a model for captioning, not for vqa"):
         vlcam.load("scenes/captioner", task="vqa")
     with pytest.raises(
-        vlcam.InputError, match="a Linear was given, of which vlcam knows neither classes nor preprocessing"
+        vlcam.InputError, match="a Linear was given, whose classes and preprocessing vlcam doesn't know"
     ):
         vlcam.load(torch.nn.Linear(2, 2))
 
@@ -140,7 +140,7 @@ def test_models_that_neither_classify_nor_write(tmp_path: Path) -> None:
     with pytest.raises(vlcam.InputError, match="is a BertModel, which neither classifies nor writes"):
         vlcam.load(transformers.BertModel(config), processor=blip()[1])
     transformers.BertForQuestionAnswering(config).save_pretrained(tmp_path)
-    with pytest.raises(vlcam.InputError, match="is a BertForQuestionAnswering, which doesn't look at photos"):
+    with pytest.raises(vlcam.InputError, match="is a BertForQuestionAnswering, which takes no photos"):
         vlcam.load(tmp_path)
 
 
@@ -247,7 +247,7 @@ def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["caption", "scene:1", "--revision", "v1"], "--revision v1 goes with --model and a hub id"),
+        (["caption", "scene:1", "--revision", "v1"], "--revision v1 requires --model and a hub id"),
         (["caption", "scene:1", "--dtype", "int8"], "--dtype 'int8' was given; expected float32, float16, bfloat16"),
         (["caption", "scene:1", "--prompt", "a photo of"], "scenes-captioner takes no prompt"),
         (["vqa", "scene:1", "--question", "is there a star", "--prompt", "x"], "scenes-vqa takes no prompt"),
@@ -272,7 +272,7 @@ def test_checkpoints_of_torch_are_read_as_plain_data(tmp_path: Path) -> None:
     for part in (model, processor):
         part.save_pretrained(tmp_path)
     (tmp_path / "model.safetensors").unlink()
-    with pytest.raises(vlcam.InputError, match="found nothing it can open for the folder"):
+    with pytest.raises(vlcam.InputError, match="found nothing it can open in the folder"):
         vlcam.load(tmp_path)
     torch.save({name: tensor.clone() for name, tensor in model.state_dict().items()}, tmp_path / "pytorch_model.bin")
     loaded: Any = vlcam.load(tmp_path).model
@@ -298,7 +298,8 @@ def test_what_a_processor_cannot_take_is_one_sentence() -> None:
     model, processor = in_memory(BUILDERS["vilt"])
     task = vlcam.load(model, processor=processor)
     with pytest.raises(
-        vlcam.InputError, match=r"can't make the model's input of this photo of 3 x 300 pixels and the text: Size must"
+        vlcam.InputError,
+        match=r"can't make the model's input from this photo of 3 x 300 pixels and its text: Size must",
     ):
         vlcam.explain(task, photo(3, 300), question="what is it")
     with pytest.raises(vlcam.InputError, match="the photo is too small"):

@@ -201,7 +201,7 @@ def test_labels_are_ranked(task: TextMatching, family: str) -> None:
     found = vlcam.explain(many, photo(), top_k=3)
     if family == "vilt":
         assert [view.label for view in found] == ranked[:1] and found.notes[-1].startswith("Only the best text")
-        with pytest.raises(vlcam.InputError, match=r"in one stream, .* explain one text at a time, with no contrast"):
+        with pytest.raises(vlcam.InputError, match=r"in one stream, .* explain one text at a time, without a contrast"):
             vlcam.explain(many, photo(), targets=TEXTS[:2])
         with pytest.raises(vlcam.InputError, match="one text at a time"):
             vlcam.explain(many, photo(), contrast=(TEXTS[0], TEXTS[1]))
@@ -263,7 +263,7 @@ def test_what_cannot_be_asked(tmp_path: Path) -> None:
         vlcam.explain(task, photo(), targets="dog", prompt="a photo of")
     with pytest.raises(vlcam.InputError, match="is a model for classification, not for vqa"):
         vlcam.load(tmp_path, task="vqa")
-    with pytest.raises(vlcam.InputError, match="takes its photos by its own processor, so it takes no preprocess"):
+    with pytest.raises(vlcam.InputError, match="prepares photos with its own processor, so it takes no preprocess"):
         vlcam.load(tmp_path, preprocess=vlcam.Preprocess(64))
     with pytest.raises(vlcam.InputError, match="without an image processor or a tokenizer"):
         wrap_matching(task.model, transformers.BlipImageProcessor(), "mine")

@@ -119,7 +119,7 @@ def test_nothing_left_is_said_and_the_photo_explained(task: VQA) -> None:
         "The words of the question were not weighed: without 'dog' the model can't read what is left, '?': the question has no words."
     )
     empty = replace(task, read=lambda text: read(text) if text != "?" else torch.zeros(1, 0))
-    assert "'?': read(...) makes an empty tensor of it." in vlcam.explain(empty, PHOTO, question="dog?").notes[0]
+    assert "'?': read(...) turns it into an empty tensor." in vlcam.explain(empty, PHOTO, question="dog?").notes[0]
     accepting = replace(task, read=lambda text: read(text) if text != "?" else torch.zeros(1, len(WORDS)))
     assert vlcam.explain(accepting, PHOTO, question="dog?", targets="yes").targets[0].reading != ()
 

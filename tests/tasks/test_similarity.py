@@ -216,9 +216,9 @@ def test_what_functions_and_regions_refuse() -> None:
         region(4)(output)
     with pytest.raises(vlcam.TargetError, match=r"a mask of \(4, 8\) was given, but the output is \(8, 8\)"):
         region(0, np.ones((4, 8)))(output)
-    with pytest.raises(vlcam.TargetError, match="class 0 is empty: the mask has no pixel"):
+    with pytest.raises(vlcam.TargetError, match="class 0 is empty: the mask selects no pixel"):
         region(0, np.zeros((8, 8)))(output)
-    with pytest.raises(vlcam.TargetError, match="class 1 is empty: the model gives no pixel to it"):
+    with pytest.raises(vlcam.TargetError, match="class 1 is empty: the model assigns no pixel to it"):
         region(1)(output)
 
 

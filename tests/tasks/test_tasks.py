@@ -160,7 +160,7 @@ def test_two_classes_of_one_name_need_a_number(classifier: Classification) -> No
 
 
 def test_labels_must_fit_the_logits(classifier: Classification) -> None:
-    with pytest.raises(vlcam.TargetError, match="4 scores but 2 labels"):
+    with pytest.raises(vlcam.TargetError, match="4 scores, but 2 labels"):
         vlcam.explain(replace(classifier, labels=["a", "b"]), PHOTO)
 
 

@@ -286,11 +286,11 @@ def test_what_cannot_be_asked(tmp_path: Path) -> None:
         vlcam.explain(task, photo(), targets="dog", prompt="a photo of")
     with pytest.raises(vlcam.InputError, match="instead of writing words; leave gain out"):
         vlcam.explain(task, photo(), targets="dog", gain="blank")
-    with pytest.raises(vlcam.InputError, match=r"expected a text with one \{\} in the place of the label"):
+    with pytest.raises(vlcam.InputError, match=r"expected a text with one \{\} in place of the label"):
         replace(task, template="a photo")
     with pytest.raises(vlcam.InputError, match="labels='dog' was given; expected a list of texts"):
         replace(task, labels="dog")
-    with pytest.raises(vlcam.InputError, match="takes its photos by its own processor, so it takes no preprocess"):
+    with pytest.raises(vlcam.InputError, match="prepares photos with its own processor, so it takes no preprocess"):
         vlcam.load(tmp_path, preprocess=vlcam.Preprocess(64))
     with pytest.raises(vlcam.InputError, match="without an image processor or a tokenizer"):
         wrap_zero_shot(task.model, transformers.CLIPImageProcessor(), "mine")

@@ -1,3 +1,3 @@
-"""How true the bundled world is explained: its maps, texts and names measured against exact ground truth."""
+"""How well the bundled world is explained: maps, texts and names measured against exact ground truth."""
 
 __all__: list[str] = []

@@ -1,8 +1,8 @@
-"""Do channels matter for what they are named after? They are set to 0 at ``features``, and the rest of the model runs on.
+"""Do channels matter for what they are named after? They are set to 0 at ``features``, and the rest of the model runs.
 
-For each concept that was said ("red", "star", "red star"), the channels of that name and of names that imply it are silenced. How far the
-score of what was said falls is set against what happens without as many other channels, drawn at random; without others of equal activity
-in this picture (a channel that is silent anyway costs nothing); and against what happens to other objects that were said.
+For each concept that was said ("red", "star", "red star"), the channels of that name and of names that imply it are silenced. The fall of
+the score is compared with the fall without the same number of other channels, drawn at random; without others of equal activity in this
+picture (a channel that is silent anyway costs nothing); and with what happens to other objects that were said.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,14 +28,14 @@ from vlcam.scenes.record import PAIRS
 from vlcam.scenes.scene import Scene
 
 DRAWS: Final = 5
-"""Sets of control channels of each of the two sorts."""
+"""How many sets of control channels there are of each of the two kinds."""
 _NEAREST: Final = 3
 _LABELS: Final = tuple(" ".join(pair) for pair in PAIRS)
 
 
 @contextmanager
 def mask_channels(model: nn.Module, masks: Float[Tensor, "sets channels"]) -> Iterator[None]:
-    """Inside, each of a batch of equal photos has its own set of channels of ``features``; these run once, for the first photo."""
+    """Within this context, each of a batch of equal photos has its own set of channels of ``features``, which runs once."""
 
     def first(module: nn.Module, inputs: Any) -> Any:
         return (inputs[0][:1],)
@@ -53,7 +53,7 @@ def mask_channels(model: nn.Module, masks: Float[Tensor, "sets channels"]) -> It
 def score_cases(
     model: nn.Module, scene: Scene, cases: Sequence[TextCase], masks: Float[Tensor, "sets channels"]
 ) -> Float[np.ndarray, "cases sets"]:
-    """The score of each case of one model with each set of channels: logits, of words log-probabilities."""
+    """The score of each case of one model with each set of channels: logits, or log-probabilities for words."""
     sets = len(masks)
     image = to_input(torch.from_numpy(scene.image()[None])).expand(sets, -1, -1, -1)
     with torch.no_grad(), mask_channels(model, masks):
@@ -120,7 +120,7 @@ def ablate_concepts(
 def draw_controls(
     chosen: Sequence[int], names: NeuronNames, activity: Float[np.ndarray, " channels"], rng: Generator
 ) -> list[list[int]]:
-    """Sets of other living channels: ``DRAWS`` of equal number, then ``DRAWS`` whose activities are as near as can be."""
+    """Sets of other living channels: ``DRAWS`` of equal number, then ``DRAWS`` whose activities are as close as possible."""
     others = np.array([unit.unit for unit in names.units if unit.state != "dead" and unit.unit not in set(chosen)], int)
     out = [rng.permutation(others)[: len(chosen)].tolist() for _ in range(DRAWS)]
     for _ in range(DRAWS):
@@ -138,7 +138,7 @@ def draw_controls(
 def summarise_ablations(found: Sequence[Mapping[str, Any]], n: int, seed: Seed) -> dict[str, Any]:
     """Mean drops, how far that of the concept's channels exceeds that of the controls, and what happens to other targets.
 
-    ``n`` scenes were looked at. Each number has its interval over scenes and its standardised size; None where there are fewer than two.
+    ``n`` scenes were used. Each number has its interval over scenes and its standardised effect size; None where there are fewer than two.
     """
 
     def of(related: bool, value: Callable[[Mapping[str, Any]], float]) -> dict[str, Any]:

@@ -14,29 +14,29 @@ TEXTS_FILE = "texts.json"
 _HEAD = """# The bundled scene models
 
 Three small models that come with vlcam, so that every command works without a download: `classifier`, `captioner` and `vqa`.
-They know generated pictures of coloured shapes and nothing else.
+They know only generated pictures of coloured shapes.
 
 ## Build
 A VGG-like CNN (five convolutions with batch norm and ReLU; the last, `features`, has 192 channels on 12 x 12 cells of a 96-pixel
 picture) is followed by 3 x 3 average pooling and a fully connected layer of 512. The classifier adds a linear layer (36
 colour-shape pairs, sigmoid). The captioner has an LSTM of 384 that reads the photo vector at each step, without attention; the next word is
-read off its state and the product of state and photo vector. The VQA model has an LSTM of 256 over the question, a product with the photo
+read from its state and the product of state and photo vector. The VQA model has an LSTM of 256 over the question, a product with the photo
 vector, and two fully connected layers (23 answers, softmax). The three share one trunk and are shipped as three files, in 16-bit floats.
 
 ## Training
 `vlcam scenes train DIR --scenes {scenes} --steps {steps} --head-steps {head_steps} --caption-steps {caption_steps} --seed {seed}`, about
-100 minutes on two quiet cores: {scenes:,} generated training scenes; {steps:,} steps of {batch} pictures for the whole, then
-{head_steps:,} steps of {head_batch} pictures with the trunk fixed, and {caption_steps:,} of the captioner's head alone, in both of which
-words and answers are label-smoothed by {smoothing}. Helper losses, whose layers are thrown away, ask the trunk which shape, colour,
-size and texture each cell of the last conv layer shows (from the exact masks; fading out), which kinds of objects are in the picture,
-and each channel to fire seldom. So the trunk was told where objects are: good localisation here says that the explanation is
-faithful to such a trunk, and is not evidence that a network finds places without being told. The trunk is a moving average, with
-batch-norm statistics measured anew.
+100 minutes on two idle cores: {scenes:,} generated training scenes; {steps:,} steps of {batch} pictures for everything together, then
+{head_steps:,} steps of {head_batch} pictures with the trunk fixed, and {caption_steps:,} for the captioner's head alone, in both of which
+words and answers are label-smoothed by {smoothing}. Helper losses, whose layers are discarded afterwards, train the trunk to tell which
+shape, colour, size and texture each cell of the last conv layer shows (from the exact masks; fading out) and which kinds of objects are in
+the picture, and train each channel to fire rarely. So the trunk was told where objects are: good localisation here says that the
+explanation is faithful to such a trunk, and is not evidence that a network finds positions without being told. The trunk is a moving
+average, with batch-norm statistics measured again.
 
 The shipped files are not those of one such run, which gave 0.979 of the words, 0.855 of whole captions and 0.986 of the answers right
 on 1,000 validation scenes; they come from an earlier form of the command. In its first stage the captioner and the VQA model did not
 have the layers around the product yet, and the fading of the per-cell helper followed schedules of 7,500 to 9,000 steps; the second
-stage took 4,000 steps without label smoothing, from heads made anew; the third took 1,000 steps without and 600 with it.
+stage took 4,000 steps without label smoothing, from new heads; the third took 1,000 steps without and 600 with it.
 
 ## Data
 Training, validation and test scenes come from different random streams and can't overlap. The pairs {unseen} occur in the `unseen` split
@@ -45,12 +45,12 @@ only.
 
 _LIMITS = """
 ## Limits
-- Probabilities of words stop at about 0.9, as label smoothing wants it: take 0.9 for certain. It is there for the maps: without it
+- Probabilities of words stop at about 0.9 because of label smoothing: read 0.9 as certain. The smoothing is there for the maps: without it
   the captioner was certain of most shapes (p > 0.999), flat around the picture, and its maps pointed elsewhere.
-- Generated pictures only: on photographs the models say something, and it means nothing.
-- Closed vocabularies: 33 caption words, 44 question words, 23 answers; questions outside the grammar are answered at random.
+- Generated pictures only: on photographs, what the models say means nothing.
+- Closed vocabularies: 33 caption words, 44 question words, 23 answers; questions outside the grammar get arbitrary answers.
 - On pairs never seen in training the quality drops as the table shows: the classifier has no way to learn those pairs.
-- Grad-CAM averages gradients over the picture. Evidence that matters by its place ("which is further left") partly cancels.
+- Grad-CAM averages gradients over the picture. Evidence that matters because of its position ("which is further left") partly cancels out.
 """
 
 _CLAIMS = """What the texts claim, against what is in the picture: for the classes that the classifier sees, the words of the captioner's
@@ -59,10 +59,10 @@ that are neither there nor asked about; `distractors`: those that are there but 
 precision`: of what is said not to be seen, what isn't there. Beside the text (`contribution`): the same if presence were claimed of
 every channel above Network Dissection's threshold, the paper's ranking by alpha, and names shuffled over the channels, drawn at
 random, or usual for the target. 95 % bootstrap intervals over scenes."""
-_CAUSES = """Cause and effect: how far a score falls when the channels named after its concept are set to 0, by itself and beyond what
-as many other channels do (at random, or of equal activity), with the standardised effect size d; and what becomes of a text when
-an object is left out of the scene and the scene is drawn again."""
-_PLANTED = """Units made by hand, named as the models' are: detectors must get their name, all others but `either` must get none."""
+_CAUSES = """Cause and effect: how far a score falls when the channels named after its concept are set to 0, by itself and compared
+with the same number of other channels (at random, or of equal activity), with the standardised effect size d; and what becomes of a text
+when an object is left out of the scene and the scene is drawn again."""
+_PLANTED = """Units made by hand, named as the models' are: detectors must get their name, and all others except `either` must get none."""
 _BY_KIND = ("precision", "recall", "hallucination", "absence precision", "sign accuracy", "coverage")
 
 _QUALITY_ROWS = {

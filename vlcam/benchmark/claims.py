@@ -1,10 +1,10 @@
 """Is a neuron text true? The ground truth of what a text may say about a scene, and counts of what it says.
 
 A name is *visible* if at least one object of the scene has it (colour, shape, texture, size, pair, "object"), if it is the scene's
-background, or if an object lies in the region. It is *relevant* to a target if it shares a word with what was said, or with the
-question. The reference of a *sign* is the meaning of the words: for "red", names that imply it or that it implies ("red star")
-speak for it, and other colours speak against it; all other names have no sign that could be right or wrong. A class is about one
-pair only, so there names of other colours and shapes have no sign either.
+background, or if an object lies in the region. It is *relevant* to a target if it shares a word with what was said, or with the question.
+The reference of a *sign* is the meaning of the words: for "red", names that imply it or that it implies ("red star") speak for it, and
+other colours speak against it; all other names have no sign that could be right or wrong. A class is about one pair only, so for classes
+the names of other colours and shapes have no sign either.
 """
 
 import math
@@ -29,7 +29,7 @@ from vlcam.scenes.scene import Scene
 FAMILIES: Final = (COLOURS, SHAPES, SIZES, TEXTURES)
 CONTENT: Final = frozenset(word for family in FAMILIES for word in family)
 RESAMPLES: Final = 1000
-"""Draws of the scenes for an interval."""
+"""How many times the scenes are drawn for an interval."""
 PLACE_CATEGORIES: Final = ("background", "region")
 """Categories of names that are not about objects."""
 
@@ -84,7 +84,7 @@ def extract_content_words(text: str) -> frozenset[str]:
 
 
 def find_sign(name: str, target: Target) -> int:
-    """What the meaning of the words says about a name: 1 speaks for the target, -1 against it, 0 nothing.
+    """What the meaning of the words says about a name: 1 that it speaks for the target, -1 against it, 0 neither.
 
     >>> red = Target("red", "word")
     >>> find_sign("red star", red), find_sign("blue heart", red), find_sign("star", red)
@@ -136,16 +136,16 @@ def export_summary(found: Summary, value: str, interval: str) -> dict[str, Any]:
 
 
 MEASURES: Final = {
-    "precision": "supports names that are visible",
+    "precision": "names given as support that are visible",
     "precision, objects": "the same without backgrounds and regions",
-    "recall": "visible names that are told",
-    "recall, own words": "visible names with a word of the target that are told",
-    "hallucination": "supports names neither visible nor relevant",
-    "distractors": "of the visible supports names, those not relevant (where the target has words of the scene)",
+    "recall": "visible names that are mentioned",
+    "recall, own words": "visible names with a word of the target that are mentioned",
+    "hallucination": "names given as support that are neither visible nor relevant",
+    "distractors": "of the visible names given as support, those not relevant (where the target has words of the scene)",
     "absence precision": "names said to be absent that are not visible",
     "sign accuracy": "names whose sign agrees with the words' meaning",
 }
-"""What is counted of the claims of a text. Of hallucination and distractors less is better; a distractor is true, only beside the point."""
+"""What is counted of a text's claims. For hallucination and distractors lower is better; a distractor is true, but beside the point."""
 
 
 def count(
@@ -155,7 +155,7 @@ def count(
     shown: frozenset[NameAndCategory],
     vocabulary: frozenset[NameAndCategory],
 ) -> Counts:
-    """Compare what a text says of one target with the scene; ``vocabulary`` are all names that it could say."""
+    """Compare what a text says about one target with the scene; ``vocabulary`` are all names that it could use."""
     about = extract_content_words(f"{target.label} {question or ''}")
     supports = {(name, category) for case, name, category in said if case == "supports"}
     silent = [(name, category) for case, name, category in said if case in ("absent", "missing")]
@@ -204,7 +204,7 @@ def claim_by_alpha(names: NeuronNames, view: TargetView) -> list[Claim]:
 
 
 def permute_names(names: NeuronNames, rng: Generator) -> NeuronNames:
-    """The names shuffled over the named units; how far above T_k a name may be claimed goes with it."""
+    """The names shuffled over the named units, each with the level above T_k from which it may be claimed."""
     places = [unit.unit for unit in names.units if unit.name is not None]
     units = list(names.units)
     for place, source in zip(places, rng.permutation(places).tolist(), strict=True):

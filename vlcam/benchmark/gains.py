@@ -2,10 +2,10 @@
 
 Two questions, each answered by the area under the ROC curve of a word's visual gain, beside that of its plain log-probability:
 
-- Do words that show in the picture (colours, shapes, sizes, textures) have a higher gain than words that are about nothing in it
+- Do words for what is visible in the picture (colours, shapes, sizes, textures) have a higher gain than words that are about nothing in it
   (articles, "and")? All words of one true caption per scene, scored as given.
-- Does a true word have a higher gain than a false one in its place? In the same captions, each word of those kinds is swapped for
-  another of its kind with which the caption is false; the true and the false words are compared, after the same words before.
+- Does a true word have a higher gain than a false one in its place? In the same captions, each word of those kinds is swapped for another
+  of its kind that makes the caption false; the true and the false words are compared, after the same words before.
 
 Intervals are bootstrapped over scenes, as the words of one scene belong together.
 """
@@ -51,7 +51,7 @@ class ScoredWord:
 def choose_false_words(scene: Scene, words: tuple[str, ...], rng: np.random.Generator) -> dict[int, str]:
     """For each place of a true caption with a colour, shape, size or texture: another one that is false there.
 
-    Of words that occur twice only the first place counts.
+    Of a word that occurs twice, only the first place counts.
     """
     out = {}
     for place, word in enumerate(words):

@@ -1,9 +1,9 @@
 """Does the heatmap of each word and answer point at the object it is about? Scored on scenes with exact masks.
 
-The pointing game without tolerance, inside the visible mask. Only words that are true of the scene, and right answers, are scored.
-For an answer that is the objects it turns on (``Question.decides``); "read off" counts only the object that the answer names.
-Each row stands beside what no explanation at all would get: the object's share of the picture, the picture's centre, a random map,
-the same model untrained; and beside the best that a map of this resolution can do.
+The pointing game without tolerance, inside the visible mask. Only words that are true of the scene, and right answers, are scored. For an
+answer, these are the objects it turns on (``Question.decides``); "read off" counts only the object that it is read from. Each row is
+compared with what no explanation at all would score (the object's share of the picture, the picture's centre, a random map, the same model
+untrained) and with the best that a map of this resolution can do.
 """
 
 from collections.abc import Callable, Iterator, Sequence

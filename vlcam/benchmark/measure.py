@@ -69,7 +69,7 @@ def measure(
 ) -> dict[str, Any]:
     """Everything on the card: per split ``quality`` on ``n`` scenes and ``grounding`` on ``grounded`` scenes.
 
-    ``weights_sha256`` says of which weights. ``grounding_check`` is the pointing game on the first few test scenes, for a quick
+    ``weights_sha256`` says which weights were measured. ``grounding_check`` is the pointing game on the first few test scenes, for a quick
     test that the weights still give it.
     """
     check = min(CHECK_SCENES, grounded)

@@ -37,7 +37,7 @@ def name_features(
 ) -> NeuronNames:
     """Name the last conv channels of a bundled model by Network Dissection on scenes ``0..n-1`` of a split.
 
-    ``folder`` holds other weights than the packaged ones; ``model`` is a model to take instead (with ``features``). ``seed`` is
+    ``folder`` holds other weights than the packaged ones; ``model`` is a model to use instead (with ``features``). ``seed`` is
     that of the null test. ``progress`` is called with (draws done, all draws).
     """
     taken = load(which, folder) if model is None else model

@@ -2,17 +2,17 @@
 
 After the synthetic neurons of MAIA (Rott Shaham et al. 2024, arXiv 2404.14394), but on generated scenes, where every concept has an exact
 mask. With ``c`` the share of a cell of the layer's grid that shows the concept, slightly blurred, ``g`` between 0.5 and 1.5 for each
-picture (no unit answers to all pictures alike), and ``e`` smooth noise of deviation 1:
+picture (no unit responds equally to all pictures), and ``e`` smooth noise of deviation 1:
 
 ============  ==================================================  ===========================================================
 kind          map (after ReLU)                                    what is right
 ============  ==================================================  ===========================================================
 detector      ``g c + 0.25 e`` of one concept                     that concept's name
-either        the same of the larger of two unrelated pairs       one of both; better with a warning that it is not alone
+either        the same of the larger of two unrelated pairs       either name; better with a warning that it is not alone
 noise         ``e``; half of them not smooth                      no name
 dead          0, or the same value everywhere                     no name
 inverted      ``g (1 - c) + 0.25 e``: where the concept isn't     no name
-placed        ``g + 0.25 e`` on a line of the picture             no name: it knows where, not what
+placed        ``g + 0.25 e`` on a line of the picture             no name: it shows where, not what
 ============  ==================================================  ===========================================================
 
 A line runs between two regions (and on to the others beside them), so that no region's name would be right.
@@ -45,7 +45,7 @@ Namer = Callable[[Iterable[Batch], Sequence[Concept]], Sequence[NeuronName]]
 """Names units from batches of (maps, masks), such as :func:`vlcam.neurons.scoring.dissect`."""
 
 MIN_SCENES: Final = 10
-"""A detector's concept is in at least so many pictures."""
+"""A detector's concept is in at least this many pictures."""
 
 NOISE: Final = 0.25
 _EACH: Final = 20
@@ -106,7 +106,9 @@ def judge(bed: PlantedLayer, units: Sequence[NeuronName]) -> dict[str, dict[str,
     concepts; ``both`` is how often the other is also said: in ``also`` or in the formula, or by the flag "polysemantic".
     """
     if len(units) != len(bed.plants):
-        raise InputError(f"{len(units)} names of {len(bed.plants)} planted units were given; expected one of each unit")
+        raise InputError(
+            f"{len(units)} names of {len(bed.plants)} planted units were given; expected one for each unit"
+        )
     out: dict[str, dict[str, Any]] = {}
     for kind in ("detector", "either", *NAMELESS):
         those = [(plant, unit) for plant, unit in zip(bed.plants, units, strict=True) if plant.kind == kind]

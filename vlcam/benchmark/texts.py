@@ -7,16 +7,16 @@
    - ``alpha``: the paper's ranking. The names of the 5 channels with the largest alpha are claimed to be present, those of the 5 with the
      smallest to be absent;
    - ``permuted names``: the same text, with the names shuffled over the units (with how strongly each must fire to be claimed);
-   - ``random names``: as many names per case, drawn from all names;
-   - ``prior names``: as many names per case, those most frequent for the same target in other scenes.
+   - ``random names``: the same number of names per case, drawn from all names;
+   - ``prior names``: the same number of names per case, the most frequent ones for the same target in other scenes.
 
-2. Ablation (:mod:`vlcam.benchmark.ablation`): without the channels of a concept, how far do words, answers and classes of that concept
-   fall, beyond what as many other channels do, drawn at random or with equal activity? Beyond what happens to other targets?
-3. Erasing: an object is left out and the scene drawn again. Do names that are no longer true leave the text of the same targets, and
-do those
-   that are still true stay?
+2. Ablation (:mod:`vlcam.benchmark.ablation`): without the channels of a concept, how far do the scores of words, answers and classes of
+   that concept fall, compared with the same number of other channels, drawn at random or of equal activity, and compared with other
+   targets?
+3. Erasing: an object is left out and the scene drawn again. Do names that are no longer true leave the text of the same targets, and do
+   those that are still true stay?
 
-Intervals are 95 % by bootstrap over scenes. Nothing is drawn but from seeds: the same arguments give the same numbers.
+Intervals are 95 % by bootstrap over scenes. All draws are seeded: the same arguments give the same numbers.
 """
 
 from collections import Counter

@@ -1,7 +1,7 @@
-"""The command line. Nothing heavy is imported before a command runs, so ``vlcam --help`` is quick.
+"""The command line. Nothing heavy is imported before a command runs, so ``vlcam --help`` is fast.
 
-Exit codes: 0 done; 1 something could not be done (in a list of images the others are finished); 2 the command was not understood or
-an option names something that doesn't exist; 130 interrupted.
+Exit codes: 0 done; 1 something could not be done (of several images the others are finished); 2 the command was not understood, or an
+option names something that doesn't exist; 130 interrupted.
 """
 
 import os
@@ -59,9 +59,9 @@ app.add_typer(study_app, name="study")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return the exit code. Errors that vlcam knows, and those of usage, become one line on stderr."""
+    """Run the command line and return the exit code. vlcam's own errors, and usage errors, become one line on stderr."""
     for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed by whoever called
+        if getattr(sys, name) is None:  # closed by the caller
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115, PTH123
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # whoever read the output has seen enough
+    except BrokenPipeError:  # the reader of the output has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:  # sorted into usage, known and unknown below
@@ -80,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _report(error: Exception) -> int:
-    """Say what went wrong and return the exit code; an error that nobody foresaw goes on, with its traceback."""
+    """Say what went wrong and return the exit code; an unexpected error is raised again, with its traceback."""
     if isinstance(error, typer.Abort):
         return 130
     if hasattr(error, "format_message"):  # a usage error of typer, which has kept the class in several places
@@ -129,7 +129,7 @@ def _root(
 
 @add_command(app, "demo", DemoOptions)
 def demo(wanted: DemoOptions) -> None:
-    """Explain captions, answers and classes of a few generated pictures, and write a page to look at."""
+    """Explain captions, answers and classes for a few generated pictures, and write a page that shows them."""
     from vlcam.cli.check_places import check_out
 
     check_out(wanted.out)
@@ -152,25 +152,25 @@ def _explain(kind: Literal["classification", "captioning", "vqa"], wanted: Expla
 
 @add_command(app, "classify", ExplainOptions)
 def classify(wanted: ExplainOptions) -> int:
-    """Explain the classes that a classifier sees: the bundled one, or one of torchvision, timm or transformers."""
+    """Explain the classes that a classifier sees: the bundled one, or one from torchvision, timm or transformers."""
     return _explain("classification", wanted)
 
 
 @add_command(app, "caption", ExplainOptions)
 def caption(wanted: ExplainOptions) -> int:
-    """Explain each word of a captioner's caption, or of one you give: the bundled captioner, or one of transformers."""
+    """Explain each word of a model's caption, or of one you give: by the bundled captioner, or one from transformers."""
     return _explain("captioning", wanted)
 
 
 @add_command(app, "vqa", ExplainOptions)
 def vqa(wanted: ExplainOptions) -> int:
-    """Explain the answers to a question: of the bundled model, or of one of transformers."""
+    """Explain the answers to a question: by the bundled model, or one from transformers."""
     return _explain("vqa", wanted)
 
 
 @add_command(app, "reproduce", ReproduceOptions)
 def reproduce(wanted: ReproduceOptions) -> int:
-    """Run experiments of the Grad-CAM paper: ours beside the paper's number, with intervals and controls."""
+    """Run the Grad-CAM paper's experiments: our numbers beside the paper's, with intervals and controls."""
     from vlcam.cli.check_places import check_reproduce
 
     check_reproduce(wanted)
@@ -201,7 +201,7 @@ def scenes_export(wanted: ExportOptions) -> None:
 
 @add_command(scenes_app, "train", TrainOptions)
 def scenes_train(wanted: TrainOptions) -> None:
-    """Train the bundled models anew (about 100 minutes on 2 quiet cores)."""
+    """Train the bundled models from scratch (about 100 minutes on 2 idle cores)."""
     from vlcam.cli.run_scenes import run_train
 
     run_train(wanted)
@@ -233,7 +233,7 @@ def neurons_list(wanted: ListOptions) -> None:
 
 @add_command(neurons_app, "name", NeuronOptions)
 def neurons_name(wanted: NeuronOptions) -> None:
-    """Name the channels of a model's layer by what is in the pictures where they fire."""
+    """Name the channels of a model's layer after what the pictures show where they fire."""
     from vlcam.cli.check_places import check_out
 
     check_out(wanted.out)
@@ -263,7 +263,7 @@ def neurons_evaluate(wanted: EvaluateTextsOptions) -> None:
 
 @add_command(study_app, "make", StudyOptions)
 def study_make(wanted: StudyOptions) -> None:
-    """Write the pages that raters open, and the key that you keep. Without --model and --data, of the bundled world."""
+    """Write the pages that raters open, and the key that you keep; without --model and --data, about the bundled world."""
     from vlcam.cli.check_places import check_out
 
     check_out(wanted.out)

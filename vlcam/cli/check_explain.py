@@ -34,7 +34,7 @@ _WORDS: Final = r"(arch|labels|weights|revision|task|device|dtype|beams|length|l
 @final
 @dataclass(frozen=True)
 class CheckedExplain:
-    """What is left to do: how the model is opened, and which of the images can't be, with the reason."""
+    """What is left to do: how to open the model, and which of the images can't be opened, with the reason."""
 
     recipe: Recipe
     pairs: tuple[tuple[str, str], ...]
@@ -42,7 +42,7 @@ class CheckedExplain:
 
 
 def check_explain(kind: TaskKind, wanted: ExplainOptions) -> CheckedExplain:
-    """Check what needs no model. Raises InputError; images that can't be opened are named in what is returned."""
+    """Check what needs no model. Raises InputError, except for images that can't be opened: those are in the result."""
     check_choice("ranking", wanted.ranking, ("contribution", "paper"), option=False)
     check_choice("--measure", wanted.measure, ("log-probability", "logit"))
     check_choice("--gain", wanted.gain, ("blank", "blur"))
@@ -70,7 +70,9 @@ def make_recipe(kind: TaskKind | None, wanted: ExplainOptions | ModelsOptions) -
     """How the model is opened: the recipe, with the options over it. Raises InputError for what doesn't go together."""
     model = wanted.model
     if model is not None and wanted.recipe is not None:
-        raise InputError(f"--recipe {wanted.recipe} names its own model, so it doesn't go with --model {model}")
+        raise InputError(
+            f"--recipe {wanted.recipe} names its own model, so it can't be combined with --model {model}; leave one of them out"
+        )
     path = wanted.recipe if model is None or not model.endswith(ENDING) else Path(model)
     recipe = Recipe(model=model) if path is None else read_recipe(path)
     given: dict[str, Any] = {"arch": wanted.arch, "revision": wanted.revision}
@@ -90,14 +92,14 @@ def make_recipe(kind: TaskKind | None, wanted: ExplainOptions | ModelsOptions) -
 
 
 def _check_model(recipe: Recipe, path: Path | None) -> None:
-    """Raise InputError for parts of a model that don't go together, or aren't there."""
+    """Raise InputError for parts of a model that don't go together or don't exist."""
     if recipe.model is None:
         for name, value in (("arch", recipe.arch), ("revision", recipe.revision), ("labels", recipe.labels)):
             if value is not None:
                 where = {"revision": " and a hub id", "arch": " and the path of a state dict"}.get(name, "")
-                raise InputError(f"--{name}{_show_value(value)} goes with --model{where}")
+                raise InputError(f"--{name}{_show_value(value)} requires --model{where}")
         if recipe.preprocess:
-            raise InputError(f"{', '.join(f'--{name}' for name in _dash(recipe.preprocess))} goes with --model")
+            raise InputError(f"{', '.join(f'--{name}' for name in _dash(recipe.preprocess))} requires --model")
         if path is not None:
             raise InputError(f'{path} names no model; give it a key model, such as model = "torchvision/resnet50"')
         return
@@ -106,16 +108,14 @@ def _check_model(recipe: Recipe, path: Path | None) -> None:
         check_file(recipe.model, f"a state dict ({', '.join(STATE_ENDINGS)})")
         if recipe.arch is None:
             raise InputError(
-                f"{recipe.model} is a state dict: say what of with --arch, such as --arch torchvision/resnet50"
+                f"{recipe.model} is a state dict; give its architecture with --arch, such as --arch torchvision/resnet50"
             )
     if recipe.arch is not None:
         if not state:
-            raise InputError(
-                f"--arch {recipe.arch} goes with the path of a state dict, but {recipe.model!r} is not such a path"
-            )
+            raise InputError(f"--arch {recipe.arch} requires the path of a state dict, but {recipe.model!r} is not one")
         if not re.fullmatch(r"(torchvision|timm)/.+", recipe.arch):
             raise InputError(
-                f"--arch {recipe.arch} is neither torchvision/NAME nor timm/NAME, the architectures that state dicts are for"
+                f"--arch {recipe.arch} is neither torchvision/NAME nor timm/NAME, the architectures that a state dict can have"
             )
 
 
@@ -141,7 +141,7 @@ def _read_preprocess(wanted: ExplainOptions) -> dict[str, Any]:
 
 
 def _read_list(text: str, kind: Callable[[str], Any]) -> Any:
-    """The numbers of a text such as 0.5,0.5,0.5; the text itself if it has others, for the error that names it."""
+    """The numbers of a text such as 0.5,0.5,0.5; the text itself if they can't be read, for the error that names it."""
     try:
         return [kind(one) for one in re.split(r"[,\s]+", text.strip())]
     except ValueError:
@@ -163,7 +163,7 @@ def read_pairs(contrasts: Sequence[str]) -> tuple[tuple[str, str], ...]:
         if not (this and that):
             raise InputError(f"--contrast {one!r} was given; expected THIS:THAT, such as red:blue")
         if this == that:
-            raise InputError(f"--contrast {one!r} was given; a contrast needs two different things, such as red:blue")
+            raise InputError(f"--contrast {one!r} was given; a contrast needs two different texts, such as red:blue")
         out.append((this, that))
     return tuple(out)
 
@@ -191,7 +191,7 @@ def _check_image(source: str) -> None:
 
 @contextmanager
 def name_options() -> Iterator[None]:
-    """Errors about arguments in Python speak of the options of the command line: ``arch=`` becomes ``--arch``."""
+    """In this context, errors about Python arguments name the command-line options instead: ``arch=`` becomes ``--arch``."""
     try:
         yield
     except VlcamError as error:
@@ -201,14 +201,14 @@ def name_options() -> Iterator[None]:
 
 
 def report_failures(failed: Sequence[tuple[str, str]]) -> int:
-    """Complain about images that could not be explained; the exit code."""
+    """Report the images that could not be explained, and return the exit code."""
     for source, why in failed:
         console.complain(why if repr(source)[1:-1] in why else f"{source}: {why}")
     return 1 if failed else 0
 
 
 def print_failures(wanted: ExplainOptions, checked: CheckedExplain) -> int:
-    """What a command ends with if none of its images can be opened; the exit code."""
+    """Report that none of the images can be opened, and return the exit code."""
     failed = [(source, checked.failed[number]) for number, source in enumerate(wanted.images)]
     if wanted.as_json:
         errors = [{"source": replace_surrogates(source), "error": replace_surrogates(why)} for source, why in failed]

@@ -15,9 +15,9 @@ def check_out(out: Path | None) -> None:
 
 
 def check_reproduce(wanted: ReproduceOptions) -> None:
-    """Raise InputError for a place, data, a module file or a method that isn't there.
+    """Raise InputError for an output folder, data, a module file or a method that doesn't exist.
 
-    With ``--import`` the methods are left for later: the module may bring some.
+    With ``--import`` the methods are checked later, as the module may register some.
     """
     check_out(wanted.out)
     if wanted.data is not None and not wanted.data.exists():
@@ -26,7 +26,7 @@ def check_reproduce(wanted: ReproduceOptions) -> None:
         if module.endswith(".py") and not Path(module).is_file():
             raise InputError(f"there is no file {module!r} (looked from {Path.cwd()}); check the path")
     if wanted.arch is not None and wanted.model is None:
-        raise InputError(f"--arch {wanted.arch} goes with --model and the path of a state dict")
+        raise InputError(f"--arch {wanted.arch} requires --model and the path of a state dict")
     if not wanted.modules:
         for method in wanted.methods or ():
             find_name(method, METHODS, "method")

@@ -1,7 +1,7 @@
-"""How the commands speak: styled on a terminal, plain text anywhere else and under NO_COLOR.
+"""How the commands print: styled on a terminal, plain text anywhere else and under NO_COLOR.
 
-Results go to stdout; notes, errors and progress go to stderr. Whatever is printed loses its control characters first, so that a
-file name, a question or a neuron's name can't give orders to the terminal. Nothing heavy is imported here.
+Results go to stdout; notes, errors and progress go to stderr. Control characters are removed from whatever is printed, so that a file name,
+a question or a neuron's name can't control the terminal. Nothing heavy is imported here.
 """
 
 import sys
@@ -70,7 +70,7 @@ def print_paragraph(text: str, indent: int) -> None:
 
 
 def print_table(head: Sequence[str], body: Sequence[Sequence[str]], *, texts: int = 1) -> None:
-    """Rows under a head; the first columns, which hold texts, to the left, the others to the right."""
+    """Rows under a header; the first columns, which hold text, are aligned left, the others right."""
     widths = [max(len(row[column]) for row in (head, *body)) for column in range(len(head))]
     for number, row in enumerate((head, *body)):
         padded = zip(row, widths, strict=True)
@@ -105,7 +105,7 @@ def show_steps() -> Iterator[Callable[[str, int, int | None], None]]:
 
 @contextmanager
 def show_training() -> Iterator[Callable[[int, int, Mapping[str, int | float]], None]]:
-    """A progress bar with numbers, to call with (step, steps, numbers); elsewhere than on a terminal a line every 5 %."""
+    """A progress bar with numbers, to call with (step, steps, numbers); where stderr is not a terminal, a line every 5 %."""
     from vlcam.render.progress import open_bar
 
     with open_bar("drawing") as bar:
@@ -128,7 +128,7 @@ def show_training() -> Iterator[Callable[[int, int, Mapping[str, int | float]], 
 
 
 def _is_styled(stream: Any) -> bool:
-    from vlcam.render.progress import is_styled  # the package loads numpy, which errors of usage do without
+    from vlcam.render.progress import is_styled  # the package loads numpy, which usage errors don't need
 
     return is_styled(stream)
 
@@ -141,7 +141,7 @@ def _make_printable(text: str) -> str:
 
 
 def hush_transformers() -> None:
-    """Keep transformers' bars and remarks about loading off the terminal; for commands, which own it."""
+    """Keep transformers' progress bars and remarks about loading off the terminal; for commands, which own it."""
     from transformers.utils import logging
 
     logging.disable_progress_bar()

@@ -21,7 +21,7 @@ class GrowingDocument:
         self._store = store
 
     def add(self, source: str, explanation: Explanation) -> None:
-        """Note one more result; ``source`` is the image as it was given."""
+        """Add one more result; ``source`` is the image as it was given."""
         self._store.write(dump_json({"source": replace_surrogates(source), **describe_explanation(explanation)}) + "\n")
 
     def write(

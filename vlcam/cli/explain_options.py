@@ -32,7 +32,7 @@ class ExplainOptions:
     """The options of classify, caption and vqa.
 
     ``contrast`` are texts THIS:THAT; ``model``, ``arch``, ``revision``, ``device``, ``dtype`` and ``length`` are those of
-    :func:`vlcam.load`, by default of the bundled model.
+    :func:`vlcam.load`; by default the bundled model is explained.
     """
 
     images: Annotated[
@@ -50,7 +50,9 @@ class ExplainOptions:
         int | None,
         In(
             "caption",
-            typer.Option("--beams", min=1, max=64, help="Search for the model's own caption with that many beams (1)."),
+            typer.Option(
+                "--beams", min=1, max=64, help="How many beams to search for the model's own caption with (1)."
+            ),
         ),
     ] = None
     question: Annotated[
@@ -70,20 +72,25 @@ class ExplainOptions:
         typer.Option("--contrast", help="THIS:THAT explains this rather than that; may be given several times."),
     ] = None
     top: Annotated[
-        int, In("classify vqa", typer.Option("--top", min=1, help="How many the model names by itself."))
+        int,
+        In(
+            "classify vqa",
+            typer.Option("--top", min=1, help="How many of the model's own to explain, if none are given."),
+        ),
     ] = 3
     measure: Annotated[
         str,
         In(
             "caption vqa",
             typer.Option(
-                "--measure", help="Explain each word's log-probability, or its logit if that is nearly certain."
+                "--measure",
+                help="Score of each word to explain: log-probability, or logit for words that are nearly certain.",
             ),
         ),
     ] = "log-probability"
     gain: Annotated[
         str | None,
-        In("caption vqa", typer.Option("--gain", help="Also score the words without the image: blank, or blur.")),
+        In("caption vqa", typer.Option("--gain", help="Also score the words with the image replaced: blank or blur.")),
     ] = None
     layer: LayerOption = None
     method: Annotated[
@@ -99,7 +106,7 @@ class ExplainOptions:
         ),
     ] = None
     ranking: Annotated[
-        str, typer.Option("--ranking", help="Neurons by contribution in this image, or as in the paper by alpha.")
+        str, typer.Option("--ranking", help="Rank neurons by contribution in this image, or by alpha as in the paper.")
     ] = "contribution"
     names: NamesOption = None
     model: ModelOption = None
@@ -124,19 +131,19 @@ class ExplainOptions:
         int | None,
         In(
             "classify",
-            typer.Option("--resize-shorter", min=1, help="Side that the photo's shorter one gets before a crop."),
+            typer.Option("--resize-shorter", min=1, help="Length of the photo's shorter side before it is cropped."),
         ),
     ] = None
     mean: Annotated[
         str | None,
         In(
             "classify",
-            typer.Option("--mean", help="Mean of values of 0 to 1: 0.5, or one each as in 0.485,0.456,0.406."),
+            typer.Option("--mean", help="Mean of values from 0 to 1: 0.5, or one per channel as in 0.485,0.456,0.406."),
         ),
     ] = None
     std: Annotated[
         str | None,
-        In("classify", typer.Option("--std", help="Standard deviation of values of 0 to 1, as --mean.")),
+        In("classify", typer.Option("--std", help="Standard deviation of values from 0 to 1, like --mean.")),
     ] = None
     interpolation: Annotated[
         str | None,
@@ -146,26 +153,26 @@ class ExplainOptions:
         float | None,
         typer.Option(
             "--white",
-            help="The value that is white, in the photos' own numbers, such as 4095 for 12 bits in a file of 16.",
+            help="The value that is white, in the photos' own numbers, such as 4095 for 12 bits in a 16-bit file.",
         ),
     ] = None
     prompt: Annotated[
         str | None,
         In(
             "caption vqa",
-            typer.Option("--prompt", help="What a model that writes is told first; {} stands for the question."),
+            typer.Option("--prompt", help="What a model that writes text is told first; {} stands for the question."),
         ),
     ] = None
     length: Annotated[
         int | None,
         In(
             "caption vqa",
-            typer.Option("--length", min=1, max=1000, help="How many tokens a model of yours says at most (40)."),
+            typer.Option("--length", min=1, max=1000, help="The most tokens that your own model writes (40)."),
         ),
     ] = None
     device: DeviceOption = None
     dtype: Annotated[
-        str | None, typer.Option("--dtype", help="float32, float16 or bfloat16; by default as the weights are.")
+        str | None, typer.Option("--dtype", help="float32, float16 or bfloat16; by default that of the weights.")
     ] = None
     verify: Annotated[
         bool, typer.Option("--verify", help="Test every map against 200 random regions of its size and shape.")
@@ -177,7 +184,7 @@ class ExplainOptions:
 
     @property
     def targets(self) -> tuple[str, ...]:
-        """The classes or answers that were asked for; a class that is named twice counts once."""
+        """The classes or answers that were asked for; a class that is given twice counts once."""
         return (*dict.fromkeys(self.classes or ()), *(self.answers or ()))
 
 

@@ -63,27 +63,28 @@ class NeuronOptions:
     ] = "scenes"
     names: Annotated[Path | None, In("report", NAMES)] = None
     exemplars: Annotated[
-        int, In("report", typer.Option("--exemplars", min=0, max=50, help="Pictures shown of each channel."))
+        int, In("report", typer.Option("--exemplars", min=0, max=50, help="Pictures shown for each channel."))
     ] = 8
     photos: Annotated[
         int,
         In(
             "report",
-            typer.Option("--photos", min=0, help="Pictures to run the whole model on, for what each channel helps."),
+            typer.Option("--photos", min=0, help="Pictures to run the whole model on, to see what each channel helps."),
         ),
     ] = 24
     task: Annotated[
-        str | None, typer.Option("--task", help="What a model that can do more shall do: captioning or vqa.")
+        str | None, typer.Option("--task", help="The task of a model that can do more than one: captioning or vqa.")
     ] = None
     arch: ArchOption = None
     revision: RevisionOption = None
     device: DeviceOption = None
     layer: LayerOption = None
     question: Annotated[
-        str | None, typer.Option("--question", help="What a question answerer is asked meanwhile; it needs a question.")
+        str | None, typer.Option("--question", help="What a question answerer is asked meanwhile; required for one.")
     ] = None
     prompt: Annotated[
-        str | None, typer.Option("--prompt", help="What a model that writes is told meanwhile, such as 'a photo of'.")
+        str | None,
+        typer.Option("--prompt", help="What a model that writes text is told meanwhile, such as 'a photo of'."),
     ] = None
     labels: Annotated[Path | None, typer.Option("--labels", help="Folder of label maps (PNG) for a photo folder.")] = (
         None
@@ -92,7 +93,9 @@ class NeuronOptions:
         Path | None,
         typer.Option("--concepts", help="File that says what the numbers of label maps mean (JSON or text)."),
     ] = None
-    words: Annotated[Path | None, typer.Option("--words", help="Text file with a word a line, for --encoder.")] = None
+    words: Annotated[Path | None, typer.Option("--words", help="Text file with one word per line, for --encoder.")] = (
+        None
+    )
     encoder: Annotated[
         str | None,
         typer.Option("--encoder", help="Image-text encoder of transformers that compares photos and words."),
@@ -103,18 +106,24 @@ class NeuronOptions:
         str | None, typer.Option("--scorer", help="iou, auprc or correlation; with words soft-wpmi or www.")
     ] = None
     quantile: Annotated[float, typer.Option("--quantile", help="Share of positions at which a channel fires.")] = 0.01
-    min_score: Annotated[float | None, typer.Option("--min-score", help="The least score of a name.")] = None
-    permutations: Annotated[int, typer.Option("--permutations", min=19, help="Draws of the test against chance.")] = 200
-    bootstrap: Annotated[int, typer.Option("--bootstrap", min=0, help="Samples for the names' stability.")] = 100
-    length: Annotated[int, typer.Option("--length", min=1, max=3, help="Most concepts in a formula; 1: none.")] = 1
+    min_score: Annotated[float | None, typer.Option("--min-score", help="The lowest score that gives a name.")] = None
+    permutations: Annotated[
+        int, typer.Option("--permutations", min=19, help="Permutations of the test against chance.")
+    ] = 200
+    bootstrap: Annotated[
+        int, typer.Option("--bootstrap", min=0, help="Bootstrap samples for the names' stability.")
+    ] = 100
+    length: Annotated[
+        int, typer.Option("--length", min=1, max=3, help="Most concepts in a formula; 1 for no formulas.")
+    ] = 1
     seed: SeedOption = 0
-    mask_size: Annotated[int | None, typer.Option("--mask-size", min=2, help="Cells a side to compare labels on.")] = (
-        None
-    )
-    hypernyms: Annotated[bool, typer.Option("--hypernyms", help="Also try what concepts are kinds of.")] = False
-    wordnet: Annotated[bool, typer.Option("--wordnet", help="Use the WordNet of nltk, if it is on this machine.")] = (
-        False
-    )
+    mask_size: Annotated[
+        int | None, typer.Option("--mask-size", min=2, help="Cells per side of the grid that labels are compared on.")
+    ] = None
+    hypernyms: Annotated[
+        bool, typer.Option("--hypernyms", help="Also try the broader concepts of each (hypernyms).")
+    ] = False
+    wordnet: Annotated[bool, typer.Option("--wordnet", help="Use nltk's WordNet, if it is on this machine.")] = False
     batch: Annotated[int, typer.Option("--batch", min=1, help="Pictures in one forward pass.")] = 16
     cache: Annotated[Path | None, typer.Option("--cache", help="Folder to keep the layer's maps in.")] = None
 

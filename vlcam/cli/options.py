@@ -1,4 +1,4 @@
-"""How a command gets its options: one frozen record, whose fields carry typer's declarations, is all there is to declare.
+"""How a command gets its options: all of them are declared in one frozen record, whose fields carry typer's declarations.
 
 A new option takes two edits: a field of the group's record (such as :class:`vlcam.cli.explain_options.ExplainOptions`), and its use in
 the module that does the work (such as :mod:`vlcam.cli.run_explain`). Nothing heavy is imported here.
@@ -28,7 +28,7 @@ _FIELDS_OWN: Final = object()
 @final
 @dataclass(frozen=True)
 class In:
-    """In the annotation of a field that not every command of its group has, or has alike: those that have it, and how they declare it.
+    """In the annotation of a field that the commands of a group don't all share: which ones have it, and how they declare it.
 
     ``commands`` are their names, separated by blanks; ``default`` is used in place of the field's.
     """
@@ -60,7 +60,7 @@ def add_command(
 
 
 def list_parameters(options: type, command: str) -> list[Parameter]:
-    """The parameters that typer makes the options of a command of, in the order of the record's fields."""
+    """The parameters from which typer makes a command's options, in the order of the record's fields."""
     hints = get_type_hints(options, include_extras=True)
     found = []
     for field in fields(options):
@@ -78,8 +78,8 @@ def list_parameters(options: type, command: str) -> list[Parameter]:
 
 # --- options of several groups ----------------------------------------------------------------------------------------------
 
-ARCH: Final = typer.Option("--arch", help="What the state dict is the state of, such as torchvision/resnet50.")
-METHOD_HELP: Final = f"How maps are made: {', '.join(METHODS)}; by default that of the recipe, or auto."
+ARCH: Final = typer.Option("--arch", help="The architecture of the state dict, such as torchvision/resnet50.")
+METHOD_HELP: Final = f"How maps are made: {', '.join(METHODS)}; by default the recipe's, or auto."
 METHOD: Final = typer.Option("--method", help=METHOD_HELP, show_default=False)
 
 ArchOption = Annotated[str | None, ARCH]
@@ -87,7 +87,7 @@ CardOption = Annotated[
     Path | None, typer.Option("--card", help="Folder of a model card to add the tables to (card.json, plan.json).")
 ]
 DeviceOption = Annotated[
-    str | None, typer.Option("--device", help="Where to run it, such as cuda; by default the CPU.")
+    str | None, typer.Option("--device", help="Where to run the model, such as cuda; by default the CPU.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a summary.")]
 LayerOption = Annotated[str | None, typer.Option("--layer", help="The layer to explain, by dotted name.")]
@@ -104,12 +104,12 @@ NAMES: Final = typer.Option(
 )
 NamesOption = Annotated[Path | None, NAMES]
 LABELS: Final = typer.Option(
-    "--labels", help="File with the model's class names in order: one a line, or a JSON list or {number: name}."
+    "--labels", help="File with the model's class names in order: one per line, or a JSON list or {number: name}."
 )
 LabelsOption = Annotated[Path | None, LABELS]
 RecipeOption = Annotated[
     Path | None,
-    typer.Option("--recipe", help="TOML file that says which model and how; other options go before what it says."),
+    typer.Option("--recipe", help="TOML file that says which model to open and how; other options override it."),
 ]
 RevisionOption = Annotated[str | None, typer.Option("--revision", help="A branch, tag or commit of a hub model.")]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same result.")]

@@ -60,7 +60,7 @@ def show(explanation: Explanation, *, headed: bool = True, sentences: int = SENT
             print_paragraph(view.significance.verdict, indent=6)
     if certain := [clean(view.label) for view in shown if view.nearly_certain]:
         print_paragraph(
-            f"Nearly certain: {', '.join(dict.fromkeys(certain))}. Log-probabilities so near to 0 hardly change, so the maps "
+            f"Nearly certain: {', '.join(dict.fromkeys(certain))}. Log-probabilities so close to 0 hardly change, so the maps "
             "are faint; explain the logits instead: --measure logit.",
             indent=4,
         )
@@ -157,7 +157,7 @@ def _show_trust(unit: NeuronName) -> None:
     if unit.claims is not None:
         said = ", ".join(f"{name} above {level:.3g}" for name, _, level in unit.claims)
         print_paragraph(
-            f"A text may say that this is there: {said or 'nothing, as no level is sure enough'}.", indent=2
+            f"A text may claim that this is there: {said or 'nothing, as no level is reliable enough'}.", indent=2
         )
     for flag in unit.flags:
         print_paragraph(f"Warning: {flag} ({FLAGS.get(flag, flag)}).", indent=2)
@@ -195,8 +195,8 @@ def show_measured(measured: Mapping[str, Any]) -> None:
 def _show_gains(gains: Mapping[str, Any]) -> None:
     """How well visual gain, and the plain log-probability, tell words apart: AUROC with its 95 % interval."""
     titles = {
-        "seen": "words that show, against function words",
-        "true": "true words, against false ones in their place",
+        "seen": "visible words against function words",
+        "true": "true words against false ones in their place",
     }
     for part, title in titles.items():
         columns = [name for name in next(iter(gains[part].values()), {}) if name not in ("positives", "negatives")]
@@ -259,7 +259,7 @@ def _choose_colour(view: TargetView) -> str:
 
 
 def _pick_sentences(views: Sequence[TargetView], most: int) -> list[str]:
-    """What the named neurons behind the first targets are, in short; of a caption's words, the ones with most evidence."""
+    """Short sentences about the named neurons behind the first targets or, for a caption, behind the words with the most evidence."""
     told = [view for view in views if view.neurons is not None and view.flag == "ok"]
     if told and told[0].target.kind == "word":
         told.sort(key=find_peak, reverse=True)

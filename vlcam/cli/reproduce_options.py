@@ -18,26 +18,29 @@ class ReproduceOptions:
         list[str] | None,
         typer.Argument(metavar="LIST", help="all, numbers (1 3-6), or keys (localisation, words).", show_default=False),
     ] = None
-    list_all: Annotated[bool, typer.Option("--list", help="List the experiments and end.")] = False
+    list_all: Annotated[bool, typer.Option("--list", help="List the experiments and exit.")] = False
     data: Annotated[
         Path | None,
         typer.Option(
-            "--data", help="Folder of a data set: ILSVRC, VOC, COCO, VQA v2 or VQA-HAT; else the bundled world."
+            "--data", help="Folder of a data set: ILSVRC, VOC, COCO, VQA v2 or VQA-HAT; by default the bundled world."
         ),
     ] = None
     model: Annotated[
-        str | None, typer.Option("--model", help="The model, as for classify, caption and vqa; else the bundled ones.")
+        str | None,
+        typer.Option("--model", help="The model, as for classify, caption and vqa; by default the bundled ones."),
     ] = None
     rival: Annotated[str | None, typer.Option("--rival", help="A weaker model to compare with, for experiment 5.")] = (
         None
     )
     arch: ArchOption = None
     methods: Annotated[
-        list[str] | None, typer.Option("--method", help="A further method to compare; may be given several times.")
+        list[str] | None, typer.Option("--method", help="An additional method to compare; may be given several times.")
     ] = None
     metrics: Annotated[
         list[str] | None,
-        typer.Option("--metric", help="A further measure in experiment 6 (faithfulness); may be given several times."),
+        typer.Option(
+            "--metric", help="An additional measure in experiment 6 (faithfulness); may be given several times."
+        ),
     ] = None
     modules: Annotated[
         list[str] | None,
@@ -48,7 +51,8 @@ class ReproduceOptions:
         ),
     ] = None
     out: Annotated[
-        Path | None, typer.Option("--out", help="Folder for JSON files, figures, and results.md of all that is in it.")
+        Path | None,
+        typer.Option("--out", help="Folder for JSON files, figures, and a results.md about all results in it."),
     ] = None
     quick: Annotated[bool, typer.Option("--quick", help="Fewer pictures: minutes instead of hours.")] = False
     most: Annotated[int | None, typer.Option("--n", min=1, help="At most that many pictures in each experiment.")] = (

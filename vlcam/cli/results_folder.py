@@ -19,7 +19,7 @@ from vlcam.files import make_slug, name_unwritable, stage_files
 class ResultsFolder:
     """``report.html``, and for each photo a picture and the saved explanation.
 
-    What can't be written (the disk is full, a folder is in the way) stops no explanation: it is in ``fault``, and nothing is written then.
+    A write error (the disk is full, a folder is in the way) doesn't stop the explanations: it is kept in ``fault``, and nothing is written.
 
     Args:
         out: the folder; None: nothing is to be written.

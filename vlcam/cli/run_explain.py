@@ -59,7 +59,7 @@ def run_explain(kind: TaskKind, wanted: ExplainOptions, checked: CheckedExplain)
                         raise InputError(checked.failed[number])
                     explanation = _explain_one(task, source, wanted, checked.pairs, names)
                 except Exception as error:
-                    if not done and isinstance(error, LayerError):  # no image could mend that
+                    if not done and isinstance(error, LayerError):  # it would fail for every image
                         raise
                     if not isinstance(error, VlcamError):
                         unforeseen = error
@@ -81,7 +81,7 @@ def run_explain(kind: TaskKind, wanted: ExplainOptions, checked: CheckedExplain)
     if results.fault is not None:
         console.complain(f"{results.fault}; nothing was written")
         code = 1
-    if unforeseen is not None:  # what came before it is told
+    if unforeseen is not None:  # after what came before it has been reported
         raise unforeseen
     return code
 
@@ -107,7 +107,7 @@ def open_image(source: str) -> tuple[str | Image.Image, str]:
 
 
 def find_report(names: Path, out: Path) -> str | None:
-    """The way from a page in ``out`` to the neuron report beside the names, if there is one."""
+    """The relative link from a page in ``out`` to the neuron report beside the names, if there is one."""
     report = find_names_file(names).with_name("report.html")
     if not report.is_file() or report.resolve() == (out / "report.html").resolve():
         return None
@@ -125,7 +125,7 @@ def _open_task(recipe: Recipe) -> Task:
 
 
 def _check(task: Task, wanted: ExplainOptions, pairs: tuple[tuple[str, str], ...], layer: str | None) -> None:
-    """Refuse what no image could mend, before any image is opened."""
+    """Refuse a request that would fail for every image, before any image is opened."""
     blank = Image.new("RGB", (64, 64))
     request = Request(
         wanted.targets,
@@ -150,7 +150,7 @@ def _read_measure(name: str) -> Literal["log-probability", "logit"]:
 
 
 def _read_gain(name: str | None) -> Gain | None:
-    """What stands for no image, if the visual gain was asked for."""
+    """What replaces the image, if the visual gain was asked for."""
     return None if name is None else "blur" if name == "blur" else "blank"
 
 
@@ -193,6 +193,6 @@ def _explain_one(
             explanation = explanation.verify(task, image, prompt=wanted.prompt, progress=progress)
     if names is not None and explanation.neurons is None:
         raise LayerError(
-            f"the names are of layer {names.layer!r}, and layer {explanation.layer!r} is explained; give --layer {names.layer}"
+            f"the names are of layer {names.layer!r}, but layer {explanation.layer!r} is explained; give --layer {names.layer}"
         )
     return explanation

@@ -29,7 +29,7 @@ _QUESTION = "what colour is the star"
 @final
 @dataclass(frozen=True)
 class FamilyRow:
-    """One family: what it is opened as, what it does, its vision tower, where it is tapped, and what the tests run of it."""
+    """One family: what it is opened as, what it does, its vision tower, where it is tapped, and what the tests cover."""
 
     name: str
     does: str
@@ -140,7 +140,7 @@ def list_layers(task: Task) -> tuple[list[dict[str, Any]], str, str]:
     tower = find_tower(task.model) if reads and len(shape) < 4 else None
     rows: dict[str, dict[str, Any]] = {}
     for layer in seen:
-        if tower is not None and not layer.name.startswith(tower):  # tokens of text may look like a grid, too
+        if tower is not None and not layer.name.startswith(tower):  # text tokens can look like a grid as well
             continue
         grid = _format_grid(layer.shape, size) if len(layer.shape) == len(shape) else ""
         if not grid and layer.shape[: len(shape) - 1] == shape[:-1]:

@@ -117,7 +117,7 @@ def run_evaluate(wanted: EvaluateTextsOptions) -> None:
     card_folder = wanted.card
     if card_folder is not None:
         check_folder(card_folder)
-        what = "a file of a card: vlcam scenes evaluate --card makes them"
+        what = "a file of a model card, as vlcam scenes evaluate --card writes it"
         before, plan = (read_json(card_folder / name, what) for name in ("card.json", "plan.json"))
     with console.show_bar("measuring the texts") as advance:
         measured = naming_bench.evaluate(n=wanted.n, seed=wanted.seed, folder=wanted.weights, progress=advance)
@@ -140,7 +140,7 @@ def _get_names(model: str) -> NeuronNames:
     if which is None:
         raise InputError(
             f"model {model!r} was given; expected one of {', '.join(MODEL_NAMES)}, or --names with a file of names; "
-            "units of other models are named by: vlcam neurons name"
+            "to name the units of another model: vlcam neurons name"
         )
     found = bundled.read_packaged_names(which)
     if found is None:
@@ -187,7 +187,9 @@ def _make_settings(wanted: NeuronOptions, probe: Probe | WordProbe) -> Settings:
 def _make_request(task: Task, wanted: NeuronOptions) -> Request:
     """What the model is asked while it looks: a question answerer must be asked something."""
     if task.kind != "vqa" and wanted.question is not None:
-        raise InputError(f"--question {wanted.question!r} was given, but {task.name} answers no questions")
+        raise InputError(
+            f"--question {wanted.question!r} was given, but {task.name} answers no questions; leave it out"
+        )
     return make_request(task, question=wanted.question, prompt=wanted.prompt)
 
 
@@ -215,7 +217,7 @@ def _name_units(
 
 
 def _tell(names: NeuronNames) -> None:
-    """How many units have names, the most used names, and what limits them."""
+    """Print how many units have names, the most frequent names, and what limits them."""
     named = [unit for unit in names.units if unit.state == "named"]
     flagged = sum(bool(unit.flags) for unit in named)
     console.say(

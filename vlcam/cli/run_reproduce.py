@@ -32,7 +32,7 @@ TABLE = "results.md"
 def run_reproduce(wanted: ReproduceOptions) -> int:
     """Run the experiments, print each as soon as it is done, and write what was found.
 
-    Returns the exit code: 1 if an experiment could not run. With several wanted, one that doesn't suit the data is named and passed over;
+    Returns the exit code: 1 if an experiment could not run. If several are wanted, one that doesn't suit the data is reported and skipped;
     if none could run, that is an error.
     """
     for module in wanted.modules or ():
@@ -82,18 +82,18 @@ def run_reproduce(wanted: ReproduceOptions) -> int:
 
 
 def list_known(*, as_json: bool) -> None:
-    """Print the experiments there are: number, key, title, and whether they run on data of one's own."""
+    """Print the known experiments: number, key, title, and whether they run on your own data."""
     found = [get_experiment(key) for key in list_experiments()]
     if as_json:
         rows = [{"number": one.number, "key": one.key, "title": one.title, "real": one.real} for one in found]
         console.print_data(dump_json({"experiments": rows}))
         return
     body = [[str(one.number), one.key, one.title, "yes" if one.real else "generated only"] for one in found]
-    console.print_table(["no.", "key", "experiment", "data of your own"], body, texts=4)
+    console.print_table(["no.", "key", "experiment", "your own data"], body, texts=4)
 
 
 def import_extension(module: str) -> None:
-    """Import a module by its name, or run a .py file, so that it can register what it has. What it raises goes on.
+    """Import a module by its name, or run a .py file, so that it can register what it has. Its exceptions are passed on.
 
     Raises InputError if there is no such module or file.
     """
@@ -103,7 +103,9 @@ def import_extension(module: str) -> None:
         except (ImportError, ValueError):  # of the package that it should be in
             found = None
         if found is None:
-            raise InputError(f"there is no module {module!r}; give one that Python finds, or the path of a .py file")
+            raise InputError(
+                f"there is no module {module!r}; give one that Python can import, or the path of a .py file"
+            )
         import_module(module)
         return
     path = Path(module)
@@ -117,7 +119,7 @@ def import_extension(module: str) -> None:
 
 
 def read_results(folder: Path) -> list[Result]:
-    """Every result in a folder, of this run and of earlier ones, by number. Raises InputError for a file that is none."""
+    """Every result in a folder, of this run and of earlier ones, by number. Raises InputError for a file that isn't a result."""
     files = (folder / f"{get_experiment(key).number:02d}-{key}.json" for key in list_experiments())
     return [load(file) for file in files if file.is_file()]
 
@@ -150,7 +152,7 @@ def _show(ran: ExperimentOutcome) -> None:
 def make_setting(wanted: ReproduceOptions) -> Setting:
     """The options of the command as a setting. Raises InputError for methods that don't exist."""
     if wanted.arch is not None and wanted.model is None:
-        raise InputError(f"--arch {wanted.arch} goes with --model and the path of a state dict")
+        raise InputError(f"--arch {wanted.arch} requires --model and the path of a state dict")
     return Setting(
         data=wanted.data,
         model=wanted.model,

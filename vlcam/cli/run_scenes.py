@@ -1,4 +1,4 @@
-"""What ``vlcam scenes`` does: export, train, name and measure the bundled world. Imported when a command runs, never before."""
+"""What ``vlcam scenes`` does: export, train, name and evaluate the bundled world. Imported when a command runs, never before."""
 
 from pathlib import Path
 from typing import Any

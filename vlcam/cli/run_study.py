@@ -38,7 +38,7 @@ def run_make(wanted: StudyOptions) -> tuple[Part, ...]:
     check_folder(out)
     if (out / KEY).exists():
         raise InputError(
-            f"{str(out / KEY)!r} is the key of another study, without which its answers are lost; give another folder"
+            f"{str(out / KEY)!r} is the key of another study, whose answers can't be scored without it; give another folder"
         )
     task = _open(wanted, wanted.model)
     options: dict[str, Any] = {
@@ -96,11 +96,13 @@ def choose_kinds(wanted: StudyOptions) -> tuple[str, ...]:
     if wanted.part not in (*KINDS, "both"):
         raise InputError(f"--part {wanted.part!r} was given; expected discrimination, trust or both")
     if wanted.model is None and wanted.data is not None:
-        raise InputError("--data was given without --model; the bundled classifier knows generated pictures only")
+        raise InputError(
+            "--data was given without --model; name a model, as the bundled classifier knows generated pictures only"
+        )
     if wanted.model is not None and wanted.data is None and wanted.model != "scenes/classifier":
         raise InputError(f"--model {wanted.model} was given without --data; give photos with categories that it knows")
     if wanted.model is None and (wanted.arch is not None or wanted.revision is not None):
-        raise InputError("--arch and --revision go with --model")
+        raise InputError("--arch and --revision require --model")
     kinds: tuple[str, ...] = KINDS if wanted.part == "both" else (wanted.part,)
     if "trust" in kinds and wanted.against is None and wanted.model not in (None, "scenes/classifier"):
         raise InputError("trust compares two models: give the weaker one with --against, or --part discrimination")
@@ -142,7 +144,7 @@ def _make_weaker(wanted: StudyOptions, task: Task) -> tuple[Task, dict[str, Any]
 
 
 def _say(part: Part, wanted: StudyOptions, out: Path) -> None:
-    """What was written, and how many raters it takes for as many ratings as in the paper."""
+    """Say what was written, and how many raters it takes for as many ratings as in the paper."""
     raters = RATINGS * part.booklets
     found = part.facts["pictures"]
     fewer = f" ({wanted.n} pictures were asked for, and {found} could be used)" if found < wanted.n else ""

@@ -27,15 +27,17 @@ class TrainOptions:
 
     folder: Annotated[Path, typer.Argument(help="Where drawn scenes, checkpoints, metrics and weights go.")]
     scenes: Annotated[int, typer.Option("--scenes", min=64, help="How many pictures to draw and train on.")] = 80_000
-    steps: Annotated[int, typer.Option("--steps", min=1, help="Steps of 64 pictures, all together.")] = 6_000
-    head_steps: Annotated[int, typer.Option("--head-steps", min=1, help="Steps of 256 pictures, the trunk fixed.")] = (
-        6_000
-    )
+    steps: Annotated[
+        int, typer.Option("--steps", min=1, help="Steps of 64 pictures that train everything together.")
+    ] = 6_000
+    head_steps: Annotated[
+        int, typer.Option("--head-steps", min=1, help="Steps of 256 pictures with the trunk fixed.")
+    ] = 6_000
     caption_steps: Annotated[
-        int, typer.Option("--caption-steps", min=0, help="Steps of 256 pictures, the captioner's head alone.")
+        int, typer.Option("--caption-steps", min=0, help="Steps of 256 pictures for the captioner's head alone.")
     ] = 1_000
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of weights, order and augmentation.")] = 0
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")] = False
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in the folder.")] = False
     device: Annotated[str | None, typer.Option("--device", help="cpu or cuda; by default a GPU if there is one.")] = (
         None
     )

@@ -12,7 +12,7 @@ from vlcam.cli.options import ArchOption, DeviceOption, JsonOption, ModelOption,
 @final
 @dataclass(frozen=True, kw_only=True)
 class StudyOptions:
-    """The options of ``vlcam study make``. Without ``model`` the bundled classifier, without ``data`` generated pictures."""
+    """The options of ``vlcam study make``. By default ``model`` is the bundled classifier, and ``data`` are generated pictures."""
 
     out: Annotated[Path, typer.Option("--out", help="Folder for the pages and key.json.", show_default=False)]
     part: Annotated[str, typer.Option("--part", help="discrimination, trust, or both.")] = "both"
@@ -23,7 +23,7 @@ class StudyOptions:
     n: Annotated[int, typer.Option("--n", min=1, help="How many pictures, each shown with every method.")] = 90
     model: ModelOption = None
     against: Annotated[
-        str | None, typer.Option("--against", help="The weaker model that trust compares --model with, named alike.")
+        str | None, typer.Option("--against", help="The weaker model that the trust study compares --model with.")
     ] = None
     data: Annotated[
         Path | None,
@@ -37,10 +37,11 @@ class StudyOptions:
     revision: RevisionOption = None
     device: DeviceOption = None
     note: Annotated[
-        str, typer.Option("--note", help="Text for the first screen, such as who asks and where answers go.")
+        str,
+        typer.Option("--note", help="Text for the first screen, such as who is asking and where to send the answers."),
     ] = ""
     whole: Annotated[
-        bool, typer.Option("--whole", help="Every rater sees every method of each picture, not one of them.")
+        bool, typer.Option("--whole", help="Every rater sees every method of each picture, not just one.")
     ] = False
     seed: SeedOption = 0
 

@@ -1,11 +1,13 @@
 """Experiment 15: Grad-CAM with one of its parts changed, as in the appendix of the paper (Selvaraju et al. 2017, arXiv 1610.02391).
 
 With the activations A[k] of the explained layer and the gradients G[k] of a class's score, Grad-CAM is ``relu(sum_k mean(G[k]) A[k])``.
-Changed are
+The parts that are changed are
 
-- the ReLU: left out. A signed map has no "15 % of its maximum" of its own; drawn as pictures are, from its least value at 0 to its greatest
-  at 1, as here, 15 % of that is mostly below what was zero. *Not shifted* takes 15 % of the greatest value instead;
-- the pooling of gradients: their maximum, the mean of their sizes, or none at all (HiResCAM: Draelos and Carin 2020, arXiv 2011.08891);
+- the ReLU, which is left out. "15 % of the maximum" means little for a signed map. If it is drawn like a picture, as here, with its lowest
+  value at 0 and its highest at 1, then 15 % of that mostly lies below the original zero. *Not shifted* takes 15 % of the highest value
+  instead;
+- the pooling of gradients: their maximum, the mean of their absolute values, or none at all (HiResCAM: Draelos and Carin 2020, arXiv
+  2011.08891);
 - the backward pass: the ReLUs above the layer pass on the gradients of guided backpropagation or of the deconvnet
   (:mod:`vlcam.engine.relu_rules`).
 """
@@ -44,7 +46,7 @@ _PAPER: Final = "Selvaraju et al. 2017, arXiv 1610.02391"
 
 
 def max_pool_gradcam(activations: Activations, slopes: Gradients) -> Maps:
-    """``sum_k max_ij(G[k]) A[k]``: global max pooling in the place of the mean."""
+    """``sum_k max_ij(G[k]) A[k]``: global max pooling in place of the mean."""
     return torch.einsum("tk,tkij->tij", slopes.amax((2, 3)), activations.expand_as(slopes))
 
 
@@ -149,7 +151,9 @@ def run(setting: Setting) -> Result:
         area.extend(float(one.float().mean()) for one in regions if one is not None)
         setting.report_progress(look.number + 1, n)
     photos = found[WHOLE].photos
-    near = f"{tolerance:.0f} pixels of the stored photo beside it are near enough" if tolerance else "without tolerance"
+    near = (
+        f"up to {tolerance:.0f} pixels of the stored photo beside it still count" if tolerance else "without tolerance"
+    )
     return Result(
         NUMBER,
         KEY,
@@ -157,7 +161,7 @@ def run(setting: Setting) -> Result:
         "Which parts of Grad-CAM matter: the ReLU, the mean of the gradients, the plain backward pass?",
         "Top-1 localisation error as in experiment 1 (lower is better): the best class, pixels of at least 15 % of its map's maximum, the "
         f"largest segment, IoU 0.5. Pointing (higher is better): the map of each class that is there, {near}, mean over all pairs. Maps "
-        "without ReLU are drawn from their least value at 0 to their greatest at 1, or not shifted.",
+        "without ReLU are drawn with their lowest value at 0 and their highest at 1, or are not shifted.",
         world.title,
         task.name,
         tuple(one for name, each in found.items() for one in each.make_rows(name, setting.seed)),
@@ -174,7 +178,7 @@ def run(setting: Setting) -> Result:
 
 
 def _find_variants(task: Task, world: World) -> tuple[list[Method | PerturbationMethod], list[str]]:
-    """The variants that the network has, and why not the others: rules for ReLUs need ReLUs above the layer."""
+    """The variants that are defined for the network, and why the others are not: rules for ReLUs need ReLUs above the layer."""
     sample = next(iter(world.iterate_samples(1)))
     request = Request(labels=predict_classes(task, sample, 1))
     kept, left = [], []

@@ -1,22 +1,22 @@
-"""Experiment 8: do the heatmaps of what is in a picture hold when noise makes the model see what is not?
+"""Experiment 8: do the heatmaps of what is in a picture hold up when noise makes the model see what is not there?
 
 Selvaraju et al. 2017 (arXiv 1610.02391, on adversarial noise) change a picture a little until VGG-16 gives a class that is not in it
 ("airliner") p > 0.9999 and the classes that are in it about 0; the Grad-CAM maps of the latter still lie on their objects, and those of the
-absent class on the background. They show one picture; here it is numbers.
+absent class on the background. They show one picture; here the effect is measured.
 
-The noise is the sign of the gradient (Goodfellow et al. 2015, arXiv 1412.6572), a step again and again (Kurakin et al. 2017, arXiv
+The noise is the sign of the gradient (Goodfellow et al. 2015, arXiv 1412.6572), applied step by step (Kurakin et al. 2017, arXiv
 1607.02533):
 
     x <- clip(x + s sign(d/dx [sum of the logits to raise - sum of the logits to lower])),
 
 where the clip keeps every value within ``reach`` of the original and inside the range of pixels. The step s is one of the 256 levels of a
-pixel, so a picture of bytes stays one. Only what has not arrived yet is pulled: the absent class up to :data:`SURE`, each present class
-down to :data:`GONE`. Classes that the model did not see before (p of :data:`SEEN` or less) are not counted as present.
+pixel, so a picture of bytes stays one. Only what has not reached its goal yet is pushed: the absent class up to :data:`SURE`, each present
+class down to :data:`GONE`. Classes that the model did not see before (p of :data:`SEEN` or less) are not counted as present.
 
-Measured of each class that is present, on the clean picture, the attacked one, and one with *random* noise of the very same size (the same
-changes with random signs): whether its map's highest point lies on its object, the share of the map on it, and Spearman's correlation with
-the map of the clean picture. A map without positive values misses; it has no share and no correlation. Of the absent class: whether
-its map points at the background, and how much of it lies there; by chance it is the background's area. An empty map tells neither.
+For each class that is present, this is measured on the clean picture, the attacked one, and one with *random* noise of exactly the same
+size (the same changes with random signs): whether its map's highest point lies on its object, the share of the map on it, and Spearman's
+correlation with the map of the clean picture. A map without positive values misses; it has no share and no correlation. For the absent
+class: whether its map points at the background and how much of it lies there (chance: the background's area); an empty map says neither.
 """
 
 import time
@@ -53,8 +53,8 @@ GONE: Final = 0.01
 SEEN: Final = 0.5
 REACH: Final = 32
 STEPS: Final = 60
-"""How far a pixel's value may go from the original, of 255 levels, and in how many steps. The paper doesn't say; chosen on scenes of the
-``val`` split so that all attacks towards classes that the model knows arrive."""
+"""How far a pixel's value may go from the original, of 255 levels, and in how many steps. The paper doesn't say; these were chosen on
+scenes of the ``val`` split so that all attacks towards classes that the model knows succeed."""
 
 PICTURES: Final = 200
 QUICK_PICTURES: Final = 30
@@ -63,13 +63,13 @@ NEVER: Final = tuple(" ".join(pair) for pair in UNSEEN_PAIRS)
 
 Image = Float[Tensor, "1 channels height width"]
 GradientOf = Callable[[Image], tuple[Float[Tensor, " scores"], Image]]
-"""The scores of an image, and the gradient of whatever shall rise."""
+"""The scores of an image, and the gradient of what is to rise."""
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class AttackedImage:
-    """The changed image, its scores and how many steps it took; ``done`` says whether it got where it should."""
+    """The changed image, its scores and how many steps it took; ``done`` says whether it reached its goal."""
 
     image: Image
     scores: Float[Tensor, " scores"]
@@ -94,7 +94,7 @@ def iterate_sign(
     negative sizes, or fewer than 0 steps.
     """
     if steps < 0 or bool((step < 0).any()) or bool((reach < 0).any()):
-        raise InputError(f"steps={steps}, or a negative step or reach was given; expected 0 or more of each")
+        raise InputError(f"steps={steps}, or a negative step or reach was given; expected 0 or more for each")
     least, most = torch.maximum(image - reach, low), torch.minimum(image + reach, high)
     now, taken = image, 0
     while True:
@@ -141,7 +141,7 @@ def make_attack_gradient(task: Task, prepared: Prepared, request: Request) -> Gr
 @final
 @dataclass(frozen=True)
 class PresentClass:
-    """One class that is in a picture; threes are of the clean picture, with random noise of the same size, and attacked.
+    """One class that is in a picture; triples are for the clean picture, with random noise of the same size, and the attacked picture.
 
     ``p`` is its probability, ``hit`` whether its map points at it, ``mass`` the share of the map on it, ``alike`` the correlation with
     the clean map. ``other`` is the correlation of its clean map with the absent class's: what two maps of one picture have in common
@@ -161,7 +161,7 @@ class PresentClass:
 @final
 @dataclass(frozen=True)
 class AttackCase:
-    """One attacked picture; threes as in :class:`PresentClass`.
+    """One attacked picture; the triples are as in :class:`PresentClass`.
 
     ``reached``: the absent class is above :data:`SURE`; ``done``: and the present ones below :data:`GONE`. ``sizes`` are the largest and
     the root mean square change, of 255 levels. Of the absent class ``label``, ``p`` is the probability, ``background`` whether its map
@@ -193,8 +193,8 @@ def attack_sample(
 ) -> AttackCase | None:
     """Attack one picture towards a class that isn't in it, at random; None if the model sees nothing that is in it.
 
-    ``of`` maps the classes of the sample's objects to the task's; ``never`` are labels that are not an aim. Raises InputError for a
-    preprocessing of another kind than :class:`vlcam.Preprocess`, whose range of pixels isn't known.
+    ``of`` maps the classes of the sample's objects to the task's; ``never`` are labels that are never attacked towards. Raises InputError
+    for a preprocessing of another kind than :class:`vlcam.Preprocess`, whose range of pixels isn't known.
     """
     step, low, high = _get_levels(task.preprocess)
     task = replace(task, names=None)  # nothing is said in words here
@@ -256,10 +256,10 @@ def attack(
     never: Collection[str] = (),
     progress: Callable[[int, int], Any] | None = None,
 ) -> list[AttackCase]:
-    """Attack ``n`` pictures of a world; those in which the model sees nothing that is there are passed over, and not replaced.
+    """Attack ``n`` pictures of a world; those in which the model sees nothing that is there are skipped, and not replaced.
 
-    ``never`` are labels that are not an aim; ``progress`` is called with (done, all). Raises InputError for n below 1, classes that don't
-    match, or no picture that is left.
+    ``never`` are labels that are never attacked towards; ``progress`` is called with (done, all). Raises InputError for n below 1, for
+    classes that don't match, or if no picture is left.
     """
     of = match(world, task.labels).of
     cases = []
@@ -271,7 +271,7 @@ def attack(
     kept = [case for case in cases if case is not None]
     if not kept:
         raise InputError(
-            f"{task.name} is sure of nothing that is in the first {n} pictures of {world.name}, so there is nothing to attack; take more"
+            f"{task.name} is not sure of anything in the first {n} pictures of {world.name}, so there is nothing to attack; take more"
         )
     return kept
 
@@ -340,18 +340,18 @@ def run(setting: Setting, *, n: int | None = None) -> Result:
         8,
         "adversarial",
         "Adversarial noise",
-        "Do the heatmaps of what is in a picture hold when noise makes the model certain of what isn't?",
+        "Do the heatmaps of what is in a picture hold up when noise makes the model certain of something that isn't?",
         f"Iterated sign gradient, one of 255 levels a step, at most {REACH} levels and {STEPS} steps, until a class that isn't in the "
         f"picture has p > {SURE} and those that are in it p < {GONE}; Grad-CAM maps before and after. {len(cases)} of {many} pictures, "
-        "those in which the model sees something that is there. From the third row on, of those where the absent class got there. "
-        "Random noise is the same change with random signs; the control of the correlation is the absent class's clean map.",
+        "those in which the model sees something that is there. From the third row on, only those where the absent class got that far. "
+        "Random noise is the same change with random signs; the control for the correlation is the absent class's clean map.",
         data.title,
         chosen.name,
         found,
         controls,
         COLUMNS,
         headline=f"{_HITS} / attacked",
-        notes=("The paper shows one picture and no number.",),
+        notes=("The paper shows one picture and no numbers.",),
         seconds=time.monotonic() - began,
     )
 
@@ -369,7 +369,7 @@ def _get_levels(preprocess: Any) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _get_mask(sample: LabelledPhoto, index: int) -> Bool[np.ndarray, "height width"]:
-    """The pixels of a class; those of its boxes where nobody drew masks."""
+    """The pixels of a class; those of its boxes where there are no masks."""
     found = sample.get_mask(index)
     if found is None:
         found = np.zeros(sample.size[::-1], dtype=np.bool_)

@@ -1,14 +1,15 @@
-"""Experiment 13: answers to questions. Do their heatmaps rank places as occlusion does, and as people do, and do they find what decides?
+"""Experiment 13: answers to questions. Do their heatmaps rank places as occlusion and people do, and do they find what decides the answer?
 
 Selvaraju et al. (arXiv 1610.02391, on visual question answering) report two rank correlations for the VQA model of Lu et al. 2015:
 
-- with occlusion: 0.60 +- 0.038 for Grad-CAM and 0.42 +- 0.038 for guided backpropagation. Their patch isn't in the text; ours is that of
-  :mod:`vlcam.methods.occlusion`, whose map says how far the answer's logit falls. Both maps are compared on the coarser of their grids;
-- with human attention: 0.136 on 1374 pairs of VQA-HAT (Das et al. 2016, arXiv 1606.03556), where random maps have 0. By the protocol of
+- with occlusion: 0.60 +- 0.038 for Grad-CAM and 0.42 +- 0.038 for guided backpropagation. The text doesn't describe their patch; ours is
+  that of :mod:`vlcam.methods.occlusion`, whose map says how far the answer's logit falls. Both maps are compared on the coarser of their
+  grids;
+- with human attention: 0.136 on 1374 pairs of VQA-HAT (Das et al. 2016, arXiv 1606.03556), where random maps score 0. By the protocol of
   that data set both maps are brought to 14 x 14 cells and ranked, and the correlation is averaged over the people who were asked, then over
   the questions. As a ceiling, each person's map is compared with the mean of the others'.
 
-What is explained is the model's own answer. On scenes it is also known which objects a question turns on: *pointing* says for right answers
+The model's own answer is explained. On scenes it is also known which objects a question turns on: *pointing* says for right answers
 whether the map's highest point lies on one of them.
 """
 
@@ -77,18 +78,18 @@ def run(setting: Setting) -> Result:
                 tally.skipped.append(str(error))
         setting.report_progress(number + 1, n if world.size is None else min(n, world.size))
     if not right:
-        raise InputError(f"{task.name} read none of the questions of {world.name}: {tally.skipped[0]}")
+        raise InputError(f"{task.name} could read none of the questions of {world.name}: {tally.skipped[0]}")
     found, controls = (tally.make_rows(KEY, names, setting.seed, columns=COLUMNS) for names in (methods, CONTROLS))
     return Result(
         13,
         KEY,
         "Answers to questions",
         "Do the heatmaps of answers agree with occlusion and with people, and do they find what the answer turns on?",
-        f"{len(right)} questions, at most {QUESTIONS} a picture; the logit of the model's own answer. occlusion: Spearman's "
+        f"{len(right)} questions, at most {QUESTIONS} per picture; the logit of the model's own answer. occlusion: Spearman's "
         "correlation with the occlusion map (patches of a sixth of the shorter side in the image's mean colour, moved by half of "
         "that) on the coarser of the two grids. human attention: VQA-HAT's protocol, 14 x 14 cells, mean over people. pointing: "
         "share of right answers whose map's highest point lies on an object that decides the question, without tolerance; an empty "
-        "map misses. Maps that are constant have no correlation and are left out of it.",
+        "map misses. Constant maps have no correlation and are left out of it.",
         world.title,
         task.name,
         found,
@@ -157,7 +158,7 @@ def correlate_with_people(heat: Float[Tensor, "height width"], people: Sequence[
 
 
 def correlate_among_people(people: Sequence[Float[np.ndarray, "_ _"]]) -> float:
-    """How far people agree: each one's map with the mean of the others', on 14 x 14 cells."""
+    """How well people agree: each one's map with the mean of the others', on 14 x 14 cells."""
     cells = torch.stack([to_grid(torch.from_numpy(one).double(), GRID) for one in people])
     rest = (cells.sum(0) - cells) / (len(cells) - 1)
     kept = [float(one) for one in spearman(cells, rest) if not bool(one.isnan())]
@@ -171,7 +172,7 @@ def _write_notes(
     skipped: Sequence[str],
     dropped: Sequence[str],
 ) -> list[str]:
-    notes = [f"The model gave a right answer to {sum(right)} of {len(right)} questions."]
+    notes = [f"The model answered {sum(right)} of {len(right)} questions correctly."]
     for column in COLUMNS:
         own = next((one for one in found if (one.name, one.column) == ("gradcam", column)), None)
         rivals = [one for one in found if one.column == column and one.name != "gradcam" and one.n]
@@ -184,7 +185,7 @@ def _write_notes(
     if {"gradcam", "guided-backprop"} <= set(guided):
         same = guided["gradcam"] > guided["guided-backprop"]
         notes.append(
-            f"With occlusion the paper has Grad-CAM above guided backpropagation; here it is {'so' if same else 'not so'}."
+            f"For occlusion, the paper has Grad-CAM above guided backpropagation; these results {'do as well' if same else 'do not'}."
         )
     if not any(one.column == HUMAN for one in (*found, *controls)):
         notes.append("The data have no human attention; give the folder of VQA-HAT for that.")

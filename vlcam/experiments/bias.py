@@ -1,4 +1,4 @@
-"""Experiment 9: a heatmap and a text about neurons find out that a model was trained on biased data, and balanced data mend it.
+"""Experiment 9: heatmaps and texts about neurons reveal that a model was trained on biased data, and balanced data correct it.
 
 Selvaraju et al. 2017 (arXiv 1610.02391, on identifying bias in a data set): VGG-16, fine-tuned on 250 pictures of an image search
 for each of "doctor" and "nurse", reached 82 % on a test set with as many men as women of each. Its Grad-CAM maps lay on faces and hair.
@@ -7,16 +7,16 @@ constant numbers of each class, it reached 90 % and looked at coats and stethosc
 
 Here the pictures are those of :mod:`vlcam.experiments.data.biased_world`, so the cause (a badge) and the shortcut (the colour of a
 face) are known to the pixel. The bundled classifier is fine-tuned as the paper's was, on 250 pictures a class (200 to train on, 50 to
-choose the epoch by; both biased alike): its convolutions stay as they are, so the names of its channels still hold, and the fully
-connected layers learn. For the rebalanced model the faces that are too many are recoloured. Each is asked on a balanced test set:
+choose the epoch by; both equally biased): its convolutions stay as they are, so the names of its channels still hold, and the fully
+connected layers learn. For the rebalanced model the surplus faces are recoloured. Each model is tested on a balanced test set:
 
-- how often it is right, and how often where the face is the one that is unusual for the class (the conflicting half);
+- how often it is right, on all pictures and where the face is unusual for the class (the conflicting half);
 - which share of the Grad-CAM map of its decision lies on the face, on the badge and elsewhere;
 - how often the text about its neurons names the face's colour (blue or red) or the badge (star or heart) as support, and what
   channels with such names contribute; nothing else in these pictures is blue, red, a star or a heart. Bystanders (square, triangle,
   cross), which tell nothing about the class, are the control;
-- how often the decision changes when the picture is drawn again with the other face, or with the other badge: the truth of what the
-  map and the text should have told.
+- how often the decision changes when the picture is drawn again with the other face, or with the other badge: the truth that the map and
+  the text should have revealed.
 """
 
 import time
@@ -91,12 +91,12 @@ class Decisions:
 @final
 @dataclass(frozen=True, eq=False)
 class Audit:
-    """What is measured of one model on P test pictures, each ``(P,)``, NaN where there is no answer.
+    """What is measured for one model on P test pictures, each ``(P,)``, NaN where there is no answer.
 
-    ``right`` is 0 or 1; ``face``, ``badge`` and ``elsewhere`` the shares of the map there (a map without positive values has
-    none: NaN, and ``empty`` is 1); ``names_...`` whether the text names the face's colour, the badge or a bystander as support;
-    ``..._channels`` what channels with such names contribute, for less against, by all that is for and against; ``follows_face`` and
-    ``follows_badge`` whether the decision changes with the face, or with the badge.
+    ``right`` is 0 or 1; ``face``, ``badge`` and ``elsewhere`` the shares of the map there (a map without positive values has none: NaN, and
+    ``empty`` is 1); ``names_...`` whether the text names the face's colour, the badge or a bystander as support; ``..._channels`` what
+    channels with such names contribute, for minus against, divided by all evidence for and against; ``follows_face`` and ``follows_badge``
+    whether the decision changes with the face, or with the badge.
     """
 
     right: Float[np.ndarray, " people"]
@@ -150,7 +150,7 @@ def measure_shares(
 
 
 def audit(model: SceneClassifier, test: BalancedSet, names: NeuronNames) -> Audit:
-    """Everything about one model on the test set."""
+    """All measures of one model on the test set."""
     found = explain_decisions(model, test.maps)
     with torch.no_grad():
         turned = [
@@ -191,8 +191,8 @@ def _check_cited(names: NeuronNames, found: Decisions, i: int) -> tuple[bool, ..
 class Study:
     """The audits of both models of every run, the test set and the controls.
 
-    These are the shares of an untrained model's maps, those of the area, and those of the best maps that the grid can hold, of the face in
-    the face's region and of the badge in the badge's. ``models`` are (biased, rebalanced), one pair a run.
+    The controls are the shares of an untrained model's maps, those of the area, and those of the best maps that the grid can hold, of the
+    face in the face's region and of the badge in the badge's. ``models`` are (biased, rebalanced), one pair per run.
     """
 
     test: BalancedSet
@@ -216,10 +216,10 @@ def run_study(
     """Train a model on biased data and one on balanced data ``runs`` times, each with other training data, and audit both on one test set.
 
     ``n``: test pictures, a multiple of 4; ``each``: pictures of each class to train on and to choose the epoch by; ``progress`` is called
-    with (done, all). Raises InputError for numbers that can't be.
+    with (done, all). Raises InputError for impossible numbers.
     """
     if runs < 1 or epochs < 1:
-        raise InputError(f"runs={runs} and epochs={epochs} were given; expected 1 or more of both")
+        raise InputError(f"runs={runs} and epochs={epochs} were given; expected 1 or more for both")
     base = load("classifier")
     names = bundled.read_packaged_names("classifier")
     if not isinstance(base, SceneClassifier) or names is None:
@@ -272,7 +272,7 @@ MEASURES: Final = {
     "follows the face": "decisions that change with the face's colour alone",
     "follows the badge": "decisions that change with the badge alone",
 }
-"""What is measured of both models, and what it means."""
+"""What is measured for both models, and what it means."""
 
 _ON: Final = ("map on the face", "map on the badge", "map elsewhere")
 COLUMNS: Final = ("biased", "rebalanced", "difference", "control")
@@ -304,11 +304,11 @@ def make_result(found: Study, *, seed: int = 0) -> Result:
         9,
         "bias",
         "Identifying bias: doctor or nurse",
-        "Do heatmaps and texts about neurons show that a model was trained on biased data, and do balanced data mend it?",
+        "Do heatmaps and texts about neurons show that a model was trained on biased data, and do balanced data correct it?",
         f"{runs} times the bundled classifier's fully connected layers are fine-tuned on {TRAIN + VAL} pictures a class ({VAL} of them to "
         f"choose the epoch), whose faces are as biased as the paper's ({100 * USUAL[0]:.0f} % and {100 * USUAL[1]:.0f} %), and on the same "
-        f"pictures with the faces balanced; both models are asked on one balanced test set of {len(found.test.people)} pictures. Intervals "
-        "are over trainings and pictures.",
+        f"pictures with the faces balanced; both models are tested on one balanced test set of {len(found.test.people)} pictures. "
+        "Intervals are over trainings and pictures.",
         "generated doctors and nurses",
         "bundled classifier, fine-tuned",
         tuple(rows),
@@ -317,9 +317,9 @@ def make_result(found: Study, *, seed: int = 0) -> Result:
         "%",
         headline="accuracy",
         notes=(
-            "The paper's two numbers are of photos and VGG-16. Here the badge was made so small that a biased model comes near the first "
-            "of them (on other pictures than these); the second is what it is.",
-            "Texts also name bystanders, which mean nothing; what the channels of a name contribute in sum tells more.",
+            "The paper's two numbers are for photos and VGG-16. Here the badge was made so small that a biased model comes close to the "
+            "first of them (on pictures other than these); the second was not tuned.",
+            "Texts also name bystanders, which mean nothing; the total contribution of a name's channels says more.",
         ),
     )
 

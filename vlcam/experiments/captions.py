@@ -1,12 +1,12 @@
 """Experiment 12: do the heatmaps of captions and of their words lie on what they are about?
 
-Three measures, two of them of the paper (Selvaraju et al., arXiv 1610.02391):
+Three measures, two of them from the paper (Selvaraju et al., arXiv 1610.02391):
 
 - *pointing*: a caption that people gave (here: that is true) is scored word by word; a visual word hits if its map's highest point lies
   in the segmentation of what it is about. The paper: 1000 photos of COCO, Show and Tell, 30.0 %.
-- *inside/outside*: a caption of one region is explained as a whole; the mean of its map inside the region's box by the mean outside, 1
-  for a flat map. The paper takes the five captions and boxes that DenseCap gives a photo; here, without DenseCap, a region is a class
-  that is in the picture, its box or boxes are the true ones, and its caption is "a" or "an" with the class's name.
+- *inside/outside*: a caption of one region is explained as a whole; the mean of its map inside the region's box, divided by the mean
+  outside (1 for a flat map). The paper takes the five captions and boxes that DenseCap gives a photo; here, without DenseCap, a region is a
+  class that is in the picture, its box or boxes are the true ones, and its caption is "a" or "an" with the class's name.
 - *whole caption*: the map of the whole caption points at something that one of its words is about.
 """
 
@@ -77,8 +77,8 @@ def run(setting: Setting) -> Result:
         "Do the heatmaps of captions and of their words lie on what they are about?",
         f"{used} pictures. pointing (%): each visual word of a true caption, hit if the highest point of the map of its "
         "log-probability lies on the mask of what it is about, without tolerance; an empty map misses. inside/outside: the map of "
-        f"the caption 'a CLASS' for every class in the picture (at most {_MOST_PHRASES}), its mean inside the class's boxes by that "
-        "outside, 1 for a flat map; without a finite ratio it is undefined. whole caption (%): its map points at an object of any of "
+        f"the caption 'a CLASS' for every class in the picture (at most {_MOST_PHRASES}), its mean inside the class's boxes divided by "
+        "that outside (1 for a flat map); without a finite ratio it is undefined. whole caption (%): its map points at an object of any of "
         "its words.",
         world.title,
         task.name,
@@ -181,9 +181,9 @@ def _write_notes(
             f"({best.name}, {best.value:.1f}{unit})."
         )
     if generated:
-        notes.append("The paper's numbers are of photos, with other models.")
+        notes.append("The paper's numbers are for photos and other models.")
     notes.append(
-        "The paper's regions and their captions are DenseCap's, ours the true boxes with the names of their classes."
+        "The paper's regions and captions come from DenseCap; ours are the true boxes with the names of their classes."
     )
     if tally.skipped:
         notes.append(

@@ -1,17 +1,17 @@
-"""Experiment 10: what speaks against a class, and does the class gain if it is taken away?
+"""Experiment 10: what speaks against a class, and does the class's score rise if it is taken away?
 
-Selvaraju et al. 2017 (arXiv 1610.02391, on counterfactual explanations) turn the sign of the gradient:
+Selvaraju et al. 2017 (arXiv 1610.02391, on counterfactual explanations) reverse the sign of the gradient:
 
     alpha_k = mean over (i, j) of -dy_c / dA_k(i, j),    R_c = relu(sum_k alpha_k A_k),
 
-and show, for one picture of a cat and a dog, that the map of what speaks against the one lies on the other. Here it is numbers, for
-pictures with exactly two annotated classes: for each of them, where does its counterfactual map lie (on its own object, on the rival's, on
-neither), and does taking the map's top area away (mean colour in its place) raise its score, and more than taking away a random region of
-the same size and shape? The second row has the map of the *difference* "this rather than that", of which the rival's own score is a part:
-there the rival must speak against the class.
+and show, for one picture of a cat and a dog, that the map of what speaks against one lies on the other. Here this is measured, on pictures
+with exactly two annotated classes: for each of them, where does its counterfactual map lie (on its own object, on the rival's, on neither),
+and does taking the map's top area away (mean colour in its place) raise its score, and more than taking away a random region of the same
+size and shape? The second row has the map of the *difference* "this rather than that", of which the rival's own score is a part: there the
+rival must speak against the class.
 
-Taking away an object changes a picture more than taking away background, whatever the map says. So a map that only marks objects is
-no null: the Grad-CAM map of the rival is among the controls.
+Taking away an object changes a picture more than taking away background, whatever the map says. So a map that merely marks objects must be
+compared as well: the Grad-CAM map of the rival is among the controls.
 """
 
 import time
@@ -89,11 +89,10 @@ def run(setting: Setting) -> Result:
         10,
         KEY,
         "Counterfactual explanations",
-        "Does the map of what speaks against a class lie on the rival, and does the class gain without it?",
+        "Does the map of what speaks against a class lie on the rival, and does the class's score rise without it?",
         f"{len(cases)} pictures with exactly two annotated classes, both explained. The top {AREA:.0%} of the map is replaced by the mean "
-        f"colour, beside {regions} random regions of its size and shape; empty maps point nowhere and are left out of the interventions; "
-        "the row of the random map says what chance gives. "
-        "What happens to the score is the class's own logit in every row.",
+        f"colour, and compared with {regions} random regions of its size and shape; empty maps point nowhere and are left out of the "
+        "interventions; the row of the random map shows the level of chance. In every row, the score is the class's own logit.",
         world.title,
         task.name,
         tally.make_rows(KEY, (AGAINST, RATHER), setting.seed),
@@ -173,7 +172,7 @@ def _write_notes(tally: Tally, seed: int) -> list[str]:
     where = max(
         (("the rival", rival), ("the background", ground), ("the object itself", own)), key=lambda one: one[1].mean
     )
-    than = "more than" if rival.low > area else "less than" if rival.high < area else "no more for certain than"
+    than = "more than" if rival.low > area else "less than" if rival.high < area else "not clearly more than"
     found = [
         f"The counterfactual map points most often at {where[0]} ({format_number(where[1].mean, '%')} %). It points at the rival in "
         f"{format_summary(rival, '%')} % of all cases, {than} the rival's area ({format_number(area, '%')} %)."
@@ -187,7 +186,7 @@ def _write_notes(tally: Tally, seed: int) -> list[str]:
     parts = []
     for name, what in others.items():
         ahead = tally.compare(AGAINST, name, MORE, seed)
-        sure = "ahead of" if ahead.low > 0 else "behind" if ahead.high < 0 else "not for certain ahead of"
+        sure = "ahead of" if ahead.low > 0 else "behind" if ahead.high < 0 else "not clearly ahead of"
         parts.append(f"{sure} {what} by {format_summary(ahead, '%')} points")
     found.append(
         f"Without its top area the class's score rises more than without a random region in {format_summary(gain, '%')} % of comparisons: "

@@ -9,7 +9,7 @@ l, from the last to the first,
 how often the highest point of R_l lies on the object, and how much of R_l lies there. Two maps of the same picture have something in common
 whatever the model, so the maps of *different* pictures and those of an untrained model stand beside them.
 
-A conv block is a module with two or more convolutions and none smaller of its kind inside (a ResNet's, an Inception's); where a network
+A conv block is a module with two or more convolutions and no smaller such module inside (a ResNet's, an Inception's); where a network
 has no such modules, every ReLU or other activation on a grid ends one, and where there are none, every convolution.
 """
 
@@ -239,9 +239,9 @@ def _write_notes(
         as_said = (
             "as the paper says"
             if 0 < gap.low < gap.high
-            else "the other way round than the paper says"
+            else "the opposite of what the paper says"
             if gap.low < gap.high < 0
-            else "which is not a certain difference"
+            else "which is not a clear difference"
         )
         found.append(
             f"Adjacent layers of one resolution have maps that correlate with {format_summary(kept)}, those between "

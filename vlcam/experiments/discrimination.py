@@ -1,14 +1,14 @@
 """Experiment 4: does a map tell which of two classes in a picture it is about?
 
 Selvaraju et al. 2017 (arXiv 1610.02391, section 5.1) showed people one visualisation of a picture of VOC 2007 with exactly two annotated
-categories and asked which of the two it shows. Without people, the same pictures answer two questions that have a chance of 50 % each:
+categories and asked which of the two it shows. Without people, the same pictures answer two questions with a 50 % level of chance each:
 
     mass:   sum of R_1 in M_1 / sum of R_1  >  sum of R_2 in M_1 / sum of R_2,    and the same with 1 and 2 exchanged,
     judge:  s_1(top region of R_1 alone)  >  s_2(top region of R_1 alone),        and the same with 1 and 2 exchanged,
 
-where R_c is the map of class c, M_c its mask and s_c the score that a frozen model gives c when it sees nothing else (the mean colour is
-elsewhere). A method whose map is the same for both classes gets exactly one of the two right, whatever the judge prefers. An empty map
-tells nothing: its comparison counts half, as guessing would, and is counted.
+where R_c is the map of class c, M_c its mask and s_c the score that a frozen model gives c when it sees nothing else (with the mean colour
+elsewhere). A method whose map is the same for both classes gets exactly one of the two right, whatever the judge prefers. An empty map says
+nothing: its comparison counts half, as a guess would, and the number of empty maps is reported.
 """
 
 import time
@@ -119,7 +119,7 @@ def run(setting: Setting) -> Result:
         f"{len(cases)} pictures with exactly two annotated classes, both explained. Mass: does the map of a class have more of its mass in "
         f"that class's mask than the map of the other class has? Judge: {task.name} itself, shown only the top {AREA:.0%} of the map (mean "
         "colour elsewhere), scores that class higher than the other. Empty maps count half. The paper asked 43 people which of the two "
-        "they saw; its numbers are theirs.",
+        "they saw; its numbers are their answers.",
         world.title,
         task.name,
         tally.make_rows(KEY, names, setting.seed, paper=JUDGE),

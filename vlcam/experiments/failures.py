@@ -1,14 +1,14 @@
 """Experiment 7: what a model looked at when it was wrong.
 
 Selvaraju et al. 2017 (arXiv 1610.02391, on failure modes) show maps of the class that VGG-16 predicted and of the true class for photos
-that it got wrong: seemingly unreasonable predictions have reasonable explanations. Here that is counted. A *wrong* class is said but isn't
-there, a *missed* class is there but isn't said; of each, where does the highest point of its map lie, and how much of the map? What a
-model says is its best class, or, if it is multi-label, every class that it finds likelier than not.
+that it got wrong: seemingly unreasonable predictions have reasonable explanations. Here that is counted. A *wrong* class is predicted but
+not there, a *missed* class is there but not predicted. For each: where does the highest point of its map lie, and how much of the map? A
+model predicts its best class or, if it is multi-label, every class that it finds more likely than not.
 
 The bundled classifier is hardly ever wrong on scenes like those it was trained on, so it gets scenes with pairs of colour and shape that it
-never saw. There an object can share a wrong class's colour, or its shape. Each share has its chance beside it: the part of the picture that
-such objects cover. A class that a model is sure not to see often has no evidence for it, and so an empty map; the counterfactual map (the
-paper's eq. for ``-dy/dA``) of a missed class says where what speaks against it lies.
+never saw. There an object can share a wrong class's colour, or its shape. Each share is shown beside its level of chance: the part of the
+picture that such objects cover. A class that a model is sure not to see often has no evidence for it, and so an empty map; the
+counterfactual map (the paper's eq. for ``-dy/dA``) of a missed class shows where the evidence against it lies.
 """
 
 import math
@@ -75,7 +75,7 @@ class MapShares:
 @final
 @dataclass(frozen=True)
 class PredictionOutcome:
-    """What a model said of one photo: classes that are there and said, said but not there, there but not said."""
+    """What a model predicted for one photo: classes that are there and predicted, predicted but not there, there but not predicted."""
 
     right: tuple[int, ...]
     wrong: tuple[int, ...]
@@ -83,7 +83,7 @@ class PredictionOutcome:
 
 
 def judge_predictions(look: ClassifiedPhoto, *, several: bool) -> PredictionOutcome:
-    """Compare what is said with what is there; ``several``: every class likelier than not is said, else the best one."""
+    """Compare what is predicted with what is there; ``several``: every class more likely than not is predicted, else the best one."""
     said = look.predicted[:1]
     if several:
         likely = [
@@ -147,18 +147,22 @@ def run(setting: Setting) -> Result:
         setting.report_progress(look.number + 1, n)
     figures: tuple[str, ...] = ()
     if setting.out is not None:
-        title = "Grad-CAM of a class that was said wrongly, of one that was missed, and what spoke against that"
+        title = "Grad-CAM of a wrongly predicted class, of a missed one, and of the evidence against the missed one"
         figures = save_gallery(examples, title, setting.out / f"{NUMBER:02d}-{KEY}.png")
     return Result(
         NUMBER,
         KEY,
         "Failure modes",
-        "When the model is wrong, do the maps show what it took for what, and where the true object is?",
-        ("Said is every class likelier than not. " if several else "Said is the best class. ")
-        + "Of each class that is said but not there (wrong), there but not said (missed), or both (right): does the highest point of its "
-        "map lie on such an object, how much of the map does, and how much of the picture do such objects cover "
-        "(chance)? All shares of wrong "
-        "classes are of all of them, also where no such object is in the picture. Intervals are over pictures.",
+        "When the model is wrong, do the maps show what it was misled by, and where the true object is?",
+        (
+            "Every class more likely than not counts as predicted. "
+            if several
+            else "The best class counts as predicted. "
+        )
+        + "For each class that is predicted but not there (wrong), there but not predicted (missed), or both (right): does the "
+        "highest point of its map lie on such an object, how much of the map does, and how much of the picture do such objects cover "
+        "(chance)? All shares of wrong classes are over all of them, including those without such an object in the picture. Intervals are "
+        "over pictures.",
         world.title,
         task.name,
         tuple(one for name, each in found.items() for one in each.make_rows(name, setting.seed)),
@@ -210,7 +214,7 @@ def _write_notes(
 ) -> list[str]:
     wrong, missed = (sum(len(getattr(one, kind)) for one in verdicts) for kind in ("wrong", "missed"))
     some = sum(bool(one.wrong or one.missed) for one in verdicts)
-    told = [f"Of {len(verdicts)} pictures {some} have a mistake: {wrong} wrong and {missed} missed classes."]
+    told = [f"Of {len(verdicts)} pictures, {some} have a mistake: {wrong} wrong and {missed} missed classes."]
     if alike[0]:
         told.append(
             f"Of {alike[0]} wrong classes in pictures where an object was missed, {alike[1]} have the colour and {alike[2]} the shape of a "
@@ -224,11 +228,11 @@ def _write_notes(
     if ITSELF in found:
         empty = sum(math.isnan(one) for one in found[ITSELF].mass)
         told.append(
-            f"Of {missed} maps of missed classes {empty} are empty; {_mean(found[ITSELF]):.1f} % point at their object, and of the maps of "
-            f"what speaks against them {_mean(found[AGAINST]):.1f} % do."
+            f"Of {missed} maps of missed classes {empty} are empty; {_mean(found[ITSELF]):.1f} % point at their object, as do "
+            f"{_mean(found[AGAINST]):.1f} % of the maps of what speaks against them."
         )
     if never:
-        told.append(f"{never} of the missed classes are pairs that the classifier was trained never to say.")
+        told.append(f"{never} of the missed classes are pairs that the classifier was trained never to predict.")
     return told
 
 

@@ -9,8 +9,8 @@ The paper doesn't say how large its patch was, how far it moved or what filled i
 maps are brought to the coarser of their two grids, and the occlusion map keeps its sign. The target is the class that the model finds
 most probable and, in a second column, one that is in the picture, at random.
 
-Beside it stand two measures that don't take occlusion's patches for granted (Petsiuk et al. 2018, RISE, arXiv 1806.07421, section 4.3): the
-area under the curve of the most probable class's probability while the map's highest pixels are taken away, or are brought back.
+Two more measures don't depend on occlusion's patches (Petsiuk et al. 2018, RISE, arXiv 1806.07421, section 4.3): the
+area under the curve of the most probable class's probability while the map's highest pixels are removed, or are put back.
 ``setting.metrics`` are measured beside them: those of faithfulness on the most probable class, those of localisation on the class that is
 in the picture.
 """
@@ -73,7 +73,7 @@ METHODS: Final = (
     "ablation-cam",
 )
 SLOW: Final = ("score-cam",)
-"""Methods that only the full run has."""
+"""Methods of the full run only."""
 CURVES: Final = (
     "gradcam",
     "guided-gradcam",
@@ -93,7 +93,7 @@ PRESENT: Final = "a class that is there"
 DELETION: Final = "deletion (lower is better)"
 INSERTION: Final = "insertion (higher is better)"
 STEPS: Final = 16
-"""Into how many steps deletion and insertion go; RISE's have 224."""
+"""How many steps deletion and insertion take; RISE's take 224."""
 
 
 def run(setting: Setting) -> Result:
@@ -119,10 +119,10 @@ def run(setting: Setting) -> Result:
         KEY,
         "Faithfulness to occlusion",
         "Does a map rank the places of a picture as covering them does?",
-        f"Spearman's rank correlation of each map with the occlusion map of the same class on {len(cases)} pictures; a square of a sixth "
-        "of the input's shorter side covers it with the mean colour, moving by half of its side. Deletion and insertion: the area under "
-        f"the curve of the most probable class's probability in {STEPS} steps, mean colour and blur as in RISE, on "
-        f"{min(curved, len(cases))} of the pictures. Maps that are the same everywhere have no rank and are left out."
+        f"Spearman's rank correlation of each map with the occlusion map of the same class on {len(cases)} pictures; a square, a sixth "
+        "of the input's shorter side wide, covers it with the mean colour and moves by half its side. Deletion and insertion: the area "
+        f"under the curve of the most probable class's probability in {STEPS} steps, mean colour and blur as in RISE, on "
+        f"{min(curved, len(cases))} of the pictures. Constant maps have no ranks and are left out."
         + "".join(f" {column.capitalize()}: {one.paper}." for column, one in further.items()),
         world.title,
         task.name,
@@ -136,7 +136,7 @@ def run(setting: Setting) -> Result:
 
 
 def find_metrics(names: Sequence[str]) -> dict[str, LocalisationMetric | FaithfulnessMetric]:
-    """The metrics of these names by the titles of their columns; those that are measured anyway are passed over.
+    """The metrics of these names by the titles of their columns; those that are measured anyway are left out.
 
     Raises InputError for a name that no metric has.
     """
@@ -208,7 +208,7 @@ def make_probability(
 ) -> Callable[[Float[Tensor, "batch channels height width"]], Float[Tensor, "batch 1"]]:
     """The probability of a subject's first class, as a function of images; its score where the task gives no probabilities.
 
-    It is the score's sigmoid, where the model judges every class by itself; else the softmax over all of the task's classes.
+    It is the score's sigmoid, if the model judges every class on its own; else the softmax over all of the task's classes.
     """
     probability = subject.targets[0].probability
     labels = tuple(getattr(task, "labels", ()))
@@ -239,7 +239,7 @@ def _write_notes(tally: Tally, names: Sequence[str], seed: int) -> list[str]:
     ours = sorted(known, key=lambda name: -means[name])
     if len(known) > 1:
         same = "the paper's order as well" if ours == known else f"in the paper {_format_order(known)}"
-        found.append(f"Of the methods that the paper has: {_format_order(ours)}; {same}.")
+        found.append(f"Among the paper's methods: {_format_order(ours)}; {same}.")
     best = max((RANDOM, CENTRE, EDGES, UNTRAINED), key=lambda name: _replace_nan(tally.summarise(name, TOP, seed).mean))
     if (best, TOP) in tally.values:
         gain = tally.compare(ranked[0], best, TOP, seed)

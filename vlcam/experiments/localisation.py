@@ -38,13 +38,13 @@ KEY: Final = "localisation"
 PAPERS: Final = ("gradcam", "c-mwp", "gradient", "guided-backprop")
 OTHERS: Final = ("guided-gradcam", "layercam", "gradcam++")
 MORE: Final = ("deconvnet", "hirescam", "xgradcam", "eigen-cam", "ablation-cam")
-"""Of a full run only."""
+"""In a full run only."""
 
 COLUMNS: Final = ("loc top-1", "loc top-5", "cls top-1", "cls top-5", "MaxBoxAccV2")
 LEVELS: Final = 200
 """Thresholds of MaxBoxAccV2."""
 SWEEP_SIDE: Final = 112
-"""Thresholds are swept at no more than this many pixels a side: maps are smooth, and the work grows with the pixels."""
+"""Thresholds are swept at no more than this many pixels per side: maps are smooth, and the work grows with the pixels."""
 _EXAMPLES: Final = 4
 _RESAMPLES: Final = 1000
 
@@ -86,7 +86,7 @@ class LocalisationScores:
 
 
 def sweep_thresholds(heat: Float[Tensor, "height width"], boxes: Sequence[Box]) -> Float[Tensor, " levels"]:
-    """The best IoU of a box at each threshold, on means of n x n pixels of maps of more than :data:`SWEEP_SIDE` pixels a side."""
+    """The best IoU of a box at each threshold, on means of n x n pixels of maps of more than :data:`SWEEP_SIDE` pixels per side."""
     step = -(-max(heat.shape) // SWEEP_SIDE)
     small = [(left / step, top / step, right / step, bottom / step) for left, top, right, bottom in boxes]
     return best_box_ious(functional.avg_pool2d(heat[None], step)[0], small, levels=LEVELS)
@@ -158,12 +158,12 @@ def _make_result(
         NUMBER,
         KEY,
         "Weakly supervised localisation",
-        "Does the box around a map's strongest part find the object, though the model never saw a box?",
-        "Each predicted class has its own map; pixels of at least 15 % of its maximum, the tight box of the largest segment, right at an "
-        f"IoU of 0.5 with a box of that class. Errors: lower is better. {COLUMNS[-1]}: the class is given, the best threshold for the data "
-        f"set, mean over the IoUs 0.3, 0.5 and 0.7; higher is better. Boxes are found at no more than {FRAME} "
-        f"pixels a side ({SWEEP_SIDE} for "
-        f"{COLUMNS[-1]}); maps of {', '.join(SMOOTHED)} are smoothed by 2 % of the side. Controls take the model's classes.",
+        "Does the box around a map's strongest part find the object, although the model was never shown a box?",
+        "Each predicted class has its own map. Of its pixels of at least 15 % of the maximum, the largest segment gets a tight box, which "
+        f"is right at an IoU of 0.5 with a box of that class. Errors: lower is better. {COLUMNS[-1]}: the class is given, the threshold "
+        "is the best for the data set, and the mean is over the IoUs 0.3, 0.5 and 0.7; higher is better. Boxes are found at no more than "
+        f"{FRAME} pixels per side ({SWEEP_SIDE} for {COLUMNS[-1]}); maps of {', '.join(SMOOTHED)} are smoothed by 2 % of the side. "
+        "Controls take the model's classes.",
         world.title,
         task.name,
         tuple(rows),
@@ -190,13 +190,13 @@ def _write_notes(
     best = min(top, key=lambda name: top[name])
     ceiling = 100 * float(np.mean([one[0] for one in controls["ceiling"].errors]))
     found = [
-        f"The lowest top-1 localisation error has {best} ({top[best]:.1f} %); Grad-CAM has {top['gradcam']:.1f} %, the true mask at the "
-        f"layer's resolution {ceiling:.1f} %."
+        f"The lowest top-1 localisation error is that of {best} ({top[best]:.1f} %); Grad-CAM has {top['gradcam']:.1f} %, the true mask at "
+        f"the layer's resolution {ceiling:.1f} %."
     ]
     if other is not None:
         cost = [100 * float(np.mean([one[2] for one in scored[name].errors])) for name in ("cam", "gradcam")]
         found.append(
-            f"CAM is of {other.name}, a net of its own: its top-1 classification error is {cost[0]:.1f} %, that of the whole net "
+            f"CAM needs {other.name}, a network of its own: its top-1 classification error is {cost[0]:.1f} %, that of the full network "
             f"{cost[1]:.1f} %."
         )
     wrong = {name: [float(one[0]) for one in each.errors] for name, each in scored.items()}
@@ -205,7 +205,7 @@ def _write_notes(
     if empty:
         told = ", ".join(f"{name} {count}" for name, count in empty.items())
         found.append(f"Maps of the first five classes that point nowhere have no box: {told}.")
-    found.append("The paper cuts gradient maps out with GrabCut; here they have the same threshold as all others.")
+    found.append("The paper segments gradient maps with GrabCut; here they are thresholded like all others.")
     return [one for one in found if one]
 
 

@@ -1,13 +1,13 @@
 """Experiment 3: the pointing game, and the Grad-CAM paper's variant with recall; Grad-CAM against c-MWP.
 
 The game of Zhang et al. 2016 (arXiv 1608.00507): each class in the picture has a map, whose highest point hits if it lies on an object of
-that class; the score is the mean over classes. On real photos 15 pixels beside it are near enough, as in TorchRay's benchmark (Fong et
+that class; the score is the mean over classes. On real photos, up to 15 pixels beside it still count, as in TorchRay's benchmark (Fong et
 al. 2019, arXiv 1910.08485); generated scenes of 96 pixels are played exactly.
 
 Selvaraju et al. 2017 (arXiv 1610.02391) note that this says nothing about classes that aren't there. In their game the model's five best
 classes have maps; one whose maximum is below a threshold declines to point, which is right for a class that isn't in the picture and
 wrong for one that is. The maps must not be scaled, and the threshold, which the paper doesn't give, is chosen on pictures that aren't
-scored. The class's score itself could decline, too: that is the control "its score declines".
+scored. The class's score itself could decline as well: that is the control "its score declines".
 """
 
 import math
@@ -53,7 +53,7 @@ NUMBER: Final = 3
 KEY: Final = "pointing"
 METHODS: Final = ("gradcam", "c-mwp", "gradient", "guided-backprop", "guided-gradcam", "layercam", "gradcam++")
 MORE: Final = ("mwp", "deconvnet", "hirescam", "eigen-cam")
-"""Of a full run only."""
+"""In a full run only."""
 COLUMNS: Final = ("recall", "pointing", "points at present", "declines absent")
 SCORE: Final = "its score declines"
 _RESAMPLES: Final = 1000
@@ -155,7 +155,9 @@ def _make_result(
         ),
         make_percent_row(KEY, "area", summarise(area, seed=setting.seed, clusters=base.photos), column="pointing"),
     ]
-    near = f"{tolerance:.0f} pixels of the stored photo beside it are near enough" if tolerance else "without tolerance"
+    near = (
+        f"up to {tolerance:.0f} pixels of the stored photo beside it still count" if tolerance else "without tolerance"
+    )
     kept = [one for one in notes if other is None or not one.startswith("cam ")]
     return Result(
         NUMBER,
@@ -163,7 +165,7 @@ def _make_result(
         "Pointing game with recall",
         "Does a map's highest point lie on the object, and does the map stay faint for what isn't there?",
         f"Pointing: each class in the picture, {near}, mean over classes. Recall: the model's {TOP} best classes; a map whose maximum is "
-        "below a threshold declines; right are a point on a class that is there, and declining one that isn't; the threshold is each "
+        "below a threshold declines; pointing at a class that is there is right, and so is declining one that isn't; the threshold is each "
         "method's best on pictures that aren't scored. The last two columns are its two halves. Maps of "
         f"{', '.join(SMOOTHED)} are smoothed by 2 % of the side.",
         setting.open_world(["boxes"], task).title,
@@ -221,7 +223,7 @@ def _write_notes(
     absent = sum(not one.present for one in played["gradcam"].points)
     total = len(played["gradcam"].points)
     found = [
-        f"Of {total} predicted classes {absent} are not in their picture, so declining always is right for {100 * absent / total:.1f} %."
+        f"Of {total} predicted classes {absent} are not in their picture, so always declining is right for {100 * absent / total:.1f} %."
     ]
     if "c-mwp" in names:
         right = {
@@ -240,10 +242,12 @@ def _write_notes(
             ours = rows["gradcam"][0].value - rows["c-mwp"][0].value
             agree = ours * (theirs[0].value - theirs[1].value)
             same = "the same order" if agree > 0 else "the other order" if agree < 0 else "here a tie"
-            found.append(f"Of the two the paper finds {theirs[0].value - theirs[1].value:+.1f} points on COCO: {same}.")
+            found.append(
+                f"For these two the paper finds a difference of {theirs[0].value - theirs[1].value:+.1f} points on COCO: {same}."
+            )
     score = recall_score(played[SCORE].points, thresholds[SCORE]).accuracy
     found.append(
-        f"Where the class's own score declines in the place of the map's maximum, Grad-CAM's recall is {100 * score:.1f} %, against "
+        f"If the class's own score declines instead of the map's maximum, Grad-CAM's recall is {100 * score:.1f} %, against "
         f"{rows['gradcam'][0].value:.1f} %."
     )
     return [one for one in found if one]

@@ -20,10 +20,10 @@ class RunsExperiment(Protocol):
 
     ``setting`` says on what: ``setting.open_world(["masks"])`` has the photos, ``setting.load_task("classification")`` the model,
     ``setting.count(quick, full)`` how many photos to take, ``setting.methods`` the names of further methods to compare, ``setting.seed``
-    where random numbers start. ``setting.report_progress(done, total)`` is to be called after each photo. Neither files nor charts are
-    its business: :func:`vlcam.experiments.run_one` writes them.
+    the seed of random numbers. ``setting.report_progress(done, total)`` is to be called after each photo. It need not write files or draw
+    charts: :func:`vlcam.experiments.run_one` does that.
 
-    Raises :class:`vlcam.InputError` for data without what is needed; the caller then goes on with the next experiment.
+    Raises :class:`vlcam.InputError` for data without what is needed; the caller then continues with the next experiment.
     """
 
     def __call__(self, setting: Setting, /) -> Result: ...  # noqa: D102
@@ -34,8 +34,8 @@ class RunsExperiment(Protocol):
 class Experiment:
     """One experiment, as the registry has it.
 
-    ``key`` names it, on the command line and in its files. ``run`` does it. ``real`` says whether it runs on a data set and a model of
-    one's own; else only on generated scenes with the bundled models. ``number`` is its place in the list; the registry gives it.
+    ``key`` names it, on the command line and in its files. ``run`` does it. ``real`` says whether it runs on your own data set and model;
+    if not, it runs only on generated scenes with the bundled models. ``number`` is its place in the list; the registry gives it.
     """
 
     key: str
@@ -58,7 +58,7 @@ def register(experiment: Experiment) -> Experiment:
         The experiment with its number: the next one that is free.
 
     Raises:
-        InputError: another experiment has that key, or it isn't one word of small letters, digits, ``-`` and ``_`` that begins with a
+        InputError: another experiment has that key, or it isn't one word of lower-case letters, digits, ``-`` and ``_`` that begins with a
             letter (numbers, ranges and ``all`` mean something else on the command line).
     """
     key = experiment.key
@@ -66,7 +66,7 @@ def register(experiment: Experiment) -> Experiment:
         key.isascii() and key[:1].isalpha() and key == key.lower() and key.replace("-", "").replace("_", "").isalnum()
     ):
         raise InputError(
-            f"the key {key!r} was given; expected a word of small letters and digits, such as my-experiment"
+            f"the key {key!r} was given; expected a word of lower-case letters and digits, such as my-experiment"
         )
     taken = REGISTRY.get(key)
     if key == "all" or (taken is not None and replace(experiment, number=taken.number) != taken):
@@ -84,7 +84,7 @@ def get_experiment(key: str) -> Experiment:
     """The experiment with that key.
 
     Raises:
-        InputError: there is none; the text has the closest keys.
+        InputError: there is none; the message lists the closest keys.
 
     >>> get_experiment("words").number
     16

@@ -1,4 +1,4 @@
-"""Choosing experiments, and running them one after the other. Which there are: :mod:`vlcam.experiments.registry`."""
+"""Choosing experiments, and running them one after the other. They are listed in :mod:`vlcam.experiments.registry`."""
 
 import time
 from collections.abc import Sequence
@@ -27,9 +27,9 @@ class ExperimentOutcome:
 
 
 def choose_experiments(wanted: Sequence[str]) -> tuple[Experiment, ...]:
-    """The experiments meant by numbers, ranges such as ``1-3``, keys, or ``all``; commas may stand between them. In their own order.
+    """The experiments meant by numbers, ranges such as ``1-3``, keys, or ``all``, also separated by commas; in the order of their numbers.
 
-    Raises InputError for what none is called, or for nothing.
+    Raises InputError for an unknown name, or if nothing is named.
 
     >>> [one.key for one in choose_experiments(["1,3", "words"])]
     ['localisation', 'pointing', 'words']
@@ -59,7 +59,7 @@ def _parse_numbers(text: str) -> set[int]:
         return {known[text.lower()]}
     close = get_close_matches(text.lower(), known, n=2, cutoff=0.5)
     hint = f"; did you mean {' or '.join(close)}?" if close else "."
-    raise InputError(f"there is no experiment {text!r}{hint} They are {_list_keys()}")
+    raise InputError(f"there is no experiment {text!r}{hint} The experiments are {_list_keys()}")
 
 
 def _list_all() -> list[Experiment]:
@@ -102,7 +102,7 @@ def run_one(experiment: Experiment | str, setting: Setting) -> Result:
 
 
 def write(result: Result, out: Path, key: str) -> Result:
-    """Write ``NN-key.json`` and ``NN-key-chart.png`` into a folder; the result that knows its chart."""
+    """Write ``NN-key.json`` and ``NN-key-chart.png`` into a folder, and return the result with its chart listed."""
     name = f"{result.number:02d}-{key}"
     result = replace(result, figures=(*result.figures, f"{name}-chart.png"))
     save_chart(result, out / f"{name}-chart.png")

@@ -1,7 +1,7 @@
 """Experiment 2: thresholded maps as seeds for segmentation.
 
 Selvaraju et al. 2017 (arXiv 1610.02391) give Grad-CAM instead of CAM maps to a weakly supervised segmenter (SEC: Kolesnikov and Lampert
-2016, arXiv 1603.06098). What a segmenter makes of seeds is its own doing, so here the seeds themselves are scored: each class that is in
+2016, arXiv 1603.06098). What comes of the seeds depends on the segmenter, so here the seeds themselves are scored: each class that is in
 the picture has a map, divided by its maximum; a pixel belongs to the class with the highest value there, or to the background if that is
 below a threshold. Pascal VOC's score (Everingham et al. 2010) is the mean over classes and background of
 
@@ -50,7 +50,7 @@ LEVELS: Final = 50
 """Thresholds that are tried: 1 / LEVELS, 2 / LEVELS, ... of the maximum."""
 BACKGROUND: Final = -1
 IGNORED: Final = -2
-"""Labels of pixels that are not of a class: nothing there, and nobody knows."""
+"""Labels of pixels without a class: background, and unlabelled."""
 _EXAMPLES: Final = 4
 
 PixelCounts = dict[int, Int[Tensor, "3 levels"]]
@@ -127,7 +127,7 @@ class SeedCounts:
 def score_counts(counts: Float[np.ndarray, "classes counts *levels"]) -> Float[np.ndarray, "measures *levels"]:
     """Mean IoU with the background, and the classes' mean precision and recall without it; a class without a pixel is left out.
 
-    A class that is there but never claimed has a precision of 0: its seeds are of no use.
+    A class that is there but never claimed has a precision of 0: its seeds are useless.
     """
     both, claimed, true = counts[:, 0], counts[:, 1], counts[:, 2]
     there = true > 0
@@ -175,7 +175,7 @@ def run(setting: Setting) -> Result:
 
 
 def find_true_labels(look: ClassifiedPhoto) -> Int[Tensor, "height width"]:
-    """Which of the present classes each pixel shows, as the model numbers them; of two the later.
+    """Which of the present classes each pixel shows, as the model numbers them; the later one where two overlap.
 
     Classes that the model doesn't know are background, unlabelled pixels :data:`IGNORED`.
     """
@@ -265,15 +265,15 @@ def _write_notes(
     best = max(names, key=lambda name: rows[name][0].value)
     at = ", ".join(f"{name} {(levels[name] + 1) / LEVELS:.2f}" for name in names)
     found = [
-        f"The highest mIoU has {best} ({rows[best][0].value:.1f} %), Grad-CAM has {rows['gradcam'][0].value:.1f} %, the true masks at the "
-        f"layer's resolution {rows['ceiling'][0].value:.1f} %. Thresholds, as parts of the maximum: {at}."
+        f"The highest mIoU is that of {best} ({rows[best][0].value:.1f} %); Grad-CAM has {rows['gradcam'][0].value:.1f} %, the true masks "
+        f"at the layer's resolution {rows['ceiling'][0].value:.1f} %. Thresholds, as fractions of the maximum: {at}."
     ]
     if "cam" in names:
         ours = rows["gradcam"][0].value - rows["cam"][0].value
         theirs = [find_published(KEY, name) for name in ("gradcam", "cam")]
         sentence = f"Grad-CAM's seeds are {abs(ours):.1f} points {'better' if ours >= 0 else 'worse'} than CAM's"
         if other is not None:
-            sentence += f", which are of a net with a head of its own ({other.name})"
+            sentence += f", which come from a network with a head of its own ({other.name})"
         if theirs[0] is not None and theirs[1] is not None:
             sentence += f"; in the paper, after SEC was trained on them, {theirs[0].value:.1f} % against {theirs[1].value:.1f} % (VOC 2012)"
         found.append(sentence + ".")

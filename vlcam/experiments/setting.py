@@ -25,11 +25,11 @@ class Setting:
     """How the experiments of one call are to run.
 
     ``data`` is the folder of a data set (None: the bundled world), ``model`` what is explained (a name for :func:`vlcam.load`; None: the
-    bundled models), ``rival`` a weaker model to compare it with. ``methods`` are names of further methods to compare, of your own too
-    (:func:`vlcam.methods.register`), and ``metrics`` names of further measures for experiment 6 (:func:`vlcam.metrics.register`).
-    ``quick`` takes fewer pictures, ``most`` no more than that many. ``out`` is where figures go (None: nowhere). ``progress`` is called
-    with (done, all) in pictures. ``arch`` is the architecture of a ``model`` that is a state dict. ``opened`` keeps models from one
-    experiment to the next.
+    bundled models), ``rival`` a weaker model to compare it with. ``methods`` are names of further methods to compare, including your own
+    (:func:`vlcam.methods.register`), and ``metrics`` names of further measures for experiment 6 (:func:`vlcam.metrics.register`). ``quick``
+    takes fewer pictures, ``most`` no more than that many. ``out`` is where figures go (None: nowhere). ``progress`` is called with (done,
+    all) in pictures. ``arch`` is the architecture of a ``model`` that is a state dict. ``opened`` keeps models from one experiment to the
+    next.
     """
 
     data: Path | None = None
@@ -53,9 +53,9 @@ class Setting:
         return many if self.most is None else min(many, self.most)
 
     def open_world(self, needs: Collection[Has] = (), task: Task | None = None) -> World:
-        """The data, with what is needed known about it; if a classifier is given, with classes that it has.
+        """The data set, checked to have what is needed and, if a classifier is given, classes that it knows.
 
-        Raises InputError if that isn't the data, or not known about it.
+        Raises InputError if there is no such data set, or it lacks any of that.
         """
         labels = None if task is None else list(getattr(task, "labels", ()))
         return open_world(self.data, needs=needs, labels=labels)
@@ -74,11 +74,11 @@ class Setting:
         return None if self.rival is None else self._open(self.rival, kind)
 
     def replace_progress(self, progress: Callable[[int, int], Any]) -> "Setting":
-        """The same setting that tells someone how far it is; the models that are open stay open."""
+        """The same setting with another progress callback; models that are open stay open."""
         return replace(self, progress=progress)
 
     def report_progress(self, done: int, total: int) -> None:
-        """Tell whoever waits how far the experiment is."""
+        """Report progress."""
         if self.progress is not None:
             self.progress(done, total)
 

@@ -1,10 +1,10 @@
 """Experiment 11: do the textual explanations say what is in the picture?
 
 Selvaraju et al. (arXiv 1610.02391, on textual explanations) name the neurons of the last convolutional layer by Network Dissection, rank
-them by the mean gradient alpha, and show for some Places365 photos the names of the five with the largest and the five with the
-smallest alpha. They give no number. Where the content of a picture is known a text can be right or wrong, so here it is counted
-(:mod:`vlcam.benchmark.claims`): which names it says are there, which of them are, which are beside the point, and whether names speak
-for and against the target as the words' meaning has it.
+them by the mean gradient alpha, and show for some Places365 photos the names of the five with the largest and the five with the smallest
+alpha. They give no number. Where the content of a picture is known a text can be right or wrong, so here it is counted
+(:mod:`vlcam.benchmark.claims`): which names it says are there, which of them are, which are beside the point, and whether names speak for
+and against the target in line with the meaning of the words.
 
 Two ways to choose the names are compared: *contribution*, alpha times what the neuron does in this picture, with presence claimed only
 where the neuron fires strongly enough (vlcam's own texts), and *alpha*, the paper's. Controls, under the same counts: the same texts with
@@ -61,8 +61,8 @@ def run(setting: Setting) -> Result:
     began = time.monotonic()
     if setting.data is not None or setting.model is not None:
         raise InputError(
-            "data or a model were given, but whether a text is true can be counted only where all that is in a picture is known: leave "
-            "both out (for names of your own model's channels there is vlcam neurons name)"
+            "data or a model were given, but whether a text is true can be counted only where everything in a picture is known: leave both "
+            "out (for names of your own model's channels there is vlcam neurons name)"
         )
     tasks = {kind: setting.load_task(which) for kind, which in _KIND.items()}
     names = {kind: _get_names(task) for kind, task in tasks.items()}
@@ -87,8 +87,8 @@ def run(setting: Setting) -> Result:
         "Textual explanations",
         "Do the names of the neurons behind a class, a word or an answer say what is in the picture?",
         f"Classes that the classifier predicts, words of the captioner's own captions and answers to {_QUESTIONS} questions, on {n} "
-        f"scenes: {len(cases)} texts. precision: of the names said to be there, those that are; recall: of what is there and has a "
-        "name, what is told; hallucination (less is better): names said to be there that neither are nor share a word with the "
+        f"scenes: {len(cases)} texts. precision: of the names said to be there, those that are; recall: of what is there and has a name, "
+        "what is mentioned; hallucination (less is better): names said to be there that neither are nor share a word with the "
         "target; distractors (less is better): true names beside the point; sign accuracy: names whose sign agrees with the words' "
         "meaning. Intervals are over scenes.",
         "generated scenes (test split) with exact content",
@@ -158,7 +158,7 @@ def _make_cases(
 
 def _write_notes(rows: Sequence[ResultRow], controls: Sequence[ResultRow]) -> list[str]:
     of = {(one.name, one.column): one for one in (*rows, *controls)}
-    notes = ["The paper shows examples and gives no number."]
+    notes = ["The paper shows examples and gives no numbers."]
     for measure, good in (("precision", "higher"), ("hallucination", "lower"), ("sign accuracy", "higher")):
         own, paper = of["contribution", measure], of["alpha", measure]
         rivals = [of[name, measure] for name in CONTROLS]

@@ -1,4 +1,4 @@
-"""Experiment 5: of two models that say the same, does the better one's map look better?
+"""Experiment 5: of two models that predict the same, does the better one's map look better?
 
 Selvaraju et al. 2017 (arXiv 1610.02391, section 5.2) showed people the visualisations of AlexNet (69.20 mAP) and VGG-16 (79.09 mAP) side by
 side, for pictures in which both predict what is there, and asked which model is more reliable. Without people, the model whose map lies
@@ -8,9 +8,9 @@ better on the object wins: it has more of its mass in the true mask,
 
 and its highest point is there. If the maps show what makes a model reliable, the stronger one wins in more than half of the pictures.
 
-The weaker model is the one that the person names or, on the bundled world, the bundled classifier with noise on its weights, as much as
-brings its mean average precision down to the paper's ratio. Noise is a crude way to be weaker, and what it does to the maps needn't be what
-less training or a smaller network does.
+The weaker model is the one that the user names or, on the bundled world, the bundled classifier with enough noise on its weights to bring
+its mean average precision down to the paper's ratio. Noise is a crude way to be weaker, and what it does to the maps needn't be what less
+training or a smaller network does.
 """
 
 import time
@@ -67,11 +67,11 @@ STRONGER: Final = "stronger"
 WEAKER: Final = "weaker"
 
 _LOOKED_AT: Final = 10
-"""How many times as many pictures are looked at as are wanted."""
+"""How many pictures are looked at for each one that is wanted."""
 
 
 def run(setting: Setting) -> Result:
-    """Experiment 5. Raises InputError where there is no weaker model, or no picture of which both predict what is there."""
+    """Experiment 5. Raises InputError where there is no weaker model, or no picture in which both predict what is there."""
     began = time.monotonic()
     strong = setting.load_task("classification")
     weak, about = _make_weaker(setting, strong)
@@ -119,7 +119,7 @@ def run(setting: Setting) -> Result:
         notes=(
             f"The first choice is right in {format_number(100 * right['strong'][0] / looked, '%')} % of the pictures "
             "looked at for the stronger "
-            f"model, in {format_number(100 * right['weak'][0] / looked, '%')} % for the weaker one.",
+            f"model, and in {format_number(100 * right['weak'][0] / looked, '%')} % for the weaker one.",
             *_write_notes(tally, names, setting.seed),
             *notes,
             *more,
@@ -177,7 +177,7 @@ def _find_agreements(
             break
     if not found:
         raise InputError(
-            f"{strong.name} and {weak.name} both predict what is there in none of {looked} pictures of {world.name}; "
+            f"in none of {looked} pictures of {world.name} do {strong.name} and {weak.name} both predict what is there; "
             "give models of its classes"
         )
     return found, {"looked": [looked], "strong": right[:1], "weak": right[1:]}
@@ -212,7 +212,7 @@ def _write_notes(tally: Tally, names: tuple[str, ...], seed: int) -> list[str]:
     found = []
     for name in names:
         gain = [tally.compare(f"{name}, {STRONGER}", f"{name}, {WEAKER}", column, seed) for column in (MASS, POINTS)]
-        sure = "more" if gain[0].low > 0 else "less" if gain[0].high < 0 else "no more for certain"
+        sure = "more" if gain[0].low > 0 else "less" if gain[0].high < 0 else "not clearly more"
         found.append(
             f"{get_method(name).title} of the stronger model has {sure} of its mass on the object: "
             f"{format_summary(gain[0], '%')} points ahead, and "
@@ -222,7 +222,7 @@ def _write_notes(tally: Tally, names: tuple[str, ...], seed: int) -> list[str]:
     if people:
         listed = ", ".join(f"{title} {format_number(value)}" for title, value in people)
         found.append(
-            f"The paper's numbers are people's answers from -2 to +2 (VGG-16 over AlexNet: {listed}) and no measure of this kind, so they "
-            "don't stand beside these."
+            f"The paper's numbers are people's answers from -2 to +2 (VGG-16 over AlexNet: {listed}) and not a measure of this kind, so "
+            "they are not shown beside these."
         )
     return found

@@ -108,7 +108,7 @@ def measure(setting: Setting, captioner: Captioning) -> tuple[GroundingScores, i
         setting.report_progress(number + 1, n)
     if not judged:
         raise InputError(
-            f"none of the captions that {captioner.name} gave {n} scenes is of the bundled world's grammar; give a captioner that was "
+            f"none of the captions that {captioner.name} gave {n} scenes follows the bundled world's grammar; give a captioner that was "
             "trained on it, or none for the bundled one"
         )
     return scores, judged, n
@@ -180,18 +180,18 @@ def _write_notes(
     targets = "; ".join(
         f"{name}: {_format_signed(one.overall)} ({_format_measures(one)})" for name, one in every.items()
     )
-    found.append(f"With Grad-CAM, instead of the log-probability, on all scenes, paired: {targets}.")
+    found.append(f"With Grad-CAM, other targets against the log-probability, paired, on all scenes: {targets}.")
     runs = [one for one in CHEAP if isinstance(get_method(one), Method) and name_pair(one, TARGETS[0]) in names][1:]
     others = {one: compare(scores, name_pair(one, TARGETS[0]), DEFAULT, ABOUT, seed=seed) for one in runs}
     methods = "; ".join(
         f"{name}: {_format_signed(one.overall)} ({_format_measures(one)})" for name, one in others.items()
     )
     if others:
-        found.append(f"With the log-probability, instead of Grad-CAM, in the same way: {methods}.")
+        found.append(f"With the log-probability, other methods against Grad-CAM, in the same way: {methods}.")
     wrong = sum(kind == WRONG for kind in scores.kinds.values())
     found.append(
         f"{n - judged} of {n} captions were outside the grammar. {wrong} of {len(scores.kinds)} words were wrong; they have rows of their "
-        "own, on the objects that the rest of their phrase is about. By luck, top-1 is "
+        "own, on the objects that the rest of their phrase is about. By chance, top-1 is "
         f"{compute_chance(list(scores.objects.values())):.2f}."
     )
     few = [name for name in names if len(scores.captions[name]) < judged]
@@ -212,7 +212,7 @@ def _format_measures(verdict: PairComparison) -> str:
 def _describe_comparison(verdict: PairComparison) -> str:
     if verdict.better:
         return "significantly better"
-    return "significantly worse" if verdict.overall.high < 0 else "not told apart"
+    return "significantly worse" if verdict.overall.high < 0 else "no clear difference"
 
 
 def _format_signed(one: Summary) -> str:

@@ -39,7 +39,7 @@ def make_noise(rng: Generator, size: int, rows: int, columns: int) -> Floats:
 
 
 def compute_wave(of: Callable[[NDArray[np.float64]], NDArray[np.float64]], angle: Floats) -> Floats:
-    """``sin`` or ``cos`` of a float32 field, by way of float64: numpy's own for float32 differ between processors."""
+    """``sin`` or ``cos`` of a float32 field, computed in float64: numpy's own for float32 differ between processors."""
     return of(angle.astype(np.float64)).astype(np.float32)
 
 

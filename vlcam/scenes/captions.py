@@ -13,7 +13,7 @@ phrase, then the first in the order of the objects. Then
   colour word if there is one of that colour and shape (of that colour, where the shape is missing), and the number word
   if exactly that many objects of the whole scene fit the phrase and the other phrase takes none of them;
 * the words of a relation are true if both phrases have a matched object (one of which at least one attribute word is
-  true) and their centres stand so: strictly smaller or larger x or y, without a margin;
+  true) and their centres are in that relation: strictly smaller or larger x or y, without a margin;
 * "and" is true if every word of both phrases is.
 """
 

@@ -22,7 +22,7 @@ _LIGHT_HEIGHT: Final = 0.74  # z of the unit vector to the light
 _SHADOW_SHIFT: Final = 0.34  # of the radius
 _SHADOW_BLUR: Final = 0.30  # of the radius
 _SHADOW_DEPTH: Final = 0.48
-_ON_OBJECTS: Final = 0.5  # how strongly shadows fall on objects, against the background: colours must stay plain
+_ON_OBJECTS: Final = 0.5  # how strongly shadows fall on objects, compared with the background: colours must stay clear
 
 
 def draw_image(scene: AbstractScene, size: int = PIXELS) -> NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-"""Does a picture look like one of the bundled world? A few statistics of its colours, with bounds that training scenes keep.
+"""Does a picture look like one of the bundled world? A few statistics of its colours, with bounds that training scenes stay within.
 
 The ground of a scene is one tint, lighter and darker, so nearly all pixels of its border lie on one line through black; its objects are
 bright and saturated, in six hues. Photographs break at least one of these rules. How often the test errs is in the documentation
@@ -38,8 +38,8 @@ BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
     "tone down": (0.19, 0.97),
     "tone steps": (0.0, 0.052),
 }
-"""Between what each statistic lies for nearly all scenes, drawn at 48 to 800 pixels, some saved as JPEG. The border and the brightness of
-objects are somewhat narrower than that, as two of 150 photographs asked for."""
+"""The range of each statistic over nearly all scenes, drawn at 48 to 800 pixels, some saved as JPEG. The ranges of the border and of the
+objects' brightness are somewhat narrower than that, as two of 150 photographs required."""
 
 
 def looks_like_scene(picture: UInt8[np.ndarray, "height width 3"]) -> bool:

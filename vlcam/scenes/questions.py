@@ -138,7 +138,9 @@ def _answer(scene: AbstractScene, bags: ObjectWords, text: str) -> Question:
         reader.expect_end()
         fits = find_fitting(bags, (SINGULARS.get(word, word),))
         if len(fits) > MOST:
-            raise ValueError(f"question {text!r}: {len(fits)} objects of the scene count; the answers end at {MOST}")
+            raise ValueError(
+                f"question {text!r}: {len(fits)} objects of the scene are counted, but answers go up to {MOST}"
+            )
         return Question(kind, text, str(len(fits)), fits, fits)
     first_words = _drop_empty(reader.accept(*COLOURS), reader.expect(*SHAPES))
     if kind in ("left", "above"):
@@ -160,7 +162,7 @@ def _answer(scene: AbstractScene, bags: ObjectWords, text: str) -> Question:
         if len(alike) != 1:
             raise ValueError(
                 f"question {text!r}: {len(alike) or 'no'} other objects of the scene are {objects[one].colour}; "
-                "it has to be exactly one"
+                "expected exactly one"
             )
         return Question(kind, text, objects[alike[0]].shape, (alike[0],), (min(one, *alike), max(one, *alike)))
     return Question(kind, text, objects[one].size if kind == "size" else objects[one].texture, (one,), (one,))
@@ -172,7 +174,7 @@ def _find_only(bags: ObjectWords, kind: str, text: str, *words: str) -> int:
     if len(fits) != 1:
         what = " ".join(words) if kind != "shape" else " ".join((*words, "thing"))
         raise ValueError(
-            f"question {text!r}: {len(fits) or 'no'} objects of the scene fit 'the {what}'; it has to be exactly one"
+            f"question {text!r}: {len(fits) or 'no'} objects of the scene fit 'the {what}'; expected exactly one"
         )
     return fits[0]
 
@@ -236,7 +238,7 @@ class _QuestionMaker:
         return [rest.pop(int(self.draw() * len(rest))) for _ in options]
 
     def _find_fewest_words(self, index: int, noun: str, choices: Sequence[str]) -> tuple[str, ...] | None:
-        """The fewest of the choices that tell an object from all others together with the noun; None if all do not."""
+        """The fewest of the choices that tell an object from all others together with the noun; None if even all of them don't."""
         if find_fitting(self.bags, (noun,)) == (index,):
             return ()
         single = [word for word in choices if find_fitting(self.bags, (word, noun)) == (index,)]

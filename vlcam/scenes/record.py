@@ -101,7 +101,7 @@ class Question:
 
 @dataclass(frozen=True, repr=False)
 class AbstractScene:
-    """The data of one generated picture; :class:`vlcam.scenes.Scene` draws it and talks about it."""
+    """The data of one generated picture; :class:`vlcam.scenes.Scene` draws it and describes it."""
 
     split: Split
     seed: int

@@ -48,7 +48,7 @@ def make(seed: int, split: Split = "test") -> Scene:
     """The scene of this split with this seed (0 or more); always the same one.
 
     Raises:
-        ValueError: the seed is no whole number of 0 or more, or there is no such split.
+        ValueError: the seed is not a whole number of 0 or more, or there is no such split.
     """
     if split not in SPLITS:
         raise ValueError(f"unknown split {split!r}: expected one of {', '.join(SPLITS)}; pass one of these names")
@@ -72,7 +72,7 @@ def _pick(rng: Generator, names: tuple[str, ...]) -> str:
 
 
 def _pick_pair(rng: Generator, earlier: list[tuple[str, str]]) -> tuple[str, str]:
-    """A colour and a shape; each is now and then that of an earlier object."""
+    """A colour and a shape; each is sometimes that of an earlier object."""
     colour, shape = _pick(rng, COLOURS), _pick(rng, SHAPES)
     copy_colour, copy_shape = rng.random() < 0.32, rng.random() < 0.16
     if earlier and copy_colour:
@@ -83,7 +83,7 @@ def _pick_pair(rng: Generator, earlier: list[tuple[str, str]]) -> tuple[str, str
 
 
 def _make_objects(rng: Generator, *, unseen: bool) -> list[SceneObject]:
-    """Two to four objects, all at the centre still."""
+    """Two to four objects, all still at the centre."""
     n = int(rng.choice((2, 3, 4), p=(0.25, 0.40, 0.35)))
     special = int(rng.integers(2)) if unseen else -1  # the first two objects are never left out
     pairs: list[tuple[str, str]] = []
@@ -126,7 +126,7 @@ def _lay_out(rng: Generator, wanted: list[SceneObject]) -> tuple[SceneObject, ..
     """Put the objects in their places; the last ones are left out where no layout has room for them."""
     touching = (
         int(rng.integers(1, len(wanted))) if rng.random() < 0.22 else 0
-    )  # which object shall overlap an earlier one
+    )  # which object is to overlap an earlier one
     best: list[SceneObject] = []
     for _ in range(_LAYOUTS):
         placed = _try_layout(rng, wanted, touching)
@@ -163,7 +163,7 @@ def _place(
     masks: list[NDArray[np.bool_]],
     beside: SceneObject | None,
 ) -> SceneObject | None:
-    """The object at a place clear of the others, or overlapping a little where it shall lie beside one of them."""
+    """The object at a place clear of the others, or overlapping a little where it is to touch one of them."""
     low = _MARGIN + _compute_reach(obj)
     draws = rng.random((_TRIES, 2)).tolist()
     for u, v in draws:

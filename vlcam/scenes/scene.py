@@ -1,4 +1,4 @@
-"""One generated picture with its exact ground truth, and everything that is made of it."""
+"""One generated picture with its exact ground truth, and everything that is made from it."""
 
 import warnings
 from collections.abc import Sequence

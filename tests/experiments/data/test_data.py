@@ -501,7 +501,7 @@ def test_a_broken_outline_is_named_when_it_is_drawn(tmp_path: Path) -> None:
 def test_a_mask_of_another_size_is_named(tmp_path: Path) -> None:
     home = voc(tmp_path) / "VOCdevkit/VOC2012"
     Image.new("P", (7, 7)).save(home / "SegmentationObject/2007_000001.png")
-    with pytest.raises(InputError, match=r"2007_000001\.png' has 7 x 7 pixels, its photo 40 x 30"):
+    with pytest.raises(InputError, match=r"2007_000001\.png' has 7 x 7 pixels, but its photo has 40 x 30"):
         list(open_world(tmp_path, needs={"masks"}).iterate_samples())
 
 
@@ -518,7 +518,7 @@ def test_what_is_known_is_said_where_nothing_is_found(tmp_path: Path) -> None:
 
 def test_a_data_set_without_what_is_needed_is_named(tmp_path: Path) -> None:
     ilsvrc(tmp_path)
-    with pytest.raises(InputError, match="photos with boxes is there, which has no masks"):
+    with pytest.raises(InputError, match="photos with boxes is there, but it has no masks"):
         open_world(tmp_path, needs={"masks"})
     with pytest.raises(InputError, match="the bundled world has no attention"):
         open_world(needs={"attention"})

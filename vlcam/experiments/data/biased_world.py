@@ -1,4 +1,4 @@
-"""A generated world with a shortcut: the doctor and nurse study of Grad-CAM, with the truth known exactly.
+"""A generated world with a shortcut: the doctor and nurse study of Grad-CAM, with exact ground truth.
 
 Selvaraju et al. 2017 (arXiv 1610.02391, on identifying bias in a data set) trained a network on pictures that an image search found
 for "doctor" and "nurse". 78 % of the doctors were men and 93 % of the nurses were women, and the network looked at faces and
@@ -71,7 +71,7 @@ _OTHER_PAIRS: Final = tuple(
 )
 _BADGE_COLOURS: Final = ("orange", "yellow", "purple")
 _MARGIN: Final = 0.02
-_GAP: Final = 0.04  # at least so much of the picture's side lies between two objects
+_GAP: Final = 0.04  # at least this much of the picture's side lies between two objects
 _TRIES: Final = 60
 
 Role = Literal["badge", "face"]
@@ -90,7 +90,7 @@ class Person:
     usual: bool
 
     def draw_mask(self, role: Role, size: int = 96) -> Bool[np.ndarray, "size size"]:
-        """Where the badge (the cause) or the face (the shortcut) is seen."""
+        """Where the badge (the cause) or the face (the shortcut) is visible."""
         found: Bool[np.ndarray, "size size"] = self.scene.masks(size)[_ROLES.index(role)]
         return found
 
@@ -142,7 +142,7 @@ def make_people(
 ) -> list[Person]:
     """``each`` pictures of every class, of which the shares ``usual`` (to the nearest picture) have the class's usual face.
 
-    Two collections of one seed hold the same pictures but for the faces: rebalancing recolours the faces that are too many, so the
+    Two collections of one seed hold the same pictures except for the faces: rebalancing recolours the surplus faces, so the
     class counts stay the same, as they did in the paper.
 
     Raises InputError for fewer than 2 pictures of a class or shares outside 0 to 1.
@@ -200,7 +200,7 @@ def fine_tune(
         for _ in range(epochs):
             for rows in torch.randperm(len(x), device="cpu").split(BATCH):
                 optimiser.zero_grad()
-                # Training is the one place where parameters want their .grad filled.
+                # Training is the one place where parameters need their .grad filled.
                 torch.autograd.backward(F.cross_entropy(dense(x[rows]), y[rows]))
                 optimiser.step()
             with torch.no_grad():
@@ -219,7 +219,7 @@ def get_labels(people: Sequence[Person]) -> Int[Tensor, " people"]:
 def train_pair(
     base: SceneClassifier, seed: tuple[int, int], *, each: tuple[int, int] = (TRAIN, VAL), epochs: int = EPOCHS
 ) -> tuple[SceneClassifier, SceneClassifier]:
-    """The model trained on biased data, and the one trained on the same data rebalanced. The same seed, the same models."""
+    """The model trained on biased data, and the one trained on the same data rebalanced. The same seed gives the same models."""
     data: list[list[tuple[Tensor, Tensor]]] = [[], []]
     for part, many in enumerate(each):
         before: tuple[list[Person], Tensor] | None = None
@@ -227,7 +227,7 @@ def train_pair(
             people = make_people((*seed, part), many, usual)
             if before is None:
                 maps = compute_features(base, people)
-            else:  # only what was recoloured is drawn and seen anew
+            else:  # only what was recoloured is drawn and encoded again
                 new = [i for i, (one, old) in enumerate(zip(people, before[0], strict=True)) if one.usual != old.usual]
                 maps = before[1].clone()
                 maps[new] = compute_features(base, [people[i] for i in new])
@@ -261,7 +261,7 @@ class BalancedSet:
 
 
 def make_balanced_set(base: SceneClassifier, n: int, seed: int) -> BalancedSet:
-    """``n`` people (a multiple of 4): as many of each class with each face. Raises InputError for another n."""
+    """``n`` people (a multiple of 4): the same number of each class with each face. Raises InputError for another n."""
     if n < 4 or n % 4:
         raise InputError(f"n={n} test pictures were asked for; expected a multiple of 4, such as {TEST}")
     people = tuple(make_people((seed, 2), n // 2, BALANCED))
@@ -302,7 +302,7 @@ def _make_object(rng: Generator, shape: str, colour: str, size: str, radii: tupl
 def _place_apart(rng: Generator, wanted: Sequence[SceneObject]) -> tuple[SceneObject, ...]:
     """Put the objects in places clear of each other; bystanders that find no room are left out.
 
-    The reach that is kept clear is that of the larger badge, so that the class changes nothing about the places.
+    The reach that is kept clear is that of the larger badge, so that the class has no influence on the places.
     """
     placed: list[tuple[SceneObject, float]] = []
     for obj in wanted:

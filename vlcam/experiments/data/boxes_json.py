@@ -1,4 +1,4 @@
-"""A folder of photos with a JSON of boxes: ``some_photos/`` and ``some_photos.json`` beside it, for photos that were cut or resized.
+"""A folder of photos with a JSON of boxes: ``some_photos/`` and ``some_photos.json`` beside it, for photos that were cropped or resized.
 
 The JSON is a list of ``{"file": "a.jpg", "label": 282, "boxes": [[left, top, right, bottom], ...]}`` with boxes in pixels of the photos
 as they lie in the folder, pixel i covering ``[i, i + 1)``, and ``label`` the class's number. A list of class names,
@@ -25,7 +25,7 @@ def _open(root: Path, split: str | None, _needs: frozenset[Has]) -> NumberedWorl
     path = files[0]
     folder = path.with_suffix("")
     if not folder.is_dir():
-        return MissingLayout(f"{str(path)!r} lists boxes, but its folder of photos {str(folder)!r} isn't there", True)
+        return MissingLayout(f"{str(path)!r} lists boxes, but its folder of photos {str(folder)!r} is missing", True)
     records = read_json(path, _EXPECTED)
     for record in records if isinstance(records, list) else [records]:
         _check(record, path)

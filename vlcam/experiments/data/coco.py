@@ -91,7 +91,7 @@ def _is_coco_json(file: Path) -> bool:
 def _choose_file(files: list[Path], split: str | None) -> Path:
     of = {_get_split(file): file for file in reversed(files)}
     if split is not None and split not in of:
-        raise InputError(f"split={split!r} was given; of COCO there are: {', '.join(sorted(of))}")
+        raise InputError(f"split={split!r} was given; the splits of COCO in the folder are: {', '.join(sorted(of))}")
     best = split or next((one for one in (*_BEST, *(name for name in of if "val" in name)) if one in of), None)
     return of[best] if best is not None else files[0]
 

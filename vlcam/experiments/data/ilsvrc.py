@@ -1,8 +1,8 @@
 """The validation set of ILSVRC 2012 with its boxes, for weakly supervised localisation (Russakovsky et al. 2015, arXiv 1409.0575).
 
 Known in three forms: as on Kaggle (``ILSVRC/Data/CLS-LOC/val``, ``ILSVRC/Annotations/CLS-LOC/val``, ``LOC_synset_mapping.txt``); the
-archives of image-net.org unpacked (photos and boxes in folders ``val``, or both in one; names of synsets beside them); and photos in
-one folder a synset. A photo has all the boxes of its one class.
+archives of image-net.org unpacked (photos and boxes in folders ``val``, or both in one; names of synsets beside them); and photos in one
+folder per synset. A photo has all the boxes of its one class.
 
 Classes are numbered by their synset ids in ascending order, as torchvision and nearly all models do; the development kit's own
 numbers are another order and aren't used.
@@ -61,7 +61,7 @@ def _open(root: Path, split: str | None, _needs: frozenset[Has]) -> NumberedWorl
             f"photos and boxes are there, but none of {', '.join(_NAMES)} with the names of the synsets", True
         )
     if split not in (None, "val"):
-        raise InputError(f"split={split!r} was given; of ILSVRC, vlcam reads val")
+        raise InputError(f"split={split!r} was given; vlcam reads only the split val of ILSVRC")
     synsets = read_synsets(names)
     codes = sorted(synsets)
     photos = _find_photos(folder)
@@ -94,7 +94,7 @@ def _make_reader(
             raise InputError(f"{str(file)!r} has no object; expected the boxes of {photo.name}")
         unknown = [one.name for one in objects if one.name not in places]
         if unknown:
-            raise InputError(f"{str(file)!r} names the synset {unknown[0]!r}, which the list of synsets doesn't have")
+            raise InputError(f"{str(file)!r} names the synset {unknown[0]!r}, which isn't in the list of synsets")
         image, size = open_annotated(photo, size)
         found = tuple(PhotoObject(synsets[one.name], one.box, places[one.name], one.difficult) for one in objects)
         return LabelledPhoto(photo.stem, image, size, found)
@@ -105,13 +105,13 @@ def _make_reader(
 def read_synsets(path: Path) -> dict[str, str]:
     """Synset ids and their names, from any of the usual files.
 
-    ``LOC_synset_mapping.txt`` and ``synset_words.txt`` have a line ``n01440764 tench, Tinca tinca`` a class, ``map_clsloc.txt`` of the
+    ``LOC_synset_mapping.txt`` and ``synset_words.txt`` have one line per class, ``n01440764 tench, Tinca tinca``, ``map_clsloc.txt`` of the
     development kit ``n02119789 1 kit_fox``, ``imagenet_class_index.json`` ``{"0": ["n01440764", "tench"]}``.
 
     Raises:
         InputError: the file can't be read, is something else, or has a synset twice.
     """
-    expected = "a synset and its names a line, such as 'n01440764 tench, Tinca tinca'"
+    expected = "one synset and its names per line, such as 'n01440764 tench, Tinca tinca'"
     if path.suffix == ".json":
         read: Any = read_json(path, expected := '{"0": ["n01440764", "tench"], ...}')
         rows = [list(one) for one in read.values() if isinstance(one, list)] if isinstance(read, dict) else []
@@ -144,7 +144,7 @@ def _is_val(name: str) -> bool:
 
 
 def _find_photos(folder: Path, *, peek: bool = False) -> list[Path]:
-    """The photos in a folder, or in one folder a synset in it; ``peek``: those of the first such folder will do."""
+    """The photos in a folder, or in one folder per synset in it; ``peek``: those of the first such folder will do."""
     found = [folder / name for name in list_files(folder) if _is_val(name) and not name.endswith(".xml")]
     for below in list_subfolders(folder) if not found else ():
         if below.name[:1] == "n" and below.name[1:].isdigit():

@@ -22,7 +22,7 @@ _SIDEWAYS: Final = (5, 6, 7, 8)
 @final
 @dataclass(frozen=True)
 class MissingLayout:
-    """Why a folder doesn't have a layout. ``partly``: something of it is there, so that it was probably meant."""
+    """Why a folder doesn't have a layout. ``partly``: some of its files are there, so it was probably meant."""
 
     what: str
     partly: bool = False
@@ -31,7 +31,7 @@ class MissingLayout:
 @final
 @dataclass(frozen=True)
 class DataLayout:
-    """A way in which a data set lies in a folder.
+    """A way in which a data set is laid out in a folder.
 
     ``expects`` lists the files in words. ``open(path, split, needs)`` returns the world, or what is missing; it raises InputError for files
     that are there but broken. ``needs`` is what the experiment needs of it, where that changes which photos are taken.
@@ -47,9 +47,9 @@ class DataLayout:
 def open_annotated(photo: Path, size: tuple[int, int] | None = None) -> tuple[Path | Image.Image, tuple[int, int]]:
     """A photo in the frame that its annotations were made in, as something that ``vlcam.explain`` takes, with width and height.
 
-    Most annotations were drawn on the pixels as they are stored, whatever the EXIF orientation says, and models were trained so. So
-    a photo that EXIF would turn is decoded and given unturned, unless only the turned one has the annotated ``size``. Others are given
-    by their paths, and only their heads are read.
+    Most annotations were drawn on the pixels as they are stored, whatever the EXIF orientation says, and models were trained on them that
+    way. So a photo that EXIF would turn is decoded and given unturned, unless only the turned one has the annotated ``size``. Others are
+    given by their paths, and only their headers are read.
 
     Raises:
         InputError: there is no such photo, it can't be read, or it doesn't have the annotated size.
@@ -83,7 +83,7 @@ def list_files(folder: Path, ending: str = "") -> list[str]:
 
 
 def find_first_folder(folders: Iterable[Path], holds: Callable[[Path], Any]) -> Path | None:
-    """The first folder that is there and holds what is looked for."""
+    """The first folder that exists and holds what is looked for."""
     return next((one for one in folders if one.is_dir() and holds(one)), None)
 
 

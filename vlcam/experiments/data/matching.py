@@ -1,4 +1,4 @@
-"""Which class of a data set is which of a model: by number where both have ILSVRC's classes, else by name."""
+"""Which class of a data set corresponds to which of a model: by number where both have ILSVRC's classes, else by name."""
 
 import re
 from collections import Counter
@@ -17,7 +17,7 @@ _ALIASES: Final[Mapping[str, str]] = {
     "sofa": "couch",
     "tvmonitor": "tv",
 }
-"""What Pascal VOC calls six of its classes, and COCO the same."""
+"""Six of Pascal VOC's class names, and COCO's names for the same classes."""
 
 
 @final
@@ -33,9 +33,9 @@ class ClassMapping:
 def match(world: World, labels: Sequence[str]) -> ClassMapping:
     """Match the world's classes with a model's labels.
 
-    By number, if the world has ILSVRC's thousand classes and the model a thousand labels of which at least half say the same, or
-    which are mere numbers ("class 281"). Else by name: labels are the same if they agree but for case and underscores, or if one
-    of the names that they list (between commas) does; a name that several labels of a side have decides nothing.
+    By number, if the world has ILSVRC's thousand classes and the model a thousand labels of which at least half agree, or which are mere
+    numbers ("class 281"). Else by name: labels are the same if they agree apart from case and underscores, or if one of the names that they
+    list (between commas) does; a name that several labels on one side share is ignored.
 
     Raises:
         InputError: no class matches.
@@ -51,7 +51,7 @@ def match(world: World, labels: Sequence[str]) -> ClassMapping:
         raise InputError(
             f"none of the {len(theirs)} classes of {world.name} ({_quote_some(theirs)}) is one of the model's "
             f"{len(labels)} ({_quote_some(labels)}); "
-            "give a model of these classes, or labels that name them alike"
+            "give a model of these classes, or labels with the same names"
         )
     missing = [label for number, label in enumerate(theirs) if number not in found]
     rest = f"; not {_quote_some(missing)}" if missing else ""

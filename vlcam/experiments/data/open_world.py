@@ -31,8 +31,8 @@ def open_world(
 ) -> World:
     """The data set in a folder, or the bundled world.
 
-    What lies in the folder decides; a folder that holds several data sets, or has them one folder below, gives the first that has what
-    is needed.
+    The files in the folder decide; if it holds several data sets, or has them one folder below, the first one that has what is needed is
+    taken.
 
     Args:
         path: the folder (of some data sets also a JSON file); None: the bundled world.
@@ -52,7 +52,7 @@ def open_world(
         world: World = open_scenes() if split is None else open_scenes(split)  # type: ignore[arg-type]
         if not wanted <= world.has:
             raise InputError(
-                f"the bundled world has no {_join_words(wanted - world.has, ' or ')}; give the folder of a data set that has"
+                f"the bundled world has no {_join_words(wanted - world.has, ' or ')}; give the folder of a data set that has them"
             )
     else:
         world = _find_world(Path(path), wanted, _choose_layouts(layout), split)
@@ -83,13 +83,13 @@ def _find_world(root: Path, wanted: frozenset[Has], layouts: Sequence[DataLayout
             reasons.append(f"{layout.title}: {found.what}")
     for here, layout in product(folders, (one for one in layouts if not wanted <= one.has)):
         if _is_there(layout, here, split):
-            reasons.append(f"{layout.title} is there, which has no {_join_words(wanted - layout.has, ' or ')}")
+            reasons.append(f"{layout.title} is there, but it has no {_join_words(wanted - layout.has, ' or ')}")
     able = [one for one in layouts if wanted <= one.has] or layouts
     known = "; ".join(f"{one.title}: {one.expects}" for one in able)
     what = f"with {_join_words(wanted)} " if wanted else ""
     if reasons:
         raise InputError(
-            f"{str(root)!r} holds no whole data set {what}that vlcam knows. {'. '.join(dict.fromkeys(reasons))}. Expected {known}"
+            f"{str(root)!r} holds no complete data set {what}that vlcam knows. {'. '.join(dict.fromkeys(reasons))}. Expected {known}"
         )
     raise InputError(f"{str(root)!r} holds no data set {what}that vlcam knows; expected {known}")
 

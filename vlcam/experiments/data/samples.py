@@ -28,10 +28,10 @@ _SHUFFLE: Final = 0
 @final
 @dataclass(frozen=True, eq=False)
 class PhotoObject:
-    """One object of a photo.
+    """One object in a photo.
 
-    ``label`` is its class as the data set calls it, ``index`` the place of that class in the world's labels (names may stand there
-    twice). ``difficult`` are objects that Pascal VOC doesn't count; a ``crowd`` is a group that COCO outlines as one.
+    ``label`` is its class as the data set calls it, ``index`` the place of that class in the world's labels (names may occur there twice).
+    ``difficult`` are objects that Pascal VOC doesn't count; a ``crowd`` is a group that COCO outlines as one.
     """
 
     label: str
@@ -54,7 +54,7 @@ class PhotoObject:
 class PhotoCaption:
     """A caption that people, or the generator, gave the picture.
 
-    ``about`` has for each word (words are cut at blanks) the objects it is about, as indices into the sample's objects; None where
+    ``about`` has for each word (words are split at blanks) the objects it is about, as indices into the sample's objects; None where
     the data set doesn't say.
     """
 
@@ -65,7 +65,7 @@ class PhotoCaption:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """The words, cut at blanks."""
+        """The words, split at blanks."""
         return tuple(self.text.split())
 
 
@@ -129,7 +129,7 @@ class LabelledPhoto:
         return tuple(obj for obj in self.objects if obj.index == index)
 
     def get_mask(self, index: int) -> Mask | None:
-        """All pixels of one class, crowds and difficult ones too; None if there is none of it, or one of them has no mask."""
+        """All pixels of one class, including crowds and difficult ones; None if there is none of it, or one of them has no mask."""
         return unite_masks([obj.mask for obj in self.find_objects(index)])
 
 
@@ -137,9 +137,9 @@ class LabelledPhoto:
 class World(Protocol):
     """A data set.
 
-    ``name`` is short and goes with every number, ``title`` says it in words. ``labels`` are the names of its classes; ``indexed`` says that
-    they are ILSVRC's thousand in the order of their synset ids, the order of most models. ``size`` is the number of samples, None if it
-    has no end.
+    ``name`` is short and goes with every number, ``title`` describes it in words. ``labels`` are the names of its classes; ``indexed`` says
+    that they are ILSVRC's thousand in the order of their synset ids, the order of most models. ``size`` is the number of samples, None if
+    it has no end.
     """
 
     @property
@@ -157,7 +157,7 @@ class World(Protocol):
     @property
     def facts(self) -> Mapping[str, Any]: ...  # noqa: D102
     def iterate_samples(self, n: int | None = None) -> Iterator[LabelledPhoto]:
-        """``n`` samples (fewer if there are fewer), always the same, those of a smaller ``n`` among them; all by default."""
+        """``n`` samples (fewer if there are fewer), always the same ones, including those of a smaller ``n``; all by default."""
         ...
 
 
@@ -167,7 +167,7 @@ class NumberedWorld:
     """Any data set whose samples have numbers. Satisfies :class:`World`.
 
     ``at`` reads the sample of a number from 0. ``facts`` say where it comes from: any JSON values. Of a data set with an end,
-    ``samples(n)`` takes the first n of a fixed random order, in the order of the data set; of one without, the numbers 0 to n - 1.
+    ``iterate_samples(n)`` takes the first n of a fixed random order, in the order of the data set; of one without, the numbers 0 to n - 1.
     """
 
     name: str
@@ -182,7 +182,7 @@ class NumberedWorld:
     __repr__ = show_record
 
     def iterate_samples(self, n: int | None = None) -> Iterator[LabelledPhoto]:
-        """See :meth:`World.samples`. Raises InputError for n below 1, or no n where there is no end."""
+        """See :meth:`World.iterate_samples`. Raises InputError for n below 1, or no n where there is no end."""
         if n is not None and n < 1:
             raise InputError(f"n={n} samples were asked for; expected 1 or more")
         if self.size is None and n is None:

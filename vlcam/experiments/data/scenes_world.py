@@ -22,7 +22,7 @@ def open_scenes(split: Split = "test") -> NumberedWorld:
     """The scenes of a split, from seed 0 on, without end.
 
     A scene's objects are in its drawing order; captions say which objects each word is about, questions which objects decide them
-    (none where the answer is "no" or "0"). ``Sample.scene`` is the scene itself, to be redrawn or to judge other captions with.
+    (none where the answer is "no" or "0"). ``LabelledPhoto.scene`` is the scene itself, to be redrawn or to judge other captions with.
     """
 
     def at(number: int) -> LabelledPhoto:

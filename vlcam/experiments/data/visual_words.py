@@ -2,9 +2,8 @@
 
 Selvaraju et al. (arXiv 1610.02391, IJCV version) mapped 830 visual words by hand to COCO's 80 categories; their table was not published.
 Here a word is about a category if it is its name, a synonym or a plural of it, or a narrower word ("puppy", "woman", "motorbike") by the
-table of :mod:`vlcam.neurons.thesaurus.synonyms`; names of up to three words ("traffic light", "hot dog") are looked for first and
-belong to their last word. A word that fits several categories, or none, isn't scored, nor is one whose category nobody outlined in the
-photo.
+table of :mod:`vlcam.neurons.thesaurus.synonyms`; names of up to three words ("traffic light", "hot dog") are looked for first and belong to
+their last word. A word that fits several categories, or none, isn't scored, nor is one whose category is not outlined in the photo.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +23,7 @@ _LONGEST: Final = 3
 
 
 def find_visual_words(words: Sequence[str], labels: Sequence[str]) -> dict[int, int]:
-    """For the places of words that are about a category: its number.
+    """The number of the category that a word is about, by the word's place; words that are about none are left out.
 
     >>> find_visual_words("a puppy and two hot dogs".split(), ["dog", "hot dog", "cat"])
     {1: 0, 5: 1}
@@ -34,7 +33,7 @@ def find_visual_words(words: Sequence[str], labels: Sequence[str]) -> dict[int, 
     while place < len(words):
         for many in range(min(_LONGEST, len(words) - place), 0, -1):
             here = words[place : place + many]
-            whole = all(any(one.isalnum() for one in word) for word in here)  # no name goes on after a comma
+            whole = all(any(one.isalnum() for one in word) for word in here)  # no name continues after a comma
             category = _find_category(" ".join(here).lower(), tuple(labels)) if whole else None
             if category is not None:
                 found[place + many - 1] = category
@@ -66,7 +65,8 @@ def find_word_masks(
 ) -> Mapping[int, Mask]:
     """Where each word's objects are, by the word's place among ``words``, as a task cuts them; words about nothing visible are left out.
 
-    A caption that says what its words are about is taken at its word, if it has as many words; of any other the words' categories count.
+    A caption that says what its words are about is believed, if it has the same number of words; for any other, the words' categories
+    count.
     """
     if caption.about is not None:
         if len(caption.about) != len(words):
@@ -79,7 +79,7 @@ def find_word_masks(
 
 
 def make_phrases(sample: LabelledPhoto, labels: Sequence[str]) -> list[tuple[str, Mask]]:
-    """For every class in the picture a caption of its own ("a dog") and the pixels of its boxes; none for what fills the picture."""
+    """For every class in the picture, its own caption ("a dog") and the pixels of its boxes; none for a class that fills the picture."""
     found = []
     for index in sample.present:
         inside = np.zeros(sample.size[::-1], np.bool_)

@@ -1,8 +1,8 @@
 """Pascal VOC 2007 and 2012 with boxes and, where photos were segmented, masks (Everingham et al. 2010).
 
-Boxes come from ``Annotations/*.xml``, whose corners count from 1 and are inclusive. Of segmented photos ``SegmentationObject`` numbers
-the objects in the order of the XML file, ``SegmentationClass`` their classes; 255 marks borders and what nobody could tell, which is
-given as ``Sample.void``. Where the pictures and the XML disagree about the objects, the pictures count: they are what is scored.
+Boxes come from ``Annotations/*.xml``, whose corners count from 1 and are inclusive. Of segmented photos ``SegmentationObject`` numbers the
+objects in the order of the XML file, ``SegmentationClass`` their classes; 255 marks borders and unclear pixels, which are given as
+``LabelledPhoto.void``. Where the pictures and the XML disagree about the objects, the pictures count: they are what is scored.
 """
 
 from collections.abc import Callable
@@ -126,7 +126,8 @@ def _read_picture(path: Path, size: tuple[int, int]) -> Integer[np.ndarray, "hei
     numbers = read_label_map(path)
     if numbers.shape != (size[1], size[0]):
         raise InputError(
-            f"{str(path)!r} has {numbers.shape[1]} x {numbers.shape[0]} pixels, its photo {size[0]} x {size[1]}; put the original there"
+            f"{str(path)!r} has {numbers.shape[1]} x {numbers.shape[0]} pixels, but its photo has {size[0]} x {size[1]}; put the original "
+            "there"
         )
     return numbers
 

@@ -135,7 +135,7 @@ def _find_files(root: Path, split: str | None) -> list[tuple[Path, Path, str]] |
         return MissingLayout(f"questions are there, but the answers {lone[0]} are not", True)
     if not found:
         raise InputError(
-            f"split={split!r} was given; of VQA there are: {', '.join(sorted({match[2] for _, match in listed}))}"
+            f"split={split!r} was given; the splits of VQA in the folder are: {', '.join(sorted({match[2] for _, match in listed}))}"
         )
     return sorted(found, key=lambda one: ("val" not in one[2], not one[0].name.startswith("v2_"), one[2]))
 

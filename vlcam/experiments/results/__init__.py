@@ -1,3 +1,3 @@
-"""What an experiment gives, and how it is written and drawn."""
+"""What an experiment returns, and how it is written and drawn."""
 
 __all__: list[str] = []

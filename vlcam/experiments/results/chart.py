@@ -1,4 +1,4 @@
-"""A result as a chart: one dot with its 95 % interval a row, the paper's number as a hollow diamond, controls in grey.
+"""A result as a chart: one dot with its 95 % interval per row, the paper's number as a hollow diamond, controls in grey.
 
 Dots on a common scale are read most exactly of all charts (Cleveland and McGill 1984), and intervals show which differences are real. What
 differs in colour also differs in form, so it survives greyscale print. Made with Pillow alone.

@@ -29,7 +29,7 @@ _LINES: Final = 2
 @final
 @dataclass(frozen=True, eq=False)
 class Panel:
-    """A picture and what stands under it."""
+    """A picture and the text under it."""
 
     picture: UInt8[np.ndarray, "height width 3"]
     text: str

@@ -65,7 +65,7 @@ def write_comparison(
     ``values`` are shares, of every method for the same samples. Empty if there is nothing to compare.
 
     >>> write_comparison({"a": [1.0, 1.0], "b": [1.0, 0.0]}, "a", ["b"], "pointing", seed=0)
-    'Paired by photo, a has in pointing 50.0 points [0.0, 100.0] more than b.'
+    'Paired by photo, in pointing a is 50.0 points [0.0, 100.0] above b.'
     """
     parts = []
     for other in others:
@@ -75,6 +75,6 @@ def write_comparison(
         found = summarise(differences, seed=seed, clusters=clusters)
         sign = 1 if found.mean >= 0 else -1
         ends = sorted(100 * sign * end + 0.0 for end in (found.low, found.high))
-        word = "more" if sign > 0 else "less"
-        parts.append(f"{100 * abs(found.mean):.1f} points [{ends[0]:.1f}, {ends[1]:.1f}] {word} than {other}")
-    return f"Paired by photo, {ours} has in {what} {', '.join(parts)}." if parts else ""
+        word = "above" if sign > 0 else "below"
+        parts.append(f"{100 * abs(found.mean):.1f} points [{ends[0]:.1f}, {ends[1]:.1f}] {word} {other}")
+    return f"Paired by photo, in {what} {ours} is {', '.join(parts)}." if parts else ""

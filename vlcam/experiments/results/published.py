@@ -1,7 +1,7 @@
 """The paper's own numbers (Selvaraju et al., arXiv 1610.02391; IJCV 2020), each with where it was read.
 
 Only numbers that were read in the paper's text, or in another text that reports them, are here: then the source says "as reported
-by". Numbers of the paper that nobody here could read (parts of Table 1, the appendix's ablations) are left out, so those rows have none.
+by". Numbers of the paper that could not be read (parts of Table 1, the appendix's ablations) are left out, so those rows have none.
 A number of the paper is never a target: its model and its data are those of its source.
 """
 
@@ -121,7 +121,7 @@ _ALIASES: Final = {
 
 
 def find_published(key: str, row: str, column: str = "") -> PublishedNumber | None:
-    """What the paper reports for a row and column of an experiment; None if nothing that could be read.
+    """What the paper reports for a row and column of an experiment; None if there is nothing that could be read.
 
     Rows are found whatever their case and punctuation; an experiment's only column may be left out.
 

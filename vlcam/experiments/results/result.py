@@ -28,7 +28,7 @@ class ResultRow:
     """One number: ours with its 95 % interval, over ``n`` samples, and the paper's.
 
     ``undefined`` samples had no answer (a map that is zero everywhere) and are not in ``n``, or count as the experiment's protocol says.
-    ``column`` is the measure, in experiments that have several; rows with the same ``name`` stand in one line then. NaN: no number.
+    ``column`` is the measure, in experiments that have several; rows with the same ``name`` then share a line. NaN: no number.
     """
 
     name: str
@@ -52,7 +52,7 @@ class ResultRow:
 class Result:
     """One experiment, run once.
 
-    ``rows`` are the methods (or whatever is compared), ``controls`` what tells whether a number is any good: chance, centre, random
+    ``rows`` are the methods (or whatever is compared), ``controls`` what shows whether a number means anything: chance, centre, random
     maps, an untrained model, the ceiling. ``columns`` is the order of the measures, by default that of the rows. ``unit`` goes with every
     number (``%``: 0 to 100), ``better`` says which way is good. ``headline`` is the name of the row that an overview shows
     (``row / column`` for one of its columns), by default the first. ``figures`` are file names.
@@ -229,7 +229,7 @@ def _make_wide_cells(result: Result) -> list[list[str]]:
 
 
 def make_overview(results: Sequence[Result]) -> list[list[str]]:
-    """One line an experiment: its headline row, or its first, in the first column (that the paper has); the head first."""
+    """One line per experiment: its headline row, or its first, in the first column (that the paper has); the head first."""
     lines = [["", "experiment", "measure", "ours", "95 % interval", "paper", "n", "data", "model"]]
     for result in sorted(results, key=lambda one: one.number):
         if not result.rows:

@@ -1,4 +1,4 @@
-"""A picture of one scene's words under each of the four targets: a row a target, a column a word, every Grad-CAM map on its own scale."""
+"""A picture of one scene's words under each of the four targets: one row per target, one column per word, each map on its own scale."""
 
 from pathlib import Path
 from typing import Final
@@ -23,7 +23,7 @@ _PAPER, _INK, _RED = (255, 255, 255), (28, 27, 25), (176, 32, 32)
 
 
 def draw_words(scene: Scene, captioner: Captioning, path: Path) -> bool:
-    """Write the picture; wrong words are red and have a star. False for a caption outside the grammar, which nobody can judge.
+    """Write the picture; wrong words are red and starred. False for a caption outside the grammar, which nobody can judge.
 
     Raises InputError if the file can't be written.
     """

@@ -26,8 +26,8 @@ QUICK: Final = 300
 FULL: Final = 2000
 """How many scenes the head is trained on."""
 DECAY: Final = 1e-3
-"""Of the squared weights, on features of variance 1. With it (and with 1e-4) all classes that are in 150 scenes of the ``val`` split come
-before those that aren't."""
+"""The factor of the squared weights, on features of variance 1. With it (and with 1e-4), all classes that are in 150 scenes of the ``val``
+split rank above those that aren't."""
 _STEPS: Final = 500
 _KEY: Final = "classification, with CAM's head"
 
@@ -78,12 +78,13 @@ def _fit(
 ) -> None:
     """Logistic regression in features of mean 0 and variance 1, written back as weights on the features as they are.
 
-    By Nesterov's accelerated gradient steps, as long as the greatest curvature allows: the same weights on every machine but for rounding.
+    By Nesterov's accelerated gradient steps, as long as the greatest curvature allows: the same weights on every machine, except for
+    rounding.
     """
     mean, spread = features.mean(0), features.std(0).clamp_min(1e-6)
     scaled = torch.cat([(features - mean) / spread, torch.ones(len(features), 1, device="cpu")], 1)
     decay = torch.full((scaled.shape[1], 1), 2 * DECAY, device="cpu")
-    decay[-1] = 0  # not of the bias
+    decay[-1] = 0  # not for the bias
     steepest = float(torch.linalg.matrix_norm(scaled, 2)) ** 2 / (4 * len(scaled)) + 2 * DECAY
     weights = previous = torch.zeros(scaled.shape[1], truths.shape[1], device="cpu")
     for step in range(_STEPS):

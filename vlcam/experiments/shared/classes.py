@@ -1,4 +1,4 @@
-"""A classifier walked through a data set: for each photo what it predicts, what is there, and the maps of both.
+"""A classifier run over a data set: for each photo what it predicts, what is there, and the maps of both.
 
 Classes are numbers of the *model's* labels throughout. A photo's targets are the model's best classes and those of its objects that the
 model knows. Some experiments need photos that aren't scored, to choose a threshold on: :func:`split_held_out`.
@@ -32,7 +32,7 @@ SMOOTHED: Final = ("gradient", "guided-backprop", "deconvnet")
 SMOOTHING: Final = 0.02
 """The deviation of the Gaussian, as a part of the longer side: that of TorchRay's benchmark (Fong et al. 2019, arXiv 1910.08485)."""
 FRAME: Final = 224
-"""Boxes are looked for on the photo at no more than this many pixels a side; maps are smooth, and have 14 cells a side or fewer."""
+"""Boxes are looked for on the photo at no more than this many pixels per side; maps are smooth, and have 14 cells per side or fewer."""
 
 
 @final
@@ -72,7 +72,7 @@ class ClassifiedPhoto:
         return self.sample.find_objects(self.theirs[index]) if index in self.theirs else ()
 
     def get_region(self, index: int) -> Bool[Tensor, "height width"] | None:
-        """The pixels of a class: its masks, or its boxes where nobody drew masks; None if it isn't in the photo."""
+        """The pixels of a class: its masks, or its boxes where there are no masks; None if it isn't in the photo."""
         return find_region(self.get_objects(index), self.sample.size)
 
     def get_heat(self, name: str, size: tuple[int, int] | None = None) -> Float[Tensor, "targets height width"]:
@@ -138,7 +138,7 @@ def match_classes(task: Task, world: World) -> Mapping[int, int]:
 
 
 def find_usable(task: Task, world: World, methods: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The methods that are defined for the model's network, and of each other one a sentence that says why it isn't."""
+    """The methods that are defined for the model's network, and for each other one a sentence that says why it isn't."""
     sample = next(iter(world.iterate_samples(1)))
     return find_workable(task, sample.image, Request(labels=predict_classes(task, sample, 1)), methods)
 
@@ -160,7 +160,7 @@ def check_held_out(held: Sequence[Any], scored: Sequence[Any], world: World) -> 
 
 
 def find_region(objects: Sequence[PhotoObject], size: tuple[int, int]) -> Bool[Tensor, "height width"] | None:
-    """The pixels of some objects: their masks, or boxes where nobody drew masks; None for no objects. ``size`` is (width, height)."""
+    """The pixels of some objects: their masks, or boxes where there are no masks; None for no objects. ``size`` is (width, height)."""
     if not objects:
         return None
     found = torch.zeros(size[1], size[0], dtype=torch.bool, device="cpu")
@@ -175,7 +175,7 @@ def find_region(objects: Sequence[PhotoObject], size: tuple[int, int]) -> Bool[T
 
 
 def smooth(maps: Maps, part: float = SMOOTHING) -> Maps:
-    """Maps under a Gaussian of a deviation of ``part`` of the longer side, cut at three deviations; the borders go on outside."""
+    """Maps under a Gaussian with a deviation of ``part`` of the longer side, cut at three deviations; border values continue outside."""
     sigma = part * max(maps.shape[1:])
     reach = int(3 * sigma + 0.5)
     if reach < 1:

@@ -1,7 +1,7 @@
-"""Maps that tell whether a number is any good: what comes out without the model, with an untrained one, and with the true masks.
+"""Maps that show whether a number means anything: what comes out without the model, with an untrained one, and with the true masks.
 
 - ``centre``: a Gaussian in the middle, for the centre bias of photographs;
-- ``random``: independent numbers on the grid of the layer, others for each class;
+- ``random``: independent numbers on the grid of the layer, different for each class;
 - ``Sobel edges``: what needs no model (Adebayo et al. 2018, arXiv 1810.03292);
 - ``untrained model``: Grad-CAM of the same network before its training;
 - ``ceiling``: the true pixels of the class at the resolution of the layer; nothing for a class that isn't there.
@@ -71,7 +71,8 @@ def make_untrained_task(task: Task, seed: int) -> Task:
     """
     if not is_dataclass(task):
         raise InputError(
-            f"{task.name} is a {type(task).__name__}; expected a dataclass such as vlcam.Classification, to be copied untrained"
+            f"{task.name} is a {type(task).__name__}; expected a dataclass such as vlcam.tasks.Classification, so that it can be copied "
+            "untrained"
         )
     model = copy.deepcopy(task.model)
     with randomise_weights(model, seed):

@@ -1,4 +1,4 @@
-"""What a word really rests on: the scene drawn again without each object in turn, and whether a map's mass ranks the objects alike.
+"""What a word really rests on: the scene drawn again without each object in turn, and whether a map's mass ranks the objects likewise.
 
 A mask says where the generator put an object, not that the model used it (see FunnyBirds, Hesse et al. 2023, arXiv 2308.06248, and BAM,
 Yang and Kim 2019, arXiv 1907.09701). So the scene is drawn again without object j: the background, the light and all other objects stay as
@@ -6,10 +6,10 @@ they were. The change of a word's score is the effect of the object,
 
     effect_j = y(scene) - y(scene without j),
 
-in the score's units (nats, for a log-probability), with the words before it held fixed. A map claims effects, too: the mass of its positive
-part on the visible pixels of object j. Two numbers say how the claim fares: whether the object with the most mass is the one whose
-removal lowers the word most (*top-1*; by luck one in the number of objects), and Spearman's rank correlation over the objects. What a
-object hid comes to light when it goes, and its shadow goes with it; both are part of the effect.
+in the score's units (nats, for a log-probability), with the words before it held fixed. A map also claims effects: the mass of its
+positive part on the visible pixels of object j. Two numbers test the claim: whether the object with the most mass is the one whose removal
+lowers the word most (*top-1*; by chance, one divided by the number of objects), and Spearman's rank correlation over the objects. What an
+object hid comes to light when it is removed, and its shadow disappears with it; both are part of the effect.
 """
 
 import math
@@ -31,7 +31,7 @@ LEAST: Final = 0.1
 
 
 def remove_object(scene: Scene, number: int) -> Scene:
-    """The scene without one of its objects. Raises InputError for an object that it hasn't."""
+    """The scene without one of its objects. Raises InputError for an object that it doesn't have."""
     if not 0 <= number < len(scene.objects):
         raise InputError(f"object {number} was given; expected 0 to {len(scene.objects) - 1}")
     return replace(scene, objects=tuple(obj for place, obj in enumerate(scene.objects) if place != number))
@@ -60,7 +60,7 @@ def measure_masses(
 
 
 def measure_top_agreement(mass: Float[Tensor, " objects"], effect: Float[Tensor, " objects"]) -> float:
-    """1 if the object with the most mass is the one with the greatest effect, else 0; NaN if there is but one object.
+    """1 if the object with the most mass is the one with the greatest effect, else 0; NaN if there is only one object.
 
     Objects tied for the most mass share the hit; a map without mass on any object names none and misses.
 
@@ -86,7 +86,7 @@ def has_order(effect: Float[Tensor, " objects"], least: float = LEAST) -> bool:
 
 
 def compute_chance(counts: Sequence[int]) -> float:
-    """Top-1 agreement by luck: the mean of one in the number of objects.
+    """Top-1 agreement by chance: the mean of one divided by the number of objects.
 
     >>> compute_chance([2, 4])
     0.375

@@ -1,7 +1,7 @@
 """The maps of many methods for the same photo and targets: the model runs once for all methods of one run.
 
-Experiments compare methods, so for each photo all of them see the same targets and the same activations; only procedures, which need
-the model again, run it again.
+Experiments compare methods, so for each photo all of them see the same targets and the same activations; only perturbation methods, which
+need changed runs of the model, run it again.
 """
 
 from collections.abc import Sequence

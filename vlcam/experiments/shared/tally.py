@@ -14,7 +14,7 @@ from vlcam.metrics.statistics import Summary, summarise
 class Tally:
     """Values by row and column, each with the number of its photo.
 
-    ``empty`` counts those that an empty map gave. ``skipped`` says of each sample that was left out why the model couldn't read it.
+    ``empty`` counts those that an empty map gave. ``skipped`` says for each sample that was left out why the model couldn't read it.
     """
 
     values: dict[tuple[str, str], list[tuple[int, float]]] = field(default_factory=dict)

@@ -26,7 +26,7 @@ _BOXES: Final[Has] = "boxes"
 
 
 _LOOKED_AT: Final = 60
-"""Of a world without end, so many pictures are looked at for each one that is wanted."""
+"""In a world without end, this many pictures are looked at for each one that is wanted."""
 
 
 @final
@@ -41,7 +41,7 @@ class AnnotatedPicture:
 
     @property
     def areas(self) -> tuple[float, ...]:
-        """The share of the picture that each class has."""
+        """The share of the picture that each class covers."""
         return tuple(float(mask.double().mean()) for mask in self.masks)
 
 

@@ -19,7 +19,7 @@ DECIDING: Final = (POINTING, MASS, F1, TOP)
 """The measures whose mean decides."""
 
 ENOUGH: Final = 10
-"""Scenes in each half that a pair has to be measured on to take part: of fewer, bootstrap intervals are too narrow to be believed."""
+"""Scenes in each half that a pair has to be measured on to take part: with fewer, bootstrap intervals are too narrow to be trusted."""
 
 
 @final
@@ -90,7 +90,7 @@ def choose(
 ) -> PairComparison | None:
     """The pair that is best on the even scenes, measured on the odd ones; None if no pair was measured on :data:`ENOUGH` of each.
 
-    The default itself is among the candidates; of equals the first counts.
+    The default itself is among the candidates; of equals the first wins.
     """
     even = [scene for scene in scores.objects if scene % 2 == 0]
     odd = [scene for scene in scores.objects if scene % 2 == 1]

@@ -9,7 +9,7 @@ the other five colours, for "small" only "large"):
     contrast, mean        z[w] - mean over v in K z[v]         the word against its kind's average
 
 The gradient of the log-probability is ``1 - p`` times that of the log-odds against *all* other words, so it asks why this word and no
-other, whatever its kind; a contrast asks why red rather than another colour, and lets go of what speaks for any colour at all. Kinds are
+other, whatever its kind; a contrast asks why red rather than another colour, and ignores what speaks for any colour at all. Kinds are
 those of the bundled world's grammar, the number words and the function words among them.
 """
 
@@ -117,7 +117,7 @@ class WordTargets:
         return self.captioner.prepare(photo, request)
 
     def run(self, prepared: Prepared, request: Request) -> Spoken:
-        """One forward of the image. Raises InputError if no token ids are given, or a word has no kind."""
+        """One forward pass of the image. Raises InputError if no token ids are given, or a word has no kind."""
         ids, rivals = self._find_rivals(request)
         encoded = self.captioner.encode(self.captioner.model, prepared.inputs)
         scores = score_words(self.captioner.logits(self.captioner.model, encoded, ids), ids, rivals).flatten()
@@ -151,16 +151,14 @@ class WordTargets:
 
     def _find_rivals(self, request: Request) -> tuple[tuple[int, ...], list[list[int]]]:
         if not request.ids:
-            raise InputError(
-                "no token ids were given; the words have to be settled before four targets of each are made"
-            )
+            raise InputError("no token ids were given; give those of the words, as four targets are made for each")
         encode, decode = self.captioner.tokens.encode, self.captioner.tokens.decode
         rivals = []
         for one in request.ids:
             codes = [encode(other) for other in find_others(decode([one]).strip())]
             if any(len(code) != 1 for code in codes):
                 raise InputError(
-                    f"{self.name} writes words of the bundled world with several tokens each; expected a captioner with one token a word"
+                    f"{self.name} writes words of the bundled world with several tokens each; expected a captioner with one token per word"
                 )
             rivals.append([int(code[0]) for code in codes])
         return tuple(request.ids), rivals

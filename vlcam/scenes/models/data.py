@@ -1,4 +1,4 @@
-"""Scenes as arrays to train and measure from: drawn once, kept in memory-mapped files, the same for the same seeds."""
+"""Scenes as arrays for training and measuring: drawn once, kept in memory-mapped files, the same for the same seeds."""
 
 import os
 import sys
@@ -159,5 +159,5 @@ def draw(
                 if progress is not None:
                     progress(done, n)
         write_json(stamp, wanted)
-    with refuse_broken(show_path(folder), "scenes that were drawn there; remove the folder to draw them anew"):
+    with refuse_broken(show_path(folder), "scenes that were drawn there; remove the folder to draw them again"):
         return Arrays(**{name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _SHAPES})

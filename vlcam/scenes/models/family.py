@@ -23,7 +23,7 @@ KIND_WEIGHTS = np.array(
 
 @final
 class SceneModels(nn.Module):
-    """The three models on one trunk, and the helper layers that are thrown away."""
+    """The three models on one trunk, and the helper layers that are discarded afterwards."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -111,7 +111,7 @@ def make_batch(
 
 
 def recalibrate(features: nn.Sequential, arrays: Arrays, device: torch.device, *, scenes: int = 2560) -> None:
-    """Measure the batch-norm statistics anew for averaged weights, on the first training scenes; leaves everything in eval mode.
+    """Measure the batch-norm statistics again for averaged weights, on the first training scenes; leaves everything in eval mode.
 
     Averaged weights have statistics of their own: those of the run they are averaged from don't fit (Izmailov et al. 2018, 3.2).
     """

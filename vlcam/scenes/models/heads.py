@@ -31,8 +31,8 @@ def save_state(state: dict[str, Any], path: Path) -> None:
 
 
 def load_state(path: Path, device: torch.device) -> dict[str, Any]:
-    """Read a checkpoint that :func:`save_state` wrote; layers that earlier versions named otherwise get their present names."""
-    with refuse_broken(show_path(path), "the checkpoint of a training run; remove it to start anew"):
+    """Read a checkpoint that :func:`save_state` wrote; layers that earlier versions named differently get their present names."""
+    with refuse_broken(show_path(path), "the checkpoint of a training run; remove it to start again"):
         state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
     for key in state.keys() & {"family", "average"}:
         state[key] = {name.replace("things.", "objects."): value for name, value in state[key].items()}
@@ -61,8 +61,8 @@ def pool_features(
 def compute_caption_loss(family: SceneModels, photo: Tensor, captions: Tensor, *, smoothing: float) -> Tensor:
     """The captioner's loss per word, from photo vectors and some captions of each.
 
-    It is label-smoothed. A captioner that is as good as certain of a word (``p`` > 0.999) is flat around the photo,
-    and the gradient of its log-probability says little about what the word came from.
+    It is label-smoothed. A captioner that is practically certain of a word (``p`` > 0.999) is flat around the photo, and the gradient of
+    its log-probability says little about what led to the word.
     """
     each = len(captions) // len(photo)
     said = family.captioner.decode(photo.repeat_interleave(each, 0), captions[:, :-1]).float()
@@ -118,8 +118,8 @@ def fit_heads(
 
     The convolutions stay as they are.
 
-    ``check(step)`` is called now and then and at the end, with the family in eval mode, and the state is saved in ``state_file``;
-    if it is there, the run goes on from it.
+    ``check(step)`` is called from time to time and at the end, with the family in eval mode, and the state is saved in ``state_file``;
+    if that file exists, the run continues from it.
     """
     pool = family.classifier.head[:2]
     both = [

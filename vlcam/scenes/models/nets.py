@@ -1,8 +1,8 @@
 """The three bundled models: a VGG-like classifier, a CNN+LSTM captioner without attention, a CNN+LSTM VQA model.
 
-All three put fully connected layers (and an LSTM) between the last conv layer and what they say, as the models of the Grad-CAM
-paper do (arXiv 1610.02391, sections 3 and 8), so gradients really pass through them. The last conv layer is ``features``:
-12 x 12 cells on a 96-pixel picture.
+All three put fully connected layers (and an LSTM) between the last conv layer and their outputs, as the models of the Grad-CAM paper do
+(arXiv 1610.02391, sections 3 and 8), so gradients really pass through them. The last conv layer is ``features``: 12 x 12 cells on a
+96-pixel picture.
 """
 
 from typing import final
@@ -67,7 +67,7 @@ class SceneClassifier(nn.Module):
 class SceneCaptioner(nn.Module):
     """The photo as one vector starts the LSTM and is read again at every step; there is no attention.
 
-    The next word is read off the LSTM's state and its product with the photo vector (both widened), as an answer is off a question.
+    The next word is read from the LSTM's state and its product with the photo vector (both widened), as an answer is from a question.
     """
 
     def __init__(self, words: int, *, channels: int = CHANNELS, hidden: int = HIDDEN, state: int = 384) -> None:

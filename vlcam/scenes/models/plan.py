@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import final
 
 AVERAGE_FROM = 100
-"""The step from which on the trunk's weights are averaged."""
+"""The step from which the trunk's weights are averaged."""
 OBJECTS_FROM = 3000
 PHOTO_OBJECTS_FROM = 4000
 
@@ -15,7 +15,7 @@ class TrainingPlan:
     """The settings of a run.
 
     ``steps`` are taken of a learning-rate schedule made for ``schedule`` steps, then ``head_steps`` with the trunk fixed, then
-    ``caption_steps`` of the captioner's head alone, as whole captions come last to be right. With the trunk fixed, words and answers
+    ``caption_steps`` of the captioner's head alone, as whole captions are the last to become right. With the trunk fixed, words and answers
     are label-smoothed by ``smoothing`` (Szegedy et al. 2016, section 7).
     """
 
@@ -53,11 +53,11 @@ class TrainingPlan:
         return self.caption_peak * min(1.0, (step + 1) / 100) * left
 
     def get_object_weight(self, step: int) -> float:
-        """Weight of the loss on whole objects, asked of the last conv layer: nothing at first, then 1."""
+        """Weight of the loss on whole objects, predicted from the last conv layer: 0 at first, then 1."""
         return float(step >= OBJECTS_FROM)
 
     def get_photo_object_weight(self, step: int) -> float:
-        """Weight of the losses on whole objects, asked of the photo vectors: nothing at first, then 1."""
+        """Weight of the losses on whole objects, predicted from the photo vectors: 0 at first, then 1."""
         return float(step >= PHOTO_OBJECTS_FROM)
 
     def get_sparse_weight(self, step: int) -> float:

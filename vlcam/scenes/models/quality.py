@@ -1,4 +1,4 @@
-"""How good the bundled models are at their work, on scenes they never saw."""
+"""How good the bundled models are at their tasks, on scenes they never saw."""
 
 from collections.abc import Sequence
 

@@ -2,17 +2,17 @@
 
 First together, on one convolutional trunk. Each step takes a batch of drawn scenes with two captions and four questions each. The
 loss is the sum of the classifier's binary cross-entropy over colour-shape pairs, the captioner's cross-entropy per word and the VQA
-model's over answers, and of helpers whose layers are thrown away:
+model's over answers, and of helper losses whose layers are discarded afterwards:
 
-- ``cells``, fading over the first half of the schedule: a 1 x 1 convolution on the last conv layer tells which shape, colour, size and
+- ``cells``, fading over the first half of the schedule: a 1 x 1 convolution on the last conv layer predicts which shape, colour, size and
   texture each of its cells shows;
-- ``sparse``: each channel of that layer is to fire seldom (lifetime sparseness, Treves and Rolls 1991), so that it stands for one kind
+- ``sparse``: each channel of that layer should fire rarely (lifetime sparseness, Treves and Rolls 1991), so that it stands for one kind
   of object and stays silent elsewhere;
-- ``objects``, from step 3000 on: a linear layer on the spatial mean of that layer tells which of the 144 combinations of size, texture,
-  colour and shape are there; what belongs to one object must then be bound in the channels, since the mean has no places;
-- ``photo objects``, from step 4000 on: the same, told from the photo vectors of the captioner and of the VQA model.
+- ``objects``, from step 3000 on: a linear layer on the spatial mean of that layer predicts which of the 144 combinations of size, texture,
+  colour and shape are there; what belongs to one object must then be bound in the channels, since the mean has no positions;
+- ``photo objects``, from step 4000 on: the same, predicted from the photo vectors of the captioner and of the VQA model.
 
-The trunk is an exponential moving average of the weights. Then it is fixed, and what follows it goes on alone
+The trunk is an exponential moving average of the weights. Then it is fixed, and the layers after it are trained alone
 (:mod:`vlcam.scenes.models.heads`).
 
 A run is seeded and can be stopped and resumed; ``train.jsonl`` in its folder holds the metrics.
@@ -45,7 +45,7 @@ VAL_SCENES = 1000
 
 
 def _iterate_steps(plan: TrainingPlan, start: int) -> Iterator[tuple[int, NDArray[np.int64], np.random.Generator]]:
-    """Rows and randomness of each step from ``start`` on: a pure function of the plan, so a resumed run goes on as it was."""
+    """Rows and randomness of each step from ``start`` on: a pure function of the plan, so a resumed run continues unchanged."""
     per_epoch = plan.scenes // plan.batch
     epoch, rows = -1, np.empty(0, np.int64)
     for step in range(start, plan.steps):
@@ -67,7 +67,7 @@ def _read_log(out: Path) -> list[dict[str, Any]]:
 
 
 def _read_seconds_spent(out: Path) -> float:
-    """The seconds that a stopped run had taken when it logged last."""
+    """The seconds that a stopped run had taken when it last wrote to its log."""
     return float(max((line["seconds"] for line in _read_log(out)), default=0.0))
 
 
@@ -82,23 +82,23 @@ def train(
 ) -> Path:
     """Train and write ``classifier|captioner|vqa.safetensors`` into ``out``; returns ``out``.
 
-    ``report(step, steps, numbers)`` is called every 20 steps. A run that stopped goes on from its last checkpoint with ``resume``
-    and ends as if it had not been stopped; ``seconds`` in the log leave out what was lost and done again. Raises InputError for a
-    folder that holds another run.
+    ``report(step, steps, numbers)`` is called every 20 steps. With ``resume``, a run that was stopped continues from its last checkpoint
+    and ends as if it had not been stopped; ``seconds`` in the log leave out what was lost and done again. Raises InputError for a folder
+    that holds another run.
     """
     from vlcam.scenes.models.quality import evaluate_models
 
     out.mkdir(parents=True, exist_ok=True)
     state_file, plan_file = out / "state.pt", out / "plan.json"
     if not resume and any((out / name).exists() for name in ("state.pt", "heads.pt", "train.jsonl")):
-        raise InputError(f"{out} holds a training run; give --resume to go on with it, or another folder")
+        raise InputError(f"{out} holds a training run; give --resume to continue it, or another folder")
     settings = encode_record(plan, nonfinite="null")
     if resume and plan_file.exists():
         before = read_json(plan_file, "the plan of a training run")
         changed = {name for name, value in settings.items() if before.get(name) != value}
         if changed:
             raise InputError(
-                f"{out} holds a run with other settings ({', '.join(sorted(changed))}); start anew in another folder"
+                f"{out} holds a run with other settings ({', '.join(sorted(changed))}); start again in another folder"
             )
     write_json(plan_file, settings)
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -169,7 +169,7 @@ def train(
             if plan.get_photo_object_weight(step):
                 total = total + 2 * losses["photo objects"]
         optimiser.zero_grad(set_to_none=True)
-        # Training is the one place where parameters want their .grad filled.
+        # Training is the one place where parameters need their .grad filled.
         torch.autograd.backward(total)
         nn.utils.clip_grad_norm_(family.parameters(), 2.0)
         optimiser.step()

@@ -27,7 +27,7 @@ STD = (0.25, 0.25, 0.25)
 
 
 def to_input(images: UInt8[Tensor, "batch height width 3"]) -> Float[Tensor, "batch 3 height width"]:
-    """Pictures as the bundled models want them: 0..255 to (value / 255 - 0.5) / 0.25, channels first."""
+    """Pictures as the bundled models take them: 0..255 to (value / 255 - 0.5) / 0.25, channels first."""
     return images.permute(0, 3, 1, 2).float().div_(255).sub_(MEAN[0]).div_(STD[0])
 
 
@@ -39,7 +39,7 @@ def create_model(which: ModelName) -> SceneClassifier | SceneCaptioner | SceneVQ
         return SceneCaptioner(len(CAPTION_VOCABULARY)).eval()
     if which == "vqa":
         return SceneVQA(len(QUESTION_VOCABULARY), len(ANSWERS)).eval()
-    raise InputError(f"there is no bundled model {which!r}; there are: {', '.join(MODEL_NAMES)}")
+    raise InputError(f"there is no bundled model {which!r}; expected one of {', '.join(MODEL_NAMES)}")
 
 
 def get_weights_folder() -> Path:
@@ -89,12 +89,14 @@ def load(which: ModelName, folder: Path | None = None) -> SceneClassifier | Scen
         ) from error
     if hashlib.sha256(data).hexdigest() != wanted:
         raise InputError(
-            f"{path} is not the file that was recorded (its sha256 differs); install vlcam again, or train again"
+            f"{path} is not the file that was recorded (its sha256 differs); reinstall vlcam, or train again"
         )
     tensors = {key: value.float() if value.is_floating_point() else value for key, value in load_tensors(data).items()}
     missing, unexpected = model.load_state_dict(tensors, strict=False)
     if unexpected or any(not key.endswith("num_batches_tracked") for key in missing):
-        raise InputError(f"{path} does not fit this version's {which}: missing {missing}, unexpected {unexpected}")
+        raise InputError(
+            f"{path} does not fit this version's {which}: missing {missing}, unexpected {unexpected}; train again with this version"
+        )
     return model
 
 
