@@ -132,6 +132,7 @@ CASES: dict[str, tuple[Callable[[], Classification], dict[str, Any]]] = {
 @pytest.mark.parametrize("name", list(CASES))
 def test_a_batch_is_as_one_by_one(name: str) -> None:
     build, options = CASES[name]
+    options = {"method": "gradcam", **options}
     task, images = build(), pictures(5)
     outcomes = list(vlcam.explain_batches(task, images, batch_size=3, **options))
     proof = 4 if options.get("layer") == "norm" else 0

@@ -194,7 +194,7 @@ class Answering:
 def test_generated_answers_have_a_gain() -> None:
     torch.manual_seed(0)
     task = Answering(TinyCaptioner().eval(), [])
-    explanation = vlcam.explain(task, PHOTO, question="what", gain="blank")
+    explanation = vlcam.explain(task, PHOTO, question="what", gain="blank", method="gradcam")
     assert len(explanation) == 1
     assert [request.ids for request in task.asked] == [None, (1, 6)]
     picture = open_photo(PHOTO)[0]
@@ -232,7 +232,7 @@ def test_no_autograd_no_recording_and_everything_as_before() -> None:
         score_targets(task, picture, Request(ids=(0, 3)))
     assert recording.calls == ()
     assert grads == [False]
-    vlcam.explain(task, PHOTO, gain="blur")
+    vlcam.explain(task, PHOTO, gain="blur", method="gradcam")
     assert grads == [False, True, False]
     assert all(module.training for module in task.model.modules())
     assert all(parameter.requires_grad and parameter.grad is None for parameter in task.model.parameters())

@@ -56,12 +56,6 @@ class Tower:
             self.output = output
             self.is_complete = self.leaf is not None
 
-    def is_intact(self) -> bool:
-        """Whether the layer ran, and nothing that was kept has been overwritten in place since."""
-        return self.is_complete and all(
-            _read_versions(output) == versions for runs in self._kept.values() for output, versions in runs
-        )
-
     def select(self, row: int, rows: int) -> "Tower":
         """What one photo of a batch left: tensors of so many rows are cut down to its own."""
         one = Tower()
@@ -69,14 +63,20 @@ class Tower:
         one.output = _cut(self.output, row, rows)
         one.leaf = find_first_tensor(one.output)
         one._kept = {
-            name: [(made := _cut(output, row, rows), _read_versions(made)) for output, _ in runs]
+            name: [(_cut(output, row, rows), versions) for output, versions in runs]
             for name, runs in self._kept.items()
         }
         return one
 
     def list_outputs(self) -> dict[str, list[Any]]:
-        """What each module returned, run by run."""
-        return {name: [output for output, _ in runs] for name, runs in self._kept.items()}
+        """What each module returned, run by run.
+
+        What the model overwrote in place afterwards comes as a copy, so that doing so again doesn't change what is kept.
+        """
+        return {
+            name: [output if _read_versions(output) == versions else _copy(output) for output, versions in runs]
+            for name, runs in self._kept.items()
+        }
 
 
 def list_siblings(model: nn.Module, layer: str) -> dict[str, nn.Module]:
@@ -89,7 +89,7 @@ def list_siblings(model: nn.Module, layer: str) -> dict[str, nn.Module]:
     found: dict[str, nn.Module] = {}
     for name, module in every.items():
         inside = any(name.startswith(f"{one}.") for one in found)
-        holds = not name or name == layer or layer.startswith(f"{name}.")
+        holds = not name or f"{layer}.".startswith(f"{name}.") or name.startswith(f"{layer}.")
         if not inside and not holds and not isinstance(module, (nn.ModuleList, nn.ModuleDict)):
             found[name] = module
     return found
@@ -98,6 +98,13 @@ def list_siblings(model: nn.Module, layer: str) -> dict[str, nn.Module]:
 def _read_versions(output: Any) -> list[int]:
     """How often each tensor has been changed in place."""
     return [one._version for one in find_tensors(output) if not one.is_inference()]
+
+
+def _copy(output: Any) -> Any:
+    """An output with copies of its tensors."""
+    for tensor in list({id(one): one for one in find_tensors(output)}.values()):
+        output = replace_tensor(output, tensor, tensor.clone())
+    return output
 
 
 def _cut(output: Any, row: int, rows: int) -> Any:

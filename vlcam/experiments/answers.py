@@ -41,7 +41,9 @@ from vlcam.experiments.shared.workable import find_workable
 from vlcam.metrics import occlusion_correlation, pointing_hit, spearman, to_grid
 
 KEY: Final = "vqa"
-METHODS: Final = ("gradcam", "guided-backprop", "guided-gradcam", "hirescam", "layercam", "c-mwp", "gradient")
+METHODS: Final = (
+    "gradcam", "guided-backprop", "guided-gradcam", "hirescam", "layercam", "c-mwp", "gradient", "auto", "masked-gradients-positive"
+)  # fmt: skip
 OCCLUSION, HUMAN, POINTING = "occlusion", "human attention", "pointing"
 COLUMNS: Final = (OCCLUSION, HUMAN, POINTING)
 CONTROLS: Final = ("area", "centre", "random", "Sobel edges", "untrained gradcam", "another person", "ceiling")

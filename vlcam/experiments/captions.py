@@ -39,7 +39,9 @@ from vlcam.experiments.shared.workable import find_workable
 from vlcam.metrics import inside_outside_ratio, pointing_hit
 
 KEY: Final = "captions"
-METHODS: Final = ("gradcam", "guided-backprop", "guided-gradcam", "hirescam", "layercam", "c-mwp", "gradient")
+METHODS: Final = (
+    "gradcam", "guided-backprop", "guided-gradcam", "hirescam", "layercam", "c-mwp", "gradient", "auto", "masked-gradients-positive"
+)  # fmt: skip
 WORD, RATIO, WHOLE = "pointing", "inside/outside", "whole caption"
 COLUMNS: Final = (WORD, RATIO, WHOLE)
 CONTROLS: Final = ("area", "centre", "random", "Sobel edges", "untrained gradcam", "ceiling")

@@ -68,6 +68,8 @@ METHODS: Final = (
     "gradcam++",
     "hirescam",
     "layercam",
+    "auto",
+    "masked-gradients-positive",
     "xgradcam",
     "eigen-cam",
     "ablation-cam",

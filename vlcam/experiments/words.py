@@ -30,7 +30,7 @@ from vlcam.tasks.captioning import Captioning
 
 KEY: Final = "words"
 DEFAULT: Final = name_pair("gradcam", TARGETS[0])
-"""What ``vlcam caption`` shows."""
+"""What all others are compared with: the paper's method and target."""
 
 CHEAP: Final = (
     "gradcam",
@@ -42,8 +42,14 @@ CHEAP: Final = (
     "c-mwp",
     "guided-gradcam",
     "gradient",
+    "auto",
+    "masked-gradients",
+    "masked-gradients-positive",
+    "halfway-gradient-positive",
 )
-COSTLY: Final = ("occlusion", "score-cam", "ablation-cam")
+COSTLY: Final = (
+    "occlusion", "score-cam", "ablation-cam", "layer-integrated-gradients", "cell-occlusion", "recipro-cam", "shapley-cam"
+)  # fmt: skip
 RAREST: Final = ("rise",)
 SCENES: Final = (14, 200)
 COSTLY_SCENES: Final = (4, 60)

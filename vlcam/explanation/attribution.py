@@ -157,7 +157,7 @@ def collect_evidence(
         )
         evidence = _make_evidence(recording.layer_name, activations, slopes, found, grid)
         # A later run of a layer follows from its first one, so what ran before the first isn't enough.
-        usable = tower is not None and recording.key[1] == 0 and tower.is_intact()
+        usable = tower is not None and recording.key[1] == 0 and tower.is_complete
         return replace(
             evidence, leaf=leaf.detach(), tower=tower if usable else None, scores=scores.detach().reshape(-1)
         )
@@ -193,7 +193,7 @@ def collect_batch_evidence(
     leaf = recording.resolve(totals) if leaf is None else leaf
     if len(leaf) != len(scores):
         raise LayerError(f"layer {recording.layer_name!r} ran on a batch of {len(leaf)}, not of {len(scores)}")
-    usable = tower is not None and recording.key[1] == 0 and tower.is_intact()
+    usable = tower is not None and recording.key[1] == 0 and tower.is_complete
     with allow_autograd(False):
         activations = grid.to_maps(leaf.detach())
         found = gradients(totals, leaf)

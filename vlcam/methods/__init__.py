@@ -25,6 +25,7 @@ from vlcam.methods import pixels as _pixels
 from vlcam.methods import second_order as _second_order
 from vlcam.methods.cam_head import build_cam_network
 from vlcam.methods.channels import make_ablationcam
+from vlcam.methods.diagnose import measure_kept, measure_saturation
 from vlcam.methods.gradient import alpha, contributions
 from vlcam.methods.masks import make_rise, make_scorecam
 from vlcam.methods.occlusion import make_occlusion, occlusion_robustness
@@ -49,6 +50,8 @@ __all__ = [
     "make_occlusion",
     "make_rise",
     "make_scorecam",
+    "measure_kept",
+    "measure_saturation",
     "occlusion_robustness",
     "register",
 ]

@@ -5,7 +5,7 @@ need changed runs of the model, run it again.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, final
 
 import numpy as np
@@ -16,7 +16,8 @@ from torch import Tensor
 from vlcam.contracts import Geometry, Maps, Method, PerturbationMethod, Prepared, Request, Target, Task, show_record
 from vlcam.engine.restore import allow_autograd, detach_tensors
 from vlcam.explanation.rerun import PhotoSubject, fix_targets
-from vlcam.explanation.run import make_maps, run_and_record
+from vlcam.explanation.run import find_maps, run_and_record
+from vlcam.image.display import apply_steps
 from vlcam.image.geometry import find_cell_box, to_photo
 from vlcam.image.photo import open_photo
 from vlcam.methods import get_method
@@ -29,13 +30,14 @@ MethodLike = str | Method | PerturbationMethod
 class MethodMaps:
     """One photo, T targets, and the maps of several methods by name, signed and on each method's own grid.
 
-    ``text`` is what the model said; ``subject`` runs it again, changed.
+    ``text`` is what the model said; ``subject`` runs it again, changed. ``steps`` are the display steps of the methods that have some.
     """
 
     subject: PhotoSubject
     text: str
     signed: dict[str, Maps]
     methods: dict[str, Method | PerturbationMethod]
+    steps: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     __repr__ = show_record
 
@@ -56,9 +58,9 @@ class MethodMaps:
         return rows, columns
 
     def get_maps(self, name: str) -> Maps:
-        """The maps as the method defines them (after its ReLU, if it has one), ``(T, rows, columns)``."""
+        """The maps as they are drawn: after the method's ReLU and display steps, if it has any, ``(T, rows, columns)``."""
         signed = self.signed[name]
-        return signed.clamp_min(0) if self.methods[name].relu else signed
+        return apply_steps(signed.clamp_min(0) if self.methods[name].relu else signed, self.steps.get(name, ()))
 
     def get_heat(self, name: str) -> Float[Tensor, "targets height width"]:
         """The maps on the photo's pixels; NaN where the model didn't see the photo."""
@@ -81,11 +83,13 @@ def make_every_map(
     targets = tuple(spoken.targets)
     subject = PhotoSubject(task, prepared, fix_targets(request, targets), targets, evidence)
     chosen = [get_method(one) if isinstance(one, str) else one for one in methods]
+    found = {one.name: find_maps(one, subject) for one in chosen}
     return MethodMaps(
         subject,
         spoken.text,
-        {one.name: make_maps(one, subject).detach() for one in chosen},
+        {name: one.maps.detach() for name, one in found.items()},
         {one.name: one for one in chosen},
+        {name: one.steps for name, one in found.items()},
     )
 
 
