@@ -311,6 +311,15 @@ class Head(Protocol):
         """The differentiable scores with each of B activations, in one pass, and the leaf that they depend on."""
         ...
 
+    def differentiate_classes(
+        self,
+    ) -> tuple[Float[Tensor, " classes"], tuple[int, ...], Float[Tensor, "1 channels rows columns"]]:
+        """The differentiable scores of all classes (or answers) at the own activations, their numbers, and the leaf they depend on.
+
+        Raises InputError for a model that has no classes.
+        """
+        ...
+
 
 @runtime_checkable
 class Subject(Protocol):
@@ -431,7 +440,7 @@ class PerturbationMethod:
     """
 
     name: str
-    function: Callable[[Subject], Maps | FoundMaps] | Callable[[HeadSubject], Maps | FoundMaps]
+    function: Callable[[Any], Any]
     title: str
     paper: str
     equation: str

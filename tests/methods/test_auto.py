@@ -84,6 +84,7 @@ def test_gradcam_by_name_says_that_it_loses_the_place() -> None:
 
 def test_what_cannot_be_run_again_gets_layercam() -> None:
     subject = bent(torch.float32)
+    assert subject.evidence.scores is not None
     broken = replace(subject, evidence=replace(subject.evidence, scores=subject.evidence.scores + 5))
     found = explain_automatically(broken)
     assert found.method == "layercam" and found.choice is not None and "can't be run by itself" in found.choice

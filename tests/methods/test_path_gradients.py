@@ -10,10 +10,12 @@ from torch import Tensor, nn
 
 import vlcam
 from tests.explanation.test_head import PICTURE, classes, open_subject, vit
-from vlcam.contracts import FoundMaps, InputError
+from vlcam.contracts import FoundMaps, InputError, PerturbationMethod
 from vlcam.explanation.rerun import PhotoSubject
 from vlcam.methods import get_method
 from vlcam.methods.cells import insert_cells, occlude_cells, reciprocam
+from vlcam.methods.finer import make_finercam
+from vlcam.methods.masks import score_layer_masks
 from vlcam.methods.path_gradients import (
     draw_masks,
     make_baseline,
@@ -22,6 +24,7 @@ from vlcam.methods.path_gradients import (
     make_masked_gradients,
 )
 from vlcam.methods.second_order import shapleycam
+from vlcam.tasks import bundled
 from vlcam.tasks.classification import Classification
 
 
@@ -35,6 +38,13 @@ class Bent(nn.Module):
 
     def forward(self, pixels: Tensor) -> Any:
         return self.second(torch.tanh(self.first(self.layer(pixels).flatten(1))))
+
+
+def run(method: PerturbationMethod, subject: PhotoSubject) -> FoundMaps:
+    """What a method finds that says more than maps."""
+    found = method.function(subject)
+    assert isinstance(found, FoundMaps)
+    return found
 
 
 def bent(dtype: torch.dtype = torch.float64) -> PhotoSubject:
@@ -64,8 +74,8 @@ def slow_gradients(subject: PhotoSubject, points: Tensor) -> Tensor:
 @pytest.mark.parametrize("baseline", ["quiet", "zero", "mean"])
 def test_masked_gradients_are_their_formula(baseline: Any, positive: bool) -> None:
     subject = bent()
-    found = make_masked_gradients(6, baseline=baseline, positive=positive, seed=4).function(subject)
-    assert isinstance(found, FoundMaps) and found.contributions is not None and found.alpha is not None
+    found = run(make_masked_gradients(6, baseline=baseline, positive=positive, seed=4), subject)
+    assert found.contributions is not None and found.alpha is not None
     activations = subject.cells
     base = make_baseline(activations, baseline)
     masks = draw_masks(6, (3, 4), 4).double()[:, None]
@@ -79,7 +89,7 @@ def test_masked_gradients_are_their_formula(baseline: Any, positive: bool) -> No
 
 def test_the_halfway_gradient_is_one_point() -> None:
     subject = bent()
-    found = make_halfway_gradient(baseline="zero").function(subject)
+    found = run(make_halfway_gradient(baseline="zero"), subject)
     slopes = slow_gradients(subject, subject.cells / 2)
     torch.testing.assert_close(found.maps, (slopes * subject.cells).sum(1), rtol=1e-9, atol=1e-12)
 
@@ -92,8 +102,8 @@ def test_integrated_gradients_add_up_to_the_difference_of_the_scores(baseline: A
     errors = []
     difference = difference.detach()
     for steps in (4, 64):
-        found = make_layer_integrated_gradients(steps, baseline=baseline).function(subject)
-        assert isinstance(found, FoundMaps) and found.contributions is not None
+        found = run(make_layer_integrated_gradients(steps, baseline=baseline), subject)
+        assert found.contributions is not None
         torch.testing.assert_close(found.maps.sum((1, 2)), found.contributions.sum(1))
         errors.append(float((found.contributions.sum(1) - difference).abs().max()))
     assert errors[1] < 1e-4 and errors[1] < errors[0] / 50
@@ -107,7 +117,7 @@ def test_where_the_head_is_linear_all_are_hirescam() -> None:
         make_halfway_gradient(baseline="zero"),
         make_layer_integrated_gradients(2, baseline="zero"),
     ):
-        found = method.function(subject)
+        found = run(method, subject)
         torch.testing.assert_close(found.maps, plain, rtol=1e-4, atol=1e-6)
         assert found.saturation == pytest.approx(0, abs=1e-5)
 
@@ -198,3 +208,47 @@ def test_bad_settings_are_refused() -> None:
     with pytest.raises(InputError, match="baseline='grey' was given; expected rest, quiet, zero, mean"):
         unwrap(make_baseline)(torch.ones(1, 2, 3, 4), "grey")
     assert get_method("masked-gradients").cost == "one run, and 8 more runs of what follows the layer"
+
+
+def test_finercam_is_gradcam_of_the_lead_over_the_closest_classes() -> None:
+    subject = bent()
+    net: Any = subject.model
+    every = net.second(torch.tanh(net.first(subject.cells.flatten(1))))[0].detach()
+    for strength, rivals in ((1.0, 2), (0.5, 1)):
+        found = run(make_finercam(rivals, strength), subject)
+        for number, target in enumerate(subject.targets):
+            own = target.token_ids[0]
+            others = sorted(
+                (one for one in range(3) if one != own), key=lambda one: float(abs(every[one] - every[own]))
+            )
+            weights = every.softmax(0)[others[:rivals]]
+            leaf = subject.cells.clone().requires_grad_()
+            scores = net.second(torch.tanh(net.first(leaf.flatten(1))))[0]
+            lead = (weights * (scores[own] - strength * scores[others[:rivals]])).sum() / weights.sum()
+            alpha = torch.autograd.grad(lead, leaf)[0].mean((2, 3))[0]
+            expected = torch.einsum("k,kij->ij", alpha, subject.cells[0])
+            torch.testing.assert_close(found.maps[number], expected, rtol=1e-8, atol=1e-11)
+    plain = torch.einsum("tk,kij->tij", subject.cell_gradients.mean((2, 3)), subject.cells[0])
+    torch.testing.assert_close(run(make_finercam(strength=0), subject).maps, plain, rtol=1e-8, atol=1e-11)
+
+
+def test_finercam_refuses_what_is_no_class() -> None:
+    with pytest.raises(InputError, match="Finer-CAM compares a class with other classes, but the target 'a' is a word"):
+        vlcam.explain(bundled.captioner(), PICTURE, caption="a red star", method="finer-cam")
+    with pytest.raises(InputError, match="rivals=0 was given"):
+        make_finercam(0)
+
+
+def test_score_cam_at_the_layer() -> None:
+    subject = bent()
+    weights = []
+    zero = follow(subject, torch.zeros_like(subject.cells))[0]
+    for channel in range(4):
+        plane = subject.cells[:, channel : channel + 1]
+        mask = (plane - plane.min()) / (plane.max() - plane.min()) if plane.max() > plane.min() else plane * 0
+        weights.append(
+            follow(subject, subject.cells * mask)[0] - zero if plane.max() > plane.min() else zero - torch.inf
+        )
+    alpha = torch.stack(weights).softmax(0)
+    expected = torch.einsum("kt,kij->tij", alpha, subject.cells[0])
+    torch.testing.assert_close(score_layer_masks(subject), expected, rtol=1e-8, atol=1e-11)

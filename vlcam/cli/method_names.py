@@ -21,6 +21,7 @@ METHODS: Final = (
     "occlusion",
     "rise",
     "score-cam",
+    "layer-score-cam",
     "ablation-cam",
     "eigen-cam",
     "masked-gradients",
@@ -32,4 +33,5 @@ METHODS: Final = (
     "cell-insertion",
     "recipro-cam",
     "shapley-cam",
+    "finer-cam",
 )

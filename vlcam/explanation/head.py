@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vlcam.contracts import LayerError, ScoringTask, Task
+from vlcam.contracts import InputError, LayerError, ScoringTask, Spoken, Task
 from vlcam.engine.chunks import CHUNK_BYTES, count_chunk, count_rows
 from vlcam.engine.layers import Grid
 from vlcam.engine.modules import has_independent_rows
@@ -34,6 +34,9 @@ _WAYS: tuple[Way, ...] = ("batch", "rows", "whole")
 """All rows in one pass; one pass for each; the same with the layers before: the later the slower."""
 
 
+_CLASSES = ("class", "answer")
+
+
 @final
 class Head:
     """What follows one layer for one photo; see :func:`open_head`."""
@@ -44,13 +47,14 @@ class Head:
         task: Task,
         run: Callable[[], Tensor],
         run_batch: Callable[[], Tensor],
+        run_classes: Callable[[], Spoken],
         progress: Callable[[int, int], Any],
     ) -> None:
         assert evidence.leaf is not None and evidence.scores is not None
         self.activations = evidence.activations
         self.report = progress
         self._evidence, self._task, self._said = evidence, task, widen(evidence.scores).cpu()
-        self._run, self._run_batch = run, run_batch
+        self._run, self._run_batch, self._run_classes = run, run_batch, run_classes
         self._leaf = evidence.leaf
         ways = [one for one in _WAYS if one == "whole" or evidence.tower is not None]
         if len(self._leaf) != 1 or not isinstance(task, ScoringTask) or not has_independent_rows(task.model):
@@ -90,6 +94,23 @@ class Head:
         """The differentiable scores with each of B activations, few enough for one pass, and the leaf that they depend on."""
         leaf = points.detach().clone().requires_grad_()
         return self._compute(leaf), leaf
+
+    def differentiate_classes(
+        self,
+    ) -> tuple[Float[Tensor, " classes"], tuple[int, ...], Float[Tensor, "1 channels rows columns"]]:
+        """The differentiable scores of all classes (or answers) at the own activations, their numbers, and the leaf they depend on.
+
+        Raises InputError for a model that has no classes.
+        """
+        leaf = self.activations.detach().clone().requires_grad_()
+        with replay(self._task.model, self._evidence.tower, self._evidence.layer, self._to_output(leaf)):
+            spoken = self._run_classes()
+        numbers = [one.token_ids for one in spoken.targets]
+        if not all(len(one) == 1 for one in numbers) or any(one.kind not in _CLASSES for one in spoken.targets):
+            raise InputError(
+                f"{self._task.name} has no classes or answers to choose from; explain a classifier, or a model with a list of answers"
+            )
+        return spoken.scores, tuple(one[0] for one in numbers), leaf
 
     def _count(self, targets: int) -> int:
         size = self._leaf.numel()
@@ -154,6 +175,7 @@ def open_head(
     task: Task,
     run: Callable[[], Tensor],
     run_batch: Callable[[], Tensor],
+    run_classes: Callable[[], Spoken],
     progress: Callable[[int, int], Any],
 ) -> Iterator[Head]:
     """What follows the explained layer, ready to be run; the model is as before afterwards.
@@ -163,13 +185,14 @@ def open_head(
         task: whose model it is.
         run: runs the task and gives the scores ``(T,)`` in the order of the evidence.
         run_batch: the same for several rows, ``(B, T)``.
+        run_classes: runs the task and gives all that it may choose from.
         progress: called with (done, all) of a pass.
 
     Raises:
         LayerError: the layer's places can't be told from its output.
     """
     with preserve_model(task.model):
-        yield Head(evidence, task, run, run_batch, progress)
+        yield Head(evidence, task, run, run_batch, run_classes, progress)
 
 
 def _is_plain(grid: Any) -> bool:

@@ -40,6 +40,9 @@ from vlcam.files import describe_error
 
 _log = logging.getLogger(__name__)
 
+_EVERY = 2**31
+"""More classes than any model has."""
+
 
 def fix_targets(request: Request, targets: Sequence[Target]) -> Request:
     """The request that leaves nothing open: whatever the image, it is these targets that are scored."""
@@ -196,6 +199,7 @@ class PhotoSubject:
             self.task,
             lambda: self.order_scores(self.task.run(self.prepared, self.request)),
             self._score_rows_of_head,
+            lambda: self.task.run(self.prepared, replace(self.request, labels=(), contrasts=(), top_k=_EVERY)),
             self.report,
         )
 

@@ -17,6 +17,7 @@ from vlcam.methods import cam as _cam
 from vlcam.methods import cells as _cells
 from vlcam.methods import channels as _channels
 from vlcam.methods import excitation as _excitation
+from vlcam.methods import finer as _finer
 from vlcam.methods import gradient as _gradient
 from vlcam.methods import masks as _masks
 from vlcam.methods import occlusion as _occlusion
@@ -67,6 +68,7 @@ for _family in (
     _path_gradients,
     _cells,
     _second_order,
+    _finer,
     _auto,
 ):
     for _one in _family.BUILT_IN:

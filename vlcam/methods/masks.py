@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from vlcam.contracts import InputError, Maps, PerturbationMethod, Subject, Target
+from vlcam.contracts import HeadSubject, InputError, Maps, PerturbationMethod, Subject, Target
 from vlcam.engine.precision import widen
 from vlcam.methods.occlusion import choose_batch_size
 
@@ -154,10 +154,45 @@ def make_scorecam(batch: int | None = None) -> PerturbationMethod:
     )
 
 
+def score_layer_masks(subject: HeadSubject) -> Maps:
+    """Score-CAM with the layer masked instead of the image, signed, ``(T, h, w)``: only what follows the layer runs for each channel.
+
+    ``C_k = y(A H_k) - y(0)`` with H_k channel k brought to 0...1, and ``alpha = softmax(C)``, as in :func:`make_scorecam`.
+    """
+    with subject.open_head() as head:
+        activations = head.activations
+        low, high = activations.amin((2, 3)), activations.amax((2, 3))
+        alive = (high > low)[0].nonzero()[:, 0]
+        wide = widen(activations)
+        if not len(alive):
+            return subject.place(wide.new_zeros(len(subject.targets), *wide.shape[2:]))
+        spread = (high - low)[0, alive, None, None]
+        shown = (activations[0, alive] - low[0, alive, None, None]) / spread
+        base = head.score(torch.zeros_like(activations))
+        parts = [head.score(part[:, None] * activations) for part in shown.split(_AT_ONCE)]
+        weights = (torch.cat(parts) - base).to(wide.dtype).softmax(0)
+        return subject.place(torch.einsum("kt,kij->tij", weights, wide[0, alive]))
+
+
+_AT_ONCE = 64
+"""How many masked layers are made at once."""
+
+
 def _make_interpolation(cells: int, size: int, like: Tensor) -> Float[Tensor, "pixels cells"]:
     """The matrix of bilinear interpolation from ``cells`` values to ``(cells + 1) * size``."""
     one = torch.eye(cells, dtype=like.dtype, device=like.device)[None]
     return F.interpolate(one, (cells + 1) * size, mode="linear", align_corners=False)[0].T
 
 
-BUILT_IN = (make_rise(), make_scorecam())
+BUILT_IN = (
+    make_rise(),
+    make_scorecam(),
+    PerturbationMethod(
+        "layer-score-cam",
+        score_layer_masks,
+        "Score-CAM at the layer",
+        "Wang et al. 2020, arXiv 1910.01279, at the layer",
+        "relu(sum_k alpha_k A_k), alpha = softmax_k(y(A H_k) - y(0))",
+        cost="one run, and one more of what follows the layer for each channel",
+    ),
+)
