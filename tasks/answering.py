@@ -146,7 +146,8 @@ class Answering:
         ended = ids if self.end is None else (*ids, self.end)
         rows = to_word_logits(self.logits_of_batch(self.model, encoded, ended))[:, : len(ids)]
         of = log_probability if request.measure == "log-probability" else pick_logits
-        return of(rows.flatten(0, 1), tuple(ids) * len(rows)).unflatten(0, (len(rows), len(ids)))
+        scores: Tensor = of(rows.flatten(0, 1), tuple(ids) * len(rows)).unflatten(0, (len(rows), len(ids)))
+        return scores
 
     def _generate_answer(self, encoded: Any) -> tuple[int, ...]:
         with pause_recording():

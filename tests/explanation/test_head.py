@@ -16,6 +16,7 @@ from tests.support.hub_models import alive
 from tests.support.tiny import Cnn, lively
 from vlcam.contracts import LayerError, Request, Task
 from vlcam.engine.layers import Grid
+from vlcam.engine.modules import find_module
 from vlcam.explanation.explain import prepare_photo
 from vlcam.explanation.head import Head
 from vlcam.explanation.options import check_options
@@ -127,7 +128,7 @@ class _OnlyRuns:
 def test_the_layers_before_do_not_run_again() -> None:
     task = classes()
     runs: list[int] = []
-    task.model.stem[0].register_forward_hook(lambda *_: runs.append(1))
+    find_module(task.model, "stem.0")[1].register_forward_hook(lambda *_: runs.append(1))
     subject = open_subject(task)
     assert runs == [1]
     with subject.open_head() as head:
@@ -173,7 +174,8 @@ def test_cells_that_are_no_tokens_are_refused() -> None:
 
         def to_maps(self, tensor: Tensor) -> Tensor:
             tokens = tensor[:, 1:].transpose(1, 2)
-            return ((tokens[..., ::2] + tokens[..., 1::2]) / 2).unflatten(2, (3, 2))
+            halved: Tensor = (tokens[..., ::2] + tokens[..., 1::2]) / 2
+            return halved.unflatten(2, (3, 2))
 
         def place(self, maps: Tensor) -> Tensor:
             return maps

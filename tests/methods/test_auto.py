@@ -109,14 +109,14 @@ def test_several_photos_are_as_one_by_one(build: Any) -> None:
 
 def test_words_are_drawn_with_steps_that_are_named(tmp_path: Any) -> None:
     found = vlcam.explain(bundled.captioner(), PICTURE, caption="a red star")
-    assert found.steps[:1] == ("box3",) and found.method == "masked-gradients-positive"
+    assert found.steps[:1] == ("box3",) and found.method == "masked-gradients-balanced"
     view = found["star"]
     assert torch.equal(view.raw_map, view.signed_map.clamp_min(0)) and not torch.equal(view.map, view.raw_map)
     assert float(view.map.max()) == pytest.approx(float(view.raw_map.max()))
     back = vlcam.Explanation.load(found.save(tmp_path / "found.vlcam"))
     assert (back.steps, back.choice, back.diagnostic) == (found.steps, found.choice, found.diagnostic)
     page = found.html()
-    assert "Why this method" in page and found.choice is not None and "Masked gradients (positive parts), as" in page
+    assert "Why this method" in page and found.choice is not None and "Masked gradients (balanced), as" in page
 
 
 def test_steps_fit_the_grid_and_what_is_drawn() -> None:

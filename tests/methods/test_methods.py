@@ -160,7 +160,7 @@ def test_register_adds_and_never_replaces(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_one_registry_has_both_kinds_with_their_facts() -> None:
     every = list_methods()
-    assert every == vlcam.list_methods() and len(every) == len(set(every)) == 31
+    assert every == vlcam.list_methods() and len(every) == len(set(every)) == 32
     assert sorted(every) == sorted([*list_methods("one-run"), *list_methods("perturbation")])
     for name in every:
         one = vlcam.get_method(name)

@@ -26,6 +26,7 @@ METHODS: Final = (
     "eigen-cam",
     "masked-gradients",
     "masked-gradients-positive",
+    "masked-gradients-balanced",
     "halfway-gradient",
     "halfway-gradient-positive",
     "layer-integrated-gradients",

@@ -42,7 +42,7 @@ from vlcam.metrics import occlusion_correlation, pointing_hit, spearman, to_grid
 
 KEY: Final = "vqa"
 METHODS: Final = (
-    "gradcam", "guided-backprop", "guided-gradcam", "hirescam", "layercam", "c-mwp", "gradient", "auto", "masked-gradients-positive"
+    "gradcam", "guided-backprop", "guided-gradcam", "hirescam", "layercam", "c-mwp", "gradient", "auto", "masked-gradients-balanced"
 )  # fmt: skip
 OCCLUSION, HUMAN, POINTING = "occlusion", "human attention", "pointing"
 COLUMNS: Final = (OCCLUSION, HUMAN, POINTING)

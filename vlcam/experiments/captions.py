@@ -40,7 +40,7 @@ from vlcam.metrics import inside_outside_ratio, pointing_hit
 
 KEY: Final = "captions"
 METHODS: Final = (
-    "gradcam", "guided-backprop", "guided-gradcam", "hirescam", "layercam", "c-mwp", "gradient", "auto", "masked-gradients-positive"
+    "gradcam", "guided-backprop", "guided-gradcam", "hirescam", "layercam", "c-mwp", "gradient", "auto", "masked-gradients-balanced"
 )  # fmt: skip
 WORD, RATIO, WHOLE = "pointing", "inside/outside", "whole caption"
 COLUMNS: Final = (WORD, RATIO, WHOLE)

@@ -69,7 +69,7 @@ METHODS: Final = (
     "hirescam",
     "layercam",
     "auto",
-    "masked-gradients-positive",
+    "masked-gradients-balanced",
     "xgradcam",
     "eigen-cam",
     "ablation-cam",

@@ -45,6 +45,7 @@ CHEAP: Final = (
     "auto",
     "masked-gradients",
     "masked-gradients-positive",
+    "masked-gradients-balanced",
     "halfway-gradient-positive",
 )
 COSTLY: Final = (

@@ -5,7 +5,7 @@ from its least to its largest value shows much that hardly matters. The steps me
 map, but they assume objects of a few cells: they are never part of a method, they are named on the result, and the raw map stays.
 
 - ``box3``: the mean over 3 x 3 cells, along the sides of the grid that have at least 7 cells (on fewer, three cells aren't near
-  each other);
+  each other); beyond the border there is nothing, so that a cell there counts for less than one with neighbours;
 - ``square``, ``cube``: the second or third power. The peak keeps its value, so that maps of one caption can still be compared.
 """
 
@@ -77,10 +77,10 @@ def filter_by_guide(
 
 
 def _average(maps: Maps) -> Maps:
-    """The mean over three neighbouring cells, along every side that is long enough; cells outside don't count."""
+    """The mean over three neighbouring cells, along every side that is long enough, with zeros outside."""
     rows, columns = (3 if side >= FEWEST else 1 for side in maps.shape[1:])
     padding = rows // 2, columns // 2
-    found: Tensor = F.avg_pool2d(maps[None], (rows, columns), 1, padding, count_include_pad=False)[0]
+    found: Tensor = F.avg_pool2d(maps[None], (rows, columns), 1, padding)[0]
     return found
 
 

@@ -25,7 +25,8 @@ TRUSTED: Final = 0.3
 """Below this share Grad-CAM's average is taken to destroy the place, and the result says so."""
 
 PLAIN: Final = "gradcam"
-CAREFUL: Final = "masked-gradients-positive"
+BALANCED: Final = "masked-gradients-balanced"
+POSITIVE: Final = "masked-gradients-positive"
 ONE_RUN: Final = "layercam"
 COMPACT: Final = 0.2
 """Up to this share of cells above half of the peak, a map is taken to be of something small, which a power draws more clearly."""
@@ -33,7 +34,9 @@ COMPACT: Final = 0.2
 
 def choose_method(kept: float) -> str:
     """The method for a layer whose gradients keep that share of their energy; NaN (no gradient at all) leaves Grad-CAM."""
-    return PLAIN if not kept < KEPT else CAREFUL
+    if not kept < KEPT:
+        return PLAIN
+    return POSITIVE if kept < TRUSTED else BALANCED
 
 
 def explain_automatically(subject: HeadSubject) -> FoundMaps:
@@ -41,9 +44,9 @@ def explain_automatically(subject: HeadSubject) -> FoundMaps:
     kept = float(measure_kept(subject.gradients).nanmedian())
     pooled = kept < KEPT and has_pooled_head(subject)
     name = PLAIN if pooled else choose_method(kept)
-    if name == CAREFUL:
+    if name != PLAIN:
         try:
-            return _take_careful(subject, kept)
+            return _take_masked(subject, name, kept)
         except LayerError as error:
             _log.debug("auto takes %s: %s", ONE_RUN, error)
             name = ONE_RUN
@@ -70,24 +73,24 @@ def describe_choice(name: str, kept: float, *, pooled: bool = False) -> str:
     lost = f"as Grad-CAM's average over the picture keeps only {_percent(kept)} of the gradient here"
     if name == ONE_RUN:
         return f"LayerCAM, {lost}, and what follows the layer can't be run by itself"
-    return f"masked gradients (positive parts), {lost}"
+    return f"masked gradients ({'positive parts' if name == POSITIVE else 'balanced'}), {lost}"
 
 
 def describe_loss(kept: float) -> str:
     """What a result says of Grad-CAM where its average destroys the place."""
     return (
         f"Grad-CAM averages the gradient over the picture, and here that keeps only {_percent(kept)} of it, so the map may point at the "
-        f"wrong place; explain with method={CAREFUL!r}, or 'auto'."
+        f"wrong place; explain with method={POSITIVE!r}, or 'auto'."
     )
 
 
-def _take_careful(subject: HeadSubject, kept: float) -> FoundMaps:
-    method = get_method(CAREFUL)
+def _take_masked(subject: HeadSubject, name: str, kept: float) -> FoundMaps:
+    method = get_method(name)
     assert isinstance(method, PerturbationMethod)
     found = method.function(subject)
     assert isinstance(found, FoundMaps)
     steps = choose_steps(found.maps)
-    return replace(found, method=CAREFUL, relu=True, steps=steps, choice=describe_choice(CAREFUL, kept))
+    return replace(found, method=name, relu=True, steps=steps, choice=describe_choice(name, kept))
 
 
 def _percent(share: float) -> str:
@@ -100,7 +103,8 @@ BUILT_IN = (
         explain_automatically,
         "The method for this model",
         "vlcam 2026",
-        f"{PLAIN} where the head only pools or its average keeps {KEPT:.0%} of the gradient, else {CAREFUL}",
+        f"{PLAIN} where the head only pools or its average keeps {KEPT:.0%} of the gradient; {POSITIVE} where it keeps less than "
+        f"{TRUSTED:.0%}; else {BALANCED}",
         cost="one run, and up to 8 more of what follows the layer",
         quick=True,
     ),

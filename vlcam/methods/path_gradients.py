@@ -5,13 +5,14 @@ methods run the trunk once and what follows the layer S times, at points between
 
     G[t] = mean over s of  dy_t / dA  at  b + m_s (A - b)          E_t(i, j) = sum_k (A - b)[k, i, j] G[t, k, i, j]
 
-- *masked gradients*: the ``m_s`` are random masks of cells, of every density, in pairs of opposites;
+- *masked gradients*: the ``m_s`` are random masks of every density, in pairs of opposites, of single cells and of blocks of cells;
 - *half-way gradient*: one point, ``m = 1/2`` everywhere, for the price of Grad-CAM;
 - *layer integrated gradients*: the straight path, ``m = 1/(2S), 3/(2S), ...`` (Sundararajan et al. 2017, arXiv 1703.01365, at a
   layer instead of the input). There the sum of ``E_t`` is ``y_t(A) - y_t(b)`` but for the error of the sum (*completeness*).
 
-Of each there is a form of *positive parts*, ``sum_k relu((A - b) G)``, as LayerCAM takes positive gradients only: what one
-channel says against a place doesn't cancel what another says for it.
+Beside this *signed* form there are two others. *Positive* parts, ``P = sum_k relu((A - b) G)``, are as LayerCAM takes positive gradients
+only: what one channel says against a place doesn't cancel what another says for it. The *balanced* form is the geometric mean of both,
+``sqrt(E P)`` where E is positive, and the same with the negative parts, and a minus, where it is negative.
 """
 
 from functools import partial
@@ -27,6 +28,8 @@ from vlcam.methods.diagnose import measure_saturation
 
 Baseline: TypeAlias = Literal["rest", "quiet", "zero", "mean"]
 BASELINES: tuple[Baseline, ...] = ("rest", "quiet", "zero", "mean")
+Form: TypeAlias = Literal["signed", "positive", "balanced"]
+FORMS: tuple[Form, ...] = ("signed", "positive", "balanced")
 Path: TypeAlias = Literal["masks", "straight"]
 
 MASKS = 8
@@ -37,14 +40,14 @@ STEPS = 16
 
 
 def make_masked_gradients(
-    masks: int = MASKS, *, baseline: Baseline = "rest", positive: bool = False, seed: int = 0
+    masks: int = MASKS, *, baseline: Baseline = "rest", form: Form = "signed", seed: int = 0
 ) -> PerturbationMethod:
     """Masked gradients: one run of the trunk, and as many of what follows the layer as there are masks.
 
     Args:
         masks: how many, an even number: they come in pairs of opposites.
         baseline: what a masked cell holds (see :func:`make_baseline`).
-        positive: take the positive parts of every channel at every place.
+        form: how the channels are put together (see the module).
         seed: of the masks; the same seed draws the same masks.
 
     Raises:
@@ -52,27 +55,27 @@ def make_masked_gradients(
     """
     if isinstance(masks, bool) or masks < 2 or masks % 2:
         raise InputError(f"masks={masks} was given; expected an even number from 2")
-    return _make_method("masked-gradients", "Masked gradients", "masks", masks, baseline, positive, seed)
+    return _make_method("masked-gradients", "Masked gradients", "masks", masks, baseline, form, seed)
 
 
-def make_halfway_gradient(*, baseline: Baseline = "rest", positive: bool = False) -> PerturbationMethod:
+def make_halfway_gradient(*, baseline: Baseline = "rest", form: Form = "signed") -> PerturbationMethod:
     """The gradient half-way between the baseline and the activations: one more run of what follows the layer."""
-    return _make_method("halfway-gradient", "Half-way gradient", "straight", 1, baseline, positive, 0)
+    return _make_method("halfway-gradient", "Half-way gradient", "straight", 1, baseline, form, 0)
 
 
 def make_layer_integrated_gradients(
-    steps: int = STEPS, *, baseline: Baseline = "rest", positive: bool = False
+    steps: int = STEPS, *, baseline: Baseline = "rest", form: Form = "signed"
 ) -> PerturbationMethod:
     """Integrated gradients from the baseline to the layer's activations, by the midpoint rule with ``steps`` points."""
     if isinstance(steps, bool) or steps < 1:
         raise InputError(f"steps={steps} was given; expected a whole number from 1")
     return _make_method(
-        "layer-integrated-gradients", "Layer integrated gradients", "straight", steps, baseline, positive, 0
+        "layer-integrated-gradients", "Layer integrated gradients", "straight", steps, baseline, form, 0
     )
 
 
 def explain_by_path(
-    subject: HeadSubject, *, path: Path, points: int, baseline: Baseline, positive: bool = False, seed: int = 0
+    subject: HeadSubject, *, path: Path, points: int, baseline: Baseline, form: Form = "signed", seed: int = 0
 ) -> FoundMaps:
     """The maps of this module's methods, ``(T, h, w)``, with each channel's part in the sum of the signed map, ``(T, C)``.
 
@@ -89,13 +92,24 @@ def explain_by_path(
             weights = steps.to(activations)[:, None, None]
         slopes = head.average_gradients(quiet + weights[:, None] * change)
     evidence = slopes * widen(change)
-    maps = (evidence.relu() if positive else evidence).sum(1)
+    maps = _combine_channels(evidence, form)
     return FoundMaps(
         subject.place(maps),
         alpha=slopes.mean((2, 3)),
         contributions=evidence.sum((2, 3)),
         saturation=float(measure_saturation(subject.cell_gradients, slopes).nanmedian()),
     )
+
+
+def _combine_channels(evidence: Float[Tensor, "targets channels rows columns"], form: Form) -> Tensor:
+    """The map of every target, ``(T, h, w)``."""
+    if form == "positive":
+        return evidence.relu().sum(1)
+    signed = evidence.sum(1)
+    if form == "signed":
+        return signed
+    parts = torch.where(signed > 0, evidence.relu().sum(1), (-evidence).relu().sum(1))
+    return signed.sign() * (signed.abs() * parts).sqrt()
 
 
 def make_baseline(
@@ -127,33 +141,46 @@ def make_baseline(
 def draw_masks(count: int, size: tuple[int, int], seed: int) -> Bool[Tensor, "count rows columns"]:
     """Masks of cells in pairs of opposites, whose densities lie evenly between 0 and 1, the same for every model and photo.
 
+    Every second pair is made of square blocks, a quarter of the shorter side wide, that begin anywhere: an object covers several cells.
+
     >>> draw_masks(4, (2, 4), 0).sum((1, 2)).tolist()
     [1, 7, 3, 5]
     """
     generator = torch.Generator(device="cpu").manual_seed(seed)
-    cells = size[0] * size[1]
+    block = max(1, round(min(size) / 4))
     rows = []
     for pair in range(count // 2):
-        kept = round(cells * (pair + 0.5) / count)
+        side = block if pair % 2 else 1
+        shift = torch.randint(side, (2,), generator=generator, device="cpu").tolist()
+        coarse = [-(-(one + by) // side) for one, by in zip(size, shift, strict=True)]
+        cells = coarse[0] * coarse[1]
         order = torch.randperm(cells, generator=generator, device="cpu")
         mask = torch.zeros(cells, dtype=torch.bool, device="cpu")
-        mask[order[:kept]] = True
-        rows += [mask, ~mask]
-    return torch.stack(rows).reshape(count, *size)
+        mask[order[: round(cells * (pair + 0.5) / count)]] = True
+        fine = mask.reshape(*coarse).repeat_interleave(side, 0).repeat_interleave(side, 1)
+        own = fine[shift[0] : shift[0] + size[0], shift[1] : shift[1] + size[1]]
+        rows += [own, ~own]
+    return torch.stack(rows)
 
 
 def _make_method(
-    name: str, title: str, path: Path, points: int, baseline: Baseline, positive: bool, seed: int
+    name: str, title: str, path: Path, points: int, baseline: Baseline, form: Form, seed: int
 ) -> PerturbationMethod:
     if baseline not in BASELINES:
         raise InputError(f"baseline={baseline!r} was given; expected {', '.join(BASELINES)}")
+    if form not in FORMS:
+        raise InputError(f"form={form!r} was given; expected {', '.join(FORMS)}")
     runs = f"{points} more run{'s' * (points != 1)} of what follows the layer"
-    parts = "sum_k relu((A_k - b_k) G_k)" if positive else "relu(sum_k (A_k - b_k) G_k)"
+    parts = {
+        "signed": "relu(E), E = sum_k (A_k - b_k) G_k",
+        "positive": "P = sum_k relu((A_k - b_k) G_k)",
+        "balanced": "sqrt(relu(E) P), E = sum_k (A_k - b_k) G_k, P = sum_k relu((A_k - b_k) G_k)",
+    }[form]
     where = "b + m_s (A - b), m_s random masks of cells" if path == "masks" else "b + a_s (A - b), a_s in (0, 1)"
     return PerturbationMethod(
-        name + "-positive" * positive,
-        partial(explain_by_path, path=path, points=points, baseline=baseline, positive=positive, seed=seed),
-        title + (", positive parts" if positive else ""),
+        name if form == "signed" else f"{name}-{form}",
+        partial(explain_by_path, path=path, points=points, baseline=baseline, form=form, seed=seed),
+        title + {"signed": "", "positive": ", positive parts", "balanced": ", balanced"}[form],
         "vlcam 2026" if path == "masks" else "Sundararajan et al. 2017, arXiv 1703.01365",
         f"{parts}, G_k = mean_s dy/dA_k at {where}",
         cost=f"one run, and {runs}",
@@ -163,8 +190,9 @@ def _make_method(
 
 BUILT_IN = (
     make_masked_gradients(),
-    make_masked_gradients(positive=True),
+    make_masked_gradients(form="positive"),
+    make_masked_gradients(form="balanced"),
     make_halfway_gradient(),
-    make_halfway_gradient(positive=True),
+    make_halfway_gradient(form="positive"),
     make_layer_integrated_gradients(),
 )
