@@ -29,7 +29,7 @@ from tests.support.examples_of_explanations import (
 from vlcam.contracts import Geometry, InputError, Target, TargetError
 from vlcam.explanation import storage
 from vlcam.explanation.explanation import Explanation
-from vlcam.explanation.record import Evidence, NeuronText, flag_map
+from vlcam.explanation.record import Evidence, NeuronText, SignificanceTest, flag_map
 from vlcam.explanation.storage import save
 from vlcam.files import MAX_SAVED_BYTES
 from vlcam.image.photo import Photo
@@ -266,12 +266,48 @@ def test_files_of_earlier_schemas_are_read(tmp_path: Path) -> None:
     assert Explanation.load(path).preprocessing is None
 
 
+@pytest.mark.parametrize(("schema", "field"), [(4, "proofs"), (5, "significance"), (6, "significance")])
+def test_significance_tests_of_earlier_schemas_are_read(schema: int, field: str, tmp_path: Path) -> None:
+    explanation = small()
+    path = save(explanation, tmp_path / "one")
+    test = {
+        "area": 0.1, "regions": 200, "removed": 8.7, "removed_as_much": 0, "kept": 1.5, "kept_as_much": 3, "p": 0.18,
+        "occlusion": 0.4, "untrained": None, "verdict": "Removing this region lowers it.",
+    }  # fmt: skip
+
+    def age(meta: dict[str, Any], _: Any) -> None:
+        meta["schema"] = schema
+        del meta["significance"]
+        meta[field] = [test] * len(explanation)
+        if schema < 6:
+            del meta["preprocessing"]
+
+    tampered(path, age)
+    found = Explanation.load(path)[0].significance
+    assert found == SignificanceTest(
+        0.1, 200, 8.7, 0, 0, 0, (), 0.18, None, 0.4, None, "Removing this region lowers it."
+    )
+    again = Explanation.load(save(Explanation.load(path), tmp_path / "again"))
+    assert again[0].significance == found
+
+
+def test_a_significance_test_that_lacks_a_field_is_refused(tmp_path: Path) -> None:
+    path = save(small(), tmp_path / "one")
+
+    def age(meta: dict[str, Any], _: Any) -> None:
+        meta |= {"schema": 6, "significance": [{"area": 0.1, "kept": 1.0, "kept_as_much": 1}] * len(meta["targets"])}
+
+    tampered(path, age)
+    with pytest.raises(InputError, match="lacks occlusion, p, regions"):
+        Explanation.load(path)
+
+
 def test_the_file_is_plain_safetensors(tmp_path: Path) -> None:
     path = save(small(), tmp_path / "one")
     with safetensors.safe_open(path, "pt") as file:
         assert set(file.keys()) == {"maps", "alpha", "contributions", "activity", "pixels"}
         meta = json.loads(file.metadata()["vlcam"], parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
-    assert meta["schema"] == 6 and meta["targets"][0]["score"] == "nan" and meta["targets"][1]["score"] == "-inf"
+    assert meta["schema"] == 7 and meta["targets"][0]["score"] == "nan" and meta["targets"][1]["score"] == "-inf"
 
 
 def test_saving_where_it_can_not_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -385,9 +421,9 @@ def tampered(path: Path, change: Change) -> None:
 
 
 FORGERIES: dict[str, tuple[Change, str]] = {
-    "schema 7": (
-        lambda meta, _: meta.update(schema=7),
-        "schema version 7, and this vlcam .* reads versions 4, 5 and 6",
+    "schema 8": (
+        lambda meta, _: meta.update(schema=8),
+        "schema version 8, and this vlcam .* reads versions 4, 5, 6 and 7",
     ),
     "preprocessing": (
         lambda meta, _: meta.update(preprocessing={"size": [3]}),

@@ -41,11 +41,16 @@ from vlcam.image.photo import Photo
 Made = TypeVar("Made", bound=AbstractExplanation)
 """The class of explanation that a reader is told to make."""
 
-SCHEMA = 6
+SCHEMA = 7
 """Goes up when a record of an explanation changes."""
 
-_RENAMED: dict[int, dict[str, str]] = {4: {"proofs": "significance"}, 5: {}}
+_RENAMED: dict[int, dict[str, str]] = {4: {"proofs": "significance"}, 5: {}, 6: {}}
 """What fields were called in files of earlier schemas that are still read."""
+
+_WITHOUT_PREPROCESSING = (4, 5)
+_DROPPED = frozenset({"kept", "kept_as_much"})
+_NOT_TESTED: dict[str, Any] = {"models": 0, "untrained_as_much": 0, "fills": [], "corrected": None}
+"""What a significance test of earlier schemas had besides, and what it didn't have."""
 
 _PHOTO = {name: hint for name, hint in get_field_types(Photo).items() if name != "pixels"}
 _TENSORS = ("maps", "alpha", "contributions", "activity")
@@ -146,10 +151,25 @@ def _parse(data: bytes, make: type[Made]) -> Made:
     if not isinstance(meta.pop("vlcam", None), str):
         raise RecordError("it doesn't say which vlcam wrote it")
     renamed = _RENAMED.get(schema, {})
-    added = {} if schema == SCHEMA else {"preprocessing": None}  # what files of earlier schemas don't tell
-    return _build_explanation(
-        {**added, **{renamed.get(name, name): value for name, value in meta.items()}}, tensors, make
-    )
+    added = (
+        {"preprocessing": None} if schema in _WITHOUT_PREPROCESSING else {}
+    )  # what files of earlier schemas don't tell
+    meta = {**added, **{renamed.get(name, name): value for name, value in meta.items()}}
+    if schema != SCHEMA:
+        meta["significance"] = _update_tests(meta.get("significance"))
+    return _build_explanation(meta, tensors, make)
+
+
+def _update_tests(tests: Any) -> Any:
+    """Significance tests as earlier schemas have them, in the fields of this one; whatever else is found stays for the check."""
+    if not isinstance(tests, list):
+        return tests
+    return [
+        {**{name: value for name, value in one.items() if name not in _DROPPED}, **_NOT_TESTED}
+        if isinstance(one, dict) and set(one) >= _DROPPED
+        else one
+        for one in tests
+    ]
 
 
 def _unpack(data: bytes) -> tuple[str, str, dict[str, Tensor]]:
