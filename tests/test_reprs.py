@@ -39,7 +39,7 @@ from vlcam.experiments.registry import PAPER
 from vlcam.experiments.results.result import Result, ResultRow
 from vlcam.experiments.running import ExperimentOutcome
 from vlcam.experiments.setting import Setting
-from vlcam.explanation import Explanation, Explanations, NamedEvidence, NeuronText, Outcome, SignificanceTest
+from vlcam.explanation import Explanation, Explanations, FillTest, NamedEvidence, NeuronText, Outcome, SignificanceTest
 from vlcam.explanation.explain import WeighedWords
 from vlcam.explanation.record import Evidence
 from vlcam.image.photo import Bands, Photo
@@ -90,7 +90,7 @@ def text() -> NeuronText:
 
 
 def significance() -> SignificanceTest:
-    return SignificanceTest(0.1, 200, 1.0, 3, 2.0, 4, 0.01, 0.5, 0.2, BAD)
+    return SignificanceTest(0.1, 200, 1.0, 3, 200, 0, (FillTest(BAD, 1.0, 9, 0),) * 50, 0.01, 0.02, 0.5, 0.2, BAD)
 
 
 @cache
@@ -185,6 +185,7 @@ HOSTILE: dict[str, Callable[[], Any]] = {
     "evidence": lambda: text().top[0],
     "named evidence": lambda: text().named[0],
     "significance": significance,
+    "fill test": lambda: FillTest(BAD, 1.0, 9, 0),
     "outcome": lambda: Outcome(3, BAD, explanation()),
     "failed outcome": lambda: Outcome(3, BAD, error=InputError(BAD)),
     "photo": photo,

@@ -29,7 +29,7 @@ from tests.support.examples_of_explanations import (
 from vlcam.contracts import Geometry, InputError, Target, TargetError
 from vlcam.explanation import storage
 from vlcam.explanation.explanation import Explanation
-from vlcam.explanation.record import Evidence, NeuronText, flag_map
+from vlcam.explanation.record import Evidence, NeuronText, SignificanceTest, flag_map
 from vlcam.explanation.storage import save
 from vlcam.files import MAX_SAVED_BYTES
 from vlcam.image.photo import Photo
@@ -264,6 +264,42 @@ def test_files_of_earlier_schemas_are_read(tmp_path: Path) -> None:
 
     tampered(path, age)
     assert Explanation.load(path).preprocessing is None
+
+
+@pytest.mark.parametrize(("schema", "field"), [(4, "proofs"), (5, "significance"), (6, "significance")])
+def test_significance_tests_of_earlier_schemas_are_read(schema: int, field: str, tmp_path: Path) -> None:
+    explanation = small()
+    path = save(explanation, tmp_path / "one")
+    test = {
+        "area": 0.1, "regions": 200, "removed": 8.7, "removed_as_much": 0, "kept": 1.5, "kept_as_much": 3, "p": 0.18,
+        "occlusion": 0.4, "untrained": None, "verdict": "Removing this region lowers it.",
+    }  # fmt: skip
+
+    def age(meta: dict[str, Any], _: Any) -> None:
+        meta["schema"] = schema
+        del meta["significance"]
+        meta[field] = [test] * len(explanation)
+        if schema < 6:
+            del meta["preprocessing"]
+
+    tampered(path, age)
+    found = Explanation.load(path)[0].significance
+    assert found == SignificanceTest(
+        0.1, 200, 8.7, 0, 0, 0, (), 0.18, None, 0.4, None, "Removing this region lowers it."
+    )
+    again = Explanation.load(save(Explanation.load(path), tmp_path / "again"))
+    assert again[0].significance == found
+
+
+def test_a_significance_test_that_lacks_a_field_is_refused(tmp_path: Path) -> None:
+    path = save(small(), tmp_path / "one")
+
+    def age(meta: dict[str, Any], _: Any) -> None:
+        meta |= {"schema": 6, "significance": [{"area": 0.1, "kept": 1.0, "kept_as_much": 1}] * len(meta["targets"])}
+
+    tampered(path, age)
+    with pytest.raises(InputError, match="lacks occlusion, p, regions"):
+        Explanation.load(path)
 
 
 def test_the_file_is_plain_safetensors(tmp_path: Path) -> None:

@@ -14,11 +14,14 @@ from vlcam.cli.printing import show
 from vlcam.contracts import InputError, PerturbationMethod, Subject
 from vlcam.engine.weights import randomise_weights
 from vlcam.explanation.explanation import Explanation
+from vlcam.explanation.fills import FILLS, remove_regions
 from vlcam.explanation.page import make_page
+from vlcam.explanation.rebuild import rebuild_subject
 from vlcam.explanation.record import SignificanceTest
+from vlcam.explanation.region_test import correct_for_number
 from vlcam.explanation.run import run_and_record as really_ran
-from vlcam.explanation.verify import compare_regions, measure_changes, measure_effects, rebuild_subject, verify
-from vlcam.image.regions import draw_on_picture, draw_random_regions, find_top_region
+from vlcam.explanation.verify import _remake_maps as really_remade
+from vlcam.explanation.verify import compare_regions, verify
 from vlcam.methods import registry
 from vlcam.scenes.models.zoo import create_model
 from vlcam.scenes.sample import make
@@ -83,39 +86,38 @@ def white(where: tuple[slice, slice]) -> np.ndarray:
     return picture
 
 
-def test_the_deciding_region_is_proved(fixed: Any) -> None:
+def test_the_deciding_region_is_better_than_chance(fixed: Any) -> None:
     explanation, task = fixed(slice(2, 8), slice(2, 8))
     picture = white((slice(2, 8), slice(2, 8)))
     explanation = vlcam.explain(task, picture, targets="bright", method="fixed")
     found = explanation.verify(task, regions=99, area=36 / SIDE**2)[0].significance
+    assert found is not None and found.p == 0.02 and found.corrected == 0.02
     assert (
-        found is not None
-        and found.p is not None
-        and found.p <= 0.02
-        and found.removed_as_much <= 1
-        and found.removed > 0
-        and found.kept > 0
-    )
+        found.removed > 0 and found.removed_as_much == 1 and found.untrained_as_much == 0
+    )  # one random region is the same
+    assert found.regions == found.models == 99
     assert found.verdict.startswith("Removing this region lowers 'bright' by")
-    assert "of 99 random regions did as much. Better than chance (p = 0.0" in found.verdict
+    assert "1 of 99 random regions and none of 99 untrained models did as much. Better" in found.verdict
+    assert found.verdict.endswith("Better than chance (p = 0.02).")
     assert found.area == pytest.approx(36 / SIDE**2)
+    assert [one.fill for one in found.fills] == ["mean", "blur", "neighbours", "noise"]
+    assert all(one.removed > 0 and one.as_much == 0 and one.regions == 9 for one in found.fills)
 
 
-def test_the_effects_are_those_of_the_score(fixed: Any) -> None:
-    explanation, task = fixed(slice(2, 8), slice(2, 8))
+def test_the_effect_is_the_fall_of_the_score(fixed: Any) -> None:
+    explanation, task = fixed(slice(2, 5), slice(2, 8))
     subject = rebuild_subject(explanation, task)
-    mask = torch.zeros(1, SIDE, SIDE, dtype=torch.bool)
-    mask[0, 2:5, 2:8] = True
-    image = subject.image
-    grey = image.mean((2, 3), keepdim=True)
+    image, mask = subject.image, torch.zeros(SIDE, SIDE, dtype=torch.bool)
+    mask[2:5, 2:8] = True
     spot = task.model.spot.bool()
-    expected = ((image - grey).mean(1)[0] * (mask[0] & spot)).sum()
-    removed, kept = measure_effects(subject, 0, mask)
-    assert float(removed[0]) == pytest.approx(float(expected), abs=1e-3)
-    assert float(kept[0]) == pytest.approx(float(expected), abs=1e-3)  # a linear model: both ways of asking agree
-    assert float(measure_changes(image, mask)[0]) == pytest.approx(
-        float(((image - grey)[0, :, 2:5, 2:8] ** 2).sum().sqrt()), rel=1e-5
-    )
+    expected = []
+    for fill in FILLS:
+        changed = remove_regions(image, mask[None], fill)
+        expected.append(float(((image - changed).mean(1)[0] * spot).sum()))
+    found = compare_regions(explanation, subject, 19, area=18 / SIDE**2)[0]
+    assert found is not None and torch.equal(found.region, mask)
+    assert [one.removed for one in found.fills] == pytest.approx(expected, abs=1e-3)
+    assert found.removed == pytest.approx((expected[0] + expected[2]) / 2, abs=1e-3)
 
 
 def test_a_map_that_marks_another_place_is_no_better_than_chance(fixed: Any) -> None:
@@ -131,23 +133,40 @@ def test_a_map_that_marks_another_place_is_no_better_than_chance(fixed: Any) -> 
 
 
 @pytest.mark.extended
-def test_p_values_of_an_untrained_model_are_uniform() -> None:
-    """Grad-CAM of classifiers that learnt nothing: the empirical distribution of p stays within Kolmogorov's 1 % bound of a uniform one."""
-    found = []
+def test_p_values_of_untrained_models_are_uniform() -> None:
+    """Grad-CAM, and a map that lies on objects, of classifiers that learnt nothing: within Kolmogorov's 1 % bound of a uniform one."""
+    own, lying = list[float](), list[float]()
     for seed in range(60):
         with torch.random.fork_rng(devices=()):
             torch.manual_seed(seed)
             task = bundled.classifier(create_model("classifier"))
-        explanation = vlcam.explain(task, make(seed, "val").image(), targets=[seed % 36, (seed + 18) % 36])
-        subject, rng = rebuild_subject(explanation, task), np.random.default_rng(seed)
-        tests = [compare_regions(subject, view, 19, 0.1, rng) for view in explanation]
-        found += [test.p for test in tests if test is not None]
-    p = np.sort(found)
-    assert len(p) >= 90
-    n = len(p)
-    distance = np.max(np.abs(np.arange(1, n + 1) / n - p)) - 1 / 40  # p can only be a multiple of 1 / 20
-    assert distance < 1.63 / np.sqrt(n)
-    assert np.mean(p <= 0.05) < 0.05 + 2.6 * np.sqrt(0.05 * 0.95 / n)
+        found = vlcam.explain(task, make(seed, "val").image(), targets=[seed % 36])
+        subject = rebuild_subject(found, task)
+        heat = subject.activations.abs().mean(1)
+        for explanation, values in ((found, own), (replace(found, maps=heat), lying)):
+            test = compare_regions(explanation, subject, 19, seed=seed)[0]
+            if test is not None:
+                values.append(test.p)
+    for values in (own, lying):
+        p, n = np.sort(values), len(values)
+        assert n >= 45
+        distance = np.max(np.abs(np.arange(1, n + 1) / n - p)) - 1 / 20  # p is mostly a multiple of 1 / 20
+        assert distance < 1.63 / np.sqrt(n)
+        assert np.mean(p <= 0.05) < 0.05 + 2.6 * np.sqrt(0.05 * 0.95 / n)
+
+
+def test_the_object_on_a_flat_ground_is_found_and_other_places_are_not() -> None:
+    scene = make(2, "val")
+    picture, mask = scene.image().copy(), scene.masks()[0]
+    picture[~mask] = 160
+    task, elsewhere = bundled.classifier(), np.zeros(mask.shape, np.float32)
+    elsewhere[np.roll(mask, (30, 40), (0, 1)) & ~mask] = 1.0
+    explanation = vlcam.explain(task, picture, targets=[" ".join(scene.objects[0].pair)])
+    subject = rebuild_subject(explanation, task)
+    heats = [torch.tensor(one, dtype=torch.float32)[None] for one in (mask, elsewhere)]
+    right, wrong = (compare_regions(replace(explanation, maps=heat), subject, 39)[0] for heat in heats)
+    assert right is not None and right.p == 1 / 40 and right.asked and right.models.drawn == 39
+    assert wrong is not None and wrong.p > 0.2
 
 
 @pytest.mark.extended
@@ -157,12 +176,14 @@ def test_a_caption_is_proved_word_by_word(tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
     found = explanation.verify(task, regions=39, progress=lambda done, total: told.append((done, total)))
     assert found.significance is not None and len(found.significance) == len(found)
-    assert told[-1] == (2 * len(found) * 40, 2 * len(found) * 40)
+    assert told[-1] == (39 * (2 * len(found) + 1), 39 * (2 * len(found) + 1))
+    assert [one for one, _ in told] == sorted(one for one, _ in told)
+    p = [test.p for test in found.significance]
+    assert [test.corrected for test in found.significance] == list(correct_for_number(p))
+    assert f"The {sum(one is not None for one in p)} p-values were corrected for their number (Holm)" in found.notes[-1]
     colour = next(view for view in found if view.label == "green")
     assert (
-        colour.significance is not None
-        and colour.significance.removed > 0.2
-        and " nats; " in colour.significance.verdict
+        colour.significance is not None and colour.significance.removed > 0.2 and "nats" in colour.significance.verdict
     )
     assert colour.significance.occlusion is not None and -1 <= colour.significance.occlusion <= 1
     assert colour.significance.untrained is not None and abs(colour.significance.untrained) < 0.9
@@ -175,6 +196,7 @@ def test_a_caption_is_proved_word_by_word(tmp_path: Path) -> None:
     assert f"Rank correlation: {colour.significance.occlusion:.2f} with an occlusion map, " in shown
     targets = found.to_dict()["targets"]
     assert targets[0]["significance"]["p"] == found.significance[0].p
+    assert targets[0]["significance"]["corrected"] == found.significance[0].corrected
 
 
 def test_answers_and_contrasts_are_proved_from_a_saved_file(tmp_path: Path) -> None:
@@ -241,51 +263,6 @@ def test_the_model_is_left_as_it_was_also_after_an_error() -> None:
     assert all(torch.equal(value, before[key]) for key, value in task.model.state_dict().items())
 
 
-class TestRegions:
-    def test_the_top_of_a_map_has_the_area_asked_for(self) -> None:
-        heat = torch.arange(16.0).reshape(4, 4)
-        region = find_top_region(heat, (8, 8), 0.25)
-        assert region is not None and int(region.sum()) == 16
-        drawn = draw_on_picture(heat[None], (8, 8))[0]
-        assert float(drawn[region].min()) >= float(drawn[~region].max())
-
-    def test_only_what_is_positive_belongs_to_it(self) -> None:
-        heat = torch.full((4, 4), -1.0)
-        assert find_top_region(heat, (8, 8)) is None and find_top_region(torch.zeros(4, 4), (8, 8)) is None
-        heat[0, 0] = 1.0
-        region = find_top_region(heat, (4, 4), 0.5)
-        assert region is not None and int(region.sum()) == 1
-        assert find_top_region(torch.full((4, 4), torch.nan), (8, 8)) is None
-
-    @pytest.mark.parametrize("area", [0.0, 1.0, -0.5])
-    def test_areas_out_of_range_are_refused(self, area: float) -> None:
-        with pytest.raises(InputError, match="expected a fraction of the picture"):
-            find_top_region(torch.ones(2, 2), (4, 4), area)
-
-    def test_shapes_are_kept_where_they_fit(self) -> None:
-        region = torch.zeros(20, 20, dtype=torch.bool)
-        region[3:6, 4] = True
-        region[5, 4:7] = True  # an L
-        found = draw_random_regions(region, 200, np.random.default_rng(0))
-        assert (found.sum((1, 2)) == region.sum()).all()
-        for one in found:
-            rows, columns = torch.nonzero(one.any(1))[:, 0], torch.nonzero(one.any(0))[:, 0]
-            assert (
-                (len(rows), len(columns)) == (3, 3)
-                and int(rows[-1] - rows[0]) == 2
-                and int(columns[-1] - columns[0]) == 2
-            )
-        assert len({tuple(torch.nonzero(one)[0].tolist()) for one in found}) > 100
-        shapes = {tuple(one[one.any(1)][:, one.any(0)].flatten().tolist()) for one in found}
-        assert len(shapes) == 4  # as it is, and mirrored in each way
-
-    def test_large_regions_are_shifted_around_the_edges(self) -> None:
-        region = torch.zeros(10, 10, dtype=torch.bool)
-        region[0] = region[9] = True
-        found = draw_random_regions(region, 50, np.random.default_rng(0))
-        assert (found.sum((1, 2)) == 20).all() and len({tuple(one.flatten().tolist()) for one in found}) > 5
-
-
 def test_another_layer_than_the_tasks_is_tested_at_that_layer(monkeypatch: pytest.MonkeyPatch) -> None:
     task = bundled.classifier()
     explanation = vlcam.explain(task, SCENE.image(), targets="red star", layer="features.2")
@@ -296,9 +273,9 @@ def test_another_layer_than_the_tasks_is_tested_at_that_layer(monkeypatch: pytes
         seen.append(evidence.layer)
         return spoken, evidence
 
-    monkeypatch.setattr("vlcam.explanation.verify.run_and_record", watched)
+    monkeypatch.setattr("vlcam.explanation.rebuild.run_and_record", watched)
     explanation.verify(task, regions=19)
-    assert seen == ["features.2", "features.2"]  # the trained model and the untrained one, each once
+    assert set(seen) == {"features.2"} and len(seen) > 2  # the trained model, and untrained ones
 
 
 def test_a_method_without_a_name_is_tested_too() -> None:
@@ -309,20 +286,40 @@ def test_a_method_without_a_name_is_tested_too() -> None:
     assert proof is not None and proof.p is not None and proof.untrained is None
 
 
-def test_effects_are_compared_for_the_change_that_they_take(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Regions that change the picture more need larger effects: of 38 others, 19 do half as much for their change, 19 do twice as much."""
-    explanation = vlcam.explain(bundled.classifier(), SCENE.image(), targets="green circle")
-    subject = rebuild_subject(explanation, bundled.classifier())
+def test_where_the_method_is_occlusion_there_is_no_correlation_with_it() -> None:
+    task = bundled.classifier()
+    found = vlcam.explain(task, SCENE.image(), targets="green circle", method="occlusion").verify(task, regions=19)
+    test = found[0].significance
+    assert test is not None and test.occlusion is None and test.untrained is not None
+    assert "with an occlusion map" not in make_page([found])
 
-    def effects(subject: Any, index: int, masks: Tensor) -> tuple[Tensor, Tensor]:
-        worth = torch.tensor([1.0, *(0.5, 2.0) * 19], dtype=torch.float64)
-        found = worth * measure_changes(subject.image, masks)
-        return found / 4, 3 * found / 4
 
-    monkeypatch.setattr("vlcam.explanation.verify.measure_effects", effects)
-    found = compare_regions(subject, explanation[0], 38, 0.1, np.random.default_rng(0))
-    assert found is not None and found.p == 20 / 39
-    assert found.removed_as_much != 19  # the counts are of the effects as they are
+def test_a_score_that_hardly_depends_on_the_picture_says_so(fixed: Any) -> None:
+    explanation, task = fixed(slice(2, 8), slice(2, 8))
+    with torch.no_grad():
+        task.model.spot.mul_(1e-6)
+    explanation = vlcam.explain(task, noise(), targets="bright", method="fixed")
+    test = explanation.verify(task, regions=19, area=36 / SIDE**2)[0].significance
+    assert test is not None and test.p is not None
+    assert test.verdict.startswith("'bright' hardly depends on the picture: whatever was removed, even all of it, ")
+
+
+def test_maps_are_made_again_only_where_the_method_makes_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The explanation's own map is compared with the maps of untrained models; one put in its place, and an occlusion map, are held."""
+    task, seen = bundled.classifier(), list[int]()
+    explanation = vlcam.explain(task, SCENE.image(), targets="green circle")
+    subject = rebuild_subject(explanation, task)
+
+    def watched(*given: Any) -> Any:
+        seen.append(1)
+        return really_remade(*given)
+
+    monkeypatch.setattr("vlcam.explanation.verify._remake_maps", watched)
+    own = compare_regions(explanation, subject, 19)[0]
+    assert own is not None and own.asked and len(seen) >= own.models.drawn == 19
+    seen.clear()
+    held = compare_regions(replace(explanation, maps=explanation.maps.flip(1)), subject, 19)[0]
+    assert held is not None and held.asked == held.stands_out and not seen
 
 
 def test_the_command_line_says_the_verdict(capsys: pytest.CaptureFixture[str]) -> None:

@@ -175,7 +175,7 @@ class ExplainOptions:
         str | None, typer.Option("--dtype", help="float32, float16 or bfloat16; by default that of the weights.")
     ] = None
     verify: Annotated[
-        bool, typer.Option("--verify", help="Test every map against 200 random regions of its size and shape.")
+        bool, typer.Option("--verify", help="Test every map against random regions and untrained models.")
     ] = False
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder for report.html, pictures and saved explanations.")

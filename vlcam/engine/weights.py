@@ -89,6 +89,31 @@ def randomise_weights(model: nn.Module, seed: int) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def redraw_weights(model: nn.Module) -> Iterator[Callable[[int], None]]:
+    """Inside, the function that is given draws all parameters anew from a seed, as often as it is called; afterwards all is as it was.
+
+    Every parameter is drawn from a uniform distribution of its own mean and standard deviation. What was learnt is lost and the size of
+    the weights stays, however they were first drawn: a model that was never trained can't be told from its redrawn selves by the size of
+    anything that it does. Parameters of one value (biases of zero, the scales of an untrained batch norm) and buffers stay. The
+    generators of random numbers are left alone.
+    """
+    parameters = [one for one in model.parameters() if one.is_floating_point() and one.numel() > 1]
+    kept = [(one, one.detach().clone()) for one in parameters]
+    with torch.no_grad():
+        drawn = [(one, float(one.double().mean()), 3**0.5 * float(one.double().std())) for one in parameters]
+
+    def redraw(seed: int) -> None:
+        with torch.no_grad(), PrivateDraws(seed):
+            for parameter, mean, reach in drawn:
+                if reach > 0:
+                    parameter.uniform_(mean - reach, mean + reach)
+
+    with undo_afterwards() as undo:
+        undo.note_thread(_put_back, kept)
+        yield redraw
+
+
 def _put_back(kept: list[tuple[Tensor, Tensor]]) -> None:
     with torch.no_grad():
         for tensor, value in kept:

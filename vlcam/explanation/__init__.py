@@ -8,6 +8,7 @@ from vlcam.explanation.pytorch_grad_cam import GradCAM
 from vlcam.explanation.record import (
     AbstractExplanation,
     Evidence,
+    FillTest,
     NamedEvidence,
     NeuronText,
     SignificanceTest,
@@ -20,6 +21,7 @@ __all__ = [
     "Evidence",
     "Explanation",
     "Explanations",
+    "FillTest",
     "GradCAM",
     "NamedEvidence",
     "NeuronText",

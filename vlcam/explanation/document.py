@@ -109,7 +109,7 @@ def _describe_target(view: TargetView, shared: float) -> dict[str, Any]:
         "certain": NEARLY_CERTAIN if view.nearly_certain else "",
         "gain": format_nats(target.gain),
         "significance": "" if view.significance is None else _describe_significance(view.significance),
-        "chance": "" if view.significance is None or view.significance.p is None else f"p = {view.significance.p:.2g}",
+        "chance": "" if view.significance is None else _format_chance(view.significance),
         "reading": [{"weight": _keep_finite(value) or 0.0, "text": format_weight(value)} for _, value in view.reading],
         "flag": view.flag,
         "notice": get_notice(view),
@@ -121,6 +121,14 @@ def _describe_target(view: TargetView, shared: float) -> dict[str, Any]:
         "map": _quantise(view) if view.flag == "ok" else None,
         "neurons": None if view.neurons is None else _describe_neurons(view.neurons),
     }
+
+
+def _format_chance(test: SignificanceTest) -> str:
+    """The p-value, and the corrected one where the correction changed it."""
+    if test.p is None:
+        return ""
+    raw = f"p = {test.p:.2g}"
+    return raw if test.corrected is None or test.corrected == test.p else f"{raw} (corrected {test.corrected:.2g})"
 
 
 def _describe_significance(proof: SignificanceTest) -> str:

@@ -43,13 +43,13 @@ class Explanation(AbstractExplanation):
         task: Task,
         image: Any = None,
         *,
-        regions: int = verify.REGIONS,
+        regions: int | None = None,
         area: float = AREA,
         seed: int = 0,
         prompt: str | None = None,
         progress: Callable[[int, int], Any] | None = None,
     ) -> "Explanation":
-        """The same with a test of every map against random regions (the arguments: :func:`vlcam.explanation.verify.verify`)."""
+        """The same with a significance test of every map (the arguments: :func:`vlcam.explanation.verify.verify`)."""
         return verify.verify(self, task, image, regions=regions, area=area, seed=seed, prompt=prompt, progress=progress)
 
     def _repr_html_(self) -> str:

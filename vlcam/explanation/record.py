@@ -95,33 +95,56 @@ class NeuronText:
 
 @final
 @dataclass(frozen=True)
+class FillTest:
+    """The effect of taking a region away with one fill (see :mod:`vlcam.explanation.fills`).
+
+    ``removed``: how far the score falls; ``as_much`` of the ``regions`` random ones that were taken away with this fill do at least as
+    much.
+    """
+
+    fill: str
+    removed: float
+    regions: int
+    as_much: int
+
+    __repr__ = show_record
+
+
+@final
+@dataclass(frozen=True)
 class SignificanceTest:
-    """What happened to a target's score when the map's region was removed or shown alone, compared with random regions.
+    """What happened to a target's score when the map's region was removed, compared with random regions and untrained models.
 
     See :mod:`vlcam.explanation.verify`.
 
-    ``area`` is the region's fraction of the picture. ``removed``: how far the score falls without the region; ``kept``: how far it rises
-    from that of an empty picture with the region alone, both in the target's own units; ``removed_as_much`` and ``kept_as_much`` of
-    ``regions`` random ones do at least as much. ``p`` is that of both effects together, for the change that they take, None if there was
-    nothing to test.
+    ``area`` is the region's fraction of the picture. ``removed``: how far the score falls without the region, in the target's own units,
+    the mean of two fills (``fills`` has each of four alone); ``removed_as_much`` of ``regions`` random ones and
+    ``untrained_as_much`` of ``models`` untrained models do at least as much. ``p`` is the p-value of these counts, None if there was
+    nothing to test; ``corrected`` is the same after Holm's correction for the number of targets that were tested together.
     ``occlusion`` and ``untrained`` are rank correlations of the map with a quick occlusion map, and with that of the same model before
-    any training (None where one of them is empty, or the method isn't a registered one).
+    any training (None where one of them is empty, where the method is occlusion itself or isn't a registered one).
+    In files of earlier versions ``models`` is 0, ``fills`` is empty and ``corrected`` is None.
     """
 
     area: float
     regions: int
     removed: float
     removed_as_much: int
-    kept: float
-    kept_as_much: int
+    models: int
+    untrained_as_much: int
+    fills: tuple[FillTest, ...]
     p: float | None
+    corrected: float | None
     occlusion: float | None
     untrained: float | None
     verdict: str
 
     def __repr__(self) -> str:
         chance = "nothing to test" if self.p is None else f"p {self.p:.2g}"
-        return f"SignificanceTest({chance}, {self.regions} random regions: {shorten(self.verdict, 160)})"
+        if self.corrected is not None:
+            chance += f", corrected {self.corrected:.2g}"
+        others = f"{self.regions} random regions, {self.models} untrained models"
+        return f"SignificanceTest({chance}, {others}: {shorten(self.verdict, 160)})"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -270,7 +293,7 @@ class TargetView:
 
     @property
     def significance(self) -> SignificanceTest | None:
-        """The test of the map against random regions, if it was made."""
+        """The test of the map against random regions and untrained models, if it was made."""
         return None if self.explanation.significance is None else self.explanation.significance[self.index]
 
     @property

@@ -49,6 +49,9 @@ _RENAMED: dict[int, dict[str, str]] = {4: {"proofs": "significance"}, 5: {}, 6: 
 
 _ADDED: dict[str, Any] = {"preprocessing": None, "steps": [], "diagnostic": None, "choice": None}
 """What files of earlier schemas don't tell, if they don't."""
+_DROPPED = frozenset({"kept", "kept_as_much"})
+_NOT_TESTED: dict[str, Any] = {"models": 0, "untrained_as_much": 0, "fills": [], "corrected": None}
+"""What a significance test of earlier schemas had besides, and what it didn't have."""
 
 _PHOTO = {name: hint for name, hint in get_field_types(Photo).items() if name != "pixels"}
 _TENSORS = ("maps", "alpha", "contributions", "activity")
@@ -150,9 +153,22 @@ def _parse(data: bytes, make: type[Made]) -> Made:
         raise RecordError("it doesn't say which vlcam wrote it")
     renamed = _RENAMED.get(schema, {})
     added = {} if schema == SCHEMA else _ADDED
-    return _build_explanation(
-        {**added, **{renamed.get(name, name): value for name, value in meta.items()}}, tensors, make
-    )
+    meta = {**added, **{renamed.get(name, name): value for name, value in meta.items()}}
+    if schema != SCHEMA:
+        meta["significance"] = _update_tests(meta.get("significance"))
+    return _build_explanation(meta, tensors, make)
+
+
+def _update_tests(tests: Any) -> Any:
+    """Significance tests as earlier schemas have them, in the fields of this one; whatever else is found stays for the check."""
+    if not isinstance(tests, list):
+        return tests
+    return [
+        {**{name: value for name, value in one.items() if name not in _DROPPED}, **_NOT_TESTED}
+        if isinstance(one, dict) and set(one) >= _DROPPED
+        else one
+        for one in tests
+    ]
 
 
 def _unpack(data: bytes) -> tuple[str, str, dict[str, Tensor]]:

@@ -1,13 +1,9 @@
-"""A significance test for one heatmap: would a random region have done as well?
+"""A significance test for every heatmap of an explanation: does the score rest on this region more than chance allows?
 
-A heatmap says "it is this region". That can be tested on the spot: take the region away from the picture and see how far the
-target's score falls, leave only the region and see how far it rises from that of an empty picture, and do the same with many random
-regions of the same size and shape. If the map is no better than chance, a random region does as much about as often as not.
-
-With ``D = s(x) - s(x without R)`` and ``I = s(R alone) - s(nothing)``, the test is of ``(D + I) / c(R)``, where ``c`` is how much of a
-change of the picture it is to take R away (the root of the summed squared differences): plain background can't matter, so without
-``c`` any map that marks objects would beat most random regions, even in models that know nothing. The p-value is ``(1 + #{random
-regions with at least as large a value}) / (1 + n)``, a Monte Carlo test. What is taken away becomes the picture's mean colour.
+A heatmap says "it is this region". That can be tested on the spot: take the region out of the picture and see how far the target's
+score falls. If the map is no better than chance, a random region of its size and shape, or a model that never learnt anything, loses as
+much about as often as not. What is counted, how, and why, is in :mod:`vlcam.explanation.region_test`. The p-values of all targets of an
+explanation are corrected for their number (Holm 1979); each target keeps both.
 
 Two more numbers put the map beside others: its rank correlation with a quick occlusion map of the same target (the paper's test of
 faithfulness, arXiv 1610.02391, section 5.3), and with the map of the same model before any training (parameter randomisation, Adebayo et
@@ -15,26 +11,31 @@ al. 2018, arXiv 1810.03292): a map that hardly changes then says little about wh
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from math import isfinite, isnan
-from typing import Any, Final, TypeVar, final
+from dataclasses import replace
+from math import isnan
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
-from PIL import Image as Pictures
-from PIL.Image import Image
-from torch import Tensor, nn
+from jaxtyping import Float
+from torch import Tensor
 
-from vlcam.contracts import InputError, LayerError, Prepared, Request, Target, TargetError, Task
-from vlcam.engine.layers import find
-from vlcam.engine.restore import allow_autograd, detach_tensors, undo_after_errors
-from vlcam.engine.weights import randomise_weights
+from vlcam.contracts import InputError, Maps, Method, PerturbationMethod, Task
+from vlcam.engine.restore import undo_after_errors
+from vlcam.engine.weights import randomise_weights, redraw_weights
+from vlcam.explanation.rebuild import get_explained_layer, rebuild_subject, run_for_targets
 from vlcam.explanation.record import AbstractExplanation, SignificanceTest, TargetView, flag_map
-from vlcam.explanation.rerun import PhotoSubject, fix_targets
-from vlcam.explanation.run import make_maps, run_and_record
-from vlcam.image.photo import Photo, open_photo
-from vlcam.image.regions import AREA, draw_random_regions, find_top_region
+from vlcam.explanation.region_test import (
+    Region,
+    RegionComparison,
+    compare_model,
+    compare_places,
+    correct_for_number,
+)
+from vlcam.explanation.rerun import PhotoSubject
+from vlcam.explanation.run import make_maps
+from vlcam.explanation.verdict import write_verdict
+from vlcam.image.regions import AREA, find_top_region
 from vlcam.methods.occlusion import make_occlusion
 from vlcam.methods.registry import REGISTRY
 from vlcam.metrics.correlation import occlusion_correlation
@@ -42,12 +43,11 @@ from vlcam.metrics.correlation import occlusion_correlation
 Explained = TypeVar("Explained", bound=AbstractExplanation)
 """The class of explanation that is tested, and comes back."""
 
-
 REGIONS: Final = 200
-"""How many random regions a map is compared with."""
+"""How many random regions and untrained models a map is compared with, at least."""
 
-SURE: Final = 0.05
-"""Up to this p-value a map is said to be better than random ones."""
+EACH: Final = 20
+"""... for each target: the smallest p-value, 1 / (1 + 20 T), times the number of targets T is still below 0.05."""
 
 _NOTE: Final = "Significance tests:"
 _OLD_NOTE: Final = "Proofs: "
@@ -55,7 +55,14 @@ _OLD_NOTE: Final = "Proofs: "
 
 _AGAINST: Final = frozenset({"counterfactual"})
 """Methods whose maps mark what speaks against the target: without their region its score should rise."""
-_RATHER: Final = " rather than "
+
+_QUICK: Final = frozenset(
+    {"masked-gradients", "masked-gradients-positive", "halfway-gradient", "halfway-gradient-positive"}
+)
+"""Methods that run only what follows the layer, a few times: their maps are made again for each untrained model."""
+
+_SAME: Final = 1e-3
+"""A map made again differs from the one explained by at most this part of its peak."""
 
 
 @undo_after_errors
@@ -64,7 +71,7 @@ def verify(
     task: Task,
     image: Any = None,
     *,
-    regions: int = REGIONS,
+    regions: int | None = None,
     area: float = AREA,
     seed: int = 0,
     prompt: str | None = None,
@@ -72,16 +79,18 @@ def verify(
 ) -> Explained:
     """The explanation with a significance test for every target, and a note on how to read them.
 
-    The T targets of an explanation take ``2 T (regions + 1)`` runs in batches, a quick occlusion map (a few hundred runs for all
-    targets together) and one more explanation. The model is left as it was; the same seed gives the same tests.
+    T targets and n regions take about ``T n`` runs for the random regions and ``(T + 1) n`` for the untrained models, in batches, and
+    n maps of the method where they are made again; fewer for targets where many do as much. Then a quick occlusion map (a few hundred
+    runs for all targets together) and one more explanation. The model is left as it was; the same seed gives the same tests.
 
     Args:
         explanation: what :func:`vlcam.explain` gave, or a saved one.
         task: the task that it was made with.
         image: the photo; needed only if it is too large to be kept in the explanation at its full size.
-        regions: how many random regions each map is compared with, from 19.
+        regions: with how many random regions, and with how many untrained models, each map is compared, from 19; by default 200, or 20 for
+            each target if that is more.
         area: the fraction of the picture that the map's top region covers.
-        seed: of the random regions and the random parameters.
+        seed: of the random regions, the noise of the fills and the random parameters.
         prompt: what the model was told before it spoke, if anything.
         progress: called with (done, all) in runs of the model.
 
@@ -89,175 +98,171 @@ def verify(
         InputError: too few regions; another photo, or another model than the one explained; or a model that doesn't take its photo as one
             image, so that no region can be taken away.
     """
-    if isinstance(regions, bool) or regions < 19:
+    if isinstance(regions, bool) or (regions is not None and regions < 19):
         raise InputError(f"regions={regions} was given; expected 19 or more, for p-values of 0.05 or less")
     subject = rebuild_subject(explanation, task, image, prompt)
-    rng = np.random.Generator(np.random.PCG64(seed))
-    total = 2 * len(explanation) * (regions + 1)
-    done = 0
-    found = []
-    for view in explanation:
-        found.append(compare_regions(subject, view, regions, area, rng))
-        done += 2 * (regions + 1)
-        if progress is not None:
-            progress(done, total)
+    count = max(REGIONS, EACH * len(explanation)) if regions is None else regions
+    compared = compare_regions(explanation, subject, count, area=area, seed=seed, progress=progress)
     occluded = _correlate_with_occlusion(subject, explanation)
     blank = _correlate_with_untrained(subject, explanation, seed)
-    tests = tuple(
-        _make_significance_test(view, test, regions, one, other)
-        for view, test, one, other in zip(explanation, found, occluded, blank, strict=True)
-    )
-    note = (
-        f"{_NOTE} the top {area:.0%} of each map was removed (filled with the mean colour) and shown alone, and compared with {regions} "
-        "random regions of the same size and shape. The p-value is for both effects together, relative to how much a region changes the "
-        "picture. One in 20 worthless maps reaches 0.05 by chance."
-    )
+    tests = _make_tests(explanation, compared, occluded, blank)
     kept = tuple(one for one in explanation.notes if not one.startswith((_NOTE, _OLD_NOTE)))
-    return replace(explanation, significance=tests, notes=(*kept, note))
-
-
-def rebuild_subject(
-    explanation: AbstractExplanation, task: Task, image: Any = None, prompt: str | None = None
-) -> PhotoSubject:
-    """The photo and the targets of an explanation, ready to be run again.
-
-    Raises InputError if it is another photo, or if the task scores the targets otherwise than the explanation says.
-    """
-    picture = _open_picture(explanation.photo, image)
-    request = fix_targets(_rebuild_request(explanation, prompt), explanation.targets)
-    with allow_autograd():
-        prepared = task.prepare(picture, request)
-    prepared = Prepared(detach_tensors(prepared.inputs), prepared.geometry)
-    try:
-        spoken, evidence = run_and_record(task, prepared, request, _find_layer(task, explanation))
-    except (LayerError, TargetError) as error:
-        raise InputError(
-            f"{task.name} can't be run as {explanation.model} was when it was explained: {error}"
-        ) from error
-    subject = PhotoSubject(task, prepared, request, explanation.targets, evidence)
-    scores = subject.order_scores(spoken).detach()
-    said = torch.tensor([target.score for target in explanation.targets], dtype=scores.dtype, device="cpu")
-    if not torch.allclose(scores.cpu(), said, rtol=1e-2, atol=1e-2):
-        worst = int((scores.cpu() - said).abs().argmax())
-        raise InputError(
-            f"{task.name} scores {explanation.targets[worst].label!r} with {float(scores[worst]):.3f}, the explanation with "
-            f"{float(said[worst]):.3f}; give the model, the photo and the prompt that it was made with"
-        )
-    return subject
-
-
-def _find_layer(task: Task, explanation: AbstractExplanation) -> str | nn.Module:
-    """The explained layer: as the task calls it if it is its own, whose layout the task knows; else by name."""
-    own = task.layer
-    return own if own is not None and find(task.model, own)[0] == explanation.layer else explanation.layer
-
-
-def _open_picture(photo: Photo, image: Any) -> Image:
-    if image is None:
-        if photo.pixels.shape[:2] != (photo.height, photo.width):
-            raise InputError(
-                f"{photo.name} is {photo.width} x {photo.height} and the explanation keeps a smaller copy; give the photo itself"
-            )
-        return Pictures.fromarray(photo.pixels)
-    picture, opened = open_photo(image)
-    if opened.sha256 != photo.sha256:
-        raise InputError(f"the photo given is not the one explained ({photo.name}); give that one")
-    return picture
-
-
-def _rebuild_request(explanation: AbstractExplanation, prompt: str | None) -> Request:
-    """The request that the explanation answers."""
-    pairs = tuple(
-        (this, that)
-        for target in explanation.targets
-        if target.kind == "contrast"
-        for this, _, that in (target.label.partition(_RATHER),)
-    )
-    words = explanation.task == "captioning" or any(target.kind == "word" for target in explanation.targets)
-    logits = words and any(target.measure == "logit" for target in explanation.targets if target.kind != "contrast")
-    return Request(
-        question=explanation.question,
-        contrasts=pairs,
-        prompt=prompt,
-        measure="logit" if logits else "log-probability",
-    )
-
-
-@final
-@dataclass(frozen=True)
-class RegionTest:
-    """The effects of a map's region, and how many random ones did as much (see :class:`vlcam.explanation.record.SignificanceTest`)."""
-
-    area: float
-    removed: float
-    removed_as_much: int
-    kept: float
-    kept_as_much: int
-    p: float
+    return replace(explanation, significance=tests, notes=(*kept, _write_note(tests, count, area)))
 
 
 def compare_regions(
-    subject: PhotoSubject, view: TargetView, regions: int, area: float, rng: np.random.Generator
-) -> RegionTest | None:
-    """The map's region and random ones, taken away and left alone; None if the map shows nothing."""
-    image = subject.image
-    region = find_top_region(view.map.to(image.device), (image.shape[2], image.shape[3]), area)
-    if region is None or view.flag != "ok":
-        return None
-    masks = torch.cat([region[None], draw_random_regions(region, regions, rng)])
-    removed, kept = measure_effects(subject, view.index, masks)
-    if view.explanation.method in _AGAINST:
-        removed, kept = -removed, -kept
-    both = (removed + kept) / measure_changes(image, masks)
-    if not bool(torch.isfinite(both).all()):
-        return None
-    as_much = _count_as_much(both)
-    return RegionTest(
-        float(region.float().mean()),
-        float(removed[0]),
-        _count_as_much(removed),
-        float(kept[0]),
-        _count_as_much(kept),
-        (1 + as_much) / (1 + regions),
+    explanation: AbstractExplanation,
+    subject: PhotoSubject,
+    count: int,
+    *,
+    area: float = AREA,
+    seed: int = 0,
+    only: Sequence[int] | None = None,
+    progress: Callable[[int, int], Any] | None = None,
+) -> list[RegionComparison | None]:
+    """The top region of each map against up to ``count`` random regions and untrained models; None where there is nothing to compare.
+
+    ``subject`` is the explanation's, from :func:`vlcam.explanation.rebuild.rebuild_subject`; ``only`` the numbers of the targets to
+    compare, by default all; the rest as in :func:`verify`.
+    """
+    sign = -1 if explanation.method in _AGAINST else 1
+    rng = np.random.Generator(np.random.PCG64(seed))
+    total = count * (2 * len(explanation) + 1)
+
+    def report(done: int) -> None:
+        if progress is not None:
+            progress(done, total)
+
+    method = _find_remaking_method(subject, explanation)
+    compared = []
+    for view in explanation:
+        wanted = view.flag == "ok" and (only is None or view.index in only)
+        region = _find_region(subject, view.map, area) if wanted else None
+        compared.append(
+            None
+            if region is None
+            else compare_places(
+                subject, view.index, region, count, rng, remade=method is not None, seed=seed, sign=sign
+            )
+        )
+        report(count * len(compared))
+    return _compare_with_untrained(
+        subject,
+        explanation,
+        compared,
+        count,
+        area,
+        seed,
+        sign,
+        method,
+        lambda done: report(count * len(explanation) + done * (len(explanation) + 1)),
     )
 
 
-def measure_changes(
-    image: Float[Tensor, "1 channels height width"], masks: Bool[Tensor, "regions height width"]
-) -> Float[Tensor, " regions"]:
-    """How much of a change it is to take each region away: the root of the summed squared differences; 1 where it is none."""
-    away = (image - image.mean((2, 3), keepdim=True)).double().square().sum(1)
-    found = (masks * away).sum((1, 2)).sqrt()
-    return torch.where(found > 0, found, 1.0)
+def _write_note(tests: Sequence[SignificanceTest], count: int, area: float) -> str:
+    tested = sum(one.p is not None for one in tests)
+    several = (
+        f" The {tested} p-values were corrected for their number (Holm); the corrected ones hold for all of them together."
+        if tested > 1
+        else ""
+    )
+    return (
+        f"{_NOTE} the top {area:.0%} of each map was removed, and the fall of the score (mean of two fills: the mean colour, and "
+        f"what is around) compared with up to {count} random regions of the same size and shape and up to {count} untrained models. The "
+        f"p-value is that of the harder comparison. One in 20 worthless maps reaches 0.05 by chance.{several}"
+    )
 
 
-def _count_as_much(effect: Float[Tensor, " regions"]) -> int:
-    """How many of the others have at least the effect of the first."""
-    return int((effect[1:] >= effect[0]).sum())
-
-
-def measure_effects(
-    subject: PhotoSubject, index: int, masks: Bool[Tensor, "regions height width"]
-) -> tuple[Float[Tensor, " regions"], Float[Tensor, " regions"]]:
-    """For each region: how far the score of target ``index`` falls without it, and rises from that of an empty picture with it alone."""
+def _find_region(subject: PhotoSubject, heat: Float[Tensor, "rows columns"], area: float) -> Region | None:
     image = subject.image
-    empty = image.mean((2, 3), keepdim=True).expand_as(image)
-    whole, nothing = subject.scores(torch.cat([image, empty]))[:, index].double()
-    without, alone = [], []
-    for part in masks.split(_PART):
-        inside = part[:, None]
-        without.append(subject.scores(torch.where(inside, empty, image))[:, index].double())
-        alone.append(subject.scores(torch.where(inside, image, empty))[:, index].double())
-    return whole - torch.cat(without), torch.cat(alone) - nothing
+    return find_top_region(heat.to(image.device), (image.shape[2], image.shape[3]), area)
 
 
-_PART: Final = 64
-"""Regions whose pictures are made at the same time."""
+def _compare_with_untrained(
+    subject: PhotoSubject,
+    explanation: AbstractExplanation,
+    compared: Sequence[RegionComparison | None],
+    count: int,
+    area: float,
+    seed: int,
+    sign: int,
+    method: Method | PerturbationMethod | None,
+    report: Callable[[int], None],
+) -> list[RegionComparison | None]:
+    """The comparisons with up to ``count`` untrained models counted in."""
+    found = list(compared)
+    with redraw_weights(subject.model) as redraw:
+        for number in range(count):
+            waiting = [one is not None and one.is_waiting(count) for one in found]
+            if not any(waiting):
+                break
+            redraw(_mix(seed, number))
+            maps = None if method is None else _remake_maps(subject, explanation, method)
+            regions = [
+                None
+                if one is None or not wait
+                else one.region
+                if maps is None
+                else _find_shown(subject, explanation, maps[index], area, one.region)
+                for index, (one, wait) in enumerate(zip(found, waiting, strict=True))
+            ]
+            found = compare_model(subject, found, regions, seed=seed, sign=sign)
+            report(number + 1)
+    report(count)
+    return found
+
+
+def _mix(seed: int, number: int) -> int:
+    """A seed of its own for each untrained model."""
+    return int(np.random.SeedSequence([seed, 1, number]).generate_state(1, np.uint32)[0])
+
+
+def _find_remaking_method(
+    subject: PhotoSubject, explanation: AbstractExplanation
+) -> Method | PerturbationMethod | None:
+    """The method, if it makes the explanation's maps again, and at little cost; None: the maps are held."""
+    method = REGISTRY.get(explanation.method)
+    if method is None or not (isinstance(method, Method) or method.name in _QUICK):
+        return None
+    maps, known = make_maps(method, subject), explanation.maps
+    if maps.shape != known.shape:
+        return None
+    near = _SAME * known.abs().amax((1, 2), keepdim=True)
+    return method if bool(((maps.to(known) - known).abs() <= near).all()) else None
+
+
+def _remake_maps(subject: PhotoSubject, explanation: AbstractExplanation, method: Method | PerturbationMethod) -> Maps:
+    """The maps of the model as it is now."""
+    _, evidence = run_for_targets(
+        subject.task,
+        subject.prepared,
+        subject.request,
+        get_explained_layer(subject.task, explanation),
+        subject.targets,
+    )
+    return make_maps(method, replace(subject, evidence=evidence))
+
+
+def _find_shown(
+    subject: PhotoSubject,
+    explanation: AbstractExplanation,
+    signed: Float[Tensor, "rows columns"],
+    area: float,
+    held: Region,
+) -> Region:
+    """The top region of an untrained model's map; that of the map that is tested if this one shows nothing."""
+    if flag_map(signed, relu=explanation.relu) != "ok":
+        return held
+    found = _find_region(subject, signed.clamp_min(0) if explanation.relu else signed, area)
+    return held if found is None else found
 
 
 def _correlate_with_occlusion(subject: PhotoSubject, explanation: AbstractExplanation) -> list[float | None]:
-    """The rank correlation of each map with a quick occlusion map."""
-    drops = make_maps(make_occlusion(), subject)
+    """The rank correlation of each map with a quick occlusion map; None where the map is one itself."""
+    method = make_occlusion()
+    if explanation.method == method.name:
+        return [None] * len(explanation)
+    drops = make_maps(method, subject)
     sign = -1 if explanation.method in _AGAINST else 1
     found = occlusion_correlation(_stack_maps(explanation).to(drops.device), sign * drops)
     return [None if isnan(one) else one for one in found.tolist()]
@@ -269,11 +274,7 @@ def _correlate_with_untrained(subject: PhotoSubject, explanation: AbstractExplan
     if method is None:
         return [None] * len(explanation)
     with randomise_weights(subject.model, seed):
-        _, evidence = run_and_record(
-            subject.task, subject.prepared, subject.request, _find_layer(subject.task, explanation)
-        )
-        other = replace(subject, evidence=evidence)
-        maps = make_maps(method, other)
+        maps = _remake_maps(subject, explanation, method)
     found = occlusion_correlation(explanation.maps.to(maps.device), maps)
     return [None if isnan(one) else one for one in found.tolist()]
 
@@ -282,64 +283,46 @@ def _stack_maps(explanation: AbstractExplanation) -> Float[Tensor, "targets rows
     return torch.stack([view.map for view in explanation])
 
 
-def _make_significance_test(
-    view: TargetView, test: RegionTest | None, regions: int, occluded: float | None, blank: float | None
-) -> SignificanceTest:
-    if test is None:
-        why = {"zero": "is empty", "negative": "shows only evidence against it", "nonfinite": "is not finite"}
-        said = why.get(flag_map(view.signed_map, relu=view.explanation.relu), "or its effect is not finite")
-        nan = float("nan")
-        verdict = f"Nothing to test: the map of {view.label!r} {said}."
-        return SignificanceTest(0.0, regions, nan, 0, nan, 0, None, occluded, blank, verdict)
-    return SignificanceTest(
-        test.area,
-        regions,
-        test.removed,
-        test.removed_as_much,
-        test.kept,
-        test.kept_as_much,
-        test.p,
-        occluded,
-        blank,
-        write_verdict(view, test.removed, test.removed_as_much, regions, test.p),
-    )
+def _make_tests(
+    explanation: AbstractExplanation,
+    compared: Sequence[RegionComparison | None],
+    occluded: Sequence[float | None],
+    blank: Sequence[float | None],
+) -> tuple[SignificanceTest, ...]:
+    raw = [None if one is None else one.p for one in compared]
+    number = sum(p is not None for p in raw)
+    tests = []
+    for view, one, p, corrected, occlusion, untrained in zip(
+        explanation, compared, raw, correct_for_number(raw), occluded, blank, strict=True
+    ):
+        if one is None:
+            tests.append(_say_nothing_to_test(view, occlusion, untrained))
+            continue
+        places, models = one.places, one.models
+        test = SignificanceTest(
+            one.area,
+            places.drawn,
+            one.removed,
+            places.as_much,
+            models.drawn,
+            models.as_much,
+            one.fills,
+            p,
+            corrected,
+            occlusion,
+            untrained,
+            verdict="",
+        )
+        verdict = write_verdict(view.target, test, one.reach, number, against=explanation.method in _AGAINST)
+        tests.append(replace(test, verdict=verdict))
+    return tuple(tests)
 
 
-def write_verdict(view: TargetView, removed: float, as_much: int, regions: int, p: float) -> str:
-    """The verdict: what removing the region does, how many random regions did as much, and whether that is better than chance."""
-    against = view.explanation.method in _AGAINST
-    change = -removed if against else removed
-    unit = _name_unit(view.target)
-    if not isfinite(change):
-        return f"Removing this region has no finite effect on {view.label!r}."
-    does = (
-        f"hardly changes {view.label!r} (by {abs(change):.1g}{unit})"
-        if abs(change) < 5e-4
-        else f"{'lowers' if change > 0 else 'raises'} {view.label!r} by {_format_amount(abs(change))}{unit}"
-    )
-    others = (
-        f"{as_much} of {regions} random regions did as much"
-        if as_much
-        else f"none of {regions} random regions did as much"
-    )
-    sure = "better than chance" if p <= SURE else "a random map may do as well"
-    return f"Removing this region {does}; {others}. {sure.capitalize()} (p = {p:.2g})."
+def _say_nothing_to_test(view: TargetView, occluded: float | None, untrained: float | None) -> SignificanceTest:
+    why = {"zero": "is empty", "negative": "shows only evidence against it", "nonfinite": "is not finite"}
+    said = why.get(flag_map(view.signed_map, relu=view.explanation.relu), "or its effect is not finite")
+    verdict = f"Nothing to test: the map of {view.label!r} {said}."
+    return SignificanceTest(0.0, 0, float("nan"), 0, 0, 0, (), None, None, occluded, untrained, verdict)
 
 
-def _name_unit(target: Target) -> str:
-    return " nats" if target.measure == "log-probability" else ""
-
-
-def _format_amount(value: float) -> str:
-    return f"{value:.1f}" if value >= 0.95 else f"{value:.2g}"
-
-
-__all__: Sequence[str] = (
-    "compare_regions",
-    "measure_changes",
-    "measure_effects",
-    "randomise_weights",
-    "rebuild_subject",
-    "verify",
-    "write_verdict",
-)
+__all__: Sequence[str] = ("compare_regions", "rebuild_subject", "verify")

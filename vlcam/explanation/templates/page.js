@@ -405,7 +405,7 @@
         ["Probability", "end", (target) => target.percent],
         targets.some((target) => target.gain) && ["Visual information gain", "end", (target) => target.gain],
         ["Map maximum", "end", (target) => (target.notice ? "" : number(target.peak))],
-        targets.some((target) => target.significance) && ["Against random regions", "", (target) => target.significance],
+        targets.some((target) => target.significance) && ["Significance test", "", (target) => target.significance],
         ["Strongest at", "", (target) => target.notice || target.place],
         words.length && ["Words of the question", "", (target) => target.reading.map((one, i) => words[i] + " " + one.text).join(", ")],
       ].filter(Boolean);
