@@ -11,6 +11,7 @@ from vlcam._version import __version__
 
 __all__ = [
     "Bands",
+    "Comparison",
     "Explanation",
     "Geometry",
     "InputError",
@@ -29,6 +30,7 @@ __all__ = [
     "VlcamError",
     "__version__",
     "attribute",
+    "compare",
     "explain",
     "explain_batches",
     "get_method",
@@ -52,6 +54,8 @@ if TYPE_CHECKING:
     from vlcam import render as render
     from vlcam import scenes as scenes
     from vlcam import tasks as tasks
+    from vlcam.comparison import Comparison as Comparison
+    from vlcam.comparison import compare as compare
     from vlcam.contracts import Geometry as Geometry
     from vlcam.contracts import InputError as InputError
     from vlcam.contracts import LayerError as LayerError
@@ -80,6 +84,8 @@ if TYPE_CHECKING:
     from vlcam.tasks.load import load as load
 else:
     _HOMES = {
+        "Comparison": "comparison",
+        "compare": "comparison",
         "Geometry": "contracts",
         "InputError": "contracts",
         "LayerError": "contracts",

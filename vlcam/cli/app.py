@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
+from vlcam.cli.compare_options import CompareOptions
 from vlcam.cli.explain_options import DemoOptions, ExplainOptions, ModelsOptions
 from vlcam.cli.neuron_options import EvaluateTextsOptions, ListOptions, NeuronOptions
 from vlcam.cli.options import add_command
@@ -166,6 +167,17 @@ def caption(wanted: ExplainOptions) -> int:
 def vqa(wanted: ExplainOptions) -> int:
     """Explain the answers to a question: by the bundled model, or one from transformers."""
     return _explain("vqa", wanted)
+
+
+@add_command(app, "compare", CompareOptions)
+def compare(wanted: CompareOptions) -> None:
+    """Measure which method, at which layer, is most faithful on a model: on a few photos, without any mask."""
+    from vlcam.cli.check_compare import check_compare
+
+    check_compare(wanted)
+    from vlcam.cli.run_compare import run_compare
+
+    run_compare(wanted)
 
 
 @add_command(app, "reproduce", ReproduceOptions)

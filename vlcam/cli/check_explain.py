@@ -12,6 +12,7 @@ from typing import Any, Final, Literal, final
 
 from vlcam._version import JSON_SCHEMA, __version__
 from vlcam.cli import console
+from vlcam.cli.compare_options import CompareOptions
 from vlcam.cli.explain_options import ExplainOptions, ModelsOptions
 from vlcam.cli.method_names import METHODS
 from vlcam.errors import InputError, VlcamError, find_name
@@ -60,13 +61,13 @@ def check_explain(kind: TaskKind, wanted: ExplainOptions) -> CheckedExplain:
     failed = {}
     for number, source in enumerate(wanted.images):
         try:
-            _check_image(source)
+            check_image(source)
         except VlcamError as error:
             failed[number] = str(error)
     return CheckedExplain(recipe, pairs, failed)
 
 
-def make_recipe(kind: TaskKind | None, wanted: ExplainOptions | ModelsOptions) -> Recipe:
+def make_recipe(kind: TaskKind | None, wanted: ExplainOptions | ModelsOptions | CompareOptions) -> Recipe:
     """How the model is opened: the recipe, with the options over it. Raises InputError for what doesn't go together."""
     model = wanted.model
     if model is not None and wanted.recipe is not None:
@@ -184,7 +185,8 @@ def read_scene(source: str) -> tuple[int, Split] | None:
     return int(seed), split
 
 
-def _check_image(source: str) -> None:
+def check_image(source: str) -> None:
+    """Raise InputError for a file that can't be opened as a photo, or a generated picture that there isn't."""
     if read_scene(source) is None:
         check_photo_file(source)
 
