@@ -383,8 +383,23 @@ class Subject(Protocol):
 
 
 @runtime_checkable
-class HeadSubject(Subject, Protocol):
-    """A subject of which what follows the layer can be run by itself."""
+class HeadSubject(Protocol):
+    """One photo and its targets, of which what follows the layer can be run by itself; T targets, a layer of C channels.
+
+    Unlike a :class:`Subject` it needs no image: the model may take its photo as tiles or packed patches.
+    """
+
+    @property
+    def targets(self) -> Sequence[Target]:
+        """The T targets, in the order of all scores."""
+        ...
+
+    @property
+    def model(self) -> nn.Module: ...  # noqa: D102
+    @property
+    def layer(self) -> str:
+        """The name of the explained layer."""
+        ...
 
     @property
     def cells(self) -> Float[Tensor, "1 channels ..."]:

@@ -15,7 +15,6 @@ from PIL import Image
 
 from tests.support.examples_of_explanations import paint
 from vlcam.cli import console, main, run_demo, run_explain, run_scenes
-from vlcam.cli.run_explain import choose_word_method
 from vlcam.explanation.explain import explain
 from vlcam.explanation.explanation import Explanation
 from vlcam.explanation.page import GrowingPage
@@ -599,17 +598,12 @@ def test_a_reader_that_leaves_early_gets_no_traceback() -> None:
     assert err == b""
 
 
-def test_the_default_for_words_follows_the_experiment(capsys: pytest.CaptureFixture[str]) -> None:
-    """Occlusion grounds the bundled captioner's words best (experiment 16); nothing is known of others, or of named layers."""
-    asked = {
-        "occlusion": ["caption", "scene:12"],
-        "gradcam": ["caption", "scene:12", "--layer", "features.13"],
-        "xgradcam": ["caption", "scene:12", "--method", "xgradcam"],
-    }
-    for method, command in asked.items():
-        assert main([*command, "--json"]) == 0
-        assert json.loads(capsys.readouterr().out)["results"][0]["method"] == method
-    assert choose_word_method("Salesforce/blip", None) == "gradcam"
+def test_the_default_is_the_method_that_suits_the_model(capsys: pytest.CaptureFixture[str]) -> None:
+    asked = {"masked-gradients-balanced": [], "xgradcam": ["--method", "xgradcam"]}
+    for method, more in asked.items():
+        assert main(["caption", "scene:12", "--caption", "a red star", *more, "--json"]) == 0
+        (found,) = json.loads(capsys.readouterr().out)["results"]
+        assert found["method"] == method and (found["choice"] is None) == bool(more)
 
 
 @pytest.mark.parametrize(

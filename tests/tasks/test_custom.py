@@ -65,7 +65,7 @@ def task(model: Segmenter) -> Custom:
 
 def test_every_number_is_explained_from_one_forward(task: Custom, model: Segmenter) -> None:
     before = snapshot(model)
-    explanation = vlcam.explain(task, PHOTO)
+    explanation = vlcam.explain(task, PHOTO, method="gradcam")
     assert model.runs == 1
     assert [target.label for target in explanation.targets] == ["sky", "ground", "depth"]
     assert {target.measure for target in explanation.targets} == {"score"}
@@ -81,7 +81,7 @@ def test_every_number_is_explained_from_one_forward(task: Custom, model: Segment
 
 def test_maps_are_those_of_autograd(task: Custom, model: Segmenter) -> None:
     """Grad-CAM of a number, written out: the mean gradient of each channel times its map, summed (arXiv 1610.02391, eq. 1 and 2)."""
-    explanation = vlcam.explain(task, PHOTO, targets=["depth", "sky"], contrast=[("sky", "ground")])
+    explanation = vlcam.explain(task, PHOTO, targets=["depth", "sky"], contrast=[("sky", "ground")], method="gradcam")
     pixels, _ = PREPROCESS(open_photo(PHOTO)[0])
     features = model.features(pixels)
     output = {"out": model.classify(features), "depth": model.depth(features.mean((2, 3)))}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 import vlcam
 from tests.support.hub_saved import BUILDERS, saved
@@ -59,15 +59,17 @@ def runs_of(task: Any) -> list[int]:
 
 def test_every_word_has_a_map_from_one_look_at_the_photo(task: Any) -> None:
     runs = runs_of(task)
-    explanation = vlcam.explain(task, photo(), **asked(task))
+    explanation = vlcam.explain(task, photo(), method="gradcam", **asked(task))
     assert len(runs) == 1
     assert len(explanation) >= 2 and explanation.maps.isfinite().all()
     assert all(bool(one.any()) for one in explanation.maps)
-    assert explanation.notes == ()
+    assert not [one for one in explanation.notes if "wrong place" not in one]
     rows, columns = explanation.maps.shape[1:]
     width, height = explanation.geometry.input_size
     assert rows > 1 and columns > 1 and abs(rows / columns - height / width) < 0.3
-    again = vlcam.explain(task, photo(), **asked(task))  # transformers installs hooks of its own on the way
+    again = vlcam.explain(
+        task, photo(), method="gradcam", **asked(task)
+    )  # transformers installs hooks of its own on the way
     torch.testing.assert_close(again.maps, explanation.maps, rtol=1e-4, atol=1e-9)
 
 
@@ -76,7 +78,7 @@ def test_words_sum_to_what_was_said(task: Any) -> None:
         pytest.skip("it answers from a list")
     text = "a dog and a cat"
     given: dict[str, Any] = {"question": QUESTION, "targets": text} if task.kind == "vqa" else {"caption": text}
-    explanation = vlcam.explain(task, photo(), **given)
+    explanation = vlcam.explain(task, photo(), method="gradcam", **given)
     whole = next(view for view in explanation if view.target.kind in ("caption", "answer"))
     words = [view for view in explanation if view.target.kind == "word"]
     assert [view.label for view in words] == text.split() and whole.label == text
@@ -269,3 +271,16 @@ def test_the_map_is_that_of_the_textbook(task: Any) -> None:
     weights = slopes.mean((1, 2))
     expected = layout.place((weights[:, None, None] * activations).sum(0)[None])[0]
     torch.testing.assert_close(explanation["dog", 0].signed_map.double(), expected, rtol=1e-3, atol=1e-7)
+
+
+def test_masked_gradients_look_at_the_photo_once(task: Any) -> None:
+    first = next(one for one in task.model.modules() if isinstance(one, (nn.Conv2d, nn.Conv3d)))
+    runs: list[int] = []
+    first.register_forward_hook(lambda *_: runs.append(1))
+    plain = vlcam.explain(task, photo(), method="gradcam", **asked(task))
+    once = len(runs)
+    explanation = vlcam.explain(task, photo(), method="masked-gradients-balanced", **asked(task))
+    assert len(runs) == 2 * once
+    assert explanation.maps.shape == plain.maps.shape and bool(explanation.maps.isfinite().all())
+    assert [one.label for one in explanation.targets] == [one.label for one in plain.targets]
+    assert explanation.diagnostic is not None and explanation.diagnostic.saturation is not None

@@ -3,7 +3,6 @@
 from typing import Final
 
 METHODS: Final = (
-    "auto",
     "gradcam",
     "counterfactual",
     "hirescam",
@@ -35,4 +34,5 @@ METHODS: Final = (
     "recipro-cam",
     "shapley-cam",
     "finer-cam",
+    "auto",
 )

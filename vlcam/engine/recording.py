@@ -318,6 +318,8 @@ class _CandidateWatch:
             return None
         recording, runs = self.recording, self.runs
         runs[name] = runs.get(name, -1) + 1
+        if self.start and not recording._taps and self.start[0] not in (None, (title, runs[name])):
+            return None  # not yet at the layer chosen earlier; before the output is looked at, which small models would feel
         found = find_first_tensor(output)
         if found is None or not is_map(found):
             return None
@@ -335,7 +337,7 @@ class _CandidateWatch:
             key = (name, *found.shape[1:])
             recording._remember = key
             self.start.append(_chosen.get(self.model, {}).get(key))
-        if not recording._taps and self.start[0] is not None and self.start[0] != (title, runs[name]):
+        if not recording._taps and self.start[0] not in (None, (title, runs[name])):
             return None
         return _keep(recording, [title], runs[name], output)
 

@@ -41,7 +41,7 @@ def choose_method(kept: float) -> str:
 
 def explain_automatically(subject: HeadSubject) -> FoundMaps:
     """The maps of the method that suits the model; ``method`` names it, ``choice`` says why."""
-    kept = float(measure_kept(subject.gradients).nanmedian())
+    kept = float(measure_kept(subject.cell_gradients).nanmedian())
     pooled = kept < KEPT and has_pooled_head(subject)
     name = PLAIN if pooled else choose_method(kept)
     if name != PLAIN:

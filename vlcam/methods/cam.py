@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vlcam.contracts import InputError, LayerError, Maps, PerturbationMethod, Subject, Target
+from vlcam.contracts import HeadSubject, InputError, LayerError, Maps, PerturbationMethod, Subject, Target
 from vlcam.engine import backward
 from vlcam.engine.modules import named_modules, unwrap_model
 from vlcam.engine.precision import widen
@@ -72,20 +72,24 @@ def cam(subject: Subject) -> Maps:
                 f"CAM explains the classes of a classifier, but the target {target.label!r} is "
                 f"{'a ' + target.kind if target.kind != 'answer' else 'an answer'}; use the method 'gradcam' instead"
             )
-    activations = widen(subject.activations)
-    head, mix = _find_head(subject, activations)
+    activations, scores = subject.activations, _read_scores(subject)
+    if not bool(scores.isfinite().all()):
+        scores = subject.scores(subject.image)[0]
+    head, mix = _find_head(subject, activations, subject.gradients, scores)
+    activations = widen(activations)
     return torch.einsum("tc,ck,kij->tij", mix, head.weights, head.compute_features(activations))
 
 
-def has_pooled_head(subject: Subject) -> bool:
+def has_pooled_head(subject: HeadSubject) -> bool:
     """Whether only global average pooling and one linear layer follow the explained layer, as CAM needs it: the targets are its logits."""
     if not all(one.token_ids and one.measure in ("logit", "score") for one in subject.targets):
         return False
+    scores = _read_scores(subject)
     try:
-        _find_head(subject, widen(subject.activations))
+        _find_head(subject, subject.cells, subject.cell_gradients, scores)
     except LayerError:
         return False
-    return True
+    return bool(scores.isfinite().all())
 
 
 def find_heads(model: nn.Module, channels: int) -> Iterator[Head]:
@@ -112,13 +116,15 @@ def _get_weights(module: nn.Module, channels: int) -> Tensor | None:
     return None
 
 
-def _find_head(subject: Subject, activations: Tensor) -> tuple[Head, Tensor]:
+def _read_scores(subject: Subject | HeadSubject) -> Tensor:
+    return torch.tensor([target.score for target in subject.targets], dtype=torch.float64, device="cpu")
+
+
+def _find_head(subject: Subject | HeadSubject, given: Tensor, slopes: Tensor, scores: Tensor) -> tuple[Head, Tensor]:
     """The head that gives the scores and their gradients, and how its classes make up the targets, ``(T, classes)``."""
-    scores = activations.new_tensor([target.score for target in subject.targets])
-    if not bool(scores.isfinite().all()):
-        scores = subject.scores(subject.image)[0].to(activations)
-    gradients = widen(subject.gradients).to(activations)
-    eps = max(torch.finfo(subject.activations.dtype).eps, torch.finfo(subject.gradients.dtype).eps)
+    activations = widen(given)
+    scores, gradients = scores.to(activations), widen(slopes).to(activations)
+    eps = max(torch.finfo(given.dtype).eps, torch.finfo(slopes.dtype).eps)
     tolerance = max(_TOLERANCE, 8 * eps)
     tried = []
     for head in find_heads(subject.model, activations.shape[1]):
