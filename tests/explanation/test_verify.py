@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import vlcam
 from vlcam.cli.printing import show
 from vlcam.contracts import InputError, PerturbationMethod, Subject
-from vlcam.engine.weights import randomise_weights
+from vlcam.engine.weights import randomise_weights, redraw_weights
 from vlcam.explanation.explanation import Explanation
 from vlcam.explanation.fills import FILLS, remove_regions
 from vlcam.explanation.page import make_page
@@ -250,15 +250,32 @@ def test_another_photo_or_model_is_refused() -> None:
 
 
 def test_the_model_is_left_as_it_was_also_after_an_error() -> None:
-    task = bundled.captioner()
+    task = bundled.vqa()
     task.model.train()
     before = {key: value.clone() for key, value in task.model.state_dict().items()}
     state = torch.get_rng_state()
-    vlcam.explain(task, SCENE.image()).verify(task, regions=19)
+    vlcam.explain(task, SCENE.image(), question="how many things are there", targets="2").verify(task, regions=19)
     with randomise_weights(task.model, 0):
         assert not torch.equal(task.model.state_dict()["features.0.weight"], before["features.0.weight"])
     with pytest.raises(ZeroDivisionError), randomise_weights(task.model, 0):
         raise ZeroDivisionError
+    with redraw_weights(task.model) as redraw:
+        redraw(1)
+        once = task.model.state_dict()["features.0.weight"].clone()
+        redraw(2)
+        again = task.model.state_dict()["features.0.weight"].clone()
+        redraw(1)
+        assert torch.equal(task.model.state_dict()["features.0.weight"], once) and not torch.equal(once, again)
+        for drawn in (once, again):
+            assert float(drawn.std()) == pytest.approx(float(before["features.0.weight"].std()), rel=0.1)
+
+    def redraw_and_fail() -> None:
+        with redraw_weights(task.model) as redraw:
+            redraw(0)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        redraw_and_fail()
     assert task.model.training and torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(value, before[key]) for key, value in task.model.state_dict().items())
 
