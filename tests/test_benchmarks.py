@@ -147,6 +147,7 @@ def write_wheel(folder: Path, build: Any) -> tuple[Path, Any]:
     tensors: dict[str, torch.Tensor] = {}
     nodes = []
     for number, layer in enumerate(one for one in model.modules() if isinstance(one, torch.nn.Conv2d)):
+        assert layer.bias is not None
         tensors |= {f"w{number}": layer.weight, f"b{number}": layer.bias}
         nodes.append(("Conv", ["x", f"w{number}", f"b{number}"]))
     lstm = model.lstm

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import vlcam
 from vlcam.comparison import Candidate, Comparison
-from vlcam.comparison.compare import measure_behind
+from vlcam.comparison.compare_candidates import measure_behind
 from vlcam.comparison.layers import find_finer_layer
 from vlcam.comparison.measuring import FRACTIONS, _make_judge, _measure
 from vlcam.comparison.record import CONTROL, FEWEST

@@ -42,6 +42,10 @@ class Candidate:
     behind: Summary
     cost: float
 
+    def __repr__(self) -> str:
+        one = self.faithfulness
+        return f"Candidate({self.name[:120]}: faithfulness {one.mean:.3f} [{one.low:.3f}, {one.high:.3f}], {self.cost:.1f} forwards)"
+
     @property
     def name(self) -> str:
         """The method and the layer, such as ``gradcam at features``."""
