@@ -93,7 +93,9 @@ def test_the_experiments_on_real_photos_say_what_they_lack(root: Path, capsys: p
     assert "no folder shared/real" in capsys.readouterr().err
 
 
-def test_the_world_that_knows_places_is_trained_and_asked(root: Path, tmp_path: Path) -> None:
+def test_the_world_that_knows_places_is_trained_and_asked(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     world = runpy.run_path(str(root / "tests" / "benchmarks" / "worlds" / "flatten_vqa.py"))
     assert world["main"]([str(tmp_path), "--steps", "3", "--scenes", "6"]) == 0
     task = world["load_task"](tmp_path)
@@ -107,6 +109,15 @@ def test_the_world_that_knows_places_is_trained_and_asked(root: Path, tmp_path: 
         inputs = world["to_input"](torch.from_numpy(scene.image(64))[None])
         logits = task.model(inputs, world["read_words"](question.text))[0]
         assert explanation.targets[0].score == pytest.approx(float(logits.max().detach()), abs=1e-5)
+    capsys.readouterr()
+    assert (
+        world["main"](
+            [str(tmp_path), "--methods", "gradcam,layercam", "--layers", "features,middle", "--measured", "8"]
+        )
+        == 0
+    )
+    table = capsys.readouterr().out
+    assert not table or len(table.splitlines()) == 4  # after three steps, none of the answers may be right
     for case in world["draw_cases"](task, "test", 0, 8):
         assert case.question.answer not in ("no", "0") and case.mask.shape == (64, 64) and bool(case.mask.any())
 
@@ -147,6 +158,7 @@ def write_wheel(folder: Path, build: Any) -> tuple[Path, Any]:
     tensors: dict[str, torch.Tensor] = {}
     nodes = []
     for number, layer in enumerate(one for one in model.modules() if isinstance(one, torch.nn.Conv2d)):
+        assert layer.bias is not None
         tensors |= {f"w{number}": layer.weight, f"b{number}": layer.bias}
         nodes.append(("Conv", ["x", f"w{number}", f"b{number}"]))
     lstm = model.lstm

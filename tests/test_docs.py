@@ -33,7 +33,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 SLOW_CODE = ("experiments", "name-neurons")
-SLOW_COMMANDS = ("bundled-world", "human-studies", "models-by-name", "name-neurons", "test-a-heatmap")
+SLOW_COMMANDS = ("bundled-world", "compare", "human-studies", "models-by-name", "name-neurons", "test-a-heatmap")
 """Pages whose code or commands run models for long; their tests are for the extended run."""
 
 

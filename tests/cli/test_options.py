@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 import vlcam.cli
 from vlcam.cli import app
+from vlcam.cli.compare_options import CompareOptions
 from vlcam.cli.explain_options import DemoOptions, ExplainOptions, ModelsOptions
 from vlcam.cli.neuron_options import EvaluateTextsOptions, ListOptions, NeuronOptions
 from vlcam.cli.options import REQUIRED, In, add_command, list_parameters
@@ -20,6 +21,7 @@ from vlcam.cli.study_options import ScoreOptions, StudyOptions
 
 HERE = Path(vlcam.cli.__file__).parent
 RECORDS: dict[str, list[type]] = {
+    "run_compare": [CompareOptions],
     "run_demo": [DemoOptions],
     "run_explain": [ExplainOptions],
     "run_models": [ModelsOptions],
@@ -89,7 +91,7 @@ def test_the_help_is_in_the_order_of_the_fields() -> None:
 @pytest.mark.parametrize(("module", "records"), RECORDS.items(), ids=RECORDS)
 def test_every_option_is_used_by_the_module_that_does_the_work(module: str, records: list[type]) -> None:
     text = (HERE / f"{module}.py").read_text("utf-8")
-    if module in ("run_explain", "run_models"):  # what needs no model is looked at before it
+    if module in ("run_compare", "run_explain", "run_models"):  # what needs no model is looked at before it
         text += (HERE / "check_explain.py").read_text("utf-8")
     for record in records:
         for field in fields(record):

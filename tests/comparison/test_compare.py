@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import vlcam
 from vlcam.comparison import Candidate, Comparison
-from vlcam.comparison.compare import measure_behind
+from vlcam.comparison.compare_candidates import measure_behind
 from vlcam.comparison.layers import find_finer_layer
 from vlcam.comparison.measuring import FRACTIONS, _make_judge, _measure
 from vlcam.comparison.record import CONTROL, FEWEST
@@ -243,13 +243,16 @@ def test_one_that_stands_out_is_recommended() -> None:
     assert 'class="verdict"' in found.html()
 
 
-def test_of_those_that_tie_the_cheapest_is_chosen() -> None:
+def test_of_those_that_tie_a_much_cheaper_one_is_chosen() -> None:
     three = make_candidate("a", 0, 0, 4.0), make_candidate("b", 0.1, -0.1, 1.2), make_candidate("c", 0.3, 0.1, 0.5)
     found = make_comparison(*three)
     assert found.recommended is None and found.choice.method == "b"
     assert found.verdict == (
-        "These can't be told apart on 8 photos: a at late, b at late; the other one is less faithful. The cheapest of them is b at late"
+        "These can't be told apart on 8 photos: a at late, b at late; the other one is less faithful. Taken is b at late, "
+        "which costs much less than the best"
     )
+    near = make_comparison(make_candidate("a", 0, 0, 2.0), make_candidate("b", 0.1, -0.1, 1.2))
+    assert near.choice.method == "a" and near.verdict.endswith("Taken is a at late, the most faithful in the mean")
     assert 'class="verdict open"' in found.html() and found.html().count("tied</small>") == 2
 
 

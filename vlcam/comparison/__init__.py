@@ -3,7 +3,7 @@
 :func:`compare` (also ``vlcam.compare``) measures candidates, :class:`Comparison` is what it finds.
 """
 
-from vlcam.comparison.compare import METHODS, compare
+from vlcam.comparison.compare_candidates import METHODS, compare
 from vlcam.comparison.comparison import Comparison
 from vlcam.comparison.record import Candidate
 

@@ -27,7 +27,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from vlcam.contracts import Method, PerturbationMethod, Prepared, Request, Task, VlcamError, show_record
 from vlcam.engine.restore import allow_autograd, detach_tensors
-from vlcam.explanation.rerun import PhotoSubject, fix_targets
+from vlcam.explanation.rerun import PhotoSubject, fix_targets, match_targets
 from vlcam.explanation.run import make_maps, run_and_record
 from vlcam.methods.occlusion import make_cover
 from vlcam.metrics.correlation import spearman, to_grid
@@ -128,6 +128,8 @@ def measure_photo(
     heats: dict[Key, Tensor] = {}
     costs: dict[Key, float] = {}
     for place, subject in enumerate(subjects):
+        rows = match_targets(subjects[0].targets, subject.targets, task.name)
+        chosen = [rows[target] for target in judge.chosen]
         for number, method in enumerate(methods):
             began = time.perf_counter()
             try:
@@ -136,7 +138,7 @@ def measure_photo(
                 failed[place, number] = str(error)
                 continue
             costs[place, number] = (seconds[place] + time.perf_counter() - began) / bare
-            heats[place, number] = _spread(maps.clamp_min(0) if method.relu else maps, image, judge.chosen)
+            heats[place, number] = _spread(maps.clamp_min(0) if method.relu else maps, image, chosen)
     found = {}
     for key, heat in heats.items():
         others = [other for one, other in heats.items() if one != key]

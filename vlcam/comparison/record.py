@@ -42,6 +42,10 @@ class Candidate:
     behind: Summary
     cost: float
 
+    def __repr__(self) -> str:
+        one = self.faithfulness
+        return f"Candidate({self.name[:120]}: faithfulness {one.mean:.3f} [{one.low:.3f}, {one.high:.3f}], {self.cost:.1f} forwards)"
+
     @property
     def name(self) -> str:
         """The method and the layer, such as ``gradcam at features``."""
@@ -96,7 +100,7 @@ class AbstractComparison:
 
     @property
     def choice(self) -> Candidate:
-        """What to take: of those that can't be told apart from the best the cheapest, and the more faithful of equally cheap ones.
+        """What to take: the best candidate, or another that can't be told apart from it if that costs half as much or less.
 
         Raises InputError if no candidate can be told apart from a random map, since no choice then rests on anything.
         """
@@ -104,7 +108,11 @@ class AbstractComparison:
             raise InputError(
                 f"{self.verdict}, so there is nothing to choose; give more photos, or photos of what the model knows"
             )
-        return min(self.tied, key=lambda one: (round(one.cost, 1), -one.faithfulness.mean))
+        chosen = self.best
+        for one in self.tied:  # the most faithful first
+            if 2 * one.cost <= chosen.cost:
+                chosen = one
+        return chosen
 
     @property
     def verdict(self) -> str:
@@ -120,7 +128,10 @@ class AbstractComparison:
             f"; the other {rest} are less faithful" if rest > 1 else "; the other one is less faithful" if rest else ""
         )
         names = ", ".join(one.name for one in self.tied)
-        return f"These can't be told apart on {len(self.photos)} photos: {names}{less}. The cheapest of them is {self.choice.name}"
+        why = "the most faithful in the mean" if self.choice is self.best else "which costs much less than the best"
+        return (
+            f"These can't be told apart on {len(self.photos)} photos: {names}{less}. Taken is {self.choice.name}, {why}"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values; a number that isn't known is None."""

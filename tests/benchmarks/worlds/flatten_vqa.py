@@ -1,6 +1,7 @@
 """A world for measuring maps: a question answerer whose head is flattened and fully connected, so that it knows places.
 
     python tests/benchmarks/worlds/flatten_vqa.py FOLDER [--seed 0] [--steps 8000] [--scenes 24000] [--threads 1]
+    python tests/benchmarks/worlds/flatten_vqa.py FOLDER --methods gradcam,layercam --layers features,middle [--measured 300]
 
 Most classifiers pool their last conv layer, and Grad-CAM's average of the gradient over the picture costs them nothing. This model's
 dense layer has weights of its own for every place, so the gradient of a cell says something about that cell alone. It is trained from
@@ -16,8 +17,9 @@ import json
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any, cast, final
 
@@ -28,6 +30,8 @@ from torch import Tensor, nn
 
 import vlcam
 from vlcam.engine.draws import PrivateDraws
+from vlcam.metrics import pointing_hit
+from vlcam.metrics.statistics import Summary, summarise
 from vlcam.scenes.questions import ANSWERS, QUESTION_WORDS
 from vlcam.scenes.record import Question, Split
 from vlcam.scenes.sample import make
@@ -208,18 +212,50 @@ def draw_cases(task: VQA, split: Split, first: int, scenes: int, each: int = 3) 
                 yield Case(number, scene, question, torch.from_numpy(masks[list(question.decides)].any(axis=0)))
 
 
+def point(
+    task: VQA, split: Split, first: int, scenes: int, methods: Sequence[str], layers: Sequence[str]
+) -> dict[str, dict[str, Summary]]:
+    """How often each method's map has its highest point on what was asked about, at each layer: all answers, and by kind of question."""
+    rows: dict[str, list[tuple[int, str, bool]]] = {}
+    for case in draw_cases(task, split, first, scenes):
+        for layer, method in product(layers, methods):
+            one = vlcam.explain(task, case.picture, question=case.question.text, top_k=1, layer=layer, method=method)
+            hit = bool(pointing_hit(one[0].heatmap(), case.mask))
+            rows.setdefault(f"{method} at {layer}", []).append((case.number, case.question.kind, hit))
+    return {
+        name: {
+            title: summarise([hit for _, _, hit in some], seed=0, clusters=[number for number, _, _ in some])
+            for title in ("all", *KINDS)
+            if (some := [row for row in found if title in ("all", row[1])])
+        }
+        for name, found in rows.items()
+    }
+
+
 def main(given: list[str]) -> int:
-    """Train and say how good the model is."""
+    """Train, unless that is done, and say how good the model is; or measure methods on it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=8000)
-    parser.add_argument("--scenes", type=int, default=24000)
+    parser.add_argument("--scenes", type=int, default=24000, help="to train on")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--methods", default="", help="measure these, separated by commas")
+    parser.add_argument("--layers", default=LAYER, help="at these, separated by commas")
+    parser.add_argument("--first", type=int, default=0, help="the first test scene")
+    parser.add_argument("--measured", type=int, default=300, help="how many test scenes")
     options = parser.parse_args(given)
     torch.set_num_threads(options.threads)
-    right = train(options.folder, seed=options.seed, steps=options.steps, scenes=options.scenes)
-    print(f"{right:.3f} of the questions about other scenes are answered rightly")
+    if not (options.folder / "flatten_vqa.safetensors").is_file():
+        right = train(options.folder, seed=options.seed, steps=options.steps, scenes=options.scenes)
+        print(f"{right:.3f} of the questions about other scenes are answered rightly")
+    if options.methods:
+        task, methods, layers = load_task(options.folder), options.methods.split(","), options.layers.split(",")
+        for name, found in point(task, "test", options.first, options.measured, methods, layers).items():
+            cells = (
+                f"{title} {one.mean:.3f} [{one.low:.3f}, {one.high:.3f}] n {one.n}" for title, one in found.items()
+            )
+            print(f"{name:28} {'; '.join(cells)}")
     return 0
 
 

@@ -15,7 +15,6 @@ of its map should lie in the character's columns, and in its box.
 
 import argparse
 import ast
-import statistics
 import sys
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -30,7 +29,8 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
 
 import vlcam
-from vlcam.image.geometry import make_resize_geometry, to_photo
+from vlcam.image.geometry import make_resize_geometry
+from vlcam.metrics.statistics import summarise
 from vlcam.tasks.custom import Custom
 
 ONNX = "ddddocr/common.onnx"
@@ -321,19 +321,22 @@ def main(given: list[str]) -> int:
         return 2
     model, characters = build_recogniser(options.wheel)
     hits: dict[str, list[tuple[bool, bool]]] = {name: [] for name in options.methods.split(",")}
-    read = 0
-    for drawn, places in draw_texts(model, characters, options.first, options.texts):
-        read += 1
+    texts: list[int] = []
+    for number, (drawn, places) in enumerate(draw_texts(model, characters, options.first, options.texts)):
+        texts += [number] * len(places)
         task = make_task(model, drawn.text, places)
         for name, found in hits.items():
             one = vlcam.explain(task, drawn.picture, layer=options.layer, method=name)
             cell = HEIGHT / one.maps.shape[1]
-            heats = to_photo(one.maps, one.geometry)
-            found += [judge_peak(heat, box, cell) for heat, box in zip(heats, drawn.boxes, strict=True)]
-    print(f"{read} of {options.texts} texts are read rightly")
+            found += [judge_peak(view.heatmap(), box, cell) for view, box in zip(one, drawn.boxes, strict=True)]
+    if not texts:
+        print(f"none of {options.texts} texts is read rightly")
+        return 1
+    print(f"{texts[-1] + 1} of {options.texts} texts are read rightly")
     for name, found in hits.items():
-        column, box = (statistics.fmean(one[part] for one in found) for part in (0, 1))
-        print(f"{name:20} {len(found)} characters: peak in the columns {column:.3f}, in the box {box:.3f}")
+        cells = [summarise([one[part] for one in found], seed=0, clusters=texts) for part in (0, 1)]
+        column, box = (f"{one.mean:.3f} [{one.low:.3f}, {one.high:.3f}]" for one in cells)
+        print(f"{name:20} {len(found)} characters: peak in the columns {column}, in the box {box}")
     return 0
 
 
