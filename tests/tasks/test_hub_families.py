@@ -254,7 +254,7 @@ def test_the_map_is_that_of_the_textbook(task: Any) -> None:
     """Grad-CAM of the first word by its definition, from a recording of our own."""
     if not isinstance(task, Captioning):
         pytest.skip("captions only")
-    explanation = vlcam.explain(task, photo(), caption="dog")
+    explanation = vlcam.explain(task, photo(), caption="dog", method="gradcam")
     request = Request(caption="dog")
     prepared = task.prepare(photo(), request)
     with record(task.model, task.layer) as recording:
