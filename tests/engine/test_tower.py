@@ -187,3 +187,26 @@ def test_a_layer_without_tensors_is_refused() -> None:
         replay(model, None, "texts", PHOTO),
     ):
         model(PHOTO)
+
+
+class Shared(nn.Module):
+    """One ReLU in three places, two of them before the layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        relu = nn.ReLU()
+        self.first, self.one, self.second, self.two = nn.Conv2d(3, 4, 3), relu, nn.Conv2d(4, 4, 3), relu
+        self.layer, self.three, self.fc = nn.Conv2d(4, 4, 1), relu, nn.Linear(4, 2)
+
+    def forward(self, photo: Tensor) -> Any:
+        seen = self.layer(self.two(self.second(self.one(self.first(photo)))))
+        return self.fc(self.three(seen).mean((2, 3)))
+
+
+def test_a_module_in_several_places_is_kept_run_by_run() -> None:
+    model = lively(Shared())
+    assert list(list_siblings(model, "layer")) == ["first", "one", "second", "fc"]
+    tower, leaf, out = watch(model, "layer", PHOTO)
+    for _ in range(2):
+        with preserve_model(model), replay(model, tower, "layer", leaf):
+            assert torch.equal(model(PHOTO).detach(), out)

@@ -63,6 +63,9 @@ def find_module(model: nn.Module, layer: str | nn.Module) -> tuple[str, nn.Modul
         )
     if not isinstance(layer, str):
         raise LayerError(describe_wrong_layer(layer))
+    found = descend(model, layer)
+    if found is not None:
+        return layer, found
     every = dict(_walk(model, "", None))
     wanted = layer
     for prefix in _PREFIXES * 2:
@@ -81,6 +84,17 @@ def find_module(model: nn.Module, layer: str | nn.Module) -> tuple[str, nn.Modul
         f"the model ({type(unwrap_model(model)).__name__}) has no layer {layer!r}; "
         + (f"the closest names are {', '.join(close)}" if close else f"its layers are {', '.join(names[:8])}, ...")
     )
+
+
+def descend(model: nn.Module, name: str) -> nn.Module | None:
+    """The module of that dotted name, found without walking through all others; None if there is none, or for the model itself."""
+    module = unwrap_model(model)
+    for part in name.split("."):
+        inner = next((one for own, one in module._modules.items() if own == part), None)  # TorchScript's has no get
+        if inner is None:
+            return None
+        module = unwrap_model(inner)
+    return module
 
 
 def describe_wrong_layer(layer: Any) -> str:

@@ -234,7 +234,7 @@ def _prepare(model: nn.Module, undo: Undo) -> None:
     checkpoint_plainly(True)
     run_uncompiled(undo)
     modules = list(model.modules())
-    _enter_modes(model, modules, undo)
+    _enter_modes(modules, undo)
     for module in modules:
         if module.training:
             undo.callback(setattr, module, "training", True)
@@ -244,10 +244,15 @@ def _prepare(model: nn.Module, undo: Undo) -> None:
             module.device_ids = module.device_ids[:1]
     _replace_inference_tensors(modules, undo)
     _keep_buffers(modules, undo)
-    for parameter in model.parameters():
+    for parameter in _list_parameters(modules):
         if parameter.requires_grad:
             undo.callback(parameter.requires_grad_, True)
             parameter.requires_grad_(False)
+
+
+def _list_parameters(modules: list[nn.Module]) -> list[nn.Parameter]:
+    """What ``Module.parameters()`` gives, without walking through the modules once more: small models would feel that."""
+    return list({id(one): one for module in modules for one in module._parameters.values() if one is not None}.values())
 
 
 def note_in_context(step: Callable[..., Any], *arguments: Any) -> None:
@@ -279,10 +284,10 @@ def _leave(outside: torch.inference_mode) -> None:
         outside.__exit__(None, None, None)
 
 
-def _enter_modes(model: nn.Module, modules: list[nn.Module], undo: Undo) -> None:
+def _enter_modes(modules: list[nn.Module], undo: Undo) -> None:
     drop_stale_modes()
     undo.note_thread(_leave_modes, torch._C._len_torch_function_stack())
-    devices = {parameter.device for parameter in model.parameters() if parameter.is_cuda}
+    devices = {parameter.device for parameter in _list_parameters(modules) if parameter.is_cuda}
     if _has_other_threads():
         _enter_mode(PrivateDraws(), undo)
     else:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from vlcam.contracts import LayerError
-from vlcam.engine.modules import find_first_tensor, find_module, find_tensors, named_modules, replace_tensor
+from vlcam.engine.modules import find_first_tensor, find_module, find_tensors, replace_tensor, unwrap_model
 from vlcam.engine.restore import Undo, undo_afterwards
 from vlcam.engine.run_once import paused, set_forward
 
@@ -85,13 +85,34 @@ def list_siblings(model: nn.Module, layer: str) -> dict[str, nn.Module]:
     >>> list(list_siblings(nn.Sequential(nn.Sequential(nn.ReLU(), nn.Tanh()), nn.Flatten()), "0.1"))
     ['0.0', '1']
     """
-    every = named_modules(model)
     found: dict[str, nn.Module] = {}
-    for name, module in every.items():
-        inside = any(name.startswith(f"{one}.") for one in found)
-        holds = not name or f"{layer}.".startswith(f"{name}.") or name.startswith(f"{layer}.")
-        if not inside and not holds and not isinstance(module, (nn.ModuleList, nn.ModuleDict)):
-            found[name] = module
+    module, name = unwrap_model(model), ""
+    seen = {id(module)}
+    for part in layer.split("."):
+        for own, inner in module._modules.items():
+            if own != part and inner is not None:
+                found.update(_open_lists(f"{name}{own}", inner))
+        inner = module._modules.get(part)
+        if inner is None:  # the whole model
+            break
+        module, name = unwrap_model(inner), f"{name}{part}."
+        seen.add(id(module))
+    once: dict[str, nn.Module] = {}
+    for own, inner in found.items():  # a module that is there twice has one list of runs
+        if id(inner) not in seen:
+            seen.add(id(inner))
+            once[own] = inner
+    return once
+
+
+def _open_lists(name: str, module: nn.Module) -> dict[str, nn.Module]:
+    """A module by its name, or those of a list that has no run of its own."""
+    if not isinstance(module, (nn.ModuleList, nn.ModuleDict)):
+        return {name: unwrap_model(module)}
+    found: dict[str, nn.Module] = {}
+    for part, inner in module._modules.items():
+        if inner is not None:
+            found.update(_open_lists(f"{name}.{part}", inner))
     return found
 
 
