@@ -2,5 +2,5 @@
 
 __version__ = "0.1.0"
 
-JSON_SCHEMA = 2
+JSON_SCHEMA = 3
 """It changes when a field is renamed, removed or means something else."""

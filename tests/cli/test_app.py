@@ -103,7 +103,7 @@ def test_json_is_one_document_with_a_schema(capsys: pytest.CaptureFixture[str], 
     assert (code, err) == (0, "")
     document = json.loads(out)
     assert set(document) == {"schema", "vlcam", "results", "errors"}
-    assert document["schema"] == 2
+    assert document["schema"] == 3
     assert document["errors"] == []
     assert [result["source"] for result in document["results"]] == [str(pictures / "good.png"), "scene:unseen:3"]
     for result in document["results"]:

@@ -266,12 +266,35 @@ def test_files_of_earlier_schemas_are_read(tmp_path: Path) -> None:
     assert Explanation.load(path).preprocessing is None
 
 
+def test_texts_of_schema_6_are_read_without_what_they_lack(tmp_path: Path) -> None:
+    explanation = small()
+    assert explanation.neurons is not None
+    path = save(explanation, tmp_path / "one")
+
+    def age(meta: dict[str, Any], _: Any) -> None:
+        meta["schema"] = 6
+        for text in meta["neurons"]:
+            for name in ("short", "paper", "accounted"):
+                del text[name]
+            for one in (*text["top"], *text["bottom"]):
+                del one["standing"], one["says"]
+
+    tampered(path, age)
+    back = Explanation.load(path).neurons
+    assert back is not None
+    for old, text in zip(back, explanation.neurons, strict=True):
+        assert old.sentence == text.sentence and (old.short, old.paper, old.accounted) == ("", "", None)
+        assert old.get_text("short") == old.get_text("paper") == text.sentence
+        assert [(one.unit, one.share) for one in old.top] == [(one.unit, one.share) for one in text.top]
+        assert all(one.standing is None and one.says == () for one in (*old.top, *old.bottom))
+
+
 def test_the_file_is_plain_safetensors(tmp_path: Path) -> None:
     path = save(small(), tmp_path / "one")
     with safetensors.safe_open(path, "pt") as file:
         assert set(file.keys()) == {"maps", "alpha", "contributions", "activity", "pixels"}
         meta = json.loads(file.metadata()["vlcam"], parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
-    assert meta["schema"] == 6 and meta["targets"][0]["score"] == "nan" and meta["targets"][1]["score"] == "-inf"
+    assert meta["schema"] == 7 and meta["targets"][0]["score"] == "nan" and meta["targets"][1]["score"] == "-inf"
 
 
 def test_saving_where_it_can_not_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -385,9 +408,9 @@ def tampered(path: Path, change: Change) -> None:
 
 
 FORGERIES: dict[str, tuple[Change, str]] = {
-    "schema 7": (
-        lambda meta, _: meta.update(schema=7),
-        "schema version 7, and this vlcam .* reads versions 4, 5 and 6",
+    "schema 8": (
+        lambda meta, _: meta.update(schema=8),
+        "schema version 8, and this vlcam .* reads versions 4, 5, 6 and 7",
     ),
     "preprocessing": (
         lambda meta, _: meta.update(preprocessing={"size": [3]}),

@@ -101,6 +101,13 @@ class ExplainOptions:
     ranking: Annotated[
         str, typer.Option("--ranking", help="Neurons by contribution in this image, or as in the paper by alpha.")
     ] = "contribution"
+    text: Annotated[
+        str,
+        typer.Option(
+            "--text",
+            help="About neurons: one sentence (short), all with numbers and units (full), or the paper's lists (paper).",
+        ),
+    ] = "short"
     names: NamesOption = None
     model: ModelOption = None
     recipe: RecipeOption = None

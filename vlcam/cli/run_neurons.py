@@ -120,7 +120,9 @@ def run_evaluate(wanted: EvaluateTextsOptions) -> None:
         what = "a file of a card: vlcam scenes evaluate --card makes them"
         before, plan = (read_json(card_folder / name, what) for name in ("card.json", "plan.json"))
     with console.show_bar("measuring the texts") as advance:
-        measured = naming_bench.evaluate(n=wanted.n, seed=wanted.seed, folder=wanted.weights, progress=advance)
+        measured = naming_bench.evaluate(
+            n=wanted.n, seed=wanted.seed, folder=wanted.weights, method=wanted.method, progress=advance
+        )
     measured["planted"] = planted.evaluate(seed=wanted.seed)
     if wanted.as_json:
         console.print_data(dump_json(measured))

@@ -41,10 +41,10 @@ from vlcam.image.photo import Photo
 Made = TypeVar("Made", bound=AbstractExplanation)
 """The class of explanation that a reader is told to make."""
 
-SCHEMA = 6
+SCHEMA = 7
 """Goes up when a record of an explanation changes."""
 
-_RENAMED: dict[int, dict[str, str]] = {4: {"proofs": "significance"}, 5: {}}
+_RENAMED: dict[int, dict[str, str]] = {4: {"proofs": "significance"}, 5: {}, 6: {}}
 """What fields were called in files of earlier schemas that are still read."""
 
 _PHOTO = {name: hint for name, hint in get_field_types(Photo).items() if name != "pixels"}
@@ -146,10 +146,29 @@ def _parse(data: bytes, make: type[Made]) -> Made:
     if not isinstance(meta.pop("vlcam", None), str):
         raise RecordError("it doesn't say which vlcam wrote it")
     renamed = _RENAMED.get(schema, {})
-    added = {} if schema == SCHEMA else {"preprocessing": None}  # what files of earlier schemas don't tell
-    return _build_explanation(
-        {**added, **{renamed.get(name, name): value for name, value in meta.items()}}, tensors, make
-    )
+    meta = {renamed.get(name, name): value for name, value in meta.items()}
+    if schema < 6:
+        meta.setdefault("preprocessing", None)
+    if schema < 7:
+        meta["neurons"] = _complete_texts(meta.get("neurons"))
+    return _build_explanation(meta, tensors, make)
+
+
+def _complete_texts(texts: Any) -> Any:
+    """The neuron texts of schema 6 and before, with what they don't tell: their short forms, and what may be said of each channel."""
+    if not isinstance(texts, list) or not all(isinstance(text, dict) for text in texts):
+        return texts
+    new = {"short": "", "paper": "", "accounted": None}
+    return [
+        {**new, **text, **{side: _complete_evidence(text[side]) for side in ("top", "bottom") if side in text}}
+        for text in texts
+    ]
+
+
+def _complete_evidence(records: Any) -> Any:
+    if not isinstance(records, list) or not all(isinstance(one, dict) for one in records):
+        return records
+    return [{"standing": None, "says": [], **one} for one in records]
 
 
 def _unpack(data: bytes) -> tuple[str, str, dict[str, Tensor]]:
