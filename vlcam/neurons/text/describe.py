@@ -13,7 +13,7 @@ against    opposes: "in spite of stars"        absence helps: would have lowered
 =========  ==================================  ==============================================
 
 The contributions are taken as they are given: those of masked gradients, from the gradient averaged on the way to the image, measure
-better than those of the gradient at the image alone (docs/results/texts.md).
+better than those of the gradient at the image alone (``vlcam neurons evaluate --method``).
 
 T_k is where the unit's masks begin in Network Dissection, and no sign that its name is in the picture: of the pictures in which a
 unit of the bundled models fires above T_k, only half show what it is named after. So presence is claimed by how often the name held
