@@ -230,7 +230,8 @@ def test_neurons_are_listed_and_explained(capsys: pytest.CaptureFixture[str]) ->
     assert f"unit {known.unit}: {known.name}" in one
     code, same, _ = _run(capsys, "neurons", "--concept", known.name, "--json")
     document = json.loads(same)
-    assert (code, document["schema"], document["layer"]) == (0, 2, "features")
+    assert (code, document["schema"], document["layer"]) == (0, 3, "features")
+    assert {one["name"] for one in document["together"]} <= set(names.concepts) and document["together"]
     assert {unit["name"] for unit in document["units"]} == {known.name}
     assert known.unit in {unit["unit"] for unit in document["units"]}
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 from vlcam._version import __version__
 from vlcam.cli import console, printing
@@ -61,8 +61,16 @@ def run_list(wanted: ListOptions) -> None:
             raise InputError(f"{who} named {concept!r}; names in use: {', '.join(found.concepts) or 'none'}")
     if wanted.as_json:
         about = {"model": found.model, "layer": found.layer, "weights_sha256": found.weights_sha256}
-        head = {"schema": SCHEMA, "vlcam": __version__, **about, "probe": dict(found.probe), "coverage": found.coverage}
-        console.print_data(dump_json({**head, "units": [encode_record(one, nonfinite="null") for one in chosen]}))
+        head: dict[str, Any] = {
+            "schema": SCHEMA,
+            "vlcam": __version__,
+            **about,
+            "probe": dict(found.probe),
+            "coverage": found.coverage,
+        }
+        for key, records in (("together", found.together), ("units", chosen)):
+            head[key] = [encode_record(one, nonfinite="null") for one in records]
+        console.print_data(dump_json(head))
     elif unit is not None:
         printing.show_unit(found, chosen[0])
     else:
