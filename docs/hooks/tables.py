@@ -220,7 +220,7 @@ def make_schema(part: str) -> str:
         if "items" in field:
             return f"list of {name_type(field['items'])}"
         if "enum" in field or "const" in field:
-            return ", ".join(f"`{one}`" for one in field.get("enum", [field.get("const")]))
+            return ", ".join(f"`{'null' if one is None else one}`" for one in field.get("enum", [field.get("const")]))
         if "oneOf" in field:
             return " or ".join(name_type(one) for one in field["oneOf"])
         kind = field["type"]

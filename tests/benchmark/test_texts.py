@@ -204,6 +204,35 @@ def test_shares_and_effects_as_json() -> None:
 # --- through the models -------------------------------------------------------------------------------------------------
 
 
+def test_texts_rest_on_the_method_that_is_asked_for() -> None:
+    tasks: Any = {"classifier": bundled.classifier(), "captioner": bundled.captioner(), "vqa": bundled.vqa()}
+    known: Any = {which: bundled.read_packaged_names(which) for which in tasks}
+    scene = make(3, "test")
+    usual = list(naming_bench._make_cases(scene, 3, tasks, known))
+    other = list(naming_bench._make_cases(scene, 3, tasks, known, "layercam"))
+    assert {case.view.explanation.method for case in usual} == {"gradcam"}
+    assert {case.view.explanation.method for case in other} == {"layercam"}
+    less = remove_object(scene, 0)
+    again = list(naming_bench._explain_again(less, other, tasks, "layercam"))
+    assert {view.explanation.method for view in again} == {"layercam"} and len(again) == len(other)
+
+
+def test_shuffled_names_keep_what_they_claim_together() -> None:
+    names = bundled.read_packaged_names("captioner")
+    assert names is not None and names.together
+    mixed = permute_names(names, np.random.default_rng(0))
+    for before, after in zip(names.together, mixed.together, strict=True):
+        assert (before.name, before.claims) == (after.name, after.claims) and before.units != after.units
+        assert {mixed.units[unit].name for unit in after.units} == {before.name}
+        # As far above T_k as before, the score is as before.
+        scores = [
+            sum(weight * 2 * one.units[unit].threshold for unit, weight in zip(group.units, group.weights, strict=True))
+            for one, group in ((names, before), (mixed, after))
+        ]
+        assert scores[0] == pytest.approx(scores[1])
+    assert remove_calibration(names).together == ()
+
+
 def test_masks_zero_channels_for_everything_that_follows() -> None:
     model = load("classifier")
     image = to_input(torch.from_numpy(make(0, "test").image()[None]))

@@ -102,7 +102,7 @@ def test_json_is_one_document_with_a_schema(capsys: pytest.CaptureFixture[str], 
     assert (code, err) == (0, "")
     document = json.loads(out)
     assert set(document) == {"schema", "vlcam", "results", "errors"}
-    assert document["schema"] == 2
+    assert document["schema"] == 3
     assert document["errors"] == []
     assert [result["source"] for result in document["results"]] == [str(pictures / "good.png"), "scene:unseen:3"]
     for result in document["results"]:
@@ -229,7 +229,8 @@ def test_neurons_are_listed_and_explained(capsys: pytest.CaptureFixture[str]) ->
     assert f"unit {known.unit}: {known.name}" in one
     code, same, _ = _run(capsys, "neurons", "--concept", known.name, "--json")
     document = json.loads(same)
-    assert (code, document["schema"], document["layer"]) == (0, 2, "features")
+    assert (code, document["schema"], document["layer"]) == (0, 3, "features")
+    assert {one["name"] for one in document["together"]} <= set(names.concepts) and document["together"]
     assert {unit["name"] for unit in document["units"]} == {known.name}
     assert known.unit in {unit["unit"] for unit in document["units"]}
 

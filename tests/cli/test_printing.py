@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.examples_of_explanations import captioning, certain, vqa, weighed
+from tests.support.examples_of_explanations import captioning, certain, told, vqa, weighed
 from vlcam.cli import printing
 from vlcam.explanation.explanation import Explanation
 
@@ -53,3 +53,25 @@ def test_gains_become_tables(capsys: pytest.CaptureFixture[str]) -> None:
     text = " ".join(capsys.readouterr().out.split())
     assert "AUROC, visible words against function words (9 scenes) n gain, blank log-probability" in text
     assert "colour words 5:7 0.980 (0.970-0.990) 0.500 (0.970-0.990)" in text
+
+
+def test_texts_about_neurons_in_every_form(capsys: pytest.CaptureFixture[str]) -> None:
+    found = told()
+    printed = {}
+    for form in ("short", "full", "paper"):
+        printing.show(found, sentences=20, form=form)
+        printed[form] = " ".join(capsys.readouterr().out.replace("\xa0", " ").split())
+    kite = found[2].neurons
+    assert kite is not None
+    assert '"kite" rests mainly on signs of kites (red kites), in spite of signs of barns.' in printed["short"]
+    assert "unit" not in printed["short"] and "●" not in printed["short"]
+    assert " ".join(kite.sentence.split()) in printed["full"]
+    for line in (
+        "● 0 kite +38 % sees: kite",
+        "● 1 red kite +38 % sees: red kite",
+        "◐ 4 dog +7.7 % fires too weakly to say",
+        "○ 6 grass +7.7 % background: doesn't fire",
+        "– 5 unnamed +14 % no name",
+    ):
+        assert line in printed["full"]
+    assert "By the paper's ranking" in printed["paper"] and "●" not in printed["paper"]

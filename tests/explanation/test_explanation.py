@@ -302,6 +302,29 @@ def test_a_significance_test_that_lacks_a_field_is_refused(tmp_path: Path) -> No
         Explanation.load(path)
 
 
+def test_texts_of_schema_6_are_read_without_what_they_lack(tmp_path: Path) -> None:
+    explanation = small()
+    assert explanation.neurons is not None
+    path = save(explanation, tmp_path / "one")
+
+    def age(meta: dict[str, Any], _: Any) -> None:
+        meta["schema"] = 6
+        for text in meta["neurons"]:
+            for name in ("short", "paper", "accounted"):
+                del text[name]
+            for one in (*text["top"], *text["bottom"]):
+                del one["standing"], one["says"]
+
+    tampered(path, age)
+    back = Explanation.load(path).neurons
+    assert back is not None
+    for old, text in zip(back, explanation.neurons, strict=True):
+        assert old.sentence == text.sentence and (old.short, old.paper, old.accounted) == ("", "", None)
+        assert old.get_text("short") == old.get_text("paper") == text.sentence
+        assert [(one.unit, one.share) for one in old.top] == [(one.unit, one.share) for one in text.top]
+        assert all(one.standing is None and one.says == () for one in (*old.top, *old.bottom))
+
+
 def test_the_file_is_plain_safetensors(tmp_path: Path) -> None:
     path = save(small(), tmp_path / "one")
     with safetensors.safe_open(path, "pt") as file:

@@ -24,6 +24,7 @@ from tests.support.examples_of_explanations import (
     hostile,
     photo,
     stretched,
+    told,
     vqa,
     weighed,
 )
@@ -330,6 +331,40 @@ class TestBrowser:
         assert "−31" in rows.nth(5).inner_text()
         assert "silent here" in rows.nth(4).inner_text()
         assert tab.locator("#photo-1 .question").inner_text() == "What colour is the barn?"
+
+    def test_what_may_be_said_of_a_unit_is_told_apart_by_signs_and_words(self, show: Any) -> None:
+        tab, text = show(told()), told()[2].neurons
+        assert text is not None
+        word(tab, 2).click()
+        assert tab.locator("#photo-1 .sentence").inner_text() == text.short
+        rows = tab.locator("#photo-1 .evidence tbody tr")
+        for sign, kind, says in (
+            ("●", "claimable", "sees: red kite"),
+            ("◐", "weak", "fires too weakly to say"),
+            ("○", "background", "background: doesn't fire"),
+        ):
+            row = tab.locator(f"#photo-1 .evidence tr.{kind}", has_text=says).first
+            assert sign in row.inner_text() and says in row.inner_text()
+        assert rows.count() == len(text.top) + len(text.bottom)
+        more = tab.locator("#photo-1 details.more")
+        more.locator("summary").click()
+        assert "units 0, 1" in more.inner_text() and "By the paper's ranking" in more.inner_text()
+        word(tab, 6).hover()  # it stays open
+        assert "barn" in tab.locator("#photo-1 details.more p").first.inner_text()
+
+    def test_words_by_named_neurons(self, show: Any) -> None:
+        tab = show(told())
+        tab.locator("#photo-1 details.names summary").click()
+        table = tab.locator("#photo-1 .names table")
+        heads = [one.strip() for one in table.locator("thead th").all_inner_texts()][1:]
+        assert set(heads) == {"kite", "red kite", "red", "barn", "door"}
+        assert table.locator("tbody tr").count() == 12
+        cell = table.locator("tbody tr").nth(2).locator("td").nth(heads.index("kite"))
+        assert cell.inner_text().startswith("+77") and "told" in (cell.get_attribute("class") or "")
+        style = "(node) => getComputedStyle(node).outlineStyle"
+        assert cell.evaluate(style) == "solid"
+        other = table.locator("tbody tr").nth(2).locator("td").nth(heads.index("red"))
+        assert other.inner_text().startswith("+4") and other.evaluate(style) == "none"
 
     def test_the_table_says_it_all_without_pictures(self, show: Any) -> None:
         tab = show(captioning())

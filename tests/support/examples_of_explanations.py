@@ -15,6 +15,7 @@ from vlcam.contracts import Geometry, Kind, Target
 from vlcam.explanation.explanation import Explanation
 from vlcam.explanation.record import Evidence, NeuronText
 from vlcam.image.photo import Photo
+from vlcam.neurons import NeuronName, NeuronNames
 
 CAPTION = "A red kite above a red barn, beside the dog."
 GRID = 14
@@ -175,6 +176,47 @@ def captioning(*, geometry: Geometry | None = None, named: bool = True) -> Expla
     ]
     maps += [torch.stack(maps).sum(0), blob(0.78, 0.26, 0.08, 0.4), torch.full((GRID, GRID), float("nan"))]
     return explanation("captioning", targets, maps, text=CAPTION, geometry=geometry, named=named)
+
+
+TOLD_UNITS = (
+    NeuronName(0, "named", "kite", "object", 0.4, threshold=1.0, claims=(("kite", "object", 2.0),)),
+    NeuronName(
+        1, "named", "red kite", "pair", 0.3, threshold=1.0, claims=(("red kite", "pair", 4.0), ("kite", "object", 2.0))
+    ),
+    NeuronName(2, "named", "red", "colour", 0.3, threshold=1.0, claims=(("red", "colour", 2.0),)),
+    NeuronName(3, "named", "barn", "object", 0.3, threshold=1.0, claims=(("barn", "object", 2.0),)),
+    NeuronName(4, "named", "dog", "object", 0.3, threshold=1.0, claims=()),
+    NeuronName(5, "unnamed", threshold=1.0),
+    NeuronName(6, "named", "grass", "background", 0.2, threshold=1.0, claims=(("grass", "background", 2.0),)),
+    NeuronName(7, "named", "door", "part", 0.2, threshold=1.0, claims=(("door", "part", 2.0),)),
+)
+"""Units of a layer, of which 4 fires too weakly to say what it sees, 6 only adds its background, and 5 has no name."""
+
+
+def told() -> Explanation:
+    """A caption whose words have texts as they are made now: short and full, and what may be said of each unit."""
+    found = captioning(named=False)
+    parts = torch.tensor(
+        [
+            [0.0, 0.0, 0.1, 0.1, 0.1, 0.1, 0.3, 0.0],  # A
+            [0.2, 0.3, 1.0, -0.1, 0.0, 0.1, 0.0, -0.2],  # red
+            [1.0, 1.0, 0.1, -0.6, 0.2, 0.1, 0.2, 0.0],  # kite
+            [0.1, 0.0, 0.0, 0.2, 0.9, 0.2, 0.1, 0.1],  # above
+            [0.0] * 8,
+            [-0.1, 0.2, 1.0, 0.4, 0.1, 0.0, 0.0, -0.1],  # red
+            [-0.3, -0.2, 0.2, 1.0, 0.1, 0.1, 0.1, 0.4],  # barn
+            [0.0, 0.1, 0.0, 0.0, 0.4, 0.3, 0.1, 0.0],  # beside
+            [0.0] * 8,
+            [-0.1, -0.1, 0.0, -0.1, 0.5, 0.1, 0.2, 0.0],  # dog
+            [0.5] * 8,
+            [0.5, 0.5, 0.0, -0.1, 0.0, 0.0, 0.0, 0.0],
+            [0.0] * 8,
+        ]
+    )
+    peaks = torch.tensor([5.0, 5.0, 5.0, 5.0, 1.5, 2.0, 0.5, 3.0])
+    names = NeuronNames("scenes-captioner", "features.28", None, {}, TOLD_UNITS)
+    texts = tuple(names.text(target, row, row, peaks) for target, row in zip(found.targets, parts, strict=True))
+    return replace(found, alpha=parts, contributions=parts, activity=peaks, neurons=texts)
 
 
 def classification(*, geometry: Geometry | None = None, relu: bool = True) -> Explanation:

@@ -192,7 +192,8 @@ def list_claims(named: Iterable[NamedEvidence]) -> list[Claim]:
 def get_vocabulary(names: NeuronNames) -> frozenset[NameAndCategory]:
     """All that a text with these names could say."""
     own = {(unit.name, unit.category) for unit in names.units if unit.name is not None}
-    return frozenset(own | {(name, category) for unit in names.units for name, category, _ in unit.claims or ()})
+    every = (*(unit.claims or () for unit in names.units), *(group.claims for group in names.together))
+    return frozenset(own | {(name, category) for claims in every for name, category, _ in claims})
 
 
 def claim_by_alpha(names: NeuronNames, view: TargetView) -> list[Claim]:
@@ -204,22 +205,32 @@ def claim_by_alpha(names: NeuronNames, view: TargetView) -> list[Claim]:
 
 
 def permute_names(names: NeuronNames, rng: Generator) -> NeuronNames:
-    """The names shuffled over the named units, each with the level above T_k from which it may be claimed."""
+    """The names shuffled over the named units; how far above T_k a name may be claimed, alone and together, goes with it."""
     places = [unit.unit for unit in names.units if unit.name is not None]
     units = list(names.units)
+    moved: dict[int, int] = {}
     for place, source in zip(places, rng.permutation(places).tolist(), strict=True):
+        moved[source] = place
         here, other = names.units[place], names.units[source]
         scale = here.threshold / other.threshold if other.threshold > 0 else 1.0
         levels = (
             None if other.claims is None else tuple((name, what, level * scale) for name, what, level in other.claims)
         )
         units[place] = replace(other, unit=place, threshold=here.threshold, claims=levels)
-    return replace(names, units=tuple(units))
+    together = []
+    for group in names.together:
+        scales = [
+            units[moved[one]].threshold / names.units[one].threshold if names.units[one].threshold > 0 else 1.0
+            for one in group.units
+        ]
+        weights = tuple(weight / scale for weight, scale in zip(group.weights, scales, strict=True))
+        together.append(replace(group, units=tuple(moved[one] for one in group.units), weights=weights))
+    return replace(names, units=tuple(units), together=tuple(together))
 
 
 def remove_calibration(names: NeuronNames) -> NeuronNames:
     """The same names, claimed whenever the unit fires above T_k."""
-    return replace(names, units=tuple(replace(unit, claims=None) for unit in names.units))
+    return replace(names, units=tuple(replace(unit, claims=None) for unit in names.units), together=())
 
 
 def claim_at_random(own: Sequence[Claim], vocabulary: Sequence[NameAndCategory], rng: Generator) -> list[Claim]:

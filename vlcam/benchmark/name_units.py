@@ -66,7 +66,7 @@ def name_features(
         "null": found.make_null_curve(),
     }
     sha256 = None if model is not None else read_checksums(get_weights_folder() if folder is None else folder)[which]
-    return NeuronNames(f"scenes-{which}", "features", sha256, probe, found.units)
+    return NeuronNames(f"scenes-{which}", "features", sha256, probe, found.units, found.together)
 
 
 def make_feature_batches(

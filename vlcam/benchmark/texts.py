@@ -66,7 +66,10 @@ QUESTIONS: Final = 4
 _CLASSES: Final = 4
 _SURE: Final = 0.5
 _MODEL_OF_KIND: Final[Mapping[str, ModelName]] = {"class": "classifier", "word": "captioner", "answer": "vqa"}
-_EXTRA_MEASURES: Final = {"coverage": "evidence in named channels", "told": "evidence in channels whose names are told"}
+_EXTRA_MEASURES: Final = {
+    "coverage": "evidence in named channels",
+    "told": "positive evidence in channels whose names are told",
+}
 
 
 def evaluate(
@@ -76,6 +79,7 @@ def evaluate(
     names: Mapping[ModelName, NeuronNames] | None = None,
     folder: Path | None = None,
     split: Split = "test",
+    method: str | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Measure the texts on scenes ``0..n-1`` of a split.
@@ -86,6 +90,7 @@ def evaluate(
         names: the names of each model's channels; by default the packaged ones, or those in ``folder``.
         folder: other weights than the packaged ones.
         split: which scenes; the names must not have been made with them.
+        method: whose contributions the texts rest on; by default the one that the tasks are explained by.
         progress: called with (scenes done, all scenes).
 
     Returns:
@@ -105,13 +110,13 @@ def evaluate(
     ablated: list[dict[str, Any]] = []
     for number in range(n):
         scene, rng = make(number, split), np.random.default_rng([seed, number])
-        found = list(_make_cases(scene, number, tasks, known))
+        found = list(_make_cases(scene, number, tasks, known, method))
         cases += found
         for kind, which in _MODEL_OF_KIND.items():
             ablated += ablate_concepts(
                 models[which], known[which], [case for case in found if case.kind == kind], scene, rng
             )
-        removed += _measure_erasure(scene, found, tasks, known, rng)
+        removed += _measure_erasure(scene, found, tasks, known, rng, method)
         if progress is not None:
             progress(number + 1, n)
     draws = (seed, n)
@@ -119,6 +124,7 @@ def evaluate(
         "split": split,
         "n": n,
         "seed": seed,
+        "method": cases[0].view.explanation.method,
         "targets": dict(Counter(case.kind for case in cases)),
         "calibrated": {which: sum(bool(unit.claims) for unit in found.units) for which, found in known.items()},
         "measures": {**MEASURES, **_EXTRA_MEASURES},
@@ -149,7 +155,11 @@ def _get_names(which: ModelName, names: Mapping[ModelName, NeuronNames] | None, 
 
 
 def _make_cases(
-    scene: Scene, number: int, tasks: Mapping[ModelName, Task], known: Mapping[ModelName, NeuronNames]
+    scene: Scene,
+    number: int,
+    tasks: Mapping[ModelName, Task],
+    known: Mapping[ModelName, NeuronNames],
+    method: str | None = None,
 ) -> Iterator[TextCase]:
     """What the models say of a scene by themselves."""
     image = scene.image()
@@ -158,11 +168,11 @@ def _make_cases(
         text = known[_MODEL_OF_KIND[view.target.kind]].describe(view.explanation, view)
         return TextCase(number, view, text, question, frozenset(objects))
 
-    seen = explain(tasks["classifier"], image, top_k=_CLASSES)
+    seen = explain(tasks["classifier"], image, top_k=_CLASSES, method=method)
     for view in [view for view in seen if (view.target.probability or 0.0) >= _SURE] or [seen[0]]:
         pair = tuple(view.label.split())
         yield case(view, None, (i for i, obj in enumerate(scene.objects) if obj.pair == pair))
-    spoken = explain(tasks["captioner"], image)
+    spoken = explain(tasks["captioner"], image, method=method)
     try:
         objects = find_word_objects(scene, spoken.text.split())
     except ValueError:  # outside the grammar, so about nothing that is known
@@ -170,19 +180,23 @@ def _make_cases(
     for view, these in zip([one for one in spoken if one.target.kind == "word"], objects, strict=True):
         yield case(view, None, these)
     for question in scene.questions(QUESTIONS):
-        answered = explain(tasks["vqa"], image, question=question.text, top_k=1)
+        answered = explain(tasks["vqa"], image, question=question.text, top_k=1, method=method)
         yield case(answered[0], question.text, ())
 
 
-def _explain_again(scene: Scene, found: Sequence[TextCase], tasks: Mapping[ModelName, Task]) -> Iterator[TargetView]:
+def _explain_again(
+    scene: Scene, found: Sequence[TextCase], tasks: Mapping[ModelName, Task], method: str | None
+) -> Iterator[TargetView]:
     """The same targets in another picture."""
     image = scene.image()
-    yield from explain(tasks["classifier"], image, targets=[case.view.label for case in found if case.kind == "class"])
+    classes = [case.view.label for case in found if case.kind == "class"]
+    yield from explain(tasks["classifier"], image, targets=classes, method=method)
     caption = next(case.view.explanation.text for case in found if case.kind == "word")
-    yield from (view for view in explain(tasks["captioner"], image, caption=caption) if view.target.kind == "word")
+    spoken = explain(tasks["captioner"], image, caption=caption, method=method)
+    yield from (view for view in spoken if view.target.kind == "word")
     for case in found:
         if case.kind == "answer":
-            yield explain(tasks["vqa"], image, question=case.question, targets=case.view.label)[0]
+            yield explain(tasks["vqa"], image, question=case.question, targets=case.view.label, method=method)[0]
 
 
 # --- what the texts claim --------------------------------------------------------------------------------------------------
@@ -215,7 +229,7 @@ def _measure_texts(
             found = count(claimed, view.target, case.question, shown[case.scene], vocabulary[case.kind])
             if ranking == "contribution":
                 found.add("coverage", case.text.coverage, 1.0)
-                found.add("told", sum((one.share for one in case.text.named if one.case == "supports"), 0.0), 1.0)
+                found.add("told", case.text.accounted or 0.0, 1.0)
             for kind in (case.kind, "all"):
                 tallies[kind, ranking][case.scene].join(found)
     return {
@@ -259,12 +273,13 @@ def _measure_erasure(
     tasks: Mapping[ModelName, Task],
     known: Mapping[ModelName, NeuronNames],
     rng: Generator,
+    method: str | None,
 ) -> Iterator[dict[str, Any]]:
     """One object is left out: what becomes of the names that spoke for each target before, and of the score."""
     number = int(rng.integers(len(scene.objects)))
     less = remove_object(scene, number)
     before, after = find_visible_names(scene), find_visible_names(less)
-    for case, then in zip(found, _explain_again(less, found, tasks), strict=True):
+    for case, then in zip(found, _explain_again(less, found, tasks, method), strict=True):
         names, view = known[_MODEL_OF_KIND[case.kind]], case.view
         first, second = (
             _select_supports(case.text.named),

@@ -45,6 +45,7 @@ class CheckedExplain:
 def check_explain(kind: TaskKind, wanted: ExplainOptions) -> CheckedExplain:
     """Check what needs no model. Raises InputError, except for images that can't be opened: those are in the result."""
     check_choice("ranking", wanted.ranking, ("contribution", "paper"), option=False)
+    check_choice("--text", wanted.text, ("short", "full", "paper"), option=False)
     check_choice("--measure", wanted.measure, ("log-probability", "logit"))
     check_choice("--gain", wanted.gain, ("blank", "blur"))
     check_choice("--dtype", wanted.dtype, ("float32", "float16", "bfloat16"))

@@ -108,6 +108,13 @@ class ExplainOptions:
     ranking: Annotated[
         str, typer.Option("--ranking", help="Rank neurons by contribution in this image, or by alpha as in the paper.")
     ] = "contribution"
+    text: Annotated[
+        str,
+        typer.Option(
+            "--text",
+            help="About neurons: one sentence (short), all with numbers and units (full), or the paper's lists (paper).",
+        ),
+    ] = "short"
     names: NamesOption = None
     model: ModelOption = None
     recipe: RecipeOption = None

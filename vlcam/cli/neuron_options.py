@@ -134,6 +134,10 @@ class EvaluateTextsOptions:
     """The options of ``vlcam neurons evaluate``."""
 
     n: Annotated[int, typer.Option("--n", min=10, help="Test scenes.")] = 200
+    method: Annotated[
+        str | None,
+        typer.Option("--method", help="Whose contributions the texts rest on; by default what explains by itself."),
+    ] = None
     seed: SeedOption = 0
     weights: WeightsOption = None
     card: CardOption = None

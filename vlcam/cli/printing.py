@@ -1,6 +1,5 @@
 """Results for a person to read: what a model said and why, what its units are called, how good it is."""
 
-import re
 from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Any
@@ -9,8 +8,8 @@ from vlcam.benchmark import texts
 from vlcam.cli.console import StyledText, clean, print_heading, print_line, print_paragraph, print_table
 from vlcam.explanation.explanation import Explanation
 from vlcam.explanation.numbers import format_nats, format_percent, format_weight
-from vlcam.explanation.record import TargetView
-from vlcam.explanation.wording import NEARLY_CERTAIN, describe_place, find_peak, get_notice
+from vlcam.explanation.record import NeuronText, TargetView, TextForm
+from vlcam.explanation.wording import NEARLY_CERTAIN, describe_place, describe_standing, find_peak, get_notice
 from vlcam.neurons import NeuronName, NeuronNames
 from vlcam.neurons.names.record import FLAGS
 
@@ -18,8 +17,10 @@ SENTENCES = 2
 """How many sentences about neurons a summary holds; the report has them all."""
 
 
-def show(explanation: Explanation, *, headed: bool = True, sentences: int = SENTENCES) -> None:
-    """What the model said, how sure it was, where the evidence for each part lies, and a sentence or two about neurons."""
+def show(
+    explanation: Explanation, *, headed: bool = True, sentences: int = SENTENCES, form: TextForm = "short"
+) -> None:
+    """What the model said, how sure it was, where the evidence for each part lies, and a text or two about neurons in a form."""
     if headed:
         print_heading(explanation.photo.name)
     for note in explanation.notes:
@@ -64,8 +65,11 @@ def show(explanation: Explanation, *, headed: bool = True, sentences: int = SENT
             "are faint; explain the logits instead: --measure logit.",
             indent=4,
         )
-    for sentence in _pick_sentences(shown, sentences):
-        print_paragraph(sentence, indent=4)
+    for view in _pick_told(shown, sentences, form):
+        if view.neurons is not None:
+            print_paragraph(view.neurons.get_text(form), indent=4)
+            if form == "full":
+                _show_units(view.neurons)
     print_line()
 
 
@@ -118,7 +122,7 @@ def show_unit(names: NeuronNames, unit: NeuronName) -> None:
             f"({unit.category or 'no category'}) with {_choose_article(score)} {score} of {unit.score:.2f}{most}{chance}.",
             indent=2,
         )
-        _show_trust(unit)
+        _show_trust(names, unit)
     if unit.alternatives:
         print_paragraph(
             "Next best: " + ", ".join(f"{name} ({found:.2f})" for name, _, found in unit.alternatives) + ".", indent=2
@@ -144,7 +148,7 @@ def _choose_article(word: str) -> str:
     return "an" if word[:1] in "aeiouAEIOU" else "a"
 
 
-def _show_trust(unit: NeuronName) -> None:
+def _show_trust(names: NeuronNames, unit: NeuronName) -> None:
     """How far the name can be trusted, and what a text may claim when the unit fires."""
     if unit.stability is not None:
         print_paragraph(
@@ -159,6 +163,13 @@ def _show_trust(unit: NeuronName) -> None:
         print_paragraph(
             f"A text may claim that this is there: {said or 'nothing, as no level is reliable enough'}.", indent=2
         )
+    for group in names.together:
+        if unit.unit in group.units:
+            others = ", ".join(str(one) for one in group.units if one != unit.unit)
+            print_paragraph(
+                f"Together with the other units of its name ({others}) it may claim: {', '.join(one for one, _, _ in group.claims)}.",
+                indent=2,
+            )
     for flag in unit.flags:
         print_paragraph(f"Warning: {flag} ({FLAGS.get(flag, flag)}).", indent=2)
 
@@ -258,23 +269,32 @@ def _choose_colour(view: TargetView) -> str:
     return "green" if probability >= 0.5 else "yellow" if probability >= 0.1 else "red"
 
 
-def _pick_sentences(views: Sequence[TargetView], most: int) -> list[str]:
-    """Short sentences about the named neurons behind the first targets or, for a caption, behind the words with the most evidence."""
+def _pick_told(views: Sequence[TargetView], most: int, form: TextForm) -> list[TargetView]:
+    """The first targets whose texts differ; of a caption's words, the ones with most evidence."""
     told = [view for view in views if view.neurons is not None and view.flag == "ok"]
     if told and told[0].target.kind == "word":
         told.sort(key=find_peak, reverse=True)
-    sentences = dict.fromkeys(view.neurons.sentence for view in told if view.neurons is not None)
-    return [shorten(sentence) for sentence in list(sentences)[:most]]
+    chosen: dict[str, TargetView] = {}
+    for view in told:
+        if view.neurons is not None:
+            chosen.setdefault(view.neurons.get_text(form), view)
+    return list(chosen.values())[:most]
 
 
-def shorten(text: str) -> str:
-    """The first two sentences of a neuron text, without the numbers of the units: what is said, and what it mainly rests on.
-
-    >>> shorten('Predicted star (0.91). Mainly because the network sees signs of stars (units 3, 7; 31 %). In spite of red (unit 1; −6 %).')
-    'Predicted star (0.91). Mainly because the network sees signs of stars (31 %).'
-    """
-    sentences = re.split(r"(?<=\.) (?=[A-Z])", text)
-    return re.sub(r"\(units? [\d, ]+; ", "(", " ".join(sentences[:2]))
+def _show_units(text: NeuronText) -> None:
+    """The strongest units for and against a target, and what a text may say of each here."""
+    width = max((len(clean(one.name or "unnamed")) for one in (*text.top, *text.bottom)), default=0)
+    for one in (*text.top, *text.bottom):
+        sign, words = describe_standing(one)
+        share = ("−" if one.share < 0 else "+") + format_percent(abs(one.share))
+        style = "bold" if one.standing == "claimable" else "dim"
+        print_line(
+            [
+                (f"      {sign or ' '} ", ""),
+                (f"{one.unit:4d}  {clean(one.name or 'unnamed').ljust(width)}  {share:>7}  ", ""),
+                (clean(words), style),
+            ]
+        )
 
 
 def show_texts(measured: Mapping[str, Any]) -> None:

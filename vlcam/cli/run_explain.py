@@ -19,6 +19,7 @@ from vlcam.cli.results_folder import ResultsFolder
 from vlcam.contracts import Gain, InputError, LayerError, Method, PerturbationMethod, Request, Task, VlcamError
 from vlcam.explanation.explain import check_layer, explain, get_defaults
 from vlcam.explanation.explanation import Explanation
+from vlcam.explanation.record import TextForm
 from vlcam.files import replace_surrogates
 from vlcam.image.photo import open_photo
 from vlcam.image.preprocess import Preprocess
@@ -71,7 +72,7 @@ def run_explain(kind: TaskKind, wanted: ExplainOptions, checked: CheckedExplain)
                     if as_json:
                         document.add(source, explanation)
                     else:
-                        printing.show(explanation)
+                        printing.show(explanation, form=read_form(wanted.text))
                 if advance is not None:
                     advance(number + 1, len(wanted.images))
         files = results.finish()
@@ -147,6 +148,11 @@ def _check(task: Task, wanted: ExplainOptions, pairs: tuple[tuple[str, str], ...
 def _read_measure(name: str) -> Literal["log-probability", "logit"]:
     """What the scores of words are."""
     return "logit" if name == "logit" else "log-probability"
+
+
+def read_form(name: str) -> TextForm:
+    """Which text about neurons is printed."""
+    return "full" if name == "full" else "paper" if name == "paper" else "short"
 
 
 def _read_gain(name: str | None) -> Gain | None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 from vlcam._version import __version__
 from vlcam.cli import console, printing
@@ -61,8 +61,16 @@ def run_list(wanted: ListOptions) -> None:
             raise InputError(f"{who} named {concept!r}; names in use: {', '.join(found.concepts) or 'none'}")
     if wanted.as_json:
         about = {"model": found.model, "layer": found.layer, "weights_sha256": found.weights_sha256}
-        head = {"schema": SCHEMA, "vlcam": __version__, **about, "probe": dict(found.probe), "coverage": found.coverage}
-        console.print_data(dump_json({**head, "units": [encode_record(one, nonfinite="null") for one in chosen]}))
+        head: dict[str, Any] = {
+            "schema": SCHEMA,
+            "vlcam": __version__,
+            **about,
+            "probe": dict(found.probe),
+            "coverage": found.coverage,
+        }
+        for key, records in (("together", found.together), ("units", chosen)):
+            head[key] = [encode_record(one, nonfinite="null") for one in records]
+        console.print_data(dump_json(head))
     elif unit is not None:
         printing.show_unit(found, chosen[0])
     else:
@@ -120,7 +128,9 @@ def run_evaluate(wanted: EvaluateTextsOptions) -> None:
         what = "a file of a model card, as vlcam scenes evaluate --card writes it"
         before, plan = (read_json(card_folder / name, what) for name in ("card.json", "plan.json"))
     with console.show_bar("measuring the texts") as advance:
-        measured = naming_bench.evaluate(n=wanted.n, seed=wanted.seed, folder=wanted.weights, progress=advance)
+        measured = naming_bench.evaluate(
+            n=wanted.n, seed=wanted.seed, folder=wanted.weights, method=wanted.method, progress=advance
+        )
     measured["planted"] = planted.evaluate(seed=wanted.seed)
     if wanted.as_json:
         console.print_data(dump_json(measured))

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from vlcam.contracts import Target
+from vlcam.explanation.matrix import NameMatrix, make_matrix
 from vlcam.explanation.numbers import format_factor, format_nats, format_number, format_percent, format_weight
 from vlcam.explanation.record import AbstractExplanation, Evidence, NeuronText, SignificanceTest, TargetView
 from vlcam.explanation.wording import (
@@ -17,6 +18,7 @@ from vlcam.explanation.wording import (
     compute_faintness,
     describe_input,
     describe_place,
+    describe_standing,
     find_peak,
     find_seen_part,
     find_shared_peaks,
@@ -64,6 +66,7 @@ def make_document(explanation: AbstractExplanation) -> dict[str, Any]:
         "against": shows_against(explanation),
         "colours": choose_colours(relu=explanation.relu),
         "targets": [_describe_target(view, peaks[view.target.kind]) for view in explanation],
+        "matrix": _describe_matrix(make_matrix(explanation), explanation),
         "notes": list(explanation.notes),
         "facts": {
             "model": explanation.model,
@@ -179,7 +182,8 @@ def _split_text(explanation: AbstractExplanation) -> list[str | int]:
 
 def _describe_neurons(text: NeuronText) -> dict[str, Any]:
     return {
-        "sentence": text.sentence,
+        "sentence": text.get_text("short"),
+        "full": [one for one in dict.fromkeys((text.sentence, text.paper)) if one not in ("", text.get_text("short"))],
         "top": [_describe_evidence(evidence) for evidence in text.top[:_EVIDENCE]],
         "bottom": [_describe_evidence(evidence) for evidence in text.bottom[:_EVIDENCE]],
         "coverage": format_percent(text.coverage),
@@ -190,6 +194,7 @@ def _describe_neurons(text: NeuronText) -> dict[str, Any]:
 def _describe_evidence(evidence: Evidence) -> dict[str, Any]:
     value = evidence.alpha if evidence.contribution == 0 else evidence.contribution
     share = _keep_finite(abs(evidence.share)) or 0.0
+    sign, words = describe_standing(evidence)
     return {
         "unit": evidence.unit,
         "name": evidence.name,
@@ -197,8 +202,47 @@ def _describe_evidence(evidence: Evidence) -> dict[str, Any]:
         "share": min(share, 1.0),
         "shareText": ("−" if value < 0 else "+") + (format_percent(share) or "0\u00a0%"),
         "against": value < 0,
-        "active": evidence.active,
+        "standing": evidence.standing or ("" if evidence.active else "background"),
+        "sign": sign,
+        "says": words,
     }
+
+
+def _describe_matrix(matrix: NameMatrix | None, explanation: AbstractExplanation) -> dict[str, Any] | None:
+    """The words by named neurons: of each cell its text, its tint, and its classes, which say whether the word's own text tells it."""
+    if matrix is None:
+        return None
+    most = max(float(np.abs(matrix.shares).max()), 1e-12)
+    return {
+        "heads": [["", ""], *([name, "end"] for name, _ in matrix.names)],
+        "about": _MATRIX,
+        "rows": [
+            [
+                explanation.targets[target].label,
+                [
+                    [_format_share(share), _tint(share / most), "end told" if said else "end"]
+                    for share, said in zip(shares.tolist(), told.tolist(), strict=True)
+                ],
+            ]
+            for target, shares, told in zip(matrix.targets, matrix.shares, matrix.told, strict=True)
+        ],
+    }
+
+
+_MATRIX = (
+    "Share of the evidence for a word (+) or against it (−) in units that may be said to see the name; a unit may count for several. "
+    "Framed: the word's own text says so."
+)
+
+
+def _tint(part: float) -> str:
+    """The style sheet's colour for or against, the stronger the larger the part of the strongest share."""
+    return f"color-mix(in srgb, var(--{'against' if part < 0 else 'for'}) {38 * abs(part):.0f}%, transparent)"
+
+
+def _format_share(share: float) -> str:
+    """A share in whole per cent with its sign; empty below one half."""
+    return f"{'+' if share > 0 else '−'}{abs(share):.0%}".replace("%", "\u00a0%") if abs(share) >= 0.005 else ""
 
 
 def _name_score(target: Target) -> str:

@@ -8,7 +8,8 @@ from typing import Any, final
 from PIL.Image import Image
 
 from vlcam.contracts import Task
-from vlcam.explanation import figures, json_document, page, storage, verify
+from vlcam.explanation import figures, json_document, matrix_figure, page, storage, verify
+from vlcam.explanation.matrix import NAMES
 from vlcam.explanation.record import AbstractExplanation
 from vlcam.files import dump_json
 from vlcam.image.regions import AREA
@@ -33,6 +34,10 @@ class Explanation(AbstractExplanation):
         return figures.draw_figure(
             self, targets=targets, columns=columns, shared=shared, colours=colours, contour=contour, width=width
         )
+
+    def matrix_figure(self, *, names: int = NAMES, scale: float = 1.0) -> Image:
+        """A picture of the words by named neurons (the arguments: :func:`vlcam.explanation.matrix_figure.draw_matrix`)."""
+        return matrix_figure.draw_matrix(self, names=names, scale=scale)
 
     def html(self) -> str:
         """The interactive page, one self-contained HTML document."""

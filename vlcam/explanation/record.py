@@ -31,14 +31,27 @@ nothing in the picture could raise the score by more than 0.01 nats.
 """
 
 
+Standing = Literal["claimable", "weak", "background", "unnamed"]
+"""What a text may say of a channel in one image.
+
+``claimable``: it fires strongly enough for a text to say what it sees; ``weak``: it fires above its threshold T_k, but too weakly to say;
+``background``: it does not fire above T_k, and adds to the evidence by its low activity alone; ``unnamed``: it has no name.
+"""
+
+TextForm = Literal["short", "full", "paper"]
+"""One sentence; everything, with numbers and units; the paper's lists by alpha."""
+
+
 @final
 @dataclass(frozen=True)
 class Evidence:
     """One channel's part in a target.
 
-    ``alpha`` is the mean gradient (Grad-CAM eq. 1), ``contribution`` is ``alpha * sum(A)`` in this image, ``share`` its share of all
+    ``alpha`` is the mean gradient (Grad-CAM eq. 1), ``contribution`` its part in the score in this image (of most methods
+    ``alpha * sum(A)``), ``share`` its share of all
     positive (or, if negative, of all negative) contributions, ``active`` whether the channel fires in this image. ``match`` is the
-    score of its name (IoU, or that of another scorer).
+    score of its name (IoU, or that of another scorer). ``standing`` is what a text may say of it (None in files of earlier versions),
+    and ``says`` the names that it may be claimed to see, most specific first.
     """
 
     unit: int
@@ -48,6 +61,8 @@ class Evidence:
     share: float
     active: bool
     match: float | None = None
+    standing: Standing | None = None
+    says: tuple[str, ...] = ()
 
     __repr__ = show_record
 
@@ -59,7 +74,8 @@ class NamedEvidence:
 
     ``supports``: for the target and active; ``missing``: for it and silent; ``opposes``: against it and active; ``absent``: against
     it and silent, so its absence helps. ``units`` come strongest first. ``share`` is their part of all positive (``supports``) or,
-    with a minus, of all negative (``opposes``) contributions in this image; silent channels have none: 0.
+    with a minus, of all negative (``opposes``) contributions in this image; silent channels have none: 0. A unit that may be claimed to
+    see several of the names is in each of them, so shares do not add up (:attr:`NeuronText.accounted` counts each unit once).
     """
 
     case: Literal["supports", "missing", "opposes", "absent"]
@@ -76,8 +92,12 @@ class NamedEvidence:
 class NeuronText:
     """The named-neuron explanation of one target: a sentence, the channels it rests on and how much of the evidence is named.
 
+    ``sentence`` is the text in the form that was asked for: ``full``, with numbers and units, unless another was. ``short`` is one sentence
+    of at most 25 words without numbers, which accounts for at least half of the positive evidence or says that no short reason does;
+    ``paper`` has the names by alpha, as section 7 of Grad-CAM gives them. Both are empty in files of earlier versions.
     ``named`` is what the sentence says, name by name; empty in the paper's ranking, which says nothing about the image.
-    ``reliable`` is false where too little of the evidence has a name for a sentence.
+    ``accounted`` is the share of the positive evidence in the units of all supporting names, each counted once (None in files of earlier
+    versions). ``reliable`` is false where too little of the evidence has a name for a sentence.
     """
 
     sentence: str
@@ -87,6 +107,13 @@ class NeuronText:
     ranking: Literal["contribution", "paper"] = "contribution"
     named: tuple[NamedEvidence, ...] = ()
     reliable: bool = True
+    short: str = ""
+    paper: str = ""
+    accounted: float | None = None
+
+    def get_text(self, form: TextForm = "short") -> str:
+        """The text in a form; ``sentence`` where that form is not there."""
+        return {"short": self.short, "full": self.sentence, "paper": self.paper}[form] or self.sentence
 
     def __repr__(self) -> str:
         rests = f"{len(self.top)} for, {len(self.bottom)} against, {_percent(self.coverage)} named"

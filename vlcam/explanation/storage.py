@@ -156,6 +156,7 @@ def _parse(data: bytes, make: type[Made]) -> Made:
     meta = {**added, **{renamed.get(name, name): value for name, value in meta.items()}}
     if schema != SCHEMA:
         meta["significance"] = _update_tests(meta.get("significance"))
+        meta["neurons"] = _complete_texts(meta.get("neurons"))
     return _build_explanation(meta, tensors, make)
 
 
@@ -169,6 +170,23 @@ def _update_tests(tests: Any) -> Any:
         else one
         for one in tests
     ]
+
+
+def _complete_texts(texts: Any) -> Any:
+    """The neuron texts of schema 6 and before, with what they don't tell: their short forms, and what may be said of each channel."""
+    if not isinstance(texts, list) or not all(isinstance(text, dict) for text in texts):
+        return texts
+    new = {"short": "", "paper": "", "accounted": None}
+    return [
+        {**new, **text, **{side: _complete_evidence(text[side]) for side in ("top", "bottom") if side in text}}
+        for text in texts
+    ]
+
+
+def _complete_evidence(records: Any) -> Any:
+    if not isinstance(records, list) or not all(isinstance(one, dict) for one in records):
+        return records
+    return [{"standing": None, "says": [], **one} for one in records]
 
 
 def _unpack(data: bytes) -> tuple[str, str, dict[str, Tensor]]:

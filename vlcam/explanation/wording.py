@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from vlcam.contracts import Geometry, Kind
-from vlcam.explanation.record import AbstractExplanation, Flag, TargetView
+from vlcam.explanation.record import AbstractExplanation, Evidence, Flag, Standing, TargetView
 from vlcam.image.preprocess import PreprocessSettings
 from vlcam.render.blending import grow_region
 
@@ -48,6 +48,13 @@ KIND: dict[Kind, str] = {
     "answer": "answer",
     "contrast": "contrast",
 }
+STANDING: dict[Standing, tuple[str, str]] = {
+    "claimable": ("●", ""),
+    "weak": ("◐", "fires too weakly to say"),
+    "background": ("○", "background: doesn't fire"),
+    "unnamed": ("–", "no name"),
+}
+"""What a text may say of a channel: a sign that is legible without colours, and words; of a claimable one, what it sees."""
 _ROWS = ("upper", "middle", "lower")
 _COLUMNS = ("left", "middle", "right")
 _SPREAD = 0.24
@@ -85,6 +92,22 @@ def get_notice(view: TargetView) -> str:
     """Why a target's map shows nothing, in a few words; empty if it shows something."""
     reversed_ = view.flag == "negative" and shows_against(view.explanation)
     return _NOTICE_AGAINST if reversed_ else NOTICE[view.flag]
+
+
+def describe_standing(evidence: Evidence) -> tuple[str, str]:
+    """The sign and the words for what a text may say of a channel here; files of earlier versions know only whether it fires.
+
+    >>> describe_standing(Evidence(3, "red star", 1.0, 1.0, 0.5, True, None, "claimable", ("star",)))
+    ('●', 'sees: star')
+    """
+    if evidence.standing is None:
+        return ("", "") if evidence.active else ("○", "silent here")
+    sign, words = STANDING[evidence.standing]
+    words_of = [set(name.split()) for name in evidence.says]
+    told = [
+        name for name, own in zip(evidence.says, words_of, strict=True) if not any(own < other for other in words_of)
+    ]
+    return sign, f"sees: {', '.join(told)}" if told else words
 
 
 def get_long_notice(view: TargetView) -> str:

@@ -208,7 +208,8 @@ def name_and_keep(
         "notes": notes,
         "null": found.make_null_curve(),
     }
-    return NamingResult(NeuronNames(task.name, seen.layer, seen.weights_sha256, about, found.units), seen, joined)
+    names = NeuronNames(task.name, seen.layer, seen.weights_sha256, about, found.units, found.together)
+    return NamingResult(names, seen, joined)
 
 
 def _make_settings(

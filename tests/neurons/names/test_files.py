@@ -11,6 +11,7 @@ import pytest
 from vlcam.contracts import InputError, Names
 from vlcam.neurons import NeuronName, NeuronNames
 from vlcam.neurons.names.names import read_names
+from vlcam.neurons.names.record import NameGroup
 
 # --- vlcam's own --------------------------------------------------------------------------------------------------------
 
@@ -72,6 +73,18 @@ def test_json_round_trip(tmp_path: Path) -> None:
     assert NeuronNames.from_json(nobody.to_json()) == nobody and nobody.coverage == 0.0
 
 
+def test_what_units_claim_together_is_kept_and_older_files_lack_it() -> None:
+    group = NameGroup("red", "colour", (0, 3), (0.75, 0.25), (("red", "colour", 2.5),))
+    names = replace(some_names(), together=(group,))
+    text = names.to_json()
+    assert NeuronNames.from_json(text) == names and json.loads(text)["together"][0]["weights"] == [0.75, 0.25]
+    old = json.loads(some_names().to_json()) | {"version": 2}
+    del old["together"]
+    assert NeuronNames.from_json(json.dumps(old)) == some_names()
+    with pytest.raises(InputError, match=r"the group of 'red' has the units \(0, 9\)"):
+        NeuronNames.from_json(text.replace("[0, 3]", "[0, 9]"))
+
+
 def edited(**changes: Any) -> str:
     found = json.loads(some_names().to_json())
     unit = changes.pop("unit", {})
@@ -85,7 +98,7 @@ def edited(**changes: Any) -> str:
     [
         ("{", r"the text is not JSON"),
         ("{}", r"holds no neuron names; expected JSON with \"format\": \"vlcam neuron names\""),
-        (edited(version=9), r"has version 9; this vlcam reads version 2"),
+        (edited(version=9), r"has version 9; this vlcam reads versions 2 and 3"),
         (edited(model="gone"), r"the file lacks model"),
         (edited(units=3), r"is not what NeuronNames.to_json\(\) wrote"),
         (edited(units=[3]), r"units\[0\] is 3; expected an object"),
@@ -95,7 +108,7 @@ def edited(**changes: Any) -> str:
         (edited(unit={"state": "famous"}), r"units\[0\].state is 'famous'; expected one of named, unnamed, dead"),
         (edited(unit={"state": "dead"}), r"unit 0 is 'dead' with name 'red'"),
         (edited(unit={"name": None}), r"unit 0 is 'named' with name None"),
-        (edited(version=1), r"has version 1; this vlcam reads version 2: name the units again"),
+        (edited(version=1), r"has version 1; this vlcam reads versions 2 and 3: name the units again"),
         (edited(probes={}), r"the file has the unknown 'probes'"),
         (edited(unit={"colour": "red"}), r"units\[0\] has the unknown 'colour'"),
         (some_names().to_json().replace('"auprc"', '"area"'), r"units\[0\] lacks auprc"),

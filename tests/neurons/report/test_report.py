@@ -21,6 +21,7 @@ from vlcam.explanation.page import make_page
 from vlcam.image.geometry import make_letterbox_geometry, make_resize_geometry
 from vlcam.image.photo import open_photo
 from vlcam.neurons import NeuronName, NeuronNames
+from vlcam.neurons.names.record import NameGroup
 from vlcam.neurons.probes.probe import NOTHING, LabelMap, Sample
 from vlcam.neurons.report import cards as cards_module
 from vlcam.neurons.report.cards import Card, Exemplar, choose_plan, collect
@@ -374,7 +375,12 @@ class TestConfidence:
         for word, changes in (
             ("strong", {}),
             ("strong", {"stability": None, "iou": None}),
-            ("strong", {"flags": ("target",)}),
+            ("strong", {"claims": (("red", "colour", 2.0), ("thing", "object", 1.0))}),
+            ("broad", {"claims": (("thing", "object", 1.0),)}),
+            ("weak", {"claims": ()}),
+            ("weak", {"claims": (("red", "colour", 2.0),), "p": 0.02}),
+            ("circular", {"flags": ("target",)}),
+            ("circular", {"flags": ("target", "ambiguous")}),
             ("weak", {"p": 0.02}),
             ("weak", {"p": None}),
             ("weak", {"stability": 0.79}),
@@ -385,6 +391,9 @@ class TestConfidence:
             ("ambiguous", {"flags": ("polysemantic",)}),
         ):
             assert rate_confidence(replace(self.SURE, **changes)) == word
+        together = (NameGroup("red", "colour", (0, 4), (0.5, 0.5), (("red", "colour", 2.0),)),)
+        assert rate_confidence(replace(self.SURE, claims=()), together) == "strong"
+        assert rate_confidence(replace(self.SURE, claims=(), unit=1), together) == "weak"
         assert rate_confidence(NeuronName(0, "dead")) is None
         assert rate_confidence(NeuronName(0, "unnamed", p=0.001)) is None
 

@@ -1,6 +1,7 @@
 """The scores behind names against slow textbook twins: partial labels, average precision, correlation, soft-WPMI, WWW, formulas."""
 
 from itertools import permutations, product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from vlcam.contracts import InputError
 from vlcam.neurons.probes.marks import Marks, from_dense
 from vlcam.neurons.probes.probe import GridLabels
 from vlcam.neurons.scoring.choose import is_related_by_words, name_by_masks, name_by_words
-from vlcam.neurons.scoring.claims import find_claim_level, find_claims, wilson_lower_bound
+from vlcam.neurons.scoring.claims import find_claim_level, find_claims, find_group_claims, wilson_lower_bound
 from vlcam.neurons.scoring.cover import LEVELS, Cover, average_precisions, bin_levels, compute_precisions, correlations
 from vlcam.neurons.scoring.fired import find_firings, find_thresholds
 from vlcam.neurons.scoring.formulas import find_best_formulas, search
@@ -399,3 +400,39 @@ def test_claims_go_from_the_name_to_what_it_implies() -> None:
     assert found[0][2] == 5.0 and found[1][2] == 1.0
     assert find_claims(marks, peaks, np.array([1.0]), [("left", "region")], is_related_by_words) == [()]
     assert find_claims(marks, peaks, np.array([1.0]), [None], is_related_by_words) == [()]
+
+
+def test_units_together_are_surer_than_each_of_them() -> None:
+    """Three noisy detectors of red stars: none may claim much alone, their weighted sum may; a unit that tells nothing has no weight."""
+    rng = np.random.default_rng(0)
+    masks = np.zeros((600, 2, 2, 2), bool)
+    masks[:200, 0, 0, 0] = True
+    masks[:300, 1, 0, 0] = True
+    marks = from_dense((("red star", "pair"), ("red", "colour")), masks)
+    there = np.arange(600) < 200
+    peaks = np.stack([4.0 + there * 2.0 + rng.normal(size=600) for _ in range(3)] + [4.0 - there], 1)
+    known: list[tuple[str, str] | None] = [("red star", "pair")] * 4
+    alone = find_claims(marks, peaks, np.ones(4), known, is_related_by_words)
+    (group,) = find_group_claims(marks, peaks, known, is_related_by_words)
+    assert group.units == (0, 1, 2) and sum(group.weights) == pytest.approx(1.0) and min(group.weights) > 0
+    twin = fisher_weights(peaks[:, :3], there)
+    assert group.weights == pytest.approx(tuple(twin / twin.sum()))
+    score = peaks[:, :3] @ np.array(group.weights)
+    (name, _, level) = group.claims[0]
+    told = np.asarray(score > level)
+    assert name == "red star" and there[told].mean() >= 0.9
+    for unit, claims in enumerate(alone[:3]):
+        seen = peaks[:, unit] > min((one[2] for one in claims if one[0] == "red star"), default=99.0)
+        assert (told & there).sum() > 1.2 * (seen & there).sum()
+    assert find_group_claims(marks, peaks, [*known[:1], None, None, None], is_related_by_words) == ()
+    assert find_group_claims(marks, rng.normal(size=(600, 4)), known, is_related_by_words) == ()
+
+
+def fisher_weights(peaks: Any, there: Any) -> Any:
+    """Fisher's discriminant with a diagonal covariance, unit by unit."""
+    found = []
+    for unit in range(peaks.shape[1]):
+        one, zero = peaks[there, unit], peaks[~there, unit]
+        within = (((one - one.mean()) ** 2).sum() + ((zero - zero.mean()) ** 2).sum()) / len(peaks)
+        found.append((one.mean() - zero.mean()) / within)
+    return np.array(found)

@@ -19,8 +19,12 @@ from vlcam.explanation.record import NeuronText
 from vlcam.explanation.storage import save
 from vlcam.files import encode_record
 from vlcam.neurons import NeuronName, NeuronNames
-from vlcam.neurons.text.describe import describe, list_claims
+from vlcam.neurons.names.record import NameGroup
+from vlcam.neurons.text.claimable import list_claims
+from vlcam.neurons.text.describe import describe
+from vlcam.neurons.text.short import write_short
 from vlcam.neurons.text.styles import STYLES
+from vlcam.neurons.text.wording import Group
 from vlcam.scenes.sample import make
 from vlcam.tasks import bundled
 from vlcam.tasks.classification import Classification
@@ -63,12 +67,24 @@ def explained(which: str, **options: Any) -> tuple[Explanation, NeuronNames]:
 
 @pytest.mark.parametrize(
     ("peak", "said"),
-    [(9.0, [("red star", 0)]), (6.0, [("star", 0)]), (3.0, [("red", 0)]), (2.0, []), (1.5, []), (0.5, [])],
+    [
+        (9.0, ("red star", "star", "red")),
+        (6.0, ("star", "red")),
+        (3.0, ("red",)),
+        (2.0, ()),
+        (1.5, ()),
+        (0.5, ()),
+    ],
 )
-def test_the_more_a_unit_fires_the_more_specific_the_claim(peak: float, said: list[tuple[str, int]]) -> None:
+def test_the_more_a_unit_fires_the_more_may_be_claimed(peak: float, said: tuple[str, ...]) -> None:
     claims = (("red star", "pair", 8.0), ("star", "shape", 5.0), ("red", "colour", 2.0))
     text = say(layer({"key": ("red star", "pair"), "claims": claims}), [1.0], [peak])
-    assert [(one.name, one.units[0]) for one in text.named if one.case == "supports"] == said
+    assert text.top[0].says == said
+    assert text.top[0].standing == ("claimable" if said else "weak" if peak > 1 else "background")
+    told = [one.name for one in text.named if one.case == "supports"]
+    # Whatever the unit is told as accounts for all of it, so that nothing but a kind of that is told besides.
+    assert bool(told) == bool(said) and set(told) <= set(said)
+    assert ("red star" in told) == ("red star" in said)
     assert text.coverage == 1.0 and text.reliable
     if not said:
         assert "No named channel that supports it fires strongly here." in text.sentence
@@ -91,10 +107,80 @@ def test_units_that_claim_the_same_are_merged() -> None:
         {"key": STAR},
         {"key": RED},
     )
-    text = say(names, [1.0, 2.0, 1.0, 1.0], [3.0, 3.0, 3.0, 3.0])
+    text = say(names, [1.0, 2.0, 1.0, 3.0], [3.0, 3.0, 3.0, 3.0])
     supports = [one for one in text.named if one.case == "supports"]
     assert [(one.name, one.units) for one in supports] == [("star", (1, 0, 2)), ("red", (3,))]
-    assert [one.share for one in supports] == pytest.approx([0.8, 0.2])
+    assert [one.share for one in supports] == pytest.approx([4 / 7, 3 / 7]) and text.accounted == pytest.approx(1.0)
+
+
+def together() -> NeuronNames:
+    """Two units of red stars that may only claim something together, and one of blue things."""
+    claims: tuple[Any, ...] = (("red star", "pair", 3.0), ("red", "colour", 2.0))
+    names = layer(
+        {"key": ("red star", "pair"), "claims": ()},
+        {"key": ("red star", "pair"), "claims": ()},
+        {"key": BLUE},
+    )
+    return replace(names, together=(NameGroup("red star", "pair", (0, 1), (0.75, 0.25), claims),))
+
+
+@pytest.mark.parametrize(
+    ("peaks", "says"),
+    [
+        ((4.0, 2.0), (("red star", "red"), ("red star", "red"))),  # 3.5 together
+        ((2.0, 4.0), (("red",), ("red",))),  # 2.5: the first unit counts for more
+        ((2.0, 2.0), ((), ())),  # 2.0 is not above 2.0
+        ((5.0, 0.5), (("red star", "red"), ())),  # the second does not fire, so nothing is said of it
+    ],
+)
+def test_units_of_one_name_claim_together_what_none_may_claim_alone(
+    peaks: tuple[float, float], says: tuple[tuple[str, ...], ...]
+) -> None:
+    text = say(together(), [1.0, 1.0, 0.0], [*peaks, 0.0])
+    assert tuple(one.says for one in sorted(text.top, key=lambda one: one.unit))[:2] == says
+
+
+def test_a_group_whose_names_were_dropped_claims_nothing() -> None:
+    names = together()
+    fewer = replace(names, units=(names.units[0], NeuronName(1, "unnamed", threshold=1.0), names.units[2]))
+    assert say(fewer, [1.0, 1.0, 0.0], [9.0, 9.0, 0.0]).named == ()
+
+
+def test_bad_groups() -> None:
+    for group, message in (
+        (NameGroup("red", None, (0, 7), (0.5, 0.5), ()), r"has the units \(0, 7\); expected two or more of 0 to 2"),
+        (NameGroup("red", None, (0,), (1.0,), ()), "expected two or more"),
+        (NameGroup("red", None, (0, 1), (1.0,), ()), "has 2 units and 1 weights; expected one for each"),
+        (NameGroup("red", None, (0, 1), (0.5, float("inf")), ()), "has a number that is not finite"),
+    ):
+        with pytest.raises(InputError, match=message):
+            replace(together(), together=(group,))
+
+
+def test_a_unit_counts_for_all_names_that_it_may_be_claimed_to_see() -> None:
+    """A unit of red stars speaks for stars and for red things; each of them is told if it has enough of the evidence that can be told."""
+    pair = {"key": ("red star", "pair"), "claims": (("star", "shape", 1.0), ("red", "colour", 1.0))}
+    text = say(layer(pair, {"key": STAR}), [1.0, 3.0], [3.0, 3.0])  # red things have a quarter
+    assert [(one.name, one.units) for one in text.named] == [("star", (1, 0))]
+    more = say(layer(pair, {"key": STAR}, {"key": RED}), [1.0, 1.0, 1.0], [3.0, 3.0, 3.0])
+    assert {(one.name, one.units) for one in more.named} == {("star", (0, 1)), ("red", (0, 2))}
+    assert sum(one.share for one in more.named) > 1 and more.accounted == pytest.approx(1.0)
+    # What can't be told does not count for the choice, but for the shares.
+    weak = say(layer(pair, {"key": STAR}, {"key": BLUE, "claims": ()}), [1.0, 3.0, 6.0], [3.0, 3.0, 3.0])
+    assert [(one.name, round(one.share, 6)) for one in weak.named] == [("star", 0.4)]
+
+
+def test_kinds_of_a_told_name_are_told_with_a_tenth_of_its_share() -> None:
+    def told(kind: float) -> list[str]:
+        pair = {"key": ("red star", "pair"), "claims": (("red star", "pair", 1.0), ("star", "shape", 1.0))}
+        return [one.name for one in say(layer(pair, {"key": STAR}), [kind, 1.0 - kind], [3.0, 3.0]).named]
+
+    assert told(0.05) == ["star"] and told(0.11) == told(0.9) == ["star", "red star"]
+
+
+def test_a_name_whose_units_cancel_is_not_told() -> None:
+    text = say(layer({"key": RED}, {"key": RED}, {"key": STAR}), [1.0, -1.0, 1.0], [3.0, 3.0, 3.0])
+    assert [one.name for one in text.named] == ["star"]
 
 
 def test_what_fires_is_never_said_to_be_absent_even_if_it_is_not_claimed() -> None:
@@ -103,6 +189,16 @@ def test_what_fires_is_never_said_to_be_absent_even_if_it_is_not_claimed() -> No
     assert {one.name for one in text.named if one.case == "absent"} == {"blue"}
     assert "stars" not in text.sentence
     assert "(50 % in channels that fire too weakly here to tell what they see)" in text.sentence
+
+
+def test_what_only_adds_its_background_is_told_apart_from_what_fires_too_weakly() -> None:
+    names = layer({"key": RED, "claims": ((*RED, 5.0),)}, {"key": STAR}, {"key": BLUE})
+    text = say(names, [1.0, 2.0, 1.0], [2.0, 0.5, 3.0])
+    assert {one.unit: one.standing for one in text.top} == {0: "weak", 1: "background", 2: "claimable"}
+    assert (
+        "(33 % in channels that fire too weakly here to tell what they see, 17 % in channels that don't fire here and only add their "
+        "background)"
+    ) in text.sentence
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -126,7 +222,12 @@ def test_records_agree_with_the_channels(seed: int) -> None:
         assert all(peaks[unit] <= 1.0 for unit in one.units) and one.share == 0
     there = {one.name for one in cases["supports"] + cases["opposes"]}
     assert not there & {one.name for one in cases["missing"] + cases["absent"]}
-    assert sum(one.share for one in cases["supports"]) <= 1 + 1e-9
+    assert text.accounted is not None and 0 <= text.accounted <= 1
+    assert text.accounted == pytest.approx(
+        sum(one.share for one in cases["supports"]), abs=1e-6
+    )  # here no unit has two names
+    assert len(text.short.split()) <= 25 and text.short.count(".") == 1
+    assert ("mainly" in text.short) == (text.accounted >= 0.5)
     assert all(len(found) <= 5 for found in cases.values())
 
 
@@ -155,10 +256,11 @@ def test_texts_that_are_not_reliable_say_so_and_name_nothing() -> None:
 def test_flagged_names_are_said_to_be_uncertain(flag: str, style: str) -> None:
     names = layer({"key": RED, "flags": (flag,), "also": ("blue",) if flag == "polysemantic" else ()}, {"key": STAR})
     text = say(names, [2.0, 1.0], [3.0, 3.0], style=style).sentence
-    assert text.count("uncertain") == 1
-    assert text.index("red") < text.index("uncertain")
+    word = "perhaps" if style == "short" else "uncertain"
+    assert text.count(word) == 1
+    assert "perhaps red things" in text if style == "short" else text.index("red") < text.index(word)
     sure = say(layer({"key": RED}, {"key": STAR}), [2.0, 1.0], [3.0, 3.0], style=style).sentence
-    assert "uncertain" not in sure
+    assert word not in sure
     if style == "full":
         told = {
             "ambiguous": "the next best name matches nearly as well",
@@ -189,17 +291,51 @@ def four() -> NeuronNames:
 
 
 def test_short() -> None:
-    text = say(four(), [3.0, 1.0, -1.0, -1.0], [2.0, 2.0, 0.0, 0.0], style="short")
-    assert text.sentence == (
-        "Predicted red star (0.91), mainly because the network sees signs of red things (75 %) and stars (25 %). "
-        "No sign of a linen background or blue things."
+    text = say(four(), [3.0, 2.0, -1.0, -1.0], [2.0, 2.0, 0.0, 0.0], style="short")
+    assert text.sentence == text.short == '"red star" rests mainly on signs of red things and stars.'
+    against = say(four(), [3.0, 2.0, -1.0, -1.0], [2.0, 2.0, 2.0, 0.0]).short
+    assert (
+        against == '"red star" rests mainly on signs of red things and stars, in spite of signs of a linen background.'
     )
-    against = say(four(), [3.0, 1.0, -1.0, -1.0], [2.0, 2.0, 2.0, 0.0], style="short").sentence
-    assert against.endswith("In spite of a linen background (−100 %).")
-    nothing = say(four(), [1.0] * 4, [0.5] * 4, style="short").sentence
-    assert nothing == "Predicted red star (0.91). No named channel that supports it fires strongly here."
-    for sentence in (text.sentence, against, nothing):
-        assert sentence.count(". ") <= 1
+    nothing = say(four(), [1.0] * 4, [0.5] * 4).short
+    assert nothing == 'No short reason can be named for "red star".'
+    assert say(four(), [0.0] * 4, [2.0] * 4).short == 'Nothing in the picture contributes to "red star".'
+    word = Target("star", "word")
+    part = say(four(), [1.0, 3.0, 0.0, 0.0], [2.0, 0.5, 0.0, 0.0], word)
+    assert part.accounted == pytest.approx(0.57, abs=0.01)  # 2 of 3.5
+    less = say(four(), [1.0, 5.0, 0.0, 0.0], [2.0, 0.5, 0.0, 0.0], word)
+    assert less.short == 'No short reason accounts for "star": signs of red things are only part of it.'
+    assert less.sentence.startswith('The word "star". In part because the network sees signs of red things')
+    assert part.short == '"star" rests mainly on signs of red things.' and "Mainly because" in part.sentence
+
+
+def test_get_text() -> None:
+    text = say(four(), [3.0, 1.0, -1.0, -1.0], [2.0, 2.0, 0.0, 0.0])
+    assert [text.get_text(form) for form in STYLES] == [text.short, text.sentence, text.paper]
+    assert text.get_text() == text.short and "ranking" in text.paper
+    old = replace(text, short="", paper="")  # a file of an earlier version
+    assert {old.get_text(form) for form in STYLES} == {text.sentence}
+
+
+def test_a_short_sentence_stays_short_whatever_the_names() -> None:
+    """Names are left out until there are at most 25 words; if the rest is less than half, it says so."""
+    long = [f"{'very ' * 8}long name number {n}" for n in range(4)]
+    names = layer(*({"key": (name, None)} for name in long))
+    label = Target(" ".join(["word"] * 30), "class", probability=0.9)
+    text = say(names, [5.0, 4.9, 1.0, 0.0], [2.0] * 4, label)
+    assert len(text.short.split()) <= 25 and "word…" in text.short
+    assert "No short reason" in text.short and text.accounted == pytest.approx(9.9 / 10.9)
+    one = say(names, [6.0, 4.9, 0.0, 0.0], [2.0] * 4, label)
+    assert one.short.endswith(f"rests mainly on signs of {long[0]}.") and len(one.short.split()) == 25
+
+
+def test_kinds_stand_behind_what_they_are_kinds_of() -> None:
+    keys = [("star", "shape"), ("red star", "pair"), ("blue star", "pair"), ("red", "colour")]
+    groups = [Group(key, (n,), 0.5) for n, key in enumerate(keys)]
+    said = write_short(Target("star", "word"), groups, (), lambda _: 1.0, lambda _: False)
+    assert said == '"star" rests mainly on signs of stars (red stars and blue stars) and red things.'
+    unsure = write_short(Target("star", "word"), groups[:2], (), lambda _: 1.0, lambda one: one.key[1] == "pair")
+    assert unsure == '"star" rests mainly on signs of stars (perhaps red stars).'
 
 
 def test_paper() -> None:
@@ -215,16 +351,15 @@ def test_paper() -> None:
 
 def test_contrast_text_says_what_speaks_for_which() -> None:
     target = Target("red rather than blue", "contrast")
-    full = say(four(), [3.0, 1.0, -1.0, -3.0], [2.0, 2.0, 0.0, 2.0], target).sentence
+    full = say(four(), [3.0, 2.0, -1.0, -3.0], [2.0, 2.0, 0.0, 2.0], target).sentence
     assert full.startswith(
-        "Red rather than blue, because the network sees signs of red things (unit 0; 75 % of the evidence for it) and stars "
-        "(unit 1; 25 %); for blue speak signs of blue things (unit 3; −100 %). "
+        "Red rather than blue, mainly because the network sees signs of red things (unit 0; 60 %) and stars (unit 1; 40 %): together "
+        "100 % of the evidence for it; for blue speak signs of blue things (unit 3; −100 %). "
         "No sign of a linen background, which would have spoken for blue."
     )
-    short = say(four(), [3.0, 1.0, -1.0, -3.0], [2.0, 2.0, 0.0, 2.0], target, style="short").sentence
+    short = say(four(), [3.0, 2.0, -1.0, -3.0], [2.0, 2.0, 0.0, 2.0], target, style="short").sentence
     assert short == (
-        "Red rather than blue, because the network sees signs of red things (75 %) and stars (25 %). "
-        "Against it speak blue things (−100 %)."
+        '"red" rather than "blue" rests mainly on signs of red things and stars, in spite of signs of blue things.'
     )
     none = say(four(), [-3.0, -1.0, -1.0, -3.0], [2.0, 2.0, 0.0, 2.0], target).sentence
     assert none.startswith(
@@ -268,7 +403,10 @@ def test_all_styles_of_classes_words_and_answers(which: str, options: dict[str, 
         full, short, paper = (names.describe(found, view, style) for style in ("full", "short", "paper"))
         assert full == view.neurons  # what explain() says by itself
         assert full.named == short.named and full.top == short.top and full.coverage == short.coverage
-        assert len(short.sentence) < len(full.sentence) and "unit" not in short.sentence
+        assert short.sentence == full.short and paper.sentence == full.paper
+        assert len(short.sentence) < len(full.sentence) and not set("0123456789%") & set(
+            short.sentence.replace(view.label, "")
+        )
         assert "class-level" in paper.sentence and paper.ranking == "paper"
         assert full.reliable == (full.coverage >= 0.3)
         for text in (full, short, paper):
@@ -312,7 +450,9 @@ def test_json_of_a_text_and_of_the_command() -> None:
     assert text is not None and text.named
     values = encode_record(text, nonfinite="null")
     assert json.loads(json.dumps(values, allow_nan=False)) == values
-    assert set(values) == {"sentence", "top", "bottom", "coverage", "ranking", "named", "reliable"}
+    assert set(values) == {
+        "sentence", "top", "bottom", "coverage", "ranking", "named", "reliable", "short", "paper", "accounted",
+    }  # fmt: skip
     assert values["named"][0] == {**asdict(text.named[0]), "units": list(text.named[0].units)}
     growing, out = GrowingDocument(io.StringIO()), io.StringIO()
     growing.add("scene:3", found)

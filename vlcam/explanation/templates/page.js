@@ -21,6 +21,12 @@
     return node;
   };
   const bytes = (base64) => Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+  const line = (label, cells) => make("tr", {}, make("th", { scope: "row", dir: "auto" }, label), ...cells);
+  const fold = (title, kind, columns, rows, about) => {
+    const head = columns.map(([name, side]) => make("th", { scope: "col", class: side }, name));
+    const table = make("table", { class: "table" }, make("thead", {}, make("tr", {}, ...head)), make("tbody", {}, ...rows));
+    return make("details", { class: kind }, make("summary", {}, title), about, make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": title }, table));
+  };
   const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
   const number = (value) => String(Number(value.toPrecision(3))).replaceAll("-", "−");
   const tables = Object.fromEntries(Object.entries(data.colours).map(([name, text]) => [name, bytes(text)]));
@@ -182,7 +188,7 @@
         this.question(),
         said, this.status,
         first ? make("p", { class: "hint" }, "Point at a word or row to see its map. Click to keep the map, press Escape to release it, and move with the arrow keys.") : null,
-        this.neurons, this.table(),
+        this.neurons, this.matrix(), this.table(),
       );
     }
 
@@ -372,9 +378,10 @@
         const bar = make("span", { class: one.against ? "against" : "" });
         bar.style.width = (50 * one.share) / widest + "%";
         return make(
-          "tr", { class: one.active ? "" : "silent" },
+          "tr", { class: one.standing },
           make("td", { class: "unit" }, data.neurons ? make("a", { href: data.neurons + "#unit-" + one.unit }, one.unit) : one.unit),
-          make("td", { dir: "auto" }, one.name ?? "unnamed", one.active ? null : make("span", { class: "tag" }, "silent here")),
+          make("td", { dir: "auto" }, one.name ?? "unnamed"),
+          make("td", { class: "says" }, one.sign + " " + one.says),
           make("td", { class: "bar" }, make("span", { class: "lever", "aria-hidden": "true" }, bar)),
           make("td", { class: "figure" }, one.shareText),
           make("td", { class: "match" }, one.match || "–"),
@@ -384,15 +391,35 @@
       this.neurons.append(
         make("h3", {}, "Named neurons"),
         make("p", { class: "sentence", dir: "auto" }, neurons.sentence),
+        ...(neurons.full.length ? [this.more(neurons)] : []),
         make(
           "table", { class: "evidence" },
           make("thead", {}, make("tr", {},
-            head("Unit", "unit"), head("Name", ""), make("th", { scope: "col", class: "bar" }, make("span", {}, "Against"), make("span", {}, "For")),
+            head("Unit", "unit"), head("Named after", ""), head("A text may say", "says"), make("th", { scope: "col", class: "bar" }, make("span", {}, "Against"), make("span", {}, "For")),
             head("Share", "figure", "Of all evidence for, or of all evidence against"), head("Match", "match", "How well the name fits the unit"))),
           make("tbody", {}, ...neurons.top.map(row)),
           make("tbody", {}, ...neurons.bottom.map(row)),
         ),
       );
+    }
+
+    more(neurons) {
+      const texts = neurons.full.map((text) => make("p", { class: "hint", dir: "auto" }, text));
+      const node = make("details", { class: "more", open: this.open }, make("summary", {}, "With numbers and units"), ...texts);
+      node.addEventListener("toggle", () => { this.open = node.open; });
+      return node;
+    }
+
+    matrix() {
+      const { matrix } = this.item;
+      if (!matrix) return null;
+      const cell = ([text, tint, kind]) => {
+        const td = make("td", { class: kind }, text);
+        td.style.background = tint;
+        return td;
+      };
+      const rows = matrix.rows.map(([label, cells]) => line(label, cells.map(cell)));
+      return fold("Words by named neurons", "names", matrix.heads, rows, make("p", { class: "hint" }, matrix.about));
     }
 
     /** Everything again without pictures. */
@@ -409,14 +436,8 @@
         ["Strongest at", "", (target) => target.notice || target.place],
         words.length && ["Words of the question", "", (target) => target.reading.map((one, i) => words[i] + " " + one.text).join(", ")],
       ].filter(Boolean);
-      const rows = targets.map((target) => make(
-        "tr", {},
-        make("th", { scope: "row", dir: "auto" }, target.label),
-        ...columns.map(([, kind, text]) => make("td", { class: kind }, text(target) || "–")),
-      ));
-      const head = [["Target", ""], ...columns].map(([name, kind]) => make("th", { scope: "col", class: kind }, name));
-      const table = make("table", { class: "table" }, make("thead", {}, make("tr", {}, ...head)), make("tbody", {}, ...rows));
-      return make("details", {}, make("summary", {}, "All maps as a table"), make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "All maps as a table" }, table));
+      const rows = targets.map((target) => line(target.label, columns.map(([, kind, text]) => make("td", { class: kind }, text(target) || "–"))));
+      return fold("All maps as a table", "maps", [["Target", ""], ...columns], rows, null);
     }
 
     source() {

@@ -28,7 +28,8 @@ Made = TypeVar("Made", bound=AbstractNeuronNames)
 """The class of names that a reader is told to make."""
 
 FORMAT: Final = "vlcam neuron names"
-VERSION: Final = 2
+VERSION: Final = 3
+_READ: Final = (2, 3)  # what version 2 lacks is "together"
 
 FORMATS: Final = ("auto", "json", *KINDS)
 """How a file of names may be laid out (for the tables see :data:`vlcam.neurons.names.tables.Kind`)."""
@@ -36,7 +37,7 @@ FORMATS: Final = ("auto", "json", *KINDS)
 TALLY_MIN_IOU: Final = 0.04
 """The IoU from which Network Dissection takes a unit for a detector."""
 
-_HEAD: Final = ("format", "version", "model", "layer", "weights_sha256", "probe", "units")
+_HEAD: Final = ("format", "version", "model", "layer", "weights_sha256", "probe", "together", "units")
 
 
 def find_names_file(path: Path) -> Path:
@@ -112,10 +113,14 @@ def to_json(names: AbstractNeuronNames) -> str:
         "probe": dict(names.probe),
     }
     start = json.dumps(head, indent=1, allow_nan=False, ensure_ascii=False)[:-2]
+    groups = ",\n  ".join(
+        json.dumps(encode_record(one, nonfinite="text"), allow_nan=False, ensure_ascii=False) for one in names.together
+    )
+    groups = f"[\n  {groups}\n ]" if groups else "[]"
     rows = ",\n  ".join(
         json.dumps(encode_record(unit, nonfinite="text"), allow_nan=False, ensure_ascii=False) for unit in names.units
     )
-    return f'{start},\n "units": [\n  {rows}\n ]\n}}'
+    return f'{start},\n "together": {groups},\n "units": [\n  {rows}\n ]\n}}'
 
 
 def from_json(source: str | Path, *, make: type[Made]) -> Made:
@@ -146,9 +151,12 @@ def _parse_json(text: str, where: str) -> tuple[dict[str, Any], tuple[NeuronName
         raise InputError(
             f'{where} holds no neuron names; expected JSON with "format": "{FORMAT}", as to_json() writes it'
         )
-    if found.get("version") != VERSION:
-        version = found.get("version")
-        raise InputError(f"{where} has version {version!r}; this vlcam reads version {VERSION}: name the units again")
+    version = found.get("version")
+    if isinstance(version, bool) or version not in _READ:
+        known = " and ".join(map(str, _READ))
+        raise InputError(f"{where} has version {version!r}; this vlcam reads versions {known}: name the units again")
+    if version < VERSION:
+        found = {**found, "together": found.get("together", [])}
     try:
         check_names(found, _HEAD, "the file")
         kinds = get_field_types(AbstractNeuronNames)

@@ -71,11 +71,31 @@ class NeuronName:
         return f"NeuronName({self.unit}: {shorten(self.name)}{category}, score {self.score:.2f}{flags})"
 
 
+@final
+@dataclass(frozen=True)
+class NameGroup:
+    """Two or more channels of one name, and what may be claimed when they fire together.
+
+    Where one channel of a name is unsure, several of them may not be. Their score in a picture is ``sum_k w_k max(A_k)`` over ``units``
+    with the ``weights`` w. ``claims``: (name, category, level), as those of :class:`NeuronName`, but for that score.
+    """
+
+    name: str
+    category: str | None
+    units: tuple[int, ...]
+    weights: tuple[float, ...]
+    claims: tuple[Alternative, ...]
+
+    def __repr__(self) -> str:
+        return f"NameGroup({shorten(self.name)}: {len(self.units)} units, {len(self.claims)} claims)"
+
+
 @dataclass(frozen=True, repr=False)
 class AbstractNeuronNames:
     """The names of all channels of one layer of one model; :class:`vlcam.NeuronNames` adds texts and files.
 
     ``probe`` says how they were made: command, split, number of images, quantile, permutations, seed, ... (any JSON values).
+    ``together``: what channels of one name may claim together; empty where that was never calibrated.
     """
 
     model: str
@@ -83,6 +103,7 @@ class AbstractNeuronNames:
     weights_sha256: str | None
     probe: Mapping[str, Any] = field(hash=False)
     units: tuple[NeuronName, ...]
+    together: tuple[NameGroup, ...] = ()
 
     def __post_init__(self) -> None:
         for place, unit in enumerate(self.units):
@@ -92,6 +113,8 @@ class AbstractNeuronNames:
                     "counted from 0; add the missing ones (state 'unnamed'), or drop the double ones"
                 )
             _check(unit)
+        for group in self.together:
+            _check_group(group, len(self.units))
 
     def __repr__(self) -> str:
         named = sum(unit.state == "named" for unit in self.units)
@@ -112,6 +135,20 @@ class AbstractNeuronNames:
     def concepts(self) -> tuple[str, ...]:
         """The different names in use, sorted: their number is the layer's score in Network Dissection."""
         return tuple(sorted({unit.name for unit in self.units if unit.name is not None}))
+
+
+def _check_group(group: NameGroup, units: int) -> None:
+    """InputError for a group of units that are not there, or of levels that are not numbers."""
+    if len(group.units) < 2 or not all(0 <= unit < units for unit in group.units):
+        raise InputError(
+            f"the group of {group.name!r} has the units {group.units}; expected two or more of 0 to {units - 1}"
+        )
+    if len(group.weights) != len(group.units):
+        raise InputError(
+            f"the group of {group.name!r} has {len(group.units)} units and {len(group.weights)} weights; expected one for each"
+        )
+    if not all(isfinite(number) for number in (*group.weights, *(level for _, _, level in group.claims))):
+        raise InputError(f"the group of {group.name!r} has a number that is not finite; expected finite numbers")
 
 
 def _check(unit: NeuronName) -> None:

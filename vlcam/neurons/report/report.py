@@ -3,11 +3,14 @@
 Every number and text is decided here; the script only lays them out, sorts and filters. It is as safe as the page of explanations
 (:mod:`vlcam.explanation.page`): data in escaped JSON, text set as text only, and a policy that allows exactly this script and style.
 
-Each name gets one word of confidence, by fixed rules:
+Each name gets one word of confidence that fits what a text may say of the unit, by fixed rules, the first that holds:
 
+- *circular*: flagged as something that the model itself predicts, so the name explains nothing;
 - *ambiguous*: flagged as ambiguous or polysemantic, or (where no margin was measured) an unrelated alternative has 90 % of its score;
-- *strong*: not ambiguous, ``p <= 0.01``, flagged neither as unstable nor as few, the same name in at least 80 % of the bootstrap samples,
-  and at least a quarter of the IoU that could be reached; what was not measured does not count, except p;
+- *weak*: a text may say nothing of the unit (its claims were calibrated, and none is left);
+- *strong*: ``p <= 0.01``, flagged neither as unstable nor as few, the same name in at least 80 % of the bootstrap samples,
+  and at least a quarter of the IoU that could be reached; what was not measured does not count, except p; and a text may say the name;
+- *broad*: the same, but a text may only say something more general ("star" of a red star);
 - *weak*: every other name.
 """
 
@@ -26,12 +29,12 @@ from vlcam._version import __version__
 from vlcam.contracts import InputError
 from vlcam.files import describe_error, show_path, stage_files, write_text
 from vlcam.neurons.names.names import NeuronNames
-from vlcam.neurons.names.record import FLAGS, NeuronName
+from vlcam.neurons.names.record import FLAGS, NameGroup, NeuronName
 from vlcam.neurons.report.cards import Card, Exemplar
 from vlcam.neurons.report.effects import Effect, Effects
 from vlcam.render.html import embed, make_policy, read_template
 
-Confidence = Literal["strong", "weak", "ambiguous"]
+Confidence = Literal["strong", "broad", "weak", "ambiguous", "circular"]
 
 STRONG_P: Final = 0.01
 STABLE: Final = 0.8
@@ -120,19 +123,29 @@ def write_report(
     return [folder / name for name in FILES]
 
 
-def rate_confidence(unit: NeuronName) -> Confidence | None:
+def rate_confidence(unit: NeuronName, together: Sequence[NameGroup] = ()) -> Confidence | None:
     """How far a name can be trusted, in a word, by the rules above; None for a unit without a name.
+
+    ``together``: what units of one name may claim together.
 
     >>> rate_confidence(NeuronName(0, "named", "red", "colour", 0.31, p=0.001, iou=0.31))
     'strong'
     """
     if unit.state != "named":
         return None
+    if "target" in unit.flags:
+        return "circular"
     if {"ambiguous", "polysemantic"} & set(unit.flags) or _has_rival(unit):
         return "ambiguous"
+    said = {name for name, _, _ in unit.claims or ()}
+    said |= {name for group in together if unit.unit in group.units for name, _, _ in group.claims}
+    if unit.claims is not None and not said:
+        return "weak"
     sure = unit.p is not None and unit.p <= STRONG_P
     firm = not {"unstable", "few"} & set(unit.flags) and (unit.stability is None or unit.stability >= STABLE)
-    return "strong" if sure and firm and (unit.iou is None or unit.iou >= REACHED * unit.ceiling) else "weak"
+    if not (sure and firm and (unit.iou is None or unit.iou >= REACHED * unit.ceiling)):
+        return "weak"
+    return "strong" if unit.claims is None or unit.name in said else "broad"
 
 
 def make_document(
@@ -170,7 +183,7 @@ def make_document(
         },
         "effects": None if effects is None else {"photos": effects.photos, "measure": effects.measure},
         "units": [
-            _convert_unit(unit, facts, None if cards is None else cards[unit.unit], effects, categories)
+            _convert_unit(unit, names, None if cards is None else cards[unit.unit], effects, categories)
             for unit in names.units
         ],
     }
@@ -205,16 +218,16 @@ def _render_page(
 
 
 def _convert_unit(
-    unit: NeuronName, facts: Mapping[str, Any], card: Card | None, effects: Effects | None, categories: Sequence[str]
+    unit: NeuronName, names: NeuronNames, card: Card | None, effects: Effects | None, categories: Sequence[str]
 ) -> dict[str, Any]:
-    legacy = unit.iou is None and _get_scorer_title(facts) == "IoU" and unit.state != "dead"
+    legacy = unit.iou is None and _get_scorer_title(names.probe) == "IoU" and unit.state != "dead"
     out: dict[str, Any] = {
         "unit": unit.unit,
         "state": unit.state,
         "name": unit.name,
         "category": unit.category,
         "colour": categories.index(unit.category or "") if unit.state == "named" else None,
-        "trust": rate_confidence(unit),
+        "trust": rate_confidence(unit, names.together),
         "score": None if unit.state == "dead" else _round_finite(unit.score),
         "iou": _round_finite(unit.score if legacy else unit.iou),
         "ceiling": _round_finite(unit.ceiling),
@@ -223,6 +236,11 @@ def _convert_unit(
         "also": list(unit.also),
         "formula": None if unit.formula is None else [unit.formula[0], _round_finite(unit.formula[1])],
         "claims": None if unit.claims is None else [[name, _round_finite(level)] for name, _, level in unit.claims],
+        "together": [
+            [[one for one in group.units if one != unit.unit], [name for name, _, _ in group.claims]]
+            for group in names.together
+            if unit.unit in group.units
+        ],
         "flags": list(unit.flags),
         "helps": [] if effects is None else [_convert_effect(one) for one in effects.list_helped(unit.unit)],
         "hurts": [] if effects is None else [_convert_effect(one) for one in effects.list_hurt(unit.unit)],

@@ -21,10 +21,10 @@ from jaxtyping import Bool, Float, Int64
 from numpy.typing import NDArray
 
 from vlcam.contracts import InputError
-from vlcam.neurons.names.record import Alternative, NeuronName
+from vlcam.neurons.names.record import Alternative, NameGroup, NeuronName
 from vlcam.neurons.probes.marks import Marks
 from vlcam.neurons.probes.probe import Concept
-from vlcam.neurons.scoring.claims import find_claims
+from vlcam.neurons.scoring.claims import find_claims, find_group_claims
 from vlcam.neurons.scoring.cover import Cover, compute_precisions, correlations
 from vlcam.neurons.scoring.fired import Stored, split_chunks
 from vlcam.neurons.scoring.formulas import find_best_formulas
@@ -52,11 +52,12 @@ _RIVALS: Final = 10
 @final
 @dataclass(frozen=True, eq=False)
 class NamedUnits:
-    """The named units, and the best scores observed and by chance, for the null curve."""
+    """The named units, what several of one name may claim together, and the best scores observed and by chance, for the null curve."""
 
     units: tuple[NeuronName, ...]
     observed: Float[np.ndarray, " units"]
     null: Float[np.ndarray, "draws units"]
+    together: tuple[NameGroup, ...] = ()
 
     def make_null_curve(self) -> dict[str, Any]:
         """The null curve for reports: the units' best scores, quantiles of those by chance, and their 95 % line."""
@@ -110,7 +111,8 @@ def name_by_masks(
         find_best_formulas(overlap, settings, _bind_progress(progress, "formulas")) if settings.length > 1 else {}
     )
     known = [marks.concepts[c] if named[unit] else None for unit, c in enumerate(best.tolist())]
-    told = find_claims(marks, find_maxima(maps), overlap.thresholds.double().numpy(), known, related)
+    peaks, thresholds = find_maxima(maps), overlap.thresholds.double().numpy()
+    told = find_claims(marks, peaks, thresholds, known, related)
     often = marks.count_images()
     names = [name for name, _ in marks.concepts]
     units = []
@@ -136,7 +138,8 @@ def name_by_masks(
                 claims=told[unit],
             )
         )
-    return NamedUnits(tuple(units), observed, null)
+    together = find_group_claims(marks, peaks, known, related)
+    return NamedUnits(tuple(units), observed, null, together)
 
 
 def name_by_words(

@@ -8,15 +8,20 @@ have the concept: what is in every picture (a region of it, say) can't be claime
 
 Where the name itself can't be claimed, something more general may: of "red star" still "red". So each unit has a list of claims, the
 most specific first, each with its level.
+
+Several units of one name are surer than each of them. Their maxima are added up with the weights of Fisher's linear discriminant with a
+diagonal covariance, ``w_k = (m1_k - m0_k) / s_k^2`` (Fisher 1936; the means with and without the concept, and the variance within the two),
+and the sum is calibrated in the same way. What it claims is claimed by all of them.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, final
 
 import numpy as np
 from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 
+from vlcam.neurons.names.record import NameGroup
 from vlcam.neurons.probes.marks import Marks
 from vlcam.neurons.probes.probe import Concept
 
@@ -70,30 +75,82 @@ def find_claims(
     What a name implies are the probe's concepts that are always there with it ("red" with "red star", "animal" with "dog"), and are
     called something related.
     """
-    present, labelled = find_presence(marks)
-    out: list[tuple[Claim, ...]] = []
+    tests = _Claims(marks, related)
+    return [
+        () if name is None else tests.find(name, peaks[:, unit].astype(np.float64), float(thresholds[unit]))
+        for unit, name in enumerate(names)
+    ]
+
+
+def find_group_claims(
+    marks: Marks,
+    peaks: Float[np.ndarray, "images units"],
+    names: Sequence[Concept | None],
+    related: Callable[[str, str], bool],
+) -> tuple[NameGroup, ...]:
+    """For every name that several units have: what they may claim together, from which weighted sum of their maxima on.
+
+    The weights are positive and sum to 1. Units that tell nothing are left out, and so are groups of fewer than two or without claims.
+    """
+    tests = _Claims(marks, related)
+    groups: dict[Concept, list[int]] = {}
     for unit, name in enumerate(names):
-        if name is None:
-            out.append(())
-            continue
-        own = marks.concepts.index(name)
-        here = present[:, own]
-        always = (present[here] | ~labelled[here]).all(axis=0)
+        if name is not None:
+            groups.setdefault(name, []).append(unit)
+    out = []
+    for name, every in groups.items():
+        weights = tests.weigh(name, peaks[:, every].astype(np.float64))
+        units = [unit for unit, weight in zip(every, weights, strict=True) if weight > 0]
+        if len(units) > 1:
+            weights = weights[weights > 0] / weights.sum()
+            score = peaks[:, units].astype(np.float64) @ weights
+            if found := tests.find(name, score, float(score.min())):
+                out.append(NameGroup(*name, tuple(units), tuple(weights.tolist()), found))
+    return tuple(out)
+
+
+@final
+class _Claims:
+    """The labels of a probe, against which scores of pictures are calibrated."""
+
+    def __init__(self, marks: Marks, related: Callable[[str, str], bool]) -> None:
+        self.concepts, self.related = marks.concepts, related
+        self.present, self.labelled = find_presence(marks)
+
+    def weigh(self, name: Concept, peaks: Float[np.ndarray, "images some"]) -> Float[np.ndarray, " some"]:
+        """How much each of some units tells of a concept; 0 for one that does not fire more where it is."""
+        own = self.concepts.index(name)
+        known = self.labelled[:, own]
+        here, peaks = self.present[known, own], peaks[known]
+        if here.all() or not here.any():
+            return np.zeros(peaks.shape[1])
+        spread = here.mean() * peaks[here].var(0) + (1 - here.mean()) * peaks[~here].var(0)
+        apart: NDArray[np.float64] = np.maximum(peaks[here].mean(0) - peaks[~here].mean(0), 0.0)
+        weights: NDArray[np.float64] = np.divide(apart, spread, out=np.zeros_like(apart), where=spread > 0)
+        return weights
+
+    def find(self, name: Concept, scores: Float[np.ndarray, " images"], least: float) -> tuple[Claim, ...]:
+        """What may be claimed from which score on: the name, and what it implies."""
+        found: list[Claim] = []
+        for c in self._list_implied(self.concepts.index(name)):
+            known = self.labelled[:, c]
+            level = find_claim_level(scores[known], self.present[known, c], least)
+            if level is not None:
+                found.append((*self.concepts[c], level))
+        return tuple(found)
+
+    def _list_implied(self, own: int) -> list[int]:
+        """The concept itself, and then those that are always there with it, rarest first."""
+        here = self.present[:, own]
+        always = (self.present[here] | ~self.labelled[here]).all(axis=0)
         implied = [
             c
             for c in np.flatnonzero(always).tolist()
             if c != own
-            and related(name[0], marks.concepts[c][0])
-            and not np.array_equal(present[:, own], present[:, c])  # neither is the more general one
+            and self.related(self.concepts[own][0], self.concepts[c][0])
+            and not np.array_equal(here, self.present[:, c])  # neither is the more general one
         ]
-        found: list[Claim] = []
-        for c in [own, *sorted(implied, key=lambda one: int(present[:, one].sum()))]:
-            known = labelled[:, c]
-            level = find_claim_level(peaks[known, unit].astype(np.float64), present[known, c], float(thresholds[unit]))
-            if level is not None:
-                found.append((*marks.concepts[c], level))
-        out.append(tuple(found))
-    return out
+        return [own, *sorted(implied, key=lambda one: int(self.present[:, one].sum()))]
 
 
 def find_presence(marks: Marks) -> tuple[Bool[np.ndarray, "images concepts"], Bool[np.ndarray, "images concepts"]]:

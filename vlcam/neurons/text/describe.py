@@ -12,11 +12,15 @@ for        supports: "signs of red things"     missing support: would have raise
 against    opposes: "in spite of stars"        absence helps: would have lowered the score
 =========  ==================================  ==============================================
 
+The contributions are taken as they are given: those of masked gradients, from the gradient averaged on the way to the image, measure
+better than those of the gradient at the image alone (``vlcam neurons evaluate --method``).
+
 T_k is where the unit's masks begin in Network Dissection, and no sign that its name is in the picture: of the pictures in which a
 unit of the bundled models fires above T_k, only half show what it is named after. So presence is claimed by how often the name held
-on the probe (:mod:`vlcam.neurons.scoring.claims`): a unit named "red star" that fires strongly speaks for red stars, one that fires
-less perhaps still for stars or for red things, and one that fires weakly for nothing; it counts as evidence all the same. Names that
-were never calibrated are claimed above T_k, and the text says so.
+on the probe (:mod:`vlcam.neurons.text.claimable`): a unit named "red star" that fires strongly speaks for red stars, for stars and for
+red things, one that fires less perhaps still for stars, and one that fires weakly for nothing; it counts as evidence all the same. Names
+that were never calibrated are claimed above T_k, and the text says so. Of what may be claimed, the names are told that have a large part
+of the evidence (:mod:`vlcam.neurons.text.selection`).
 
 A name is said to be absent only if no firing channel has it or implies it ("red star" implies "red"). How sentences are
 made of the four cases is in :mod:`vlcam.neurons.text.styles`.
@@ -31,15 +35,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vlcam.contracts import InputError, Target
-from vlcam.explanation.record import Evidence, NamedEvidence, NeuronText
-from vlcam.neurons.names.record import AbstractNeuronNames, Alternative, NeuronName
-from vlcam.neurons.text.styles import STYLES, Cases, Style, describe_by_alpha, describe_target
-from vlcam.neurons.text.wording import Group, format_percent, write_lead
+from vlcam.explanation.record import Evidence, NamedEvidence, NeuronText, Standing
+from vlcam.neurons.names.record import AbstractNeuronNames, NeuronName
+from vlcam.neurons.text.claimable import list_claimable
+from vlcam.neurons.text.selection import choose_names, sum_share
+from vlcam.neurons.text.short import name_target, write_short
+from vlcam.neurons.text.styles import STYLES, Cases, Style, describe_by_alpha, describe_target, is_doubtful
+from vlcam.neurons.text.wording import Group, Key, format_percent, write_lead
 
 TOP: Final = 5
 MIN_COVERAGE: Final = 0.30
 _RANKINGS: Final = ("contribution", "paper")
-_PRESENT: Final = 0.03  # a smaller share of the evidence is not worth a word
 # What one cell at T_k would have changed (objects cover several). The slope of a silent channel is unsure; where it is
 # positive it is mostly that of a rival of what was said (9 of 10, on validation scenes), so it must be as large as present evidence.
 _ABSENT: Final = 0.003
@@ -64,21 +70,22 @@ def describe(
         names: the names of the layer's channels.
         target: what is explained.
         alpha: mean gradients (eq. 1).
-        contributions: ``alpha * sum(A)``.
+        contributions: each channel's part in the score in this image, such as ``alpha * sum(A)``.
         activity: each channel's maximum in this image.
         ranking: ``contribution`` (in this image) or ``paper`` (by alpha).
         top_k: length of the lists, and of each list of names in the text.
-        style: ``short``, ``full`` or ``paper``; by default what the ranking asks for.
+        style: of ``sentence``: ``short``, ``full`` or ``paper``; by default what the ranking asks for.
 
     Returns:
         ``top``: the channels with the largest positive values, ``bottom``: with the largest negative ones, strongest first.
         ``coverage``: the named channels' share of ``sum |c_k|`` (``sum |alpha_k|`` in the paper's ranking). ``named``: what the
-        text says of this image, name by name.
+        text says of this image, name by name. ``short`` and ``paper`` are there in every style.
     """
     chosen, form = _check_options(ranking, style, top_k)
     if not _is_finite(names, alpha, contributions, activity):
         sentence = f"{write_lead(target)} Some channel values are not finite (NaN or infinity), so nothing can be said about channels."
-        return NeuronText(sentence, (), (), 0.0, chosen, (), reliable=False)
+        short = f"Nothing can be said about {name_target(target)}: some numbers are not finite."
+        return NeuronText(sentence, (), (), 0.0, chosen, (), reliable=False, short=short)
     every = _Channels(names, alpha, contributions, activity)
     values = every.alphas if chosen == "paper" else every.parts
     order = sorted(range(len(values)), key=lambda k: (-abs(values[k]), k))
@@ -88,19 +95,30 @@ def describe(
     known = sum(abs(value) for value, unit in zip(values, names.units, strict=True) if unit.name is not None)
     coverage = min(known / total, 1.0) if total > 0 else 0.0
     reliable = coverage >= MIN_COVERAGE
+    groups = _merge((_get_key(unit), unit.unit, value) for unit, value in zip(names.units, every.alphas, strict=True))
+    paper = describe_by_alpha(names, target, _select(groups, 1, top_k), _select(groups, -1, top_k))
     named: tuple[NamedEvidence, ...] = ()
+    accounted = 0.0
     if total == 0:
         sentence = f"{write_lead(target)} No channel contributed to it."
+        short = f"Nothing in the picture contributes to {name_target(target)}."
     elif not reliable:
         sentence = f"{write_lead(target)} No reliable names: named units cover only {format_percent(coverage)} of the evidence."
+        short = f"No short reason can be named for {name_target(target)}."
     elif chosen == "paper":
-        groups = _merge((_get_key(unit), unit.unit, value) for unit, value in zip(names.units, values, strict=True))
-        sentence = describe_by_alpha(names, target, _select(groups, 1, top_k), _select(groups, -1, top_k))
+        sentence = short = paper
     else:
         cases = _find_cases(every, coverage, top_k)
-        sentence = describe_target(names, target, cases, form)
-        named = tuple(_make_records(cases))
-    return NeuronText(sentence, top, bottom, coverage, chosen, named, reliable)
+        short = write_short(
+            target,
+            cases.supports,
+            cases.opposes,
+            lambda told: sum_share(told, every.parts),
+            lambda group: is_doubtful(names, group),
+        )
+        sentence = paper if form == "paper" else short if form == "short" else describe_target(names, target, cases)
+        named, accounted = tuple(_make_records(cases)), cases.accounted
+    return NeuronText(sentence, top, bottom, coverage, chosen, named, reliable, short, paper, accounted)
 
 
 def evidence(
@@ -123,6 +141,7 @@ class _Channels:
         self.alphas, self.parts, self.peaks = (
             one.detach().double().cpu().tolist() for one in (alpha, contributions, activity)
         )
+        self.claimable = list_claimable(names, self.peaks)
         self.most = sum(part for part in self.parts if part > 0)
         self.least = -sum(part for part in self.parts if part < 0)
 
@@ -130,6 +149,12 @@ class _Channels:
         """Whether the channel fires above T_k."""
         unit = self.units[k]
         return unit.state != "dead" and self.peaks[k] > unit.threshold
+
+    def find_standing(self, k: int) -> Standing:
+        """What a text may say of the channel."""
+        if self.units[k].name is None:
+            return "unnamed"
+        return "claimable" if self.claimable[k] else "weak" if self.is_active(k) else "background"
 
     def make_record(self, k: int) -> Evidence:
         """All about one channel."""
@@ -142,56 +167,42 @@ class _Channels:
             share=part / self.most if part > 0 else part / self.least if part < 0 else 0.0,
             active=self.is_active(k),
             match=unit.score if unit.name is not None else None,
+            standing=self.find_standing(k),
+            says=tuple(name for name, _ in self.claimable[k]),
         )
 
 
-def list_claims(unit: NeuronName) -> tuple[Alternative, ...]:
-    """What may be said of a unit above which activation, most specific first.
-
-    A unit that was never calibrated is taken at its word above T_k. Nothing is claimed at or below T_k.
-    """
-    if unit.name is None or unit.state == "dead":
-        return ()
-    if unit.claims is None:
-        return ((unit.name, unit.category, unit.threshold),)
-    return tuple((name, category, max(level, unit.threshold)) for name, category, level in unit.claims)
-
-
 def _find_cases(every: _Channels, coverage: float, top_k: int) -> Cases:
-    """Channels by name and case, and how much of the evidence can't be told."""
+    """Names by case, and how much of the evidence can't be told."""
     whole = every.most + every.least
-    trusted: list[tuple[tuple[str, str | None], int, float]] = []
+    against = [-part for part in every.parts]
+    supports = choose_names(every.claimable, every.parts, top_k)
+    opposes = [replace(group, weight=-group.weight) for group in choose_names(every.claimable, against, top_k)]
     fires, silent = [], []
-    doubtful = 0.0
-    for k, (unit, part, peak) in enumerate(zip(every.units, every.parts, every.peaks, strict=True)):
+    weak = background = 0.0
+    for k, (unit, part) in enumerate(zip(every.units, every.parts, strict=True)):
         if unit.name is None:
             continue
-        said = next(((name, category) for name, category, above in list_claims(unit) if peak > above), None)
-        if said is not None:
-            trusted.append((said, k, part))
-        else:
-            doubtful += abs(part)
+        standing = every.find_standing(k)
+        weak += abs(part) if standing == "weak" else 0.0
+        background += abs(part) if standing == "background" else 0.0
         if every.is_active(k):
             fires.append((_get_key(unit), k, part))
         else:  # what a silent channel would have done if it had fired at its threshold
             silent.append((_get_key(unit), k, every.alphas[k] * max(unit.threshold, 1e-9) / whole))
-    present = [
-        replace(group, weight=group.weight / (every.most if group.weight > 0 else every.least))
-        if group.weight
-        else group
-        for group in _merge(trusted)
-    ]  # as shares of all positive (or all negative) contributions
     firing = _merge(fires)
-    shown = {group.key for group in (*firing, *present)}
-    implied = _list_implied_words((*firing, *present))
+    shown = {group.key for group in firing} | {key for keys in every.claimable for key in keys}
+    implied = _list_implied_words(shown)
     absent = [group for group in _merge(silent) if not (group.key in shown or set(group.key[0].split()) <= implied)]
     return Cases(
-        supports=_select(present, 1, top_k, _PRESENT),
-        opposes=_select(present, -1, top_k, _PRESENT),
+        supports=supports,
+        opposes=opposes,
         missing=_select(absent, 1, top_k, _MISSING),
         absent=_select(absent, -1, top_k, _ABSENT),
         coverage=coverage,
-        doubtful=doubtful / whole,
+        accounted=sum_share(supports, every.parts),
+        weak=weak / whole,
+        background=background / whole,
         measured=all(unit.claims is not None for unit in every.units if unit.name is not None),
     )
 
@@ -222,12 +233,12 @@ def _select(groups: Sequence[Group], sign: int, most: int, smallest: float = 0.0
     return tuple(group for group in groups if group.weight * sign > smallest)[:most]
 
 
-def _list_implied_words(present: Iterable[Group]) -> frozenset[str]:
+def _list_implied_words(present: Iterable[Key]) -> frozenset[str]:
     """The words that firing names make true: those in them, and "object" for what only objects have."""
     words: set[str] = set()
-    for group in present:
-        words |= {"thing"} if group.key[1] in _OBJECT_CATEGORIES else set()
-        words |= {group.key[0]} if group.key[1] == "region" else set(group.key[0].split())
+    for name, category in present:
+        words |= {"thing"} if category in _OBJECT_CATEGORIES else set()
+        words |= {name} if category == "region" else set(name.split())
     return frozenset(words)
 
 

@@ -1,8 +1,8 @@
 """Three ways to say what a target rests on: ``full``, ``short``, and the paper's lists.
 
+- ``short``: one sentence (:mod:`vlcam.neurons.text.short`);
 - ``full``: the four cases of :mod:`vlcam.neurons.text.describe` with units and shares, how much of the evidence the names cover, and which
   names are doubtful;
-- ``short``: one or two sentences for a caption;
 - ``paper``: the names by alpha, as section 7 of Grad-CAM (arXiv 1610.02391) gives them. They say nothing about the image.
 """
 
@@ -12,11 +12,10 @@ from typing import Final, Literal, final
 
 from vlcam.contracts import Target
 from vlcam.neurons.names.record import FLAGS, AbstractNeuronNames, NeuronName
-from vlcam.neurons.text.wording import Group, format_percent, join, list_absent, phrase, tell, tell_contrast, write_lead
+from vlcam.neurons.text.wording import Group, format_percent, join, phrase, tell, tell_contrast, write_lead
 
 Style = Literal["short", "full", "paper"]
 STYLES: Final = ("short", "full", "paper")
-_FEW: Final = 3
 _CLOSE: Final = 0.9  # another concept whose score is so near makes a name doubtful
 
 
@@ -25,8 +24,9 @@ _CLOSE: Final = 0.9  # another concept whose score is so near makes a name doubt
 class Cases:
     """What can be said about one target in one image: names by case, strongest first.
 
-    ``coverage`` is the share of the evidence in named channels; ``doubtful`` that in named channels that fire too weakly for
-    their names to be claimed; ``measured`` whether it is known how often names hold.
+    ``coverage`` is the share of the evidence in named channels; ``weak`` that in named channels that fire too weakly for anything to be
+    claimed, ``background`` that in those that don't fire; ``accounted`` the share of the positive evidence that the supporting names have
+    together; ``measured`` whether it is known how often names hold.
     """
 
     supports: Sequence[Group]
@@ -34,21 +34,30 @@ class Cases:
     missing: Sequence[Group]
     absent: Sequence[Group]
     coverage: float
-    doubtful: float
+    accounted: float
+    weak: float
+    background: float
     measured: bool
 
 
-def describe_target(names: AbstractNeuronNames, target: Target, cases: Cases, style: Style) -> str:
-    """The text of one target in one image."""
-    if style == "short":
-        return _describe_briefly(names, target, cases)
+def describe_target(names: AbstractNeuronNames, target: Target, cases: Cases) -> str:
+    """The full text of one target in one image."""
     if target.kind == "contrast":
-        parts = tell_contrast(target, cases.supports, cases.opposes, cases.missing, cases.absent)
+        parts = tell_contrast(target, cases.supports, cases.opposes, cases.missing, cases.absent, cases.accounted)
     else:
-        parts = [write_lead(target), *tell(cases.supports, cases.opposes, cases.missing, cases.absent)]
-    hidden = ""
-    if cases.doubtful >= 0.01:
-        hidden = f" ({format_percent(cases.doubtful)} in channels that fire too weakly here to tell what they see)"
+        parts = [
+            write_lead(target),
+            *tell(cases.supports, cases.opposes, cases.missing, cases.absent, cases.accounted),
+        ]
+    apart = [
+        f"{format_percent(share)} in channels that {what}"
+        for share, what in (
+            (cases.weak, "fire too weakly here to tell what they see"),
+            (cases.background, "don't fire here and only add their background"),
+        )
+        if share >= 0.01
+    ]
+    hidden = f" ({', '.join(apart)})" if apart else ""
     rest = f"; {format_percent(1.0 - cases.coverage)} is unnamed" if cases.coverage < 1.0 else ""
     parts.append(f"Named units cover {format_percent(cases.coverage)} of the evidence{hidden}{rest}.")
     if not cases.measured:
@@ -85,6 +94,11 @@ def list_doubts(names: AbstractNeuronNames, groups: Iterable[Group]) -> list[str
     return list(dict.fromkeys(out))
 
 
+def is_doubtful(names: AbstractNeuronNames, group: Group) -> bool:
+    """Whether a told name is uncertain."""
+    return bool(list_doubts(names, [group]))
+
+
 def _find_rival(unit: NeuronName) -> str | None:
     """The next best concept, if it matches nearly as well and is neither a part nor a kind of the name."""
     own = set((unit.name or "").split())
@@ -96,24 +110,4 @@ def _find_rival(unit: NeuronName) -> str | None:
 
 
 def _mark_uncertain(names: AbstractNeuronNames, group: Group) -> str:
-    return phrase(*group.key) + (" (uncertain)" if list_doubts(names, [group]) else "")
-
-
-def _describe_briefly(names: AbstractNeuronNames, target: Target, cases: Cases) -> str:
-    """One or two sentences: the strongest names with their shares, and what speaks against it or is helpfully absent."""
-    head = write_lead(target)[:-1]
-
-    def shares(groups: Sequence[Group]) -> str:
-        return join(
-            f"{phrase(*group.key)} ({format_percent(group.weight)}{', uncertain' if list_doubts(names, [group]) else ''})"
-            for group in groups[:_FEW]
-        )
-
-    for_it = f"because the network sees signs of {shares(cases.supports)}" if cases.supports else ""
-    mainly = for_it if target.kind == "contrast" else f"mainly {for_it}"
-    first = f"{head}, {mainly}." if for_it else f"{head}. No named channel that supports it fires strongly here."
-    if cases.opposes:
-        return f"{first} {'Against it speak' if target.kind == 'contrast' else 'In spite of'} {shares(cases.opposes)}."
-    if cases.absent:
-        return f"{first} No sign of {list_absent(cases.absent[:_FEW])}."
-    return first
+    return phrase(*group.key) + (" (uncertain)" if is_doubtful(names, group) else "")

@@ -106,15 +106,21 @@ def write_lead(target: Target) -> str:
 
 
 def tell(
-    supports: Sequence[Group], opposes: Sequence[Group], missing: Sequence[Group], helping: Sequence[Group]
+    supports: Sequence[Group],
+    opposes: Sequence[Group],
+    missing: Sequence[Group],
+    helping: Sequence[Group],
+    accounted: float,
 ) -> list[str]:
     """The sentences of the four cases; ``missing`` and ``helping`` are names of silent channels for and against the target.
 
-    "Signs of", since a channel that is named after red stars also fires for much that resembles them.
+    "Signs of", since a channel that is named after red stars also fires for much that resembles them. "Mainly" only where the supporting
+    names have at least half of the positive evidence together (``accounted``).
     """
     out = []
     if supports:
-        out.append(f"Mainly because the network sees signs of {_list(supports, ' of the evidence for it')}.")
+        how = "Mainly" if accounted >= 0.5 else "In part"
+        out.append(f"{how} because the network sees signs of {_list_shares(supports, accounted)}.")
     else:
         out.append("No named channel that supports it fires strongly here.")
     if opposes:
@@ -128,12 +134,14 @@ def tell_contrast(
     opposes: Sequence[Group],
     missing: Sequence[Group],
     helping: Sequence[Group],
+    accounted: float,
 ) -> list[str]:
     """The same for one target rather than another: what speaks for which of the two."""
     this, _, that = target.label.partition(" rather than ")
     head = write_lead(target)[:-1]
     if supports:
-        first = f"{head}, because the network sees signs of {_list(supports, ' of the evidence for it')}"
+        how = "mainly" if accounted >= 0.5 else "in part"
+        first = f"{head}, {how} because the network sees signs of {_list_shares(supports, accounted)}"
     else:
         first = f"{head}: no named channel that supports {this} fires strongly here"
     if opposes:
@@ -148,6 +156,13 @@ def _tell_silent(missing: Sequence[Group], helping: Sequence[Group], raised: str
     if missing:
         out.append(f"{'Nor' if helping else 'No sign'} of {list_absent(missing)}, which would have {raised}.")
     return out
+
+
+def _list_shares(supports: Sequence[Group], accounted: float) -> str:
+    """Supporting names; what they have together is said where it isn't the share of one of them, since a unit may be in several."""
+    if len(supports) == 1:
+        return _list(supports, " of the evidence for it")
+    return f"{_list(supports, '')}: together {format_percent(accounted)} of the evidence for it"
 
 
 def _list(groups: Sequence[Group], of_what: str) -> str:

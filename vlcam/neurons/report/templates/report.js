@@ -110,7 +110,7 @@
   if ($("null").hidden !== $("chart").hidden) for (const id of ["null", "chart"]) $(id).classList.add("wide");
 
   // ---- what is shown -------------------------------------------------------------------------------------------
-  const rank = { strong: 3, weak: 2, ambiguous: 1 };
+  const rank = { strong: 5, broad: 4, weak: 3, ambiguous: 2, circular: 1 };
   const isKnown = (key) => data.units.some((unit) => unit[key] !== null);
   const columns = [
     ["unit", "Unit", "end", (u) => u.unit],
@@ -224,7 +224,8 @@
     if (u.flags.length) node.append(make("ul", { class: "warned", "aria-label": "Flags" }, u.flags.map((flag) => make("li", {}, make("b", {}, flag), ": " + data.flags[flag]))));
     if (u.formula) node.append(says("Better in combination:", u.formula[0], " (IoU " + number(u.formula[1]) + ")"));
     if (u.also.length) node.append(says("Also:", u.also.join(", ")));
-    if (u.claims && u.name !== null) node.append(says("A text may say:", u.claims.length ? u.claims.map(([claim, level]) => claim + " (above " + number(level) + ")").join(", ") : "nothing (not sure enough)"));
+    if (u.claims && u.name !== null) node.append(says("A text may say:", u.claims.length ? u.claims.map(([claim, level]) => claim + " (above " + number(level) + ")").join(", ") : u.together.length ? "nothing by itself" : "nothing (not sure enough)"));
+    for (const [units, claims] of u.name === null ? [] : u.together) node.append(says("Where it fires with " + units.join(", ") + ", a text may say:", claims.join(", ")));
     if (u.state === "dead" && !found) return node;
     const label = u.name === null ? "Nearest concepts" : "Alternatives";
     const rows = found ? [
@@ -268,7 +269,7 @@
   const options = (id, entries) => $(id).append(...entries.map(([value, text]) => make("option", { value }, text)));
   options("state", [["named", "named"], ["unnamed", "no reliable name"], ["dead", "dead"]]);
   options("category", data.categories.filter(Boolean).map((name) => [name, name]));
-  options("trust", ["strong", "weak", "ambiguous"].map((word) => [word, word]));
+  options("trust", ["strong", "broad", "weak", "ambiguous", "circular"].map((word) => [word, word]));
   options("flag", [["any", "any"], ...Object.keys(data.flags).map((flag) => [flag, flag])]);
   options("sort", columns.map(([key, title]) => [key, title]));
   const filters = ["state", "category", "trust", "flag"];
