@@ -3,8 +3,8 @@
     python tests/benchmarks/method_cost.py [--rounds 5] [--threads 2] [--short] [--json FILE]
 
 Every round times the bare forward (of the bundled captioner: its greedy search; of BLIP: the words, scored once) and each explanation
-once, one after the other, so that a noisy machine hurts all alike; printed is the median over rounds of explanation / bare. An explanation is all of
-``vlcam.explain``: opening the photo, every map, and giving the model back.
+once, one after the other, so that a noisy machine hurts all alike; printed is the median over rounds of explanation / bare. An explanation
+is all of ``vlcam.explain``: opening the photo, every map, and giving the model back.
 """
 
 import argparse
