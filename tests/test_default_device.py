@@ -59,6 +59,7 @@ RUNS: dict[str, Callable[[], Any]] = {
     "likeness": lambda: vlcam.explain(Similarity(cnn(), {"a": PHOTO[::-1].copy()}, vlcam.Preprocess(32)), PHOTO),
     "a picture": lambda: vlcam.explain(make(cnn()), PHOTO).html(),
     "a significance test": lambda: vlcam.explain(make(cnn()), PHOTO, targets="a").verify(make(cnn())),
+    "a comparison": lambda: vlcam.compare(make(cnn()), [PHOTO, PHOTO], methods=["gradcam"]),
 }
 
 

@@ -179,7 +179,7 @@ def _make_judge(subject: PhotoSubject, most: int, rng: np.random.Generator) -> _
     ]
     chosen = tuple(sorted(sorted(usable, key=lambda place: -float(lost[place]))[:most]))
     squares = _draw_squares((image.shape[2], image.shape[3]), rng).to(image.device)
-    cover = fills[torch.arange(SQUARES) % 2]
+    cover = fills[torch.arange(SQUARES, device=image.device) % 2]
     effects = scores.new_zeros(SQUARES, len(whole))
     if chosen:
         effects = scores[:1] - subject.scores(torch.where(squares[:, None], cover, image))
@@ -188,7 +188,8 @@ def _make_judge(subject: PhotoSubject, most: int, rng: np.random.Generator) -> _
 
 def _list_logarithms(subject: PhotoSubject) -> Bool[Tensor, " targets"]:
     """Which targets' scores are log-probabilities."""
-    return torch.tensor([one.measure == "log-probability" and one.kind != "contrast" for one in subject.targets])
+    known = [one.measure == "log-probability" and one.kind != "contrast" for one in subject.targets]
+    return torch.tensor(known, device="cpu")
 
 
 def _to_shares(
