@@ -163,7 +163,7 @@ def test_what_runs_unseen_is_not_kept() -> None:
             model(PHOTO * 0, words)
         out = model(PHOTO, words)
     recording.resolve(out.sum())
-    assert torch.equal(recording.leaf.detach(), tower.leaf)
+    assert tower.leaf is not None and torch.equal(recording.leaf.detach(), tower.leaf)
 
 
 def test_a_layer_without_tensors_is_refused() -> None:

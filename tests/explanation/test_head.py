@@ -175,7 +175,8 @@ def test_cells_that_are_no_tokens_are_refused() -> None:
         def to_maps(self, tensor: Tensor) -> Tensor:
             tokens = tensor[:, 1:].transpose(1, 2)
             halved: Tensor = (tokens[..., ::2] + tokens[..., 1::2]) / 2
-            return halved.unflatten(2, (3, 2))
+            found: Tensor = halved.unflatten(2, (3, 2))
+            return found
 
         def place(self, maps: Tensor) -> Tensor:
             return maps
