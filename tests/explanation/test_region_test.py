@@ -7,23 +7,23 @@ from torch import Tensor
 
 from vlcam.contracts import Target
 from vlcam.explanation.record import FillTest, SignificanceTest
-from vlcam.explanation.region_test import ENOUGH, RegionComparison, Tally, correct_for_number
+from vlcam.explanation.region_test import ENOUGH, RegionComparison, DrawCount, correct_for_number
 from vlcam.explanation.verdict import disagree, write_verdict
 
 REGION = torch.ones(2, 2, dtype=torch.bool)
 ROSE, FELL = FillTest("mean", -1.0, 9, 9), FillTest("blur", 2.0, 9, 0)
 
 
-def compare(places: Tally, models: Tally, *, learnt: bool = True) -> RegionComparison:
-    return RegionComparison(REGION, 1.0, (FELL,), 1.0, 1.0, places, models, Tally(99, 0 if learnt else 5))
+def compare(places: DrawCount, models: DrawCount, *, learnt: bool = True) -> RegionComparison:
+    return RegionComparison(REGION, 1.0, (FELL,), 1.0, 1.0, places, models, DrawCount(99, 0 if learnt else 5))
 
 
 def test_drawing_stops_when_enough_did_as_much() -> None:
-    tally = Tally()
+    tally = DrawCount()
     for number in range(100):
         tally = tally.add(number % 2 == 1)
-    assert tally == Tally(2 * ENOUGH, ENOUGH) and tally.stopped and tally.p == 0.5
-    assert Tally(99, 0).p == 0.01 and Tally(99, 4).p == 0.05 and Tally().p == 1.0
+    assert tally == DrawCount(2 * ENOUGH, ENOUGH) and tally.stopped and tally.p == 0.5
+    assert DrawCount(99, 0).p == 0.01 and DrawCount(99, 4).p == 0.05 and DrawCount().p == 1.0
 
 
 def test_sequential_p_values_of_exchangeable_draws_are_uniform() -> None:
@@ -31,7 +31,7 @@ def test_sequential_p_values_of_exchangeable_draws_are_uniform() -> None:
     rng, found = np.random.default_rng(0), []
     for _ in range(400):
         own, others = rng.random(), rng.random(99)
-        tally = Tally()
+        tally = DrawCount()
         for one in others.tolist():
             tally = tally.add(one >= own)
         found.append(tally.p)
@@ -40,15 +40,17 @@ def test_sequential_p_values_of_exchangeable_draws_are_uniform() -> None:
 
 
 def test_both_comparisons_have_to_be_passed() -> None:
-    few, many = Tally(99, 0), Tally(99, 9)
+    few, many = DrawCount(99, 0), DrawCount(99, 9)
     assert compare(few, many).p == compare(many, few).p == 0.1 and compare(few, few).p == 0.01
     assert compare(few, many, learnt=False).p == compare(many, many, learnt=False).p == 0.1  # no matter where
     assert compare(many, few, learnt=False).p == 0.01
 
 
 def test_a_map_that_fails_among_regions_asks_fewer_untrained_models() -> None:
-    assert compare(Tally(99, 0), Tally(50, 0)).is_waiting(99) and not compare(Tally(99, 0), Tally(99, 0)).is_waiting(99)
-    assert not compare(Tally(30, 10), Tally(39, 0)).is_waiting(99)
+    assert compare(DrawCount(99, 0), DrawCount(50, 0)).is_waiting(99) and not compare(
+        DrawCount(99, 0), DrawCount(99, 0)
+    ).is_waiting(99)
+    assert not compare(DrawCount(30, 10), DrawCount(39, 0)).is_waiting(99)
 
 
 def test_holm() -> None:
@@ -98,4 +100,4 @@ def test_verdict_counts_and_p_speak_of_the_same() -> None:
 
 def test_regions_stand_for_their_area() -> None:
     half: Tensor = torch.tensor([[True, False]])
-    assert RegionComparison(half, 1.0, (FELL,), 1.0, 1.0, Tally()).area == 0.5
+    assert RegionComparison(half, 1.0, (FELL,), 1.0, 1.0, DrawCount()).area == 0.5

@@ -64,7 +64,7 @@ _TOGETHER: Final = 20
 
 @final
 @dataclass(frozen=True)
-class Tally:
+class DrawCount:
     """How many of those ``drawn`` did ``as_much``, and whether drawing stopped there."""
 
     drawn: int = 0
@@ -82,9 +82,9 @@ class Tally:
             return self.as_much / self.drawn
         return (1 + self.as_much) / (1 + self.drawn)
 
-    def add(self, as_much: bool) -> "Tally":
+    def add(self, as_much: bool) -> "DrawCount":
         """With one more; the same if it has stopped."""
-        return self if self.stopped else Tally(self.drawn + 1, self.as_much + as_much)
+        return self if self.stopped else DrawCount(self.drawn + 1, self.as_much + as_much)
 
 
 @final
@@ -102,9 +102,9 @@ class RegionComparison:
     fills: tuple[FillTest, ...]
     reach: float
     whole: float
-    places: Tally
-    models: Tally = Tally()
-    wholes: Tally = Tally()
+    places: DrawCount
+    models: DrawCount = DrawCount()
+    wholes: DrawCount = DrawCount()
 
     def is_waiting(self, count: int) -> bool:
         """Whether another of up to ``count`` untrained models is to be counted in."""
@@ -154,7 +154,7 @@ def compare_places(
     )
     reach = max(abs(one) for found in checked.values() for one in found if isfinite(one))
     own = _average([checked[fill][:1] for fill in MAIN])[0]
-    places = Tally()
+    places = DrawCount()
     for part in masks.split(_TOGETHER):
         if places.stopped:
             break
