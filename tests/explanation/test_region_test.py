@@ -7,7 +7,7 @@ from torch import Tensor
 
 from vlcam.contracts import Target
 from vlcam.explanation.record import FillTest, SignificanceTest
-from vlcam.explanation.region_test import ENOUGH, RegionComparison, DrawCount, correct_for_number
+from vlcam.explanation.region_test import ENOUGH, DrawCount, RegionComparison, correct_for_number
 from vlcam.explanation.verdict import disagree, write_verdict
 
 REGION = torch.ones(2, 2, dtype=torch.bool)
