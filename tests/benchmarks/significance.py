@@ -10,7 +10,8 @@
 - trained: the bundled models on whole scenes; targets that are about some object. Exact masks, occlusion (120 runs), LayerCAM, Grad-CAM,
   a random smooth map; and a method by name with ``--method``.
 
-Each line has n, the share of p-values of at most 0.05 with Wilson's 95 % interval, and how often a p-value was larger for untrained models.
+Each line has n, the share of p-values of at most 0.05 with Wilson's 95 % interval, how many scores had learnt something, and how often
+the fills disagreed.
 Rows are printed as they are done, so that a run that is stopped has said something.
 """
 
@@ -122,10 +123,10 @@ class Table:
             low, high = wilson(int((p <= LEVEL).sum()), len(p))
             uniform = kstest(p, "uniform")
             shares = "  ".join(f"<= {level} {np.mean(p <= level):.2f}" for level in (0.1, 0.25, 0.5, 0.75))
-            asked, odd = np.mean([one.asked for one in found]), np.mean([disagree(one.fills) for one in found])
+            learnt, odd = np.mean([one.learnt for one in found]), np.mean([disagree(one.fills) for one in found])
             print(
                 f"  {' / '.join(name):<42} n {len(p):>4}  p <= .05: {np.mean(p <= LEVEL):.3f} [{low:.3f}, {high:.3f}]  {shares}  "
-                f"KS D {uniform.statistic:.3f} (p {uniform.pvalue:.3f})  untrained asked {asked:.2f}  fills disagree {odd:.2f}",
+                f"KS D {uniform.statistic:.3f} (p {uniform.pvalue:.3f})  learnt {learnt:.2f}  fills disagree {odd:.2f}",
                 flush=True,
             )
 

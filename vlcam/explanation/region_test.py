@@ -12,14 +12,14 @@ and has to stand out among both:
   learnt nothing have lost as much? Objects change whatever looks at them, so place alone can't tell a model that knows them from
   one that doesn't: in half of all untrained models the only object on a flat ground is the region that lowers a score most. Where the map
   can be made again at little cost, each untrained model is shown without the region of *its own* map (where that shows nothing, without
-  the tested one); any other map is held. A map that is held and whose region changes the picture no more than most random ones do gains
-  nothing from that, and only random regions are asked.
+  the tested one); any other map is held.
 
 Each gives a Monte Carlo p-value, ``(1 + as much) / (1 + drawn)``, or, where ``ENOUGH`` have done as much before all are drawn,
 ``ENOUGH / drawn`` (sequential Monte Carlo p-values: Besag and Clifford 1991, Biometrika 78, 301-304). Both have to be small (an
-intersection-union test: Berger 1982, Technometrics 24, 295-300), so the p-value is the larger of the two. Only where untrained models
-do as much more often than not is it theirs alone: nothing has to stand out among regions then, and p stays uniform in models without
-training.
+intersection-union test: Berger 1982, Technometrics 24, 295-300), so the p-value is the larger of the two. Random regions are only
+asked about a score that has *learnt* something: one that the picture as a whole, set against its mean colour, moves more than in all
+but 5 % of untrained models. Any other score is as good as untrained, the p-value is that of untrained models alone, and so it is
+uniform there, whatever the map.
 
 The effect under each of four fills, and how many of a few random regions did as much there, come with it: what was found should hold
 with all of them.
@@ -33,10 +33,10 @@ from typing import Final, final
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from torch import Tensor
 
-from vlcam.explanation.fills import FILLS, FillName, remove_regions
+from vlcam.explanation.fills import FILLS, FillName, fill_image, remove_regions
 from vlcam.explanation.record import FillTest
 from vlcam.explanation.rerun import PhotoSubject
 from vlcam.image.regions import draw_random_regions
@@ -55,13 +55,16 @@ CHECKED: Final = 9
 FEWER: Final = 39
 """Untrained models for a map that random regions did as well as: its p-value is large already."""
 
+LEARNT: Final = 0.05
+"""Up to this share of untrained models that an empty picture moves as far, a score is said to have learnt something."""
+
 _TOGETHER: Final = 20
 """Random regions whose pictures are made at the same time."""
 
 
 @final
 @dataclass(frozen=True)
-class Tally:
+class DrawCount:
     """How many of those ``drawn`` did ``as_much``, and whether drawing stopped there."""
 
     drawn: int = 0
@@ -79,9 +82,9 @@ class Tally:
             return self.as_much / self.drawn
         return (1 + self.as_much) / (1 + self.drawn)
 
-    def add(self, as_much: bool) -> "Tally":
+    def add(self, as_much: bool) -> "DrawCount":
         """With one more; the same if it has stopped."""
-        return self if self.stopped else Tally(self.drawn + 1, self.as_much + as_much)
+        return self if self.stopped else DrawCount(self.drawn + 1, self.as_much + as_much)
 
 
 @final
@@ -90,23 +93,23 @@ class RegionComparison:
     """A map's region against random regions and untrained models.
 
     ``region`` is where the map is highest; ``removed`` how far the score falls without it; ``fills`` the effect under each fill; ``reach``
-    the most that the score moved in any picture, those without anything included; ``stands_out`` whether taking the region away
-    changes the picture more than most random ones do; ``asked`` whether untrained models are asked.
+    the most that the score moved in any picture, those without anything included; ``whole`` how far an empty picture moves it,
+    ``places`` and ``models`` the two comparisons, and ``wholes`` counts the untrained models that an empty picture moves as far.
     """
 
     region: Region
     removed: float
     fills: tuple[FillTest, ...]
     reach: float
-    stands_out: bool
-    asked: bool
-    places: Tally
-    models: Tally = Tally()
+    whole: float
+    places: DrawCount
+    models: DrawCount = DrawCount()
+    wholes: DrawCount = DrawCount()
 
     def is_waiting(self, count: int) -> bool:
         """Whether another of up to ``count`` untrained models is to be counted in."""
         wanted = min(count, FEWER) if self.places.stopped else count
-        return self.asked and not self.models.stopped and self.models.drawn < wanted
+        return not self.models.stopped and self.models.drawn < wanted
 
     @property
     def area(self) -> float:
@@ -115,10 +118,13 @@ class RegionComparison:
 
     @property
     def p(self) -> float:
-        """The p-value (see the module)."""
-        if not self.asked:
-            return self.places.p
-        return self.models.p if self.models.p > 0.5 else max(self.places.p, self.models.p)
+        """The p-value: the larger of the two, or that of untrained models where nothing was learnt."""
+        return max(self.places.p, self.models.p) if self.learnt else self.models.p
+
+    @property
+    def learnt(self) -> bool:
+        """Whether the picture moves the score more than in all but 5 % of untrained models."""
+        return self.wholes.p <= LEARNT
 
 
 def compare_places(
@@ -128,14 +134,13 @@ def compare_places(
     count: int,
     rng: np.random.Generator,
     *,
-    remade: bool = False,
     seed: int = 0,
     sign: int = 1,
 ) -> RegionComparison | None:
     """The region of target ``index`` against up to ``count`` random ones; None if its effect isn't finite.
 
-    ``remade`` says that the map is made again for every untrained model, ``sign`` is -1 where the score should rise without the region.
-    ``rng`` draws the same number of regions wherever the comparison stops.
+    ``sign`` is -1 where the score should rise without the region. ``rng`` draws the same number of regions wherever
+    the comparison stops.
     """
     masks = draw_random_regions(region, count, rng)
     measure = partial(_measure_drops, subject, index, seed=seed, sign=sign)
@@ -149,16 +154,15 @@ def compare_places(
     )
     reach = max(abs(one) for found in checked.values() for one in found if isfinite(one))
     own = _average([checked[fill][:1] for fill in MAIN])[0]
-    places, changes = Tally(), _measure_change(subject.image, region[None], seed)
+    places = DrawCount()
     for part in masks.split(_TOGETHER):
-        changes += _measure_change(subject.image, part, seed)
-        if not places.stopped:
-            found = list(measure(part, MAIN).values())
-            reach = max([reach, *(abs(one) for row in found for one in row if isfinite(one))])
-            for one in _average(found):
-                places = places.add(not one < own)  # not a number counts as as much
-    stands_out = 2 * sum(one >= changes[0] for one in changes[1:]) <= count
-    return RegionComparison(region, own, tests, reach, stands_out, remade or stands_out, places)
+        if places.stopped:
+            break
+        found = list(measure(part, MAIN).values())
+        reach = max([reach, *(abs(one) for row in found for one in row if isfinite(one))])
+        for one in _average(found):
+            places = places.add(not one < own)  # not a number counts as as much
+    return RegionComparison(region, own, tests, reach, abs(checked["mean"][-1]), places)
 
 
 def _average(found: Sequence[Sequence[float]]) -> list[float]:
@@ -183,14 +187,6 @@ def _measure_drops(
     return dict(zip(fills, drops.tolist(), strict=True))
 
 
-def _measure_change(
-    image: Float[Tensor, "1 channels height width"], masks: Bool[Tensor, "regions height width"], seed: int
-) -> list[float]:
-    """How much of a change of the picture it is to take each region away: the root of the summed squared differences."""
-    found = [remove_regions(image, masks, fill, seed=seed) - image for fill in MAIN]
-    return _average([one.double().square().sum((1, 2, 3)).sqrt().tolist() for one in found])
-
-
 def compare_model(
     subject: PhotoSubject,
     comparisons: Sequence[RegionComparison | None],
@@ -213,12 +209,14 @@ def compare_model(
         return list(comparisons)
     masks = torch.stack([region for _, _, region in tested])
     removed = [remove_regions(image, masks, fill, seed=seed) for fill in MAIN]
-    scores = subject.scores(torch.cat([image, *removed])).double()
+    scores = subject.scores(torch.cat([image, fill_image(image, "mean"), *removed])).double()
+    drops = scores[0] - scores[1:]
     found = list(comparisons)
-    for row, (index, one, _) in enumerate(tested):
-        without = [float(scores[1 + number * len(tested) + row, index]) for number in range(len(MAIN))]
-        drop = sign * (float(scores[0, index]) - sum(without) / len(without))
-        found[index] = replace(one, models=one.models.add(not drop < one.removed))
+    for row, (index, one, _) in enumerate(tested, 1):
+        drop = sign * float(drops[row :: len(tested), index].mean())
+        models = one.models.add(not drop < one.removed)
+        wholes = one.wholes.add(not abs(float(drops[0, index])) < one.whole)
+        found[index] = replace(one, models=models, wholes=wholes)
     return found
 
 

@@ -16,7 +16,9 @@ _CLEAR: Final = 0.1
 """An effect of at least this part of the strongest fill's has a sign."""
 
 
-def write_verdict(target: Target, test: SignificanceTest, reach: float, number: int, *, against: bool = False) -> str:
+def write_verdict(
+    target: Target, test: SignificanceTest, reach: float, number: int, *, learnt: bool = True, against: bool = False
+) -> str:
     """What removing the region does, how many others did as much, and whether that is better than chance.
 
     Args:
@@ -24,6 +26,7 @@ def write_verdict(target: Target, test: SignificanceTest, reach: float, number: 
         test: the test, with everything but its verdict.
         reach: the most that the score moved in any picture of the test.
         number: how many targets were tested together.
+        learnt: the picture moves the score more than in untrained models; otherwise the p-value is of these alone.
         against: the map shows what speaks against the target, and the signs of the effects are turned round.
     """
     p = test.p
@@ -36,6 +39,12 @@ def write_verdict(target: Target, test: SignificanceTest, reach: float, number: 
             f"{_format_amount(reach)}{unit} (p = {p:.2g})."
         )
     does = _describe_change(target.label, sign * test.removed, unit)
+    if not learnt:
+        may = "An untrained model may do as well" if p > SURE else "Few untrained models do"
+        return (
+            f"Removing this region {does}; {_count_models(test)} did as much. {may} (p = {p:.2g}), and the picture as a whole moves "
+            f"{target.label!r} no more than in models without training."
+        )
     counts = _count_others(test)
     parts = [f"Removing this region {does}; {counts}.", _judge(test, p, number)]
     if disagree(test.fills):
@@ -59,18 +68,18 @@ def _describe_change(label: str, change: float, unit: str) -> str:
 
 def _count_others(test: SignificanceTest) -> str:
     """How many random regions and untrained models did as much."""
-    regions = f"{test.removed_as_much or 'none'} of {test.regions} random regions"
-    if not test.models:
-        return f"{regions} did as much"
-    models = f"{test.untrained_as_much or 'none'} of {test.models} untrained models"
     word = ", but" if test.untrained_as_much and not test.removed_as_much else " and"
-    return f"{regions}{word} {models} did as much"
+    return f"{test.removed_as_much or 'none'} of {test.regions} random regions{word} {_count_models(test)} did as much"
+
+
+def _count_models(test: SignificanceTest) -> str:
+    return f"{test.untrained_as_much or 'none'} of {test.models} untrained models"
 
 
 def _judge(test: SignificanceTest, p: float, number: int) -> str:
     corrected = test.corrected
     if p > SURE:
-        untrained = test.models and (1 + test.untrained_as_much) / (1 + test.models)
+        untrained = (1 + test.untrained_as_much) / (1 + test.models)
         who = "An untrained model" if untrained > (1 + test.removed_as_much) / (1 + test.regions) else "A random map"
         return f"{who} may do as well (p = {p:.2g})."
     if corrected is None or number < 2:

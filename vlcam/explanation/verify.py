@@ -139,11 +139,7 @@ def compare_regions(
         wanted = view.flag == "ok" and (only is None or view.index in only)
         region = _find_region(subject, view.map, area) if wanted else None
         compared.append(
-            None
-            if region is None
-            else compare_places(
-                subject, view.index, region, count, rng, remade=method is not None, seed=seed, sign=sign
-            )
+            None if region is None else compare_places(subject, view.index, region, count, rng, seed=seed, sign=sign)
         )
         report(count * len(compared))
     return _compare_with_untrained(
@@ -313,7 +309,9 @@ def _make_tests(
             untrained,
             verdict="",
         )
-        verdict = write_verdict(view.target, test, one.reach, number, against=explanation.method in _AGAINST)
+        verdict = write_verdict(
+            view.target, test, one.reach, number, learnt=one.learnt, against=explanation.method in _AGAINST
+        )
         tests.append(replace(test, verdict=verdict))
     return tuple(tests)
 
