@@ -35,6 +35,7 @@ from vlcam.explanation.region_test import (
 from vlcam.explanation.rerun import PhotoSubject
 from vlcam.explanation.run import make_maps
 from vlcam.explanation.verdict import write_verdict
+from vlcam.image.display import apply_steps
 from vlcam.image.regions import AREA, find_top_region
 from vlcam.methods.occlusion import make_occlusion
 from vlcam.methods.registry import REGISTRY
@@ -55,11 +56,6 @@ _OLD_NOTE: Final = "Proofs: "
 
 _AGAINST: Final = frozenset({"counterfactual"})
 """Methods whose maps mark what speaks against the target: without their region its score should rise."""
-
-_QUICK: Final = frozenset(
-    {"masked-gradients", "masked-gradients-positive", "halfway-gradient", "halfway-gradient-positive"}
-)
-"""Methods that run only what follows the layer, a few times: their maps are made again for each untrained model."""
 
 _SAME: Final = 1e-3
 """A map made again differs from the one explained by at most this part of its peak."""
@@ -218,7 +214,7 @@ def _find_remaking_method(
 ) -> Method | PerturbationMethod | None:
     """The method, if it makes the explanation's maps again, and at little cost; None: the maps are held."""
     method = REGISTRY.get(explanation.method)
-    if method is None or not (isinstance(method, Method) or method.name in _QUICK):
+    if method is None or not (isinstance(method, Method) or method.quick):
         return None
     maps, known = make_maps(method, subject), explanation.maps
     if maps.shape != known.shape:
@@ -249,7 +245,8 @@ def _find_shown(
     """The top region of an untrained model's map; that of the map that is tested if this one shows nothing."""
     if flag_map(signed, relu=explanation.relu) != "ok":
         return held
-    found = _find_region(subject, signed.clamp_min(0) if explanation.relu else signed, area)
+    shown = signed.clamp_min(0) if explanation.relu else signed
+    found = _find_region(subject, apply_steps(shown[None], explanation.steps)[0], area)
     return held if found is None else found
 
 
