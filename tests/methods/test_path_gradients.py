@@ -85,7 +85,8 @@ def test_masked_gradients_are_their_formula(baseline: Any, form: Any) -> None:
     balanced = torch.where(signed > 0, (signed.abs() * more).sqrt(), -(signed.abs() * less).sqrt())
     expected = {"signed": signed, "positive": more, "balanced": balanced}[form]
     torch.testing.assert_close(found.maps, expected, rtol=1e-9, atol=1e-12)
-    parts = (evidence if form == "signed" else evidence.clamp_min(0)).sum((2, 3))
+    seen = slopes * (activations - make_baseline(activations, "quiet"))
+    parts = (evidence if form == "signed" else seen.clamp_min(0)).sum((2, 3))
     torch.testing.assert_close(found.contributions, parts, rtol=1e-9, atol=1e-12)
     torch.testing.assert_close(found.alpha, slopes.mean((2, 3)), rtol=1e-9, atol=1e-12)
 

@@ -79,7 +79,8 @@ def explain_by_path(
 ) -> FoundMaps:
     """The maps of this module's methods, ``(T, h, w)``, with each channel's part in the sum of the signed map, ``(T, C)``.
 
-    The parts of the positive and of the balanced form are the sums of what each channel says for a target, but for contrasts.
+    The parts of the positive and of the balanced form (but for contrasts) are the sums of what each channel says for a target by being
+    unlike what it is in most cells: texts about the picture rest on them.
 
     Raises InputError for an unknown baseline, LayerError where what follows the layer can't be run by itself.
     """
@@ -97,8 +98,9 @@ def explain_by_path(
     maps = _combine_channels(evidence, form)
     parts = evidence.sum((2, 3))
     if form != "signed":  # but what speaks for one thing and against another keeps both
+        seen = slopes * widen(activations - make_baseline(activations, "quiet"))
         both = torch.tensor([one.kind == "contrast" for one in subject.targets], device=parts.device)
-        parts = torch.where(both[:, None], parts, evidence.relu().sum((2, 3)))
+        parts = torch.where(both[:, None], parts, seen.relu().sum((2, 3)))
     return FoundMaps(
         subject.place(maps),
         alpha=slopes.mean((2, 3)),
@@ -197,7 +199,7 @@ def _make_method(
 BUILT_IN = (
     make_masked_gradients(),
     make_masked_gradients(form="positive"),
-    make_masked_gradients(baseline="quiet", form="balanced"),
+    make_masked_gradients(form="balanced"),
     make_halfway_gradient(),
     make_halfway_gradient(form="positive"),
     make_layer_integrated_gradients(),
