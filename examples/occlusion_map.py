@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     covered = vlcam.explain(task, photo, top_k=options.top_k, method="occlusion")
     labels = [one.label for one in covered]
-    cam = vlcam.explain(task, photo, targets=labels)
+    cam = vlcam.explain(task, photo, targets=labels, method="gradcam")
     for label in labels:
         drop = float(covered[label].map.max())
         alike = rank_correlation(covered[label].heatmap().nan_to_num(0), cam[label].heatmap().nan_to_num(0))

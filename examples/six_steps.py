@@ -46,7 +46,7 @@ def compare(task: Classification, layer: nn.Module, photo: Tensor) -> None:
     image = task.preprocess(torchvision.transforms.functional.to_pil_image(photo))[0].double()
     number = int(task.model(image).argmax())
     cam, large = six_steps(task.model, layer, image, number)
-    ours = vlcam.explain(task, photo, targets=number, layer=layer)[0]
+    ours = vlcam.explain(task, photo, targets=number, layer=layer, method="gradcam")[0]
     scale = float(cam.max())
     on_grid = float((ours.map - cam).abs().max()) / scale
     on_pixels = float((ours.heatmap() - large).abs().max()) / scale

@@ -40,7 +40,7 @@ from vlcam.experiments.results.result import Result, ResultRow
 from vlcam.experiments.running import ExperimentOutcome
 from vlcam.experiments.setting import Setting
 from vlcam.explanation import Explanation, Explanations, FillTest, NamedEvidence, NeuronText, Outcome, SignificanceTest
-from vlcam.explanation.explain import WeighedWords
+from vlcam.explanation.question_words import WeighedWords
 from vlcam.explanation.record import Evidence
 from vlcam.image.photo import Bands, Photo
 from vlcam.image.preprocess import Preprocess

@@ -289,39 +289,6 @@ class ScoringTask(Task, Protocol):
 
 
 @runtime_checkable
-class Head(Protocol):
-    """What follows the explained layer, to be run with B outputs of the layer in its place (see :mod:`vlcam.explanation.head`).
-
-    T targets; activations have C channels and h x w cells, as the layer has them: tokens in any order are one column of cells.
-    """
-
-    activations: Float[Tensor, "1 channels rows columns"]
-
-    def score(self, points: Float[Tensor, "batch channels rows columns"]) -> Float[Tensor, "batch targets"]:
-        """The scores with each of B activations, without autograd, in chunks of bounded memory."""
-        ...
-
-    def average_gradients(self, points: Float[Tensor, "batch channels rows columns"]) -> Gradients:
-        """The gradients of the T scores at each of B activations, averaged over these, in chunks of bounded memory."""
-        ...
-
-    def differentiate(
-        self, points: Float[Tensor, "batch channels rows columns"]
-    ) -> tuple[Float[Tensor, "batch targets"], Float[Tensor, "batch channels rows columns"]]:
-        """The differentiable scores with each of B activations, in one pass, and the leaf that they depend on."""
-        ...
-
-    def differentiate_classes(
-        self,
-    ) -> tuple[Float[Tensor, " classes"], tuple[int, ...], Float[Tensor, "1 channels rows columns"]]:
-        """The differentiable scores of all classes (or answers) at the own activations, their numbers, and the leaf they depend on.
-
-        Raises InputError for a model that has no classes.
-        """
-        ...
-
-
-@runtime_checkable
 class Subject(Protocol):
     """One photo and its targets as something that can be run again, changed (see :class:`vlcam.explanation.rerun.PhotoSubject`).
 
@@ -382,76 +349,14 @@ class Subject(Protocol):
         ...
 
 
-@runtime_checkable
-class HeadSubject(Protocol):
-    """One photo and its targets, of which what follows the layer can be run by itself; T targets, a layer of C channels.
-
-    Unlike a :class:`Subject` it needs no image: the model may take its photo as tiles or packed patches.
-    """
-
-    @property
-    def targets(self) -> Sequence[Target]:
-        """The T targets, in the order of all scores."""
-        ...
-
-    @property
-    def model(self) -> nn.Module: ...  # noqa: D102
-    @property
-    def layer(self) -> str:
-        """The name of the explained layer."""
-        ...
-
-    @property
-    def cells(self) -> Float[Tensor, "1 channels ..."]:
-        """The layer's activations as :class:`Head` takes them: tokens in their own order."""
-        ...
-
-    @property
-    def cell_gradients(self) -> Float[Tensor, "targets channels ..."]:
-        """The gradients of the T scores at ``cells``."""
-        ...
-
-    def open_head(self) -> AbstractContextManager[Head]:
-        """What follows the layer, ready to be run without the layers before. Raises LayerError where that can't be done."""
-        ...
-
-    def place(self, maps: Float[Tensor, "targets ..."]) -> Maps:
-        """Maps of the head's cells, with every cell where it lies on the model's input."""
-        ...
-
-
-@final
-@dataclass(frozen=True)
-class FoundMaps:
-    """What a perturbation method found, if that is more than maps.
-
-    ``maps`` are *signed* and raw, ``(targets, rows, columns)``; ``contributions`` ``(targets, channels)`` is what each channel of the layer
-    adds to the sum of the map, and ``alpha`` its mean gradient, if the method has its own; ``steps`` are the display steps
-    (:mod:`vlcam.image.display`) that the maps are drawn with. ``method`` is the name of the method that was taken in the end, ``relu`` its,
-    and ``choice`` says why, if the method chooses among others. ``saturation`` is how far the gradient at the activations is from the
-    averaged one, if the method has one (:func:`vlcam.methods.diagnose.measure_saturation`).
-    """
-
-    maps: Maps
-    alpha: Float[Tensor, "targets channels"] | None = None
-    contributions: Float[Tensor, "targets channels"] | None = None
-    steps: tuple[str, ...] = ()
-    method: str | None = None
-    relu: bool | None = None
-    choice: str | None = None
-    saturation: float | None = None
-
-    __repr__ = show_record
-
-
 @final
 @dataclass(frozen=True)
 class PerturbationMethod:
     """A perturbation method: it takes more than the activations and gradients of one run, and runs the model again.
 
     ``function(subject)`` returns *signed* raw maps ``(targets, rows, columns)`` that cover the model's input evenly, on any grid (of
-    pixels, say), or :class:`FoundMaps`; ``relu`` as in :class:`Method`. ``cost`` says in words how many runs that takes; ``quick`` that
-    only what follows the layer runs a few times more, so that nobody waits for it.
+    pixels, say), or :class:`vlcam.methods.head.FoundMaps`; ``relu`` as in :class:`Method`. ``cost`` says in words how many runs that
+    takes; ``quick`` that only what follows the layer runs a few times more, so that nobody waits for it.
     """
 
     name: str

@@ -258,6 +258,8 @@ MAKERS: Final[Mapping[str, Callable[[], str]]] = {
     "quick run": make_experiments_overview,
     "experiments": make_experiments,
     "speed": lambda: make_benchmark("speed.json"),
+    "method cost": lambda: make_benchmark("method-cost.json"),
+    "default method": lambda: make_benchmark("default-method.json"),
     "recipe": lambda: make_benchmark("recipe.json"),
     "throughput": lambda: make_benchmark("throughput.json"),
     "drop-in": lambda: make_benchmark("drop-in.json"),

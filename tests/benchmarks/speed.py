@@ -125,7 +125,7 @@ def blip_case(short: bool) -> Case:
 def bundled_case() -> Case:
     """The bundled captioner: to say its caption against saying it and explaining every word."""
     from vlcam.contracts import Request
-    from vlcam.explanation.attribution import make_layer_maps
+    from vlcam.explanation.evidence import make_layer_maps
     from vlcam.image.photo import open_photo
     from vlcam.methods import get_one_run_method
     from vlcam.tasks import bundled

@@ -132,11 +132,11 @@ def looks(n: int = 2, methods: tuple[Any, ...] = ("gradcam",)) -> list[Classifie
 def test_a_walk_sees_what_the_model_says_and_what_is_there() -> None:
     task, world = bundled.classifier(), open_scenes("test")
     for look, sample in zip(looks(3), world.iterate_samples(3), strict=True):
-        explained = vlcam.explain(task, sample.image, top_k=5)
+        explained = vlcam.explain(task, sample.image, top_k=5, method="gradcam")
         assert [target.label for target in explained.targets] == [look.get_label(one) for one in look.predicted]
         assert {world.labels[one] for one in sample.present} == {look.get_label(one) for one in look.present}
         for index in (*look.predicted, *look.present):
-            own = vlcam.explain(task, sample.image, targets=[look.get_label(index)])[0]
+            own = vlcam.explain(task, sample.image, targets=[look.get_label(index)], method="gradcam")[0]
             torch.testing.assert_close(look.get_heat("gradcam")[look.find_place(index)], own.heatmap())
         for index in look.present:
             region = look.get_region(index)

@@ -90,8 +90,8 @@ def test_the_targets_are_those_of_explain(captioner: Captioning) -> None:
     image, text = make(2, "test").image(), "a large striped red heart"
     ids = CAPTION_VOCABULARY.encode(text)
     mapped = make_every_map(WordTargets(captioner), image, Request(ids=ids), ["gradcam"])
-    own = vlcam.explain(captioner, image, caption=text, contrast=("large", "small"))
-    logits = vlcam.explain(captioner, image, caption=text, measure="logit")
+    own = vlcam.explain(captioner, image, caption=text, contrast=("large", "small"), method="gradcam")
+    logits = vlcam.explain(captioner, image, caption=text, measure="logit", method="gradcam")
     maps = mapped.signed["gradcam"]
     torch.testing.assert_close(maps[:5], own.maps[:5], rtol=1e-4, atol=1e-7)
     torch.testing.assert_close(maps[5:10], logits.maps[:5], rtol=1e-4, atol=1e-7)
@@ -142,7 +142,8 @@ def test_effects_are_the_falls_of_the_scores(captioner: Captioning) -> None:
     spoken = judge_caption(scene, captioner)
     assert spoken is not None
     runs = [
-        vlcam.explain(captioner, picture, caption=" ".join(spoken.words)) for picture in draw_without_each(scene, 96)
+        vlcam.explain(captioner, picture, caption=" ".join(spoken.words), method="gradcam")
+        for picture in draw_without_each(scene, 96)
     ]
     heat = torch.stack([runs[0][place].heatmap() for place in range(len(spoken.words))])
     mass = measure_masses(heat, scene.masks())
@@ -187,7 +188,7 @@ def test_grounding_scores_the_captioners_own_words(captioner: Captioning) -> Non
     for number in range(2):
         scene = make(number, "test")
         ground(scene, number, captioner, captioner, ["gradcam", "eigen-cam"], np.random.default_rng(0), scores)
-        own = vlcam.explain(captioner, scene.image())
+        own = vlcam.explain(captioner, scene.image(), method="gradcam")
         spoken = own.text.split()
         for place, (true, objects) in enumerate(
             zip(check_words(scene, spoken), find_word_objects(scene, spoken), strict=True)

@@ -10,7 +10,8 @@ from tests.support.tiny import Captioner, Cnn, Lambda, SideBranch, Twice, lively
 from vlcam.contracts import InputError, LayerError, TargetError
 from vlcam.engine.layers import Grid
 from vlcam.engine.recording import record
-from vlcam.explanation.attribution import attribute, make_layer_maps
+from vlcam.explanation.attribution import attribute
+from vlcam.explanation.evidence import make_layer_maps
 from vlcam.methods import get_one_run_method, list_methods
 
 CLOSE: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-6}

@@ -22,7 +22,7 @@ from tests.support.tiny import Cnn, Lambda, lively, snapshot
 from vlcam.contracts import BatchTask, Prepared, Request, Spoken
 from vlcam.engine.layers import Grid, TokenLayout
 from vlcam.engine.recording import record
-from vlcam.explanation.attribution import make_batch_maps
+from vlcam.explanation.evidence import make_batch_maps
 from vlcam.explanation.explain import explain
 from vlcam.explanation.options import Options, check_options
 from vlcam.methods import get_one_run_method, list_methods

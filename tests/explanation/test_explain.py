@@ -239,7 +239,7 @@ def test_one_label_and_one_logit() -> None:
     explanation = vlcam.explain(classifier(outputs=1, labels=["dog"], activation="sigmoid"), PHOTO, targets=[0, 1])
     assert [target.label for target in explanation.targets] == ["dog", "not dog"]
     assert explanation["dog"].target.score == pytest.approx(-explanation["not dog"].target.score)
-    with pytest.raises(vlcam.TargetError, match="2 scores but 1 labels"):
+    with pytest.raises(vlcam.TargetError, match="returns 2 scores, but 1 labels were given"):
         vlcam.explain(classifier(outputs=2, labels=["dog"]), PHOTO)
     with pytest.raises(vlcam.InputError, match="activation='sigmod' was given"):
         unwrap(Classification.__init__)(

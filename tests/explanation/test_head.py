@@ -18,7 +18,7 @@ from vlcam.contracts import LayerError, Request, Task
 from vlcam.engine.layers import Grid
 from vlcam.engine.modules import find_module
 from vlcam.explanation.explain import prepare_photo
-from vlcam.explanation.head import Head
+from vlcam.explanation.head import PhotoHead
 from vlcam.explanation.options import check_options
 from vlcam.explanation.rerun import PhotoSubject, fix_targets
 from vlcam.explanation.run import run_and_record
@@ -92,7 +92,7 @@ def test_scores_and_gradients_at_the_own_activations_are_those_explained(name: s
     subject = open_subject(build(), **options)
     said = torch.tensor([one.score for one in subject.targets])
     with subject.open_head() as head:
-        assert isinstance(head, Head)
+        assert isinstance(head, PhotoHead)
         points = torch.cat([head.activations, head.activations.roll(1, 1)])
         scores = head.score(points)
         assert head.way == way

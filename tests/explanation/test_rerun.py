@@ -13,7 +13,7 @@ from vlcam.contracts import InputError, LayerError, Method, PerturbationMethod, 
 from vlcam.engine.backward import gradients
 from vlcam.engine.layers import Grid, TokenLayout
 from vlcam.engine.recording import record
-from vlcam.explanation.attribution import collect_evidence
+from vlcam.explanation.evidence import collect_evidence
 from vlcam.explanation.rerun import PhotoSubject, fix_targets
 from vlcam.methods import get_one_run_method, list_methods
 from vlcam.scenes.sample import make

@@ -329,7 +329,7 @@ def test_a_score_that_hardly_depends_on_the_picture_says_so(fixed: Any) -> None:
 def test_maps_are_made_again_only_where_the_method_makes_them(monkeypatch: pytest.MonkeyPatch) -> None:
     """The explanation's own map is compared with the maps of untrained models; one put in its place, and an occlusion map, are held."""
     task, seen = bundled.classifier(), list[int]()
-    explanation = vlcam.explain(task, SCENE.image(), targets="green circle")
+    explanation = vlcam.explain(task, SCENE.image(), targets="green circle", method="gradcam")
     subject = rebuild_subject(explanation, task)
 
     def watched(*given: Any) -> Any:

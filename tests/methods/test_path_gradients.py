@@ -10,11 +10,12 @@ from torch import Tensor, nn
 
 import vlcam
 from tests.explanation.test_head import PICTURE, classes, open_subject, vit
-from vlcam.contracts import FoundMaps, InputError, PerturbationMethod
+from vlcam.contracts import InputError, PerturbationMethod
 from vlcam.explanation.rerun import PhotoSubject
 from vlcam.methods import get_method
 from vlcam.methods.cells import insert_cells, occlude_cells, reciprocam
 from vlcam.methods.finer import make_finercam
+from vlcam.methods.head import FoundMaps
 from vlcam.methods.masks import score_layer_masks
 from vlcam.methods.path_gradients import (
     draw_masks,

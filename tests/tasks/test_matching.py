@@ -94,8 +94,8 @@ def ask(family: str, text: str, picture: Image.Image, model: Any, processor: Any
 def explain_each(task: TextMatching, picture: Any, texts: list[str]) -> list[Any]:
     """What is explained of every text: together, or for a single stream one by one."""
     if task.once:
-        return list(vlcam.explain(task, picture, targets=texts))
-    return [vlcam.explain(task, picture, targets=[text])[0] for text in texts]
+        return list(vlcam.explain(task, picture, targets=texts, method="gradcam"))
+    return [vlcam.explain(task, picture, targets=[text], method="gradcam")[0] for text in texts]
 
 
 def test_scores_are_the_models_own(task: TextMatching, family: str) -> None:
@@ -109,13 +109,13 @@ def test_scores_are_the_models_own(task: TextMatching, family: str) -> None:
     assert {(view.target.kind, view.target.measure) for view in views} == {("class", "logit")}
     if family == "vilt":
         assert [view.target.probability for view in views] == [None] * 3
-        best = vlcam.explain(vlcam.load(model, processor=processor, labels=TEXTS), photo())[0].target
+        best = vlcam.explain(vlcam.load(model, processor=processor, labels=TEXTS), photo(), method="gradcam")[0].target
         assert best.label == TEXTS[int(logits.argmax())]
         assert best.probability == pytest.approx(float(logits.softmax(0).max()), rel=1e-3)
     else:
         expected = outputs.softmax(1)[:, 1]
         assert [view.target.probability for view in views] == pytest.approx(expected.tolist(), rel=1e-3)
-        found = vlcam.explain(task, photo(), targets=TEXTS[2], contrast=(TEXTS[0], TEXTS[2]))
+        found = vlcam.explain(task, photo(), targets=TEXTS[2], contrast=(TEXTS[0], TEXTS[2]), method="gradcam")
         assert found.text == TEXTS[2 if logits[2] > logits[0] else 0]
         assert found[1].target.score == pytest.approx(float(logits[0] - logits[2]), rel=1e-3, abs=1e-4)
         torch.testing.assert_close(
@@ -131,7 +131,7 @@ def test_one_look_and_maps_that_are_textbook_grad_cam(task: TextMatching, family
     find_module(task.model, first)[1].register_forward_hook(lambda *_: runs.append(1))
     before = snapshot(task.model)
     asked = TEXTS if task.once else TEXTS[:1]
-    explanation = vlcam.explain(task, photo(), targets=asked)
+    explanation = vlcam.explain(task, photo(), targets=asked, method="gradcam")
     assert len(runs) == (1 if task.once else 2) and snapshot(task.model) == before  # ViLT once more, for its order
     columns = 12 if family == "vilt" else COLUMNS
     assert explanation.maps.shape == (len(asked), ROWS, columns) and explanation.maps.isfinite().all()

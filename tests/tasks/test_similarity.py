@@ -155,7 +155,7 @@ def test_the_region_of_a_class_in_a_segmentation(name: str) -> None:
         "left": region(2, ~mask), "right": region(2, torch.from_numpy(mask).float()), "highest": lambda out: out["out"][0, 1].max(),
     }  # fmt: skip
     task = Custom(model, targets, PREPROCESS, layer=layer, measure="logit", name=name)
-    explanation = vlcam.explain(task, photo(), contrast=("left", "right"))
+    explanation = vlcam.explain(task, photo(), contrast=("left", "right"), method="gradcam")
     assert [one.label for one in explanation] == ["left", "right", "highest", "left rather than right"]
     kept: list[Tensor] = []
     model.get_submodule(layer).register_forward_hook(lambda module, inputs, output: kept.append(output))
@@ -166,7 +166,7 @@ def test_the_region_of_a_class_in_a_segmentation(name: str) -> None:
         expected = (slope.mean((2, 3), keepdim=True) * kept[0]).sum(1)[0].detach()
         assert found.target.score == pytest.approx(score.item(), rel=1e-3, abs=1e-3) and found.target.measure == "logit"
         torch.testing.assert_close(found.signed_map, expected, rtol=1e-2, atol=1e-3 * float(expected.abs().max()))
-    assert vlcam.explain(task, photo(), targets="right")[0].target.score == pytest.approx(
+    assert vlcam.explain(task, photo(), targets="right", method="gradcam")[0].target.score == pytest.approx(
         explanation["right"].target.score, rel=1e-4
     )
 

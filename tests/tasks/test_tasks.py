@@ -116,7 +116,7 @@ def vqa() -> VQA:
 
 
 def test_classes_are_logits_of_the_one_forward(classifier: Classification) -> None:
-    explanation = vlcam.explain(classifier, PHOTO, targets=["boxer", 0])
+    explanation = vlcam.explain(classifier, PHOTO, targets=["boxer", 0], method="gradcam")
     assert isinstance(classifier.model, TinyCNN)
     assert classifier.model.runs == 1
     images, _ = PREPROCESS(_pil())
@@ -136,7 +136,9 @@ def test_top_k_is_the_default_and_ordered(classifier: Classification) -> None:
 
 
 def test_contrast_is_the_difference(classifier: Classification) -> None:
-    explanation = vlcam.explain(classifier, PHOTO, targets=["boxer", "tiger"], contrast=[("boxer", "tiger")])
+    explanation = vlcam.explain(
+        classifier, PHOTO, targets=["boxer", "tiger"], contrast=[("boxer", "tiger")], method="gradcam"
+    )
     one, other, contrast = explanation
     assert contrast.label == "boxer rather than tiger"
     assert contrast.target.score == pytest.approx(one.target.score - other.target.score, abs=1e-5)
@@ -169,14 +171,14 @@ def test_a_single_logit_has_two_sides() -> None:
     task = Classification(
         TinyCNN(1).eval(), labels=["cat", "dog"], preprocess=PREPROCESS, layer="features", activation="sigmoid"
     )
-    explanation = vlcam.explain(task, PHOTO, targets=["cat", "dog"])
+    explanation = vlcam.explain(task, PHOTO, targets=["cat", "dog"], method="gradcam")
     cat, dog = explanation
     assert cat.target.score == pytest.approx(-dog.target.score)
     assert cat.target.probability is not None and dog.target.probability is not None
     assert cat.target.probability + dog.target.probability == pytest.approx(1)
     torch.testing.assert_close(cat.signed_map, -dog.signed_map)
     named = replace(task, labels=["dog"])
-    assert [target.label for target in vlcam.explain(named, PHOTO, top_k=2).targets] in (
+    assert [target.label for target in vlcam.explain(named, PHOTO, top_k=2, method="gradcam").targets] in (
         ["dog", "not dog"],
         ["not dog", "dog"],
     )
@@ -228,7 +230,7 @@ def test_a_classifier_takes_no_question(classifier: Classification) -> None:
 
 
 def test_all_words_from_one_forward(captioner: Captioning) -> None:
-    explanation = vlcam.explain(captioner, PHOTO)
+    explanation = vlcam.explain(captioner, PHOTO, method="gradcam")
     assert isinstance(captioner.model, TinyCaptioner)
     assert captioner.model.cnn.runs == 1
     assert explanation.text == "a red dog and a blue cat"
@@ -239,7 +241,7 @@ def test_all_words_from_one_forward(captioner: Captioning) -> None:
 
 
 def test_words_are_log_probabilities_and_sum_to_the_caption(captioner: Captioning) -> None:
-    explanation = vlcam.explain(captioner, PHOTO)
+    explanation = vlcam.explain(captioner, PHOTO, method="gradcam")
     images, _ = PREPROCESS(_pil())
     model = captioner.model
     assert isinstance(model, TinyCaptioner)
@@ -286,11 +288,11 @@ def test_a_repeated_word_has_two_maps(captioner: Captioning) -> None:
 
 
 def test_sub_words_are_summed(captioner: Captioning) -> None:
-    explanation = vlcam.explain(captioner, PHOTO, caption="a doggy and a cat")
+    explanation = vlcam.explain(captioner, PHOTO, caption="a doggy and a cat", method="gradcam")
     assert [target.label for target in explanation.targets[:-1]] == ["a", "doggy", "and", "a", "cat"]
     assert explanation["doggy"].target.token_ids == (1, 6)
     split = replace(captioner, tokens=_Spaced())
-    parts = vlcam.explain(split, PHOTO, caption="a doggy and a cat")
+    parts = vlcam.explain(split, PHOTO, caption="a doggy and a cat", method="gradcam")
     summed = parts["dog"].signed_map + parts["gy"].signed_map
     torch.testing.assert_close(explanation["doggy"].signed_map, summed, atol=1e-6, rtol=1e-4)
     assert explanation["doggy"].target.score == pytest.approx(
@@ -308,8 +310,10 @@ class _Spaced:
 
 def test_word_contrast(captioner: Captioning) -> None:
     text = "a red dog"
-    explanation = vlcam.explain(captioner, PHOTO, caption=text, contrast=[("red", "blue"), ("red", "doggy")])
-    other = vlcam.explain(captioner, PHOTO, caption="a blue dog")
+    explanation = vlcam.explain(
+        captioner, PHOTO, caption=text, contrast=[("red", "blue"), ("red", "doggy")], method="gradcam"
+    )
+    other = vlcam.explain(captioner, PHOTO, caption="a blue dog", method="gradcam")
     contrast = explanation["red rather than blue"]
     assert contrast.target.kind == "contrast"
     assert contrast.target.score == pytest.approx(
@@ -318,7 +322,7 @@ def test_word_contrast(captioner: Captioning) -> None:
     torch.testing.assert_close(
         contrast.signed_map, explanation["red"].signed_map - other["blue"].signed_map, atol=1e-6, rtol=1e-4
     )
-    longer = vlcam.explain(captioner, PHOTO, caption="a doggy")
+    longer = vlcam.explain(captioner, PHOTO, caption="a doggy", method="gradcam")
     two = explanation["red rather than doggy"]
     assert two.target.score == pytest.approx(explanation["red"].target.score - longer["doggy"].target.score, abs=1e-5)
 
@@ -400,7 +404,9 @@ def test_logits_of_the_wrong_shape_are_said(captioner: Captioning) -> None:
 
 
 def test_answers(vqa: VQA) -> None:
-    explanation = vlcam.explain(vqa, PHOTO, question="what colour", targets=["yes", "red"], contrast=[("yes", "red")])
+    explanation = vlcam.explain(
+        vqa, PHOTO, question="what colour", targets=["yes", "red"], contrast=[("yes", "red")], method="gradcam"
+    )
     assert isinstance(vqa.model, TinyVQA)
     assert vqa.model.cnn.runs == 1
     assert explanation.question == "what colour"
@@ -412,7 +418,7 @@ def test_answers(vqa: VQA) -> None:
         "logit",
     )
     torch.testing.assert_close(contrast.signed_map, yes.signed_map - red.signed_map, atol=1e-6, rtol=1e-4)
-    again = vlcam.explain(vqa, PHOTO, question="is there a cat", targets=["yes"])
+    again = vlcam.explain(vqa, PHOTO, question="is there a cat", targets=["yes"], method="gradcam")
     assert not torch.equal(again.maps[0], yes.signed_map)
 
 
@@ -445,9 +451,9 @@ def test_methods_layers_and_rankings_by_name(classifier: Classification) -> None
     with pytest.raises(vlcam.VlcamError, match="gradcam"):
         vlcam.explain(classifier, PHOTO, method="grad-cam!")
     with pytest.raises(vlcam.LayerError, match="features"):
-        vlcam.explain(classifier, PHOTO, layer="feature")
+        vlcam.explain(classifier, PHOTO, layer="feature", method="gradcam")
     opposite = vlcam.explain(classifier, PHOTO, targets=1, method="counterfactual")
-    torch.testing.assert_close(opposite.maps, -vlcam.explain(classifier, PHOTO, targets=1).maps)
+    torch.testing.assert_close(opposite.maps, -vlcam.explain(classifier, PHOTO, targets=1, method="gradcam").maps)
 
 
 def test_the_model_is_left_as_it_was(captioner: Captioning) -> None:

@@ -105,7 +105,7 @@ def test_one_look_and_maps_that_are_textbook_grad_cam(opened: Any, family: str) 
     runs: list[int] = []
     find_module(task.model, "vision_model")[1].register_forward_hook(lambda *_: runs.append(1))
     before = snapshot(task.model)
-    explanation = vlcam.explain(task, photo(), targets=TEXTS)
+    explanation = vlcam.explain(task, photo(), targets=TEXTS, method="gradcam")
     assert len(runs) == 1 and snapshot(task.model) == before
     layer, (rows, columns) = FAMILIES[family]
     assert task.layer == layer and explanation.maps.shape == (3, rows, columns)

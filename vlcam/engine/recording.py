@@ -215,27 +215,22 @@ class Recording:
 
 @contextmanager
 def record(
-    model: nn.Module,
-    layer: str | nn.Module | None = None,
-    *,
-    call: Call = None,
-    whole: bool = False,
-    tower: Tower | None = None,
-) -> Iterator[Recording]:
+    model: nn.Module, layer: str | nn.Module | None = None, *, call: Call = None, whole: bool = False, tower: Tower | None = None
+) -> Iterator[Recording]:  # fmt: skip
     """Record one layer while the model runs, as the one leaf of the autograd graph.
 
     Call the model yourself inside the ``with``, however it wants to be called. It runs in eval mode, without autograd up to the
-    layer and with autograd from there on, also under ``torch.no_grad()`` and ``torch.inference_mode()``. On leaving, the model
-    and torch's global switches are as before (see :func:`vlcam.engine.restore.preserve_model`).
+    layer and with autograd from there on, also under ``torch.no_grad()`` and ``torch.inference_mode()``. Afterwards model and switches are
+    as before (:func:`vlcam.engine.restore.preserve_model`).
 
     Args:
         model: any module; compiled and DataParallel models too.
         layer: a module of the model or its dotted name. None finds the last spatial layer by itself, in the same run: the last
             module that returned ``(batch, channels, rows > 1, columns > 1)``, leads to the scores, and is not pooling, dropout or
-            the like; a layer whose channels are already the classes (squeezenet's conv classifier) gives way to the one
-            before it. It is named by the outermost module that returns it. The choice is remembered for the next call.
-        call: which run of the layer is meant, if it runs more than once: an index from 0 (or from the end, negative),
-            ``"first"`` or ``"last"``. By default the one that leads to the scores.
+            the like; a layer whose channels are already the classes (squeezenet's conv classifier) gives way to the one before
+            it. It is named by the outermost module that returns it. The choice is remembered.
+        call: which run of the layer, if there are several: an index from 0 (or from the end, negative), ``"first"`` or ``"last"``. By
+            default the one that leads to the scores.
         whole: of a named layer that returns several tensors keep all (``Recording.output``), not only the first with positions.
         tower: is given what runs before a named layer, so that only what follows needs to run again.
 
@@ -319,7 +314,7 @@ class _CandidateWatch:
         recording, runs = self.recording, self.runs
         runs[name] = runs.get(name, -1) + 1
         if self.start and not recording._taps and self.start[0] not in (None, (title, runs[name])):
-            return None  # not yet at the layer chosen earlier; before the output is looked at, which small models would feel
+            return None  # not yet at the layer chosen earlier: small models would feel a look at every output
         found = find_first_tensor(output)
         if found is None or not is_map(found):
             return None

@@ -83,7 +83,7 @@ def list_siblings(model: nn.Module, layer: str) -> dict[str, nn.Module]:
     """The outermost modules that neither are the layer nor contain it, by name.
 
     >>> list(list_siblings(nn.Sequential(nn.Sequential(nn.ReLU(), nn.Tanh()), nn.Flatten()), "0.1"))
-    ['0.0', '1']
+    ['1', '0.0']
     """
     found: dict[str, nn.Module] = {}
     module, name = unwrap_model(model), ""
@@ -137,10 +137,11 @@ def _cut(output: Any, row: int, rows: int) -> Any:
 
 
 @contextmanager
-def replay(model: nn.Module, tower: Tower | None, layer: str, leaf: Tensor) -> Iterator[None]:
+def replay(model: nn.Module, tower: Tower | None, layer: str, leaf: Tensor, *, call: int = 0) -> Iterator[None]:
     """Inside, the layer returns ``leaf`` where it returned its features, and what ran before it isn't run again.
 
-    Without a ``tower`` everything before the layer runs as well. ``leaf`` may have several rows where the layer had one.
+    Without a ``tower`` everything before the layer runs as well, and ``call`` says which of its runs is meant, from 0; a tower is that of
+    its first run. ``leaf`` may have several rows where the layer had one.
 
     Raises:
         LayerError: the layer returns no tensor, when it runs.
@@ -151,7 +152,7 @@ def replay(model: nn.Module, tower: Tower | None, layer: str, leaf: Tensor) -> I
         module = find_module(model, layer)[1]
         if tower is None:
             runs = [0]
-            undo.add_hook(module.register_forward_hook, partial(_put_in_place, leaf, layer, runs), prepend=True)
+            undo.add_hook(module.register_forward_hook, partial(_put_in_place, leaf, layer, call, runs), prepend=True)
         else:
             for name, outputs in tower.list_outputs().items():
                 if outputs:
@@ -167,9 +168,13 @@ def get_rows() -> int:
     return _rows.get()
 
 
-def _put_in_place(leaf: Tensor, layer: str, runs: list[int], module: nn.Module, inputs: Any, output: Any) -> Any:
+def _put_in_place(
+    leaf: Tensor, layer: str, call: int, runs: list[int], module: nn.Module, inputs: Any, output: Any
+) -> Any:
+    if paused.get():
+        return None
     runs[0] += 1
-    if runs[0] > 1 or paused.get():
+    if runs[0] - 1 != call:
         return None
     found = find_first_tensor(output)
     if found is None:

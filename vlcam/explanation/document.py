@@ -72,12 +72,22 @@ def make_document(explanation: AbstractExplanation) -> dict[str, Any]:
             "model": explanation.model,
             "layer": explanation.layer,
             "method": explanation.method,
-            "why": "" if explanation.choice is None else explanation.choice[:1].upper() + explanation.choice[1:],
-            "steps": ", ".join(explanation.steps),
-            "kept": "" if explanation.diagnostic is None else format_percent(explanation.diagnostic.kept),
+            "more": _list_more_facts(explanation),
             "input": describe_input(explanation.preprocessing),
         },
     }
+
+
+def _list_more_facts(explanation: AbstractExplanation) -> dict[str, str]:
+    """How the method was chosen and its maps are drawn, as far as there is something to say."""
+    kept = None if explanation.diagnostic is None else explanation.diagnostic.kept
+    choice = explanation.choice or ""
+    facts = {
+        "Why this method": choice[:1].upper() + choice[1:],
+        "Drawn with": ", ".join(explanation.steps),
+        "Gradient kept by Grad-CAM's average": format_percent(kept),
+    }
+    return {name: text for name, text in facts.items() if text}
 
 
 def encode_colours(name: str) -> str:

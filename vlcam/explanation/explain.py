@@ -17,32 +17,30 @@ from vlcam.contracts import (
     Gain,
     InputError,
     LayerError,
-    LeftOutWords,
     Method,
     Names,
     PerturbationMethod,
     Prepared,
     Request,
     Spoken,
-    Target,
     Task,
     VlcamError,
     show_record,
 )
 from vlcam.engine.layers import Grid, find, trace_layers
 from vlcam.engine.modules import has_independent_rows, name_cause
-from vlcam.engine.recording import gradients, record
+from vlcam.engine.recording import record
 from vlcam.engine.restore import allow_autograd, detach_tensors, undo_after_errors
 from vlcam.engine.settle_layer import settle_layer
 from vlcam.engine.tower import Tower
-from vlcam.explanation.attribution import LayerEvidence, LayerMaps, collect_batch_evidence
+from vlcam.explanation.evidence import LayerEvidence, LayerMaps, collect_batch_evidence
 from vlcam.explanation.explanation import Explanation, Explanations
 from vlcam.explanation.options import CheckedOptions, Options, Ranking, check_options
+from vlcam.explanation.question_words import weigh_words
 from vlcam.explanation.record import NeuronText
 from vlcam.explanation.rerun import PhotoSubject, fix_targets
 from vlcam.explanation.run import find_maps, make_trial, run_and_record
 from vlcam.explanation.visual_gain import add_gain
-from vlcam.explanation.wording import LEFT_OUT
 from vlcam.files import describe_error
 from vlcam.image.decode import get_opened
 from vlcam.image.photo import Bands, Photo, open_photo
@@ -354,38 +352,6 @@ def _find_maps(
     targets = tuple(spoken.targets)
     subject = PhotoSubject(task, prepared, fix_targets(order.request, targets), targets, evidence, order.progress)
     return evidence.combine(find_maps(order.method, subject))
-
-
-@final
-@dataclass(frozen=True)
-class WeighedWords:
-    """Targets with the importance of each word of the question, the words' character ranges, and notes about them."""
-
-    targets: tuple[Target, ...]
-    spans: tuple[tuple[int, int], ...] = ()
-    notes: tuple[str, ...] = ()
-
-    __repr__ = show_record
-
-
-def weigh_words(spoken: Spoken) -> WeighedWords:
-    """The importance of the question's words: gradient times embedding, summed over a word's tokens, or by leaving each out."""
-    targets, asked = tuple(spoken.targets), spoken.asked
-    if isinstance(asked, LeftOutWords):
-        try:
-            words = asked.weigh()
-        except InputError as error:
-            return WeighedWords(targets, notes=(f"The words of the question were not weighed: {error}.",))
-        spans, notes = asked.spans, [LEFT_OUT]
-    elif asked is not None and asked.words:
-        slopes = gradients(spoken.scores, asked.leaf)
-        tokens = (slopes * asked.leaf.detach()).float().sum(-1)[:, 0]
-        words = torch.stack([tokens[:, list(places)].sum(1) for _, places in asked.words], 1)
-        spans, notes = tuple(span for span, _ in asked.words), []
-    else:
-        return WeighedWords(targets)
-    weighed = tuple(replace(one, reading=tuple(row)) for one, row in zip(targets, words.tolist(), strict=True))
-    return WeighedWords(weighed, spans, tuple(notes))
 
 
 def check_layer(task: Task, layer: str, prepared: Prepared, request: Request) -> None:

@@ -1,8 +1,8 @@
 """What follows the explained layer, run by itself: scores and gradients for many outputs of the layer, without the layers before it.
 
-:class:`Head` puts activations ``(B, C, h, w)`` in the place of the layer's own. It prefers one pass for all B rows, if the task can score
-a batch; then one pass for each row; both without running anything before the layer (:mod:`vlcam.engine.tower`). Which of them is right
-for this model is tested, not believed: the layer's own activations go along in the first pass, and must get the scores that were
+:class:`PhotoHead` puts activations ``(B, C, h, w)`` in the place of the layer's own. It prefers one pass for all B rows, if the task can
+score a batch; then one pass for each row; both without running anything before the layer (:mod:`vlcam.engine.tower`). Which of them is
+right for this model is tested, not believed: the layer's own activations go along in the first pass, and must get the scores that were
 explained. Only if that fails are the layers before run again as well, and if that fails too, the method is refused.
 """
 
@@ -23,7 +23,7 @@ from vlcam.engine.precision import widen
 from vlcam.engine.recording import gradients
 from vlcam.engine.restore import preserve_model
 from vlcam.engine.tower import replay
-from vlcam.explanation.attribution import LayerEvidence
+from vlcam.explanation.evidence import LayerEvidence
 from vlcam.files import describe_error
 
 _log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ _CLASSES = ("class", "answer")
 
 
 @final
-class Head:
+class PhotoHead:
     """What follows one layer for one photo; see :func:`open_head`."""
 
     def __init__(
@@ -103,7 +103,13 @@ class Head:
         Raises InputError for a model that has no classes.
         """
         leaf = self.activations.detach().clone().requires_grad_()
-        with replay(self._task.model, self._evidence.tower, self._evidence.layer, self._to_output(leaf)):
+        with replay(
+            self._task.model,
+            self._evidence.tower,
+            self._evidence.layer,
+            self._to_output(leaf),
+            call=self._evidence.call,
+        ):
             spoken = self._run_classes()
         numbers = [one.token_ids for one in spoken.targets]
         if not all(len(one) == 1 for one in numbers) or any(one.kind not in _CLASSES for one in spoken.targets):
@@ -152,7 +158,7 @@ class Head:
         rows = [points] if self.way == "batch" else list(points.split(1))
         found = []
         for part in rows:
-            with replay(self._task.model, tower, self._evidence.layer, self._to_output(part)):
+            with replay(self._task.model, tower, self._evidence.layer, self._to_output(part), call=self._evidence.call):
                 scores = self._run_batch() if self.way == "batch" else self._run()[None]
             if scores.shape != (len(part), len(self._said)):
                 raise LayerError(f"scores of shape {tuple(scores.shape)} came back for {len(part)} rows")
@@ -177,7 +183,7 @@ def open_head(
     run_batch: Callable[[], Tensor],
     run_classes: Callable[[], Spoken],
     progress: Callable[[int, int], Any],
-) -> Iterator[Head]:
+) -> Iterator[PhotoHead]:
     """What follows the explained layer, ready to be run; the model is as before afterwards.
 
     Args:
@@ -192,7 +198,7 @@ def open_head(
         LayerError: the layer's places can't be told from its output.
     """
     with preserve_model(task.model):
-        yield Head(evidence, task, run, run_batch, run_classes, progress)
+        yield PhotoHead(evidence, task, run, run_batch, run_classes, progress)
 
 
 def _is_plain(grid: Any) -> bool:

@@ -12,7 +12,7 @@ from torch import nn
 from vlcam.contracts import InputError, LayerError, Prepared, Request, Spoken, Target, TargetError, Task
 from vlcam.engine.layers import find
 from vlcam.engine.restore import allow_autograd, detach_tensors
-from vlcam.explanation.attribution import LayerEvidence
+from vlcam.explanation.evidence import LayerEvidence
 from vlcam.explanation.record import AbstractExplanation
 from vlcam.explanation.rerun import PhotoSubject, fix_targets, match_targets
 from vlcam.explanation.run import run_and_record

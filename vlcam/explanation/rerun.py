@@ -34,8 +34,8 @@ from vlcam.engine.layers import Grid
 from vlcam.engine.modules import find_first_tensor, find_module, find_tensors, has_independent_rows, replace_tensor
 from vlcam.engine.recording import pause_recording, record
 from vlcam.engine.restore import preserve_model, undo_afterwards
-from vlcam.explanation.attribution import LayerEvidence
-from vlcam.explanation.head import Head, open_head
+from vlcam.explanation.evidence import LayerEvidence
+from vlcam.explanation.head import PhotoHead, open_head
 from vlcam.files import describe_error
 
 _log = logging.getLogger(__name__)
@@ -192,7 +192,7 @@ class PhotoSubject:
         """The gradients of the T scores at ``cells``."""
         return self.evidence.slopes
 
-    def open_head(self) -> AbstractContextManager[Head]:
+    def open_head(self) -> AbstractContextManager[PhotoHead]:
         """What follows the layer, ready to be run without the layers before (see :func:`vlcam.explanation.head.open_head`)."""
         return open_head(
             self.evidence,

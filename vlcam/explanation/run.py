@@ -4,26 +4,16 @@ from dataclasses import replace
 
 from torch import Tensor, nn
 
-from vlcam.contracts import (
-    FoundMaps,
-    InputError,
-    LayerError,
-    Maps,
-    Method,
-    PerturbationMethod,
-    Prepared,
-    Request,
-    Spoken,
-    Task,
-)
+from vlcam.contracts import InputError, LayerError, Maps, Method, PerturbationMethod, Prepared, Request, Spoken, Task
 from vlcam.engine.layers import VolumeGrid
 from vlcam.engine.places import Trial
 from vlcam.engine.recording import record
 from vlcam.engine.settle_layer import settle_layer
 from vlcam.engine.tower import Tower
-from vlcam.explanation.attribution import LayerEvidence, collect_evidence
+from vlcam.explanation.evidence import LayerEvidence, collect_evidence
 from vlcam.explanation.options import RANKINGS as RANKINGS
 from vlcam.explanation.rerun import PhotoSubject
+from vlcam.methods.head import FoundMaps
 
 
 def run_and_record(

@@ -10,10 +10,11 @@ import logging
 from dataclasses import replace
 from typing import Final
 
-from vlcam.contracts import FoundMaps, HeadSubject, LayerError, Maps, PerturbationMethod
+from vlcam.contracts import LayerError, Maps, PerturbationMethod, TargetError
 from vlcam.image.display import FEWEST, apply_steps
 from vlcam.methods.cam import has_pooled_head
 from vlcam.methods.diagnose import measure_kept
+from vlcam.methods.head import FoundMaps, HeadSubject
 from vlcam.methods.registry import get_method, get_one_run_method
 
 _log = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ def explain_automatically(subject: HeadSubject) -> FoundMaps:
     if name != PLAIN:
         try:
             return _take_masked(subject, name, kept)
-        except LayerError as error:
+        except (LayerError, TargetError) as error:
             _log.debug("auto takes %s: %s", ONE_RUN, error)
             name = ONE_RUN
     method = get_one_run_method(name)

@@ -18,11 +18,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vlcam.contracts import HeadSubject, InputError, LayerError, Maps, PerturbationMethod, Subject, Target
+from vlcam.contracts import InputError, LayerError, Maps, PerturbationMethod, Subject, Target
 from vlcam.engine import backward
 from vlcam.engine.modules import named_modules, unwrap_model
 from vlcam.engine.precision import widen
 from vlcam.engine.restore import allow_autograd
+from vlcam.methods.head import HeadSubject
 
 _TOLERANCE = 1e-3
 """How far the found head may be off, relative to the sum of the sizes of a score's parts: well above the rounding of TF32."""
@@ -30,7 +31,7 @@ _TOLERANCE = 1e-3
 
 @final
 @dataclass(frozen=True)
-class Head:
+class PooledHead:
     """A classifier on pooled features, as found in a model.
 
     ``weights`` ``(classes, channels)`` and ``bias`` ``(classes,)``; ``before``: whether a ReLU comes before the weights; ``after``:
@@ -92,7 +93,7 @@ def has_pooled_head(subject: HeadSubject) -> bool:
     return bool(scores.isfinite().all())
 
 
-def find_heads(model: nn.Module, channels: int) -> Iterator[Head]:
+def find_heads(model: nn.Module, channels: int) -> Iterator[PooledHead]:
     """Every linear layer and 1 x 1 convolution on ``channels`` features that the model has, the last first, with and without ReLUs."""
     for name, module in reversed(named_modules(model).items()):
         weights = _get_weights(module, channels)
@@ -102,7 +103,7 @@ def find_heads(model: nn.Module, channels: int) -> Iterator[Head]:
         wide = widen(weights.detach())
         offset = wide.new_zeros(len(wide)) if bias is None else widen(bias.detach())
         for before, after in ((False, False), (False, True), (True, False), (True, True)):
-            yield Head(name, wide, offset, before, after)
+            yield PooledHead(name, wide, offset, before, after)
 
 
 def _get_weights(module: nn.Module, channels: int) -> Tensor | None:
@@ -120,7 +121,9 @@ def _read_scores(subject: Subject | HeadSubject) -> Tensor:
     return torch.tensor([target.score for target in subject.targets], dtype=torch.float64, device="cpu")
 
 
-def _find_head(subject: Subject | HeadSubject, given: Tensor, slopes: Tensor, scores: Tensor) -> tuple[Head, Tensor]:
+def _find_head(
+    subject: Subject | HeadSubject, given: Tensor, slopes: Tensor, scores: Tensor
+) -> tuple[PooledHead, Tensor]:
     """The head that gives the scores and their gradients, and how its classes make up the targets, ``(T, classes)``."""
     activations = widen(given)
     scores, gradients = scores.to(activations), widen(slopes).to(activations)
@@ -131,7 +134,7 @@ def _find_head(subject: Subject | HeadSubject, given: Tensor, slopes: Tensor, sc
         tried += [head.name] if head.name not in tried else []
         if head.weights.device != activations.device:
             continue
-        head = Head(head.name, head.weights.to(activations), head.bias.to(activations), head.before, head.after)
+        head = PooledHead(head.name, head.weights.to(activations), head.bias.to(activations), head.before, head.after)
         for sign in (1.0, -1.0) if len(head.weights) == 1 else (1.0,):
             mix = _make_mix(subject.targets, len(head.weights), sign)
             if mix is not None and _gives_scores(head, mix.to(activations), activations, scores, gradients, tolerance):
@@ -166,7 +169,7 @@ def _split_target(target: Target) -> list[tuple[int, float]]:
 
 
 def _gives_scores(
-    head: Head, mix: Tensor, activations: Tensor, scores: Tensor, gradients: Tensor, tolerance: float
+    head: PooledHead, mix: Tensor, activations: Tensor, scores: Tensor, gradients: Tensor, tolerance: float
 ) -> bool:
     used = mix.any(0)  # a few classes of a thousand
     mix, head = mix[:, used], replace(head, weights=head.weights[used], bias=head.bias[used])

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from vlcam.contracts import Head, HeadSubject, Maps, PerturbationMethod
+from vlcam.contracts import Maps, PerturbationMethod
+from vlcam.methods.head import HeadRunner, HeadSubject
 from vlcam.methods.path_gradients import Baseline, make_baseline
 
 
@@ -44,13 +45,13 @@ def reciprocam(subject: HeadSubject) -> Maps:
         return subject.place(_to_grid(head.score(cells[:, None] * head.activations) - nothing, head))
 
 
-def _list_cells(head: Head) -> Tensor:
+def _list_cells(head: HeadRunner) -> Tensor:
     """For each cell a mask ``(cells, rows, columns)`` that is true there."""
     rows, columns = head.activations.shape[2:]
     return torch.eye(rows * columns, dtype=torch.bool, device=head.activations.device).reshape(-1, rows, columns)
 
 
-def _to_grid(values: Tensor, head: Head) -> Tensor:
+def _to_grid(values: Tensor, head: HeadRunner) -> Tensor:
     return values.mT.reshape(-1, *head.activations.shape[2:])
 
 

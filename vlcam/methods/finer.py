@@ -6,10 +6,11 @@ those whose scores are closest: ``sum_d p_d (y - a y_d) / sum_d p_d`` over three
 
 import torch
 
-from vlcam.contracts import FoundMaps, HeadSubject, InputError, PerturbationMethod
+from vlcam.contracts import InputError, PerturbationMethod
 from vlcam.engine.precision import widen
 from vlcam.engine.recording import gradients
 from vlcam.engine.restore import allow_autograd
+from vlcam.methods.head import FoundMaps, HeadSubject
 
 RIVALS = 3
 """How many similar classes a class is compared with, as in the paper."""

@@ -10,8 +10,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from vlcam.contracts import HeadSubject, InputError, Maps, PerturbationMethod, Subject, Target
+from vlcam.contracts import InputError, Maps, PerturbationMethod, Subject, Target
 from vlcam.engine.precision import widen
+from vlcam.methods.head import HeadSubject
 from vlcam.methods.occlusion import choose_batch_size
 
 

@@ -22,9 +22,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from vlcam.contracts import FoundMaps, HeadSubject, InputError, PerturbationMethod
+from vlcam.contracts import InputError, PerturbationMethod
 from vlcam.engine.precision import widen
 from vlcam.methods.diagnose import measure_saturation
+from vlcam.methods.head import FoundMaps, HeadSubject
 
 Baseline: TypeAlias = Literal["rest", "quiet", "zero", "mean"]
 BASELINES: tuple[Baseline, ...] = ("rest", "quiet", "zero", "mean")

@@ -8,9 +8,10 @@ The map is ``relu(sum_k alpha_k A_k)``. Where what follows the layer is piecewis
 import torch
 from torch import Tensor
 
-from vlcam.contracts import FoundMaps, HeadSubject, PerturbationMethod
+from vlcam.contracts import PerturbationMethod
 from vlcam.engine.precision import widen
 from vlcam.engine.restore import allow_autograd
+from vlcam.methods.head import FoundMaps, HeadSubject
 
 
 def shapleycam(subject: HeadSubject) -> FoundMaps:

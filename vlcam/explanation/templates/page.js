@@ -1,5 +1,5 @@
 "use strict";
-// Draws every card of the page from the JSON in #data. Text goes in by textContent only; nothing is ever parsed as HTML.
+// Draws the page's cards from the JSON in #data. Text goes in by textContent only; nothing is ever parsed as HTML.
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const look = { opacity: 0.9, shared: false, contour: true };
@@ -443,8 +443,7 @@
     source() {
       const { facts, grid, photo } = this.item;
       const lines = {
-        Model: facts.model, Layer: facts.layer, Method: facts.method, ...(facts.why && { "Why this method": facts.why }),
-        ...(facts.steps && { "Drawn with": facts.steps }), ...(facts.kept && { "Gradient kept by Grad-CAM's average": facts.kept }), Grid: grid.join(" × ") + " cells",
+        Model: facts.model, Layer: facts.layer, Method: facts.method, ...facts.more, Grid: grid.join(" × ") + " cells",
         ...(facts.input && { Input: facts.input }), Photo: photo.size.join(" × ") + " pixels", "SHA-256": photo.sha256.slice(0, 16) + (photo.sha256.length > 16 ? "…" : ""),
       };
       const list = Object.entries(lines).map(([name, text]) => make("div", {}, make("dt", {}, name), make("dd", { title: name === "SHA-256" ? photo.sha256 : null }, text)));

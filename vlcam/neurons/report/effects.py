@@ -16,7 +16,7 @@ from PIL.Image import Image
 
 from vlcam.contracts import InputError, Request, Spoken, Task, show_record
 from vlcam.engine.restore import allow_autograd, detach_tensors
-from vlcam.explanation.attribution import LayerMaps
+from vlcam.explanation.evidence import LayerMaps
 from vlcam.explanation.run import run_and_record
 from vlcam.image.photo import open_photo
 from vlcam.methods import get_one_run_method
