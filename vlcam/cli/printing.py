@@ -71,6 +71,8 @@ def show(
             if form == "full":
                 _show_units(view.neurons)
     print_line()
+    if form == "full" and explanation.choice is not None:
+        print_paragraph(f"Maps by {explanation.choice}.", indent=4)
 
 
 def show_names(names: NeuronNames, units: Sequence[NeuronName]) -> None:
