@@ -70,9 +70,9 @@ def show(
             print_paragraph(view.neurons.get_text(form), indent=4)
             if form == "full":
                 _show_units(view.neurons)
-    print_line()
     if form == "full" and explanation.choice is not None:
         print_paragraph(f"Maps by {explanation.choice}.", indent=4)
+    print_line()
 
 
 def show_names(names: NeuronNames, units: Sequence[NeuronName]) -> None:
