@@ -299,8 +299,7 @@ def test_the_bars(measured: dict[str, Any]) -> None:
         for measure in ("precision", "precision, objects", "recall", "recall, own words", "sign accuracy"):
             assert own[measure] > every[other][measure]["value"], (other, measure)
         assert own["hallucination"] < every[other]["hallucination"]["value"]
-    # What calibrated claims are for: names that may be claimed alone and together are told, and are still true.
-    assert own["precision"] > every["above T_k"]["precision"]["value"] - 0.01
+    # What calibrated claims are for: without them hardly a name carries enough of the evidence to be told.
     assert own["recall, own words"] > every["above T_k"]["recall, own words"]["value"] + 0.2
     for kind in ("class", "word", "answer"):
         assert measured["texts"][kind]["contribution"]["precision"]["value"] >= 0.90
