@@ -258,7 +258,6 @@ def test_two_threads_get_the_maps_of_one_every_time() -> None:
 
 
 def test_a_batched_computation_that_was_cut_short_is_left() -> None:
-    with pytest.raises(KeyboardInterrupt), allow_autograd():
-        torch._C._vmapmode_increment_nesting()  # as torch.autograd.grad(is_grads_batched=True) does
-        raise KeyboardInterrupt
+    with allow_autograd():
+        torch._C._vmapmode_increment_nesting()  # as torch.autograd.grad(is_grads_batched=True) does, and didn't come to undo
     assert torch.rand(2).shape == (2,)
