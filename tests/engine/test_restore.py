@@ -20,7 +20,7 @@ import vlcam
 from tests.support.tiny import snapshot
 from vlcam.engine import restore
 from vlcam.engine.draws import PrivateDraws
-from vlcam.engine.restore import Undo, allow_autograd, preserve_model, undo_after_errors
+from vlcam.engine.restore import Undo, close_batches, preserve_model, undo_after_errors
 from vlcam.engine.run_once import pause_recording, paused, run_once
 from vlcam.tasks import bundled
 from vlcam.tasks.classification import Classification
@@ -258,6 +258,7 @@ def test_two_threads_get_the_maps_of_one_every_time() -> None:
 
 
 def test_a_batched_computation_that_was_cut_short_is_left() -> None:
-    with allow_autograd():
-        torch._C._vmapmode_increment_nesting()  # as torch.autograd.grad(is_grads_batched=True) does, and didn't come to undo
+    torch._C._vmapmode_increment_nesting()  # as torch.autograd.grad(is_grads_batched=True) does, and didn't come to undo
+    close_batches()
+    close_batches()
     assert torch.rand(2).shape == (2,)

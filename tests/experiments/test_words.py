@@ -363,7 +363,7 @@ def test_experiment_12_on_coco(speaker: Captioning, tmp_path: Path, monkeypatch:
     hits = []
     for sample in setting.open_world(("masks", "captions")).iterate_samples():
         text = sample.captions[0].text
-        found = vlcam.explain(speaker, sample.image, caption=text)
+        found = vlcam.explain(speaker, sample.image, caption=text, method="gradcam")
         for place, word in enumerate(text.split()):
             if word in ("cat", "dog", "sheep"):
                 mask = sample.get_mask(setting.open_world().labels.index(word))
@@ -475,7 +475,7 @@ def test_experiment_11_counts_as_the_benchmark_of_names_does(monkeypatch: pytest
             expected = measured[kind][ranking][measure]["value"]
             got = value(result, title, measure)
             assert math.isnan(got) if expected is None else got == pytest.approx(100 * expected)
-    assert "The paper shows examples and gives no number." in result.notes
+    assert "The paper shows examples and gives no numbers." in result.notes
     with pytest.raises(InputError, match="leave both out"):
         texts.run(Setting(data=tmp_path, model="tiny"))
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from vlcam.contracts import LayerError, TargetError
 from vlcam.engine.chunks import count_targets
-from vlcam.engine.restore import allow_autograd
+from vlcam.engine.restore import allow_autograd, close_batches, undo_afterwards
 
 
 def gradients(
@@ -61,9 +61,12 @@ def _run_backward(scores: Tensor, leaf: Tensor, seeds: Tensor) -> Tensor:
 
 def _call_autograd(scores: Tensor, leaf: Tensor, seed: Tensor, *, batched: bool) -> Tensor:
     try:
-        (gradient,) = torch.autograd.grad(
-            scores, [leaf], seed, retain_graph=True, allow_unused=True, is_grads_batched=batched
-        )
+        with undo_afterwards() as undo:
+            if batched:
+                undo.note_thread(close_batches)
+            (gradient,) = torch.autograd.grad(
+                scores, [leaf], seed, retain_graph=True, allow_unused=True, is_grads_batched=batched
+            )
     except RuntimeError as error:
         if "a second time" not in str(error):
             raise

@@ -271,20 +271,14 @@ def run_uncompiled(undo: Undo) -> None:
     torch.compiler.set_stance("force_eager")
 
 
-def _read_vmap_depth() -> int:
-    """How many of PyTorch's batched computations this thread is in."""
-    return int((torch._C._vmapmode_increment_nesting(), torch._C._vmapmode_decrement_nesting())[1])
-
-
-def _set_vmap_depth(depth: int) -> None:
-    """Leave batched computations that an interrupt has cut short: PyTorch would refuse random numbers from then on."""
-    while _read_vmap_depth() > depth:
+def close_batches() -> None:
+    """Leave batched backward passes that an interrupt has cut short: PyTorch would refuse random numbers from then on."""
+    for _ in range(torch._C._vmapmode_increment_nesting()):
         torch._C._vmapmode_decrement_nesting()
 
 
 def _leave_inference(undo: Undo) -> None:
     undo.note_thread(torch.set_grad_enabled, torch.is_grad_enabled())
-    undo.note_thread(_set_vmap_depth, _read_vmap_depth())
     if torch.is_inference_mode_enabled():
         outside = torch.inference_mode(False)
         undo.note_thread(_leave, outside)
