@@ -356,7 +356,7 @@ class PerturbationMethod:
 
     ``function(subject)`` returns *signed* raw maps ``(targets, rows, columns)`` that cover the model's input evenly, on any grid (of
     pixels, say), or :class:`vlcam.methods.head.FoundMaps`; ``relu`` as in :class:`Method`. ``cost`` says in words how many runs that
-    takes; ``quick`` that only what follows the layer runs a few times more, so that nobody waits for it.
+    takes; ``quick`` says that it runs only what follows the layer, a few times, so that no progress bar is shown.
     """
 
     name: str

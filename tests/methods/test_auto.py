@@ -11,6 +11,7 @@ import vlcam
 from tests.explanation.test_batches import agree, pictures
 from tests.explanation.test_head import PICTURE, _OnlyRuns, classes, open_subject, vit
 from tests.methods.test_path_gradients import Bent, bent
+from vlcam.engine.tower import Tower
 from vlcam.methods import get_one_run_method, measure_kept
 from vlcam.methods.auto import choose_steps, explain_automatically
 from vlcam.methods.cam import has_pooled_head
@@ -125,3 +126,17 @@ def test_steps_fit_the_grid_and_what_is_drawn() -> None:
     assert choose_steps(small) == ("box3", "cube")
     assert choose_steps(torch.ones(1, 12, 12)) == ("box3",)
     assert choose_steps(small[:, 3:6]) == ()
+
+
+def test_only_methods_that_run_again_hold_what_ran_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Tower] = []
+
+    def watch() -> Tower:
+        made.append(Tower())
+        return made[-1]
+
+    monkeypatch.setattr("vlcam.explanation.run.Tower", watch)
+    vlcam.explain(dense(), PICTURE, method="gradcam")
+    assert made == []
+    vlcam.explain(dense(), PICTURE)
+    assert len(made) == 1 and made[0].is_complete

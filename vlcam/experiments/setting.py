@@ -55,7 +55,7 @@ class Setting:
     def open_world(self, needs: Collection[Has] = (), task: Task | None = None) -> World:
         """The data set, checked to have what is needed and, if a classifier is given, classes that it knows.
 
-        Raises InputError if there is no such data set, or it lacks any of that.
+        Raises InputError if the data set doesn't exist, or lacks something that is needed.
         """
         labels = None if task is None else list(getattr(task, "labels", ()))
         return open_world(self.data, needs=needs, labels=labels)

@@ -339,7 +339,8 @@ def _list_doubts(found: LayerMaps, method: str) -> list[str]:
 def _run(
     task: Task, prepared: Prepared, order: CheckedOptions, layer: str | nn.Module | None
 ) -> tuple[Spoken, LayerMaps]:
-    spoken, evidence = run_and_record(task, prepared, order.request, layer)
+    again = not isinstance(order.method, Method)
+    spoken, evidence = run_and_record(task, prepared, order.request, layer, keep_tower=again)
     return spoken, _find_maps(task, prepared, order, spoken, evidence)
 
 

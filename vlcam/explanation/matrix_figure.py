@@ -34,7 +34,7 @@ def draw_matrix(explanation: AbstractExplanation, *, names: int = NAMES, scale: 
         scale: size of everything; 2 for print.
 
     Raises:
-        InputError: there are no such texts, or they tell no name; or ``names`` or ``scale`` is no such number.
+        InputError: fewer than two targets have such texts, no text tells a name, or ``names`` or ``scale`` is out of range.
     """
     if isinstance(names, bool) or names < 1:
         raise InputError(f"names={names!r} was given; expected how many names to show, 1 or more")

@@ -17,10 +17,13 @@ from vlcam.methods.head import FoundMaps
 
 
 def run_and_record(
-    task: Task, prepared: Prepared, request: Request, layer: str | nn.Module | None
+    task: Task, prepared: Prepared, request: Request, layer: str | nn.Module | None, *, keep_tower: bool = True
 ) -> tuple[Spoken, LayerEvidence]:
-    """Run the task once: what it said, and what that left at the layer. Raises LayerError or TargetError."""
-    tower = None if layer is None else Tower()
+    """Run the task once: what it said, and what that left at the layer. Raises LayerError or TargetError.
+
+    ``keep_tower``: also hold what ran before a named layer, so that methods may run again what follows it; that takes memory.
+    """
+    tower = Tower() if keep_tower and layer is not None else None
     with record(task.model, layer, tower=tower) as recording:
         spoken = task.run(prepared, request)
     layout, leaf = spoken.layout, None

@@ -317,7 +317,7 @@ def main(given: list[str]) -> int:
     parser.add_argument("--methods", default="gradcam,hirescam,layercam")
     options = parser.parse_args(given)
     if not options.wheel.is_file():
-        print(f"there is no file {options.wheel}; get it with: pip download ddddocr --no-deps", file=sys.stderr)
+        print(f"{options.wheel} doesn't exist; download it with: pip download ddddocr --no-deps", file=sys.stderr)
         return 2
     model, characters = build_recogniser(options.wheel)
     hits: dict[str, list[tuple[bool, bool]]] = {name: [] for name in options.methods.split(",")}
