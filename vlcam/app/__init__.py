@@ -1,0 +1,1 @@
+"""A local web app for one photo at a time (extra ``app``)."""

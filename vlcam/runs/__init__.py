@@ -1,0 +1,1 @@
+"""Explain many photos into a folder of Parquet files, and read such a folder."""
