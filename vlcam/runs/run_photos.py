@@ -7,7 +7,7 @@ from typing import Any, Unpack
 
 from PIL import Image
 
-from vlcam.contracts import InputError, TargetError, Task
+from vlcam.contracts import InputError, LayerError, TargetError, Task
 from vlcam.explanation.explain import BATCH, check_layer
 from vlcam.explanation.options import Options
 from vlcam.files import show_path
@@ -151,6 +151,11 @@ def check_regions(verify: bool | int) -> int | None:
 def check_job(task: Task, job: Job) -> None:
     """Refuse what would fail for every photo, before anything is written. Raises InputError, TargetError or LayerError."""
     own = job.get_options(0)
+    names, layer = job.options.names, job.about["layer"]
+    if names is not None and layer is not None and names.layer != layer:
+        raise LayerError(
+            f"the names are of layer {names.layer!r}, but layer {layer!r} is explained; give layer={names.layer!r}"
+        )
     texts = job.photos.questions is not None or job.photos.captions is not None
     try:
         prepared = task.prepare(Image.new("RGB", (64, 64)), own.request)
