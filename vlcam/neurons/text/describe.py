@@ -218,7 +218,9 @@ def _merge(weighted: Iterable[tuple[tuple[str | None, str | None], int, float]])
         if name is not None:
             found.setdefault((name, category), []).append((unit, weight))
     groups = [
-        Group(
+        Group(key, (parts[0][0],), parts[0][1])
+        if len(parts) == 1
+        else Group(
             key,
             tuple(unit for unit, _ in sorted(parts, key=lambda part: (-abs(part[1]), part[0]))),
             sum(w for _, w in parts),
