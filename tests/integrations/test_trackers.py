@@ -12,15 +12,15 @@ from PIL import Image
 
 import vlcam
 from tests.integrations.test_integrations import PREPROCESS, installed, photos, task
+from tests.support.trackers import stay_local
 from vlcam.integrations import Heatmaps, MlflowWriter, WandbWriter
 from vlcam.tasks.classification import Classification
+
 
 @pytest.fixture
 def local(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A folder to work in, and settings that keep the real packages on this machine."""
-    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
-    monkeypatch.delenv("TRACKIO_SPACE_ID", raising=False)
-    monkeypatch.delenv("TRACKIO_SERVER_URL", raising=False)
+    stay_local(tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -66,9 +66,7 @@ def test_mlflow_gets_images_by_step_and_metrics(fake_mlflow: SimpleNamespace) ->
         ("ended", "new", ()),
     ]
     fake_mlflow.made.clear()
-    heatmaps = Heatmaps(
-        task(), photos(1), MlflowWriter(tracking_uri="x", experiment="new"), targets="cat", strict=True
-    )
+    heatmaps = Heatmaps(task(), photos(1), MlflowWriter(tracking_uri="x", experiment="new"), targets="cat", strict=True)
     heatmaps.log(1)
     assert fake_mlflow.made[0] == ("create", "of new", None)
 
@@ -117,7 +115,7 @@ def test_trackio_is_used_as_wandb_with_its_own_place_for_the_run(monkeypatch: py
     made: list[Any] = []
     current = SimpleNamespace(run=None)
 
-    def init(**options: Any) -> SimpleNamespace:
+    def init(**options: Any) -> Any:
         made.append(("init", options))
         current.run = SimpleNamespace(log=lambda found, step: made.append((sorted(found), step)))
         return current.run
@@ -202,12 +200,8 @@ def test_mlflow_without_a_run_makes_one_where_its_settings_say_and_leaves_none_a
 
 @pytest.mark.extras
 @pytest.mark.filterwarnings("ignore")
-def test_trackio_keeps_images_and_numbers(local: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trackio_keeps_images_and_numbers(local: Path) -> None:
     trackio = installed("trackio")
-    for module in (one for name, one in list(sys.modules.items()) if name.partition(".")[0] == "trackio"):
-        for name, folder in (("TRACKIO_DIR", local), ("MEDIA_DIR", local / "media")):
-            if hasattr(module, name):
-                monkeypatch.setattr(module, name, folder)
     writer = WandbWriter(package="trackio", project="pets", name="first")
     heatmaps = Heatmaps(task(), {"my photo": photos()[0]}, writer, targets="cat", strict=True)
     found = [heatmaps.log(epoch, step=10 * epoch)[0] for epoch in (1, 2)]
@@ -222,5 +216,3 @@ def test_trackio_keeps_images_and_numbers(local: Path, monkeypatch: pytest.Monke
         assert image["caption"] == picture.caption
         with Image.open(local / "media" / image["file_path"]) as kept:
             assert (np.asarray(kept.convert("RGB")) == picture.pixels).all()
-
-

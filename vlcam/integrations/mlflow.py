@@ -18,9 +18,9 @@ _LONGEST: Final = 60
 class MlflowWriter:
     """Images ``heatmaps/photo/label`` by step, and metrics ``heatmaps/photo/label/probability`` (or ``score``).
 
-    Pictures go to ``run``, or to the active run of this process if there is one, and either stays open. Otherwise a run is made at the first
-    picture and ended by :meth:`close`. MLflow's keys have letters, digits, ``_ - . /`` and blanks only: what else is in a label becomes
-    ``-``, and a few digits of a hash are added so that no two labels share a key.
+    Pictures go to ``run``, or to the active run of this process if there is one, and either stays open. Otherwise a run is made at the
+    first picture and ended by :meth:`close`. MLflow's keys have letters, digits, ``_ - . /`` and blanks only: what else is in a label
+    becomes ``-``, and a few digits of a hash are added so that no two labels share a key.
 
     Args:
         run: a run of your own, or its id, which stays open.
@@ -57,7 +57,9 @@ class MlflowWriter:
             client.log_image(run, picture.pixels, key=key, step=picture.step, synchronous=True)
             client.log_metric(run, f"{key}/{what}", value, step=picture.step, synchronous=True)
 
-    def log_report(self, explanations: AbstractExplanation | Iterable[AbstractExplanation], name: str = "report") -> None:
+    def log_report(
+        self, explanations: AbstractExplanation | Iterable[AbstractExplanation], name: str = "report"
+    ) -> None:
         """Log the interactive page of one or more explanations as the artifact ``heatmaps/NAME.html``.
 
         Raises InputError if there are none.

@@ -12,7 +12,10 @@ from vlcam.integrations.heatmaps import PREFIX, HeatmapPicture, import_extra
 
 _STARTS: Final[Mapping[str, Mapping[str, Any]]] = {
     "wandb": {"mode": "offline"},
-    "trackio": {"project": "vlcam", "embed": False},  # without a project it can't start; in a notebook it would open its page
+    "trackio": {
+        "project": "vlcam",
+        "embed": False,
+    },  # without a project it can't start; in a notebook it would open its page
 }
 """How a run is started that sends nothing anywhere."""
 
