@@ -215,3 +215,37 @@ def test_a_dataset_has_photos_and_maps_and_can_be_saved(tmp_path: Path) -> None:
     assert "image" not in to_dataset(one, pictures=False).column_names
     with pytest.raises(vlcam.InputError, match="at least one photo"):
         to_dataset([])
+
+
+# --- a run ----------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def photos_of_a_run(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in (1, 2):
+        Image.fromarray(vlcam.scenes.make(number).image(96)).save(folder / f"{number}.png")
+    (folder / "broken.png").write_bytes(b"no picture")
+    return folder
+
+
+@pytest.mark.usefixtures("fiftyone")
+@pytest.mark.filterwarnings("ignore")
+def test_a_run_is_exported_as_its_explanations_are(photos_of_a_run: Path, tmp_path: Path) -> None:
+    folder, task = photos_of_a_run, vlcam.load("scenes/classifier")
+    vlcam.run(task, folder, tmp_path / "run", top_k=2, method="gradcam", progress=False)
+    run = vlcam.open_run(tmp_path / "run")
+    names = ["1.png", "2.png"]
+    made = [vlcam.explain(task, folder / name, top_k=2, method="gradcam") for name in names]
+    counts = write_coco(run, tmp_path / "run.json"), write_coco(made, tmp_path / "made.json")
+    one, other = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("run", "made"))
+    assert counts[0] == counts[1] > 0 and [each["file_name"] for each in one["images"]] == names
+    assert one["images"] == other["images"] and one["categories"] == other["categories"]
+    for this, that in zip(one["annotations"], other["annotations"], strict=True):  # maps of a run have 16 bits
+        assert this["bbox"] == pytest.approx(that["bbox"], abs=2) and this["score"] == pytest.approx(that["score"])
+    samples = to_fiftyone(run.where(target_index=0)).samples
+    assert [Path(sample["filepath"]).name for sample in samples] == names and "heatmap_2" not in samples[0]
+    rows = to_dataset(run)
+    assert rows["photo"] == ["1.png", "1.png", "2.png", "2.png"] and rows[0]["image"].size == (96, 96)
+    assert rows[3]["map"] == pytest.approx(made[1][1].map.flatten().tolist(), rel=2e-3, abs=1e-3)

@@ -28,7 +28,7 @@ def write_coco(
     The outline of an annotation (``segmentation``) is its box. Photos without a box are listed as images.
 
     Args:
-        source: explanations, or outcomes of :func:`vlcam.explain_batches`.
+        source: explanations, outcomes of :func:`vlcam.explain_batches`, or a run.
         path: the JSON file to write, whole or not at all.
         threshold: the fraction of a map's maximum from which a pixel belongs to the region.
         kinds: which kinds of targets, such as ``class``; by default all. A contrast's label is ``A rather than B``.
@@ -81,7 +81,7 @@ def write_coco_results(
     """Write the boxes as a list of COCO's results, with the ids of a file of instances: what COCO's own evaluation takes.
 
     Args:
-        source: explanations, or outcomes of :func:`vlcam.explain_batches`.
+        source: explanations, outcomes of :func:`vlcam.explain_batches`, or a run.
         path: the JSON file to write, whole or not at all.
         truth: COCO's instances of the same photos, which are found by the names of their files, and categories by theirs.
         threshold: the fraction of a map's maximum from which a pixel belongs to the region.

@@ -1,24 +1,26 @@
-"""What the exports have in common: photos with their maps, from explanations or outcomes."""
+"""What the exports have in common: photos with their maps, from explanations, outcomes or a run."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
-from typing import Any, Final, TypeAlias, final
+from typing import Any, Final, TypeAlias, cast, final
 
+import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from numpy import ndarray
 from torch import Tensor
 
-from vlcam.contracts import Geometry, InputError, Target, show_record
+from vlcam.contracts import Geometry, InputError, Kind, Measure, Target, show_record
 from vlcam.explanation.batches import Outcome
 from vlcam.explanation.record import AbstractExplanation, Flag, TargetView
 from vlcam.image.geometry import to_photo
+from vlcam.runs import Run, RunPhoto, RunRow
 
 Source: TypeAlias = Any
-"""An explanation, an outcome of :func:`vlcam.explain_batches`, or an iterable of either."""
+"""An explanation, an outcome of :func:`vlcam.explain_batches`, an iterable of either, or a run (:func:`vlcam.open_run`)."""
 
-_EXPECTED: Final = "expected an explanation, an iterable of explanations, or the outcomes of vlcam.explain_batches"
+_EXPECTED: Final = "expected an explanation, an iterable of explanations, the outcomes of vlcam.explain_batches, or a run (vlcam.open_run)"
 
 
 @final
@@ -65,7 +67,7 @@ class ExportedPhoto:
     label: str
     question: str | None
     truth: str | None
-    pixels: UInt8[ndarray, "height width 3"] | None
+    pixels: UInt8[np.ndarray, "height width 3"] | None
     maps: tuple[ExportedMap, ...]
     model: str = ""
     layer: str = ""
@@ -75,11 +77,14 @@ class ExportedPhoto:
 
 
 def iterate_photos(source: Source) -> Iterator[ExportedPhoto]:
-    """The photos of a source one by one. Outcomes that are errors are left out.
+    """The photos of a source one by one. Photos that failed are left out.
 
     Raises:
         InputError: the source, or something in it, is none of what can be exported.
     """
+    if isinstance(source, Run):
+        yield from _iterate_run(source)
+        return
     if isinstance(source, (AbstractExplanation, Outcome)):
         source = [source]
     if isinstance(source, (str, bytes, Path)) or not isinstance(source, Iterable):
@@ -125,3 +130,45 @@ def _read_view(view: TargetView) -> ExportedMap:
         p=None if test is None else test.p,
         sentence=None if neurons is None else neurons.get_text(),
     )
+
+
+def _iterate_run(run: Run) -> Iterator[ExportedPhoto]:
+    """The photos of the rows of a run, which may be filtered; rows and photos come in the same order."""
+    photos = iter(run.photos)
+    for index, rows in groupby(run, key=lambda row: row["photo_index"]):
+        known = [row for row in rows if row["target"] is not None]
+        photo = next((one for one in photos if one["photo_index"] == index), None)
+        if known:
+            yield _read_rows(known, photo)
+
+
+def _read_rows(rows: list[RunRow], photo: RunPhoto | None) -> ExportedPhoto:
+    first = rows[0]
+    path = None if photo is None or photo["path"] is None else Path(photo["path"])
+    picture = None if photo is None else photo.picture
+    return ExportedPhoto(
+        key=first["photo"],
+        name=Path(first["photo"]).name if path is None else path.name,
+        path=path,
+        size=first.geometry.photo_size,
+        task=first["task"],
+        label=first["label"],
+        question=first["question"],
+        truth=first["truth"],
+        pixels=None if picture is None else np.asarray(picture.convert("RGB")),
+        maps=tuple(_read_row(row) for row in rows),
+        model=first["model"] or "",
+        layer=first["layer"] or "",
+        method=first["method"] or "",
+    )
+
+
+def _read_row(row: RunRow) -> ExportedMap:
+    target = Target(
+        row["target"],
+        cast(Kind, row["kind"]),
+        float("nan") if row["score"] is None else row["score"],
+        row["probability"],
+        measure=cast(Measure, row["measure"] or "score"),
+    )
+    return ExportedMap(target, row["flag"], row.map, row.geometry, row["relu"], row["p"], row["sentence"])

@@ -27,7 +27,7 @@ def to_fiftyone(
     its own ``label``, ``kind``, ``score``, ``probability``, ``p`` and ``sentence``. A map that shows nothing has no field.
 
     Args:
-        source: explanations, or outcomes of :func:`vlcam.explain_batches`.
+        source: explanations, outcomes of :func:`vlcam.explain_batches`, or a run.
         photos: the folder with the photos, as an explanation knows only the name of its photo's file.
         field: the name of the field of the first heatmap.
         name: that of the dataset; by default FiftyOne chooses one.

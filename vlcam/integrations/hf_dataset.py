@@ -7,8 +7,8 @@ from typing import Any, Final
 from PIL import Image
 
 from vlcam.contracts import InputError
+from vlcam.errors import import_extra
 from vlcam.integrations.exported import ExportedMap, ExportedPhoto, Source, iterate_photos
-from vlcam.integrations.heatmaps import import_extra
 
 _QUALITY: Final = 92
 """Of the photos' JPEG files."""
@@ -17,9 +17,9 @@ _QUALITY: Final = 92
 def to_dataset(source: Source, *, pictures: bool = True) -> Any:
     """A ``datasets.Dataset`` in memory, to be saved, filtered or pushed to the Hub with its own methods.
 
-    The columns are ``image`` (if ``pictures``, as a JPEG no larger than the explanation keeps it), ``photo``, ``label`` (what the model
-    said), ``truth``, ``question``, ``target``, ``kind``, ``score``, ``measure``, ``probability``, ``p``, ``flag``, ``map`` (as it is drawn,
-    row by row, in the target's units), ``rows``, ``columns``, ``sentence``, ``model``, ``layer`` and ``method``.
+    The columns are ``image`` (if ``pictures``: a JPEG as large as the explanation keeps the photo, of a run its thumbnail), ``photo``,
+    ``label`` (what the model said), ``truth``, ``question``, ``target``, ``kind``, ``score``, ``measure``, ``probability``, ``p``,
+    ``flag``, ``map`` (as it is drawn, row by row, in the target's units), ``rows``, ``columns``, ``sentence``, ``model``, ``layer`` and ``method``.
 
     Raises:
         InputError: datasets isn't installed, or there is no explanation.

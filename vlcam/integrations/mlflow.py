@@ -6,9 +6,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final, final
 
 from vlcam.contracts import InputError
+from vlcam.errors import import_extra
 from vlcam.explanation.page import make_page
 from vlcam.explanation.record import AbstractExplanation
-from vlcam.integrations.heatmaps import PREFIX, HeatmapPicture, import_extra
+from vlcam.integrations.heatmaps import PREFIX, HeatmapPicture
 
 _LONGEST: Final = 60
 """Of one part of a key, in characters: MLflow makes a file name of the whole key."""

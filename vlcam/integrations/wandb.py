@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, final
 
-from vlcam.errors import find_name
-from vlcam.integrations.heatmaps import PREFIX, HeatmapPicture, import_extra
+from vlcam.errors import find_name, import_extra
+from vlcam.integrations.heatmaps import PREFIX, HeatmapPicture
 
 _STARTS: Final[Mapping[str, Mapping[str, Any]]] = {
     "wandb": {"mode": "offline"},
