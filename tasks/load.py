@@ -16,6 +16,7 @@ from vlcam.image.preprocess import Preprocess
 from vlcam.tasks import bundled
 from vlcam.tasks.adapt import change_preprocess, set_defaults
 from vlcam.tasks.classification import Preprocessing
+from vlcam.tasks.from_ultralytics import WrappedNetwork, find_network, wrap_ultralytics
 from vlcam.tasks.recipe import ENDING, Recipe, read_recipe
 from vlcam.tasks.states import SUFFIXES, read_state
 
@@ -32,7 +33,7 @@ _KINDS = (
 
 
 def load(
-    name: str | Path | nn.Module,
+    name: str | Path | nn.Module | WrappedNetwork,
     *,
     arch: str | None = None,
     weights: str | None = None,
@@ -85,15 +86,15 @@ def load(
         "revision": revision,
     }
     speech = {"task": task, "beams": beams, "length": length}
-    if not isinstance(name, nn.Module) and str(name).endswith(ENDING):
+    if isinstance(name, (str, Path)) and str(name).endswith(ENDING):
         over = {**{key: given[key] for key in ("weights", "revision")}, "arch": arch, "task": task}
         over |= {"beams": beams if beams != 1 else None, "length": length if length != 40 else None}
         over |= {"labels": None if labels is None else tuple(labels), "device": None if device is None else str(device)}
         over["dtype"] = None if dtype is None else str(dtype).removeprefix("torch.")
         recipe = replace(read_recipe(name), **{key: value for key, value in over.items() if value is not None})
         return open_recipe(recipe, preprocess=preprocess, processor=processor)
-    text = type(name).__name__ if isinstance(name, nn.Module) else str(name)
-    if isinstance(name, nn.Module):
+    text = str(name) if isinstance(name, (str, Path)) else type(name).__name__
+    if not isinstance(name, (str, Path)):
         _refuse(text, {"arch": arch, "weights": weights, "revision": revision}, "is a model already")
         opened = _wrap_model(name, text, labels, preprocess, processor, speech)
     elif text in BUNDLED:
@@ -205,7 +206,7 @@ def _open_hub_model(
 
 
 def _wrap_model(
-    model: nn.Module,
+    model: nn.Module | WrappedNetwork,
     name: str,
     labels: Sequence[str] | None,
     preprocess: Preprocessing | None,
@@ -222,6 +223,12 @@ def _wrap_model(
         from vlcam.tasks.from_transformers import wrap
 
         return wrap(model, processor, name, labels=labels, preprocess=preprocess, **speech)
+    if find_network(model) is not None:
+        if processor is not None:
+            raise InputError(f"processor= is for models of transformers, and {name} is not one of them; leave it out")
+        return wrap_ultralytics(model, name, labels=labels, preprocess=preprocess)
+    if not isinstance(model, nn.Module):
+        raise InputError(f"a {name} was given, which is no torch.nn.Module and holds none; expected {_KINDS}")
     if processor is not None:
         raise InputError(
             f"processor= is for models of transformers, and {name} is not one of them; give preprocess= and labels="

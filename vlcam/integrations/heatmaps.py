@@ -15,7 +15,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, Unpack, final, runtime_checkable
 
@@ -202,13 +201,16 @@ class Heatmaps:
 
     def pictures(self, epoch: int, *, step: int | None = None) -> tuple[HeatmapPicture, ...]:
         """The pictures of all photos and targets as the model is now, written nowhere. Raises what :func:`vlcam.explain` raises."""
-        with _keep_random_state():
-            explanations = explain(self.task, list(self.photos.values()), **self.options)
         return tuple(
             picture
-            for name, one in zip(self.photos, explanations, strict=True)
+            for name, one in zip(self.photos, self.explain(), strict=True)
             for picture in self._draw(name, one, epoch, epoch if step is None else step)
         )
+
+    def explain(self) -> list[Explanation]:
+        """The explanations of all photos as the model is now, in their order. Raises what :func:`vlcam.explain` raises."""
+        with _keep_random_state():
+            return explain(self.task, list(self.photos.values()), **self.options)
 
     def close(self) -> None:
         """Close the writers. Errors are reported as those of :meth:`log`."""
@@ -259,16 +261,6 @@ class Heatmaps:
         heat = to_photo(view.map[None], view.explanation.geometry, size=size)[0].float().cpu().numpy()
         colours = choose_colours(relu=view.explanation.relu) if self._colours is None else self._colours
         return overlay(pixels, heat, scale=self._scale, colours=colours, opacity=self._opacity)
-
-
-def import_extra(module: str, extra: str) -> Any:
-    """Import a package that is an extra. Raises InputError that says how to install it."""
-    try:
-        return import_module(module)
-    except ImportError as error:
-        raise InputError(
-            f"{module} can't be imported ({error}); it comes with an extra: pip install 'vlcam[{extra}]'"
-        ) from error
 
 
 def _make_task(

@@ -1,8 +1,8 @@
 """The two tables of a run: one row for each photo and target, and one row for each photo.
 
-``part-000123.parquet`` has the rows of :data:`ROWS`; ``_photos/part-000123.parquet`` those of :data:`PHOTOS`, about the same photos.
-The name with an underscore keeps readers of the folder (pyarrow, pandas, Spark) from mixing the two. A photo that failed has one row in
-each, with ``error`` and without a target.
+``part-000123.parquet`` has the rows of :data:`ROWS`; ``_photos/part-000123.parquet`` those of :data:`PHOTOS`, about the same photos. The
+name with an underscore keeps readers of the folder (pyarrow, pandas, Spark) from mixing the two. A photo that failed has one row in each,
+with ``error`` and without a target.
 """
 
 from typing import Final
