@@ -15,7 +15,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, Unpack, final, runtime_checkable
 
@@ -26,6 +25,7 @@ from torch import distributed, nn
 
 from vlcam.contracts import InputError, Target, Task, check_question, show_record
 from vlcam.engine.draws import PrivateDraws
+from vlcam.errors import import_extra as import_extra
 from vlcam.explanation.explain import explain
 from vlcam.explanation.explanation import Explanation
 from vlcam.explanation.numbers import format_number, format_percent
@@ -259,16 +259,6 @@ class Heatmaps:
         heat = to_photo(view.map[None], view.explanation.geometry, size=size)[0].float().cpu().numpy()
         colours = choose_colours(relu=view.explanation.relu) if self._colours is None else self._colours
         return overlay(pixels, heat, scale=self._scale, colours=colours, opacity=self._opacity)
-
-
-def import_extra(module: str, extra: str) -> Any:
-    """Import a package that is an extra. Raises InputError that says how to install it."""
-    try:
-        return import_module(module)
-    except ImportError as error:
-        raise InputError(
-            f"{module} can't be imported ({error}); it comes with an extra: pip install 'vlcam[{extra}]'"
-        ) from error
 
 
 def _make_task(
