@@ -25,6 +25,7 @@ from torch import distributed, nn
 
 from vlcam.contracts import InputError, Target, Task, check_question, show_record
 from vlcam.engine.draws import PrivateDraws
+from vlcam.errors import import_extra as import_extra
 from vlcam.explanation.explain import explain
 from vlcam.explanation.explanation import Explanation
 from vlcam.explanation.numbers import format_number, format_percent
