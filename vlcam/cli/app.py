@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 
 from vlcam.cli.compare_options import CompareOptions
 from vlcam.cli.explain_options import DemoOptions, ExplainOptions, ModelsOptions
+from vlcam.cli.export_options import ExportFormatOptions
 from vlcam.cli.neuron_options import EvaluateTextsOptions, ListOptions, NeuronOptions
 from vlcam.cli.options import add_command
 from vlcam.cli.reproduce_options import ReproduceOptions
@@ -178,6 +179,17 @@ def compare(wanted: CompareOptions) -> None:
     from vlcam.cli.run_compare import run_compare
 
     run_compare(wanted)
+
+
+@add_command(app, "export", ExportFormatOptions)
+def export(wanted: ExportFormatOptions) -> None:
+    """Write a run, or saved explanations, in the formats of other tools: COCO's JSON of boxes, a dataset of Hugging Face."""
+    from vlcam.cli.check_places import check_export
+
+    check_export(wanted)
+    from vlcam.cli.run_export import export_formats
+
+    export_formats(wanted)
 
 
 @add_command(app, "reproduce", ReproduceOptions)
