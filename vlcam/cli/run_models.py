@@ -51,6 +51,13 @@ def list_families() -> list[FamilyRow]:
         FamilyRow(
             "timm/NAME", "classes", "CNN or transformer", "found by a trial run", "CNNs, ViTs, Swin; random weights"
         ),
+        FamilyRow(
+            "open_clip/NAME:WEIGHTS",
+            "similarity to texts",
+            "ViT or CNN",
+            "found by a trial run",
+            "ViTs, ResNets; random weights",
+        ),
     ]
     rows += [
         FamilyRow(f"transformers: {kind}", "classes", tower, "found by a trial run", "order, one forward")
