@@ -10,9 +10,10 @@ from PIL import Image
 
 from vlcam.app.wishes import Wishes
 from vlcam.contracts import InputError, Task, VlcamError, find_name, show_record
-from vlcam.explanation.explain import explain
+from vlcam.explanation.explain import explain, get_defaults
 from vlcam.explanation.explanation import Explanation
 from vlcam.image.photo import open_photo
+from vlcam.methods import list_methods
 from vlcam.scenes.sample import make
 from vlcam.tasks.adapt import drop_remark
 from vlcam.tasks.layer_list import list_grid_layers
@@ -32,11 +33,12 @@ class StoppedError(Exception):
 @final
 @dataclass(frozen=True)
 class OpenModel:
-    """A task, the layers that can be explained, and the one that is explained by default."""
+    """A task, the layers that can be explained, and the layer and the method that are used by default."""
 
     task: Task
     layers: tuple[str, ...]
     layer: str
+    method: str
 
     __repr__ = show_record
 
@@ -62,6 +64,7 @@ class Explainer:
     """
 
     openers: Mapping[str, Callable[[], Task]]
+    closing: bool = False
     _open: dict[str, OpenModel] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
 
@@ -82,7 +85,7 @@ class Explainer:
                 raise InputError(f"layer {wishes.layer!r} was given; expected one of {', '.join(model.layers[-5:])}")
             task = drop_remark(model.task) if photo.generated else model.task
             options = wishes.read_options(task.kind)  # type: ignore[arg-type]
-            return explain(task, photo.picture, name=photo.name, progress=progress, **options)
+            return explain(task, photo.picture, name=photo.name, progress=self._watch(progress), **options)
 
     def verify(
         self, name: str, photo: ShownPhoto, explanation: Explanation, progress: Progress | None = None
@@ -93,15 +96,39 @@ class Explainer:
                 f"this explanation has {len(explanation)} maps, and a test of each takes hundreds of runs; ask for at most {MOST_TESTED}"
             )
         with self._lock:
-            return explanation.verify(self._get(name).task, photo.picture, progress=progress)
+            return explanation.verify(self._get(name).task, photo.picture, progress=self._watch(progress))
+
+    def close(self, seconds: float = 20.0) -> None:
+        """End what is running, and wait for it: a thread that still runs a model would outlive the program's end."""
+        self.closing = True
+        if self._lock.acquire(timeout=seconds):
+            self._lock.release()
+
+    def _watch(self, progress: Progress | None) -> Progress:
+        """The progress function, which also ends what is running once the page is closed."""
+
+        def report(done: int, total: int) -> None:
+            if self.closing:
+                raise StoppedError
+            if progress is not None:
+                progress(done, total)
+
+        return report
 
     def _get(self, name: str) -> OpenModel:
         """The model of that name; the lock is held."""
         if name not in self._open:
             task = self.openers[name]()
             layers, default, _ = list_grid_layers(task)
-            self._open[name] = OpenModel(task, tuple(one["name"] for one in layers), default)
+            self._open[name] = OpenModel(task, tuple(one["name"] for one in layers), default, _name_method(task))
         return self._open[name]
+
+
+def _name_method(task: Task) -> str:
+    """The method that the task is explained with by default, by the name under which people choose it."""
+    method = get_defaults(task)["method"]
+    name = method if isinstance(method, str) else method.name
+    return name if name in list_methods() else "auto"
 
 
 def open_upload(path: str | Path) -> ShownPhoto:

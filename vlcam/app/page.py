@@ -78,9 +78,9 @@ def build_page(explainer: Explainer) -> Any:
                 upload = gr.File(show_label=False, file_types=["image"], height=112, elem_classes="vlcam-upload")
                 text = gr.Textbox(max_lines=3, **_describe_text(first.task))
                 targets = gr.Textbox(max_lines=4, **_describe_targets(first.task))
-                method = gr.Dropdown(_list_methods(), value="auto", label="Method", filterable=True)
+                method = gr.Dropdown(_list_methods(), value=first.method, label="Method", filterable=True)
                 layer = gr.Dropdown(label="Layer", filterable=True, **_describe_layers(first.layers, first.layer))
-                with gr.Row():
+                with gr.Row(elem_classes="vlcam-buttons"):
                     ask = gr.Button("Explain", variant="primary", min_width=90, size="md")
                     test = gr.Button("Test maps", interactive=False, min_width=90, size="md")
                     stop = gr.Button("Stop", variant="stop", interactive=False, min_width=70, size="md")
@@ -96,7 +96,7 @@ def build_page(explainer: Explainer) -> Any:
         asked = {"fn": explain, "inputs": boxes, "outputs": shown, "show_progress_on": message, **_ONE}
         scenes.select(pick, [model, text, visit], [text, upload, message, visit], **_AT_ONCE).success(**asked)
         upload.upload(handlers.receive, [upload, visit], [message, visit], **_AT_ONCE).success(**asked)
-        model.input(handlers.choose, [model], [text, targets, layer, message], **_ONE).success(**asked)
+        model.input(handlers.choose, [model], [text, targets, method, layer, message], **_ONE).success(**asked)
         gr.on([ask.click, text.submit, targets.submit, method.input, layer.input], **asked)
         test.click(test_maps, [visit], shown, show_progress_on=message, **_ONE)
         stop.click(handlers.stop, [visit], [visit], **_AT_ONCE)
@@ -134,10 +134,11 @@ class _Handlers:
         try:
             model = self.explainer.open(name)
         except Exception as error:
-            return gr.skip(), gr.skip(), gr.skip(), make_message(_describe(error), "error")
+            return gr.skip(), gr.skip(), gr.skip(), gr.skip(), make_message(_describe(error), "error")
         return (
             gr.Textbox(value="", **_describe_text(model.task)),
             gr.Textbox(value="", **_describe_targets(model.task)),
+            gr.Dropdown(value=model.method),
             gr.Dropdown(**_describe_layers(model.layers, model.layer)),
             "",
         )
@@ -166,9 +167,7 @@ class _Handlers:
             return self.explainer.verify(visit.model, photo, explanation, report)
 
         done = "Tested: the verdict is beside each map, and in the notes."
-        yield from self._run(
-            visit, work, progress, "Testing every map against random regions and untrained models", done
-        )
+        yield from self._run(visit, work, progress, "Testing the maps", done)
 
     def stop(self, visit: Visit) -> Visit:
         visit.stopped = True
@@ -186,7 +185,7 @@ class _Handlers:
                 raise StoppedError
             progress((ready, total), desc=what, unit="runs")
 
-        yield make_message(f"{what} …"), gr.skip(), gr.Button(interactive=False), gr.Button(interactive=True), visit
+        yield "", gr.skip(), gr.Button(interactive=False), gr.Button(interactive=True), visit
         try:
             visit.explanation = work(report)
         except StoppedError:

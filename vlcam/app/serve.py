@@ -55,6 +55,7 @@ def serve_app(
         try:
             yield str(address)
         finally:
+            explainer.close()
             page.close(verbose=False)
 
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
+from vlcam.cli.app_options import AppOptions
 from vlcam.cli.compare_options import CompareOptions
 from vlcam.cli.explain_options import DemoOptions, ExplainOptions, ModelsOptions
 from vlcam.cli.export_options import ExportFormatOptions
@@ -179,6 +180,18 @@ def compare(wanted: CompareOptions) -> None:
     from vlcam.cli.run_compare import run_compare
 
     run_compare(wanted)
+
+
+@add_command(app, "app", AppOptions)
+def serve(wanted: AppOptions) -> None:
+    """Serve a page on this machine: upload a photo, ask, point at words, switch method and layer, test the maps (extra "app")."""
+    from vlcam.cli.check_explain import make_recipe
+
+    if any(one is not None for one in (wanted.model, wanted.recipe, wanted.arch, wanted.revision, wanted.labels)):
+        make_recipe(None, wanted)  # before torch is imported
+    from vlcam.cli.run_app import run_app
+
+    run_app(wanted)
 
 
 @add_command(app, "export", ExportFormatOptions)
