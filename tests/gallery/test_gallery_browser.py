@@ -39,7 +39,9 @@ def show(chromium: "Browser") -> Iterator[Any]:
     for tab, record, home in opened:
         tab.__exit__(None, None, None)
         assert record.messages == [] and record.dialogs == []
-        others = [url for url in record.requests if not url.startswith((home.as_uri(), "data:image/jpeg;base64,", "about:"))]
+        others = [
+            url for url in record.requests if not url.startswith((home.as_uri(), "data:image/jpeg;base64,", "about:"))
+        ]
         assert others == []
 
 
@@ -141,7 +143,9 @@ def test_empty_maps_failures_and_missing_pictures_are_named(show: Any, run: Path
     assert {one.inner_text() for one in tab.locator(".badge").all()} == {"∅ Empty map: no evidence"}
     tab = show(run, "#error=only")
     assert count(tab) == "1 photo of 60."
-    assert "⚠ Failed" in tab.locator(".tile").inner_text() and "cut short" in tab.locator(".tile").get_attribute("aria-label")
+    assert "⚠ Failed" in tab.locator(".tile").inner_text() and "cut short" in tab.locator(".tile").get_attribute(
+        "aria-label"
+    )
     tab = show(told / "_gallery")
     assert [one.inner_text() for one in tab.locator(".badge").all()].count("No picture") == 1
 
@@ -185,7 +189,9 @@ def entries(classified: Path) -> list[Any]:
         ("q=photo-00003", lambda one: one.name.startswith("photo-00003")),
     ],
 )
-def test_a_filter_leaves_the_photos_that_it_says(asked: str, passes: Any, show: Any, run: Path, entries: list[Any]) -> None:
+def test_a_filter_leaves_the_photos_that_it_says(
+    asked: str, passes: Any, show: Any, run: Path, entries: list[Any]
+) -> None:
     wanted = [one.name for one in entries if passes(one)]
     tab = show(run, f"#{asked}", height=6000)
     assert 0 < len(wanted) < 60 and files(tab) == wanted
@@ -220,7 +226,9 @@ def test_groups_of_confused_classes(show: Any, run: Path, entries: list[Any]) ->
     tab = show(run, "#group=pair&right=wrong", height=6000)
     heads = [one.inner_text().split("\n")[0] for one in tab.locator("h2.group").all()]
     pairs = {(one.truth, one.label) for one in entries if one.correct is False}
-    assert set(heads) == {f"True “{truth}”, model said “{label}”" for truth, label in pairs} and len(heads) == len(pairs)
+    assert set(heads) == {f"True “{truth}”, model said “{label}”" for truth, label in pairs} and len(heads) == len(
+        pairs
+    )
     order = tab.evaluate("[...document.querySelectorAll('#grid > *')].map((one) => one.tagName)")
     assert order[0] == "H2" and order[1] == "BUTTON"  # in the order of reading
     tops = tab.evaluate("[...document.querySelectorAll('#grid > *')].map((one) => one.getBoundingClientRect().top)")
@@ -324,9 +332,22 @@ def test_everything_goes_by_keyboard(show: Any, run: Path) -> None:
     tab.keyboard.type("photo-0000")
     tab.keyboard.press("Enter")
     assert focused(tab) == "0"
-    columns = int(tab.evaluate("new Set([...document.querySelectorAll('.tile')].map((one) => one.getBoundingClientRect().left)).size"))
+    columns = int(
+        tab.evaluate(
+            "new Set([...document.querySelectorAll('.tile')].map((one) => one.getBoundingClientRect().left)).size"
+        )
+    )
     assert columns == 4
-    for key, place in (("ArrowRight", 1), ("ArrowDown", 5), ("ArrowLeft", 4), ("ArrowUp", 0), ("ArrowUp", 0), ("End", 59), ("ArrowRight", 59), ("Home", 0)):
+    for key, place in (
+        ("ArrowRight", 1),
+        ("ArrowDown", 5),
+        ("ArrowLeft", 4),
+        ("ArrowUp", 0),
+        ("ArrowUp", 0),
+        ("End", 59),
+        ("ArrowRight", 59),
+        ("Home", 0),
+    ):
         tab.keyboard.press(key)
         assert focused(tab) == str(place), key
     tab.keyboard.press("ArrowDown")
@@ -410,7 +431,9 @@ def test_nothing_runs_over_the_side(width: int, show: Any, run: Path, two: Path,
     for home in (run, two / "gallery", attacked / "_gallery"):
         tab = show(home, width=width)
         assert tab.evaluate("document.documentElement.scrollWidth") <= width
-        assert tab.evaluate("[...document.querySelectorAll('.tile')].every((one) => one.scrollWidth <= one.clientWidth)")
+        assert tab.evaluate(
+            "[...document.querySelectorAll('.tile')].every((one) => one.scrollWidth <= one.clientWidth)"
+        )
 
 
 def test_texts_are_large_enough(show: Any, run: Path) -> None:
@@ -445,7 +468,11 @@ def test_a_comparison_shows_both_maps_of_a_pair(show: Any, two: Path) -> None:
     first = tab.locator(".tile").first
     assert first.locator("canvas").count() == 2 and first.locator(".letter").all_inner_texts() == ["A", "B"]
     assert "disagreement" in first.inner_text() and "A: " in first.get_attribute("aria-label")
-    values = [float(text.split("disagreement ")[1]) for text in tab.locator(".apart").all_inner_texts() if "disagreement" in text]
+    values = [
+        float(text.split("disagreement ")[1])
+        for text in tab.locator(".apart").all_inner_texts()
+        if "disagreement" in text
+    ]
     assert values == sorted(values, reverse=True) and len(values) > 4
     first.click()
     assert tab.locator("#frames h3").all_inner_texts() == ["A: a (gradcam)", "B: b (layercam)"]
@@ -471,6 +498,8 @@ def test_filters_of_a_comparison(show: Any, two: Path) -> None:
     assert all("Different labels" not in text for text in tab.locator(".apart").all_inner_texts())
     tab = show(two / "gallery", "#labels=different&apart=..0.9", height=6000)
     texts = tab.locator(".apart").all_inner_texts()
-    assert texts and all("≠ Different labels" in text and float(text.split("disagreement ")[1]) <= 0.9 for text in texts)
+    assert texts and all(
+        "≠ Different labels" in text and float(text.split("disagreement ")[1]) <= 0.9 for text in texts
+    )
     tab = show(two / "gallery", "#right=first", height=6000)
     assert all("✓" in text and "✗" in text for text in tab.locator(".sides").all_inner_texts())

@@ -90,7 +90,9 @@ def test_order_and_sizes_of_shards_dont_matter(tmp_path: Path) -> None:
 def test_runs_without_a_photo_in_common_are_refused(tmp_path: Path) -> None:
     write_explanations(tmp_path / "a", [seen("one.jpg", "cat", ("cat", 0.2))])
     write_explanations(tmp_path / "b", [seen("two.jpg", "cat", ("cat", 0.2))])
-    with pytest.raises(InputError, match=r"no photo of '.*a' \(1 photos\) is in '.*b' \(1\), neither by its name nor by its pixels"):
+    with pytest.raises(
+        InputError, match=r"no photo of '.*a' \(1 photos\) is in '.*b' \(1\), neither by its name nor by its pixels"
+    ):
         compare_runs(tmp_path / "a", tmp_path / "b")
     assert not (tmp_path / "a" / "_compared").exists()
     with pytest.raises(InputError, match="was given twice"):
