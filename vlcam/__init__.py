@@ -40,9 +40,11 @@ __all__ = [
     "methods",
     "metrics",
     "neurons",
+    "open_run",
     "record",
     "register",
     "render",
+    "run",
     "scenes",
     "tasks",
 ]
@@ -81,6 +83,8 @@ if TYPE_CHECKING:
     from vlcam.methods import list_methods as list_methods
     from vlcam.methods import register as register
     from vlcam.neurons import NeuronNames as NeuronNames
+    from vlcam.runs import open_run as open_run
+    from vlcam.runs import run as run
     from vlcam.tasks.load import load as load
 else:
     _HOMES = {
@@ -111,6 +115,8 @@ else:
         "list_methods": "methods",
         "register": "methods",
         "NeuronNames": "neurons",
+        "open_run": "runs",
+        "run": "runs",
         "load": "tasks.load",
     }
     _DEPRECATED = {  # old name: (its home, what it is called there, what to write instead)

@@ -2,6 +2,8 @@
 
 from collections.abc import Collection
 from difflib import get_close_matches
+from importlib import import_module
+from typing import Any
 
 
 class VlcamError(Exception):
@@ -43,3 +45,13 @@ def find_name(name: str, known: Collection[str], what: str) -> str:
     close = get_close_matches(name, known, n=2, cutoff=0.5)
     hint = f"did you mean {' or '.join(close)}? (" if close else "("
     raise InputError(f"no {what} {shorten(name)!r}; {hint}the {what}s are {', '.join(known)})")
+
+
+def import_extra(module: str, extra: str) -> Any:
+    """Import a package that is an extra. Raises InputError that says how to install it."""
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise InputError(
+            f"{module} can't be imported ({error}); it comes with an extra: pip install 'vlcam[{extra}]'"
+        ) from error

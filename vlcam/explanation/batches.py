@@ -162,16 +162,30 @@ def _explain_batch(
             ready[item.index] = prepare_photo(task, image, own, item.name), own
         except Exception as error:
             found[item.index] = error
-    several = explain_together(task, [one for one, _ in ready.values()], [own for _, own in ready.values()])
-    if several is not None:
-        found.update(zip(ready, several, strict=True))
-    else:
-        for number, (one, own) in ready.items():
+    found.update(explain_prepared(task, ready))
+    return deque(_make_outcome(item, found[item.index], labels.get(item.index)) for item in given), failed
+
+
+def explain_prepared(
+    task: Task, ready: Mapping[int, tuple[PreparedPhoto, CheckedOptions]]
+) -> dict[int, Explanation | Exception]:
+    """The explanation of each photo, or the error that it ended in: together those that ask the same of inputs of one size."""
+    groups: dict[Any, list[int]] = {}
+    for number, (one, own) in ready.items():
+        groups.setdefault((own.request, one.prepared.geometry.input_size), []).append(number)
+    found: dict[int, Explanation | Exception] = {}
+    for numbers in groups.values():
+        photos, orders = zip(*(ready[number] for number in numbers), strict=True)
+        several = explain_together(task, photos, orders)
+        if several is not None:
+            found.update(zip(numbers, several, strict=True))
+            continue
+        for number in numbers:
             try:
-                found[number] = explain_one(task, one, own)
+                found[number] = explain_one(task, *ready[number])
             except Exception as error:
                 found[number] = error
-    return deque(_make_outcome(item, found[item.index], labels.get(item.index)) for item in given), failed
+    return found
 
 
 @final

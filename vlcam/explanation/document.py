@@ -38,8 +38,11 @@ _EVIDENCE = 5
 TASKS = {"classification": "Classification", "captioning": "Caption", "vqa": "Visual question answering"}
 
 
-def make_document(explanation: AbstractExplanation) -> dict[str, Any]:
-    """Everything the page shows about one explanation; plain JSON types, no number that JSON doesn't have."""
+def make_document(explanation: AbstractExplanation, *, picture: bool = True) -> dict[str, Any]:
+    """Everything the page shows about one explanation; plain JSON types, no number that JSON doesn't have.
+
+    Without its ``picture``, for whoever keeps photos apart, the photo's ``uri`` is empty.
+    """
     geometry = explanation.geometry
     peaks = find_shared_peaks(explanation)
     return {
@@ -53,7 +56,7 @@ def make_document(explanation: AbstractExplanation) -> dict[str, Any]:
             "size": [explanation.photo.width, explanation.photo.height],
             "ratio": round(limit_ratio(explanation.photo.width, explanation.photo.height), 6),
             "sha256": explanation.photo.sha256,
-            "uri": encode_photo(explanation.photo),
+            "uri": encode_photo(explanation.photo) if picture else "",
         },
         "seen": [round(part, 6) for part in find_seen_part(geometry)],
         # Photo (0 to 1) -> model's input (0 to 1): u = x * scale + offset, for each axis.

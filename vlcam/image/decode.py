@@ -13,11 +13,11 @@ from typing import Final, final
 
 import numpy as np
 from jaxtyping import Shaped, UInt8
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
 from vlcam.errors import InputError
 from vlcam.files import MAX_PIXELS, show_path
-from vlcam.image.open_picture import FORMATS, check_pixels, open_picture
+from vlcam.image.open_picture import FORMATS, check_pixels, open_encoded, open_picture
 
 _ATTRIBUTE: Final = "vlcam_opened"
 _DEEP: Final = 65535.0
@@ -207,12 +207,23 @@ def open_file(source: str | Path, max_pixels: int = MAX_PIXELS, white: int | flo
     """A file as upright RGB. Raises InputError for anything that isn't a whole photo of at most that many pixels."""
     refuse_url(source)
     with open_picture(source, max_pixels=max_pixels) as image:
-        halved = image.mode in ("RGB", "RGBA", "LA") and any(";16" in str(part[-1]) for part in image.tile)
-        flat = turn_upright(image, None if halved else white)
-        if not halved:
-            return flat
-        opened = get_opened(flat)
-        return mark_opened(flat, replace(opened, notes=(*opened.notes, *_describe_halved(flat, white))))
+        return _decode(image, white)
+
+
+def open_bytes(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """The bytes of a photo's file as upright RGB, which is called by that name. Raises InputError as :func:`open_file` does."""
+    with open_encoded(data, show_path(name), max_pixels=max_pixels) as image:
+        found = _decode(image, None)
+    return mark_opened(found, replace(get_opened(found), name=Path(name).name))
+
+
+def _decode(image: ImageFile.ImageFile, white: int | float | None) -> Image.Image:
+    halved = image.mode in ("RGB", "RGBA", "LA") and any(";16" in str(part[-1]) for part in image.tile)
+    flat = turn_upright(image, None if halved else white)
+    if not halved:
+        return flat
+    opened = get_opened(flat)
+    return mark_opened(flat, replace(opened, notes=(*opened.notes, *_describe_halved(flat, white))))
 
 
 def check_photo_file(source: str | Path, max_pixels: int = MAX_PIXELS) -> None:

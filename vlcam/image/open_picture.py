@@ -8,6 +8,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedReader, BytesIO
 from pathlib import Path
 from typing import Final
 
@@ -42,7 +43,24 @@ def open_picture(
     shown = show_path(path)
     if check_file(path, what) == 0:
         raise InputError(f"the file {shown} is empty; expected {what}: copy or download it again")
-    with Path(path).open("rb") as file, convert_errors(shown, what):
+    with Path(path).open("rb") as file, _open_stream(file, shown, what, max_pixels) as image:
+        yield image
+
+
+@contextmanager
+def open_encoded(
+    data: bytes, shown: str, what: str = _PHOTO, *, max_pixels: int = MAX_PIXELS
+) -> Iterator[ImageFile.ImageFile]:
+    """As :func:`open_picture`, of the bytes of a picture's file; ``shown`` is what errors call it."""
+    with _open_stream(BytesIO(data), shown, what, max_pixels) as image:
+        yield image
+
+
+@contextmanager
+def _open_stream(
+    file: BufferedReader | BytesIO, shown: str, what: str, max_pixels: int
+) -> Iterator[ImageFile.ImageFile]:
+    with convert_errors(shown, what):
         Image.init()
         with Image.open(file, formats=[one for one in FORMATS if one in Image.OPEN]) as image:
             check_pixels(shown, image.size, max_pixels, what)

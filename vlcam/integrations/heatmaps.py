@@ -15,7 +15,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, Unpack, final, runtime_checkable
 
@@ -259,16 +258,6 @@ class Heatmaps:
         heat = to_photo(view.map[None], view.explanation.geometry, size=size)[0].float().cpu().numpy()
         colours = choose_colours(relu=view.explanation.relu) if self._colours is None else self._colours
         return overlay(pixels, heat, scale=self._scale, colours=colours, opacity=self._opacity)
-
-
-def import_extra(module: str, extra: str) -> Any:
-    """Import a package that is an extra. Raises InputError that says how to install it."""
-    try:
-        return import_module(module)
-    except ImportError as error:
-        raise InputError(
-            f"{module} can't be imported ({error}); it comes with an extra: pip install 'vlcam[{extra}]'"
-        ) from error
 
 
 def _make_task(

@@ -1,8 +1,8 @@
 """The two tables of a run: one row for each photo and target, and one row for each photo.
 
-``part-000123.parquet`` has the rows of :data:`ROWS`; ``_photos/part-000123.parquet`` those of :data:`PHOTOS`, about the same photos. The name
-with an underscore keeps readers of the folder (pyarrow, pandas, Spark) from mixing the two. A photo that failed has one row in each, with
-``error`` and without a target.
+``part-000123.parquet`` has the rows of :data:`ROWS`; ``_photos/part-000123.parquet`` those of :data:`PHOTOS`, about the same photos. The
+name with an underscore keeps readers of the folder (pyarrow, pandas, Spark) from mixing the two. A photo that failed has one row in each,
+with ``error`` and without a target.
 """
 
 from typing import Final
@@ -45,7 +45,9 @@ ROWS: Final = pa.schema(
         pa.field("columns", pa.int32()),
         pa.field("relu", pa.bool_()),
         pa.field("steps", pa.string()),  # display steps, separated by commas
-        pa.field("faintness", pa.float64()),  # how many times fainter than the strongest map of this photo and kind; 1 for that one
+        pa.field(
+            "faintness", pa.float64()
+        ),  # how many times fainter than the strongest map of this photo and kind; 1 for that one
         # The peak of the map as drawn, in pixels of the photo; null for a map that shows nothing.
         pa.field("peak_x", pa.float64()),
         pa.field("peak_y", pa.float64()),
@@ -86,7 +88,9 @@ PHOTOS: Final = pa.schema(
         pa.field("sha256", pa.string()),  # of the photo's pixels, as in the explanation
         pa.field("width", pa.int32()),
         pa.field("height", pa.int32()),
-        pa.field("thumbnail", pa.binary()),  # JPEG, longest side at most 256 pixels; null for a photo that can't be read
+        pa.field(
+            "thumbnail", pa.binary()
+        ),  # JPEG, longest side at most 256 pixels; null for a photo that can't be read
         # What the interactive page draws (``vlcam.explanation.document.make_document`` without the picture), as JSON text.
         pa.field("document", pa.string()),
         pa.field("error", pa.string()),
