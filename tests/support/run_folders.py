@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from PIL import Image, ImageDraw
 
-from tests.support.examples_of_explanations import blob, classification
+from tests.support.examples_of_explanations import classification
 from vlcam.explanation.document import make_document
 from vlcam.explanation.explanation import Explanation
-from vlcam.runs.table import COMPRESSION, PHOTOS, ROWS
+from vlcam.runs.rows import RowContext, make_rows
+from vlcam.runs.shards import start_folder, write_shard
 
 CLASSES = ("cat", "dog", "red barn", "kite", "boat", "apple", "city bus", "zebra", "teapot", "umbrella")
 NEURONS = ("red stripe", "roof edge", "fur", "blue sky", "grass", "wheel", "handle")
@@ -23,12 +22,9 @@ GRID = 12
 _POOL = 48
 
 
-def write_part(folder: Path, number: int, rows: Sequence[dict[str, Any]], photos: Sequence[dict[str, Any]]) -> None:
-    """Write one pair of Parquet files; what a record lacks is null."""
-    (folder / "_photos").mkdir(parents=True, exist_ok=True)
-    for place, schema, records in ((folder, ROWS, rows), (folder / "_photos", PHOTOS, photos)):
-        table = pa.Table.from_pylist([{name: one.get(name) for name in schema.names} for one in records], schema=schema)
-        pq.write_table(table, place / f"part-{number:06d}.parquet", compression=COMPRESSION)
+def start_run(folder: Path, photos: int, **facts: Any) -> None:
+    """The manifest of a run with so many photos."""
+    start_folder(folder, {"photos": {"count": photos}, "model": "made up", "method": "gradcam", **facts})
 
 
 def encode_jpeg(pixels: np.ndarray, longest: int = 256) -> bytes:
@@ -43,80 +39,22 @@ def encode_jpeg(pixels: np.ndarray, longest: int = 256) -> bytes:
 # --- from explanations ----------------------------------------------------------------------------------------------------------
 
 
-def write_explanations(folder: Path, explanations: Sequence[Explanation], truths: Sequence[str | None] = ()) -> None:
-    """A run of these explanations, each of a photo with a name of its own."""
+def write_explanations(
+    folder: Path, found: Sequence[Explanation | Exception], truths: Sequence[str | None] = ()
+) -> None:
+    """A run of these explanations, or failures, as vlcam run writes them."""
     rows: list[dict[str, Any]] = []
     photos: list[dict[str, Any]] = []
-    for number, one in enumerate(explanations):
+    for number, one in enumerate(found):
         truth = truths[number] if number < len(truths) else None
-        rows += [_make_row(number, one, index, truth) for index in range(len(one.targets))]
-        document = make_document(one)
-        document["photo"]["uri"] = ""
-        photos.append(
-            {
-                "photo_index": number,
-                "photo": one.photo.name,
-                "name": one.photo.name,
-                "sha256": one.photo.sha256,
-                "width": one.photo.width,
-                "height": one.photo.height,
-                "thumbnail": encode_jpeg(one.photo.pixels),
-                "document": json.dumps(document),
-            }
-        )
-    write_part(folder, 0, rows, photos)
-
-
-def _make_row(number: int, one: Explanation, index: int, truth: str | None) -> dict[str, Any]:
-    view, geometry = one[index], one.geometry
-    signed = view.signed_map.double().cpu().numpy()
-    unit = float(np.abs(signed).max())
-    peaks = [float(other.map.abs().max()) for other in one if other.target.kind == view.target.kind]
-    own = float(view.map.abs().max())
-    span = view.target.span or (None, None)
-    proof = view.significance
-    return {
-        "id": f"{number}:{index}",
-        "photo_index": number,
-        "photo": one.photo.name,
-        "target_index": index,
-        "label": one.text,
-        "question": one.question,
-        "truth": truth,
-        "correct": None if truth is None else truth == one.text,
-        "target": view.target.label,
-        "kind": view.target.kind,
-        "score": view.target.score,
-        "measure": view.target.measure,
-        "probability": view.target.probability,
-        "span_start": span[0],
-        "span_end": span[1],
-        "gain": view.target.gain,
-        "p": None if proof is None else proof.p,
-        "p_corrected": None if proof is None else proof.corrected,
-        "flag": view.flag,
-        "map": None
-        if view.flag == "nonfinite"
-        else (signed / unit if unit else signed).astype(np.float16).ravel().tolist(),
-        "map_unit": unit or 1.0,
-        "rows": signed.shape[0],
-        "columns": signed.shape[1],
-        "relu": one.relu,
-        "steps": ",".join(one.steps),
-        "faintness": max(peaks) / own if own else None,
-        **dict(zip(("photo_width", "photo_height"), geometry.photo_size, strict=True)),
-        **dict(zip(("input_width", "input_height"), geometry.input_size, strict=True)),
-        **dict(zip(("scale_x", "scale_y"), geometry.scale, strict=True)),
-        **dict(zip(("offset_x", "offset_y"), geometry.offset, strict=True)),
-        "sentence": None if view.neurons is None else view.neurons.get_text("short"),
-        "neurons": [] if view.neurons is None else [e.name for e in view.neurons.top if e.name],
-        "notes": list(one.notes),
-        "task": one.task,
-        "model": one.model,
-        "layer": one.layer,
-        "method": one.method,
-        "vlcam": "0.1.0",
-    }
+        photo = None if isinstance(one, Exception) else one.photo
+        name = f"photo-{number}.jpg" if photo is None else photo.name
+        right = None if truth is None or isinstance(one, Exception) else truth == one.text
+        made = make_rows(RowContext(number, f"{number}/{name}", name=name, truth=truth, correct=right), one, photo)
+        rows += made[0]
+        photos.append(made[1])
+    start_run(folder, len(found))
+    write_shard(folder, 0, rows, photos)
 
 
 # --- made up --------------------------------------------------------------------------------------------------------------------
@@ -126,10 +64,10 @@ def make_run(
     folder: Path, photos: int, *, targets: int = 3, shard: int = 500, seed: int = 0, failures: bool = True, **facts: Any
 ) -> None:
     """A run of a classifier on painted photos: right, wrong, faint, empty and failed ones; ``facts`` (model, method) go into each row."""
+    start_run(folder, photos, **facts)
     rng = np.random.default_rng(seed)
     thumbnails = [_paint(number) for number in range(_POOL)]
-    document = make_document(classification())
-    document["photo"]["uri"] = ""
+    document = make_document(classification(), picture=False)
     for part, start in enumerate(range(0, photos, shard)):
         rows: list[dict[str, Any]] = []
         records: list[dict[str, Any]] = []
@@ -149,7 +87,7 @@ def make_run(
                 record |= {"width": size[0], "height": size[1], "thumbnail": data, "sha256": f"{number:064x}"}
                 record["document"] = _fill(document, name, size, made)
             records.append(record)
-        write_part(folder, part, rows, records)
+        write_shard(folder, part, rows, records)
 
 
 def _paint(number: int) -> tuple[tuple[int, int], bytes]:
@@ -239,9 +177,3 @@ def _fill(document: dict[str, Any], name: str, size: tuple[int, int], rows: Sequ
         targets.append({**template, "label": row["target"], "percent": f"{row['probability']:.1%}"})
     photo = {**document["photo"], "name": name.partition("/")[2], "size": list(size), "ratio": size[0] / size[1]}
     return json.dumps({**document, "photo": photo, "targets": targets, "text": rows[0]["label"]})
-
-
-def make_map(x: float, y: float, **more: float) -> list[float]:
-    """A soft spot as a row of the table holds it."""
-    values: list[float] = blob(x, y, grid=GRID, **more).half().flatten().tolist()
-    return values

@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 
 from vlcam.cli.compare_options import CompareOptions
 from vlcam.cli.explain_options import DemoOptions, ExplainOptions, ModelsOptions
+from vlcam.cli.gallery_options import CompareRunsOptions, GalleryOptions
 from vlcam.cli.neuron_options import EvaluateTextsOptions, ListOptions, NeuronOptions
 from vlcam.cli.options import add_command
 from vlcam.cli.reproduce_options import ReproduceOptions
@@ -178,6 +179,22 @@ def compare(wanted: CompareOptions) -> None:
     from vlcam.cli.run_compare import run_compare
 
     run_compare(wanted)
+
+
+@add_command(app, "gallery", GalleryOptions)
+def gallery(wanted: GalleryOptions) -> None:
+    """Write a run's gallery: pages on disk with all its photos, to filter, sort, group and search, and to open one."""
+    from vlcam.cli.run_gallery import run_gallery
+
+    run_gallery(wanted)
+
+
+@add_command(app, "compare-runs", CompareRunsOptions)
+def compare_runs(wanted: CompareRunsOptions) -> None:
+    """Compare two runs of the same photos, by other models, methods or layers: where their maps disagree most, side by side."""
+    from vlcam.cli.run_gallery import run_compare_runs
+
+    run_compare_runs(wanted)
 
 
 @add_command(app, "reproduce", ReproduceOptions)

@@ -1,7 +1,7 @@
 """The data of a gallery as script files, since a page on disk may load scripts but may not fetch anything.
 
-``index-0000.js`` and on: the columns that are filtered, sorted and searched, for some thousand photos each. ``tiles-0000.js``: thumbnails and
-small maps, and ``page-0-0000.js``: the documents of the interactive page (of the second run ``page-1-``), in files of a few hundred
+``index-0000.js`` and on: the columns that are filtered, sorted and searched, for some thousand photos each. ``tiles-0000.js``: thumbnails
+and small maps, and ``page-0-0000.js``: the documents of the interactive page (of the second run ``page-1-``), in files of a few hundred
 kilobytes, so that what is on the screen is all that is loaded.
 """
 
@@ -14,7 +14,7 @@ from typing import Any, Final, final
 
 import numpy as np
 
-from vlcam.gallery.run_tables import FLAGS, MapRow, RunPhoto
+from vlcam.gallery.run_tables import FLAGS, MapRow, PhotoEntry
 from vlcam.render.html import embed
 
 PHOTOS_A_PART: Final = 5000
@@ -48,7 +48,7 @@ class DataWriter:
         self.photos = self.rows = self.parts = self.errors = self.truths = self.right = 0
         self.has = dict.fromkeys((*_NUMBERS, "question"), False)
 
-    def add(self, photos: Sequence[RunPhoto], pairs: Sequence[Pair], apart: Sequence[float] = ()) -> None:
+    def add(self, photos: Sequence[PhotoEntry], pairs: Sequence[Pair], apart: Sequence[float] = ()) -> None:
         """Put one photo in: as each run has it, its targets as pairs of rows, and how unlike the two maps of each pair are."""
         pairs = pairs[:_MOST_ROWS]
         self._part.add(photos, pairs, apart)
@@ -138,7 +138,7 @@ class _IndexPart:
         self._sides = sides
         self._strings: dict[str, int] = {}
         self._names: list[str] = []
-        self._photos: list[tuple[Sequence[RunPhoto], int]] = []
+        self._photos: list[tuple[Sequence[PhotoEntry], int]] = []
         self._rows: list[Pair] = []
         self._apart: list[float] = []
 
@@ -146,7 +146,7 @@ class _IndexPart:
     def photos(self) -> int:
         return len(self._names)
 
-    def add(self, photos: Sequence[RunPhoto], pairs: Sequence[Pair], apart: Sequence[float]) -> None:
+    def add(self, photos: Sequence[PhotoEntry], pairs: Sequence[Pair], apart: Sequence[float]) -> None:
         light = [_drop_heavy(one) for one in photos]
         self._names.append(_clean(photos[0].name))
         self._photos.append((light, len(pairs)))
@@ -194,7 +194,7 @@ class _IndexPart:
         return self._strings.setdefault(_clean(text), len(self._strings))
 
 
-def _drop_heavy(photo: RunPhoto) -> RunPhoto:
+def _drop_heavy(photo: PhotoEntry) -> PhotoEntry:
     """The photo without what the index doesn't need."""
     return replace(photo, thumbnail=None, document=None, rows=())
 

@@ -15,11 +15,12 @@ POINTS: Final = 32
 """The maps are read at so many places along each side of the part of the photo that both models saw; grids are coarser than that."""
 
 
-def measure_disagreement(pairs: Sequence[tuple[MapRow | None, MapRow | None]]) -> list[float]:
+def measure_disagreement(pairs: Sequence[Sequence[MapRow | None]]) -> list[float]:
     """Of each pair ``1 - rho``: 0 for maps that rank all places alike, 1 for unrelated ones, 2 for opposite ones.
 
     NaN where there is nothing to compare: one of the two isn't there, is of something else, shows nothing or is the same everywhere, or
-    the models saw no part in common. ``rho`` is Spearman's rank correlation of the maps as they are drawn, at 32 x 32 places of the common part.
+    the models saw no part in common. ``rho`` is Spearman's rank correlation of the maps as they are drawn, at 32 x 32 places of the
+    common part.
     """
     found = [float("nan")] * len(pairs)
     groups: dict[tuple[tuple[int, ...], tuple[int, ...]], list[int]] = defaultdict(list)
@@ -40,7 +41,7 @@ def measure_disagreement(pairs: Sequence[tuple[MapRow | None, MapRow | None]]) -
             for side in (0, 1)
         ]
         rho = spearman(torch.from_numpy(read[0]), torch.from_numpy(read[1])).tolist()
-        seen = (high > low).all(1)
+        seen = np.all(high > low, axis=1).tolist()
         for number, value, usable in zip(numbers, rho, seen, strict=True):
             if usable:
                 found[number] = 1 - value

@@ -16,6 +16,7 @@ from jaxtyping import Float
 from vlcam.errors import InputError
 from vlcam.files import refuse_broken, show_path
 from vlcam.image.display import STEPS, apply_steps
+from vlcam.runs.shards import PHOTOS_FOLDER, list_shards, read_manifest
 from vlcam.runs.table import PHOTOS, ROWS
 
 FLAGS: Final = ("ok", "zero", "negative", "nonfinite")
@@ -71,7 +72,7 @@ class MapRow:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class RunPhoto:
+class PhotoEntry:
     """One photo of a run; ``document`` is the JSON text that the interactive page draws, ``facts`` say how it was made."""
 
     key: str
@@ -93,29 +94,20 @@ def list_parts(folder: str | Path) -> list[Path]:
     """The Parquet files of a run in their order; none for a run that has not written any yet.
 
     Raises:
-        InputError: there is no such folder, or it isn't one of a run.
+        InputError: there is no such folder, or it isn't one of a run, or one of a later version.
     """
-    place = Path(folder)
-    try:
-        if not place.is_dir():
-            raise InputError(f"there is no folder {show_path(folder)}; expected {_WHAT}")
-        parts = sorted(place.glob("part-*.parquet"))
-        known = bool(parts) or (place / "_photos").is_dir() or (place / "_manifest.json").is_file()
-    except (OSError, ValueError) as error:
-        raise InputError(f"{show_path(folder)} can't be read: {error}; expected {_WHAT}") from error
-    if not known:
-        raise InputError(f"{show_path(folder)} has no part-*.parquet; expected {_WHAT}")
-    return parts
+    read_manifest(Path(folder))
+    return list_shards(Path(folder))
 
 
-def read_photos(part: Path) -> Iterator[RunPhoto]:
+def read_photos(part: Path) -> Iterator[PhotoEntry]:
     """The photos of one part of a run, in the job's order.
 
     Raises:
         InputError: a file can't be read, lacks columns, or holds something else.
     """
     rows = _read_table(part, ROWS, _ROW_COLUMNS)
-    photos = _read_table(part.parent / "_photos" / part.name, PHOTOS, _PHOTO_COLUMNS)
+    photos = _read_table(part.parent / PHOTOS_FOLDER / part.name, PHOTOS, _PHOTO_COLUMNS)
     with refuse_broken(show_path(part), _WHAT):
         columns = {name: rows.column(name).to_pylist() for name in _ROW_COLUMNS if name != "map"}
         drawn = _draw_maps(rows.column("map"), columns)
@@ -143,14 +135,14 @@ def _make_photo(
     numbers: list[int],
     columns: dict[str, list[Any]],
     drawn: dict[int, tuple[np.ndarray, float]],
-) -> RunPhoto:
+) -> PhotoEntry:
     def first(name: str) -> Any:
         return next((columns[name][number] for number in numbers if columns[name][number] is not None), None)
 
     key = record.get("photo") or first("photo") or ""
     size = record.get("width") or first("photo_width") or 0, record.get("height") or first("photo_height") or 0
     rows = [_make_row(number, columns, drawn) for number in numbers if columns["target"][number] is not None]
-    return RunPhoto(
+    return PhotoEntry(
         key=key,
         name=record.get("name") or key,
         sha256=record.get("sha256"),

@@ -14,8 +14,9 @@ from vlcam.files import make_slug, refuse_broken, show_path
 from vlcam.gallery.data_files import DataWriter, Pair
 from vlcam.gallery.disagreement import measure_disagreement
 from vlcam.gallery.one_run import list_facts
-from vlcam.gallery.run_tables import RunPhoto, list_parts, read_photos
+from vlcam.gallery.run_tables import PhotoEntry, list_parts, read_photos
 from vlcam.gallery.shell import Shell, write_gallery
+from vlcam.runs.shards import PHOTOS_FOLDER
 
 _PARTS_KEPT: Final = 4
 _MOST_LISTED: Final = 10
@@ -36,7 +37,8 @@ _MEANING: Final = (
     "all places alike, 1 if they have nothing to do with each other, 2 if they are opposite. It asks for no common unit.",
     "Both maps of a pair are drawn on one scale, so that the weaker one looks weaker. Where the two runs measure in other units, as other "
     "methods may, choose a scale for each map.",
-    "Pairs are maps of the same photo, of the same word, class or answer. Where two runs have none in common, the first map of each is shown.",
+    "Pairs are maps of the same photo, of the same word, class or answer. Where two runs have none in common, the first map of each is "
+    "shown.",
 )
 
 
@@ -126,8 +128,8 @@ def compare_runs(
                 tally.add(photos, pairs, apart)
         if not tally.matched:
             raise InputError(
-                f"no photo of {show_path(a)} ({tally.photos:,} photos) is in {show_path(b)} ({lookup.count:,}), neither by its name nor by its "
-                "pixels; give two runs of the same photos"
+                f"no photo of {show_path(a)} ({tally.photos:,} photos) is in {show_path(b)} ({lookup.count:,}), neither by "
+                "its name nor by its pixels; give two runs of the same photos"
             )
         if progress is not None:
             progress(len(parts[0]), len(parts[0]))
@@ -169,7 +171,7 @@ class _Totals:
         self.most: list[tuple[float, str, str]] = []
         self.facts: tuple[Counter[tuple[str, str]], Counter[tuple[str, str]]] = (Counter(), Counter())
 
-    def add(self, photos: Sequence[RunPhoto], pairs: Sequence[Pair], apart: Sequence[float]) -> None:
+    def add(self, photos: Sequence[PhotoEntry], pairs: Sequence[Pair], apart: Sequence[float]) -> None:
         self.matched += 1
         for one, facts in zip(photos, self.facts, strict=True):
             facts.update(one.facts.items())
@@ -183,7 +185,7 @@ class _Totals:
             self.truths += 1
             self.right = [n + (one.correct is True) for n, one in zip(self.right, photos, strict=True)]
         found = [
-            (value, photos[0].name, pair[0].target)
+            (value, photos[0].key, pair[0].target)
             for pair, value in zip(pairs, apart, strict=True)
             if pair[0] is not None and value == value
         ]
@@ -199,10 +201,10 @@ class _Lookup:
         self._parts = parts
         self._keys: dict[str, tuple[int, int, str | None]] = {}
         self._pixels: dict[str, tuple[int, int, str | None]] = {}
-        self._kept: OrderedDict[int, dict[int, RunPhoto]] = OrderedDict()
+        self._kept: OrderedDict[int, dict[int, PhotoEntry]] = OrderedDict()
         self.count = 0
         for number, part in enumerate(parts):
-            where = part.parent / "_photos" / part.name
+            where = _photos_of(part)
             with refuse_broken(show_path(where), "the folder of a run, as vlcam run writes it"):
                 columns = pq.read_table(where, columns=["photo", "sha256"], partitioning=None).to_pydict()
             for place, (key, pixels) in enumerate(zip(columns["photo"], columns["sha256"], strict=True)):
@@ -211,7 +213,7 @@ class _Lookup:
                     self._pixels.setdefault(pixels, (number, place, pixels))
             self.count += len(columns["photo"])
 
-    def find(self, photo: RunPhoto, tally: _Totals) -> RunPhoto | None:
+    def find(self, photo: PhotoEntry, tally: _Totals) -> PhotoEntry | None:
         """The same photo in this run, if it is there."""
         named = self._keys.get(photo.key)
         alike = named is not None and (not photo.sha256 or not named[2] or photo.sha256 == named[2])
@@ -221,7 +223,7 @@ class _Lookup:
             return None
         return self._open(found[0])[found[1]]
 
-    def _open(self, number: int) -> dict[int, RunPhoto]:
+    def _open(self, number: int) -> dict[int, PhotoEntry]:
         if number not in self._kept:
             order = (
                 pq.read_table(_photos_of(self._parts[number]), columns=["photo"], partitioning=None)
@@ -237,13 +239,13 @@ class _Lookup:
 
 
 def _photos_of(part: Path) -> Path:
-    return part.parent / "_photos" / part.name
+    return part.parent / PHOTOS_FOLDER / part.name
 
 
-def _pair_rows(one: RunPhoto, other: RunPhoto, tally: _Totals) -> list[Pair]:
+def _pair_rows(one: PhotoEntry, other: PhotoEntry, tally: _Totals) -> list[Pair]:
     """Rows of the same target, each occurrence of a word by itself; or the first row of each, if no target is in both."""
 
-    def key_rows(photo: RunPhoto) -> dict[tuple[str, str, int], Any]:
+    def key_rows(photo: PhotoEntry) -> dict[tuple[str, str, int], Any]:
         seen: Counter[tuple[str, str]] = Counter()
         found = {}
         for row in photo.rows:
