@@ -44,7 +44,7 @@ def _show(found: RunComparison) -> None:
         f"The same label: {found.same_label:,} photos; different ones: {found.different_label:,}.", 0
     )
     if found.truths:
-        shares = [f"{count / found.truths:.1%}".replace("%", "\u00a0%") for count in found.right]
+        shares = [f"{count / found.truths:.1%}".replace("%", " %") for count in found.right]
         console.print_paragraph(f"Right, of {found.truths:,} with a truth: A {shares[0]}, B {shares[1]}.", 0)
     if not found.compared:
         console.print_paragraph(f"No maps to compare: {found.pairs:,} targets are in both.", 0)

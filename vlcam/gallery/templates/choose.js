@@ -15,6 +15,9 @@
     return [Number.isNaN(low) ? -Infinity : low, Number.isNaN(high ?? NaN) ? Infinity : high];
   };
 
+  /** The words that are searched for, all of which have to be there. */
+  const splitTerms = (text) => gallery.fold(text).split(/\s+/).filter(Boolean);
+
   const readAddress = (hash) => {
     const given = new URLSearchParams(hash.replace(/^#/, ""));
     return Object.fromEntries(Object.entries(DEFAULTS).map(([name, value]) => [name, given.get(name) ?? value]));
@@ -46,7 +49,7 @@
   /** Tiles that pass: arrays of photos and of rows (-1 for a photo that has no map to show). */
   const choose = (index, state) => {
     const { about, sides } = index;
-    const terms = gallery.fold(state.q).split(/\s+/).filter(Boolean);
+    const terms = splitTerms(state.q);
     const hits = terms.map((term) => index.match(term));
     const [said, truth, target] = ["said", "truth", "target"].map((name) => (state[name] === "" ? null : index.ids.get(state[name]) ?? -2));
     const ranges = [["probability", state.conf, 0.01], ["p", state.p, 1], ["gain", state.gain, 1]].filter((one) => one[1] !== "")
@@ -83,19 +86,21 @@
           || sides.some((side) => hit[side.said[photo]])));
       }
       const [start, end] = [index.first[photo], index.first[photo + 1]];
-      let found = -1, best = Infinity;
+      let found = -1, best = Infinity, named = false; // whether there is a map of what was searched for, rather than of a text around it
+      const passed = [];
       for (let row = start; row < end; row++) {
         if (!open.every((hit) => sides.some((side) => hit[side.target[row]] || side.neurons[row]?.some((id) => hit[id])))) continue;
         if (!fits(row)) continue;
-        if (every) {
-          photos.push(photo);
-          rows.push(row);
-        }
-        const named = hits.some((hit) => hit[sides[0].target[row]]); // what was searched for, a word rather than the caption around it
-        const worth = every ? 0 : !named ? rank(row) : index.kind[row] === CAPTION ? -1e6 : rank(row) - 2e6;
-        if (found < 0 || worth < best) [found, best] = [row, worth];
+        const own = index.kind[row] !== CAPTION && hits.some((hit) => hit[sides[0].target[row]]);
+        if (own && !named) { named = true; best = Infinity; passed.length = 0; }
+        if (named && !own) continue;
+        passed.push(row);
+        if (rank(row) < best || passed.length === 1) [found, best] = [row, rank(row)];
       }
-      if (found >= 0 && !every) { photos.push(photo); rows.push(found); }
+      for (const row of every ? passed : passed.length ? [found] : []) {
+        photos.push(photo);
+        rows.push(row);
+      }
       if (found < 0 && start === end && !needsRow && !open.length) { photos.push(photo); rows.push(-1); }
     }
     return { photos: Int32Array.from(photos), rows: Int32Array.from(rows) };
@@ -172,5 +177,5 @@
     });
   };
 
-  Object.assign(gallery, { DEFAULTS, readAddress, writeAddress, choose, sort, group, standing, mapState, alike });
+  Object.assign(gallery, { DEFAULTS, splitTerms, readAddress, writeAddress, choose, sort, group, standing, mapState, alike });
 })();

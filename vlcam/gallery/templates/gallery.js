@@ -86,10 +86,9 @@
   const asked = () => Object.entries(state).filter(([name, value]) => value !== "" && !["sort", "group", "open", "show"].includes(name)).length;
 
   const update = () => {
-    get("grid").classList.toggle("asked", about.has.question); // room for a line more
     const tiles = gallery.sort(index, gallery.choose(index, state), state.sort || about.sort);
     const one = about.compare ? (state.show === "" ? "pair" : "photo") : state.show === "maps" ? "map" : "photo";
-    grid.show(gallery.group(index, tiles, state.group), one);
+    grid.show(gallery.group(index, tiles, state.group), one, gallery.countLines(index, tiles), gallery.splitTerms(state.q));
     const n = new Set(tiles.photos).size, many = (value, what) => value.toLocaleString("en") + " " + what + (value === 1 ? "" : "s");
     const shown = one === "photo" ? "" : `${many(tiles.photos.length, one)} of `;
     let text = asked() ? `${shown}${many(n, "photo")} of ${about.photos.toLocaleString("en")}` : `${shown}${many(n, "photo")}`;

@@ -8,7 +8,7 @@
 
   class Grid {
     constructor(host, index, look, open) {
-      Object.assign(this, { host, index, look, open, groups: [], count: 0, tiles: new Map(), heads: new Map(), current: 0 });
+      Object.assign(this, { host, index, look, open, groups: [], count: 0, tiles: new Map(), heads: new Map(), current: 0, lines: 3, terms: [] });
       this.columns = 1;
       addEventListener("scroll", () => this.refresh(), { passive: true });
       new ResizeObserver(() => { if (host.clientWidth !== this.width) this.layout(true); }).observe(host);
@@ -24,9 +24,8 @@
     }
 
     /** Show these groups of tiles, which are of photos, maps or pairs. */
-    show(groups, unit) {
-      this.groups = groups;
-      this.unit = unit; // photo, map or pair
+    show(groups, unit, lines, terms) {
+      Object.assign(this, { groups, unit, lines, terms }); // unit: photo, map or pair; lines of text a tile has; what was searched for
       this.count = groups.reduce((sum, one) => sum + one.count, 0);
       this.current = 0;
       this.layout(false);
@@ -58,7 +57,7 @@
       const sides = this.index.sides.length;
       const inner = (this.across - read("--edge") * rem * 2 - (sides - 1) * read("--between") * rem) / sides;
       this.stage = [Math.floor(inner), Math.floor(inner * 0.75)];
-      this.tall = this.stage[1] + (read("--text") + read("--asked")) * rem;
+      this.tall = this.stage[1] + (read("--text") + this.lines * read("--row")) * rem;
       this.headTall = this.groups.length > 1 || this.groups[0]?.title ? read("--head") * rem : 0;
       let top = 0;
       this.tops = [];
@@ -74,6 +73,7 @@
         this.shownGroups++;
       }
       this.host.style.height = Math.max(0, top) + "px";
+      this.host.style.setProperty("--lines", this.lines);
       this.host.style.setProperty("--across", this.across + "px");
       this.host.style.setProperty("--stage", this.stage[1] + "px");
       this.host.style.setProperty("--tall", this.tall + "px");

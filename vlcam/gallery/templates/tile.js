@@ -6,17 +6,18 @@
 
   const percent = (part) => {
     const value = 100 * part;
-    return (value >= 99.95 && part < 1 ? "> 99.9" : value < 0.1 && part > 0 ? "< 0.1" : value < 9.95 || value > 99 ? value.toFixed(1) : value.toFixed(0)) + "\u00a0%";
+    return (value >= 99.95 ? "> 99.9" : value < 0.1 && part > 0 ? "< 0.1" : value < 9.95 || value > 99 ? value.toFixed(1) : value.toFixed(0)) + "\u00a0%";
   };
   const number = (value) => String(Number(value.toPrecision(2))).replace("-", "−");
   const chance = (p) => (p < 0.001 ? "p < 0.001" : "p = " + number(p));
-  const LINES = 3; // of text for each side, for which the style sheet has room
+  const CAPTION = 2; // the number of this kind of target in the index
+  const SHORT = 22; // characters of a title that may have a single line
   const WHY = {
     zero: "Empty map: no evidence", negative: "Only evidence against", nonfinite: "No map: not finite",
   };
 
   /** What stands under a picture, the most important first: [text, class]. */
-  const describe = (index, s, photo, row) => {
+  const describe = (index, s, photo, row, terms = []) => {
     const side = index.sides[s];
     const { about } = index;
     const text = (id) => (id < 0 ? "" : index.strings[id]);
@@ -38,9 +39,27 @@
       if (!Number.isNaN(side.p[row])) facts.push(chance(side.p[row]));
       if (!Number.isNaN(side.gain[row])) facts.push("gain " + number(side.gain[row]));
       if (side.faint[row] >= about.faint) facts.push(number(side.faint[row]) + " times fainter");
+      const neuron = side.neurons[row]?.map(text).find((one) => terms.some((term) => gallery.fold(one).includes(term)));
+      if (neuron !== undefined && !terms.some((term) => gallery.fold(title + " " + said).includes(term))) facts.unshift("neuron “" + neuron + "”");
       if (facts.length) lines.push([facts.join(" · "), "facts"]);
     }
     return { title, sure, lines, failed: false };
+  };
+
+  /** How many lines of text the tiles need, the same for all of them. */
+  const countLines = (index, tiles) => {
+    const { about, sides, kind, question } = index;
+    let most = 3;
+    tiles.rows.forEach((row, i) => {
+      const photo = tiles.photos[i];
+      for (const side of sides) {
+        if (row < 0 || most > 5) continue;
+        const title = side.target[row] === side.said[photo] && kind[row] === CAPTION ? 3 : 1;
+        const facts = !Number.isNaN(side.p[row]) || !Number.isNaN(side.gain[row]) || side.faint[row] >= about.faint;
+        most = Math.max(most, title + (side.correct[photo] < 2 || side.target[row] !== side.said[photo]) + (question[photo] >= 0) + facts);
+      }
+    });
+    return most;
   };
 
   class Tile {
@@ -61,7 +80,7 @@
 
     side(s) {
       const { index } = this.grid;
-      const text = describe(index, s, this.photo, this.row);
+      const text = describe(index, s, this.photo, this.row, this.grid.terms);
       const image = make("img", { alt: "", decoding: "async" });
       const canvas = make("canvas", { "aria-hidden": "true" });
       const badge = make("span", { class: "badge" });
@@ -71,7 +90,12 @@
       const stage = make("span", { class: "stage" + (text.failed ? " failed" : "") }, image, canvas, badge, letter);
       const lines = text.lines.map(([line, kind]) => make("span", { class: "line " + kind, dir: "auto" }, line));
       const name = make("span", { class: "name", dir: "auto" }, text.title || "\u00a0");
-      name.style.webkitLineClamp = Math.max(1, LINES + (index.about.has.question ? 1 : 0) - lines.length); // a caption takes what is free
+      // Lines that are free go to a long title, or else to the caption or question under it.
+      const free = Math.max(0, this.grid.lines - 1 - lines.length);
+      const long = lines.findIndex((_, i) => /caption|question|wrong/.test(text.lines[i][1]));
+      const grows = text.title.length > SHORT || long < 0 ? name : lines[long];
+      grows.classList.add("grows");
+      grows.style.webkitLineClamp = 1 + free;
       const node = make("span", { class: "side" }, stage, make("span", { class: "head" }, name, make("span", { class: "sure" }, text.sure)), ...lines);
       const spoken = [text.title, text.sure, ...text.lines.map(([line]) => line), flag].filter(Boolean).join(", ");
       return { node, image, canvas, badge, spoken, wrong: index.sides[s].correct[this.photo] === 0 };
@@ -135,5 +159,5 @@
     return [Math.max(1, Math.round(width * scale)), Math.max(1, Math.round(height * scale))];
   };
 
-  Object.assign(gallery, { Tile, describe, percent });
+  Object.assign(gallery, { Tile, countLines });
 })();

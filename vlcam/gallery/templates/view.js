@@ -35,7 +35,7 @@
     const script = make("script", { src: home + "page.js" });
     script.onload = () => {
       const button = document.querySelector(`#cards [data-target="${Number(asked.get("target") ?? -1)}"]`);
-      if (button && !button.classList.contains("shown")) button.click(); // pins the map that was on the tile
+      button?.dispatchEvent(new PointerEvent("pointerenter")); // shows the map that was on the tile, and pins nothing
     };
     document.head.append(script);
   };
