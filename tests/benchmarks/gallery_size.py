@@ -1,7 +1,7 @@
 """How large a gallery is, how long it takes to make, and how soon its first screen is there, for runs of several sizes.
 
-Run it as ``python -m tests.benchmarks.gallery_size [FOLDER] [PHOTOS ...]``; the folder keeps the made-up runs, so that a second time is quicker.
-Times are those of one machine, and of one attempt each for making, of the median of several for opening.
+Run it as ``python -m tests.benchmarks.gallery_size [FOLDER] [PHOTOS ...]``; the folder keeps the made-up runs, so that a second time is
+quicker. Times are those of one machine, and of one attempt each for making, of the median of several for opening.
 """
 
 import resource
@@ -77,7 +77,9 @@ def main(arguments: list[str]) -> None:
             print("  {1:8.2f} MB in {2:5} files  {0}".format(pattern, *reversed(count_bytes(page.parent, pattern))))
         with headless.launched() as browser:
             for address in ("", "#sort=sure", "#group=pair&right=wrong", "#q=umbrella&show=maps&sort=p"):
-                found: list[Any] = [measure_opening(browser, page, address) for _ in range(TIMES if photos < 50_000 else 3)]
+                found: list[Any] = [
+                    measure_opening(browser, page, address) for _ in range(TIMES if photos < 50_000 else 3)
+                ]
                 first, whole = (statistics.median(one[at] for one in found) for at in (0, 2))
                 print(
                     f"  first screen of {found[0][1]} tiles after {first:.0f} ms, all of the index after {whole:.0f} ms, "

@@ -37,7 +37,9 @@ def row(heat: torch.Tensor | None, geometry: Geometry | None = None, target: str
 
 def test_alike_opposite_and_in_other_units() -> None:
     heat = blob(0.3, 0.6)
-    same, opposite, other = measure_disagreement([(row(heat), row(heat)), (row(heat), row(-heat)), (row(heat), row(7 * heat**3))])
+    same, opposite, other = measure_disagreement(
+        [(row(heat), row(heat)), (row(heat), row(-heat)), (row(heat), row(7 * heat**3))]
+    )
     assert same == pytest.approx(0, abs=1e-9) and opposite == pytest.approx(2) and other == pytest.approx(0, abs=0.01)
 
 
@@ -81,7 +83,13 @@ def test_no_number_where_there_is_nothing_to_compare() -> None:
 
 def test_the_order_of_pairs_stays_whatever_their_grids() -> None:
     small, large = blob(0.3, 0.3, grid=7), blob(0.3, 0.3, grid=14)
-    pairs = [(row(small), row(small)), (row(large), row(-large)), (row(small), row(large)), (row(None), row(small)), (row(small), row(-small))]
+    pairs = [
+        (row(small), row(small)),
+        (row(large), row(-large)),
+        (row(small), row(large)),
+        (row(None), row(small)),
+        (row(small), row(-small)),
+    ]
     found = measure_disagreement(pairs)
     assert found[0] == pytest.approx(0, abs=1e-9) and found[1] == pytest.approx(2) and found[4] == pytest.approx(2)
     assert math.isnan(found[3]) and 0 < found[2] < 0.2

@@ -20,7 +20,14 @@ def test_a_gallery_is_one_page_and_one_folder(classified: Path) -> None:
     home = classified / "_gallery"
     assert sorted(one.name for one in home.iterdir()) == ["files-1", "index.html"]
     found = list_files(home / "files-1")
-    assert {"view.html", "assets/page.js", "assets/gallery.css", "data/about.js", "data/index-0000.js", "data/tiles-0000.js"} <= found
+    assert {
+        "view.html",
+        "assets/page.js",
+        "assets/gallery.css",
+        "data/about.js",
+        "data/index-0000.js",
+        "data/tiles-0000.js",
+    } <= found
     page = (home / "index.html").read_text("utf-8")
     for address in re.findall(r'(?:src|href)="([^"#]+)"', page):
         assert (home / address).is_file(), address

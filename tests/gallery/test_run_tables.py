@@ -67,7 +67,9 @@ def test_flags_neurons_and_unknown_numbers(classified: Path) -> None:
 
 def test_a_fine_map_is_made_coarser_and_keeps_its_peak(tmp_path: Path) -> None:
     fine = blob(0.3, 0.6, grid=200, strength=4.0)
-    write_explanations(tmp_path, [explanation("classification", [Target("a", "class", 1.0)], [fine], text="a", picture=photo())])
+    write_explanations(
+        tmp_path, [explanation("classification", [Target("a", "class", 1.0)], [fine], text="a", picture=photo())]
+    )
     (entry,) = read_photos(list_parts(tmp_path)[0])
     (row,) = entry.rows
     assert row.map is not None and row.map.shape == (64, 64)
@@ -83,7 +85,9 @@ def test_a_run_without_shards_has_no_parts(empty: Path) -> None:
 @pytest.mark.parametrize("where", ["nothing", "here"])
 def test_no_run_is_one_clear_error(where: str, tmp_path: Path) -> None:
     (tmp_path / "here").mkdir()
-    with pytest.raises(InputError, match="there is no folder|has no _manifest.json; expected a folder that vlcam run wrote"):
+    with pytest.raises(
+        InputError, match=r"there is no folder|has no _manifest\.json; expected a folder that vlcam run wrote"
+    ):
         list_parts(tmp_path / where)
 
 
@@ -91,7 +95,9 @@ def test_broken_parts_say_which_file(own_copy: Path) -> None:
     part = list_parts(own_copy)[1]
     table = pq.read_table(part)
     pq.write_table(table.drop_columns(["p", "map"]), part)
-    with pytest.raises(InputError, match=r"part-000001\.parquet' lacks the columns p, map; expected the folder of a run"):
+    with pytest.raises(
+        InputError, match=r"part-000001\.parquet' lacks the columns p, map; expected the folder of a run"
+    ):
         list(read_photos(part))
     part.write_bytes(b"PAR1 no")
     with pytest.raises(InputError, match=r"part-000001\.parquet' can't be read"):
@@ -116,7 +122,12 @@ def test_photos_without_a_record_are_still_there(own_copy: Path) -> None:
     photos = own_copy / "_photos" / part.name
     pq.write_table(pq.read_table(photos).slice(0, 3), photos)
     found = list(read_photos(part))
-    assert len(found) == 25 and found[10].thumbnail is None and found[10].rows and found[10].name.endswith("photo-000010.jpg")
+    assert (
+        len(found) == 25
+        and found[10].thumbnail is None
+        and found[10].rows
+        and found[10].name.endswith("photo-000010.jpg")
+    )
 
 
 def test_a_later_version_is_refused(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ def seen(name: str, label: str, *maps: tuple[str, float], sha256: str = "") -> E
 @pytest.fixture
 def pair(tmp_path: Path) -> tuple[Path, Path]:
     """Two runs with every way in which photos and targets may match or not."""
-    first = [
+    first: list[Explanation | Exception] = [
         seen("same.jpg", "cat", ("cat", 0.3), ("dog", 0.7), ("cow", 0.5)),
         seen("labels.jpg", "cat", ("cat", 0.2)),
         seen("moved.jpg", "cat", ("cat", 0.2), sha256="moved"),
@@ -35,7 +35,7 @@ def pair(tmp_path: Path) -> tuple[Path, Path]:
         ValueError("broken"),
         seen("twice.jpg", "a cat, a cat", ("cat", 0.2), ("cat", 0.8)),
     ]
-    second = [
+    second: list[Explanation | Exception] = [
         seen("same.jpg", "cat", ("dog", 0.2), ("cat", 0.3)),
         seen("labels.jpg", "dog", ("dog", 0.8)),
         seen("elsewhere.jpg", "cat", ("cat", 0.8), sha256="moved"),
@@ -90,7 +90,9 @@ def test_order_and_sizes_of_shards_dont_matter(tmp_path: Path) -> None:
 def test_runs_without_a_photo_in_common_are_refused(tmp_path: Path) -> None:
     write_explanations(tmp_path / "a", [seen("one.jpg", "cat", ("cat", 0.2))])
     write_explanations(tmp_path / "b", [seen("two.jpg", "cat", ("cat", 0.2))])
-    with pytest.raises(InputError, match=r"no photo of '.*a' \(1 photos\) is in '.*b' \(1\), neither by its name nor by its pixels"):
+    with pytest.raises(
+        InputError, match=r"no photo of '.*a' \(1 photos\) is in '.*b' \(1\), neither by its name nor by its pixels"
+    ):
         compare_runs(tmp_path / "a", tmp_path / "b")
     assert not (tmp_path / "a" / "_compared").exists()
     with pytest.raises(InputError, match="was given twice"):
