@@ -20,6 +20,7 @@ from vlcam.cli.gallery_options import CompareRunsOptions, GalleryOptions
 from vlcam.cli.neuron_options import EvaluateTextsOptions, ListOptions, NeuronOptions
 from vlcam.cli.options import add_command
 from vlcam.cli.reproduce_options import ReproduceOptions
+from vlcam.cli.run_options import RunOptions
 from vlcam.cli.scene_options import EvaluateModelsOptions, ExportOptions, NameScenesOptions, TrainOptions
 from vlcam.cli.study_options import ScoreOptions, StudyOptions
 
@@ -168,6 +169,17 @@ def caption(wanted: ExplainOptions) -> int:
 def vqa(wanted: ExplainOptions) -> int:
     """Explain the answers to a question: by the bundled model, or one from transformers."""
     return _explain("vqa", wanted)
+
+
+@add_command(app, "run", RunOptions)
+def run(wanted: RunOptions) -> int:
+    """Explain many photos into a folder of tables, which can be read by pandas and others; run again to go on after a stop."""
+    from vlcam.cli.check_run import check_run
+
+    checked = check_run(wanted)
+    from vlcam.cli.run_run import run_run
+
+    return run_run(wanted, checked)
 
 
 @add_command(app, "compare", CompareOptions)

@@ -15,6 +15,7 @@ from vlcam.cli import console
 from vlcam.cli.compare_options import CompareOptions
 from vlcam.cli.explain_options import ExplainOptions, ModelsOptions
 from vlcam.cli.method_names import METHODS
+from vlcam.cli.run_options import RunOptions
 from vlcam.errors import InputError, VlcamError, find_name
 from vlcam.files import check_file, check_folder, dump_json, is_there, replace_surrogates
 from vlcam.image.decode import check_photo_file, check_white
@@ -68,7 +69,7 @@ def check_explain(kind: TaskKind, wanted: ExplainOptions) -> CheckedExplain:
     return CheckedExplain(recipe, pairs, failed)
 
 
-def make_recipe(kind: TaskKind | None, wanted: ExplainOptions | ModelsOptions | CompareOptions) -> Recipe:
+def make_recipe(kind: TaskKind | None, wanted: ExplainOptions | ModelsOptions | CompareOptions | RunOptions) -> Recipe:
     """How the model is opened: the recipe, with the options over it. Raises InputError for what doesn't go together."""
     model = wanted.model
     if model is not None and wanted.recipe is not None:
@@ -82,6 +83,7 @@ def make_recipe(kind: TaskKind | None, wanted: ExplainOptions | ModelsOptions | 
     changes = dict(recipe.preprocess or {})
     if isinstance(wanted, ExplainOptions):
         changes |= _read_preprocess(wanted)
+    if isinstance(wanted, (ExplainOptions, RunOptions)):
         given |= {name: getattr(wanted, name) for name in ("beams", "length", "device", "dtype", "layer", "method")}
     recipe = replace(recipe, **{name: value for name, value in given.items() if value is not None})
     recipe = replace(recipe, preprocess=changes or None)

@@ -46,7 +46,7 @@ def run_explain(kind: TaskKind, wanted: ExplainOptions, checked: CheckedExplain)
     names = None if wanted.names is None else read_names(find_names_file(wanted.names))
     recipe = _complete_recipe(kind, checked.recipe, names)
     method = get_method(recipe.method or "auto")
-    task = _open_task(recipe)
+    task = open_task(recipe)
     with name_options():
         _check(task, wanted, checked.pairs, recipe.layer)
     slow = wanted.verify or _takes_long(method)
@@ -118,7 +118,8 @@ def find_report(names: Path, out: Path) -> str | None:
         return None
 
 
-def _open_task(recipe: Recipe) -> Task:
+def open_task(recipe: Recipe) -> Task:
+    """The task of a recipe, without what transformers says while it opens one. Raises InputError."""
     if not str(recipe.model).startswith(("torchvision/", "scenes/")):
         console.hush_transformers()
     with name_options():

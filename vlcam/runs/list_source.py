@@ -1,10 +1,9 @@
-"""What people give as photos, as a list: folders, files, pictures in memory, data sets."""
+"""What people give as photos, as a list: each kind of source has a module, and here is which one it is."""
 
 import glob
 from collections.abc import Sequence, Sized
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, final
+from typing import Any, Final
 
 import numpy as np
 from PIL import Image
@@ -13,21 +12,32 @@ from torch.utils.data import IterableDataset
 
 from vlcam.contracts import InputError
 from vlcam.files import is_there, show_path
+from vlcam.image.decode import refuse_url
 from vlcam.image.open_picture import FORMATS
 from vlcam.image.photo import Bands
 from vlcam.runs.photo_list import LoadFile, PhotoList, join_lists, make_unique
+from vlcam.runs.source_annotated import is_voc, list_coco, list_voc
+from vlcam.runs.source_datasets import is_hugging_face, list_hugging_face, list_items, list_saved_dataset
+from vlcam.runs.source_scenes import PREFIX, list_scenes
+from vlcam.runs.source_tables import list_csv, list_parquet, list_text_file
+from vlcam.runs.source_tar import list_tar
 
 _EXPECTED: Final = (
-    "expected a folder, a path, a list of paths or of pictures, a data set with a length, or a PhotoList of vlcam.runs"
+    "expected a folder, a path, a list of paths or of pictures, or a data set with a length (see the guide on runs)"
 )
+_SHARDS: Final = (".parquet", ".tar")
+_SAVED: Final = ("dataset_info.json", "state.json")
 
 
-def list_source(photos: Any) -> PhotoList:
-    """The photos as a list. Raises InputError for what can't be listed, or has no photos."""
+def list_source(photos: Any, kind: str = "classification") -> PhotoList:
+    """The photos as a list, with what their source says is asked and true of them, for a task of a kind.
+
+    Raises InputError for what can't be listed, or has no photos. No photo is decoded.
+    """
     if isinstance(photos, PhotoList):
         return join_lists([photos])
     if isinstance(photos, (str, Path)):
-        return join_lists([list_path(photos)])
+        return join_lists([list_path(photos, kind)])
     single = isinstance(photos, (Image.Image, Bands)) or (
         isinstance(photos, (Tensor, np.ndarray)) and photos.ndim in (2, 3)
     )
@@ -35,8 +45,10 @@ def list_source(photos: Any) -> PhotoList:
         raise InputError(
             f"one {type(photos).__name__} was given as photos; {_EXPECTED} (for a single one there is vlcam.explain)"
         )
+    if is_hugging_face(photos):
+        return list_hugging_face(photos)
     if isinstance(photos, (list, tuple)) and photos and all(isinstance(one, (str, Path)) for one in photos):
-        return list_paths(photos)
+        return list_paths(photos, kind)
     if isinstance(photos, IterableDataset) or not isinstance(photos, Sized) or not hasattr(photos, "__getitem__"):
         raise InputError(
             f"a {type(photos).__name__} was given as photos; {_EXPECTED}, so that a run can go on where it stopped: list(...) makes a "
@@ -45,42 +57,77 @@ def list_source(photos: Any) -> PhotoList:
     return list_items(photos)
 
 
-def list_paths(paths: Sequence[str | Path]) -> PhotoList:
-    """Folders, globs and files one after the other, each as :func:`list_path` lists it."""
-    if all(is_there(one) and Path(one).suffix.lower() in list_endings() for one in paths):
-        files = [str(one) for one in paths]
-        return PhotoList(make_unique(Path(one).as_posix() for one in files), LoadFile(files), paths=_find_full(files))
-    return join_lists([list_path(one) for one in paths])
+def list_paths(paths: Sequence[str | Path], kind: str) -> PhotoList:
+    """Folders, patterns and files one after the other, each as :func:`list_path` lists it."""
+    endings = list_endings()
+    if all(Path(one).suffix.lower() in endings and is_there(one) for one in paths):
+        return make_list([str(one) for one in paths])
+    return join_lists([list_path(one, kind) for one in paths])
 
 
-def list_path(path: str | Path) -> PhotoList:
-    """A folder with all that is in it, the files that a pattern such as ``photos/*.jpg`` means, or one file."""
-    if Path(path).is_dir():
-        return list_folder(Path(path))
-    if not is_there(path) and any(sign in str(path) for sign in "*?["):
-        found = sorted(one for one in glob.iglob(str(path), recursive=True) if Path(one).is_file())  # noqa: PTH207
-        if not found:
-            raise InputError(f"no file is called {show_path(path)} (looked from {Path.cwd()}); check the pattern")
-        return PhotoList([Path(one).as_posix() for one in found], LoadFile(found), paths=_find_full(found))
-    return PhotoList([Path(path).as_posix()], LoadFile([str(path)]), paths=_find_full([str(path)]))
+def list_path(source: str | Path, kind: str) -> PhotoList:
+    """A folder, the files that a pattern such as ``photos/*.jpg`` means, a file that lists photos or holds them, or a photo."""
+    if isinstance(source, str) and source.startswith(PREFIX):
+        return list_scenes(source, kind)
+    refuse_url(source)
+    path = Path(source)
+    if path.is_dir():
+        return list_directory(path, kind)
+    if not is_there(path):
+        if any(sign in str(source) for sign in "*?["):
+            return list_pattern(str(source), kind)
+        raise InputError(f"there is no file or folder {show_path(source)} (looked from {Path.cwd()}); check the path")
+    ending = path.suffix.lower()
+    if ending == ".txt":
+        return list_voc(path, kind) if is_voc(path) else list_text_file(path)
+    if ending in (".csv", ".tsv"):
+        return list_csv(path)
+    if ending == ".json":
+        return list_coco(path, kind)
+    if ending == ".parquet":
+        return list_parquet(path)
+    if ending == ".tar":
+        return list_tar(path, list_endings())
+    return make_list([str(source)])
 
 
-def list_folder(folder: Path) -> PhotoList:
-    """The image files in a folder and the folders in it, in the order of their paths; hidden ones are passed over.
+def list_pattern(pattern: str, kind: str) -> PhotoList:
+    """The files that a pattern means, in the order of their paths. Raises InputError if there are none."""
+    found = sorted(one for one in glob.iglob(pattern, recursive=True) if Path(one).is_file())  # noqa: PTH207
+    if not found:
+        raise InputError(f"no file is called {show_path(pattern)} (looked from {Path.cwd()}); check the pattern")
+    return list_paths(found, kind)
 
-    Raises InputError if there are none.
-    """
+
+def list_directory(folder: Path, kind: str) -> PhotoList:
+    """A folder of photos, of Parquet files or tar shards, of Pascal VOC, or one that ``save_to_disk`` of ``datasets`` wrote."""
+    if (folder / "dataset_dict.json").is_file() or all((folder / one).is_file() for one in _SAVED):
+        return list_saved_dataset(folder)
+    if is_voc(folder):
+        return list_voc(folder, kind)
+    found = find_photos(folder)
+    if found:
+        return make_list([str(folder / one) for one in found], found)
+    for ending in _SHARDS:
+        shards = sorted(
+            one for one in folder.rglob(f"*{ending}") if one.is_file() and not one.name.startswith((".", "_"))
+        )
+        if shards:
+            return join_lists([list_path(one, kind) for one in shards])
+    raise InputError(
+        f"the folder {show_path(folder)} has no photos in it; expected files such as a.jpg or b.png, or shards of them (.parquet, .tar)"
+    )
+
+
+def find_photos(folder: Path) -> list[str]:
+    """The image files in a folder and the folders in it, relative to it, in the order of their paths; hidden ones are passed over."""
     endings = list_endings()
     inside = (one.relative_to(folder) for one in folder.rglob("*") if one.suffix.lower() in endings)
-    found = sorted(
+    return sorted(
         one.as_posix()
         for one in inside
         if not any(part.startswith(".") for part in one.parts) and is_there(folder / one)
     )
-    if not found:
-        raise InputError(f"the folder {show_path(folder)} has no photos in it; expected files such as a.jpg or b.png")
-    files = [str(folder / one) for one in found]
-    return PhotoList(found, LoadFile(files), paths=_find_full(files))
 
 
 def list_endings() -> frozenset[str]:
@@ -88,29 +135,8 @@ def list_endings() -> frozenset[str]:
     return frozenset(ending for ending, kind in Image.registered_extensions().items() if kind in FORMATS)
 
 
-def list_items(items: Any) -> PhotoList:
-    """Anything with a length whose i-th item is a picture, ``(picture, label)``, or a dictionary with ``image``."""
-    if not len(items):
-        raise InputError("no photos were given; expected at least one")
-    return PhotoList([f"image {place}" for place in range(len(items))], LoadItem(items))
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class LoadItem:
-    """Opens a photo of a sequence or a data set: the item itself, or the picture in it."""
-
-    items: Any
-
-    def __call__(self, place: int) -> Any:
-        """What the item at a place shows."""
-        item = self.items[place]
-        if isinstance(item, dict) and "image" in item:
-            return item["image"]
-        return item[0] if isinstance(item, (tuple, list)) and item else item
-
-
-def _find_full(files: Sequence[str]) -> list[str]:
-    """The absolute paths of files, as they are called: links are not followed."""
+def make_list(files: Sequence[str], keys: Sequence[str] | None = None) -> PhotoList:
+    """A list of files by their paths. Full paths are as they are called: links are not followed."""
     here = Path.cwd()
-    return [str(here / one) for one in files]
+    named = make_unique(Path(one).as_posix() for one in files) if keys is None else list(keys)
+    return PhotoList(named, LoadFile(list(files)), paths=[str(here / one) for one in files])

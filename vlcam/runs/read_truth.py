@@ -11,11 +11,16 @@ from vlcam.runs.photo_list import SEVERAL, PhotoList, get_text
 
 PHOTO_NAMES: Final = ("photo", "path", "image", "file", "filename", "file_name", "image_path", "key", "name")
 LABEL_NAMES: Final = ("label", "truth", "class", "answer", "true")
+FOLDERS: Final = "folders"
+"""The truth of photos that lie in a folder for each class."""
+
 _WHAT: Final = "a CSV file with a header, and columns photo and label"
 
 
 def read_truths(truth: Any, photos: PhotoList) -> list[str | None]:
     """One truth, or None, for each photo. Raises InputError for what can't be read or fits no photo."""
+    if truth == FOLDERS:
+        return name_folders(photos)
     if isinstance(truth, (str, Path)):
         return match_truths(read_truth_file(Path(truth)), photos, show_path(truth))
     if isinstance(truth, Mapping):
@@ -25,7 +30,7 @@ def read_truths(truth: Any, photos: PhotoList) -> list[str | None]:
             raise InputError(f"{len(truth)} truths were given for {len(photos)} photos; expected one for each, or None")
         return [None if one is None else _write(one) for one in truth]
     raise InputError(
-        f"truth={shorten(repr(truth), 60)} was given; expected the path of a CSV file, a mapping from photos to labels, or a list"
+        f"truth={shorten(repr(truth), 60)} was given; expected the path of a CSV file, {FOLDERS!r}, a mapping, or a list"
     )
 
 
@@ -33,6 +38,16 @@ def _write(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return SEVERAL.join(map(str, value))
     return str(value)
+
+
+def name_folders(photos: PhotoList) -> list[str | None]:
+    """The name of the folder that each photo lies in. Raises InputError if they aren't files, or all in one folder."""
+    found = [None if path is None else PurePath(path).parent.name for path in photos.paths or [None] * len(photos)]
+    if len({one for one in found if one is not None}) < 2:
+        raise InputError(
+            f"truth={FOLDERS!r} was given, but the photos don't lie in several folders; expected a folder for each class"
+        )
+    return found
 
 
 def read_truth_file(path: Path) -> dict[str, str]:
@@ -70,19 +85,20 @@ def find_column(head: Sequence[str], names: Sequence[str]) -> int | None:
 
 
 def match_truths(truths: Mapping[str, str], photos: PhotoList, where: str) -> list[str | None]:
-    """The truth of each photo: by its key, its path, or else the name of its file, with or without the ending, if only one has it.
+    """The truth of each photo: by its key or path, or where the one path ends as the other does, if only one truth is meant so.
 
-    Raises InputError if no photo has one.
+    The ending of a file's name may be missing. Raises InputError if no photo has a truth.
     """
-    by_name = _index_names(truths)
+    by_name: dict[str, list[tuple[tuple[str, ...], str]]] = {}
+    for key, value in truths.items():
+        by_name.setdefault(_get_parts(key)[-1], []).append((_get_parts(key), value))
+        if PurePath(key).suffix:
+            by_name.setdefault(PurePath(key).stem, []).append((_get_parts(PurePath(key).with_suffix("")), value))
     found = []
     for place, key in enumerate(photos.keys):
         path = get_text(photos.paths, place)
-        name = PurePath(path or key).name
-        ways = (key, path, name, PurePath(name).stem)
-        exact = next((truths[one] for one in ways if one is not None and one in truths), None)
-        near = next((by_name[one] for one in ways[2:] if one is not None and by_name.get(one) is not None), None)
-        found.append(exact if exact is not None else near)
+        exact = next((truths[one] for one in (key, path) if one is not None and one in truths), None)
+        found.append(_find_near(by_name, key, path) if exact is None else exact)
     if all(one is None for one in found):
         some = shorten(", ".join(list(truths)[:3]), 80)
         raise InputError(
@@ -92,10 +108,20 @@ def match_truths(truths: Mapping[str, str], photos: PhotoList, where: str) -> li
     return found
 
 
-def _index_names(truths: Mapping[str, str]) -> dict[str, str | None]:
-    """The truths by the names of files, with and without their endings; None for a name that several different ones share."""
-    found: dict[str, str | None] = {}
-    for key, value in truths.items():
-        for name in {PurePath(key).name, PurePath(key).stem}:
-            found[name] = value if found.get(name, value) == value else None
-    return found
+def _find_near(by_name: Mapping[str, list[tuple[tuple[str, ...], str]]], key: str, path: str | None) -> str | None:
+    """The one truth whose path ends as that of a photo does, or the other way round; None if there are several, or none."""
+    whole = PurePath(path or key)
+    for with_ending in (True, False):
+        own, long = (_get_parts(one if with_ending else one.with_suffix("")) for one in (PurePath(key), whole))
+        values = {
+            value
+            for parts, value in by_name.get(long[-1], ())
+            if parts == long[-len(parts) :] or own == parts[-len(own) :]
+        }
+        if len(values) == 1:
+            return values.pop()
+    return None
+
+
+def _get_parts(path: str | PurePath) -> tuple[str, ...]:
+    return PurePath(path).parts or ("",)

@@ -7,7 +7,7 @@ from typing import Any, Unpack
 
 from PIL import Image
 
-from vlcam.contracts import InputError, TargetError, Task
+from vlcam.contracts import InputError, LayerError, TargetError, Task
 from vlcam.explanation.explain import BATCH, check_layer
 from vlcam.explanation.options import Options
 from vlcam.files import show_path
@@ -19,6 +19,7 @@ from vlcam.runs.progress import show_progress
 from vlcam.runs.read_truth import read_truths
 from vlcam.runs.reading import Run, open_run
 from vlcam.runs.shards import is_done, start_folder, write_shard
+from vlcam.runs.truth import check_truths
 
 
 def run(
@@ -54,8 +55,9 @@ def run(
         part: ``(i, n)`` does the i-th of n parts (from 1) of the job, so that several processes or machines share a folder.
         limit: take the first so many photos only, after shuffling.
         shuffle: a seed; the photos are taken in a random order.
-        truth: what is true of the photos: a CSV file with ``photo`` and ``label``, a mapping from photos to labels, or a list with one
-            label for each; by default what the photos' source knows. It says which photos the model got wrong.
+        truth: what is true of the photos: a CSV file with ``photo`` and ``label``; ``"folders"`` for the names of the folders that they are
+            in; a mapping from photos to labels, or a list with one label for each; by default what the photos' source knows. It says which
+            photos the model got wrong.
         contrast_truth: also explain, for each wrong photo, what was predicted rather than what is true.
         verify: also test every map against random regions and untrained models; a number says how many.
         progress: whether progress is shown on stderr; by default a bar on a terminal, and a line now and then elsewhere.
@@ -73,9 +75,10 @@ def run(
     """
     folder = Path(out)
     number, parts = check_part(part)
-    listed = list_source(photos)
+    listed = list_source(photos, task.kind)
     if truth is not None:
         listed = with_texts(listed, truths=read_truths(truth, listed))
+    listed = check_truths(task, listed, given=truth is not None)
     job = make_job(
         task,
         listed,
@@ -148,6 +151,11 @@ def check_regions(verify: bool | int) -> int | None:
 def check_job(task: Task, job: Job) -> None:
     """Refuse what would fail for every photo, before anything is written. Raises InputError, TargetError or LayerError."""
     own = job.get_options(0)
+    names, layer = job.options.names, job.about["layer"]
+    if names is not None and layer is not None and names.layer != layer:
+        raise LayerError(
+            f"the names are of layer {names.layer!r}, but layer {layer!r} is explained; give layer={names.layer!r}"
+        )
     texts = job.photos.questions is not None or job.photos.captions is not None
     try:
         prepared = task.prepare(Image.new("RGB", (64, 64)), own.request)

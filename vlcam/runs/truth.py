@@ -1,13 +1,14 @@
 """What is true of a photo, and whether the model said so."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final, final
 
-from vlcam.contracts import Task
+from vlcam.contracts import InputError, Task, shorten
 from vlcam.explanation.explanation import Explanation
-from vlcam.runs.photo_list import SEVERAL
+from vlcam.files import MAX_DIGITS
+from vlcam.runs.photo_list import SEVERAL, PhotoList
 
 _ARTICLES: Final = ("a", "an", "the")
 
@@ -29,7 +30,7 @@ def judge(task: Task, explanation: Explanation, truth: str | None) -> Verdict:
     """Compare what the model said of a photo with what is true of it."""
     if truth is None:
         return Verdict()
-    truths = tuple(one.strip() for one in truth.split(SEVERAL.strip()) if one.strip()) or (truth.strip(),)
+    truths = split_truths(truth)
     if task.kind == "classification":
         return _judge_label(tuple(getattr(task, "labels", ())), explanation, truths, "class")
     if task.kind == "vqa":
@@ -44,6 +45,31 @@ def judge(task: Task, explanation: Explanation, truth: str | None) -> Verdict:
         return Verdict(False, pair if answers else (explanation.text, truths[0]))
     exact = any(explanation.text.split() == one.split() for one in truths)
     return Verdict(True) if exact else Verdict()
+
+
+def check_truths(task: Task, photos: PhotoList, *, given: bool) -> PhotoList:
+    """The list, without truths that are no classes of a classifier at all.
+
+    Raises InputError if a person gave them (``given``); else their source has other classes than the model.
+    """
+    labels = tuple(getattr(task, "labels", ()))
+    if photos.truths is None or task.kind != "classification" or not labels:
+        return photos
+    named = {name for one in set(photos.truths) if one is not None for name in split_truths(one)}
+    unknown = sorted(name for name in named if _find_label(name, labels) is None)
+    if len(unknown) < len(named):
+        return photos
+    if given:
+        raise InputError(
+            f"none of the {len(named)} labels (such as {shorten(', '.join(unknown), 80)}) is a class of {task.name}, whose "
+            f"classes are {shorten(', '.join(labels), 80)}"
+        )
+    return replace(photos, truths=None)
+
+
+def split_truths(truth: str) -> tuple[str, ...]:
+    """The truths of one photo, which are separated by semicolons."""
+    return tuple(one.strip() for one in truth.split(SEVERAL.strip()) if one.strip()) or (truth.strip(),)
 
 
 def _judge_label(labels: tuple[str, ...], explanation: Explanation, truths: Sequence[str], what: str) -> Verdict:
@@ -83,13 +109,14 @@ def _index_labels(labels: tuple[str, ...]) -> Mapping[str, int | None]:
 
 
 def _find_label(wanted: str, labels: tuple[str, ...]) -> int | None:
-    """The number of the label that is meant: exactly, apart from case and underscores, or by one of the names between its commas."""
+    """The number of the label that is meant: by its name, case and underscores aside, one of the names between commas, or the number."""
     index = _index_labels(labels)
     for name in (wanted, normalise_label(wanted), *sorted(split_names(wanted))):
         place = index.get(name)
         if place is not None:
             return place
-    return None
+    number = int(wanted) if wanted.isascii() and wanted.isdecimal() and len(wanted) <= MAX_DIGITS else -1
+    return number if 0 <= number < len(labels) else None
 
 
 def normalise_label(label: str) -> str:
