@@ -1,7 +1,7 @@
 """How large a gallery is, how long it takes to make, and how soon its first screen is there, for runs of several sizes.
 
-Run it as ``python -m tests.benchmarks.gallery_size [FOLDER] [PHOTOS ...]``; the folder keeps the made-up runs, so that a second time is quicker.
-Times are those of one machine, and of one attempt each for making, of the median of several for opening.
+Run it as ``python -m tests.benchmarks.gallery_size [FOLDER] [PHOTOS ...]``; the folder keeps the made-up runs, so that a second time is
+quicker. Times are those of one machine, and of one attempt each for making, of the median of several for opening.
 """
 
 import resource

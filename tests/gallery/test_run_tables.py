@@ -86,7 +86,7 @@ def test_a_run_without_shards_has_no_parts(empty: Path) -> None:
 def test_no_run_is_one_clear_error(where: str, tmp_path: Path) -> None:
     (tmp_path / "here").mkdir()
     with pytest.raises(
-        InputError, match="there is no folder|has no _manifest.json; expected a folder that vlcam run wrote"
+        InputError, match=r"there is no folder|has no _manifest\.json; expected a folder that vlcam run wrote"
     ):
         list_parts(tmp_path / where)
 

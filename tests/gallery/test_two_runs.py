@@ -26,7 +26,7 @@ def seen(name: str, label: str, *maps: tuple[str, float], sha256: str = "") -> E
 @pytest.fixture
 def pair(tmp_path: Path) -> tuple[Path, Path]:
     """Two runs with every way in which photos and targets may match or not."""
-    first = [
+    first: list[Explanation | Exception] = [
         seen("same.jpg", "cat", ("cat", 0.3), ("dog", 0.7), ("cow", 0.5)),
         seen("labels.jpg", "cat", ("cat", 0.2)),
         seen("moved.jpg", "cat", ("cat", 0.2), sha256="moved"),
@@ -35,7 +35,7 @@ def pair(tmp_path: Path) -> tuple[Path, Path]:
         ValueError("broken"),
         seen("twice.jpg", "a cat, a cat", ("cat", 0.2), ("cat", 0.8)),
     ]
-    second = [
+    second: list[Explanation | Exception] = [
         seen("same.jpg", "cat", ("dog", 0.2), ("cat", 0.3)),
         seen("labels.jpg", "dog", ("dog", 0.8)),
         seen("elsewhere.jpg", "cat", ("cat", 0.8), sha256="moved"),

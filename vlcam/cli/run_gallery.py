@@ -2,17 +2,34 @@
 
 import math
 from dataclasses import asdict
+from typing import Final
 
 from vlcam.cli import console
 from vlcam.cli.gallery_options import CompareRunsOptions, GalleryOptions
 from vlcam.files import dump_json, replace_nonfinite
 from vlcam.gallery import RunComparison, compare_runs, make_gallery
+from vlcam.runs import Run
+
+_MOST_UNASKED: Final = 100_000
+"""Photos of a run whose gallery is made without being asked for."""
 
 
 def run_gallery(wanted: GalleryOptions) -> None:
     """Write the gallery and say where it is."""
     with console.show_bar("gallery") as progress:
         page = make_gallery(wanted.run, wanted.out, title=wanted.title, progress=progress)
+    console.print_paragraph(f"The gallery is {page}; it opens in any browser.", 0)
+
+
+def add_gallery(found: Run) -> None:
+    """Write the gallery of a run that has just been finished and say where it is; of a very large one say how to."""
+    if not found.is_complete:
+        return
+    if len(found.photos) > _MOST_UNASKED:
+        console.print_paragraph(f"For a gallery, of about 20 kB a photo: vlcam gallery {found.folder}", 0)
+        return
+    with console.show_bar("gallery") as progress:
+        page = make_gallery(found.folder, progress=progress)
     console.print_paragraph(f"The gallery is {page}; it opens in any browser.", 0)
 
 

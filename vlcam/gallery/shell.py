@@ -132,7 +132,7 @@ def _write_shared(folder: Path, shell: Shell, counts: dict[str, Any]) -> None:
     assets = folder / "assets"
     for name in ("data.js", "view.js", "gallery.css", *_SCRIPTS):
         (assets / name).write_text(_read(name), encoding="utf-8")
-    for name in ("page.js", "page.css"):
+    for name in ("page.js", "page.css", "page_tools.js", "page_tools.css"):
         (assets / name).write_text(read_template("vlcam.explanation", name) + "\n", encoding="utf-8")
     text = f"vlcamGallery.about={embed(about)};\nvlcamGallery.colours={embed(colours)};\n"
     (folder / "data" / "about.js").write_text(text, encoding="ascii")
@@ -191,12 +191,14 @@ def _make_view() -> str:
     """The page of one photo: that of ``make_page``, with its style, script and data in files."""
     page = read_template("vlcam.explanation", "page.html")
     found = page
+    styles = "".join(f'<link rel="stylesheet" href="assets/{one}">' for one in ("page.css", "page_tools.css"))
     scripts = "".join(
         f'<script src="{one}" defer></script>' for one in ("assets/data.js", "data/about.js", "assets/view.js")
     )
     for inside, outside in (
-        ("<style>$style</style>", '<link rel="stylesheet" href="assets/page.css">'),
+        ("<style>$style</style>", styles),
         ("<script>$script</script>", scripts),
+        ("<script>$tools</script>", ""),
         (">$data<", "><"),
         ("This file is self-contained: it loads nothing from the network.", "Nothing is loaded from the network."),
     ):

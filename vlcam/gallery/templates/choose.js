@@ -132,7 +132,7 @@
       const rank = new Map(index.names.map((text, i) => [i, text]));
       const compare = new Intl.Collator(undefined, { numeric: true }).compare;
       order.sort((a, b) => compare(rank.get(photos[a]), rank.get(photos[b])) || a - b);
-    } else if (SORTS[name]) {
+    } else if (Object.hasOwn(SORTS, name) && SORTS[name]) {
       const keys = Float64Array.from(photos, (photo, i) => SORTS[name](index, photo, rows[i]));
       order.sort((a, b) => {
         const [one, other] = [keys[a], keys[b]];
@@ -154,7 +154,7 @@
   };
 
   const group = (index, tiles, name) => {
-    if (!GROUPS[name]) return [{ key: "", title: "", from: 0, count: tiles.photos.length, ...tiles }];
+    if (!Object.hasOwn(GROUPS, name)) return [{ key: "", title: "", from: 0, count: tiles.photos.length, ...tiles }];
     const found = new Map();
     tiles.photos.forEach((photo, i) => {
       const ids = GROUPS[name](index, photo, tiles.rows[i]);

@@ -34,6 +34,7 @@
     document.getElementById("data").textContent = JSON.stringify({ colours: gallery.colours, explanations: [item] });
     const script = make("script", { src: home + "page.js" });
     script.onload = () => {
+      document.head.append(make("script", { src: home + "page_tools.js" }));
       const button = document.querySelector(`#cards [data-target="${Number(asked.get("target") ?? -1)}"]`);
       button?.dispatchEvent(new PointerEvent("pointerenter")); // shows the map that was on the tile, and pins nothing
     };
