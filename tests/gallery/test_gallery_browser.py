@@ -377,6 +377,14 @@ def test_escape_in_the_explanation_releases_first_and_closes_then(show: Any, run
     tab.wait_for_selector("#dialog", state="hidden")
 
 
+def test_the_skip_link_goes_to_the_photos_and_keeps_the_address(show: Any, run: Path) -> None:
+    tab = show(run, "#right=wrong")
+    tab.keyboard.press("Tab")
+    assert tab.evaluate("document.activeElement.className") == "skip"
+    tab.keyboard.press("Enter")
+    assert focused(tab) == "0" and address(tab) == "#right=wrong"
+
+
 def test_tab_stops_at_one_tile(show: Any, run: Path) -> None:
     tab = show(run)
     assert tab.locator(".tile[tabindex='0']").count() == 1

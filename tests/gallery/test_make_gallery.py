@@ -109,6 +109,13 @@ def test_progress_counts_parts(classified: Path, tmp_path: Path) -> None:
     assert said == [(0, 3), (1, 3), (2, 3), (3, 3)]
 
 
+def test_an_unfinished_run_says_how_far_it_is(own_copy: Path) -> None:
+    for part in sorted(own_copy.rglob("part-*.parquet"))[-1:]:
+        part.unlink()
+        (own_copy / part.name).unlink(missing_ok=True)
+    assert "50 of 60 photos so far" in make_gallery(own_copy).read_text("utf-8")
+
+
 def test_the_title_is_a_text(attacked: Path) -> None:
     page = (attacked / "_gallery" / "index.html").read_text("utf-8")
     assert "<title>&lt;/script&gt;&lt;script&gt;alert(1)&lt;/script&gt;</title>" in page

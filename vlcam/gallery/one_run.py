@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from vlcam.gallery.data_files import DataWriter
-from vlcam.gallery.run_tables import list_parts, read_photos
+from vlcam.gallery.run_tables import count_planned, list_parts, read_photos
 from vlcam.gallery.shell import Shell, write_gallery
 
 GALLERY: Final = "_gallery"
@@ -53,6 +53,7 @@ def make_gallery(
     """
     run = Path(run_folder)
     parts = list_parts(run)
+    planned = count_planned(run)
     name = title if title is not None else run.resolve().name or "Gallery"
     facts: Counter[tuple[str, str]] = Counter()
 
@@ -67,7 +68,7 @@ def make_gallery(
             progress(len(parts), len(parts))
         return lambda counts: Shell(
             title=name,
-            lead=_describe(writer, list_facts(facts)),
+            lead=_describe(writer, planned, list_facts(facts)),
             sides=(name,),
             facts=tuple(list_facts(facts).items()),
             sorts=_SORTS,
@@ -88,10 +89,11 @@ def list_facts(facts: Counter[tuple[str, str]]) -> dict[str, str]:
     return found
 
 
-def _describe(writer: DataWriter, facts: dict[str, str]) -> str:
+def _describe(writer: DataWriter, planned: int, facts: dict[str, str]) -> str:
     """The run in one line."""
+    many = f"{writer.photos:,} photo{'' if writer.photos == 1 else 's'}"
     texts = [
-        f"{writer.photos:,} photo{'' if writer.photos == 1 else 's'}",
+        many if writer.photos >= planned else f"{writer.photos:,} of {planned:,} photos so far",
         f"{writer.rows:,} map{'' if writer.rows == 1 else 's'}",
     ]
     if writer.truths:

@@ -100,6 +100,13 @@ def list_parts(folder: str | Path) -> list[Path]:
     return list_shards(Path(folder))
 
 
+def count_planned(folder: Path) -> int:
+    """How many photos the job of a run has, done or not; 0 if the manifest doesn't say."""
+    photos = read_manifest(folder)["job"].get("photos")
+    count = photos.get("count") if isinstance(photos, dict) else None
+    return count if type(count) is int else 0
+
+
 def read_photos(part: Path) -> Iterator[PhotoEntry]:
     """The photos of one part of a run, in the job's order.
 

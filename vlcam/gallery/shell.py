@@ -127,12 +127,13 @@ def _write_shared(folder: Path, shell: Shell, counts: dict[str, Any]) -> None:
         "compare": len(shell.sides) > 1,
         "faint": FAINT,
         "sort": shell.sort,
+        "scripts": _list_page_files(".js"),
     }
     colours = {name: encode_colours(name) for name in ("inferno", "coolwarm")}
     assets = folder / "assets"
     for name in ("data.js", "view.js", "gallery.css", *_SCRIPTS):
         (assets / name).write_text(_read(name), encoding="utf-8")
-    for name in ("page.js", "page.css", "page_tools.js", "page_tools.css"):
+    for name in _list_page_files(".js") + _list_page_files(".css"):
         (assets / name).write_text(read_template("vlcam.explanation", name) + "\n", encoding="utf-8")
     text = f"vlcamGallery.about={embed(about)};\nvlcamGallery.colours={embed(colours)};\n"
     (folder / "data" / "about.js").write_text(text, encoding="ascii")
@@ -187,25 +188,28 @@ def _list_options(choices: tuple[tuple[str, ...], ...]) -> str:
     return "\n".join(found)
 
 
+def _list_page_files(ending: str) -> list[str]:
+    """The style sheets or scripts of the page of an explanation, in the order in which it has them: ``page`` before ``page_tools``."""
+    inside = files("vlcam.explanation").joinpath("templates").iterdir()
+    return sorted(one.name for one in inside if one.name.startswith("page") and one.name.endswith(ending))
+
+
 def _make_view() -> str:
-    """The page of one photo: that of ``make_page``, with its style, script and data in files."""
+    """The page of one photo: that of ``make_page``, with its styles, scripts and data in files."""
+    names = ("assets/data.js", "data/about.js", "assets/view.js")
+    styles = "".join(f'<link rel="stylesheet" href="assets/{one}">' for one in _list_page_files(".css"))
+    scripts = "".join(f'<script src="{one}" defer></script>' for one in names)
     page = read_template("vlcam.explanation", "page.html")
-    found = page
-    styles = "".join(f'<link rel="stylesheet" href="assets/{one}">' for one in ("page.css", "page_tools.css"))
-    scripts = "".join(
-        f'<script src="{one}" defer></script>' for one in ("assets/data.js", "data/about.js", "assets/view.js")
-    )
     for inside, outside in (
-        ("<style>$style</style>", styles),
-        ("<script>$script</script>", scripts),
-        ("<script>$tools</script>", ""),
-        (">$data<", "><"),
-        ("This file is self-contained: it loads nothing from the network.", "Nothing is loaded from the network."),
+        (r"<style>\$style</style>", styles),
+        (r"(<script>\$\w+</script>\s*)+", scripts + "\n"),
+        (r">\$data<", "><"),
+        (r"This file is self-contained: it loads nothing from the network\.", "Nothing is loaded from the network."),
     ):
-        if inside not in found:
-            raise AssertionError(f"the template of the page has no {inside!r}")
-        found = found.replace(inside, outside)
-    return Template(found).substitute(
+        page, count = re.subn(inside, outside, page)
+        if count != 1:
+            raise AssertionError(f"the template of the page has {count} of {inside}; expected one")
+    return Template(page).substitute(
         policy=_POLICY, title="vlcam", version=html.escape(__version__), meaning=html.escape(_MEANING[0], quote=False)
     )
 

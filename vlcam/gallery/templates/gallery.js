@@ -143,8 +143,10 @@
     get("previous").disabled = place === 0;
     get("next").disabled = place + 1 >= grid.shown;
     get("alone").href = address(0);
+    get("alone").hidden = about.compare;
+    const alone = (s) => make("a", { href: address(s), target: "_blank", rel: "noopener", "aria-label": `In a tab of its own: ${"AB"[s]}` }, "In a tab of its own");
     const frames = about.sides.map((side, s) => make("section", { class: "frame", "aria-label": side.name },
-      about.compare ? make("h3", {}, "AB"[s] + ": " + side.name) : null,
+      about.compare ? make("div", { class: "which" }, make("h3", {}, "AB"[s] + ": " + side.name), alone(s)) : null,
       make("iframe", { src: address(s), title: "Explanation of " + index.names[photo] + (about.compare ? " by " + side.name : "") })));
     get("frames").replaceChildren(...frames);
   };
@@ -219,6 +221,10 @@
     openFromAddress();
   });
 
+  document.querySelector(".skip").addEventListener("click", (event) => {
+    event.preventDefault(); // the address is for what was asked
+    grid.focus(grid.current);
+  });
   addEventListener("keydown", (event) => {
     if (event.altKey || event.ctrlKey || event.metaKey || dialog.open) return;
     const field = event.target.closest("input, select, textarea");

@@ -12,6 +12,13 @@
     document.getElementById("cards").replaceChildren(node);
   };
 
+  const run = (name) => new Promise((resolve, reject) => {
+    const script = make("script", { src: home + name });
+    script.onload = resolve;
+    script.onerror = () => reject(new Error(name + " can't be loaded"));
+    document.head.append(script);
+  });
+
   const show = async () => {
     if (!(Number.isInteger(photo) && photo >= 0 && photo < about.photos && about.pages[side])) {
       say("No such photo", `The address asks for photo ${asked.get("photo")}; this run has the photos 0 to ${about.photos - 1}.`);
@@ -32,13 +39,9 @@
     const item = JSON.parse(text);
     item.photo.uri = tiles[nth].jpeg ? "data:image/jpeg;base64," + tiles[nth].jpeg : "data:,";
     document.getElementById("data").textContent = JSON.stringify({ colours: gallery.colours, explanations: [item] });
-    const script = make("script", { src: home + "page.js" });
-    script.onload = () => {
-      document.head.append(make("script", { src: home + "page_tools.js" }));
-      const button = document.querySelector(`#cards [data-target="${Number(asked.get("target") ?? -1)}"]`);
-      button?.dispatchEvent(new PointerEvent("pointerenter")); // shows the map that was on the tile, and pins nothing
-    };
-    document.head.append(script);
+    for (const name of about.scripts) await run(name);
+    const button = document.querySelector(`#cards [data-target="${Number(asked.get("target") ?? -1)}"]`);
+    button?.dispatchEvent(new PointerEvent("pointerenter")); // shows the map that was on the tile, and pins nothing
   };
 
   show().catch((error) => say("This photo's explanation can't be shown", `${error.message}. Make the gallery again with vlcam gallery.`));
