@@ -105,6 +105,8 @@ def captioner(model: nn.Module | None = None, *, beams: int = 1) -> Captioning:
         generate=partial(_generate, beams=beams),
         logits=_score_words,
         logits_of_batch=_score_words_of_batch,
+        generate_each=partial(_generate_each, beams=beams),
+        logits_of_each=_score_words_of_each,
         layer=LAYER,
         name="scenes-captioner",
         names=read_packaged_names("captioner") if model is None else None,
@@ -122,6 +124,13 @@ def _generate(model: nn.Module, photo: Tensor, *, beams: int) -> Sequence[int]:
     return CAPTION_VOCABULARY.encode(words)
 
 
+def _generate_each(model: nn.Module, photos: Tensor, *, beams: int) -> Sequence[Sequence[int]]:
+    assert isinstance(model, SceneCaptioner)
+    if beams > 1:
+        return [_generate(model, photos[row : row + 1], beams=beams) for row in range(len(photos))]
+    return [CAPTION_VOCABULARY.encode(words) for words in greedy_search(model, photos)]
+
+
 def _score_words(model: nn.Module, photo: Tensor, ids: Sequence[int]) -> Tensor:
     return _score_words_of_batch(model, photo, ids)[0]
 
@@ -130,6 +139,14 @@ def _score_words_of_batch(model: nn.Module, photos: Tensor, ids: Sequence[int]) 
     assert isinstance(model, SceneCaptioner)
     before = torch.tensor([[Vocabulary.START, *ids[:-1]]], device=photos.device)
     return model.decode(photos, before.expand(len(photos), -1))
+
+
+def _score_words_of_each(model: nn.Module, photos: Tensor, each: Sequence[Sequence[int]]) -> Tensor:
+    """Captions that end before the longest one are filled up with padding, whose logits mean nothing."""
+    assert isinstance(model, SceneCaptioner)
+    longest = max(map(len, each))
+    rows = [[Vocabulary.START, *ids[:-1], *[Vocabulary.PAD] * (longest - len(ids))] for ids in each]
+    return model.decode(photos, torch.tensor(rows, device=photos.device))
 
 
 def vqa(model: nn.Module | None = None) -> VQA:

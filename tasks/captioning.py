@@ -29,6 +29,7 @@ from vlcam.contracts import (
 from vlcam.engine.output_kind import to_word_logits
 from vlcam.engine.outputs import log_probability, pick_logits, to_model
 from vlcam.engine.recording import pause_recording
+from vlcam.tasks.joining import join_inputs
 from vlcam.tasks.labels import get_text_contrasts, make_contrast_target
 from vlcam.tasks.words import Segmenter, Word, group
 
@@ -53,11 +54,13 @@ class Captioning:
 
     With all three, the photo passes through the CNN once: the caption is decoded from, scored on and explained by the same features.
     ``layout`` says how the layer's output lies on the input, if it isn't that of a CNN: one for all photos, or a function of the input.
-    ``prompted(inputs, prompt)`` puts a user's prompt into the inputs; without it a prompt is refused. ``continued`` is the tokenizer of a
-    caption that continues such a prompt on the same line, if it needs another one. ``logits_of_batch(model, encoded, ids) -> (B, len(ids),
-    vocabulary)`` is ``logits`` for B encoded photos and the same words, for methods that run many changed photos; without it they are run
-    one by one. ``segment`` splits text in scripts without spaces into words (``jieba.lcut``, say); without it every token that writes such
-    characters is a word.
+    ``prompted(inputs, prompt)`` puts a user's prompt into the inputs; without it a prompt is refused. ``continued`` is the tokenizer of
+    a caption that continues such a prompt on the same line, if it needs another one. ``logits_of_batch(model, encoded, ids) -> (B,
+    len(ids), vocabulary)`` is ``logits`` for B encoded photos and the same words, for methods that run many changed photos; without it
+    they are run one by one. ``generate_each(model, encoded) -> ids of each`` and ``logits_of_each(model, encoded, ids of each) -> (B,
+    longest, vocabulary)`` are ``generate`` and ``logits`` for B encoded photos with words of their own, for many photos; without them
+    those are run one by one, too. ``segment`` splits text in scripts without spaces into words (``jieba.lcut``, say); without it every
+    token that writes such characters is a word.
     """
 
     kind: ClassVar[str] = "captioning"
@@ -76,6 +79,8 @@ class Captioning:
     continued: Tokenizer | None = None
     notes: tuple[str, ...] = ()
     logits_of_batch: Callable[[Any, Any, Sequence[int]], Tensor] | None = None
+    generate_each: Callable[[Any, Any], Sequence[Sequence[int]]] | None = None
+    logits_of_each: Callable[[Any, Any, Sequence[Sequence[int]]], Tensor] | None = None
     segment: Segmenter | None = None
     defaults: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
@@ -105,7 +110,39 @@ class Captioning:
         """
         encoded = self.encode(self.model, prepared.inputs)
         ids = self._choose_ids(encoded, request)
-        logits = self._compute_logits(encoded, ids)
+        return self._make_spoken(encoded, ids, self._compute_logits(encoded, ids), request, prepared.inputs)
+
+    def run_batch(self, prepared: Sequence[Prepared], request: Request) -> list[Spoken]:
+        """One forward pass of B images; each photo has the words of its own caption, or of the one that was given.
+
+        Raises:
+            InputError: the images differ in size, contrasts are asked for, a caption is empty, or the captioner has no functions for that.
+        """
+        if self.generate_each is None or self.logits_of_each is None or request.contrasts:
+            raise InputError(f"{self.name} can't caption several photos at once; they are run one by one")
+        encoded = self.encode(self.model, join_inputs([one.inputs for one in prepared]))
+        if request.ids is None and request.caption is None:
+            with pause_recording():
+                each = [tuple(int(token) for token in ids) for ids in self.generate_each(self.model, encoded)]
+        else:
+            each = [self._choose_ids(encoded, request)] * len(prepared)
+        if len(each) != len(prepared) or any(not self.tokens.decode(ids).strip() for ids in each):
+            raise InputError(f"{self.name} wrote no caption, or an empty one, for one of {len(prepared)} photos")
+        longest = max(map(len, each))
+        logits = self.logits_of_each(self.model, encoded, each)
+        if logits.ndim != 3 or logits.shape[:2] != (len(each), longest):
+            raise InputError(
+                f"logits_of_each(...) must return ({len(each)}, {longest}, vocabulary) for as many captions, but it returned "
+                f"{tuple(logits.shape)}"
+            )
+        logits = to_word_logits(logits)
+        return [
+            self._make_spoken(None, ids, row[: len(ids)], request, one.inputs)
+            for one, ids, row in zip(prepared, each, logits, strict=True)
+        ]
+
+    def _make_spoken(self, encoded: Any, ids: tuple[int, ...], logits: Tensor, request: Request, inputs: Any) -> Spoken:
+        """What one photo's logits ``(len(ids), vocabulary)`` say."""
         sure = log_probability(logits, ids)
         spoken = sure if request.measure == "log-probability" else pick_logits(logits, ids)
         text, words = group(ids, self.tokens.decode, self.segment)
@@ -135,7 +172,7 @@ class Captioning:
             targets.append(target)
         layout = self.layout
         if layout is not None and not isinstance(layout, Layout):
-            layout = layout(prepared.inputs)
+            layout = layout(inputs)
         return Spoken(torch.stack(scores), tuple(targets), text, layout, notes=self.notes)
 
     def score_batch(self, prepared: Prepared, request: Request) -> Float[Tensor, "batch targets"]:

@@ -35,6 +35,7 @@ from vlcam.tasks.class_outputs import (
     run_with_activation,
     split_in_two,
 )
+from vlcam.tasks.joining import join_inputs
 from vlcam.tasks.labels import choose, contrast, find_position
 
 Preprocessing = Callable[[Image], tuple[Any, Geometry]]
@@ -96,7 +97,7 @@ class Classification:
         Raises:
             InputError: the inputs differ in size, or the model doesn't return ``(B, classes)`` logits for them.
         """
-        output = self._run_model(_join_inputs([one.inputs for one in prepared]), len(prepared))
+        output = self._run_model(join_inputs([one.inputs for one in prepared]), len(prepared))
         return [self._make_spoken(_get_row(output, row), request, one.inputs) for row, one in enumerate(prepared)]
 
     def score_batch(self, prepared: Prepared, request: Request) -> Float[Tensor, "batch targets"]:
@@ -177,24 +178,3 @@ def _get_row(output: ClassOutput, row: int) -> ClassOutput:
     """The outputs of one photo of several."""
     own = None if output.probabilities is None else output.probabilities[row : row + 1]
     return replace(output, scores=output.scores[row : row + 1], probabilities=own)
-
-
-def _join_inputs(inputs: Sequence[Any]) -> Any:
-    """The inputs of B photos as one: their tensors ``(1, ...)`` as ``(B, ...)``, also inside tuples, lists and dicts."""
-    first = inputs[0]
-    if any(type(one) is not type(first) for one in inputs):
-        raise InputError(
-            f"the photos' inputs have {len({type(one) for one in inputs})} types and can't be joined; expected one type"
-        )
-    if isinstance(first, Tensor):
-        shapes = {tuple(one.shape) for one in inputs}
-        if len(shapes) > 1 or first.shape[:1] != (1,):
-            raise InputError(
-                f"the photos' inputs have the shapes {shapes} and can't be joined; expected one shape (1, ...)"
-            )
-        return torch.cat(list(inputs))
-    if type(first) is dict and all(one.keys() == first.keys() for one in inputs):
-        return {key: _join_inputs([one[key] for one in inputs]) for key in first}
-    if type(first) in (tuple, list) and len({len(one) for one in inputs}) == 1:
-        return type(first)(_join_inputs(parts) for parts in zip(*inputs, strict=True))
-    raise InputError(f"inputs of type {type(first).__name__} can't be joined; expected tensors (1, ...)")

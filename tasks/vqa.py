@@ -37,6 +37,7 @@ from vlcam.tasks.class_outputs import (
     describe_output,
     run_with_activation,
 )
+from vlcam.tasks.joining import join_inputs
 from vlcam.tasks.labels import choose, contrast, find_position
 from vlcam.tasks.reading import (
     Reading,
@@ -113,36 +114,66 @@ class VQA:
 
     def run(self, prepared: Prepared, request: Request) -> Spoken:
         """One forward pass; the logits of the answers asked for, or of the ``top_k`` best."""
-        inputs, question = prepared.inputs
-        asked = request.question or ""
+        return self._run([prepared], request)[0]
+
+    def run_batch(self, prepared: Sequence[Prepared], request: Request) -> list[Spoken]:
+        """One forward pass for B photos with inputs of the same size and the one question.
+
+        Raises:
+            InputError: the inputs differ in size, or the model doesn't return ``(B, answers)`` logits for them.
+        """
+        return self._run(prepared, request)
+
+    def _run(self, prepared: Sequence[Prepared], request: Request) -> list[Spoken]:
+        asked, question = request.question or "", prepared[0].inputs[1]
         reading = self.reading(question, asked) if self.reading is not None and self.words is None else None
+        count = len(prepared)
+        joined = prepared[0].inputs if count == 1 else join_inputs([one.inputs for one in prepared])
+        with capture_question_vectors(reading) as leaf:
+            output = self._run_model(joined, count)
+        if len(output.scores) != count:
+            raise InputError(
+                f"{self.name} returned {len(output.scores)} rows for {count} photos; expected one for each"
+            )
+        likely = compute_probabilities(output, self.activation)
+        notes = (*self.notes, *describe_output(output, self.activation))
+        words = None if reading is None or not leaf else QuestionEmbeddings(leaf[0], reading.words)
+        if words is not None and len(words.leaf) != count:
+            raise InputError(f"{self.name} reads {len(words.leaf)} questions for {count} photos; expected one for each")
+        return [
+            self._make_spoken(one, request, output.scores[row], None if likely is None else likely[row], words, notes)
+            for row, one in enumerate(prepared)
+        ]
+
+    def _make_spoken(
+        self,
+        prepared: Prepared,
+        request: Request,
+        logits: Float[Tensor, " answers"],
+        probabilities: Float[Tensor, " answers"] | None,
+        words: QuestionEmbeddings | None,
+        notes: tuple[str, ...],
+    ) -> Spoken:
+        """What one photo's outputs say."""
+        asked = request.question or ""
         layout = self.layout
         if layout is not None and not isinstance(layout, Layout):
-            layout = layout(inputs, question)
-        with capture_question_vectors(reading) as leaf:
-            output = self._run_model(prepared.inputs, 1)
-        logits = output.scores[0]
-        likely = compute_probabilities(output, self.activation)
-        probabilities = None if likely is None else likely[0]
+            layout = layout(*prepared.inputs)
         measure: Measure = "score" if probabilities is None else "logit"
         chosen = choose(logits, probabilities, self.answers, request.labels, request.top_k, "answer", measure)
         contrasts = contrast(logits, self.answers, request.contrasts, "answer", measure)
-        scores = [logits[index] for index, _ in chosen] + [score for score, _ in contrasts]
         indices = [index for index, _ in chosen]
-        weighed: QuestionEmbeddings | LeftOutWords | None = None
+        weighed: QuestionEmbeddings | LeftOutWords | None = words
         if self.words is not None:
             spans = find_question_spans(asked, None if isinstance(self.words, str) else self.words)
             weighed = LeftOutWords(spans, partial(self._leave_words_out, prepared, request, indices, spans))
-        elif reading is not None and leaf:
-            weighed = QuestionEmbeddings(leaf[0], reading.words)
-        best = self.answers[int(logits.detach().argmax())]
         return Spoken(
-            torch.stack(scores),
+            torch.stack([logits[index] for index in indices] + [score for score, _ in contrasts]),
             (*(target for _, target in chosen), *(target for _, target in contrasts)),
-            best,
+            self.answers[int(logits.detach().argmax())],
             layout,
             weighed,
-            (*self.notes, *describe_output(output, self.activation)),
+            notes,
         )
 
     def _leave_words_out(

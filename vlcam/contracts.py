@@ -176,10 +176,11 @@ class Layout(Protocol):
 class QuestionEmbeddings:
     """A question as the model read it: for its words, the character ranges and the positions of their tokens.
 
-    ``leaf`` ``(1, tokens, width)`` are the embeddings of its tokens, a tensor that the scores depend on.
+    ``leaf`` ``(1, tokens, width)`` are the embeddings of its tokens, a tensor that the scores depend on; of photos that were run
+    together it is one tensor with a row for each.
     """
 
-    leaf: Float[Tensor, "1 tokens width"]
+    leaf: Float[Tensor, "photos tokens width"]
     words: tuple[tuple[tuple[int, int], tuple[int, ...]], ...]
 
     __repr__ = show_record
@@ -268,7 +269,7 @@ class BatchTask(Task, Protocol):
     """A task that can also run several photos in one forward pass, in eval mode independent of each other."""
 
     def run_batch(self, prepared: Sequence[Prepared], request: Request) -> Sequence[Spoken]:
-        """What ``run`` says of each photo, equally many targets of each. Called inside :func:`vlcam.engine.recording.record`.
+        """What ``run`` says of each photo. Called inside :func:`vlcam.engine.recording.record`.
 
         Raises InputError for inputs that don't fit together; they are then run one by one.
         """

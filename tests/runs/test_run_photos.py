@@ -47,7 +47,7 @@ def done(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 def test_the_folder_has_shards_of_rows_and_photos_and_a_manifest(done: Run) -> None:
     names = sorted(one.relative_to(done.folder).as_posix() for one in done.folder.rglob("*") if one.is_file())
     shards = [name_shard(number) for number in range(3)]
-    assert names == ["_manifest.json", *(f"_photos/{one}" for one in shards), *shards]
+    assert names == [".huggingface.yaml", "_manifest.json", *(f"_photos/{one}" for one in shards), *shards]
     for number in range(3):
         assert pq.read_schema(done.folder / name_shard(number)).equals(ROWS)
         assert pq.read_schema(done.folder / "_photos" / name_shard(number)).equals(PHOTOS)

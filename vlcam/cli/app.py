@@ -22,7 +22,7 @@ from vlcam.cli.gallery_options import CompareRunsOptions, GalleryOptions
 from vlcam.cli.neuron_options import EvaluateTextsOptions, ListOptions, NeuronOptions
 from vlcam.cli.options import add_command
 from vlcam.cli.reproduce_options import ReproduceOptions
-from vlcam.cli.run_options import RunOptions
+from vlcam.cli.run_options import RunOptions, complete_ray
 from vlcam.cli.scene_options import EvaluateModelsOptions, ExportOptions, NameScenesOptions, TrainOptions
 from vlcam.cli.study_options import ScoreOptions, StudyOptions
 
@@ -72,7 +72,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that lacks a character shows ?
     try:
-        code = app(arguments, prog_name="vlcam", standalone_mode=False)
+        code = app(
+            complete_ray(sys.argv[1:] if arguments is None else arguments), prog_name="vlcam", standalone_mode=False
+        )
         sys.stdout.flush()
     except KeyboardInterrupt:
         return 130

@@ -6,7 +6,7 @@ from typing import Final, final
 
 from vlcam.cli.check_explain import TaskKind, check_choice, make_recipe, read_pairs
 from vlcam.cli.method_names import METHODS
-from vlcam.cli.run_options import TASKS, RunOptions
+from vlcam.cli.run_options import LOCAL, RAY, TASKS, RunOptions
 from vlcam.errors import InputError, find_name
 from vlcam.files import check_file, check_folder, is_there
 from vlcam.tasks.recipe import Recipe
@@ -42,6 +42,10 @@ def check_run(wanted: RunOptions) -> CheckedRun:
         check_file(wanted.names, "names of neurons (--names)")
     if wanted.truth is not None and wanted.truth != _FOLDERS:
         check_file(wanted.truth, f"a CSV file with columns photo and label, or the word {_FOLDERS} (--truth)")
+    if wanted.ray is not None and (wanted.ray == "" or is_there(wanted.ray, folders=True)):
+        raise InputError(
+            f"--ray {wanted.ray} was given, which is no address of a Ray; give {RAY}={LOCAL}, or put {RAY} after the photos"
+        )
     kind = _find_kind(wanted)
     named = wanted.model is not None or wanted.recipe is not None
     recipe = make_recipe(kind if kind is not None or named else "classification", wanted)

@@ -1,5 +1,6 @@
 """The options of ``vlcam run``. Nothing heavy is imported here."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, final
@@ -20,6 +21,21 @@ from vlcam.cli.options import (
 
 TASKS = {"classify": "classification", "caption": "captioning", "vqa": "vqa"}
 """What --task may be, and the kind of task that it means."""
+
+RAY = "--ray"
+LOCAL = "local"
+
+
+def complete_ray(arguments: Sequence[str]) -> list[str]:
+    """The arguments of a command line, in which ``--ray`` without an address has one: a Ray of its own on this machine.
+
+    >>> complete_ray(["run", "photos", "--ray", "--out", "run"])
+    ['run', 'photos', '--ray', 'local', '--out', 'run']
+    """
+    found: list[str] = []
+    for one, after in zip(arguments, [*arguments[1:], "-"], strict=True):
+        found += [one, LOCAL] if one == RAY and after.startswith("-") else [one]
+    return found
 
 
 @final
@@ -117,6 +133,17 @@ class RunOptions:
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="The first so many photos only.")] = None
     shuffle: Annotated[
         int | None, typer.Option("--shuffle", min=0, help="Take the photos in the random order of this seed.")
+    ] = None
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            RAY,
+            metavar="[ADDRESS]",
+            help="Work on Ray: one of its own on this machine, or the cluster at an address (auto: the one that this machine is in).",
+        ),
+    ] = None
+    ray_actors: Annotated[
+        int | None, typer.Option("--ray-actors", min=1, help="How many actors; by default one for each GPU or CPU.")
     ] = None
     csv: Annotated[Path | None, typer.Option("--csv", help="Also write the rows as a CSV file, without the maps.")] = (
         None

@@ -56,6 +56,8 @@ def read_options(wanted: RunOptions, checked: CheckedRun) -> dict[str, Any]:
         "truth": wanted.truth,
         "contrast_truth": wanted.contrast_truth,
         "verify": wanted.verify,
+        "ray": wanted.ray or False,
+        "ray_actors": wanted.ray_actors,
         "targets": tuple(dict.fromkeys(wanted.classes or ())),
         "caption": wanted.caption,
         "question": wanted.question,

@@ -1,6 +1,6 @@
 """What one run left at the explained layer, and the maps and channels' parts that come of it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import final
 
@@ -177,10 +177,13 @@ def collect_batch_evidence(
     grid: Grid,
     leaf: Tensor | None = None,
     tower: Tower | None = None,
+    *,
+    counts: Sequence[int] | None = None,
 ) -> list[LayerEvidence]:
     """Activations and gradients of B photos with T targets each, from the recording of one run with a batch of B.
 
-    The photos are independent of each other, so the k-th scores of all photos are summed: T gradients serve B * T maps.
+    The photos are independent of each other, so the k-th scores of all photos are summed: T gradients serve B * T maps. ``counts`` says how
+    many of its T targets each photo really has.
 
     Raises:
         LayerError: as :func:`collect_evidence`; also if the layer didn't see every photo once.
@@ -191,6 +194,7 @@ def collect_batch_evidence(
     if len(leaf) != len(scores):
         raise LayerError(f"layer {recording.layer_name!r} ran on a batch of {len(leaf)}, not of {len(scores)}")
     usable = tower is not None and recording.key[1] == 0 and tower.is_complete
+    have = [scores.shape[1]] * len(scores) if counts is None else counts
     with allow_autograd(False):
         activations = grid.to_maps(leaf.detach())
         found = gradients(totals, leaf)
@@ -199,13 +203,13 @@ def collect_batch_evidence(
                 _make_evidence(
                     recording.layer_name,
                     activations[row : row + 1],
-                    grid.to_maps(found[:, row]),
-                    found[:, row],
+                    grid.to_maps(found[: have[row], row]),
+                    found[: have[row], row],
                     grid,
                 ),
                 leaf=leaf.detach()[row : row + 1],
                 tower=tower.select(row, len(leaf)) if tower is not None and usable else None,
-                scores=scores[row].detach(),
+                scores=scores[row, : have[row]].detach(),
                 call=recording.key[1],
             )
             for row in range(len(leaf))

@@ -36,7 +36,7 @@ from vlcam.engine.tower import Tower
 from vlcam.explanation.evidence import LayerEvidence, LayerMaps, collect_batch_evidence
 from vlcam.explanation.explanation import Explanation, Explanations
 from vlcam.explanation.options import CheckedOptions, Options, Ranking, check_options
-from vlcam.explanation.question_words import weigh_words
+from vlcam.explanation.question_words import WeighedWords, weigh_words, weigh_words_together
 from vlcam.explanation.record import NeuronText
 from vlcam.explanation.rerun import PhotoSubject, fix_targets
 from vlcam.explanation.run import find_maps, make_trial, run_and_record
@@ -201,7 +201,7 @@ def explain_one(task: Task, ready: PreparedPhoto, order: CheckedOptions) -> Expl
     """Explain one photo. Raises LayerError or TargetError."""
     with name_cause(task.model):
         spoken, found = _run_at_layer(task, ready, order)
-    return _make_explanation(task, ready, order, spoken, found)
+    return _make_explanation(task, ready, order, spoken, found, weigh_words(spoken))
 
 
 def _run_at_layer(task: Task, ready: PreparedPhoto, order: CheckedOptions) -> tuple[Spoken, LayerMaps]:
@@ -240,7 +240,9 @@ def explain_together(
     try:
         with record(task.model, wanted, tower=tower) as recording:
             spoken = task.run_batch([one.prepared for one in ready], order.request)
-        scores = torch.stack([one.scores for one in spoken])
+        counts = [len(one.scores) for one in spoken]
+        # Where a photo has fewer targets than another, zeros stand in, which no gradient comes from.
+        scores = torch.nn.utils.rnn.pad_sequence([one.scores for one in spoken], batch_first=True)
         layout: Any = spoken[0].layout
         leaf: Tensor | None = None
         if wanted == task.layer and any(one.layout != layout for one in spoken):
@@ -250,10 +252,11 @@ def explain_together(
             leaf, layout = settle_layer(recording, scores.sum(0), trial, batch=len(ready), rows=1)
         if not isinstance(layout, Grid):
             return None
-        found = collect_batch_evidence(scores, recording, layout, leaf, tower)
+        found = collect_batch_evidence(scores, recording, layout, leaf, tower, counts=counts)
+        words = weigh_words_together(spoken)
         return [
-            _make_explanation(task, one, order, said, _find_maps(task, one.prepared, order, said, evidence))
-            for one, said, evidence in zip(ready, spoken, found, strict=True)
+            _make_explanation(task, one, order, said, _find_maps(task, one.prepared, order, said, evidence), weighed)
+            for one, said, evidence, weighed in zip(ready, spoken, found, words, strict=True)
         ]
     except Exception as error:  # whatever it is, it shows again, beside the photo that it belongs to
         _log.debug("%d photos go through %s one by one: %s", len(ready), task.name, describe_error(error))
@@ -291,9 +294,8 @@ def _prefix_errors(number: int) -> Iterator[None]:
 
 
 def _make_explanation(
-    task: Task, ready: PreparedPhoto, order: CheckedOptions, spoken: Spoken, found: LayerMaps
+    task: Task, ready: PreparedPhoto, order: CheckedOptions, spoken: Spoken, found: LayerMaps, words: WeighedWords
 ) -> Explanation:
-    words = weigh_words(spoken)
     explanation = Explanation(
         task=task.kind,
         model=task.name,

@@ -1,11 +1,14 @@
 """How much each word of the question counts for each answer."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import final
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
-from vlcam.contracts import InputError, LeftOutWords, Spoken, Target, show_record
+from vlcam.contracts import InputError, LeftOutWords, QuestionEmbeddings, Spoken, Target, show_record
 from vlcam.engine.recording import gradients
 from vlcam.explanation.wording import LEFT_OUT
 
@@ -32,11 +35,44 @@ def weigh_words(spoken: Spoken) -> WeighedWords:
             return WeighedWords(targets, notes=(f"The words of the question were not weighed: {error}.",))
         spans, notes = asked.spans, [LEFT_OUT]
     elif asked is not None and asked.words:
-        slopes = gradients(spoken.scores, asked.leaf)
-        tokens = (slopes * asked.leaf.detach()).float().sum(-1)[:, 0]
-        words = torch.stack([tokens[:, list(places)].sum(1) for _, places in asked.words], 1)
-        spans, notes = tuple(span for span, _ in asked.words), []
+        return _weigh_embeddings(targets, asked, gradients(spoken.scores, asked.leaf)[:, 0], asked.leaf[0])
     else:
         return WeighedWords(targets)
+    return _make_weighed(targets, words, spans, notes)
+
+
+def weigh_words_together(spoken: Sequence[Spoken]) -> list[WeighedWords]:
+    """The same for photos that were run together: where they share the tensor of their questions, in one backward pass."""
+    asked = [one.asked for one in spoken]
+    first = asked[0]
+    shared = isinstance(first, QuestionEmbeddings) and bool(first.words) and len(first.leaf) == len(spoken)
+    if not shared or any(not isinstance(one, QuestionEmbeddings) or one.leaf is not first.leaf for one in asked):
+        return [weigh_words(one) for one in spoken]
+    slopes = gradients(torch.stack([one.scores for one in spoken]).sum(0), first.leaf)
+    return [
+        _weigh_embeddings(tuple(one.targets), one.asked, slopes[:, row], first.leaf[row])
+        for row, one in enumerate(spoken)
+        if isinstance(one.asked, QuestionEmbeddings)
+    ]
+
+
+def _weigh_embeddings(
+    targets: tuple[Target, ...],
+    asked: QuestionEmbeddings,
+    slopes: Float[Tensor, "targets tokens width"],
+    vectors: Float[Tensor, "tokens width"],
+) -> WeighedWords:
+    """Gradient times embedding, summed over each word's tokens."""
+    tokens = (slopes * vectors.detach()).float().sum(-1)
+    words = torch.stack([tokens[:, list(places)].sum(1) for _, places in asked.words], 1)
+    return _make_weighed(targets, words, tuple(span for span, _ in asked.words))
+
+
+def _make_weighed(
+    targets: tuple[Target, ...],
+    words: Float[Tensor, "targets words"],
+    spans: tuple[tuple[int, int], ...],
+    notes: Sequence[str] = (),
+) -> WeighedWords:
     weighed = tuple(replace(one, reading=tuple(row)) for one, row in zip(targets, words.tolist(), strict=True))
     return WeighedWords(weighed, spans, tuple(notes))

@@ -1,6 +1,6 @@
 """Many photos into a folder of Parquet shards: :func:`run`."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Unpack
@@ -14,6 +14,7 @@ from vlcam.files import show_path
 from vlcam.runs.explain_shard import explain_shard
 from vlcam.runs.job import SHARD_SIZE, Job, make_job
 from vlcam.runs.list_source import list_source
+from vlcam.runs.on_ray import explain_shards_on_ray
 from vlcam.runs.photo_list import with_texts
 from vlcam.runs.progress import show_progress
 from vlcam.runs.read_truth import read_truths
@@ -35,6 +36,8 @@ def run(
     truth: Any = None,
     contrast_truth: bool = True,
     verify: bool | int = False,
+    ray: bool | str = False,
+    ray_actors: int | None = None,
     progress: bool | None = None,
     **options: Unpack[Options],
 ) -> Run:
@@ -60,6 +63,9 @@ def run(
             photos the model got wrong.
         contrast_truth: also explain, for each wrong photo, what was predicted rather than what is true.
         verify: also test every map against random regions and untrained models; a number says how many.
+        ray: work on Ray (extra ``ray``): True starts one on this machine, ``"auto"`` or an address takes a cluster whose machines all see
+            the folder and the photos.
+        ray_actors: how many actors there are; by default one for each GPU if the model is on one, else for each CPU.
         progress: whether progress is shown on stderr; by default a bar on a terminal, and a line now and then elsewhere.
         **options: the options of :func:`vlcam.explain`, the same for every photo; but a list of ``targets`` has one entry for each, and
             questions and captions that the photos' source has take precedence.
@@ -92,38 +98,40 @@ def run(
     )
     check_job(task, job)
     start_folder(folder, job.about)
-    explain_shards(task, job, folder, range(number - 1, job.shards, parts), progress)
+    numbers = range(number - 1, job.shards, parts)
+    with watch_shards(job, folder, numbers, progress) as (missing, advance):
+        if ray and missing:
+            explain_shards_on_ray(task, job, folder, missing, advance, address=ray, actors=ray_actors)
+        elif missing:
+            explain_shards(task, job, folder, missing, advance)
     return open_run(folder)
 
 
-def explain_shards(task: Task, job: Job, folder: Path, numbers: Iterable[int], progress: bool | None) -> None:
-    """Explain the shards that aren't there yet, and write each as soon as it is done."""
-    wanted = list(numbers)
-    missing = [one for one in wanted if not is_done(folder, one)]
-    total = sum(len(job.get_shard(one)) for one in wanted)
-    done = total - sum(len(job.get_shard(one)) for one in missing)
-    with show_progress(total, done, wanted=progress) as advance, explain_interrupt(folder, total, done) as finished:
-        for number in missing:
-            if is_done(folder, number):  # by another process meanwhile
-                continue
-            rows, records = explain_shard(task, job, number, advance)
-            write_shard(folder, number, rows, records)
-            finished(len(records))
+def explain_shards(
+    task: Task, job: Job, folder: Path, numbers: Sequence[int], advance: Callable[[int, int], Any]
+) -> None:
+    """Explain some shards, and write each as soon as it is done."""
+    for number in numbers:
+        if not is_done(folder, number):  # by another process meanwhile
+            write_shard(folder, number, *explain_shard(task, job, number, advance))
 
 
 @contextmanager
-def explain_interrupt(folder: Path, total: int, done: int) -> Iterator[Callable[[int], None]]:
-    """An interrupt inside gets a note that says how to go on."""
-    counts = [done]
-
-    def finished(photos: int) -> None:
-        counts[0] += photos
-
+def watch_shards(
+    job: Job, folder: Path, numbers: Iterable[int], progress: bool | None
+) -> Iterator[tuple[list[int], Callable[[int, int], None]]]:
+    """The shards that aren't there yet, and what shows progress; an interrupt inside gets a note that says how to go on."""
+    wanted = list(numbers)
+    missing = [one for one in wanted if not is_done(folder, one)]
+    total = sum(len(job.get_shard(one)) for one in wanted)
+    before = total - sum(len(job.get_shard(one)) for one in missing)
     try:
-        yield finished
+        with show_progress(total, before, wanted=progress) as advance:
+            yield missing, advance
     except KeyboardInterrupt as error:
+        done = sum(len(job.get_shard(one)) for one in wanted if is_done(folder, one))
         error.add_note(
-            f"interrupted: {counts[0]} of {total} photos are done, in {show_path(folder)}; run the same again to go on"
+            f"interrupted: {done} of {total} photos are done, in {show_path(folder)}; run the same again to go on"
         )
         raise
 

@@ -28,6 +28,16 @@ from vlcam.runs.table import COMPRESSION, PHOTOS, ROWS, SCHEMA_VERSION
 
 MANIFEST: Final = "_manifest.json"
 PHOTOS_FOLDER: Final = "_photos"
+DATASETS_FILE: Final = ".huggingface.yaml"
+_DATASETS: Final = f"""configs:
+- config_name: rows
+  default: true
+  data_files: "part-*.parquet"
+- config_name: photos
+  data_files: "{PHOTOS_FOLDER}/part-*.parquet"
+"""
+"""Which files are which table, for ``datasets.load_dataset(folder)``, which would mix them."""
+
 _WHAT: Final = f"the manifest of a run of vlcam ({MANIFEST}, which vlcam run writes)"
 _GROUP: Final = 4096
 
@@ -74,6 +84,8 @@ def start_folder(out: Path, job: Mapping[str, Any]) -> bool:
     sweep_parts(out / PHOTOS_FOLDER)
     with name_unwritable(manifest):
         mine = _write_new(manifest, dump_json({"format": "vlcam run", "schema": SCHEMA_VERSION, "job": job}, indent=1))
+        if mine or not (out / DATASETS_FILE).exists():
+            write_text(out / DATASETS_FILE, _DATASETS)
     if not mine:
         _check_same(out, read_manifest(out)["job"], job)
     return not mine
