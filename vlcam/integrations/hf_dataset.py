@@ -19,7 +19,8 @@ def to_dataset(source: Source, *, pictures: bool = True) -> Any:
 
     The columns are ``image`` (if ``pictures``: a JPEG as large as the explanation keeps the photo, of a run its thumbnail), ``photo``,
     ``label`` (what the model said), ``truth``, ``question``, ``target``, ``kind``, ``score``, ``measure``, ``probability``, ``p``,
-    ``flag``, ``map`` (as it is drawn, row by row, in the target's units), ``rows``, ``columns``, ``sentence``, ``model``, ``layer`` and ``method``.
+    ``flag``, ``map`` (as it is drawn, row by row, in the target's units), ``rows``, ``columns``, ``sentence``, ``model``, ``layer``
+    and ``method``.
 
     Raises:
         InputError: datasets isn't installed, or there is no explanation.
