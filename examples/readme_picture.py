@@ -13,7 +13,7 @@ def main(path: Path) -> None:
     photo = vlcam.scenes.make(SEED).image(384)
     explanation = vlcam.explain(bundled.captioner(), photo, name=f"scene:{SEED}")
     shown = [index for index, target in enumerate(explanation.targets) if target.label not in ("a", "an", "of")][:-1]
-    explanation.figure(targets=shown, columns=3, width=960).save(path)
+    explanation.figure(words=shown, columns=3, width=960).save(path)
     print(f"{explanation.text}: wrote {path}")
 
 

@@ -59,3 +59,11 @@ def set_defaults(task: Task, *, layer: str | None = None, method: str | None = N
     assert is_dataclass(task) and not isinstance(task, type) and any(one.name == "defaults" for one in fields(task))
     changed: Task = replace(task, defaults=given)
     return changed
+
+
+def drop_remark(task: Task) -> Task:
+    """The task without its remarks on photos, for pictures that are known to be generated."""
+    preprocess = getattr(task, "preprocess", None)
+    if isinstance(preprocess, Preprocess) and is_dataclass(task) and not isinstance(task, type):
+        return replace(task, preprocess=replace(preprocess, remark=None))
+    return task

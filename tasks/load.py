@@ -16,6 +16,7 @@ from vlcam.image.preprocess import Preprocess
 from vlcam.tasks import bundled
 from vlcam.tasks.adapt import change_preprocess, set_defaults
 from vlcam.tasks.classification import Preprocessing
+from vlcam.tasks.from_ultralytics import WrappedNetwork, find_network, wrap_ultralytics
 from vlcam.tasks.recipe import ENDING, Recipe, read_recipe
 from vlcam.tasks.states import SUFFIXES, read_state
 
@@ -24,15 +25,17 @@ BUNDLED: dict[str, Callable[[], Task]] = {
     "scenes/captioner": bundled.captioner,
     "scenes/vqa": bundled.vqa,
 }
+_OPEN_CLIP = "open_clip/"
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _KINDS = (
-    "torchvision/NAME, timm/NAME, a folder or hub id (OWNER/NAME) of transformers, the path of a state dict with arch=, a model object, or "
+    "torchvision/NAME, timm/NAME, open_clip/NAME:WEIGHTS, "
+    "a folder or hub id (OWNER/NAME) of transformers, the path of a state dict with arch=, a model object, or "
     + ", ".join(BUNDLED)
 )
 
 
 def load(
-    name: str | Path | nn.Module,
+    name: str | Path | nn.Module | WrappedNetwork,
     *,
     arch: str | None = None,
     weights: str | None = None,
@@ -53,10 +56,11 @@ def load(
     'captioning'
 
     Args:
-        name: ``torchvision/resnet50``, ``timm/convnext_tiny``, the folder or hub id of a classifier, captioner, question answerer
-            or chat model of transformers, the path of a state dict (then with ``arch``), a bundled model (``scenes/classifier``,
-            ``scenes/captioner``, ``scenes/vqa``), or a model object: of transformers with its ``processor``, of timm, or any
-            classifier with ``labels`` and ``preprocess``. Or a recipe, a file ``model.toml`` that says all this
+        name: ``torchvision/resnet50``, ``timm/convnext_tiny``, ``open_clip/ViT-B-32:openai`` (or a checkpoint's path after the colon), the
+            folder or hub id of a classifier, captioner, question answerer or chat model of transformers, the path of a state dict (then
+            with ``arch``), a bundled model (``scenes/classifier``, ``scenes/captioner``, ``scenes/vqa``), or a model object: of
+            transformers with its ``processor``, of open_clip with its tokenizer as ``processor``, of timm, of Ultralytics (a
+            classifier), or any classifier with ``labels`` and ``preprocess``. Or a recipe, a file ``model.toml`` that says all this
             (:class:`vlcam.tasks.recipe.Recipe`); arguments given along with it override it.
         arch: the architecture of a state dict: ``torchvision/NAME`` or ``timm/NAME``.
         weights: which of torchvision's weights, such as ``IMAGENET1K_V1``; by default its best.
@@ -64,7 +68,7 @@ def load(
         labels: the class names in order; by default those of the weights. For models that compare photos with texts, the texts to choose
             from.
         preprocess: by default that of the weights.
-        processor: the processor of a model object of transformers.
+        processor: the processor of a model object of transformers, or the tokenizer of one of open_clip.
         task: what a chat model is to do, ``captioning`` or ``vqa``; by default what the model was made for.
         beams: how many beams a model that writes text searches with for its own words.
         length: the most tokens that a model that writes text may write.
@@ -85,20 +89,25 @@ def load(
         "revision": revision,
     }
     speech = {"task": task, "beams": beams, "length": length}
-    if not isinstance(name, nn.Module) and str(name).endswith(ENDING):
+    if isinstance(name, (str, Path)) and str(name).endswith(ENDING):
         over = {**{key: given[key] for key in ("weights", "revision")}, "arch": arch, "task": task}
         over |= {"beams": beams if beams != 1 else None, "length": length if length != 40 else None}
         over |= {"labels": None if labels is None else tuple(labels), "device": None if device is None else str(device)}
         over["dtype"] = None if dtype is None else str(dtype).removeprefix("torch.")
         recipe = replace(read_recipe(name), **{key: value for key, value in over.items() if value is not None})
         return open_recipe(recipe, preprocess=preprocess, processor=processor)
-    text = type(name).__name__ if isinstance(name, nn.Module) else str(name)
-    if isinstance(name, nn.Module):
+    text = str(name) if isinstance(name, (str, Path)) else type(name).__name__
+    if not isinstance(name, (str, Path)):
         _refuse(text, {"arch": arch, "weights": weights, "revision": revision}, "is a model already")
         opened = _wrap_model(name, text, labels, preprocess, processor, speech)
     elif text in BUNDLED:
         _refuse(text, {**given, "arch": arch}, "is complete as it is")
         opened = bundled.captioner(beams=beams) if text == "scenes/captioner" else BUNDLED[text]()
+    elif text.startswith(_OPEN_CLIP) and not is_there(text):
+        from vlcam.tasks.from_open_clip import open_open_clip
+
+        _refuse(text, {"arch": arch, "weights": weights, "revision": revision, "processor": processor}, "says it all")
+        opened = open_open_clip(text.removeprefix(_OPEN_CLIP), labels=labels, preprocess=preprocess)
     elif (
         is_there(text)
         or text.endswith(SUFFIXES)
@@ -205,7 +214,7 @@ def _open_hub_model(
 
 
 def _wrap_model(
-    model: nn.Module,
+    model: nn.Module | WrappedNetwork,
     name: str,
     labels: Sequence[str] | None,
     preprocess: Preprocessing | None,
@@ -222,6 +231,16 @@ def _wrap_model(
         from vlcam.tasks.from_transformers import wrap
 
         return wrap(model, processor, name, labels=labels, preprocess=preprocess, **speech)
+    if "open_clip" in homes:
+        from vlcam.tasks.from_open_clip import wrap_open_clip
+
+        return wrap_open_clip(model, processor, name, labels=labels, preprocess=preprocess)
+    if find_network(model) is not None:
+        if processor is not None:
+            raise InputError(f"processor= is for models of transformers, and {name} is not one of them; leave it out")
+        return wrap_ultralytics(model, name, labels=labels, preprocess=preprocess)
+    if not isinstance(model, nn.Module):
+        raise InputError(f"a {name} was given, which is no torch.nn.Module and holds none; expected {_KINDS}")
     if processor is not None:
         raise InputError(
             f"processor= is for models of transformers, and {name} is not one of them; give preprocess= and labels="

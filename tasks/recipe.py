@@ -140,6 +140,9 @@ def _is_number(text: str) -> bool:
 
 def _place_model(model: str, folder: Path) -> str:
     """A model's name, or the path that it is, as seen from the folder of the recipe."""
+    arch, _, source = model.partition(":")
+    if arch.startswith("open_clip/"):  # its weights may be a file
+        return f"{arch}:{_place_model(source, folder)}" if source.endswith(STATE_ENDINGS) else model
     place = folder / model
     is_path = model.endswith(STATE_ENDINGS) or model.startswith(("./", "../")) or is_there(place, folders=True)
     return str(place) if is_path else model

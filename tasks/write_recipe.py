@@ -76,6 +76,9 @@ def _format_value(value: Any) -> str:
 
 def _place(model: str) -> str:
     """A model's name, or the whole path that it is: the recipe may lie in another folder than the one that commands run in."""
+    arch, _, source = model.partition(":")
+    if arch.startswith("open_clip/"):  # its weights may be a file
+        return f"{arch}:{_place(source)}" if source.endswith(STATE_ENDINGS) else model
     is_path = model.endswith(STATE_ENDINGS) or model.startswith(("./", "../", "/")) or is_there(model, folders=True)
     return str(Path(model).resolve()) if is_path else model
 

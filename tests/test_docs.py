@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support import documents
+from tests.support.trackers import stay_local
 from vlcam.methods import registry
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -35,19 +36,25 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 SLOW_CODE = ("experiments", "name-neurons")
 SLOW_COMMANDS = ("bundled-world", "compare", "human-studies", "models-by-name", "name-neurons", "test-a-heatmap")
 """Pages whose code or commands run models for long; their tests are for the extended run."""
+EXTRAS = ("trackers",)
+"""Pages whose code needs packages of the extras."""
 
 
 def list_pages(find: Callable[[Path], Sequence[object]], slow: tuple[str, ...]) -> list[Any]:
     """The pages with code or commands as parameters."""
-    return [
-        pytest.param(page, id=name(page), marks=[pytest.mark.extended] if page.stem in slow else [])
-        for page in PAGES
-        if find(page)
-    ]
+    return [pytest.param(page, id=name(page), marks=_choose_marks(page, slow)) for page in PAGES if find(page)]
+
+
+def _choose_marks(page: Path, slow: tuple[str, ...]) -> list[pytest.MarkDecorator]:
+    if page.stem in EXTRAS:  # which warn of things of their own
+        return [pytest.mark.extras, pytest.mark.filterwarnings("ignore")]
+    return [pytest.mark.extended] if page.stem in slow else []
 
 
 @pytest.mark.parametrize("page", list_pages(documents.find_code, SLOW_CODE))
-def test_the_code_of_a_page_runs(page: Path, world: Path) -> None:
+def test_the_code_of_a_page_runs(page: Path, world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if page.stem == "trackers":
+        stay_local(world, monkeypatch)
     if page.stem == "training":
         pytest.importorskip("tensorboard", reason="the extra 'tensorboard' isn't installed")
         pytest.importorskip("lightning", reason="the extra 'lightning' isn't installed")
@@ -62,6 +69,8 @@ def check(page: Path, space: dict[str, Any], world: Path) -> None:
             assert {"gradcam", "layercam"} <= {row[0] for row in [(one.name,) for one in space["result"].rows]}
         case "training":
             assert list((world / "runs").rglob("events*"))
+        case "trackers":
+            assert (world / "mlflow.db").is_file() and list(world.rglob("media/**/*.png"))
         case "name-neurons":
             assert space["names"].layer == "features" and len(space["names"]) == len(space["theirs"]) == 192
             assert space["theirs"].units[1].name == "star"

@@ -41,6 +41,7 @@ __all__ = [
     "metrics",
     "neurons",
     "open_run",
+    "plot",
     "record",
     "register",
     "render",
@@ -73,6 +74,7 @@ if TYPE_CHECKING:
     from vlcam.engine.backward import gradients as gradients
     from vlcam.engine.recording import record as record
     from vlcam.explanation.attribution import attribute as attribute
+    from vlcam.explanation.axes import plot as plot
     from vlcam.explanation.batches import Outcome as Outcome
     from vlcam.explanation.batches import explain_batches as explain_batches
     from vlcam.explanation.explain import explain as explain
@@ -105,6 +107,7 @@ else:
         "gradients": "engine.backward",
         "record": "engine.recording",
         "attribute": "explanation.attribution",
+        "plot": "explanation.axes",
         "Outcome": "explanation.batches",
         "explain_batches": "explanation.batches",
         "explain": "explanation.explain",

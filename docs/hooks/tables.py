@@ -260,6 +260,7 @@ MAKERS: Final[Mapping[str, Callable[[], str]]] = {
     "speed": lambda: make_benchmark("speed.json"),
     "method cost": lambda: make_benchmark("method-cost.json"),
     "default method": lambda: make_benchmark("default-method.json"),
+    "default method unseen": lambda: make_benchmark("default-method-unseen.json"),
     "recipe": lambda: make_benchmark("recipe.json"),
     "throughput": lambda: make_benchmark("throughput.json"),
     "drop-in": lambda: make_benchmark("drop-in.json"),

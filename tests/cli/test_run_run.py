@@ -15,10 +15,12 @@ def test_a_run_of_the_bundled_classifier(tmp_path: Path, capsys: pytest.CaptureF
     command = ["run", "scene:0-5", "--out", str(out), "--shard-size", "3", "--csv", str(table), *QUICK]
     assert main([*command, "--part", "1/2"]) == 0
     assert "3 of 6 photos by scenes-classifier, 9 rows in" in capsys.readouterr().out
-    assert main(command) == 0
+    assert main([*command, "--no-gallery"]) == 0 and not (out / "_gallery").exists()
     printed = capsys.readouterr()
     assert "6 of 6 photos by scenes-classifier, 18 rows in" in printed.out and "right: " in printed.out
     assert printed.err.startswith("explained 6 of 6 photos")
+    assert main(command) == 0 and (out / "_gallery" / "index.html").is_file()
+    assert f"The gallery is {out / '_gallery' / 'index.html'}; it opens in any browser." in capsys.readouterr().out
     run = vlcam.open_run(out)
     assert run.manifest["job"]["method"] == "gradcam" and len(table.read_text().splitlines()) == 19
 

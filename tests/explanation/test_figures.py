@@ -145,17 +145,17 @@ class TestFigure:
 
     def test_repeated_words_and_order(self) -> None:
         found = captioning()
-        two = draw_figure(found, targets=[("red", 0), ("red", 1)], width=400)
-        assert two.tobytes() != draw_figure(found, targets=[("red", 1), ("red", 0)], width=400).tobytes()
+        two = draw_figure(found, words=[("red", 0), ("red", 1)], width=400)
+        assert two.tobytes() != draw_figure(found, words=[("red", 1), ("red", 0)], width=400).tobytes()
 
     def test_own_scales_differ_from_the_shared_one(self) -> None:
         found = vqa()
-        assert draw_figure(found, width=500).tobytes() != draw_figure(found, shared=True, width=500).tobytes()
+        assert draw_figure(found, width=500).tobytes() != draw_figure(found, scale="shared", width=500).tobytes()
 
     def test_flagged_maps_leave_the_photo(self) -> None:
         found = captioning()
         for label in ("a", "the", "barn rather than house"):
-            sheet = np.asarray(draw_figure(found, targets=[label], columns=2)).astype(int)
+            sheet = np.asarray(draw_figure(found, words=[label], columns=2)).astype(int)
             panel, margin, gap = 320, 26, 19
             top = next(y for y in range(sheet.shape[0]) if (sheet[y, margin : margin + panel] < 250).all())
             first = sheet[top : top + 220, margin : margin + panel]
@@ -225,9 +225,9 @@ class TestFigure:
         written: list[str] = []
         monkeypatch.setattr(ImageDraw.ImageDraw, "text", lambda pen, at, text, *rest, **more: written.append(text))
         draw_figure(replace(classification(), method="counterfactual"))
-        assert "evidence against" in written
-        draw_figure(replace(classification(), method="counterfactual"), shared=True)
-        assert "against: classes" in written
+        assert any("colours: evidence against" in one for one in written)
+        draw_figure(replace(classification(), method="counterfactual"), scale="shared")
+        assert "against: classes, score" in written
 
     def test_a_photo_kept_at_reduced_size(self) -> None:
         found = classification()

@@ -137,6 +137,22 @@ def test_the_layers_before_do_not_run_again() -> None:
     assert runs == [1]
 
 
+def test_where_the_layer_was_found_the_layers_before_run_once_more() -> None:
+    found, named = (classes(layer=layer) for layer in (None, "block"))
+    runs: list[int] = []
+    find_module(found.model, "stem.0")[1].register_forward_hook(lambda *_: runs.append(1))
+    subject = open_subject(found)
+    assert subject.layer == "block"
+    before = len(runs)  # more than one where the layer's places had to be proven
+    with subject.open_head() as head, open_subject(named).open_head() as other:
+        assert isinstance(head, PhotoHead)
+        points = subject.cells * torch.rand(9, *subject.cells.shape[1:], generator=torch.Generator().manual_seed(2))
+        torch.testing.assert_close(head.score(points), other.score(points))
+        head.average_gradients(points)
+        assert head.way == "batch"
+    assert len(runs) == before + 1
+
+
 class Moody(nn.Module):
     """Says something else each time that it is asked."""
 

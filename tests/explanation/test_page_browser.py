@@ -434,9 +434,10 @@ class TestBrowser:
         tab = show(captioning(), vqa(), classification())
         links = tab.locator("nav a")
         assert links.count() == 3
-        assert [link.get_attribute("aria-label") for link in links.all()] == [
+        assert [link.get_attribute("title") for link in links.all()] == [
             "meadow.jpg: Caption", "meadow.jpg: What colour is the barn?", "meadow.jpg: Classification",
         ]  # fmt: skip
+        assert [link.inner_text().split("\n")[1] for link in links.all()] == [captioning().text, "red", "barn"]
         links.nth(2).click()
         assert tab.evaluate("document.querySelector('#photo-3').getBoundingClientRect().top") < 400
         assert tab.evaluate("document.activeElement.closest('article').id") == "photo-3"

@@ -3,9 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+import vlcam
 from vlcam.contracts import InputError
-from vlcam.image.display import apply_steps, check_steps, filter_by_guide
+from vlcam.image.display import apply_steps, check_steps, filter_by_guide, follow_edges
+from vlcam.scenes.sample import make
+from vlcam.tasks import bundled
 
 MAPS = torch.rand(2, 8, 9, generator=torch.Generator().manual_seed(0))
 
@@ -54,3 +58,26 @@ def test_the_guided_filter_follows_the_edges_of_the_photo() -> None:
     found = filter_by_guide(heat, guide, 4)
     assert float(found[10, 12]) > float(found[10, 8]) + 0.15 and float(found[10, 13]) > float(found[10, 14]) > 0.4
     torch.testing.assert_close(filter_by_guide(torch.full((20, 20), 0.3), guide, 4), torch.full((20, 20), 0.3))
+
+
+def test_a_guided_heatmap_keeps_what_was_not_seen_and_its_size() -> None:
+    pixels = np.zeros((20, 30, 3), np.uint8)
+    pixels[:, 15:] = 255
+    heat = torch.full((40, 60), torch.nan)
+    heat[4:36] = 0
+    heat[4:36, 24:34] = 1  # over the edge, which is at column 30, by six pixels
+    found = follow_edges(heat, pixels, (10.0, 10.0))
+    assert torch.equal(found.isnan(), heat.isnan())
+    before, after = (float(one[20, 32] - one[20, 26]) for one in (heat, found))
+    assert before == 0 and after != 0
+    nothing = torch.full((4, 4), torch.nan)
+    assert bool(follow_edges(nothing, pixels, (1.0, 1.0)).isnan().all())
+
+
+def test_a_view_gives_a_guided_heatmap() -> None:
+    explanation = vlcam.explain(
+        bundled.classifier(), Image.fromarray(make(3, "test").image()), method="gradcam", top_k=1
+    )
+    plain, guided = explanation[0].heatmap(), explanation[0].heatmap(guided=True)
+    assert plain.shape == guided.shape and not torch.equal(plain, guided)
+    assert float(torch.corrcoef(torch.stack([plain.flatten(), guided.flatten()]))[0, 1]) > 0.8

@@ -18,6 +18,7 @@ from vlcam.methods.finer import make_finercam
 from vlcam.methods.head import FoundMaps
 from vlcam.methods.masks import score_layer_masks
 from vlcam.methods.path_gradients import (
+    count_masks,
     draw_masks,
     make_baseline,
     make_halfway_gradient,
@@ -215,7 +216,18 @@ def test_bad_settings_are_refused() -> None:
         make_layer_integrated_gradients(0)
     with pytest.raises(InputError, match="baseline='grey' was given; expected rest, quiet, zero, mean"):
         unwrap(make_baseline)(torch.ones(1, 2, 3, 4), "grey")
-    assert get_method("masked-gradients").cost == "one run, and 8 more runs of what follows the layer"
+    assert get_method("masked-gradients").cost == "one run, and 8 or 16 more runs of what follows the layer"
+
+
+def test_small_models_get_more_masks_by_default() -> None:
+    small, large = nn.Linear(10, 10), nn.Linear(3_000, 4_000)
+    assert (count_masks(small), count_masks(large)) == (16, 8)
+    subject = bent()
+    drawn, sixteen, eight = (
+        method.function(subject).maps
+        for method in (make_masked_gradients(), make_masked_gradients(16), make_masked_gradients(8))
+    )
+    assert torch.equal(drawn, sixteen) and not torch.equal(drawn, eight)
 
 
 def test_finercam_is_gradcam_of_the_lead_over_the_closest_classes() -> None:

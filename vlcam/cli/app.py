@@ -14,8 +14,11 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
+from vlcam.cli.app_options import AppOptions
 from vlcam.cli.compare_options import CompareOptions
 from vlcam.cli.explain_options import DemoOptions, ExplainOptions, ModelsOptions
+from vlcam.cli.export_options import ExportFormatOptions
+from vlcam.cli.gallery_options import CompareRunsOptions, GalleryOptions
 from vlcam.cli.neuron_options import EvaluateTextsOptions, ListOptions, NeuronOptions
 from vlcam.cli.options import add_command
 from vlcam.cli.reproduce_options import ReproduceOptions
@@ -192,6 +195,45 @@ def compare(wanted: CompareOptions) -> None:
     from vlcam.cli.run_compare import run_compare
 
     run_compare(wanted)
+
+
+@add_command(app, "gallery", GalleryOptions)
+def gallery(wanted: GalleryOptions) -> None:
+    """Write a run's gallery: pages on disk with all its photos, to filter, sort, group and search, and to open one."""
+    from vlcam.cli.run_gallery import run_gallery
+
+    run_gallery(wanted)
+
+
+@add_command(app, "compare-runs", CompareRunsOptions)
+def compare_runs(wanted: CompareRunsOptions) -> None:
+    """Compare two runs of the same photos, by other models, methods or layers: where their maps disagree most, side by side."""
+    from vlcam.cli.run_gallery import run_compare_runs
+
+    run_compare_runs(wanted)
+
+
+@add_command(app, "app", AppOptions)
+def serve(wanted: AppOptions) -> None:
+    """Serve a page on this machine: upload a photo, ask, point at words, switch method and layer, test the maps (extra "app")."""
+    from vlcam.cli.check_explain import make_recipe
+
+    if any(one is not None for one in (wanted.model, wanted.recipe, wanted.arch, wanted.revision, wanted.labels)):
+        make_recipe(None, wanted)  # before torch is imported
+    from vlcam.cli.run_app import run_app
+
+    run_app(wanted)
+
+
+@add_command(app, "export", ExportFormatOptions)
+def export(wanted: ExportFormatOptions) -> None:
+    """Write a run, or saved explanations, in the formats of other tools: COCO's JSON of boxes, a dataset of Hugging Face."""
+    from vlcam.cli.check_places import check_export
+
+    check_export(wanted)
+    from vlcam.cli.run_export import export_formats
+
+    export_formats(wanted)
 
 
 @add_command(app, "reproduce", ReproduceOptions)

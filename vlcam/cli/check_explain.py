@@ -12,6 +12,7 @@ from typing import Any, Final, Literal, final
 
 from vlcam._version import JSON_SCHEMA, __version__
 from vlcam.cli import console
+from vlcam.cli.app_options import AppOptions
 from vlcam.cli.compare_options import CompareOptions
 from vlcam.cli.explain_options import ExplainOptions, ModelsOptions
 from vlcam.cli.method_names import METHODS
@@ -69,7 +70,9 @@ def check_explain(kind: TaskKind, wanted: ExplainOptions) -> CheckedExplain:
     return CheckedExplain(recipe, pairs, failed)
 
 
-def make_recipe(kind: TaskKind | None, wanted: ExplainOptions | ModelsOptions | CompareOptions | RunOptions) -> Recipe:
+def make_recipe(
+    kind: TaskKind | None, wanted: ExplainOptions | ModelsOptions | CompareOptions | RunOptions | AppOptions
+) -> Recipe:
     """How the model is opened: the recipe, with the options over it. Raises InputError for what doesn't go together."""
     model = wanted.model
     if model is not None and wanted.recipe is not None:
@@ -107,7 +110,8 @@ def _check_model(recipe: Recipe, path: Path | None) -> None:
         if path is not None:
             raise InputError(f'{path} names no model; give it a key model, such as model = "torchvision/resnet50"')
         return
-    state = recipe.model.endswith(STATE_ENDINGS) and not Path(recipe.model).is_dir()
+    named = recipe.model.startswith("open_clip/")  # whose name ends in the path of its weights
+    state = recipe.model.endswith(STATE_ENDINGS) and not Path(recipe.model).is_dir() and not named
     if state:
         check_file(recipe.model, f"a state dict ({', '.join(STATE_ENDINGS)})")
         if recipe.arch is None:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from vlcam.cli.export_options import ExportFormatOptions
 from vlcam.cli.method_names import METHODS
 from vlcam.cli.reproduce_options import ReproduceOptions
 from vlcam.errors import InputError, find_name
@@ -30,3 +31,15 @@ def check_reproduce(wanted: ReproduceOptions) -> None:
     if not wanted.modules:
         for method in wanted.methods or ():
             find_name(method, METHODS, "method")
+
+
+def check_export(wanted: ExportFormatOptions) -> None:
+    """Raise InputError for options that don't fit together."""
+    if wanted.coco is None and wanted.results is None and wanted.dataset is None:
+        raise InputError("nothing is to be written; give --coco FILE, --coco-results FILE or --dataset FOLDER")
+    if (wanted.results is None) != (wanted.truth is None):
+        raise InputError(
+            "--coco-results and --truth go together: results have the ids of the truth's photos and categories"
+        )
+    if wanted.threshold is not None and wanted.coco is None and wanted.results is None:
+        raise InputError("--threshold is for boxes; give --coco or --coco-results with it")

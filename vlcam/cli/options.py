@@ -95,8 +95,8 @@ ModelOption = Annotated[
     str | None,
     typer.Option(
         "--model",
-        help="torchvision/NAME, timm/NAME, a folder or hub id of transformers, a state dict (with --arch), or a recipe (NAME.toml); see: "
-        "vlcam models.",
+        help="torchvision/NAME, timm/NAME, open_clip/NAME:WEIGHTS, a folder or hub id of transformers, a state dict (with --arch), or a "
+        "recipe (NAME.toml); see: vlcam models.",
     ),
 ]
 NAMES: Final = typer.Option(

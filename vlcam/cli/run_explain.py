@@ -3,7 +3,7 @@
 import os
 import sys
 from contextlib import nullcontext
-from dataclasses import is_dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Literal
@@ -22,11 +22,11 @@ from vlcam.explanation.explanation import Explanation
 from vlcam.explanation.record import TextForm
 from vlcam.files import replace_surrogates
 from vlcam.image.photo import open_photo
-from vlcam.image.preprocess import Preprocess
 from vlcam.methods import get_method
 from vlcam.neurons import NeuronNames, read_names
 from vlcam.neurons.names.json_files import find_names_file
 from vlcam.scenes.sample import make
+from vlcam.tasks.adapt import drop_remark
 from vlcam.tasks.load import open_recipe
 from vlcam.tasks.recipe import Recipe
 
@@ -161,20 +161,12 @@ def _read_gain(name: str | None) -> Gain | None:
     return None if name is None else "blur" if name == "blur" else "blank"
 
 
-def _drop_remark(task: Task) -> Task:
-    """The task without its remarks on photos, for pictures that are known to be generated."""
-    preprocess = getattr(task, "preprocess", None)
-    if isinstance(preprocess, Preprocess) and is_dataclass(task) and not isinstance(task, type):
-        return replace(task, preprocess=replace(preprocess, remark=None))
-    return task
-
-
 def _explain_one(
     task: Task, source: str, wanted: ExplainOptions, pairs: tuple[tuple[str, str], ...], names: NeuronNames | None
 ) -> Explanation:
     image, name = open_image(source)
     if not isinstance(image, str):
-        task = _drop_remark(task)
+        task = drop_remark(task)
     elif wanted.white is not None:
         image, _ = open_photo(image, name=name, white=wanted.white)
     slow = _takes_long(get_method(get_defaults(task)["method"]))

@@ -148,3 +148,7 @@ class RunOptions:
     csv: Annotated[Path | None, typer.Option("--csv", help="Also write the rows as a CSV file, without the maps.")] = (
         None
     )
+    gallery: Annotated[
+        bool,
+        typer.Option("--gallery/--no-gallery", help="Also write the gallery (OUT/_gallery) when all photos are done."),
+    ] = True

@@ -7,6 +7,7 @@ from vlcam.cli import console
 from vlcam.cli.check_explain import BUNDLED, name_options
 from vlcam.cli.check_run import CheckedRun
 from vlcam.cli.run_explain import open_task
+from vlcam.cli.run_gallery import add_gallery
 from vlcam.cli.run_options import RunOptions
 from vlcam.explanation.numbers import format_percent
 from vlcam.neurons import read_names
@@ -27,7 +28,10 @@ def run_run(wanted: RunOptions, checked: CheckedRun) -> int:
         return 130
     if wanted.csv is not None:
         found.to_csv(wanted.csv)
-    return show(found, wanted)
+    code = show(found, wanted)
+    if wanted.gallery:
+        add_gallery(found)
+    return code
 
 
 def read_options(wanted: RunOptions, checked: CheckedRun) -> dict[str, Any]:

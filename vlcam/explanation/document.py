@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from vlcam.contracts import Target
 from vlcam.explanation.matrix import NameMatrix, make_matrix
 from vlcam.explanation.numbers import format_factor, format_nats, format_number, format_percent, format_weight
 from vlcam.explanation.record import AbstractExplanation, Evidence, NeuronText, SignificanceTest, TargetView
@@ -26,6 +25,7 @@ from vlcam.explanation.wording import (
     get_long_notice,
     get_notice,
     limit_ratio,
+    name_score,
     shows_against,
 )
 from vlcam.image.photo import Photo
@@ -119,7 +119,7 @@ def _describe_target(view: TargetView, shared: float) -> dict[str, Any]:
         "kind": target.kind,
         "kindText": KIND.get(target.kind, target.kind),
         "score": format_number(target.score),
-        "scoreName": _name_score(target),
+        "scoreName": name_score(target),
         "probability": _keep_finite(target.probability),
         "percent": format_percent(target.probability),
         "certain": NEARLY_CERTAIN if view.nearly_certain else "",
@@ -256,10 +256,6 @@ def _tint(part: float) -> str:
 def _format_share(share: float) -> str:
     """A share in whole per cent with its sign; empty below one half."""
     return f"{'+' if share > 0 else '−'}{abs(share):.0%}".replace("%", "\u00a0%") if abs(share) >= 0.005 else ""
-
-
-def _name_score(target: Target) -> str:
-    return "difference" if target.kind == "contrast" else target.measure
 
 
 def _keep_finite(value: float | None) -> float | None:

@@ -9,6 +9,7 @@ explained. Only if that fails are the layers before run again as well, and if th
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Literal, TypeAlias, final
 
 import torch
@@ -20,9 +21,9 @@ from vlcam.engine.chunks import CHUNK_BYTES, count_chunk, count_rows
 from vlcam.engine.layers import Grid
 from vlcam.engine.modules import has_independent_rows
 from vlcam.engine.precision import widen
-from vlcam.engine.recording import gradients
+from vlcam.engine.recording import gradients, record
 from vlcam.engine.restore import preserve_model
-from vlcam.engine.tower import replay
+from vlcam.engine.tower import Tower, replay
 from vlcam.explanation.evidence import LayerEvidence
 from vlcam.files import describe_error
 
@@ -197,8 +198,19 @@ def open_head(
     Raises:
         LayerError: the layer's places can't be told from its output.
     """
+    evidence = _remember_tower(evidence, task, run)
     with preserve_model(task.model):
         yield PhotoHead(evidence, task, run, run_batch, run_classes, progress)
+
+
+def _remember_tower(evidence: LayerEvidence, task: Task, run: Callable[[], Tensor]) -> LayerEvidence:
+    """With what runs before the layer: one more run, where the layer was found in the run that is explained."""
+    if evidence.tower is not None or evidence.call:
+        return evidence
+    tower = Tower()
+    with record(task.model, evidence.layer, tower=tower):
+        run()
+    return replace(evidence, tower=tower) if tower.is_complete else evidence
 
 
 def _is_plain(grid: Any) -> bool:

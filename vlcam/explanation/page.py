@@ -89,14 +89,17 @@ class GrowingPage:
         kinds = list(self._kinds.values())
         colours = sorted({choose_colours(relu=one.relu) for one in kinds})
         title = self._alone if self._alone and self._title == _TITLE else self._title
-        style, script = read_template("vlcam.explanation", "page.css"), read_template("vlcam.explanation", "page.js")
+        names = ("page.css", "page_tools.css", "page.js", "page_tools.js")
+        style, more, script, tools = (read_template("vlcam.explanation", name) for name in names)
+        style += "\n" + more
         known = {
-            "policy": make_policy(script, style),
+            "policy": make_policy(script, style, tools),
             "title": html.escape(title.encode("utf-8", "replace").decode("utf-8")),
             "version": html.escape(__version__),
             "meaning": "</li>\n    <li>".join(html.escape(line) for line in explain_colours(kinds)),
             "style": style,
             "script": script,
+            "tools": tools,
         }
         halves = read_template("vlcam.explanation", "page.html").split("$data")
         before, after = (Template(half).substitute(known) for half in halves)

@@ -15,8 +15,8 @@ from torch import Tensor
 from vlcam.contracts import Geometry, Target, TargetError, shorten, show_record
 from vlcam.explanation.diagnostic import Diagnostic
 from vlcam.explanation.numbers import format_percent
-from vlcam.image.display import apply_steps
-from vlcam.image.geometry import to_photo
+from vlcam.image.display import apply_steps, follow_edges
+from vlcam.image.geometry import find_cell_box, to_photo
 from vlcam.image.photo import Photo
 from vlcam.image.preprocess import PreprocessSettings
 
@@ -329,9 +329,17 @@ class TargetView:
         warnings.warn("TargetView.proof is deprecated; use TargetView.significance", DeprecationWarning, stacklevel=2)
         return self.significance
 
-    def heatmap(self) -> Float[Tensor, "height width"]:
-        """The map on the original photo's pixels: bilinear, half-pixel centres; NaN where the model did not see the photo."""
-        return to_photo(self.map[None], self.explanation.geometry)[0]
+    def heatmap(self, *, guided: bool = False) -> Float[Tensor, "height width"]:
+        """The map on the original photo's pixels: bilinear, half-pixel centres; NaN where the model did not see the photo.
+
+        ``guided``: with its edges moved to those of the photo (:func:`vlcam.image.display.follow_edges`), for the eye only.
+        """
+        geometry = self.explanation.geometry
+        heat = to_photo(self.map[None], geometry)[0]
+        if not guided:
+            return heat
+        left, top, right, bottom = find_cell_box(geometry, 0, 0, (len(self.map), self.map.shape[1]))
+        return follow_edges(heat, self.explanation.photo.pixels, (right - left, bottom - top))
 
 
 def flag_map(signed: Float[Tensor, "rows columns"], *, relu: bool) -> Flag:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Bool, Float
 
-from vlcam.contracts import Geometry, Kind
+from vlcam.contracts import Geometry, Kind, Target
 from vlcam.explanation.record import AbstractExplanation, Evidence, Flag, Standing, TargetView
 from vlcam.image.preprocess import PreprocessSettings
 from vlcam.render.blending import grow_region
@@ -119,6 +119,11 @@ def get_long_notice(view: TargetView) -> str:
 def get_certainty_notice(view: TargetView) -> str:
     """What to do about a target that is nearly certain, in sentences; empty for all others."""
     return _NEARLY_CERTAIN_LONG if view.nearly_certain else ""
+
+
+def name_score(target: Target) -> str:
+    """What a target's score, and so its map, is measured in."""
+    return "difference" if target.kind == "contrast" else target.measure
 
 
 def limit_ratio(width: int, height: int) -> float:

@@ -7,13 +7,17 @@ map, but they assume objects of a few cells: they are never part of a method, th
 - ``box3``: the mean over 3 x 3 cells, along the sides of the grid that have at least 7 cells (on fewer, three cells aren't near
   each other); beyond the border there is nothing, so that a cell there counts for less than one with neighbours;
 - ``square``, ``cube``: the second or third power. The peak keeps its value, so that maps of one caption can still be compared.
+
+A guided filter (:func:`follow_edges`, ``view.heatmap(guided=True)``) works on the photo's pixels instead, and is never taken by itself:
+it moves a map to the edges of the photo, which the model need not have looked at.
 """
 
 from collections.abc import Sequence
 from typing import Final
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
@@ -74,6 +78,50 @@ def filter_by_guide(
     offset = mean - (slope * colours).sum(0)
     smooth = _blur(torch.cat([slope, offset[None]]), radius)
     return ((smooth[:3] * values[:3]).sum(0) + smooth[3]).to(heat.dtype)
+
+
+def follow_edges(
+    heat: Float[Tensor, "height width"], pixels: UInt8[np.ndarray, "rows columns 3"], cell: tuple[float, float]
+) -> Float[Tensor, "height width"]:
+    """A heatmap on the photo's pixels, with the edges of the photo: :func:`filter_by_guide` with a window of one cell.
+
+    Args:
+        heat: the heatmap; NaN where the model did not see the photo, which stays NaN.
+        pixels: the photo, perhaps at a smaller size, at which the filter then works.
+        cell: width and height of the grid's cells, in pixels of the heatmap.
+    """
+    seen = heat.isfinite()
+    if not bool(seen.any()):
+        return heat
+    height, width = heat.shape
+    rows, columns = (_find_range(seen.any(axis)) for axis in (1, 0))
+    ratio = min(1.0, pixels.shape[0] / height)
+    size = max(1, round((rows[1] - rows[0]) * ratio)), max(1, round((columns[1] - columns[0]) * ratio))
+    guide = torch.tensor(pixels, device=heat.device).permute(2, 0, 1).to(torch.float32) / 255
+    guide = _resize(guide, (max(1, round(height * ratio)), max(1, round(width * ratio))))
+    top, left = round(rows[0] * ratio), round(columns[0] * ratio)
+    guide = _resize(guide[:, top : top + size[0], left : left + size[1]], size)
+    own = heat[slice(*rows), slice(*columns)]
+    radius = max(1, min(round(min(cell) * ratio / 2), (min(size) - 1) // 2))
+    found = filter_by_guide(_resize(own.nan_to_num()[None], size)[0], guide, radius)
+    whole = heat.clone()
+    whole[slice(*rows), slice(*columns)] = _resize(found[None], (own.shape[0], own.shape[1]))[0]
+    return torch.where(seen, whole, heat)
+
+
+def _find_range(marked: Bool[Tensor, " pixels"]) -> tuple[int, int]:
+    """From the first that is marked to the one after the last."""
+    found = marked.nonzero()
+    return int(found[0]), int(found[-1]) + 1
+
+
+def _resize(
+    planes: Float[Tensor, "planes height width"], size: tuple[int, int]
+) -> Float[Tensor, "planes rows columns"]:
+    if planes.shape[1:] == size:
+        return planes
+    found: Tensor = F.interpolate(planes[None], size, mode="bilinear", align_corners=False)[0]
+    return found
 
 
 def _average(maps: Maps) -> Maps:

@@ -202,13 +202,16 @@ class Heatmaps:
 
     def pictures(self, epoch: int, *, step: int | None = None) -> tuple[HeatmapPicture, ...]:
         """The pictures of all photos and targets as the model is now, written nowhere. Raises what :func:`vlcam.explain` raises."""
-        with _keep_random_state():
-            explanations = explain(self.task, list(self.photos.values()), **self.options)
         return tuple(
             picture
-            for name, one in zip(self.photos, explanations, strict=True)
+            for name, one in zip(self.photos, self.explain(), strict=True)
             for picture in self._draw(name, one, epoch, epoch if step is None else step)
         )
+
+    def explain(self) -> list[Explanation]:
+        """The explanations of all photos as the model is now, in their order. Raises what :func:`vlcam.explain` raises."""
+        with _keep_random_state():
+            return explain(self.task, list(self.photos.values()), **self.options)
 
     def close(self) -> None:
         """Close the writers. Errors are reported as those of :meth:`log`."""

@@ -11,7 +11,8 @@ from functools import cache
 from typing import Any, final
 
 from vlcam.contracts import InputError
-from vlcam.integrations.heatmaps import PREFIX, HeatmapPicture, Heatmaps, Writer, import_extra
+from vlcam.errors import import_extra
+from vlcam.integrations.heatmaps import PREFIX, HeatmapPicture, Heatmaps, Writer
 from vlcam.integrations.tensorboard import TensorBoardWriter
 
 

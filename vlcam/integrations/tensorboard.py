@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any, final
 
 from vlcam.contracts import InputError
-from vlcam.integrations.heatmaps import PREFIX, HeatmapPicture, import_extra
+from vlcam.errors import import_extra
+from vlcam.integrations.heatmaps import PREFIX, HeatmapPicture
 
 
 @final

@@ -4,7 +4,8 @@ from functools import cache
 from typing import Any
 
 from vlcam.contracts import InputError
-from vlcam.integrations.heatmaps import Heatmaps, import_extra
+from vlcam.errors import import_extra
+from vlcam.integrations.heatmaps import Heatmaps
 
 
 def trainer_callback(heatmaps: Heatmaps, *, when: str = "epoch") -> Any:

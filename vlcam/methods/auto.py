@@ -106,7 +106,7 @@ BUILT_IN = (
         "vlcam 2026",
         f"{PLAIN} where the head only pools or its average keeps {KEPT:.0%} of the gradient; {POSITIVE} where it keeps less than "
         f"{TRUSTED:.0%}; else {BALANCED}",
-        cost="one run, and up to 8 more of what follows the layer",
+        cost="one run, and up to 16 more of what follows the layer",
         quick=True,
     ),
 )

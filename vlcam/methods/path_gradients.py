@@ -20,7 +20,7 @@ from typing import Literal, TypeAlias
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from vlcam.contracts import InputError, PerturbationMethod
 from vlcam.engine.precision import widen
@@ -34,19 +34,26 @@ FORMS: tuple[Form, ...] = ("signed", "positive", "balanced")
 Path: TypeAlias = Literal["masks", "straight"]
 
 MASKS = 8
-"""How many masks are drawn by default."""
+"""How many masks are drawn by default for a model of more than :data:`SMALL` parameters; else twice as many.
+
+More masks point better (words of the bundled captioner on validation scenes, n = 363: .796 with 8, .829 with 16) and cost as much more. For
+a small model that is some hundredths of a second; for a large one it would be the most of what an explanation takes.
+"""
+
+SMALL = 10_000_000
+"""Up to this number of parameters a model is small."""
 
 STEPS = 16
 """How many points the straight path has by default."""
 
 
 def make_masked_gradients(
-    masks: int = MASKS, *, baseline: Baseline = "rest", form: Form = "signed", seed: int = 0
+    masks: int | None = None, *, baseline: Baseline = "rest", form: Form = "signed", seed: int = 0
 ) -> PerturbationMethod:
     """Masked gradients: one run of the trunk, and as many of what follows the layer as there are masks.
 
     Args:
-        masks: how many, an even number: they come in pairs of opposites.
+        masks: how many, an even number: they come in pairs of opposites. By default as many as suit the model (:func:`count_masks`).
         baseline: what a masked cell holds (see :func:`make_baseline`).
         form: how the channels are put together (see the module).
         seed: of the masks; the same seed draws the same masks.
@@ -54,7 +61,7 @@ def make_masked_gradients(
     Raises:
         InputError: a number of masks that isn't even and positive, or an unknown baseline.
     """
-    if isinstance(masks, bool) or masks < 2 or masks % 2:
+    if masks is not None and (isinstance(masks, bool) or masks < 2 or masks % 2):
         raise InputError(f"masks={masks} was given; expected an even number from 2")
     return _make_method("masked-gradients", "Masked gradients", "masks", masks, baseline, form, seed)
 
@@ -75,8 +82,13 @@ def make_layer_integrated_gradients(
     )
 
 
+def count_masks(model: nn.Module) -> int:
+    """How many masks are drawn by default for a model: 8, or 16 for a small one (see :data:`MASKS`)."""
+    return 2 * MASKS if sum(one.numel() for one in model.parameters()) <= SMALL else MASKS
+
+
 def explain_by_path(
-    subject: HeadSubject, *, path: Path, points: int, baseline: Baseline, form: Form = "signed", seed: int = 0
+    subject: HeadSubject, *, path: Path, points: int | None, baseline: Baseline, form: Form = "signed", seed: int = 0
 ) -> FoundMaps:
     """The maps of this module's methods, ``(T, h, w)``, with each channel's part in the sum of the signed map, ``(T, C)``.
 
@@ -90,8 +102,10 @@ def explain_by_path(
         quiet = make_baseline(activations, baseline)
         change = activations - quiet
         if path == "masks":
-            weights = draw_masks(points, (activations.shape[2], activations.shape[3]), seed).to(activations)
+            count = count_masks(subject.model) if points is None else points
+            weights = draw_masks(count, (activations.shape[2], activations.shape[3]), seed).to(activations)
         else:
+            assert points is not None
             steps = (torch.arange(points, dtype=torch.float64, device="cpu") + 0.5) / points
             weights = steps.to(activations)[:, None, None]
         slopes = head.average_gradients(quiet + weights[:, None] * change)
@@ -173,13 +187,14 @@ def draw_masks(count: int, size: tuple[int, int], seed: int) -> Bool[Tensor, "co
 
 
 def _make_method(
-    name: str, title: str, path: Path, points: int, baseline: Baseline, form: Form, seed: int
+    name: str, title: str, path: Path, points: int | None, baseline: Baseline, form: Form, seed: int
 ) -> PerturbationMethod:
     if baseline not in BASELINES:
         raise InputError(f"baseline={baseline!r} was given; expected {', '.join(BASELINES)}")
     if form not in FORMS:
         raise InputError(f"form={form!r} was given; expected {', '.join(FORMS)}")
-    runs = f"{points} more run{'s' * (points != 1)} of what follows the layer"
+    count = f"{MASKS} or {2 * MASKS}" if points is None else f"{points}"
+    runs = f"{count} more run{'s' * (points != 1)} of what follows the layer"
     parts = {
         "signed": "relu(E), E = sum_k (A_k - b_k) G_k",
         "positive": "P = sum_k relu((A_k - b_k) G_k)",

@@ -7,10 +7,11 @@ import re
 from importlib.resources import files
 
 
-def make_policy(script: str, style: str) -> str:
-    """A content security policy that allows exactly this script, this style and pictures inside the file."""
+def make_policy(script: str, style: str, *more: str) -> str:
+    """A content security policy that allows exactly this script, this style, ``more`` scripts, and pictures inside the file."""
+    scripts = " ".join(f"'{_hash(one)}'" for one in (script, *more))
     return (
-        f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; img-src data:; "
+        f"default-src 'none'; script-src {scripts}; style-src '{_hash(style)}'; img-src data:; "
         "base-uri 'none'; form-action 'none'"
     )
 

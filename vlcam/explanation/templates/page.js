@@ -265,6 +265,7 @@
       this.pinned = i;
       for (const [j, node] of this.buttons) node.setAttribute("aria-pressed", String(j === i));
       if (i !== null) this.show(i);
+      this.node.dispatchEvent(new CustomEvent("pin", { detail: i, bubbles: true }));
     }
 
     show(i) {
@@ -493,28 +494,5 @@
   cards.forEach((card) => nearby.observe(card.node));
   addEventListener("beforeprint", () => cards.forEach((card) => card.stale && card.draw()));
 
-  if (cards.length > 1) {
-    const index = document.getElementById("index");
-    const calm = matchMedia("(prefers-reduced-motion: reduce)");
-    const links = cards.map((card) => {
-      const name = card.item.photo.name + ": " + (card.item.question ?? card.item.task);
-      const link = make("a", { href: "#" + card.node.id, title: name, "aria-label": name }, make("img", { src: card.item.photo.uri, alt: "" }));
-      link.addEventListener("click", (event) => {
-        event.preventDefault();
-        card.node.scrollIntoView({ behavior: calm.matches ? "auto" : "smooth" });
-        card.buttons.get(card.shown)?.focus({ preventScroll: true });
-      });
-      return link;
-    });
-    index.append(...links);
-    index.hidden = false;
-    const watch = new IntersectionObserver((entries) => {
-      for (const entry of entries) {
-        const link = links[cards.indexOf(ofNode(entry.target))];
-        if (entry.isIntersecting) link.setAttribute("aria-current", "true");
-        else link.removeAttribute("aria-current");
-      }
-    }, { rootMargin: "-40% 0px -55% 0px" });
-    cards.forEach((card) => watch.observe(card.node));
-  }
+  globalThis.vlcam = { cards, data, look, make, redraw }; // for page_tools.js, which comes next where there is one
 })();

@@ -29,8 +29,6 @@ def list_claimable(names: AbstractNeuronNames, peaks: Sequence[float]) -> list[t
     """
     found = [
         [(name, category) for name, category, level in list_claims(unit) if peak > level]
-        if peak > unit.threshold
-        else []  # nothing is claimed there
         for unit, peak in zip(names.units, peaks, strict=True)
     ]
     for group in names.together:

@@ -26,7 +26,7 @@ A name is said to be absent only if no firing channel has it or implies it ("red
 made of the four cases is in :mod:`vlcam.neurons.text.styles`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, Literal, cast, final
 
@@ -36,8 +36,8 @@ from torch import Tensor
 
 from vlcam.contracts import InputError, Target
 from vlcam.explanation.record import Evidence, NamedEvidence, NeuronText, Standing
-from vlcam.neurons.names.record import AbstractNeuronNames, NeuronName
-from vlcam.neurons.text.claimable import list_claimable
+from vlcam.neurons.names.record import AbstractNeuronNames
+from vlcam.neurons.text.firing import Members, read_firing
 from vlcam.neurons.text.selection import choose_names, sum_share
 from vlcam.neurons.text.short import name_target, write_short
 from vlcam.neurons.text.styles import STYLES, Cases, Style, describe_by_alpha, describe_target, is_doubtful
@@ -50,7 +50,6 @@ _RANKINGS: Final = ("contribution", "paper")
 # positive it is mostly that of a rival of what was said (9 of 10, on validation scenes), so it must be as large as present evidence.
 _ABSENT: Final = 0.003
 _MISSING: Final = 0.03
-_OBJECT_CATEGORIES: Final = frozenset({"colour", "shape", "texture", "size", "pair"})
 
 
 def describe(
@@ -95,8 +94,13 @@ def describe(
     known = sum(abs(value) for value, unit in zip(values, names.units, strict=True) if unit.name is not None)
     coverage = min(known / total, 1.0) if total > 0 else 0.0
     reliable = coverage >= MIN_COVERAGE
-    groups = _merge((_get_key(unit), unit.unit, value) for unit, value in zip(names.units, every.alphas, strict=True))
-    paper = describe_by_alpha(names, target, _select(groups, 1, top_k), _select(groups, -1, top_k))
+    by_alpha = _sum_by_name(every.firing.named, every.alphas)
+    paper = describe_by_alpha(
+        names,
+        target,
+        _select(every.firing.named, by_alpha, every.alphas, 1, top_k),
+        _select(every.firing.named, by_alpha, every.alphas, -1, top_k),
+    )
     named: tuple[NamedEvidence, ...] = ()
     accounted = 0.0
     if total == 0:
@@ -141,20 +145,14 @@ class _Channels:
         self.alphas, self.parts, self.peaks = (
             one.detach().double().cpu().tolist() for one in (alpha, contributions, activity)
         )
-        self.claimable = list_claimable(names, self.peaks)
+        self.firing = read_firing(names, self.peaks)
         self.most = sum(part for part in self.parts if part > 0)
         self.least = -sum(part for part in self.parts if part < 0)
 
-    def is_active(self, k: int) -> bool:
-        """Whether the channel fires above T_k."""
-        unit = self.units[k]
-        return unit.state != "dead" and self.peaks[k] > unit.threshold
-
-    def find_standing(self, k: int) -> Standing:
-        """What a text may say of the channel."""
-        if self.units[k].name is None:
-            return "unnamed"
-        return "claimable" if self.claimable[k] else "weak" if self.is_active(k) else "background"
+    def sum_parts(self, standing: Standing) -> float:
+        """How much the channels of a standing do, for and against."""
+        found = zip(self.parts, self.firing.standing, strict=True)
+        return sum((abs(part) for part, own in found if own == standing), 0.0)
 
     def make_record(self, k: int) -> Evidence:
         """All about one channel."""
@@ -165,83 +163,48 @@ class _Channels:
             alpha=self.alphas[k],
             contribution=part,
             share=part / self.most if part > 0 else part / self.least if part < 0 else 0.0,
-            active=self.is_active(k),
+            active=self.firing.active[k],
             match=unit.score if unit.name is not None else None,
-            standing=self.find_standing(k),
-            says=tuple(name for name, _ in self.claimable[k]),
+            standing=self.firing.standing[k],
+            says=tuple(name for name, _ in self.firing.claimable[k]),
         )
 
 
 def _find_cases(every: _Channels, coverage: float, top_k: int) -> Cases:
     """Names by case, and how much of the evidence can't be told."""
-    whole = every.most + every.least
+    firing, whole = every.firing, every.most + every.least
     against = [-part for part in every.parts]
-    supports = choose_names(every.claimable, every.parts, top_k)
-    opposes = [replace(group, weight=-group.weight) for group in choose_names(every.claimable, against, top_k)]
-    fires, silent = [], []
-    weak = background = 0.0
-    for k, (unit, part) in enumerate(zip(every.units, every.parts, strict=True)):
-        if unit.name is None:
-            continue
-        standing = every.find_standing(k)
-        weak += abs(part) if standing == "weak" else 0.0
-        background += abs(part) if standing == "background" else 0.0
-        if every.is_active(k):
-            fires.append((_get_key(unit), k, part))
-        else:  # what a silent channel would have done if it had fired at its threshold
-            silent.append((_get_key(unit), k, every.alphas[k] * max(unit.threshold, 1e-9) / whole))
-    firing = _merge(fires)
-    shown = {group.key for group in firing} | {key for keys in every.claimable for key in keys}
-    implied = _list_implied_words(shown)
-    absent = [group for group in _merge(silent) if not (group.key in shown or set(group.key[0].split()) <= implied)]
+    supports = choose_names(firing.seen, every.parts, top_k)
+    opposes = [replace(group, weight=-group.weight) for group in choose_names(firing.seen, against, top_k)]
+    # what a silent channel would have done if it had fired at its threshold
+    silent = [alpha * least / whole for alpha, least in zip(every.alphas, firing.thresholds, strict=True)]
+    absent = _sum_by_name(firing.absent, silent)
     return Cases(
         supports=supports,
         opposes=opposes,
-        missing=_select(absent, 1, top_k, _MISSING),
-        absent=_select(absent, -1, top_k, _ABSENT),
+        missing=_select(firing.absent, absent, silent, 1, top_k, _MISSING),
+        absent=_select(firing.absent, absent, silent, -1, top_k, _ABSENT),
         coverage=coverage,
         accounted=sum_share(supports, every.parts),
-        weak=weak / whole,
-        background=background / whole,
-        measured=all(unit.claims is not None for unit in every.units if unit.name is not None),
+        weak=every.sum_parts("weak") / whole,
+        background=every.sum_parts("background") / whole,
+        measured=firing.measured,
     )
 
 
-def _get_key(unit: NeuronName) -> tuple[str | None, str | None]:
-    return unit.name, unit.category
+def _sum_by_name(members: Members, weights: Sequence[float]) -> dict[Key, float]:
+    return {key: sum([weights[k] for k in units]) for key, units in members.items()}
 
 
-def _merge(weighted: Iterable[tuple[tuple[str | None, str | None], int, float]]) -> list[Group]:
-    """Named channels put together by name: weights summed, strongest first."""
-    found: dict[tuple[str, str | None], list[tuple[int, float]]] = {}
-    for (name, category), unit, weight in weighted:
-        if name is not None:
-            found.setdefault((name, category), []).append((unit, weight))
-    groups = [
-        Group(key, (parts[0][0],), parts[0][1])
-        if len(parts) == 1
-        else Group(
-            key,
-            tuple(unit for unit, _ in sorted(parts, key=lambda part: (-abs(part[1]), part[0]))),
-            sum(w for _, w in parts),
-        )
-        for key, parts in found.items()
-    ]
-    return sorted(groups, key=lambda group: (-abs(group.weight), group.units))
-
-
-def _select(groups: Sequence[Group], sign: int, most: int, smallest: float = 0.0) -> tuple[Group, ...]:
-    """The strongest groups of one sign."""
-    return tuple(group for group in groups if group.weight * sign > smallest)[:most]
-
-
-def _list_implied_words(present: Iterable[Key]) -> frozenset[str]:
-    """The words that firing names make true: those in them, and "object" for what only objects have."""
-    words: set[str] = set()
-    for name, category in present:
-        words |= {"thing"} if category in _OBJECT_CATEGORIES else set()
-        words |= {name} if category == "region" else set(name.split())
-    return frozenset(words)
+def _select(
+    members: Members, sums: Mapping[Key, float], weights: Sequence[float], sign: int, most: int, smallest: float = 0.0
+) -> tuple[Group, ...]:
+    """The strongest names of one sign, each with its channels, strongest first."""
+    order = sorted((key for key, weight in sums.items() if weight * sign > smallest), key=lambda key: -abs(sums[key]))
+    if len(order) > most:  # names as strong as the last that is told are told apart by their channels
+        order = [key for key in order if abs(sums[key]) >= abs(sums[order[most - 1]])]
+    groups = [Group(key, tuple(sorted(members[key], key=lambda k: (-abs(weights[k]), k))), sums[key]) for key in order]
+    return tuple(sorted(groups, key=lambda group: (-abs(group.weight), group.units))[:most])
 
 
 def _make_records(cases: Cases) -> Iterable[NamedEvidence]:

@@ -9,8 +9,10 @@ picture, and would make names come and go that the target rests on as before.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
+from vlcam.neurons.text.firing import Members
 from vlcam.neurons.text.wording import Group, Key
 
 LEAST: Final = 0.36
@@ -24,7 +26,7 @@ INNER: Final = 0.1
 
 
 def choose_names(
-    claimable: Sequence[Sequence[Key]],
+    members: Members,
     values: Sequence[float],
     most: int,
     *,
@@ -34,7 +36,7 @@ def choose_names(
     """The names that have a large part of the positive ``values``, strongest first, with their shares of all positive values.
 
     Args:
-        claimable: for every unit what it may be claimed to see.
+        members: the units that may be claimed to see each name.
         values: for every unit what it speaks for the target; give them with the opposite sign for what speaks against it.
         most: how many names at most.
         least: the smallest share, of the positive values of units that may be claimed to see anything, that is told.
@@ -44,11 +46,7 @@ def choose_names(
         Groups of *all* units that may be claimed to see a name; units may be in several, so the shares do not add up.
     """
     whole = sum(value for value in values if value > 0)
-    tellable = sum(value for value, keys in zip(values, claimable, strict=True) if value > 0 and keys)
-    members: dict[Key, list[int]] = {}
-    for unit, keys in enumerate(claimable):
-        for key in keys:
-            members.setdefault(key, []).append(unit)
+    tellable = sum(values[unit] for unit in sorted(set().union(*members.values())) if values[unit] > 0)
     weight = {key: sum(values[unit] for unit in units) for key, units in members.items()}
     order = sorted((key for key in members if weight[key] > 0), key=lambda key: (-weight[key], str(key)))
     chosen = [
@@ -71,6 +69,7 @@ def sum_share(groups: Sequence[Group], values: Sequence[float]) -> float:
     return min(max(sum(values[unit] for unit in units) / whole, 0.0), 1.0) if whole > 0 else 0.0
 
 
+@lru_cache(maxsize=2**14)
 def is_kind(one: Key, other: Key) -> bool:
     """Whether a name is a kind of another by its words: "red star" of "star", but not of itself."""
     words, fewer = set(one[0].split()), set(other[0].split())
