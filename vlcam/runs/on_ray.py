@@ -14,9 +14,9 @@ from typing import Any, Final, final
 from vlcam.contracts import InputError, Task, VlcamError
 from vlcam.errors import import_extra
 from vlcam.files import describe_error
-from vlcam.runs.explain_shard import explain_shard
+from vlcam.runs.explain_shard import explain_shard, refuse_hopeless
 from vlcam.runs.job import Job
-from vlcam.runs.shards import is_done, write_shard
+from vlcam.runs.shards import check_manifest, has_shards, is_done, write_shard
 
 LOCAL: Final = "local"
 """In place of an address: a Ray of its own on this machine."""
@@ -38,6 +38,9 @@ class ShardWorker:
             return len(self._job.get_shard(number)), 0, ""
         try:
             rows, photos = explain_shard(self._task, self._job, number)
+            if not has_shards(self._folder):
+                refuse_hopeless(rows, photos)
+            check_manifest(self._folder, self._job.about)
             write_shard(self._folder, number, rows, photos)
         except VlcamError as error:
             return 0, 0, str(error)
