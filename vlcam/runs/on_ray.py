@@ -29,8 +29,11 @@ _RESTARTS: Final = 2
 class ShardWorker:
     """An actor: it has the task and the job, and explains the shards that it is given."""
 
-    def __init__(self, task: Task, job: Job, folder: str) -> None:
-        self._task, self._job, self._folder = task, job, Path(folder)
+    def __init__(self, shared: Sequence[Any], folder: str) -> None:
+        self._task: Task
+        self._job: Job
+        self._task, self._job = import_extra("ray", "ray").get(list(shared))  # so that a lost actor can be made anew
+        self._folder = Path(folder)
 
     def work(self, number: int) -> tuple[int, int, str]:
         """Explain and write one shard: how many photos it has, how many failed, and what went wrong as a whole, if anything did."""
@@ -90,7 +93,7 @@ def explain_shards_on_ray(
                 f"the task can't be sent to Ray's actors: {describe_error(error)}; give functions and models of modules that the actors "
                 "can import"
             ) from error
-        idle = [make.remote(*shared, str(folder.resolve())) for _ in range(count)]
+        idle = [make.remote(shared, str(folder.resolve())) for _ in range(count)]
         _work_off(ray, idle, list(numbers), advance)
 
 
