@@ -6,8 +6,9 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from tests.runs.test_kill_and_resume import SHARDS, check_whole, kill_when, star
 from tests.runs.tiny_run import run_slowly
 from vlcam.cli import main
 from vlcam.cli.run_options import complete_ray
-from vlcam.runs import Run
+from vlcam.runs import PhotoList, Run
 
 PHOTOS = 60
 
@@ -109,9 +110,34 @@ def test_a_photo_that_fails_and_a_shard_that_cannot_be_written(photos: Path, loc
     (tmp_path / "photos" / "broken.png").write_bytes(b"no picture")
     run = run_slowly(tmp_path / "photos", tmp_path / "run", ray=True)
     assert len(run.errors) == 1
-    (tmp_path / "more" / "part-000000.parquet").mkdir(parents=True)  # in the place of a shard
+    (tmp_path / "more" / "_photos" / "part-000000.parquet").mkdir(parents=True)  # in the place of a shard
     with pytest.raises(vlcam.InputError, match=r"part-000000.parquet' can't be written"):
         run_slowly(photos, tmp_path / "more", ray=True)
+
+
+@final
+@dataclass(frozen=True)
+class LoadAndDie:
+    """Opens photos; the process that opens the fifth one ends, the first time."""
+
+    files: tuple[str, ...]
+    mark: str
+
+    def __call__(self, place: int) -> str:
+        if place == 4 and not Path(self.mark).exists():
+            Path(self.mark).touch()
+            os._exit(1)
+        return self.files[place]
+
+
+@pytest.mark.ray
+@pytest.mark.filterwarnings("ignore")
+def test_a_lost_actor_is_replaced(photos: Path, whole: Run, local_ray: Any, tmp_path: Path) -> None:
+    files = tuple(str(one) for one in sorted(photos.iterdir()))
+    dying = PhotoList([Path(one).name for one in files], LoadAndDie(files, str(tmp_path / "mark")), paths=files)
+    run = run_slowly(dying, tmp_path / "run", ray=True, ray_actors=2)
+    assert (tmp_path / "mark").exists()
+    check_whole(run, whole)
 
 
 @pytest.mark.ray

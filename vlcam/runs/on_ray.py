@@ -22,18 +22,15 @@ LOCAL: Final = "local"
 """In place of an address: a Ray of its own on this machine."""
 
 _STORE: Final = 256 * 2**20
-_RESTARTS: Final = 2
+_MOST_LOST: Final = 3
 
 
 @final
 class ShardWorker:
     """An actor: it has the task and the job, and explains the shards that it is given."""
 
-    def __init__(self, shared: Sequence[Any], folder: str) -> None:
-        self._task: Task
-        self._job: Job
-        self._task, self._job = import_extra("ray", "ray").get(list(shared))  # so that a lost actor can be made anew
-        self._folder = Path(folder)
+    def __init__(self, task: Task, job: Job, folder: str) -> None:
+        self._task, self._job, self._folder = task, job, Path(folder)
 
     def work(self, number: int) -> tuple[int, int, str]:
         """Explain and write one shard: how many photos it has, how many failed, and what went wrong as a whole, if anything did."""
@@ -83,9 +80,7 @@ def explain_shards_on_ray(
         if room < 1:
             raise InputError(f"Ray has no {resource} for the model; give a Ray with at least one")
         count = min(actors or room, len(numbers))
-        make = ray.remote(ShardWorker).options(
-            num_cpus=1, num_gpus=int(on_gpu), max_restarts=_RESTARTS, max_task_retries=_RESTARTS
-        )
+        worker = ray.remote(ShardWorker).options(num_cpus=1, num_gpus=int(on_gpu))
         try:
             shared = [ray.put(one) for one in (task, job)]
         except TypeError as error:  # what can't be sent to another process
@@ -93,24 +88,34 @@ def explain_shards_on_ray(
                 f"the task can't be sent to Ray's actors: {describe_error(error)}; give functions and models of modules that the actors "
                 "can import"
             ) from error
-        idle = [make.remote(shared, str(folder.resolve())) for _ in range(count)]
-        _work_off(ray, idle, list(numbers), advance)
+        _work_off(ray, lambda: worker.remote(*shared, str(folder.resolve())), count, list(numbers), advance)
 
 
-def _work_off(ray: Any, idle: list[Any], left: list[int], advance: Callable[[int, int], Any]) -> None:
-    """Give every idle actor the next shard until none are left. Raises InputError for a shard that can't be done."""
+def _work_off(
+    ray: Any, make: Callable[[], Any], count: int, left: list[int], advance: Callable[[int, int], Any]
+) -> None:
+    """Give every idle actor the next shard until none are left; a few that are lost are replaced. Raises InputError."""
     left.reverse()
-    busy: dict[Any, Any] = {}
+    idle = [make() for _ in range(count)]
+    busy: dict[Any, tuple[Any, int]] = {}
+    lost = 0
     while left or busy:
         while left and idle:
-            actor = idle.pop()
-            busy[actor.work.remote(left.pop())] = actor
+            actor, number = idle.pop(), left.pop()
+            busy[actor.work.remote(number)] = actor, number
         (done, *_), _ = ray.wait(list(busy), num_returns=1)
-        actor = busy.pop(done)
+        actor, number = busy.pop(done)
         try:
             photos, failed, fault = ray.get(done)
         except ray.exceptions.RayError as error:
-            raise InputError(f"an actor of Ray failed: {describe_error(error)}; run the same again to go on") from error
+            lost += 1
+            if not isinstance(error, ray.exceptions.RayActorError) or lost > _MOST_LOST:
+                raise InputError(
+                    f"an actor of Ray failed: {describe_error(error)}; run the same again to go on"
+                ) from error
+            left.append(number)
+            idle.append(make())
+            continue
         if fault:
             raise InputError(fault)
         advance(photos, failed)
