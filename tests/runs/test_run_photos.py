@@ -137,6 +137,7 @@ def test_limit_and_shuffle(folder: Path, tmp_path: Path) -> None:
         ({"shard_size": 5}, "shard_size is 4 there and 5 here"),
         ({"top_k": 3}, "options.top_k is 2 there and 3 here"),
         ({"limit": 3}, "photos.count is 11 there and 3 here; photos.sha256 is"),
+        ({"truth": ["dog"] * 11}, 'photos.truths is nothing there and "sha256:'),
         ({"layer": "stem"}, 'layer is nothing there and "stem" here'),
         ({"targets": ("dog",)}, r'options.targets is \[\] there and \["dog"\] here'),
     ],
