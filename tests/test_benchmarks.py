@@ -46,6 +46,20 @@ def test_the_recipe_benchmark_runs(
     assert "times faster than the plain recipe" in last
 
 
+@pytest.mark.extended
+def test_the_benchmark_of_runs_runs(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bench = runpy.run_path(str(root / "tests" / "benchmarks" / "run_throughput.py"))
+    threads = str(torch.get_num_threads())
+    assert bench["main"](["--short", "--rounds", "1", "--images", "16", "--memory", "--threads", threads]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 9 and [line.split(",")[0] for line in lines[:6:2]] == [
+        "captioner",
+        "question answerer",
+        "classifier",
+    ]
+    assert lines[6].startswith("run by a bare loop") and "resident memory after     40 photos" in lines[8]
+
+
 def test_the_benchmark_of_real_photos_says_what_it_lacks(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bench = runpy.run_path(str(root / "tests" / "benchmarks" / "real_photos.py"))
     bench["main"].__globals__["folder"] = lambda: None

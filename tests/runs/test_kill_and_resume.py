@@ -113,3 +113,22 @@ def test_killed_at_twenty_random_moments(photos: Path, whole: Run, root: Path, t
         kills += kill_and_resume(photos, tmp_path / str(runs), root, whole, moment)
         runs += 1
     assert runs < 20
+
+
+@pytest.mark.extended
+def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(photos: Path, root: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    program = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); from vlcam.cli import main; sys.exit(main())"
+    arguments = ["run", "scene:0-400", "--out", str(out), "--method", "gradcam", "--shard-size", "8"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, *arguments], cwd=root, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    while process.poll() is None and len(list(out.glob("part-*.parquet"))) < 2:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate()
+    done = len(list(out.glob("part-*.parquet")))
+    assert process.returncode == 130 and "Traceback" not in said
+    last = said.splitlines()[-1]
+    assert last == f"interrupted: {8 * done} of 401 photos are done, in '{out}'; run the same again to go on"
+    assert not list(out.rglob(".vlcam-*")) and len(vlcam.open_run(out).photos) == 8 * done

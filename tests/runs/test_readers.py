@@ -1,6 +1,7 @@
 """The folder of a run as others read it: pandas, Polars, DuckDB and Hugging Face's datasets, without anything of vlcam's."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,12 +45,14 @@ def test_polars_reads_the_folder(run: Run) -> None:
 def test_duckdb_reads_the_folder(run: Run) -> None:
     import duckdb
 
-    ((count, top),) = duckdb.sql(
-        f"select count(*), max(list_max(map)) from '{run.folder}/*.parquet' where flag = 'ok'"
-    ).fetchall()
+    def ask(query: str) -> list[Any]:
+        found: Any = duckdb.sql(query)
+        return list(found.fetchall())
+
+    ((count, top),) = ask(f"select count(*), max(list_max(map)) from '{run.folder}/*.parquet' where flag = 'ok'")
     assert count == len(run.where(flag="ok")) > 0 and top == 1.0
-    labels = duckdb.sql(f"select label, count(*) from '{run.folder}/*.parquet' where target_index = 0 group by label")
-    assert sum(number for _, number in labels.fetchall()) == 7
+    labels = ask(f"select label, count(*) from '{run.folder}/*.parquet' where target_index = 0 group by label")
+    assert sum(number for _, number in labels) == 7
 
 
 def test_datasets_reads_the_folder(run: Run, tmp_path: Path) -> None:

@@ -137,6 +137,7 @@ def test_limit_and_shuffle(folder: Path, tmp_path: Path) -> None:
         ({"shard_size": 5}, "shard_size is 4 there and 5 here"),
         ({"top_k": 3}, "options.top_k is 2 there and 3 here"),
         ({"limit": 3}, "photos.count is 11 there and 3 here; photos.sha256 is"),
+        ({"truth": ["dog"] * 11}, 'photos.truths is nothing there and "sha256:'),
         ({"layer": "stem"}, 'layer is nothing there and "stem" here'),
         ({"targets": ("dog",)}, r'options.targets is \[\] there and \["dog"\] here'),
     ],
@@ -151,6 +152,43 @@ def test_another_job_into_the_folder_is_refused(done: Run, folder: Path, change:
 def test_another_model_into_the_folder_is_refused(done: Run, folder: Path) -> None:
     with pytest.raises(vlcam.InputError, match="another job: weights is"):
         vlcam.run(make_task(2), folder, done.folder, shard_size=4, top_k=2)
+
+
+def test_a_folder_without_results_takes_another_job(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run_photos, "explain_shard", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        vlcam.run(make_task(), folder, tmp_path / "run", top_k=2)
+    monkeypatch.undo()
+    run = vlcam.run(make_task(), folder, tmp_path / "run", top_k=1)
+    assert run.manifest["job"]["options"]["top_k"] == 1 and run.is_complete
+
+
+def test_a_job_whose_folder_was_taken_by_another_writes_nothing_into_it(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real: Callable[..., Any] = getattr(run_photos, "explain_shard")  # noqa: B009
+
+    def taken(*arguments: Any) -> Any:
+        monkeypatch.undo()
+        vlcam.run(make_task(), folder, tmp_path / "run", top_k=1, part=(2, 2), shard_size=4)  # meanwhile
+        return real(*arguments)
+
+    monkeypatch.setattr(run_photos, "explain_shard", taken)
+    with pytest.raises(vlcam.InputError, match=r"another job: options.top_k is 1 there and 2 here"):
+        vlcam.run(make_task(), folder, tmp_path / "run", top_k=2, shard_size=4)
+    assert len(vlcam.open_run(tmp_path / "run").photos) == 4
+
+
+def test_a_reason_that_holds_for_every_photo_is_no_result(folder: Path, tmp_path: Path) -> None:
+    photos = [folder / f"{number}.png" for number in range(4)]
+    with pytest.raises(vlcam.InputError, match="all of the first 4 photos fail, so nothing was written: "):
+        vlcam.run(make_task(), photos, tmp_path / "run", method="c-mwp", layer="fc")
+    assert not (tmp_path / "run" / name_shard(0)).exists()
 
 
 def test_an_interrupt_says_how_to_go_on(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -274,7 +274,7 @@ class Endless(IterableDataset[Any]):
         (lambda home: home, "has no photos in it; expected files such as a.jpg or b.png, or shards"),
         (lambda _: [], "no photos were given"),
         (lambda _: paint(1), "one Image was given as photos; expected a folder"),
-        (lambda _: (one for one in ()), "a generator was given as photos; .*so that a run can go on"),
+        (lambda _: (one for one in range(3)), "a generator was given as photos; .*so that a run can go on"),
         (lambda _: Endless(), "a Endless was given as photos"),
         (lambda _: 7, "a int was given as photos"),
     ],

@@ -27,7 +27,7 @@ class SlowNet(nn.Module):
         return self.head(self.features(pixels).relu().mean((2, 3)))
 
 
-def run_slowly(photos: Path, out: Path, pause: float = 0.0, **options: Any) -> Run:
+def run_slowly(photos: Any, out: Path, pause: float = 0.0, **options: Any) -> Run:
     model = SlowNet(pause)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():

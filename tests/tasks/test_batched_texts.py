@@ -12,6 +12,7 @@ import vlcam
 from vlcam.contracts import InputError, Task
 from vlcam.explanation.explain import BATCH
 from vlcam.explanation.explanation import Explanation
+from vlcam.image.photo import open_photo
 from vlcam.tasks import bundled
 
 SCENES = [vlcam.scenes.make(seed).image(96) for seed in (3, 4, 10, 19)]
@@ -20,7 +21,7 @@ SCENES = [vlcam.scenes.make(seed).image(96) for seed in (3, 4, 10, 19)]
 def count_runs(model: nn.Module) -> list[int]:
     """The batch sizes that the last conv layer sees from now on."""
     found: list[int] = []
-    layer: Any = model.features  # type: ignore[assignment]
+    layer: Any = model.features
     layer.register_forward_hook(lambda module, args, output: found.append(len(output)))
     return found
 
@@ -92,7 +93,7 @@ def test_logits_of_a_wrong_shape() -> None:
         return torch.zeros(len(each), 1, 30)
 
     task = replace(bundled.captioner(), logits_of_each=score)
-    prepared = [task.prepare(vlcam.image.open_photo(np.asarray(one))[0], vlcam.Request()) for one in SCENES]
+    prepared = [task.prepare(open_photo(np.asarray(one))[0], vlcam.Request()) for one in SCENES]
     with pytest.raises(
         InputError,
         match=r"logits_of_each\(...\) must return \(4, \d+, vocabulary\) for as many captions, but it returned",

@@ -48,10 +48,12 @@ def check_run(wanted: RunOptions) -> CheckedRun:
         )
     kind = _find_kind(wanted)
     named = wanted.model is not None or wanted.recipe is not None
-    recipe = make_recipe(kind if kind is not None or named else "classification", wanted)
+    if kind is None and not named:
+        kind = "classification"
+    recipe = make_recipe(kind, wanted)
     if recipe.method is not None:
         recipe = replace(recipe, method=find_name(recipe.method, METHODS, "method"))
-    return CheckedRun(recipe, kind if named else recipe.task, read_pairs(wanted.contrast or ()), read_part(wanted.part))
+    return CheckedRun(recipe, kind, read_pairs(wanted.contrast or ()), read_part(wanted.part))
 
 
 def _find_kind(wanted: RunOptions) -> TaskKind | None:

@@ -43,16 +43,14 @@ def weigh_words(spoken: Spoken) -> WeighedWords:
 
 def weigh_words_together(spoken: Sequence[Spoken]) -> list[WeighedWords]:
     """The same for photos that were run together: where they share the tensor of their questions, in one backward pass."""
-    asked = [one.asked for one in spoken]
-    first = asked[0]
-    shared = isinstance(first, QuestionEmbeddings) and bool(first.words) and len(first.leaf) == len(spoken)
-    if not shared or any(not isinstance(one, QuestionEmbeddings) or one.leaf is not first.leaf for one in asked):
+    first = spoken[0].asked
+    if not isinstance(first, QuestionEmbeddings) or not first.words or len(first.leaf) != len(spoken):
+        return [weigh_words(one) for one in spoken]
+    if any(not isinstance(one.asked, QuestionEmbeddings) or one.asked.leaf is not first.leaf for one in spoken):
         return [weigh_words(one) for one in spoken]
     slopes = gradients(torch.stack([one.scores for one in spoken]).sum(0), first.leaf)
     return [
-        _weigh_embeddings(tuple(one.targets), one.asked, slopes[:, row], first.leaf[row])
-        for row, one in enumerate(spoken)
-        if isinstance(one.asked, QuestionEmbeddings)
+        _weigh_embeddings(tuple(one.targets), first, slopes[:, row], first.leaf[row]) for row, one in enumerate(spoken)
     ]
 
 

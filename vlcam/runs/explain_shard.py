@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from vlcam.contracts import Task
+from vlcam.contracts import InputError, Task
 from vlcam.engine.restore import undo_after_errors
 from vlcam.explanation.batches import explain_prepared
 from vlcam.explanation.explain import PreparedPhoto, prepare_photo
@@ -39,6 +39,13 @@ def explain_shard(
         if advance is not None:
             advance(len(batch), failed)
     return rows, photos
+
+
+def refuse_hopeless(rows: Sequence[Record], photos: Sequence[Record]) -> None:
+    """Raise InputError for the first shard of a job in which every photo could be opened and failed for the same reason."""
+    reasons = {photo["error"] for photo in photos}
+    if len(photos) > 1 and len(reasons) == 1 and None not in reasons and all(photo.get("sha256") for photo in photos):
+        raise InputError(f"all of the first {len(photos)} photos fail, so nothing was written: {rows[0]['error']}")
 
 
 def explain_places(task: Task, job: Job, batch: Sequence[int]) -> list[tuple[list[Record], Record]]:

@@ -100,7 +100,7 @@ def make_job(
         "layer": describe_layer(task, checked.layer),
         "method": describe_method(checked.method),
         "options": describe_options(task, checked, given, verify, contrast_truth),
-        "photos": {"count": len(order), "sha256": photos.compute_digest(order)},
+        "photos": photos.describe(order),
         "shard_size": shard_size,
     }
     revision = find_revision(task.model) or f"sha256:{weights[:16]}"

@@ -14,15 +14,15 @@ from typing import Any, Final, final
 from vlcam.contracts import InputError, Task, VlcamError
 from vlcam.errors import import_extra
 from vlcam.files import describe_error
-from vlcam.runs.explain_shard import explain_shard
+from vlcam.runs.explain_shard import explain_shard, refuse_hopeless
 from vlcam.runs.job import Job
-from vlcam.runs.shards import is_done, write_shard
+from vlcam.runs.shards import check_manifest, has_shards, is_done, write_shard
 
 LOCAL: Final = "local"
 """In place of an address: a Ray of its own on this machine."""
 
 _STORE: Final = 256 * 2**20
-_RESTARTS: Final = 2
+_MOST_LOST: Final = 3
 
 
 @final
@@ -38,6 +38,9 @@ class ShardWorker:
             return len(self._job.get_shard(number)), 0, ""
         try:
             rows, photos = explain_shard(self._task, self._job, number)
+            if not has_shards(self._folder):
+                refuse_hopeless(rows, photos)
+            check_manifest(self._folder, self._job.about)
             write_shard(self._folder, number, rows, photos)
         except VlcamError as error:
             return 0, 0, str(error)
@@ -77,9 +80,7 @@ def explain_shards_on_ray(
         if room < 1:
             raise InputError(f"Ray has no {resource} for the model; give a Ray with at least one")
         count = min(actors or room, len(numbers))
-        make = ray.remote(ShardWorker).options(
-            num_cpus=1, num_gpus=int(on_gpu), max_restarts=_RESTARTS, max_task_retries=_RESTARTS
-        )
+        worker = ray.remote(ShardWorker).options(num_cpus=1, num_gpus=int(on_gpu))
         try:
             shared = [ray.put(one) for one in (task, job)]
         except TypeError as error:  # what can't be sent to another process
@@ -87,24 +88,34 @@ def explain_shards_on_ray(
                 f"the task can't be sent to Ray's actors: {describe_error(error)}; give functions and models of modules that the actors "
                 "can import"
             ) from error
-        idle = [make.remote(*shared, str(folder.resolve())) for _ in range(count)]
-        _work_off(ray, idle, list(numbers), advance)
+        _work_off(ray, lambda: worker.remote(*shared, str(folder.resolve())), count, list(numbers), advance)
 
 
-def _work_off(ray: Any, idle: list[Any], left: list[int], advance: Callable[[int, int], Any]) -> None:
-    """Give every idle actor the next shard until none are left. Raises InputError for a shard that can't be done."""
+def _work_off(
+    ray: Any, make: Callable[[], Any], count: int, left: list[int], advance: Callable[[int, int], Any]
+) -> None:
+    """Give every idle actor the next shard until none are left; a few that are lost are replaced. Raises InputError."""
     left.reverse()
-    busy: dict[Any, Any] = {}
+    idle = [make() for _ in range(count)]
+    busy: dict[Any, tuple[Any, int]] = {}
+    lost = 0
     while left or busy:
         while left and idle:
-            actor = idle.pop()
-            busy[actor.work.remote(left.pop())] = actor
+            actor, number = idle.pop(), left.pop()
+            busy[actor.work.remote(number)] = actor, number
         (done, *_), _ = ray.wait(list(busy), num_returns=1)
-        actor = busy.pop(done)
+        actor, number = busy.pop(done)
         try:
             photos, failed, fault = ray.get(done)
         except ray.exceptions.RayError as error:
-            raise InputError(f"an actor of Ray failed: {describe_error(error)}; run the same again to go on") from error
+            lost += 1
+            if not isinstance(error, ray.exceptions.RayActorError) or lost > _MOST_LOST:
+                raise InputError(
+                    f"an actor of Ray failed: {describe_error(error)}; run the same again to go on"
+                ) from error
+            left.append(number)
+            idle.append(make())
+            continue
         if fault:
             raise InputError(fault)
         advance(photos, failed)

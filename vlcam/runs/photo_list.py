@@ -42,16 +42,22 @@ class PhotoList:
         path = get_text(self.paths, place)
         return self.keys[place] if path is None else Path(path).name or self.keys[place]
 
-    def compute_digest(self, order: Iterable[int]) -> str:
-        """The sha256 of the keys, questions, captions and truths of some photos, in an order."""
-        found = hashlib.sha256()
-        columns = (self.keys, self.questions, self.captions, self.truths)
-        for place in order:
-            for column in columns:
-                text = get_text(column, place)
-                data = b"-" if text is None else text.encode("utf-8", "surrogatepass")
-                found.update(f"{len(data)}{'-' if text is None else ':'}".encode() + data)
-        return found.hexdigest()
+    def describe(self, order: Sequence[int]) -> dict[str, Any]:
+        """How many photos an order has, and the sha256 of their keys, questions, captions and truths; None for what is not there."""
+        about: dict[str, Any] = {"count": len(order), "sha256": _compute_digest(self.keys, order)}
+        for name in ("questions", "captions", "truths"):
+            texts = getattr(self, name)
+            about[name] = None if texts is None else f"sha256:{_compute_digest(texts, order)}"
+        return about
+
+
+def _compute_digest(texts: Sequence[str | None], order: Sequence[int]) -> str:
+    found = hashlib.sha256()
+    for place in order:
+        text = texts[place]
+        data = b"" if text is None else text.encode("utf-8", "surrogatepass")
+        found.update(f"{'-' if text is None else len(data)}:".encode() + data)
+    return found.hexdigest()
 
 
 def get_text(texts: Texts, place: int) -> str | None:

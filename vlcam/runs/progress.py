@@ -99,7 +99,7 @@ def describe_progress(done: int, total: int, failed: int, rate: float) -> str:
 def format_duration(seconds: float) -> str:
     """A time in two units at most.
 
-    >>> format_duration(59.6), format_duration(3725)
+    >>> format_duration(59.6), format_duration(3725.0)
     ('1 min 0 s', '1 h 2 min')
     """
     whole = round(seconds)

@@ -11,7 +11,7 @@ from vlcam.contracts import InputError, LayerError, TargetError, Task
 from vlcam.explanation.explain import BATCH, check_layer
 from vlcam.explanation.options import Options
 from vlcam.files import show_path
-from vlcam.runs.explain_shard import explain_shard
+from vlcam.runs.explain_shard import explain_shard, refuse_hopeless
 from vlcam.runs.job import SHARD_SIZE, Job, make_job
 from vlcam.runs.list_source import list_source
 from vlcam.runs.on_ray import explain_shards_on_ray
@@ -19,7 +19,7 @@ from vlcam.runs.photo_list import with_texts
 from vlcam.runs.progress import show_progress
 from vlcam.runs.read_truth import read_truths
 from vlcam.runs.reading import Run, open_run
-from vlcam.runs.shards import is_done, start_folder, write_shard
+from vlcam.runs.shards import check_manifest, has_shards, is_done, start_folder, write_shard
 from vlcam.runs.truth import check_truths
 
 
@@ -112,8 +112,13 @@ def explain_shards(
 ) -> None:
     """Explain some shards, and write each as soon as it is done."""
     for number in numbers:
-        if not is_done(folder, number):  # by another process meanwhile
-            write_shard(folder, number, *explain_shard(task, job, number, advance))
+        if is_done(folder, number):  # by another process meanwhile
+            continue
+        rows, photos = explain_shard(task, job, number, advance)
+        if not has_shards(folder):
+            refuse_hopeless(rows, photos)
+        check_manifest(folder, job.about)
+        write_shard(folder, number, rows, photos)
 
 
 @contextmanager

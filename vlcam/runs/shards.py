@@ -3,6 +3,7 @@
 The photos are written before the rows, so that rows that are there are complete. Whoever starts again does what isn't there.
 """
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -70,6 +71,11 @@ def list_shards(folder: Path) -> list[Path]:
     return sorted(one for one in folder.glob("part-*.parquet") if one.is_file())
 
 
+def has_shards(folder: Path) -> bool:
+    """Whether there is any shard of rows."""
+    return any(folder.glob("part-*.parquet"))
+
+
 def start_folder(out: Path, job: Mapping[str, Any]) -> bool:
     """Make the folder with its manifest, or check that the folder is of this very job. Returns whether it was there before.
 
@@ -77,18 +83,31 @@ def start_folder(out: Path, job: Mapping[str, Any]) -> bool:
         InputError: the folder can't be written, has the results of another job (the text says what differs), or of something else.
     """
     manifest = out / MANIFEST
-    if not manifest.exists() and list_shards(out):
+    if not manifest.exists() and has_shards(out):
         raise InputError(f"{show_path(out)} has Parquet files, but no {MANIFEST}; give another folder")
     make_folder(out / PHOTOS_FOLDER)
     sweep_parts(out)
     sweep_parts(out / PHOTOS_FOLDER)
+    text = dump_json({"format": "vlcam run", "schema": SCHEMA_VERSION, "job": job}, indent=1)
     with name_unwritable(manifest):
-        mine = _write_new(manifest, dump_json({"format": "vlcam run", "schema": SCHEMA_VERSION, "job": job}, indent=1))
+        mine = _write_new(manifest, text)
+        if not mine and not has_shards(out) and _list_differences(read_manifest(out)["job"], job):
+            write_text(manifest, text + "\n")  # nothing of that other job is there yet
         if mine or not (out / DATASETS_FILE).exists():
             write_text(out / DATASETS_FILE, _DATASETS)
-    if not mine:
-        _check_same(out, read_manifest(out)["job"], job)
+    check_manifest(out, job)
     return not mine
+
+
+def check_manifest(out: Path, job: Mapping[str, Any]) -> None:
+    """Raise InputError that names what differs, unless a folder is of this very job."""
+    differ = _list_differences(read_manifest(out)["job"], job)
+    if differ:
+        parts = [f"{key} is {_show(there)} there and {_show(here)} here" for key, there, here in differ[:3]]
+        more = f", and {len(differ) - 3} more" if len(differ) > 3 else ""
+        raise InputError(
+            f"{show_path(out)} has the results of another job: {'; '.join(parts)}{more}; give another folder, or remove that one"
+        )
 
 
 def _write_new(path: Path, text: str) -> bool:
@@ -128,16 +147,14 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return found
 
 
-def _check_same(out: Path, have: Mapping[str, Any], job: Mapping[str, Any]) -> None:
-    """Raise InputError that names what differs between the job of a folder and another."""
-    there, ours = _flatten(have), _flatten(job)
-    differ = [key for key in dict.fromkeys((*ours, *there)) if there.get(key) != ours.get(key)]
-    if differ:
-        parts = [f"{key} is {_show(there.get(key))} there and {_show(ours.get(key))} here" for key in differ[:3]]
-        more = f", and {len(differ) - 3} more" if len(differ) > 3 else ""
-        raise InputError(
-            f"{show_path(out)} has the results of another job: {'; '.join(parts)}{more}; give another folder, or remove that one"
-        )
+def _list_differences(have: Mapping[str, Any], job: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    """What differs between two jobs, as JSON has them: its name, and the two values."""
+    there, ours = _flatten(have), _flatten(json.loads(dump_json(job)))
+    return [
+        (key, there.get(key), ours.get(key))
+        for key in dict.fromkeys((*ours, *there))
+        if there.get(key) != ours.get(key)
+    ]
 
 
 def _flatten(job: Mapping[str, Any], before: str = "") -> dict[str, Any]:
