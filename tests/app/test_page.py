@@ -26,7 +26,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore"),
     pytest.mark.skipif(bool(headless.missing()), reason=headless.missing() or "there is one"),
 ]
-WAIT = 60_000
+WAIT = 40_000
 
 
 @pytest.fixture(scope="module")
@@ -101,9 +101,8 @@ def test_an_upload_is_asked_a_question_and_its_map_is_tested(tab: "Page", tmp_pa
     frame = find_frame(tab)
     frame.get_by_text("orange rather than red").first.wait_for()
     assert "my scene.png" in frame.locator("h1").inner_text()
-    assert "only generated" in frame.locator("main").inner_text()  # it was uploaded, so it may be a photograph
     tab.get_by_role("button", name="Test maps").click()
-    tab.get_by_text("Tested: the verdict is beside each map").wait_for()
+    tab.get_by_text("Tested: the verdict is beside each map").wait_for(timeout=200_000)
     assert "random regions and" in frame.locator("main").inner_text()
 
 
@@ -114,8 +113,8 @@ def test_classes_contrasts_method_and_layer_are_switched(tab: "Page") -> None:
     frame.get_by_text("red square rather than green circle").first.wait_for()
     choose(tab, "Method", "(layercam)")
     frame.get_by_text("layercam", exact=True).first.wait_for()
-    choose(tab, "Layer", "features.")
-    tab.wait_for_function("!document.querySelector('iframe.vlcam-page').srcdoc.includes('\"layer\":\"features\"')")
+    choose(tab, "Layer", "features.14")
+    frame.get_by_text("features.14", exact=True).first.wait_for()
     tab.get_by_label("Classes, and contrasts").fill("red stra")
     tab.get_by_role("button", name="Explain").click()
     alert = tab.locator(".vlcam-error")
@@ -128,7 +127,7 @@ def test_a_long_method_shows_progress_and_is_stopped(tab: "Page") -> None:
     tab.get_by_label("Classes", exact=True).check()
     pick(tab, 1)
     choose(tab, "Method", "(rise)")
-    tab.get_by_text(re.compile(r"Explaining")).first.wait_for()
+    tab.get_by_text(re.compile(r"Explaining - ")).first.wait_for()
     tab.get_by_role("button", name="Stop").click()
     tab.get_by_text("Stopped.").wait_for()
     choose(tab, "Method", "(hirescam)")
@@ -213,6 +212,9 @@ def neighbour() -> Iterator[tuple[str, list[str]]]:
 def test_addresses_and_files_of_the_machine_are_not_opened(address: str, neighbour: tuple[str, list[str]]) -> None:
     url, asked = neighbour
     meta = {"_type": "gradio.FileData"}
+    assert '"success":true' in call(address, "receive", None).replace(
+        " ", ""
+    )  # what is asked here is what the page asks
     for path in (url, "https://example.org/photo.png", "/etc/passwd", "../../etc/passwd", "file:///etc/passwd"):
         for given in ({"path": path, "meta": meta}, {"path": path, "url": path, "meta": meta}):
             answer = call(address, "receive", given)
@@ -238,5 +240,5 @@ def test_headers_keep_everything_on_this_machine(address: str) -> None:
         assert "default-src 'self'" in policy and "http" not in policy
         assert answer.headers["x-frame-options"] == "DENY" and answer.headers["referrer-policy"] == "no-referrer"
     config = json.loads(ask(f"{address}config")[1])
-    assert config["analytics_enabled"] is False and config["is_space"] is False
+    assert config["analytics_enabled"] is False and not config.get("is_space")
     assert all(one.get("api_visibility", "private") == "private" for one in config["dependencies"])
