@@ -144,6 +144,7 @@ def test_files_that_are_no_photos_are_refused_in_the_page(tab: "Page", tmp_path:
         alert.wait_for()
         assert "Traceback" not in tab.content() and tab.locator("iframe.vlcam-page").count() == 0
         tab.get_by_role("button", name=re.compile("remove|clear", re.IGNORECASE)).first.click()
+        tab.get_by_text("Click to Upload").wait_for()
     tab.get_by_role("button", name="Explain").click()
     tab.get_by_text("Pick a picture, or upload a photo, first.").wait_for()
 
