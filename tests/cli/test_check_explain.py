@@ -10,7 +10,8 @@ from PIL import Image
 
 import vlcam
 from vlcam.cli import main
-from vlcam.cli.check_explain import name_options
+from vlcam.cli.check_explain import make_recipe, name_options
+from vlcam.cli.explain_options import ExplainOptions
 from vlcam.cli.method_names import METHODS
 from vlcam.errors import InputError
 
@@ -147,6 +148,11 @@ def test_help_has_a_short_form(command: list[str], capsys: pytest.CaptureFixture
     long = capsys.readouterr().out
     assert main([*command, "-h"]) == 0
     assert capsys.readouterr().out == long and long.startswith(f"Usage: {' '.join(['vlcam', *command])}")
+
+
+def test_a_model_of_open_clip_with_a_checkpoint_is_no_state_dict() -> None:
+    name = "open_clip/ViT-B-32:weights.safetensors"
+    assert make_recipe("classification", ExplainOptions(images=["photo.jpg"], model=name)).model == name
 
 
 def test_errors_speak_of_options() -> None:

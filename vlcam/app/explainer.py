@@ -73,6 +73,8 @@ class Explainer:
     def open(self, name: str) -> OpenModel:
         """The model of that name, opened once. Raises InputError for another name, and what opening it raises."""
         find_name(name, tuple(self.openers), "model")
+        if name in self._open:  # also while another request runs it
+            return self._open[name]
         with self._lock:
             return self._get(name)
 

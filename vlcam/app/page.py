@@ -35,6 +35,7 @@ _TARGETS: Final = {
     "vqa": "Answers, and contrasts",
 }
 _ONE: Final = {"concurrency_limit": 1, "concurrency_id": "model", "api_visibility": "private", "trigger_mode": "once"}
+_ANY: Final = {"concurrency_limit": None, "api_visibility": "private", "trigger_mode": "once"}
 _AT_ONCE: Final = {"queue": False, "api_visibility": "private", "show_progress": "hidden"}
 
 
@@ -92,12 +93,12 @@ def build_page(explainer: Explainer) -> Any:
             with gr.Column(scale=5, min_width=320):
                 result = gr.HTML(EMPTY, elem_classes="vlcam-result", min_height=420)
         boxes = [model, text, targets, method, layer, visit]
-        shown = [message, result, test, stop, visit]
+        shown = [message, result, ask, test, stop, visit]
         asked = {"fn": explain, "inputs": boxes, "outputs": shown, "show_progress_on": message, **_ONE}
         scenes.select(pick, [model, text, visit], [text, upload, message, visit], **_AT_ONCE).success(**asked)
         upload.upload(handlers.receive, [upload, visit], [message, visit], **_AT_ONCE).success(**asked)
-        model.input(handlers.choose, [model], [text, targets, method, layer, message], **_ONE).success(**asked)
-        gr.on([ask.click, text.submit, targets.submit, method.input, layer.input], **asked)
+        model.input(handlers.choose, [model], [text, targets, method, layer, message], **_ANY).success(**asked)
+        gr.on([ask.click, text.submit, targets.submit, method.select, layer.select], **asked)
         test.click(test_maps, [visit], shown, show_progress_on=message, **_ONE)
         stop.click(handlers.stop, [visit], [visit], **_AT_ONCE)
     for block in page.blocks.values():
@@ -185,7 +186,8 @@ class _Handlers:
                 raise StoppedError
             progress((ready, total), desc=what, unit="runs")
 
-        yield "", gr.skip(), gr.Button(interactive=False), gr.Button(interactive=True), visit
+        off, on = gr.Button(interactive=False), gr.Button(interactive=True)
+        yield "", gr.skip(), off, off, on, visit
         try:
             visit.explanation = work(report)
         except StoppedError:
@@ -201,6 +203,7 @@ class _Handlers:
         return (
             message,
             gr.skip() if result is None else result,
+            gr.Button(interactive=True),
             gr.Button(interactive=ready),
             gr.Button(interactive=False),
             visit,
@@ -210,17 +213,14 @@ class _Handlers:
 def _add_gradios_arguments(gr: Any, handlers: _Handlers) -> tuple[Callable[..., Any], ...]:
     """The handlers that take more than values: Gradio gives a progress bar and an event by default values and annotations."""
     bar = gr.Progress()
+    # Lambdas, since Gradio has to see that they are generators, and the tests' shape checker wraps functions.
+    explain = lambda name, text, targets, method, layer, visit, progress=bar: (  # noqa: E731
+        yield from handlers.explain(name, text, targets, method, layer, visit, progress)
+    )
+    test_maps = lambda visit, progress=bar: (yield from handlers.test(visit, progress))  # noqa: E731
 
     def pick(name: str, text: str, visit: Visit, event: Any) -> Any:
         return handlers.pick(event, name, text, visit)
-
-    def explain(
-        name: str, text: str, targets: str, method: str, layer: str, visit: Visit, progress: Any = bar
-    ) -> Iterator[Any]:
-        yield from handlers.explain(name, text, targets, method, layer, visit, progress)
-
-    def test_maps(visit: Visit, progress: Any = bar) -> Iterator[Any]:
-        yield from handlers.test(visit, progress)
 
     pick.__annotations__["event"] = gr.SelectData
     return pick, explain, test_maps

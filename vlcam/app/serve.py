@@ -69,9 +69,8 @@ def _choose_openers(model: Task | str | None) -> Mapping[str, Callable[[], Task]
 
 def _choose_settings(gr: Any, port: int) -> dict[str, Any]:
     """How Gradio is started: for this machine, without anything from other servers."""
-    from starlette.middleware import Middleware
-    from starlette.middleware.trustedhost import TrustedHostMiddleware
-
+    wrap = import_extra("starlette.middleware", "app").Middleware
+    check_host = import_extra("starlette.middleware.trustedhost", "app").TrustedHostMiddleware
     fonts = ["system-ui", "-apple-system", "Segoe UI", "sans-serif"]
     theme = gr.themes.Base(
         primary_hue="teal", neutral_hue="stone", font=fonts, font_mono=["ui-monospace", "monospace"]
@@ -113,7 +112,7 @@ def _choose_settings(gr: Any, port: int) -> dict[str, Any]:
             "redoc_url": None,
             "openapi_url": None,
             # Other sites can't talk to it under a name of their own, and it takes nothing from other servers.
-            "middleware": [Middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"]), Middleware(_Headers)],
+            "middleware": [wrap(check_host, allowed_hosts=[HOST, "localhost"]), wrap(_Headers)],
         },
     }
 

@@ -7,6 +7,7 @@ from typing import Any
 from vlcam.cli import console
 from vlcam.cli.export_options import ExportFormatOptions
 from vlcam.contracts import InputError
+from vlcam.errors import import_extra
 from vlcam.explanation.explanation import Explanation
 from vlcam.files import show_path, stage_folder
 from vlcam.integrations import to_dataset, write_coco, write_coco_results
@@ -51,8 +52,7 @@ def open_source(place: Path) -> Any:
 def save_dataset(source: Any, folder: Path) -> int:
     """Save a dataset of Hugging Face into a folder, without its progress bars; return how many rows it has."""
     dataset = to_dataset(source)
-    from datasets.utils import logging
-
+    logging = import_extra("datasets.utils.logging", "datasets")
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
