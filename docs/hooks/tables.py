@@ -159,6 +159,13 @@ def make_benchmark(name: str) -> str:
     return f"`{found['command']}` ({when}):\n\n" + make_table(found["head"], found["rows"], texts=1)
 
 
+def make_kept_warning(part: str) -> str:
+    """How often the warning about Grad-CAM errs: in each world, or at each threshold."""
+    found = read_data("kept-warning.json")
+    note = f"`{found['command']}`, with two trainings of the flattened head:\n\n" if part == "worlds" else ""
+    return note + make_table(found[part]["head"], found[part]["rows"], texts=1)
+
+
 def make_gains() -> str:
     """How well the visual gain, and the plain log-probability, tell words apart."""
     gains = read_data("gain.json")["gain"]
@@ -260,6 +267,8 @@ MAKERS: Final[Mapping[str, Callable[[], str]]] = {
     "speed": lambda: make_benchmark("speed.json"),
     "method cost": lambda: make_benchmark("method-cost.json"),
     "default method": lambda: make_benchmark("default-method.json"),
+    "kept in worlds": lambda: make_kept_warning("worlds"),
+    "kept as a warning": lambda: make_kept_warning("errors"),
     "default method unseen": lambda: make_benchmark("default-method-unseen.json"),
     "recipe": lambda: make_benchmark("recipe.json"),
     "throughput": lambda: make_benchmark("throughput.json"),
