@@ -195,15 +195,8 @@ def make_experiments_overview() -> str:
     found = read_experiments()
     head, *body = (line[:7] for line in make_overview(found))
     seconds = sum(one.seconds for one in found)
-    note = f"`vlcam reproduce all --quick`, {seconds / 60:.0f} minutes in all. Each experiment is below."
+    note = f"`vlcam reproduce all --n 150`, {seconds / 60:.0f} minutes in all on one core of a busy machine. Each experiment is below."
     return f"{note}\n\n{make_table(head, body, texts=3)}"
-
-
-def make_full_run(part: str) -> str:
-    """A table of the full run as it was printed, and when that was."""
-    found = read_data("full-run.json")
-    note = f"As `{found['command']}` printed it on {found['date']} (commit {found['commit']})."
-    return f"{note}\n\n{make_table(found[part]['head'], found[part]['rows'], texts=3 if part == 'overview' else 1)}"
 
 
 def make_experiments() -> str:
@@ -260,9 +253,7 @@ MAKERS: Final[Mapping[str, Callable[[], str]]] = {
     "recipe preprocess": lambda: make_recipe(recipe.CHANGE_MEANINGS),
     "planted": lambda: card.make_planted_table(read_weights_json(card.TEXTS_FILE)),
     "gains": make_gains,
-    "full run": lambda: make_full_run("overview"),
-    "full run words": lambda: make_full_run("words"),
-    "quick run": make_experiments_overview,
+    "experiments overview": make_experiments_overview,
     "experiments": make_experiments,
     "speed": lambda: make_benchmark("speed.json"),
     "method cost": lambda: make_benchmark("method-cost.json"),
