@@ -124,9 +124,9 @@ class _Arranging:
         if bars:
             base += snap(3.6 * sizes.small)
         if wanted.facts:
-            line = letters.fit(self._name_facts(), sizes.small, sizes.width - 2 * sizes.margin)
-            self._put(sizes.margin, base + sizes.small, line, sizes.small, False, "ls")
-            base += snap(1.4 * sizes.small)
+            for line in letters.wrap(self._name_facts(), sizes.small, sizes.width - 2 * sizes.margin, 3):
+                self._put(sizes.margin, base + sizes.small, line, sizes.small, False, "ls")
+                base += snap(1.4 * sizes.small)
         self.layout = FigureLayout(
             sizes.width, base + sizes.margin, self.wide, self.tall, tuple(panels), tuple(self.texts), tuple(bars)
         )
