@@ -39,11 +39,20 @@
     for (const box of document.querySelectorAll("#map input")) box.checked = states.has(box.value);
   };
 
+  /** A number that was typed, with a point or a comma, as JavaScript writes it; empty, and marked, if it is none. */
+  const readNumber = (field) => {
+    const text = field.value.trim().replace(",", ".").replace("−", "-");
+    const good = text === "" || Number.isFinite(Number(text));
+    if (good) field.removeAttribute("aria-invalid");
+    else field.setAttribute("aria-invalid", "true");
+    return good && text !== "" ? String(Number(text)) : "";
+  };
+
   const readForm = () => {
     for (const name of FIELDS) if (get(name)) state[name] = get(name).value;
     for (const name of RANGES) {
       if (!get(name + "-from")) continue;
-      const ends = [get(name + "-from").value.trim(), get(name + "-to").value.trim()];
+      const ends = ["-from", "-to"].map((end) => readNumber(get(name + end)));
       state[name] = ends[0] || ends[1] ? ends.join("..") : "";
     }
     state.map = [...document.querySelectorAll("#map input:checked")].map((box) => box.value).join(",");
@@ -144,7 +153,7 @@
     get("next").disabled = place + 1 >= grid.shown;
     get("alone").href = address(0);
     get("alone").hidden = about.compare;
-    const alone = (s) => make("a", { href: address(s), target: "_blank", rel: "noopener", "aria-label": `In a tab of its own: ${"AB"[s]}` }, "In a tab of its own");
+    const alone = (s) => make("a", { href: address(s), target: "_blank", rel: "noopener", "aria-label": `Own tab for ${"AB"[s]}` }, "Own tab");
     const frames = about.sides.map((side, s) => make("section", { class: "frame", "aria-label": side.name },
       about.compare ? make("div", { class: "which" }, make("h3", {}, "AB"[s] + ": " + side.name), alone(s)) : null,
       make("iframe", { src: address(s), title: "Explanation of " + index.names[photo] + (about.compare ? " by " + side.name : "") })));
