@@ -30,7 +30,8 @@ from tests.support.examples_of_explanations import (
 )
 from vlcam.contracts import InputError, Target
 from vlcam.explanation.document import make_document
-from vlcam.explanation.page import make_notebook_cell, make_page
+from vlcam.explanation.notebook import make_cell
+from vlcam.explanation.page import make_page
 from vlcam.render.blending import OPACITY
 from vlcam.render.html import embed, read_template
 
@@ -235,7 +236,7 @@ class TestText:
             make_page([])
 
     def test_a_notebook_gets_a_sandboxed_frame(self) -> None:
-        ((tag, attributes),) = Elements(make_notebook_cell(hostile('"><script>'))).found
+        ((tag, attributes),) = Elements(make_cell(hostile('"><script>'))).found
         assert tag == "iframe"
         assert attributes["sandbox"] == "allow-scripts"
         assert attributes["srcdoc"] is not None

@@ -30,7 +30,8 @@ from tests.support.examples_of_explanations import (
 )
 from vlcam.contracts import Target
 from vlcam.explanation.explanation import Explanation
-from vlcam.explanation.page import make_notebook_cell, make_page
+from vlcam.explanation.notebook import make_cell
+from vlcam.explanation.page import make_page
 from vlcam.render import overlay
 from vlcam.render.blending import OPACITY
 
@@ -495,9 +496,9 @@ class TestBrowser:
             assert not record.dialogs
             assert any("Content Security Policy" in message for message in record.messages)
 
-    def test_in_a_make_notebook_cell(self, chromium: "Browser", tmp_path: Path) -> None:
+    def test_in_a_notebook(self, chromium: "Browser", tmp_path: Path) -> None:
         path = tmp_path / "notebook.html"
-        path.write_text("<!doctype html><meta charset=utf-8>" + make_notebook_cell(captioning()), encoding="utf-8")
+        path.write_text("<!doctype html><meta charset=utf-8>" + make_cell(captioning()), encoding="utf-8")
         with headless.opened(chromium, path) as (tab, record):
             frame = tab.frame_locator("iframe")
             frame.locator("[data-target='2']").hover()

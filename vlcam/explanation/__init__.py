@@ -2,7 +2,7 @@
 
 from vlcam.explanation.attribution import Attribution
 from vlcam.explanation.axes import plot
-from vlcam.explanation.batches import Outcome
+from vlcam.explanation.batches import Outcome, Outcomes
 from vlcam.explanation.explanation import Explanation, Explanations
 from vlcam.explanation.page import make_page
 from vlcam.explanation.panels import Panels
@@ -28,6 +28,7 @@ __all__ = [
     "NamedEvidence",
     "NeuronText",
     "Outcome",
+    "Outcomes",
     "Panels",
     "SignificanceTest",
     "TargetView",

@@ -18,6 +18,7 @@ from torch.utils.data import Dataset, IterableDataset
 from vlcam.contracts import InputError, TargetError, Task, VlcamError, check_question, shorten
 from vlcam.explanation.explain import BATCH, PreparedPhoto, explain_one, explain_together, get_defaults, prepare_photo
 from vlcam.explanation.explanation import Explanation
+from vlcam.explanation.notebook import make_grid
 from vlcam.explanation.options import CheckedOptions, Options, check_options
 from vlcam.explanation.targets import Label, read_labels
 from vlcam.image.photo import list_photos
@@ -52,6 +53,28 @@ class Outcome:
             f"Outcome({self.index} {shorten(self.name)}: {type(self.error).__name__}: {shorten(str(self.error), 160)})"
         )
 
+    def _repr_html_(self) -> str:
+        return make_grid([_choose_shown(self)], 1) if self.explanation is None else self.explanation._repr_html_()
+
+
+@final
+class Outcomes(list[Outcome]):
+    """A list of outcomes that a notebook shows as a grid of small pictures: ``Outcomes(vlcam.explain_batches(...))``."""
+
+    def __repr__(self) -> str:
+        failed = sum(one.error is not None for one in self)
+        return f"Outcomes({len(self)} images, {failed} failed)"
+
+    def _repr_html_(self) -> str:
+        return make_grid(map(_choose_shown, self), len(self))
+
+
+def _choose_shown(outcome: Outcome) -> Explanation | tuple[str, str]:
+    """What a grid shows of an image."""
+    if outcome.explanation is not None:
+        return outcome.explanation
+    return outcome.name, shorten(f"{type(outcome.error).__name__}: {outcome.error}", 160)
+
 
 @final
 @dataclass(frozen=True)
@@ -82,7 +105,7 @@ def explain_batches(
             or any iterable. Its items are what ``explain`` takes, or ``(image, label)``, or a dictionary with ``image`` and perhaps
             ``label``; the label is kept in the outcome.
         batch_size: how many images are prepared, and if possible run, together. Photos whose inputs differ in size run one by one.
-        progress: whether there is a progress bar on stderr; by default if that is a terminal.
+        progress: whether there is a progress bar; by default in a notebook, and on stderr if that is a terminal.
         explain_labels: explain the label of every image, in the place of ``targets``: by the name that the data set's ``classes`` have for
             it, if it has any, since its numbers needn't be those of the model; else as it is.
         **options: the options of :func:`vlcam.explain`, the same for every image; but a list of ``targets`` has one entry for every

@@ -8,7 +8,7 @@ from typing import Any, Unpack, final, overload
 from PIL.Image import Image
 
 from vlcam.contracts import Task
-from vlcam.explanation import figures, json_document, matrix_figure, page, panels, storage, verify
+from vlcam.explanation import figures, json_document, matrix_figure, notebook, page, panels, storage, verify
 from vlcam.explanation.figure_options import FigureOptions, Scale, Words, read_old_names
 from vlcam.explanation.matrix import NAMES
 from vlcam.explanation.record import AbstractExplanation
@@ -102,7 +102,10 @@ class Explanation(AbstractExplanation):
         return verify.verify(self, task, image, regions=regions, area=area, seed=seed, prompt=prompt, progress=progress)
 
     def _repr_html_(self) -> str:
-        return page.make_notebook_cell(self)
+        return notebook.make_cell(self)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        return notebook.make_bundle(self)
 
     def to_dict(self) -> dict[str, Any]:
         """The explanation as JSON values, without maps: the document that ``vlcam/explanation/schema.json`` describes.
@@ -127,8 +130,11 @@ class Explanation(AbstractExplanation):
 
 @final
 class Explanations(list[Explanation]):
-    """The explanations of several photos: a list that is shown by its length and its first item."""
+    """The explanations of several photos: a list that a notebook shows as a grid of small pictures."""
 
     def __repr__(self) -> str:
         more = f", and {len(self) - 1} more" if len(self) > 1 else ""
         return f"[{self[0]!r}{more}]" if self else "[]"
+
+    def _repr_html_(self) -> str:
+        return notebook.make_grid(self, len(self))

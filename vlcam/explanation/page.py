@@ -20,7 +20,6 @@ from vlcam.explanation.wording import LEFT_OUT, shows_against
 from vlcam.render.colour import choose_colours
 from vlcam.render.html import embed, make_policy, read_template
 
-_FRAME_HEIGHT = 780
 _TITLE = "vlcam"
 _MEANING = (
     "Colour marks where the method found evidence {side} the word, class or answer: for Grad-CAM and related methods in the explained "
@@ -107,15 +106,6 @@ class GrowingPage:
         self._store.seek(0)
         shutil.copyfileobj(self._store, out)
         out.write("]" + ("" if self._address is None else f',"neurons":{embed(self._address)}') + f"}}{after}")
-
-
-def make_notebook_cell(explanation: AbstractExplanation) -> str:
-    """The page in a sandboxed frame, for a notebook's output: its script can't reach the notebook."""
-    text = html.escape(make_page([explanation], title=explanation.photo.name), quote=True)
-    return (
-        f'<iframe sandbox="allow-scripts" srcdoc="{text}" title="vlcam explanation" width="100%" height="{_FRAME_HEIGHT}" '
-        'style="border:0;border-radius:12px"></iframe>'
-    )
 
 
 def explain_colours(explanations: Sequence[AbstractExplanation]) -> list[str]:

@@ -1,10 +1,12 @@
-"""The one progress bar: on stderr, and only where a terminal, or a person, wants one."""
+"""The one progress bar: in a notebook, or on stderr where a terminal, or a person, wants one."""
 
 import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol, runtime_checkable
+
+from vlcam.render.notebook_bar import in_notebook, open_notebook_bar
 
 
 @runtime_checkable
@@ -25,11 +27,15 @@ def open_bar(what: str, *, wanted: bool | None = None) -> Iterator[Callable[[int
 
     Args:
         what: what is being done, at first.
-        wanted: whether there is a bar; by default where stderr is a terminal that welcomes one.
+        wanted: whether there is a bar; by default in a notebook, and where stderr is a terminal that welcomes one.
 
-    On a terminal it vanishes at the end; in a log its last state stays. Inside another bar, of the caller's own say, there is none
+    On a terminal it vanishes at the end; in a log its last state stays. In a notebook it is one of the notebook's own. Inside another bar, of the caller's own say, there is none
     where rich draws one at a time (before version 14.1).
     """
+    if wanted is not False and in_notebook():
+        with open_notebook_bar(what) as show:
+            yield show
+        return
     if not (is_styled(sys.stderr) if wanted is None else wanted):
         yield None
         return

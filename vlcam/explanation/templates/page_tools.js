@@ -7,6 +7,14 @@
   const calm = matchMedia("(prefers-reduced-motion: reduce)");
   const number = (card) => cards.indexOf(card) + 1;
 
+  if (parent !== window) {
+    // In a notebook's frame, which may become as high as the page.
+    document.documentElement.classList.add("framed");
+    const tell = () => parent.postMessage({ vlcamHeight: document.body.getBoundingClientRect().height }, "*");
+    new ResizeObserver(tell).observe(document.body);
+    addEventListener("load", tell);
+  }
+
   // ---- save and copy -------------------------------------------------------------------------------------------
 
   /** The photo with the map as it is shown now, as a canvas of the photo's size. */
