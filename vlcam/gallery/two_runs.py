@@ -9,6 +9,7 @@ from typing import Any, Final, final
 import numpy as np
 import pyarrow.parquet as pq
 
+from vlcam.contracts import show_record
 from vlcam.errors import InputError
 from vlcam.files import make_slug, refuse_broken, show_path
 from vlcam.gallery.data_files import DataWriter, Pair
@@ -80,6 +81,8 @@ class RunComparison:
     compared: int
     disagreement: tuple[float, float, float]
     most: tuple[tuple[str, str, float], ...]
+
+    __repr__ = show_record
 
 
 def compare_runs(

@@ -29,8 +29,8 @@ def open_bar(what: str, *, wanted: bool | None = None) -> Iterator[Callable[[int
         what: what is being done, at first.
         wanted: whether there is a bar; by default in a notebook, and where stderr is a terminal that welcomes one.
 
-    On a terminal it vanishes at the end; in a log its last state stays. In a notebook it is one of the notebook's own. Inside another bar, of the caller's own say, there is none
-    where rich draws one at a time (before version 14.1).
+    On a terminal it vanishes at the end; in a log its last state stays. In a notebook it is an element of the page. Inside another bar, of
+    the caller's own say, there is none where rich draws one at a time (before version 14.1).
     """
     if wanted is not False and in_notebook():
         with open_notebook_bar(what) as show:

@@ -44,7 +44,6 @@
     /** Sizes from the style sheet and the width there is; the tile at the top stays there when the width changes. */
     layout(stay) {
       const keep = stay && this.count ? this.first() : null;
-      const focused = stay && this.host.contains(document.activeElement) && document.activeElement !== this.host;
       this.starts = undefined;
       this.clear();
       const style = getComputedStyle(this.host);
@@ -80,7 +79,6 @@
       this.host.style.setProperty("--tall", this.tall + "px");
       if (keep !== null) scrollTo(0, this.topOf(keep) + this.host.offsetTop - 8);
       this.refresh(true);
-      if (focused) this.focus(this.current);
     }
 
     clear() {
@@ -113,7 +111,6 @@
 
     /** Make the tiles that are to be seen, take away the others. */
     draw(now) {
-      if (!this.tops) return; // nothing has been read yet
       const high = innerHeight;
       const from = scrollY - this.host.offsetTop - high / 2, to = from + 2 * high;
       const wanted = new Set(), groups = new Set();
