@@ -107,10 +107,28 @@ def imported(path: Path) -> set[str]:
     return names
 
 
+def imported_at_once(path: Path) -> set[str]:
+    """The top-level modules that are imported with a source file: not inside functions, nor for type checkers only."""
+    body = [
+        one for one in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(one, (ast.Import, ast.ImportFrom))
+    ]
+    names = {alias.name.partition(".")[0] for one in body if isinstance(one, ast.Import) for alias in one.names}
+    return names | {
+        one.module.partition(".")[0] for one in body if isinstance(one, ast.ImportFrom) and one.module and not one.level
+    }
+
+
 def test_every_import_is_a_declared_dependency() -> None:
+    extras = {
+        re.split(r"[^\w.-]", line, maxsplit=1)[0]
+        for name, lines in PROJECT["project"]["optional-dependencies"].items()
+        if name not in ("test", "dev", "docs", "bench", "extras")
+        for line in lines
+    }
+    assert not any(extras & imported_at_once(path) for path in sources()), "an extra's package is imported at once"
     declared = {re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in PROJECT["project"]["dependencies"]}
     used = {path.name: {PACKAGE_OF.get(name, name) for name in imported(path)} for path in sources()}
-    known = declared | sys.stdlib_module_names | {"vlcam"}
+    known = declared | extras | sys.stdlib_module_names | {"vlcam"}
     assert {file: names - known for file, names in used.items() if names - known} == {}
     assert declared - set().union(*used.values()) <= {"transformers", "torchvision"}, (
         "a dependency that nothing imports"
