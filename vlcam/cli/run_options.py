@@ -33,7 +33,7 @@ def complete_ray(arguments: Sequence[str]) -> list[str]:
     ['run', 'photos', '--ray', 'local', '--out', 'run']
     """
     found: list[str] = []
-    for one, after in zip(arguments, [*arguments[1:], "-"], strict=True):
+    for one, after in zip(arguments, [*arguments, "-"][1:], strict=True):
         found += [one, LOCAL] if one == RAY and after.startswith("-") else [one]
     return found
 
