@@ -330,7 +330,8 @@ def run(setting: Setting, *, n: int | None = None) -> Result:
     The pictures are a multiple of 4: both classes with both badges. Raises InputError for an n below 4.
     """
     began = time.monotonic()
-    many = setting.count(QUICK_TEST, TEST) if n is None else n - n % 4 if n >= 4 else n
+    asked = setting.count(QUICK_TEST, TEST) if n is None else n
+    many = asked - asked % 4 if asked >= 4 else asked
     found = run_study(n=many, runs=setting.count(QUICK_RUNS, RUNS), seed=setting.seed, progress=setting.report_progress)
     return replace(make_result(found, seed=setting.seed), seconds=time.monotonic() - began)
 
