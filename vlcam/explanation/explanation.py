@@ -37,24 +37,28 @@ class Explanation(AbstractExplanation):
         its maximum written under it and, if it is faint, how faint. A photo more than twice as tall as wide is drawn narrower than its
         panel, and one of a few pixels' width or height a little thicker than it is.
 
+        The options:
+
+        - ``words``: which targets, and their order (all): words, classes, answers or contrasts by label, position, or ``(label, n)``.
+        - ``columns``: how many panels stand side by side, the plain photo among them.
+        - ``width_mm``: the width on paper in millimetres, such as 84 for a column; 174 for a PDF or an SVG unless given. There is no
+              white margin then: the page has one.
+        - ``font``: the name of a font, or its ``.ttf`` or ``.otf`` file.
+        - ``font_size``: of the labels, in points; 7.5 unless given, and more for figures wider than 200 mm, such as posters.
+        - ``title``: what stands above; by default the caption or the question, and nothing if it is empty.
+        - ``facts``: whether model, layer and method stand below.
+        - ``colours``: a table of :mod:`vlcam.render.colour` (``inferno``; ``coolwarm`` for signed maps).
+        - ``scale``: ``"own"``: the strongest colour is each map's own maximum; ``"shared"``: all targets of a kind have one scale, so that
+              their colours can be compared, with a colour bar in units of the score.
+        - ``contour``: whether there is a line at half of each map's maximum.
+        - ``dpi``: pixels an inch, of the photos in a PDF or an SVG, or of a PNG that has ``width_mm`` (300).
+        - ``width``: of a picture or a PNG without ``width_mm``: the whole width in pixels.
+        - ``targets``: the old name of ``words``.
+        - ``shared``: the old form of ``scale``.
+
         Args:
             path: a file that ends in ``.pdf``, ``.svg`` or ``.png``, written whole or not at all; None: the figure is returned.
-            words: which targets, and their order (all): words, classes, answers or contrasts by label, position, or ``(label, n)``.
-            columns: how many panels stand side by side, the plain photo among them.
-            width_mm: the width on paper in millimetres, such as 84 for a column; 174 for a PDF or an SVG unless given. There is no
-                white margin then: the page has one.
-            font: the name of a font, or its ``.ttf`` or ``.otf`` file.
-            font_size: of the labels, in points; 7.5 unless given, and more for figures wider than 200 mm, such as posters.
-            title: what stands above; by default the caption or the question, and nothing if it is empty.
-            facts: whether model, layer and method stand below.
-            colours: a table of :mod:`vlcam.render.colour` (``inferno``; ``coolwarm`` for signed maps).
-            scale: ``"own"``: the strongest colour is each map's own maximum; ``"shared"``: all targets of a kind have one scale, so that
-                their colours can be compared, with a colour bar in units of the score.
-            contour: whether there is a line at half of each map's maximum.
-            dpi: pixels an inch, of the photos in a PDF or an SVG, or of a PNG that has ``width_mm`` (300).
-            width: of a picture or a PNG without ``width_mm``: the whole width in pixels.
-            targets: the old name of ``words``.
-            shared: the old form of ``scale``.
+            **options: as above.
 
         Returns:
             The path that was written, or the picture.
